@@ -1,0 +1,35 @@
+"""vidweave: video-language reasoning from parts that fit together. Names are lazy: importing loads no torch."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vidweave.model.load import load as load
+    from vidweave.types import Answer as Answer
+    from vidweave.types import Clip as Clip
+    from vidweave.types import Query as Query
+    from vidweave.types import Scene as Scene
+
+__version__ = "0.1.0.dev0"
+
+_LAZY = {
+    "Answer": "vidweave.types",
+    "Clip": "vidweave.types",
+    "Query": "vidweave.types",
+    "Scene": "vidweave.types",
+    "load": "vidweave.model.load",
+}
+
+__all__ = ["Answer", "Clip", "Query", "Scene", "__version__", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        value = getattr(import_module(_LAZY[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'vidweave' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,132 @@
+"""Names → lazily imported objects, with typed facts.
+
+A registry maps a name to an import path ``"package.module:attribute"`` that is opened at first use, so that listing
+names costs no import. Duplicates raise; unknown names list near matches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+from vidweave.errors import ConfigError, UnknownNameError
+
+__all__ = [
+    "ENCODERS",
+    "FUSIONS",
+    "LANGUAGE_MODELS",
+    "LAYOUTS",
+    "MODELS",
+    "MODALITIES",
+    "SELECTORS",
+    "TASKS",
+    "TRUNKS",
+    "Entry",
+    "Registry",
+]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered name: where its object lives, and plain facts about it."""
+
+    name: str
+    target: Any
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def load(self) -> Any:
+        """Import and return the object; a target that is no import path is returned as it is."""
+        if not isinstance(self.target, str):
+            return self.target
+        module, _, attribute = self.target.partition(":")
+        return getattr(import_module(module), attribute)
+
+
+class Registry:
+    """A mapping of names to lazily imported objects."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self._entries: dict[str, Entry] = {}
+
+    def register(self, name: str, target: Any, **facts: Any) -> None:
+        """Add `name`; `target` is ``"package.module:attribute"`` or the object itself.
+
+        Raises:
+            ConfigError: the name is taken.
+        """
+        if name in self._entries:
+            raise ConfigError(f"{self.what} {name!r} is already registered ({self._entries[name].target}); use another name")
+        self._entries[name] = Entry(name, target, facts)
+
+    def entry(self, name: str) -> Entry:
+        """The entry of `name`; raises UnknownNameError with near matches."""
+        try:
+            return self._entries[name]
+        except KeyError:
+            raise UnknownNameError(self.what, name, self._entries) from None
+
+    def get(self, name: str) -> Any:
+        """The object that `name` stands for, imported now if it was not yet."""
+        return self.entry(name).load()
+
+    def unregister(self, name: str) -> None:
+        """Remove `name` (for tests that register something of their own)."""
+        self.entry(name)
+        del self._entries[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._entries))
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+# Component kinds: the value is the component's config class (a `ComponentConfig`), whose `build()` makes the module.
+SELECTORS = Registry("selector")
+SELECTORS.register("uniform", "vidweave.selectors.uniform:UniformSelectorConfig")
+SELECTORS.register("all_frames", "vidweave.selectors.all_frames:AllFramesSelectorConfig")
+
+ENCODERS = Registry("encoder")
+ENCODERS.register("vision_tower", "vidweave.encoders.vision_tower:VisionTowerConfig")
+ENCODERS.register("patch", "vidweave.encoders.patch:PatchEncoderConfig")
+
+TRUNKS = Registry("trunk")
+TRUNKS.register("qformer", "vidweave.connectors.qformer:QFormerConfig")
+TRUNKS.register("mlp", "vidweave.connectors.mlp:MLPConfig")
+
+FUSIONS = Registry("fusion")
+FUSIONS.register("none", "vidweave.connectors.fusion:NoFusionConfig")
+FUSIONS.register("concat", "vidweave.connectors.fusion:ConcatFusionConfig")
+
+LANGUAGE_MODELS = Registry("language model")
+LANGUAGE_MODELS.register("causal", "vidweave.language.causal:CausalConfig")
+LANGUAGE_MODELS.register("seq2seq", "vidweave.language.seq2seq:Seq2SeqConfig")
+
+LAYOUTS = Registry("prompt layout")
+LAYOUTS.register("template", "vidweave.language.layout:TemplateLayout")
+
+# Whole things: models by name (presets and shipped tiny models), evaluation tasks.
+MODELS = Registry("model")
+TASKS = Registry("task")
+TASKS.register("toyworld", "vidweave.evaluation.tasks.toyworld:ToyworldTask")
+
+# Modalities: facts say how raw values of the modality look (`carrier`: frames | waveform | points).
+MODALITIES = Registry("modality")
+for _name, _carrier in {
+    "video": "frames",
+    "image": "frames",
+    "depth": "frames",
+    "normals": "frames",
+    "flow": "frames",
+    "thermal": "frames",
+    "touch": "frames",
+    "audio": "waveform",
+    "point_cloud": "points",
+}.items():
+    MODALITIES.register(_name, _name, carrier=_carrier)

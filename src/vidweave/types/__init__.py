@@ -1,0 +1,60 @@
+"""What every room of the house speaks: carriers, specs, protocols, answers. Imports no torch."""
+
+from vidweave.types.answer import Answer, FrameUse, OptionScore, Trace
+from vidweave.types.configuration import ComponentConfig, component_from_dict, config_from_dict, config_to_dict
+from vidweave.types.media import Frames, PointCloud, PrecomputedFeatures, Waveform
+from vidweave.types.protocols import Answerer, Connector, Encoder, LanguageModel, Objective, Selector, Trunk
+from vidweave.types.query import Clip, Query, Scene
+from vidweave.types.specs import AudioSpec, FrameNeed, PointSpec, PoolSpec, PreprocessSpec, TextSpec, VisualSpec
+from vidweave.types.tensors import (
+    Blocks,
+    Embeds,
+    Features,
+    ModelInputs,
+    Prefix,
+    PromptPlan,
+    Selection,
+    StreamInputs,
+    TextTokens,
+)
+
+__all__ = [
+    "Answer",
+    "Answerer",
+    "AudioSpec",
+    "Blocks",
+    "Clip",
+    "ComponentConfig",
+    "Connector",
+    "Embeds",
+    "Encoder",
+    "Features",
+    "FrameNeed",
+    "FrameUse",
+    "Frames",
+    "LanguageModel",
+    "ModelInputs",
+    "Objective",
+    "OptionScore",
+    "PointCloud",
+    "PointSpec",
+    "PoolSpec",
+    "PrecomputedFeatures",
+    "Prefix",
+    "PreprocessSpec",
+    "PromptPlan",
+    "Query",
+    "Scene",
+    "Selection",
+    "Selector",
+    "StreamInputs",
+    "TextSpec",
+    "TextTokens",
+    "Trace",
+    "Trunk",
+    "VisualSpec",
+    "Waveform",
+    "component_from_dict",
+    "config_from_dict",
+    "config_to_dict",
+]

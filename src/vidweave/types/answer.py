@@ -1,0 +1,64 @@
+"""What comes back: the answer, and the account of how it came about."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+__all__ = ["Answer", "FrameUse", "OptionScore", "Trace"]
+
+
+@dataclass(frozen=True)
+class OptionScore:
+    """An answer option and its score: log-probability of its tokens, summed (`mean`: per token, if asked for)."""
+
+    text: str
+    score: float
+
+
+@dataclass(frozen=True)
+class FrameUse:
+    """A picture that was looked at, where it stands, for which stream and scene, and why it was chosen."""
+
+    index: int
+    pts_seconds: float
+    stream: str = "video"
+    scene: str = ""
+    why: str = "uniform"
+
+
+@dataclass
+class Trace:
+    """How an answer came about; bounded in size unless asked for in full.
+
+    Attributes:
+        frames: Pictures used and why.
+        tokens: Language-model tokens per stream or block, and of the text (`text`).
+        seconds: Wall time per stage (`decode`, `select`, `encode`, `connect`, `answer`).
+        notes: What the user should know: lost pictures, capped windows, approximations.
+        panels: What each part adds about itself, by its name (gates, encoder weights, memory, spans).
+    """
+
+    frames: list[FrameUse] = field(default_factory=list)
+    tokens: dict[str, int] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    panels: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON data."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer to one query: the text, the scores of the options if there were any (best first), and the trace."""
+
+    text: str
+    options: tuple[OptionScore, ...] = ()
+    trace: Trace | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON data: ``{"text", "options": [{"text", "score"}], "trace"}``."""
+        options = [asdict(option) for option in self.options]
+        return {"text": self.text, "options": options, "trace": self.trace.to_dict() if self.trace else None}

@@ -1,0 +1,131 @@
+"""Frozen dataclass configurations with a `kind`: built by Python functions, saved as JSON, read back strictly."""
+
+from __future__ import annotations
+
+import types
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, Union, get_args, get_origin, get_type_hints
+
+from vidweave.errors import ConfigError, UnknownNameError
+
+if TYPE_CHECKING:
+    from vidweave.registry import Registry
+
+__all__ = ["ComponentConfig", "component_from_dict", "config_from_dict", "config_to_dict"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComponentConfig:
+    """Base of every component's configuration.
+
+    A subclass names its `kind` (its key in a registry), declares its fields with plain JSON types or nested
+    dataclasses, checks them in `__post_init__`, and makes the module in `build()`.
+    """
+
+    kind: ClassVar[str]
+
+    def build(self) -> Any:
+        """Make the module with fresh weights (on the meta device under ``torch.device("meta")``)."""
+        raise NotImplementedError(f"{type(self).__name__} has no build()")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON data; `component_from_dict` reads it back."""
+        return config_to_dict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """Read `to_dict`'s data back; unknown or ill-typed fields raise ConfigError."""
+        return config_from_dict(cls, data)
+
+
+def config_to_dict(value: Any) -> Any:
+    """Turn a (nested) dataclass into JSON data; a `kind` class variable becomes a key."""
+    if is_dataclass(value) and not isinstance(value, type):
+        data = {f.name: config_to_dict(getattr(value, f.name)) for f in fields(value)}
+        kind = getattr(type(value), "kind", None)
+        return {"kind": kind, **data} if isinstance(kind, str) else data
+    if isinstance(value, dict):
+        return {key: config_to_dict(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [config_to_dict(item) for item in value]
+    return value
+
+
+def component_from_dict(registry: Registry, data: dict[str, Any]) -> Any:
+    """Read a component's configuration; its `kind` is looked up in `registry`."""
+    if not isinstance(data, dict) or "kind" not in data:
+        raise ConfigError(f"a {registry.what} configuration needs a 'kind', got {data!r}; known: {', '.join(registry)}")
+    return config_from_dict(registry.get(data["kind"]), data)
+
+
+def config_from_dict(cls: type, data: dict[str, Any], where: str = "") -> Any:
+    """Build dataclass `cls` from JSON data, strictly.
+
+    Raises:
+        UnknownNameError: a key that is not a field.
+        ConfigError: a missing field, or a value of the wrong type; the message names the path.
+    """
+    where = where or cls.__name__
+    if not isinstance(data, dict):
+        raise ConfigError(f"{where} must be a mapping, got {data!r}")
+    data = dict(data)
+    kind = getattr(cls, "kind", None)
+    if isinstance(kind, str) and data.pop("kind", kind) != kind:
+        raise ConfigError(f"{where} is of kind {kind!r}, not {data!r}")
+    hints = get_type_hints(cls)
+    known = {f.name: f for f in fields(cls) if f.init}
+    for key in data:
+        if key not in known:
+            raise UnknownNameError(f"field of {where}", key, known)
+    missing = [n for n, f in known.items() if n not in data and f.default is MISSING and f.default_factory is MISSING]
+    if missing:
+        raise ConfigError(f"{where} lacks {', '.join(missing)}")
+    return cls(**{key: _convert(hints[key], item, f"{where}.{key}") for key, item in data.items()})
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    """`value` (JSON data) as the type that `hint` asks for, or ConfigError."""
+    origin, args = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return value
+    if origin in (Union, types.UnionType):
+        if value is None and type(None) in args:
+            return None
+        choices = [a for a in args if a is not type(None)]
+        kinds = {getattr(a, "kind", None): a for a in choices}
+        if isinstance(value, dict) and value.get("kind") in kinds:
+            return _convert(kinds[value["kind"]], value, where)
+        for choice in choices:
+            try:
+                return _convert(choice, value, where)
+            except ConfigError:
+                if len(choices) == 1:
+                    raise
+        raise ConfigError(f"{where} must be {_spell(hint)}, got {value!r}")
+    if origin is Literal:
+        if value not in args:
+            raise ConfigError(f"{where} must be one of {', '.join(map(repr, args))}, got {value!r}")
+        return value
+    if origin in (tuple, list):
+        if not isinstance(value, (list, tuple)):
+            raise ConfigError(f"{where} must be a list, got {value!r}")
+        if origin is tuple and args and args[-1] is not Ellipsis:
+            if len(value) != len(args):
+                raise ConfigError(f"{where} must have {len(args)} values, got {len(value)}")
+            return tuple(_convert(a, v, f"{where}[{i}]") for i, (a, v) in enumerate(zip(args, value, strict=True)))
+        return origin(_convert(args[0] if args else Any, v, f"{where}[{i}]") for i, v in enumerate(value))
+    if origin is dict or hint is dict:
+        if not isinstance(value, dict):
+            raise ConfigError(f"{where} must be a mapping, got {value!r}")
+        return {k: _convert(args[1] if args else Any, v, f"{where}.{k}") for k, v in value.items()}
+    if is_dataclass(hint):
+        return value if isinstance(value, hint) else config_from_dict(hint, value, where)  # type: ignore[arg-type]
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(hint, type) and (not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool)):
+        raise ConfigError(f"{where} must be {_spell(hint)}, got {value!r}")
+    return value
+
+
+def _spell(hint: Any) -> str:
+    return getattr(hint, "__name__", None) or str(hint).replace("typing.", "")

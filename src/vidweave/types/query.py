@@ -1,0 +1,126 @@
+"""What is asked: clips, scenes and queries, as pure values that open nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from vidweave.errors import ModalityError, QueryError, UnknownNameError
+from vidweave.registry import MODALITIES
+
+__all__ = ["MAX_QUESTION_WORDS", "Clip", "Query", "Scene"]
+
+MAX_QUESTION_WORDS = 2_000
+
+
+class Clip(Mapping[str, Any]):
+    """Modalities of one recording → where each is found. Nothing is opened here.
+
+    ``Clip("a.mp4")`` is a video; ``Clip("a.mp4", audio="a.wav", depth=frames)`` adds modalities. A source is a path,
+    or a carrier of `vidweave.types` (`Frames`, `Waveform`, `PointCloud`, `PrecomputedFeatures`). ``audio=True`` means
+    the sound track of the video file.
+
+    Args:
+        video: Source of the video.
+        start_seconds, end_seconds: The span that counts, in the time of the files; None is the clip's own border.
+        modalities: Further sources by modality name.
+
+    Raises:
+        UnknownNameError: a modality that is not registered; lists near matches.
+        ModalityError: no modality at all, or a span that ends before it starts.
+    """
+
+    __slots__ = ("_sources", "end_seconds", "start_seconds")
+
+    def __init__(
+        self,
+        video: Any = None,
+        *,
+        start_seconds: float | None = None,
+        end_seconds: float | None = None,
+        **modalities: Any,
+    ) -> None:
+        sources = {"video": video, **modalities}
+        sources = {name: source for name, source in sources.items() if source is not None and source is not False}
+        for name in sources:
+            if name not in MODALITIES:
+                raise UnknownNameError("modality", name, MODALITIES, "(register one with vidweave.registry.MODALITIES.register)")
+        if not sources:
+            raise ModalityError("a clip needs at least one modality; give a video, or e.g. Clip(audio='a.wav')")
+        if sources.get("audio") is True:
+            if not isinstance(sources.get("video"), (str, Path)):
+                raise ModalityError("audio=True means the sound track of the video file, but the clip has no video file")
+            sources["audio"] = sources["video"]
+        if start_seconds is not None and start_seconds < 0:
+            raise ModalityError(f"start_seconds must not be negative, got {start_seconds}")
+        if end_seconds is not None and end_seconds <= (start_seconds or 0.0):
+            raise ModalityError(f"the span ends ({end_seconds} s) before it starts ({start_seconds or 0.0} s)")
+        self._sources = MappingProxyType(sources)
+        self.start_seconds = start_seconds
+        self.end_seconds = end_seconds
+
+    def __getitem__(self, modality: str) -> Any:
+        return self._sources[modality]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sources)
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+    def __repr__(self) -> str:
+        parts = [f"{name}={source!r}" for name, source in self._sources.items()]
+        parts += [f"{n}={v}" for n in ("start_seconds", "end_seconds") if (v := getattr(self, n)) is not None]
+        return f"Clip({', '.join(parts)})"
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A clip with the label by which a question names it; the label is empty when there is only one."""
+
+    label: str
+    clip: Clip
+
+
+@dataclass(frozen=True)
+class Query:
+    """A question about one or more scenes, with answer options or without.
+
+    Raises:
+        QueryError: empty or over-long question, no scene, labels or options that repeat.
+    """
+
+    text: str
+    scenes: tuple[Scene, ...]
+    options: tuple[str, ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scenes", tuple(self.scenes))
+        object.__setattr__(self, "options", tuple(self.options))
+        if not self.text.strip():
+            raise QueryError("the question is empty; ask something about the clip")
+        words = len(self.text.split())
+        if words > MAX_QUESTION_WORDS:
+            raise QueryError(f"the question has {words} words, at most {MAX_QUESTION_WORDS} are allowed; shorten it")
+        if not self.scenes:
+            raise QueryError("a query needs at least one scene")
+        labels = [scene.label for scene in self.scenes]
+        if len(set(labels)) != len(labels):
+            raise QueryError(f"scene labels repeat: {labels}; give each scene its own")
+        blank = [i for i, option in enumerate(self.options) if not option.strip()]
+        if blank:
+            raise QueryError(f"option {blank[0] + 1} is empty; give each option a text")
+        repeated = sorted({o for o in self.options if self.options.count(o) > 1})
+        if repeated:
+            raise QueryError(f"options repeat: {', '.join(map(repr, repeated))}; give each option once")
+        if len(self.options) == 1:
+            raise QueryError(f"one option ({self.options[0]!r}) leaves nothing to choose; give two or more, or none")
+
+    @classmethod
+    def about(cls, clip: Clip | str | Path, text: str, options: tuple[str, ...] | list[str] = ()) -> Query:
+        """The common case: one clip (or the path of a video), one question."""
+        return cls(text, (Scene("", clip if isinstance(clip, Clip) else Clip(clip)),), tuple(options))

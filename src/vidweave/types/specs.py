@@ -1,0 +1,126 @@
+"""What parts need, as plain values: preprocessing, pooling, frames and text. Executed elsewhere (`media`, `model`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from vidweave.errors import ConfigError
+
+__all__ = ["AudioSpec", "FrameNeed", "PointSpec", "PoolSpec", "PreprocessSpec", "TextSpec", "VisualSpec"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisualSpec:
+    """Pictures (T, H, W, K) → (T, 3, height, width) float32: resize, scale to 0..1, normalise per channel.
+
+    `squash` ignores the aspect ratio; `crop` resizes the short side and cuts the middle; `pad` resizes the long side
+    and fills with the mean. One-channel pictures are repeated three times. `scale` multiplies raw values (1/255 for
+    uint8; `value_range` maps float modalities such as depth in metres to 0..1 instead, clamped).
+    """
+
+    kind: ClassVar[str] = "visual"
+    height: int
+    width: int
+    resize: Literal["squash", "crop", "pad", "none"] = "squash"
+    interpolation: Literal["bicubic", "bilinear", "nearest"] = "bicubic"
+    antialias: bool = True
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    scale: float = 1 / 255
+    value_range: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.height < 1 or self.width < 1:
+            raise ConfigError(f"a visual spec needs a positive size, got {self.height} x {self.width}")
+        if min(self.std) <= 0:
+            raise ConfigError(f"std must be positive, got {self.std}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioSpec:
+    """Sound → windows: (T, samples) waveforms, or (T, frames, mel_bins) log-mel pictures when `mel_bins` > 0.
+
+    The whole clip is covered by windows of `window_seconds`, one after the other, the last one padded with silence;
+    `max_windows` caps them (evenly spaced windows are kept, and the Trace says so).
+    """
+
+    kind: ClassVar[str] = "audio"
+    sample_rate: int
+    window_seconds: float
+    max_windows: int = 32
+    mel_bins: int = 0
+    frame_seconds: float = 0.025
+    hop_seconds: float = 0.010
+
+    def __post_init__(self) -> None:
+        if self.sample_rate < 1 or self.window_seconds <= 0 or self.max_windows < 1:
+            raise ConfigError(f"an audio spec needs positive rate, window and max_windows, got {self}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointSpec:
+    """Points → (1, num_points, 3 + feature_width): sampled or repeated to `num_points` by a fixed rule."""
+
+    kind: ClassVar[str] = "points"
+    num_points: int
+    feature_width: int = 0
+    normalize: bool = True
+
+
+PreprocessSpec = VisualSpec | AudioSpec | PointSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolSpec:
+    """Parameter-free pooling of a stream's tokens, applied before the feature store: smaller, and still exact.
+
+    `grid` averages the square grid of patch tokens down to `grid` x `grid` (a CLS token, if any, is dropped when
+    `drop_cls`); `time` averages that many neighbouring groups.
+    """
+
+    grid: int | None = None
+    time: int = 1
+    drop_cls: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameNeed:
+    """Which frames a stream wants; exactly one of `num_frames` and `fps` is set, neither means every frame.
+
+    Attributes:
+        num_frames: That many pictures, spread over the selection (or over the whole clip).
+        fps: Pictures at this rate.
+        max_frames: Cap for `fps` and for every frame; above it the need fails and names the setting.
+        window: Neighbouring pictures that the encoder takes together; T groups = pictures / window.
+        follow_selection: False: the whole clip whatever the selector chose (e.g. sound).
+        rule: How uniform pictures are placed. `linspace`: first and last included, rounded half to even (MA-LMM);
+            `midpoint`: middle of k equal parts (the default); `floor`: floor(i * N / k) (transformers).
+    """
+
+    num_frames: int | None = None
+    fps: float | None = None
+    max_frames: int = 4_096
+    window: int = 1
+    follow_selection: bool = True
+    rule: Literal["midpoint", "linspace", "floor"] = "midpoint"
+
+    def __post_init__(self) -> None:
+        if self.num_frames is not None and self.fps is not None:
+            raise ConfigError(f"give num_frames ({self.num_frames}) or fps ({self.fps}), not both")
+        if self.num_frames is not None and self.num_frames < 1:
+            raise ConfigError(f"num_frames must be at least 1, got {self.num_frames}")
+        if self.fps is not None and self.fps <= 0:
+            raise ConfigError(f"fps must be positive, got {self.fps}")
+        if self.window < 1 or (self.num_frames is not None and self.num_frames % self.window):
+            raise ConfigError(f"num_frames ({self.num_frames}) must be a multiple of window ({self.window})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextSpec:
+    """How a slot reads text: which tokenizer, how long, and from which side it is cut."""
+
+    tokenizer: str
+    max_tokens: int
+    truncation_side: Literal["left", "right"] = "right"
+    add_special_tokens: bool = True

@@ -1,0 +1,202 @@
+"""Tensors on the road from encoders to the language model. Shapes are checked when a carrier is made."""
+
+# Axes: R rows = present (item, scene) pairs of a stream, B items, T groups in time, N tokens, C encoder width,
+#       Q query tokens, D language-model width, L text tokens, S sequence length, k moments, m spans.
+# Masks: True = real.
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, Self
+
+from vidweave.errors import ShapeError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import torch
+    from torch import Tensor
+
+__all__ = ["Blocks", "Embeds", "Features", "ModelInputs", "Prefix", "PromptPlan", "Selection", "StreamInputs", "TextTokens"]
+
+
+def _expect(owner: object, **shapes: tuple[str | int, ...]) -> None:
+    """Check that named tensors have the named axes; one letter has one size throughout."""
+    sizes: dict[str, int] = {}
+    for name, axes in shapes.items():
+        value = getattr(owner, name)
+        if value is None:
+            continue
+        got = tuple(value.shape)
+        ok = len(got) == len(axes)
+        for axis, size in zip(axes, got, strict=False):
+            want = axis if isinstance(axis, int) else sizes.setdefault(axis, size)
+            ok = ok and want == size
+        if not ok:
+            known = ", ".join(f"{a}={s}" for a, s in sizes.items())
+            raise ShapeError(f"{type(owner).__name__}.{name} must be ({', '.join(map(str, axes))}) with {known}; got {got}")
+
+
+class _Movable:
+    """Adds `to`: a copy with every tensor on another device (floating ones also in another dtype)."""
+
+    def to(self, device: Any = None, dtype: torch.dtype | None = None) -> Self:
+        def move(value: Any) -> Any:
+            if isinstance(value, _Movable):
+                return value.to(device, dtype)
+            if isinstance(value, dict):
+                return {key: move(item) for key, item in value.items()}
+            if hasattr(value, "is_floating_point"):
+                return value.to(device=device, dtype=dtype if value.is_floating_point() else None)
+            return value
+
+        return replace(self, **{f.name: move(getattr(self, f.name)) for f in fields(self)})  # type: ignore[type-var]
+
+
+@dataclass(frozen=True, eq=False)
+class Features(_Movable):
+    """What an encoder saw. R = 0 is legal.
+
+    `seconds` is kept in float32 whatever the dtype of `values`; `item` and `scene` say whose row it is.
+    """
+
+    values: Tensor  # (R, T, N, C)
+    mask: Tensor  # (R, T, N) bool
+    seconds: Tensor  # (R, T, 2) start and end of each group
+    item: Tensor  # (R,) int64
+    scene: Tensor  # (R,) int64
+
+    def __post_init__(self) -> None:
+        _expect(self, values=("R", "T", "N", "C"), mask=("R", "T", "N"), seconds=("R", "T", 2), item=("R",), scene=("R",))
+
+
+@dataclass(frozen=True, eq=False)
+class Selection(_Movable):
+    """Moments that a selector chose, per row; no frames yet (`media.plan` turns moments into frames).
+
+    `mix` (R, k, C) weights candidates into moments when a selector is trained softly.
+    """
+
+    seconds: Tensor  # (R, k)
+    mask: Tensor  # (R, k) bool
+    spans: Tensor  # (R, m, 2) seconds
+    logits: Tensor | None = None  # (R, C, ...) of candidates
+    mix: Tensor | None = None  # (R, k, C)
+    item: Tensor | None = None  # (R,) int64
+    scene: Tensor | None = None  # (R,) int64
+    reason: str = "uniform"
+
+    def __post_init__(self) -> None:
+        _expect(self, seconds=("R", "k"), mask=("R", "k"), spans=("R", "m", 2), mix=("R", "k", "C"), item=("R",), scene=("R",))
+
+
+@dataclass(frozen=True, eq=False)
+class Blocks(_Movable):
+    """Tokens that a connector made for the language model; the fusion names them."""
+
+    values: Tensor  # (R, T, Q, D)
+    mask: Tensor  # (R, T, Q) bool
+    seconds: Tensor  # (R, T, 2)
+    item: Tensor  # (R,) int64
+    scene: Tensor  # (R,) int64
+
+    def __post_init__(self) -> None:
+        _expect(self, values=("R", "T", "Q", "D"), mask=("R", "T", "Q"), seconds=("R", "T", 2), item=("R",), scene=("R",))
+
+
+@dataclass(frozen=True, eq=False)
+class TextTokens(_Movable):
+    """Text for one slot: right-padded ids and mask, one row per item."""
+
+    ids: Tensor  # (B, L) int64
+    mask: Tensor  # (B, L) bool
+
+    def __post_init__(self) -> None:
+        _expect(self, ids=("B", "L"), mask=("B", "L"))
+
+
+@dataclass(frozen=True, eq=False)
+class StreamInputs(_Movable):
+    """Preprocessed media of one stream, ready for its encoder; or its features, when they were already known.
+
+    `values` is (R, T, window, 3, H, W) for pictures, (R, T, samples) or (R, T, frames, mels) for sound,
+    (R, 1, points, 3 + width) for points; None when `features` is given. `modality` says per row what it was.
+    """
+
+    values: Tensor | None
+    mask: Tensor  # (R, T) bool
+    seconds: Tensor  # (R, T, 2)
+    item: Tensor  # (R,) int64
+    scene: Tensor  # (R,) int64
+    modality: str
+    features: Features | None = None
+
+    def __post_init__(self) -> None:
+        _expect(self, mask=("R", "T"), seconds=("R", "T", 2), item=("R",), scene=("R",))
+        if (self.values is None) == (self.features is None):
+            raise ShapeError("a stream holds either values to encode or features, exactly one of the two")
+        if self.values is not None and tuple(self.values.shape[:2]) != tuple(self.mask.shape):
+            raise ShapeError(f"stream values start with {tuple(self.values.shape[:2])}, the mask is {tuple(self.mask.shape)}")
+
+
+@dataclass(frozen=True, eq=False)
+class PromptPlan(_Movable):
+    """Where text and tokens go, before any embedding: one row per item, right-padded with ids of -1.
+
+    `slot` is -1 for text, else an index into `slots`; each slot position stands for a whole block (all its real
+    tokens). `slots` names (block, scene, group); group None is every group of the block in order of time.
+    `is_target` marks tokens that are learnt (answers).
+    """
+
+    ids: Tensor  # (B, L) int64; -1 = padding or slot
+    slot: Tensor  # (B, L) int64; -1 = text or padding
+    slots: tuple[tuple[str, int, int | None], ...]
+    is_target: Tensor  # (B, L) bool
+
+    def __post_init__(self) -> None:
+        _expect(self, ids=("B", "L"), slot=("B", "L"), is_target=("B", "L"))
+
+
+@dataclass(frozen=True, eq=False)
+class Embeds(_Movable):
+    """Spliced embeddings for the language model, padded once, on the outside."""
+
+    values: Tensor  # (B, S, D)
+    mask: Tensor  # (B, S) bool
+    position_ids: Tensor  # (B, S) int64
+    labels: Tensor | None = None  # (B, S) int64, -100 = not learnt
+
+    def __post_init__(self) -> None:
+        _expect(self, values=("B", "S", "D"), mask=("B", "S"), position_ids=("B", "S"), labels=("B", "S"))
+
+
+@dataclass(frozen=True, eq=False)
+class Prefix:
+    """A prompt that the language model has read: score or generate from it without reading it again."""
+
+    embeds: Embeds
+    state: Any  # the language model's own: a cache, or encoder states
+    next_logits: Tensor | None = None  # (B, vocabulary)
+
+
+@dataclass(frozen=True, eq=False)
+class ModelInputs(_Movable):
+    """Everything one forward pass needs.
+
+    Attributes:
+        streams: Stream name → its inputs.
+        text: Slot (`selector`, `trunk`) → what it reads. The language model reads `plan`.
+        plan: The prompt; with targets when it is for training.
+        target: (B, L) answers for a sequence-to-sequence model, None otherwise.
+        num_items: B.
+        selection: What was selected, for the Trace.
+        provenance: Stream → per row the pictures used (`indices`, `pts_seconds`), for the Trace.
+    """
+
+    streams: dict[str, StreamInputs]
+    text: dict[str, TextTokens]
+    plan: PromptPlan
+    num_items: int
+    target: TextTokens | None = None
+    selection: Selection | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
