@@ -1,0 +1,1 @@
+"""Encoders: see. Frozen as a rule; each publishes `specs` (modality → preprocessing), `width` and `num_tokens`."""

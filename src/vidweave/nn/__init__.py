@@ -1,0 +1,1 @@
+"""Pure blocks and functions: plain modules and tensors, no configuration, no media."""

@@ -1,0 +1,86 @@
+"""Multi-head attention through PyTorch's fused kernel, with boolean key masks."""
+
+# Axes: R rows, Q queries, K keys, W width, A heads, D width of a head
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vidweave.errors import ConfigError
+
+__all__ = ["MultiHeadAttention", "attend", "reset_normal"]
+
+
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, key_mask: Tensor | None = None, *, dropout: float = 0.0
+) -> Tensor:
+    """Softmax attention that stays finite when a row has no real key: such a row gets zeros, and no gradient.
+
+    Args:
+        query: (R, A, Q, D).
+        key, value: (R, A, K, D).
+        key_mask: (R, K), True where the key is real. None means that all are.
+        dropout: Probability of dropping an attention weight, already 0 outside training.
+
+    Returns:
+        (R, A, Q, D).
+    """
+    if key_mask is None:
+        return functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+    has_key = key_mask.any(-1, keepdim=True)
+    # A softmax over nothing is 0/0 in some kernels. Rows without keys look at all of them; their result is dropped.
+    visible = (key_mask | ~has_key)[:, None, None, :]
+    mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=visible, dropout_p=dropout)
+    return mixed.masked_fill(~has_key[:, :, None, None], 0.0)
+
+
+class MultiHeadAttention(nn.Module):
+    """Projects to queries, keys and values, attends, and joins the heads; what follows (output projection,
+    residual, norm) differs between architectures and is the caller's.
+
+    Args:
+        width: W of the queries and of the result.
+        num_heads: Must divide `width`.
+        key_width: Width of the states that keys and values come from; None means `width` (self-attention).
+        dropout: Of attention weights, in training.
+
+    Raises:
+        ConfigError: `width` is not a multiple of `num_heads`.
+    """
+
+    def __init__(self, width: int, num_heads: int, *, key_width: int | None = None, dropout: float = 0.0) -> None:
+        super().__init__()
+        if width % num_heads:
+            raise ConfigError(f"the width ({width}) must be a multiple of the number of heads ({num_heads})")
+        self.num_heads = num_heads
+        self.dropout = dropout
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(key_width or width, width)
+        self.value = nn.Linear(key_width or width, width)
+
+    def split(self, states: Tensor) -> Tensor:
+        """(R, S, W) → (R, A, S, D)."""
+        rows, length, width = states.shape
+        return states.view(rows, length, self.num_heads, width // self.num_heads).transpose(1, 2)
+
+    def forward(self, queries: Tensor, keys: Tensor | None = None, key_mask: Tensor | None = None) -> Tensor:
+        """queries (R, Q, W), keys (R, K, key_width) or None for self-attention, key_mask (R, K) → (R, Q, W)."""
+        keys = queries if keys is None else keys
+        query, key, value = self.split(self.query(queries)), self.split(self.key(keys)), self.split(self.value(keys))
+        mixed = attend(query, key, value, key_mask, dropout=self.dropout if self.training else 0.0)
+        return mixed.transpose(1, 2).reshape(queries.shape)
+
+
+def _reset_normal(module: nn.Module, std: float) -> None:
+    if isinstance(module, (nn.Linear, nn.Embedding)):
+        nn.init.normal_(module.weight, std=std)
+    if isinstance(module, nn.Linear) and module.bias is not None:
+        nn.init.zeros_(module.bias)
+
+
+@torch.no_grad()
+def reset_normal(root: nn.Module, std: float = 0.02) -> None:
+    """BERT's start: weights of linear and embedding layers from N(0, std²), biases 0; norms keep ones and zeros."""
+    root.apply(lambda module: _reset_normal(module, std))
