@@ -14,6 +14,8 @@ from typing import Any
 from vidweave.errors import ConfigError, UnknownNameError
 
 __all__ = [
+    "CHECKPOINT_FORMATS",
+    "CONNECTORS",
     "ENCODERS",
     "FUSIONS",
     "LANGUAGE_MODELS",
@@ -104,6 +106,9 @@ FUSIONS = Registry("fusion")
 FUSIONS.register("none", "vidweave.connectors.fusion:NoFusionConfig")
 FUSIONS.register("concat", "vidweave.connectors.fusion:ConcatFusionConfig")
 
+CONNECTORS = Registry("connector")
+CONNECTORS.register("connector", "vidweave.connectors.connector:ConnectorConfig")
+
 LANGUAGE_MODELS = Registry("language model")
 LANGUAGE_MODELS.register("causal", "vidweave.language.causal:CausalConfig")
 LANGUAGE_MODELS.register("seq2seq", "vidweave.language.seq2seq:Seq2SeqConfig")
@@ -112,7 +117,10 @@ LAYOUTS = Registry("prompt layout")
 LAYOUTS.register("template", "vidweave.language.layout:TemplateLayout")
 
 # Whole things: models by name (presets and shipped tiny models), evaluation tasks.
+# A model's target is a function that returns its configuration; facts: `summary`, `assets` (shipped folder) or none.
 MODELS = Registry("model")
+# Folders that other libraries wrote: `model_type` of their config.json → a function(folder) → (config, state dict, …).
+CHECKPOINT_FORMATS = Registry("checkpoint format")
 TASKS = Registry("task")
 TASKS.register("toyworld", "vidweave.evaluation.tasks.toyworld:ToyworldTask")
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from vidweave.errors import ShapeError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     import torch
     from torch import Tensor
@@ -169,6 +169,12 @@ class Embeds(_Movable):
     def __post_init__(self) -> None:
         _expect(self, values=("B", "S", "D"), mask=("B", "S"), position_ids=("B", "S"), labels=("B", "S"))
 
+    def rows(self, items: Sequence[int]) -> Embeds:
+        """The embeddings of some items only."""
+        index = list(items)
+        labels = None if self.labels is None else self.labels[index]
+        return Embeds(self.values[index], self.mask[index], self.position_ids[index], labels)
+
 
 @dataclass(frozen=True, eq=False)
 class Prefix:
@@ -189,6 +195,7 @@ class ModelInputs(_Movable):
         plan: The prompt; with targets when it is for training.
         target: (B, L) answers for a sequence-to-sequence model, None otherwise.
         num_items: B.
+        pairs: All (item, scene) pairs of the batch.
         selection: What was selected, for the Trace.
         provenance: Stream → per row the pictures used (`indices`, `pts_seconds`), for the Trace.
     """
@@ -197,6 +204,15 @@ class ModelInputs(_Movable):
     text: dict[str, TextTokens]
     plan: PromptPlan
     num_items: int
+    pairs: tuple[tuple[int, int], ...]
     target: TextTokens | None = None
     selection: Selection | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    # A mapping of its fields, so that `model.generate(**inputs)` works as it does in transformers.
+    def keys(self) -> Iterator[str]:
+        """Names of the fields."""
+        return iter([f.name for f in fields(self)])
+
+    def __getitem__(self, name: str) -> Any:
+        return getattr(self, name)

@@ -1,0 +1,101 @@
+"""Queries in, answers out: the whole road, with its account."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from vidweave.errors import QueryError
+from vidweave.model.trace import build_traces
+from vidweave.types import Answer, Clip, ModelInputs, OptionScore, Query
+
+if TYPE_CHECKING:
+    from vidweave.model.assembly import VideoLanguageModel
+
+__all__ = ["answer", "as_clip"]
+
+
+def as_clip(clip: Clip | str | Path, start_seconds: float | None, end_seconds: float | None) -> Clip:
+    """A clip with the given span; borders that the clip already has are kept where none is given."""
+    if isinstance(clip, (str, Path)):
+        return Clip(clip, start_seconds=start_seconds, end_seconds=end_seconds)
+    return Clip(
+        start_seconds=clip.start_seconds if start_seconds is None else start_seconds,
+        end_seconds=clip.end_seconds if end_seconds is None else end_seconds,
+        **dict(clip),
+    )
+
+
+@torch.no_grad()
+def answer(
+    model: VideoLanguageModel,
+    queries: Sequence[Query],
+    *,
+    num_frames: int | None = None,
+    trace: bool | str = True,
+    normalize: str = "sum",
+    **decoding: Any,
+) -> list[Answer]:
+    """Answer `queries` in one batch.
+
+    Args:
+        trace: False: none; True: bounded; "full": everything.
+        normalize: Option scores are log-probabilities, `sum` over tokens or `mean` per token.
+        decoding: Arguments of `generate`; they apply to queries without options.
+
+    Raises:
+        QueryError: no queries, or decoding arguments where every query has options (they would do nothing).
+    """
+    queries = list(queries)
+    if decoding and queries and all(query.options for query in queries):
+        raise QueryError(f"{', '.join(sorted(decoding))} would do nothing: options are scored, not generated")
+    watch = model.new_stopwatch()
+    with watch.stage("open"):
+        prepared = model.processor.prepare(queries, num_frames=num_frames)
+    with prepared:
+        with watch.stage("select"):
+            selection = model.select(prepared)
+        with watch.stage("decode"):
+            inputs = model.processor.fetch(prepared, selection, cache=model.cache)
+    with watch.stage("look"):
+        embeds, info = model.embed(inputs)
+    with watch.stage("answer"):
+        answers = _answer(model, queries, embeds, normalize, decoding)
+    if not trace:
+        return answers
+    tokens = _count_tokens(inputs, info.pop("tokens_by_item"))
+    traces = build_traces(queries, inputs.provenance, tokens, watch.seconds, info, full=trace == "full")
+    return [Answer(a.text, a.options, t) for a, t in zip(answers, traces, strict=True)]
+
+
+def _answer(model: VideoLanguageModel, queries: list[Query], embeds: Any, normalize: str, decoding: dict[str, Any]) -> list[Answer]:
+    answers: list[Answer | None] = [None] * len(queries)
+    choosing = [i for i, query in enumerate(queries) if query.options]
+    writing = [i for i, query in enumerate(queries) if not query.options]
+    if choosing:
+        prefix = model.language_model.prefill(embeds.rows(choosing))
+        chosen = [queries[i] for i in choosing]
+        scores = model.language_model.score(prefix, model.processor.option_ids(chosen), normalize=normalize)
+        for i, query, row in zip(choosing, chosen, scores, strict=True):
+            ranked = sorted(zip(query.options, row, strict=True), key=lambda pair: -pair[1])
+            answers[i] = Answer(ranked[0][0], tuple(OptionScore(text, score) for text, score in ranked))
+    if writing:
+        ids = model.language_model.generate(embeds.rows(writing), **{**model.spec.decoding, **decoding})
+        texts = model.processor.decode(ids)
+        per_query = len(texts) // len(writing)
+        for n, i in enumerate(writing):
+            answers[i] = _written(texts[n * per_query : (n + 1) * per_query])
+    return [a for a in answers if a is not None]
+
+
+def _written(texts: list[str]) -> Answer:
+    """Several returned sequences become unscored options, best first."""
+    return Answer(texts[0], tuple(OptionScore(text, float("nan")) for text in texts) if len(texts) > 1 else ())
+
+
+def _count_tokens(inputs: ModelInputs, by_item: list[dict[str, int]]) -> list[dict[str, int]]:
+    text = (inputs.plan.ids >= 0).sum(1).tolist()
+    return [{**counts, "text": int(n)} for counts, n in zip(by_item, text, strict=True)]

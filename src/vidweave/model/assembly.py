@@ -1,0 +1,256 @@
+"""The model: four slots and one forward path. It never asks which paper it is running."""
+
+# Axes: R rows = present (item, scene) pairs of a stream, B items, T groups in time, N tokens, C encoder width,
+#       S sequence length, V vocabulary
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.utils import ModelOutput
+
+from vidweave.errors import ConfigError, ModalityError, QueryError
+from vidweave.language.splice import splice
+from vidweave.media.store import FeatureStore
+from vidweave.model import asking
+from vidweave.model.cache import FeatureCache, module_fingerprint
+from vidweave.model.config import ModelSpec, VideoLanguageConfig
+from vidweave.model.pool import pool_seconds, pool_tokens
+from vidweave.model.processor import Prepared, Processor
+from vidweave.model.trace import Stopwatch
+from vidweave.types import Answer, Blocks, Clip, Embeds, Features, ModelInputs, Query, Selection, StreamInputs
+
+__all__ = ["VideoLanguageModel", "VideoLanguageOutput"]
+
+
+@dataclass
+class VideoLanguageOutput(ModelOutput):
+    """What `forward` returns.
+
+    Attributes:
+        loss: Mean cross-entropy of the answers, if there were any.
+        logits: (B, S, V) at every position of the spliced prompt (causal models), or of the target (seq2seq).
+        info: What the parts say about themselves (gates, weights, memory).
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    info: dict[str, Any] | None = None
+
+
+class VideoLanguageModel(PreTrainedModel):
+    """Selector → encoders → connector → language model, each a slot filled from the configuration.
+
+    State-dict roots: ``selector.*``, ``encoders.<name>.*``, ``connector.{trunks,ports,fusion}.*``, ``language_model.*``.
+    """
+
+    config_class = VideoLanguageConfig
+    base_model_prefix = ""
+    main_input_name = "streams"
+    _supports_sdpa = True
+    _no_split_modules: list[str] = []
+
+    def __init__(self, config: VideoLanguageConfig) -> None:
+        super().__init__(config)
+        self.spec: ModelSpec = config.parse()
+        self.selector = self.spec.selector.build()
+        self.encoders = nn.ModuleDict({name: encoder.build() for name, encoder in self.spec.encoders.items()})
+        self.connector = self.spec.connector.build()
+        self.language_model = self.spec.language_model.build()
+        self._processor: Processor | None = None
+        self._store: FeatureStore | None = None
+        self.post_init()
+
+    # -- the road of one question --------------------------------------------------------------------------------
+
+    def select(self, prepared: Prepared, *, k: int | None = None) -> Selection | None:
+        """Moments for every (item, scene) with pictures; None where there are none (sound only)."""
+        if prepared.candidates.shape[0] == 0:
+            return None
+        motion = None
+        if prepared.motion is not None:
+            ((name, _),) = self.spec.selector_streams.items()
+            motion = self.encode_stream(name, prepared.motion)
+        if k is None:
+            k = max((need.num_frames or 1 for need in prepared.needs.values()), default=1)
+        text = prepared.text.get("selector")
+        device = self.device
+        with torch.no_grad():
+            selection = self.selector(
+                None if motion is None else motion.to(device),
+                None if text is None else text.to(device),
+                prepared.candidates.to(device),
+                prepared.mask.to(device),
+                k=k,
+            )
+        object.__setattr__(selection, "item", prepared.item)
+        object.__setattr__(selection, "scene", prepared.scene)
+        return selection
+
+    def encode_stream(self, name: str, inputs: StreamInputs) -> Features:
+        """Features of one stream: through its encoder and its pooling, unless they were known already."""
+        stream = self.spec.streams[name]
+        encoder = self.encoders[stream.encoder]
+        if inputs.features is not None:
+            features = inputs.features.to(self.device, self.dtype)
+            if features.values.shape[-1] != encoder.width:
+                raise ModalityError(
+                    f"features given for stream {name!r} are {features.values.shape[-1]} wide, "
+                    f"encoder {stream.encoder!r} makes {encoder.width}"
+                )
+            return Features(features.values, features.mask, inputs.seconds.to(self.device), features.item, features.scene)
+        assert inputs.values is not None
+        values = inputs.values.to(self.device)
+        if values.is_floating_point():
+            values = values.to(next((p.dtype for p in encoder.parameters()), self.dtype))
+        learns = torch.is_grad_enabled() and any(p.requires_grad for p in encoder.parameters())
+        with torch.set_grad_enabled(learns):
+            tokens = pool_tokens(encoder.encode(values, inputs.modality), stream.pool)
+        seconds, mask = pool_seconds(inputs.seconds.to(self.device), inputs.mask.to(self.device), stream.pool)
+        mask = mask[:, :, None].expand(tokens.shape[:3])
+        return Features(tokens, mask, seconds, inputs.item.to(self.device), inputs.scene.to(self.device))
+
+    def embed(self, inputs: ModelInputs) -> tuple[Embeds, dict[str, Any]]:
+        """Streams and prompt → spliced embeddings for the language model, and what the connector says of them."""
+        features = {
+            name: self.encode_stream(name, stream)
+            for name, stream in inputs.streams.items()
+            if name in self.spec.connector_streams
+        }
+        item, scene = _pairs(inputs, self.device)
+        text = inputs.text.get("trunk")
+        blocks, info = self.connector(features, item, scene, None if text is None else text.to(self.device))
+        self._check_present(blocks, inputs)
+        embeds = splice(inputs.plan.to(self.device), blocks, self.language_model.embed, self.language_model.side)
+        info["tokens_by_item"] = _tokens_by_item(blocks, inputs.num_items)
+        return embeds, info
+
+    def forward(self, inputs: ModelInputs | None = None, **inputs_by_name: Any) -> VideoLanguageOutput:
+        """Loss (where the inputs hold answers) and logits.
+
+        Args:
+            inputs: From the processor; its fields may also be given by name (``model(**inputs)``).
+        """
+        inputs = _inputs(inputs, inputs_by_name)
+        embeds, info = self.embed(inputs)
+        target = None if inputs.target is None else inputs.target.to(self.device)
+        loss, logits = self.language_model(embeds, target)
+        return VideoLanguageOutput(loss=loss, logits=logits, info=info)
+
+    @torch.no_grad()
+    def generate(self, inputs: ModelInputs | None = None, **arguments: Any) -> Tensor:
+        """New token ids (B, L), padded on the right; arguments are those of transformers' `generate`."""
+        names = {f.name for f in fields(ModelInputs)}
+        by_name = {name: arguments.pop(name) for name in list(arguments) if name in names}
+        embeds, _ = self.embed(_inputs(inputs, by_name))
+        return self.language_model.generate(embeds, **{**self.spec.decoding, **arguments})
+
+    @torch.no_grad()
+    def score(self, inputs: ModelInputs, options: Sequence[Sequence[Sequence[int]]], *, normalize: str = "sum") -> list[list[float]]:
+        """Log-probability of each option of each item; the prompt is read once for all options."""
+        embeds, _ = self.embed(inputs)
+        return self.language_model.score(self.language_model.prefill(embeds), options, normalize=normalize)
+
+    def _check_present(self, blocks: Mapping[str, Any], inputs: ModelInputs) -> None:
+        if not blocks and not inputs.streams:
+            raise ModalityError("the query reached the model without any picture, sound or other modality")
+
+    # -- asking --------------------------------------------------------------------------------------------------
+
+    @property
+    def processor(self) -> Processor:
+        """The processor that was loaded or attached with the model."""
+        if self._processor is None:
+            raise ConfigError("this model has no processor; load it with vidweave.load, or set model.processor")
+        return self._processor
+
+    @processor.setter
+    def processor(self, processor: Processor) -> None:
+        processor.selector = self.select
+        self._processor = processor
+
+    @property
+    def cache(self) -> FeatureCache | None:
+        """The feature cache, if `use_cache_folder` was called."""
+        if self._store is None:
+            return None
+        return FeatureCache(self._store, self.spec, dict(self.encoders.items()), self.device, self.dtype)
+
+    def use_cache_folder(self, folder: str | Path | None) -> None:
+        """Keep features of frozen encoders in `folder` and use those that are there; None turns it off."""
+        self._store = None if folder is None else FeatureStore(Path(folder))
+
+    def ask(
+        self,
+        clip: Clip | str | Path,
+        question: str,
+        *,
+        options: Sequence[str] = (),
+        num_frames: int | None = None,
+        start_seconds: float | None = None,
+        end_seconds: float | None = None,
+        trace: bool | str = True,
+        **decoding: Any,
+    ) -> Answer:
+        """Ask one question about one clip.
+
+        Args:
+            clip: A path of a video, or a Clip with any modalities that the model takes.
+            options: Answers to choose from, scored by log-probability; without them the model writes freely.
+            num_frames: Pictures to look at instead of the configured number.
+            start_seconds, end_seconds: The span to look at.
+            trace: False leaves the account out.
+            decoding: Arguments of transformers' `generate` (max_new_tokens, num_beams, do_sample, …).
+        """
+        if isinstance(clip, (str, Path)) or start_seconds is not None or end_seconds is not None:
+            clip = asking.as_clip(clip, start_seconds, end_seconds)
+        query = Query.about(clip, question, tuple(options))
+        return self.answer([query], num_frames=num_frames, trace=trace, **decoding)[0]
+
+    def answer(self, queries: Sequence[Query], **arguments: Any) -> list[Answer]:
+        """One answer per query, in one batch; see `ask` for the arguments."""
+        return asking.answer(self, queries, **arguments)
+
+    def describe(self) -> dict[str, Any]:
+        """Name, fingerprint of all weights, and dtype, for the record of a run."""
+        return {"model": self.config.name or "unnamed", "weights": module_fingerprint(self), "dtype": str(self.dtype)}
+
+    # -- files ---------------------------------------------------------------------------------------------------
+
+    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
+        """Write weights (safetensors), configuration and processor."""
+        super().save_pretrained(save_directory, *args, **kwargs)
+        if self._processor is not None:
+            self._processor.save_pretrained(save_directory)
+
+    def new_stopwatch(self) -> Stopwatch:
+        """A stopwatch that waits for the model's device before it reads the clock."""
+        return Stopwatch(self.device)
+
+
+def _inputs(inputs: ModelInputs | None, by_name: Mapping[str, Any]) -> ModelInputs:
+    if isinstance(inputs, ModelInputs):
+        return inputs
+    if inputs is not None or "plan" not in by_name:
+        raise QueryError(f"expected the inputs that the processor makes, got {type(inputs).__name__} and {sorted(by_name)}")
+    return ModelInputs(**by_name)
+
+
+def _tokens_by_item(blocks: Mapping[str, Blocks], num_items: int) -> list[dict[str, int]]:
+    counts: list[dict[str, int]] = [{} for _ in range(num_items)]
+    for name, block in blocks.items():
+        for item, count in zip(block.item.tolist(), block.mask.sum((1, 2)).tolist(), strict=True):
+            counts[item][name] = counts[item].get(name, 0) + count
+    return counts
+
+
+def _pairs(inputs: ModelInputs, device: Any) -> tuple[Tensor, Tensor]:
+    """All (item, scene) pairs of the batch, also those that some streams lack."""
+    pairs = torch.tensor(inputs.pairs, dtype=torch.long).reshape(-1, 2).to(device)
+    return pairs[:, 0], pairs[:, 1]

@@ -1,0 +1,71 @@
+"""Frozen features are computed once: known rows come from the feature store, unknown ones are encoded and stored."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from vidweave.media.store import FeatureStore, store_key
+from vidweave.model.pool import pool_tokens
+from vidweave.types import config_to_dict
+
+if TYPE_CHECKING:
+    from vidweave.model.config import ModelSpec
+
+__all__ = ["FeatureCache", "module_fingerprint"]
+
+
+class FeatureCache:
+    """The feature store as seen by one model.
+
+    A stream is served only while no parameter of its encoder learns. The key of a row is made of the content's hash,
+    the decode plan, preprocessing, pooling and the encoder's fingerprint: never of the question or the connector.
+    """
+
+    def __init__(self, store: FeatureStore, spec: ModelSpec, encoders: Mapping[str, nn.Module], device: Any, dtype: Any) -> None:
+        self.store = store
+        self._spec = spec
+        self._encoders = encoders
+        self._device = device
+        self._dtype = dtype
+        self._fingerprints: dict[str, str] = {}
+
+    def serves(self, stream: str) -> bool:
+        """Whether the stream's encoder is frozen, so that its features may be stored."""
+        encoder = self._encoders[self._spec.streams[stream].encoder]
+        return not encoder.training and not any(p.requires_grad for p in encoder.parameters())
+
+    def get_or_encode(self, stream: str, modality: str, parts: dict[str, Any], values: Callable[[], Tensor]) -> Tensor:
+        """Features (T, N, C) of one row; `values` makes the encoder's input (T, …) if they are not known yet."""
+        config = self._spec.streams[stream]
+        pool = config_to_dict(config.pool)
+        key = store_key(**parts, pool=pool, encoder=self._fingerprint(config.encoder), dtype=str(self._dtype))
+        known = self.store.get(key)
+        if known is not None:
+            return known["values"]
+        pixels = values()[None].to(self._device)
+        pixels = pixels.to(self._dtype) if pixels.is_floating_point() else pixels
+        with torch.no_grad():
+            features = pool_tokens(self._encoders[config.encoder].encode(pixels, modality), config.pool)[0].cpu()
+        self.store.put(key, {"values": features}, {"stream": stream, "modality": modality, "encoder": config.encoder})
+        return features
+
+    def _fingerprint(self, encoder: str) -> str:
+        if encoder not in self._fingerprints:
+            weights = module_fingerprint(self._encoders[encoder])
+            self._fingerprints[encoder] = store_key(config=config_to_dict(self._spec.encoders[encoder]), weights=weights)
+        return self._fingerprints[encoder]
+
+
+def module_fingerprint(module: nn.Module) -> str:
+    """SHA-256 over names, dtypes, shapes and bytes of all parameters and buffers."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        tensor = tensor.detach().cpu().contiguous()
+        digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

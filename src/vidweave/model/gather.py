@@ -1,0 +1,288 @@
+"""One scene → one row per stream: a file is opened once and decoded once for all streams that read it."""
+
+# Axes: T groups in time, F window (pictures per group), H height, W width
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vidweave.errors import ModalityError
+from vidweave.media.fingerprint import content_hash
+from vidweave.media.limits import DEFAULT_LIMITS, Limits
+from vidweave.media.open import OpenSource, open_source
+from vidweave.media.plan import FramePlan, plan_frames
+from vidweave.media.preprocess import apply
+from vidweave.model.cache import FeatureCache
+from vidweave.model.config import ModelSpec, StreamConfig
+from vidweave.registry import MODALITIES
+from vidweave.types import Clip, FrameNeed, Frames, PrecomputedFeatures, config_to_dict
+
+__all__ = ["OpenScene", "StreamRow", "check_modalities", "gather_scene", "route"]
+
+
+@dataclass(frozen=True, eq=False)
+class StreamRow:
+    """One present (item, scene) pair of a stream.
+
+    `values` (T, …) waits for the encoder; `features` (T, N, C) has been through it. `frames` says which pictures they are.
+    """
+
+    modality: str
+    seconds: Tensor  # (T, 2)
+    values: Tensor | None = None
+    features: Tensor | None = None
+    frames: list[tuple[int, float]] = field(default_factory=list)
+    why: str = ""
+    notes: list[str] = field(default_factory=list)
+
+
+def route(stream: StreamConfig, clip: Clip) -> str | None:
+    """The modality of `clip` that feeds `stream`, or None."""
+    return next((modality for modality in stream.modalities if modality in clip), None)
+
+
+def check_modalities(spec: ModelSpec, clip: Clip) -> None:
+    """Every supplied modality must reach a token or the selector.
+
+    Raises:
+        ModalityError: one that no stream takes; names what the model takes.
+    """
+    used = {route(stream, clip) for stream in spec.streams.values()}
+    unused = [modality for modality in clip if modality not in used]
+    if unused:
+        takes = sorted({m for stream in spec.streams.values() for m in stream.modalities})
+        raise ModalityError(
+            f"{', '.join(unused)} was supplied, but nothing in this model would look at it (it takes "
+            f"{', '.join(takes)}); leave it out or use a model with a stream for it"
+        )
+
+
+class OpenScene:
+    """The opened sources of one clip; each path or array is opened once, whatever the number of streams."""
+
+    def __init__(self, clip: Clip, limits: Limits = DEFAULT_LIMITS) -> None:
+        self.clip = clip
+        self.limits = limits
+        self._open: dict[tuple[int | str, str], OpenSource] = {}
+
+    def source(self, modality: str) -> OpenSource:
+        """The opened source of `modality`; features that were computed before have none."""
+        raw = self.clip[modality]
+        key = (str(raw) if not isinstance(raw, np.ndarray) and not hasattr(raw, "values") else id(raw), modality)
+        if key not in self._open:
+            self._open[key] = open_source(raw, modality, limits=self.limits)
+        return self._open[key]
+
+    @property
+    def span(self) -> tuple[float, float] | None:
+        """The asked span in seconds; None is the whole clip."""
+        if self.clip.start_seconds is None and self.clip.end_seconds is None:
+            return None
+        return (self.clip.start_seconds or 0.0, float("inf") if self.clip.end_seconds is None else self.clip.end_seconds)
+
+    def timeline(self, modality: str) -> np.ndarray:
+        """Times (N,) of the pictures of `modality` inside the span."""
+        pts_seconds, _ = self.source(modality).timeline()
+        if self.span is None:
+            return pts_seconds
+        start, end = self.span
+        inside = (pts_seconds >= start) & (pts_seconds <= end)
+        return pts_seconds[inside]
+
+    def close(self) -> None:
+        """Close all files."""
+        for source in self._open.values():
+            source.close()
+        self._open.clear()
+
+
+def gather_scene(
+    spec: ModelSpec,
+    scene: OpenScene,
+    needs: Mapping[str, FrameNeed],
+    *,
+    moments: np.ndarray | None = None,
+    why: str = "uniform",
+    cache: FeatureCache | None = None,
+) -> dict[str, StreamRow]:
+    """Rows of all streams of `needs` that `scene` can feed.
+
+    Args:
+        needs: Stream name → its need (a selector's stream or the connector's, perhaps with the user's numbers).
+        moments: (k,) seconds that a selector chose; None spreads pictures by each need's own rule.
+        cache: Known features are taken from it, unknown ones are encoded and stored.
+    """
+    routes = {name: route(spec.streams[name], scene.clip) for name in needs}
+    rows: dict[str, StreamRow] = {}
+    for modality in dict.fromkeys(m for m in routes.values() if m):
+        names = [name for name, fed_by in routes.items() if fed_by == modality]
+        read = _READERS["features" if isinstance(scene.clip[modality], PrecomputedFeatures) else _carrier(modality)]
+        rows |= read(spec, scene, modality, {n: needs[n] for n in names}, moments, why, cache)
+    return rows
+
+
+def _carrier(modality: str) -> str:
+    return MODALITIES.entry(modality).facts["carrier"]
+
+
+def _read_frames(
+    spec: ModelSpec,
+    scene: OpenScene,
+    modality: str,
+    needs: dict[str, FrameNeed],
+    moments: np.ndarray | None,
+    why: str,
+    cache: FeatureCache | None,
+) -> dict[str, StreamRow]:
+    source = scene.source(modality)
+    pts_seconds, duration_seconds = source.timeline()
+    plan = plan_frames(needs, pts_seconds, duration_seconds, span=scene.span, moments=moments)
+    decoded = _Once(lambda: source.read_frames(plan.indices))
+    rows = {}
+    for name, need in needs.items():
+        positions = plan.streams[name]
+        indices = plan.indices[positions]
+        seconds = _group_seconds(pts_seconds[indices], need.window, duration_seconds)
+
+        def values(name: str = name, positions: np.ndarray = positions, window: int = need.window) -> Tensor:
+            frames = decoded()
+            picked = Frames(frames.values[positions], frames.pts_seconds[positions], frames.indices[positions])
+            tensor, _ = apply(_spec_of(spec, name, modality), picked)
+            return tensor.unflatten(0, (-1, window))
+
+        used = [(int(i), float(pts_seconds[i])) for i in indices]
+        row = _encode_or_keep(spec, scene, name, modality, values, seconds, cache, {"indices": indices.tolist()})
+        notes = list(plan.notes) + _lost_note(decoded, modality)
+        rows[name] = StreamRow(modality, seconds, *row, frames=used, why=_why(plan, need, moments, why), notes=notes)
+    return rows
+
+
+def _why(plan: FramePlan, need: FrameNeed, moments: np.ndarray | None, why: str) -> str:
+    return why if moments is not None and need.follow_selection else plan.why
+
+
+def _lost_note(decoded: _Once, modality: str) -> list[str]:
+    if decoded.value is None or not decoded.value.num_lost:
+        return []
+    return [f"{modality}: {decoded.value.num_lost} pictures could not be decoded; the nearest ones stand in"]
+
+
+def _read_waveform(
+    spec: ModelSpec,
+    scene: OpenScene,
+    modality: str,
+    needs: dict[str, FrameNeed],
+    moments: np.ndarray | None,
+    why: str,
+    cache: FeatureCache | None,
+) -> dict[str, StreamRow]:
+    rows = {}
+    for name in needs:
+        audio_spec = _spec_of(spec, name, modality)
+        start, end = scene.span or (None, None)
+        end = None if end == float("inf") else end
+        waveform = scene.source(modality).read_waveform(audio_spec.sample_rate, start_seconds=start, end_seconds=end)
+        tensor, seconds = apply(audio_spec, waveform)
+        row = _encode_or_keep(spec, scene, name, modality, lambda t=tensor: t, seconds, cache, {"span": [start, end]})
+        covered = tensor.shape[0] * audio_spec.window_seconds
+        notes = []
+        if covered + 1e-6 < waveform.duration_seconds:
+            notes = [f"{modality}: {covered:.1f} s of {waveform.duration_seconds:.1f} s heard (AudioSpec.max_windows)"]
+        rows[name] = StreamRow(modality, seconds.to(torch.float32), *row, why="whole clip", notes=notes)
+    return rows
+
+
+def _read_points(
+    spec: ModelSpec,
+    scene: OpenScene,
+    modality: str,
+    needs: dict[str, FrameNeed],
+    moments: np.ndarray | None,
+    why: str,
+    cache: FeatureCache | None,
+) -> dict[str, StreamRow]:
+    rows = {}
+    for name in needs:
+        tensor, _ = apply(_spec_of(spec, name, modality), scene.source(modality).read_points())
+        seconds = torch.zeros(1, 2)
+        row = _encode_or_keep(spec, scene, name, modality, lambda t=tensor: t, seconds, cache, {})
+        rows[name] = StreamRow(modality, seconds, *row, why="whole cloud")
+    return rows
+
+
+def _read_features(
+    spec: ModelSpec,
+    scene: OpenScene,
+    modality: str,
+    needs: dict[str, FrameNeed],
+    moments: np.ndarray | None,
+    why: str,
+    cache: FeatureCache | None,
+) -> dict[str, StreamRow]:
+    given: PrecomputedFeatures = scene.clip[modality]
+    seconds = torch.from_numpy(np.asarray(given.seconds, dtype=np.float32))
+    values = torch.from_numpy(np.asarray(given.values))
+    return {name: StreamRow(modality, seconds, features=values, why="features given") for name in needs}
+
+
+_READERS: dict[str, Callable[..., dict[str, StreamRow]]] = {
+    "frames": _read_frames,
+    "waveform": _read_waveform,
+    "points": _read_points,
+    "features": _read_features,
+}
+
+
+def _spec_of(spec: ModelSpec, stream: str, modality: str) -> Any:
+    return spec.encoders[spec.streams[stream].encoder].specs[modality]
+
+
+def _encode_or_keep(
+    spec: ModelSpec,
+    scene: OpenScene,
+    stream: str,
+    modality: str,
+    values: Callable[[], Tensor],
+    seconds: Tensor,
+    cache: FeatureCache | None,
+    plan: dict[str, Any],
+) -> tuple[Tensor | None, Tensor | None]:
+    """(values, None) for the encoder to come, or (None, features) where a cache serves the stream."""
+    if cache is None or not cache.serves(stream):
+        return values(), None
+    parts = {
+        "content": content_hash(scene.clip[modality]),
+        "modality": modality,
+        "preprocess": config_to_dict(_spec_of(spec, stream, modality)),
+        "window": spec.streams[stream].need.window,
+        **plan,
+    }
+    return None, cache.get_or_encode(stream, modality, parts, values)
+
+
+def _group_seconds(pts_seconds: np.ndarray, window: int, duration_seconds: float) -> Tensor:
+    """Start and end (T, 2) of groups of `window` pictures; a group ends where the next picture would start."""
+    grouped = pts_seconds.reshape(-1, window)
+    steps = np.diff(np.unique(pts_seconds))
+    step = float(np.median(steps)) if len(steps) else 0.0
+    ends = np.minimum(grouped[:, -1] + step, max(duration_seconds, float(pts_seconds.max(initial=0.0))))
+    return torch.from_numpy(np.stack([grouped[:, 0], ends], axis=1).astype(np.float32))
+
+
+class _Once:
+    """A value made at the first call and kept: frames that a full cache never needs are never decoded."""
+
+    def __init__(self, make: Callable[[], Frames]) -> None:
+        self._make = make
+        self.value: Frames | None = None
+
+    def __call__(self) -> Frames:
+        if self.value is None:
+            self.value = self._make()
+        return self.value

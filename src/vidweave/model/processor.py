@@ -1,0 +1,307 @@
+"""From queries to model inputs: `prepare` → (the model's `select`) → `fetch`; calling the processor does all three."""
+
+# Axes: R rows = (item, scene) pairs with pictures, C candidate moments, B items, L text tokens
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from vidweave.errors import CheckpointError, ConfigError, QueryError
+from vidweave.media.limits import DEFAULT_LIMITS, Limits
+from vidweave.model.cache import FeatureCache
+from vidweave.model.collate import collate_stream
+from vidweave.model.config import ModelSpec, VideoLanguageConfig
+from vidweave.model.gather import OpenScene, StreamRow, check_modalities, gather_scene, route
+from vidweave.registry import MODALITIES
+from vidweave.types import Clip, FrameNeed, ModelInputs, PrecomputedFeatures, Query, Selection, StreamInputs, TextTokens
+
+__all__ = ["Prepared", "Processor"]
+
+# Selectors that leave the placing of pictures to each stream's own rule.
+RULE_SELECTIONS = ("uniform", "all_frames")
+
+
+@dataclass
+class Prepared:
+    """Queries with their media opened and indexed, nothing decoded for the encoders yet.
+
+    `candidates` (R, C) are the times a selector may choose from, `mask` marks the real ones, `item` and `scene` (R,)
+    say whose they are; `motion` is the selector's stream, where it has one.
+    """
+
+    queries: list[Query]
+    scenes: dict[tuple[int, int], OpenScene]
+    candidates: Tensor
+    mask: Tensor
+    item: Tensor
+    scene: Tensor
+    text: dict[str, TextTokens]
+    motion: StreamInputs | None = None
+    needs: dict[str, FrameNeed] = field(default_factory=dict)
+
+    def close(self) -> None:
+        """Close all files."""
+        for scene in self.scenes.values():
+            scene.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Processor:
+    """Tokenizers, media and the prompt of one model; plain, holds no weights.
+
+    Args:
+        config: The model's configuration.
+        tokenizers: `language`, and one for each further name that `spec.text` mentions.
+        limits: Caps on media.
+        selector: The model's `select`, set by the model that owns the processor; used by `__call__`.
+    """
+
+    def __init__(
+        self,
+        config: VideoLanguageConfig,
+        tokenizers: Mapping[str, PreTrainedTokenizerBase],
+        *,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        self.config = config
+        self.spec: ModelSpec = config.parse()
+        self.limits = limits
+        self.tokenizers = dict(tokenizers)
+        missing = {"language", *(text.tokenizer for text in self.spec.text.values())} - set(self.tokenizers)
+        if missing:
+            raise ConfigError(f"the processor lacks tokenizers: {', '.join(sorted(missing))}")
+        self.selector: Any = None
+
+    # -- queries -> inputs ---------------------------------------------------------------------------------------
+
+    def prepare(self, queries: Query | Sequence[Query], *, num_frames: int | None = None) -> Prepared:
+        """Open and index the media of `queries`; read text; list candidate moments.
+
+        Args:
+            num_frames: Replaces the number of pictures of every connector stream that has one.
+
+        Raises:
+            ModalityError: a supplied modality that no stream of the model takes.
+            MediaError: a source that cannot be used.
+        """
+        queries = [queries] if isinstance(queries, Query) else list(queries)
+        if not queries:
+            raise QueryError("no queries; give at least one")
+        for query in queries:
+            for scene in query.scenes:
+                check_modalities(self.spec, scene.clip)
+        scenes = {(i, s): OpenScene(sc.clip, self.limits) for i, q in enumerate(queries) for s, sc in enumerate(q.scenes)}
+        prepared = Prepared(
+            queries,
+            scenes,
+            *self._candidates(scenes),
+            text={slot: self._read_text(slot, queries) for slot in self.spec.text},
+            needs={n: _with_frames(s.need, num_frames) for n, s in self.spec.connector_streams.items()},
+        )
+        prepared.motion = self._motion(prepared)
+        return prepared
+
+    def fetch(
+        self,
+        prepared: Prepared,
+        selection: Selection | None = None,
+        *,
+        targets: Sequence[str] | None = None,
+        cache: FeatureCache | None = None,
+    ) -> ModelInputs:
+        """Decode what the selection and the streams' needs ask for, preprocess it, and plan the prompt.
+
+        Args:
+            selection: From the model's `select`, or any other (oracle, per-frame labelling); None: by each need's rule.
+            targets: Answers to learn, one per query.
+            cache: Serves known features and stores new ones.
+        """
+        moments = {} if selection is None or selection.reason in RULE_SELECTIONS else _moments(selection, prepared)
+        why = selection.reason if selection is not None else "uniform"
+        gathered: dict[str, list[tuple[int, int, StreamRow]]] = {}
+        for (item, scene), opened in prepared.scenes.items():
+            rows = gather_scene(
+                self.spec, opened, prepared.needs, moments=moments.get((item, scene)), why=why, cache=cache
+            )
+            for name, row in rows.items():
+                gathered.setdefault(name, []).append((item, scene, row))
+        streams = {name: collate_stream(name, rows) for name, rows in gathered.items()}
+        seq2seq = self.spec.language_model.kind == "seq2seq"
+        plan = self.spec.layout.plan(
+            prepared.queries,
+            self.tokenizers["language"],
+            self._groups(prepared, streams),
+            targets=None if seq2seq else targets,
+        )
+        return ModelInputs(
+            streams=streams,
+            text=prepared.text,
+            plan=plan,
+            num_items=len(prepared.queries),
+            pairs=tuple(prepared.scenes),
+            target=self._read_targets(targets) if seq2seq and targets is not None else None,
+            selection=selection,
+            provenance={name: [(i, s, replace(r, values=None, features=None)) for i, s, r in rows] for name, rows in gathered.items()},
+        )
+
+    def __call__(
+        self,
+        queries: Query | Sequence[Query] | Clip | str | Path,
+        question: str | None = None,
+        *,
+        options: Sequence[str] = (),
+        num_frames: int | None = None,
+        targets: Sequence[str] | None = None,
+        selection: Selection | None = None,
+        cache: FeatureCache | None = None,
+    ) -> ModelInputs:
+        """Everything at once: queries, or one clip and a question → inputs of the model's `generate` and `forward`."""
+        if isinstance(queries, (Clip, str, Path)):
+            if question is None:
+                raise QueryError("a clip came without a question; call processor(clip, 'What happens?')")
+            queries = Query.about(queries, question, tuple(options))
+        with self.prepare(queries, num_frames=num_frames) as prepared:
+            if selection is None and self.selector is not None:
+                selection = self.selector(prepared)
+            return self.fetch(prepared, selection, targets=targets, cache=cache)
+
+    def decode(self, ids: Tensor) -> list[str]:
+        """Generated ids (B, L) → texts, without special tokens, stripped."""
+        return [text.strip() for text in self.tokenizers["language"].batch_decode(ids, skip_special_tokens=True)]
+
+    def option_ids(self, queries: Sequence[Query]) -> list[list[list[int]]]:
+        """Token ids of each query's options, in the form in which the layout would end an answer."""
+        tokenizer = self.tokenizers["language"]
+        return [[self.spec.layout.answer_ids(option, tokenizer) for option in query.options] for query in queries]
+
+    # -- parts ---------------------------------------------------------------------------------------------------
+
+    def _candidates(self, scenes: Mapping[tuple[int, int], OpenScene]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Times of the pictures of the first stream that each scene feeds: what a selector may choose from."""
+        rows, keys = [], []
+        for key, scene in scenes.items():
+            modality = self._pictures(scene.clip)
+            if modality is not None:
+                rows.append(torch.from_numpy(np.array(scene.timeline(modality), dtype=np.float64)))
+                keys.append(key)
+        if not rows:
+            return torch.zeros(0, 0, dtype=torch.float64), torch.zeros(0, 0, dtype=torch.bool), *_pairs([])
+        lengths = torch.tensor([len(row) for row in rows])
+        candidates = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+        return candidates, torch.arange(candidates.shape[1])[None] < lengths[:, None], *_pairs(keys)
+
+    def _pictures(self, clip: Clip) -> str | None:
+        for stream in self.spec.streams.values():
+            modality = route(stream, clip)
+            if modality is None or isinstance(clip[modality], PrecomputedFeatures):
+                continue
+            if MODALITIES.entry(modality).facts["carrier"] == "frames":
+                return modality
+        return None
+
+    def _motion(self, prepared: Prepared) -> StreamInputs | None:
+        streams = self.spec.selector_streams
+        if not streams:
+            return None
+        ((name, stream),) = streams.items()
+        rows = []
+        for (item, scene), opened in prepared.scenes.items():
+            found = gather_scene(self.spec, opened, {name: stream.need})
+            if name in found:
+                rows.append((item, scene, found[name]))
+        return collate_stream(name, rows) if rows else None
+
+    def _groups(self, prepared: Prepared, streams: Mapping[str, StreamInputs]) -> dict[tuple[str, int, int], int]:
+        """Groups in time of each block that the connector will make, by (block, item, scene)."""
+        lengths: dict[tuple[str, int, int], int] = {}
+        for name, stream in streams.items():
+            pool = self.spec.streams[name].pool
+            per_row = stream.mask.sum(1) // (1 if pool is None or stream.features is not None else pool.time)
+            for item, scene, groups in zip(stream.item.tolist(), stream.scene.tolist(), per_row.tolist(), strict=True):
+                lengths[name, item, scene] = groups
+        return self.spec.connector.block_groups(lengths, list(prepared.scenes))
+
+    def _read_text(self, slot: str, queries: Sequence[Query]) -> TextTokens:
+        spec = self.spec.text[slot]
+        return _tokenize(self.tokenizers[spec.tokenizer], [q.text for q in queries], spec.max_tokens, spec.truncation_side)
+
+    def _read_targets(self, targets: Sequence[str]) -> TextTokens:
+        tokenizer = self.tokenizers["language"]
+        return _pad_ids([self.spec.layout.answer_ids(text, tokenizer) for text in targets])
+
+    # -- files ---------------------------------------------------------------------------------------------------
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the tokenizers beside the model: `processor_config.json`, `tokenizers/<name>/`."""
+        folder = Path(folder)
+        for name, tokenizer in self.tokenizers.items():
+            tokenizer.save_pretrained(folder / "tokenizers" / name)
+        (folder / "processor_config.json").write_text(json.dumps({"tokenizers": sorted(self.tokenizers)}, indent=2) + "\n")
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, config: VideoLanguageConfig, *, limits: Limits = DEFAULT_LIMITS) -> Self:
+        """Read back what `save_pretrained` wrote.
+
+        Raises:
+            CheckpointError: the folder holds no processor.
+        """
+        folder = Path(folder)
+        try:
+            names = json.loads((folder / "processor_config.json").read_text())["tokenizers"]
+        except (OSError, ValueError, KeyError) as error:
+            raise CheckpointError(f"{folder} holds no readable processor_config.json ({error}); save the processor there") from error
+        tokenizers = {name: load_tokenizer(folder / "tokenizers" / Path(name).name) for name in names}
+        return cls(config, tokenizers, limits=limits)
+
+
+def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
+    """A tokenizer from a local folder; never runs code from it."""
+    return AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
+
+
+def _with_frames(need: FrameNeed, num_frames: int | None) -> FrameNeed:
+    if num_frames is None or need.num_frames is None:
+        return need
+    return replace(need, num_frames=num_frames)
+
+
+def _moments(selection: Selection, prepared: Prepared) -> dict[tuple[int, int], np.ndarray]:
+    item = prepared.item if selection.item is None else selection.item
+    scene = prepared.scene if selection.scene is None else selection.scene
+    pairs = zip(item.tolist(), scene.tolist(), strict=True)
+    return {pair: selection.seconds[r][selection.mask[r]].cpu().numpy() for r, pair in enumerate(pairs)}
+
+
+def _pairs(keys: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+    return torch.tensor([i for i, _ in keys], dtype=torch.long), torch.tensor([s for _, s in keys], dtype=torch.long)
+
+
+def _tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_tokens: int, side: str) -> TextTokens:
+    rows = []
+    for text in texts:
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        special = tokenizer.num_special_tokens_to_add()
+        room = max_tokens - special
+        ids = ids[-room:] if side == "left" else ids[:room]
+        rows.append(tokenizer.build_inputs_with_special_tokens(ids) if special else ids)
+    return _pad_ids(rows)
+
+
+def _pad_ids(rows: Sequence[Sequence[int]]) -> TextTokens:
+    length = max(map(len, rows))
+    ids = torch.tensor([[*row, *[0] * (length - len(row))] for row in rows], dtype=torch.long)
+    return TextTokens(ids, torch.arange(length)[None] < torch.tensor([len(row) for row in rows])[:, None])
