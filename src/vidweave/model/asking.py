@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +69,7 @@ def answer(
         return answers
     tokens = _count_tokens(inputs, info.pop("tokens_by_item"))
     traces = build_traces(queries, inputs.provenance, tokens, watch.seconds, info, full=trace == "full")
-    return [Answer(a.text, a.options, t) for a, t in zip(answers, traces, strict=True)]
+    return [replace(a, trace=t) for a, t in zip(answers, traces, strict=True)]
 
 
 def _answer(model: VideoLanguageModel, queries: list[Query], embeds: Any, normalize: str, decoding: dict[str, Any]) -> list[Answer]:
@@ -87,13 +88,9 @@ def _answer(model: VideoLanguageModel, queries: list[Query], embeds: Any, normal
         texts = model.processor.decode(ids)
         per_query = len(texts) // len(writing)
         for n, i in enumerate(writing):
-            answers[i] = _written(texts[n * per_query : (n + 1) * per_query])
+            first, *rest = texts[n * per_query : (n + 1) * per_query]
+            answers[i] = Answer(first, alternatives=tuple(rest))
     return [a for a in answers if a is not None]
-
-
-def _written(texts: list[str]) -> Answer:
-    """Several returned sequences become unscored options, best first."""
-    return Answer(texts[0], tuple(OptionScore(text, float("nan")) for text in texts) if len(texts) > 1 else ())
 
 
 def _count_tokens(inputs: ModelInputs, by_item: list[dict[str, int]]) -> list[dict[str, int]]:

@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ from vidweave.media.store import FeatureStore
 from vidweave.model import asking
 from vidweave.model.cache import FeatureCache, module_fingerprint
 from vidweave.model.config import ModelSpec, VideoLanguageConfig
+from vidweave.model.files import base_state, check_keys, locate, read_weights, save_trained_part, weights_hash
 from vidweave.model.pool import pool_seconds, pool_tokens
 from vidweave.model.processor import Prepared, Processor
 from vidweave.model.trace import Stopwatch
@@ -35,7 +37,7 @@ class VideoLanguageOutput(ModelOutput):
 
     Attributes:
         loss: Mean cross-entropy of the answers, if there were any.
-        logits: (B, S, V) at every position of the spliced prompt (causal models), or of the target (seq2seq).
+        logits: (B, V) of the token that would follow the prompt, if there were no answers to learn.
         info: What the parts say about themselves (gates, weights, memory).
     """
 
@@ -132,7 +134,7 @@ class VideoLanguageModel(PreTrainedModel):
         return embeds, info
 
     def forward(self, inputs: ModelInputs | None = None, **inputs_by_name: Any) -> VideoLanguageOutput:
-        """Loss (where the inputs hold answers) and logits.
+        """Loss where the inputs hold answers, else the logits of the first token of the answer.
 
         Args:
             inputs: From the processor; its fields may also be given by name (``model(**inputs)``).
@@ -140,8 +142,9 @@ class VideoLanguageModel(PreTrainedModel):
         inputs = _inputs(inputs, inputs_by_name)
         embeds, info = self.embed(inputs)
         target = None if inputs.target is None else inputs.target.to(self.device)
-        loss, logits = self.language_model(embeds, target)
-        return VideoLanguageOutput(loss=loss, logits=logits, info=info)
+        if target is None and embeds.labels is None:
+            return VideoLanguageOutput(logits=self.language_model.next_logits(embeds), info=info)
+        return VideoLanguageOutput(loss=self.language_model.loss(embeds, target), info=info)
 
     @torch.no_grad()
     def generate(self, inputs: ModelInputs | None = None, **arguments: Any) -> Tensor:
@@ -223,11 +226,60 @@ class VideoLanguageModel(PreTrainedModel):
 
     # -- files ---------------------------------------------------------------------------------------------------
 
-    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
-        """Write weights (safetensors), configuration and processor."""
-        super().save_pretrained(save_directory, *args, **kwargs)
+    def save_pretrained(self, save_directory: Any, *args: Any, bases: Mapping[str, str] | None = None, **kwargs: Any) -> None:
+        """Write weights (safetensors), configuration and processor.
+
+        Args:
+            bases: State-dict root → folder, asset or hub id that holds the frozen weights below it
+                (``{"language_model": "tiny-llama"}``); they are then named, with their hash, instead of written.
+        """
+        folder = Path(save_directory)
+        if bases is None:
+            super().save_pretrained(folder, *args, **kwargs)
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            config = copy.deepcopy(self.config)
+            config.bases = {r: {"source": str(s), "sha256": weights_hash(locate(s))} for r, s in bases.items()}
+            save_trained_part(self, bases, folder / "model.safetensors")
+            config.save_pretrained(folder)
         if self._processor is not None:
-            self._processor.save_pretrained(save_directory)
+            self._processor.save_pretrained(folder)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Self:
+        """Read what `save_pretrained` wrote: strictly, and with the processor if there is one.
+
+        Raises:
+            CheckpointError: missing, extra or mis-shaped keys (listed), or a base that has changed.
+        """
+        folder = locate(pretrained_model_name_or_path)
+        config = kwargs.pop("config", None) or VideoLanguageConfig.from_pretrained(folder)
+        with torch.device("meta"):
+            skeleton = cls(config)
+        state = read_weights(folder)
+        for root, base in config.bases.items():
+            state |= base_state(root, base, skeleton.get_submodule(root))
+        model = cls.from_state(config, state, *args, what=str(folder), skeleton=skeleton, **kwargs)
+        if (folder / "processor_config.json").is_file():
+            model.processor = Processor.from_pretrained(folder, config)
+        return model
+
+    @classmethod
+    def from_state(
+        cls,
+        config: VideoLanguageConfig,
+        state: dict[str, Tensor],
+        *args: Any,
+        what: str = "the state dict",
+        skeleton: Self | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """A model with exactly these weights, under our names; `what` names them in errors."""
+        if skeleton is None:
+            with torch.device("meta"):
+                skeleton = cls(config)
+        check_keys(what, skeleton.state_dict(), state, tied=skeleton.all_tied_weights_keys)
+        return super().from_pretrained(None, *args, config=config, state_dict=state, **kwargs)
 
     def new_stopwatch(self) -> Stopwatch:
         """A stopwatch that waits for the model's device before it reads the clock."""

@@ -13,10 +13,6 @@ from vidweave.types import ComponentConfig, FrameNeed, PoolSpec, TextSpec, compo
 
 __all__ = ["ModelSpec", "StreamConfig", "VideoLanguageConfig"]
 
-# Slots that may read text besides the language model (which reads the prompt).
-TEXT_SLOTS = ("selector", "trunk")
-
-
 @dataclass(frozen=True, kw_only=True)
 class StreamConfig:
     """One (modality, encoder) pair: what may feed it, who sees it, which frames it wants.
@@ -51,7 +47,6 @@ class ModelSpec(ComponentConfig):
         selector, encoders, connector, language_model: The slots.
         streams: Stream name → its wiring. Connector ports carry the names of the connector streams.
         layout: Where text and blocks of tokens stand in the prompt.
-        text: Slots (`selector`, `trunk`) that read the question → how.
         decoding: Default arguments of `generate`.
     """
 
@@ -62,7 +57,6 @@ class ModelSpec(ComponentConfig):
     connector: Any
     language_model: Any
     layout: Any
-    text: dict[str, TextSpec] = field(default_factory=dict)
     decoding: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -79,9 +73,6 @@ class ModelSpec(ComponentConfig):
             raise ConfigError(
                 f"each connector stream needs a port of its name: streams {sorted(streams)}, ports {sorted(ports)}"
             )
-        for slot in self.text:
-            if slot not in TEXT_SLOTS:
-                raise UnknownNameError("text slot", slot, TEXT_SLOTS)
 
     def _check_stream(self, name: str, stream: StreamConfig) -> None:
         if stream.encoder not in self.encoders:
@@ -104,6 +95,15 @@ class ModelSpec(ComponentConfig):
         """Streams that the selector watches (at most one today)."""
         return {name: stream for name, stream in self.streams.items() if stream.role == "selector"}
 
+    @property
+    def text(self) -> dict[str, TextSpec]:
+        """Slots that read the question (`selector`, `trunk`) → how; the language model reads the prompt."""
+        trunks = {t.text_spec for t in self.connector.trunks.values() if getattr(t, "text_spec", None)}
+        if len(trunks) > 1:
+            raise ConfigError(f"the trunks read text in {len(trunks)} ways; give them one text_spec")
+        selector = getattr(self.selector, "text_spec", None)
+        return {"trunk": t for t in trunks} | ({"selector": selector} if selector else {})
+
 
 _SLOTS: dict[str, Registry] = {
     "selector": SELECTORS,
@@ -123,13 +123,15 @@ class VideoLanguageConfig(PreTrainedConfig):
     Args:
         spec: A ModelSpec or its JSON data.
         name: What the model is called, for records and traces.
+        bases: State-dict root → {"source", "sha256"} of frozen weights that are kept elsewhere.
     """
 
     model_type = "vidweave"
 
-    def __init__(self, spec: ModelSpec | dict[str, Any] | None = None, name: str = "", **kwargs: Any) -> None:
+    def __init__(self, spec: ModelSpec | dict[str, Any] | None = None, name: str = "", bases: dict[str, Any] | None = None, **kwargs: Any) -> None:
         super().__init__(**_allowed(kwargs))
         self.name = name
+        self.bases = dict(bases or {})
         self.spec = config_to_dict(spec) if isinstance(spec, ModelSpec) else dict(spec or {})
 
     def parse(self) -> ModelSpec:

@@ -52,13 +52,18 @@ class Trace:
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer to one query: the text, the scores of the options if there were any (best first), and the trace."""
+    """The answer to one query: the text, the scores of the options if there were any (best first), and the trace.
+
+    `alternatives` are further texts where generation was asked for several sequences, best first.
+    """
 
     text: str
     options: tuple[OptionScore, ...] = ()
     trace: Trace | None = None
+    alternatives: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """JSON data: ``{"text", "options": [{"text", "score"}], "trace"}``."""
         options = [asdict(option) for option in self.options]
-        return {"text": self.text, "options": options, "trace": self.trace.to_dict() if self.trace else None}
+        data = {"text": self.text, "options": options, "trace": self.trace.to_dict() if self.trace else None}
+        return {**data, "alternatives": list(self.alternatives)} if self.alternatives else data

@@ -1,0 +1,86 @@
+"""`vidweave.load`: a model by name, folder or hub id, ready to be asked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vidweave.errors import CheckpointError, UnknownNameError
+from vidweave.model.assembly import VideoLanguageModel
+from vidweave.model.files import locate
+from vidweave.registry import CHECKPOINT_FORMATS, MODELS
+
+__all__ = ["load"]
+
+
+def load(
+    name: str | Path,
+    *,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | str | None = None,
+    device_map: Any = None,
+    cache_folder: str | Path | None = None,
+) -> VideoLanguageModel:
+    """Load a model with its processor, in evaluation mode.
+
+    Args:
+        name: A registered name (`vidweave models list`), a folder, or a hub id. Folders that transformers wrote for
+            BLIP-2 and InstructBLIP load as they are.
+        device: Where to put it; None stays on the CPU (or follows `device_map`).
+        dtype: e.g. torch.bfloat16 or "bfloat16"; None is float32 on the CPU, and the checkpoint's own elsewhere.
+        device_map: As in transformers (needs accelerate).
+        cache_folder: Keep features of frozen encoders there; None recomputes them.
+
+    Raises:
+        UnknownNameError: nothing goes by that name; lists near matches.
+        CheckpointError: a folder that holds no model that vidweave knows, or whose weights do not fit.
+    """
+    folder = _folder(name)
+    model_type = _model_type(folder)
+    dtype = _dtype(dtype, device, device_map)
+    if model_type == VideoLanguageModel.config_class.model_type:
+        model = VideoLanguageModel.from_pretrained(folder, dtype=dtype, device_map=device_map)
+    elif model_type in CHECKPOINT_FORMATS:
+        model = CHECKPOINT_FORMATS.get(model_type)(folder, dtype=dtype, device_map=device_map)
+    else:
+        known = ", ".join(["vidweave", *CHECKPOINT_FORMATS])
+        raise CheckpointError(f"{folder} holds a {model_type!r} model; vidweave reads folders of: {known}")
+    if device is not None:
+        model.to(device)
+    model.use_cache_folder(cache_folder)
+    return model.eval()
+
+
+def _folder(name: str | Path) -> Path:
+    if str(name) in MODELS:
+        return locate(MODELS.entry(str(name)).facts["weights"])
+    if Path(name).is_dir():
+        return Path(name)
+    if str(name).count("/") == 1 and not str(name).startswith((".", "/")) and not Path(name).parent.is_dir():
+        return locate(name)
+    if Path(name).exists() or str(name).count("/"):
+        raise CheckpointError(f"{str(name)!r} is not a folder with a model; give the folder that holds config.json")
+    raise UnknownNameError("model", str(name), MODELS, "(a local folder or a hub id owner/name works too)")
+
+
+def _model_type(folder: Path) -> str:
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        return str(config["model_type"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder} has no readable config.json with a model_type ({error})") from error
+
+
+def _dtype(dtype: torch.dtype | str | None, device: Any, device_map: Any) -> Any:
+    if isinstance(dtype, str) and dtype != "auto":
+        found = getattr(torch, dtype, None)
+        if not isinstance(found, torch.dtype):
+            raise UnknownNameError("dtype", dtype, ["float32", "float16", "bfloat16", "auto"])
+        return found
+    if dtype is None:
+        on_cpu = device_map is None and torch.device(device or "cpu").type == "cpu"
+        return torch.float32 if on_cpu else "auto"
+    return dtype

@@ -1,0 +1,1 @@
+"""BLIP-2 and InstructBLIP: the bases that CREMA, VideoTGB and MA-LMM start from."""

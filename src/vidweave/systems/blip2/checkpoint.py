@@ -1,0 +1,140 @@
+"""Folders that transformers wrote for BLIP-2, InstructBLIP and InstructBLIP-Video, as a VideoLanguageModel."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from vidweave.connectors.qformer import QFormerConfig
+from vidweave.connectors.qformer_keys import connector_keys
+from vidweave.errors import CheckpointError
+from vidweave.language.causal import CausalConfig
+from vidweave.language.seq2seq import Seq2SeqConfig
+from vidweave.model.assembly import VideoLanguageModel
+from vidweave.model.config import VideoLanguageConfig
+from vidweave.model.files import read_weights
+from vidweave.model.processor import Processor, load_tokenizer
+from vidweave.nn.keys import KeyTable
+from vidweave.systems.blip2.preset import Form, blip2, prompt_layout
+from vidweave.types import TextSpec
+
+__all__ = ["config_from_folder", "load_folder", "to_ours"]
+
+FORMS: dict[str, Form] = {"blip-2": "blip2", "instructblip": "instructblip", "instructblipvideo": "instructblip"}
+QFORMER_TOKENIZER = "qformer"
+
+
+def load_folder(folder: Path, *, dtype: Any = None, device_map: Any = None) -> VideoLanguageModel:
+    """A model with its processor from a folder of transformers.
+
+    Raises:
+        CheckpointError: a configuration or weights that are not of this layout (keys are listed).
+    """
+    config = config_from_folder(folder)
+    state = to_ours(read_weights(folder), _form(_read_config(folder)))
+    model = VideoLanguageModel.from_state(config, state, what=str(folder), dtype=dtype, device_map=device_map)
+    tokenizers = _tokenizers(folder, config)
+    if tokenizers is not None:
+        model.processor = Processor(config, tokenizers)
+    return model
+
+
+def to_ours(state: dict[str, Tensor], form: Form) -> dict[str, Tensor]:
+    """transformers' names → ours; every key must be known."""
+    connector = connector_keys(form)
+    table = KeyTable(
+        (
+            *((theirs, f"connector.{ours}") for theirs, ours in connector.pairs),
+            ("vision_model.", "encoders.vision.model."),
+            ("language_model.", "language_model.model."),
+        ),
+        dropped=connector.dropped,
+    )
+    return table.to_ours(state)
+
+
+def config_from_folder(folder: Path) -> VideoLanguageConfig:
+    """Our configuration from transformers' config.json."""
+    data = _read_config(folder)
+    form = _form(data)
+    qformer = data["qformer_config"]
+    text_spec = TextSpec(tokenizer=QFORMER_TOKENIZER, max_tokens=qformer["max_position_embeddings"])
+    is_seq2seq = bool(data["text_config"].get("is_encoder_decoder", data["text_config"]["model_type"] == "t5"))
+    language_model = (Seq2SeqConfig if is_seq2seq else CausalConfig)(config=_text_config(data["text_config"]))
+    return blip2(
+        form,
+        name=folder.name,
+        vision={"model_type": "blip_2_vision_model", **_vision_config(data["vision_config"])},
+        qformer=QFormerConfig(
+            hidden=qformer["hidden_size"],
+            layers=qformer["num_hidden_layers"],
+            heads=qformer["num_attention_heads"],
+            intermediate=qformer["intermediate_size"],
+            cross_attention_frequency=qformer["cross_attention_frequency"],
+            encoder_width=qformer["encoder_hidden_size"],
+            vocab_size=qformer["vocab_size"] if form == "instructblip" else 0,
+            max_positions=qformer["max_position_embeddings"],
+            layer_norm_eps=qformer["layer_norm_eps"],
+            text_spec=text_spec if form == "instructblip" else None,
+        ),
+        num_query_tokens=int(data["num_query_tokens"]),
+        language_model=language_model,
+        layout=prompt_layout(is_seq2seq),
+    )
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    try:
+        data = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        for part in ("vision_config", "qformer_config", "text_config"):
+            if not isinstance(data[part], dict):
+                raise KeyError(part)
+        return data
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder} has no readable config.json of BLIP-2 or InstructBLIP ({error})") from error
+
+
+def _form(data: dict[str, Any]) -> Form:
+    try:
+        return FORMS[data["model_type"]]
+    except KeyError as error:
+        raise CheckpointError(f"model_type {error} is not one of {', '.join(FORMS)}") from error
+
+
+# Fields of transformers' vision configurations that make a tower; the rest of the file says nothing about weights.
+_VISION = (
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "image_size",
+    "patch_size",
+    "layer_norm_eps",
+    "qkv_bias",
+    "hidden_act",
+)
+
+
+def _vision_config(data: dict[str, Any]) -> dict[str, Any]:
+    return {key: data[key] for key in _VISION if key in data}
+
+
+def _text_config(data: dict[str, Any]) -> dict[str, Any]:
+    """transformers writes fields that every configuration has; only those that say something are kept."""
+    return {key: value for key, value in data.items() if value is not None}
+
+
+def _tokenizers(folder: Path, config: VideoLanguageConfig) -> dict[str, Any] | None:
+    """The language model's tokenizer, and the Q-Former's where it reads text; None if the folder has none at all."""
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
+        return None
+    tokenizers = {"language": load_tokenizer(folder)}
+    if "trunk" in config.parse().text:
+        inner = folder / "qformer_tokenizer"
+        if not inner.is_dir():
+            raise CheckpointError(f"{folder} has no qformer_tokenizer folder; copy it from the model's repository")
+        tokenizers[QFORMER_TOKENIZER] = load_tokenizer(inner)
+    return tokenizers

@@ -1,0 +1,116 @@
+"""BLIP-2 and InstructBLIP as configurations of the four slots."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from vidweave.connectors.connector import ConnectorConfig
+from vidweave.connectors.fusion import NoFusionConfig
+from vidweave.connectors.ports import PortConfig
+from vidweave.connectors.qformer import QFormerConfig
+from vidweave.encoders.vision_tower import VisionTowerConfig
+from vidweave.language.causal import CausalConfig
+from vidweave.language.layout import TemplateLayout
+from vidweave.language.seq2seq import Seq2SeqConfig
+from vidweave.model.config import ModelSpec, StreamConfig, VideoLanguageConfig
+from vidweave.selectors.uniform import UniformSelectorConfig
+from vidweave.types import FrameNeed, TextSpec, VisualSpec
+
+__all__ = ["blip2", "blip2_flan_t5_xl", "instructblip_flan_t5_xl", "instructblip_vicuna_7b", "instructblip_vicuna_13b"]
+
+Form = Literal["blip2", "instructblip"]
+
+# Mean and standard deviation of OpenAI's CLIP, per channel of 0..1 pictures; BLIP-2's own.
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+# EVA-CLIP ViT-g/14 without its last block, in transformers' words.
+EVA_VIT_G = {
+    "model_type": "blip_2_vision_model",
+    "hidden_size": 1408,
+    "intermediate_size": 6144,
+    "num_hidden_layers": 39,
+    "num_attention_heads": 16,
+    "image_size": 224,
+    "patch_size": 14,
+    "layer_norm_eps": 1e-6,
+}
+FLAN_T5_XL = {
+    "model_type": "t5",
+    "vocab_size": 32128,
+    "d_model": 2048,
+    "d_kv": 64,
+    "d_ff": 5120,
+    "num_layers": 24,
+    "num_heads": 32,
+    "feed_forward_proj": "gated-gelu",
+    "tie_word_embeddings": False,
+    "decoder_start_token_id": 0,
+}
+# BLIP-2 opens Flan-T5 with the exact GELU instead of the tanh approximation that Flan-T5 was trained with.
+BLIP2_FLAN_T5_XL = {**FLAN_T5_XL, "dense_act_fn": "gelu"}
+VICUNA_7B = {
+    "model_type": "llama",
+    "vocab_size": 32001,
+    "hidden_size": 4096,
+    "intermediate_size": 11008,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "max_position_embeddings": 2048,
+    "rms_norm_eps": 1e-6,
+    "bos_token_id": 2,
+    "eos_token_id": 2,
+    "pad_token_id": 32000,
+}
+VICUNA_13B = {
+    **VICUNA_7B,
+    "hidden_size": 5120,
+    "intermediate_size": 13824,
+    "num_hidden_layers": 40,
+    "num_attention_heads": 40,
+}
+
+
+def blip2(
+    form: Form,
+    *,
+    name: str,
+    vision: dict[str, Any],
+    qformer: QFormerConfig,
+    num_query_tokens: int,
+    language_model: CausalConfig | Seq2SeqConfig,
+    layout: TemplateLayout,
+    num_frames: int = 4,
+    decoding: dict[str, Any] | None = None,
+) -> VideoLanguageConfig:
+    """A vision tower, a Q-Former over each picture, and a language model that reads all pictures' tokens in order.
+
+    Args:
+        form: `instructblip` shows the question to the Q-Former too.
+        vision: transformers' configuration of the tower; its final norm is trained and stands in the port.
+        num_frames: Pictures taken from a video, uniformly; an image is one.
+    """
+    size = int(vision["image_size"])
+    pixels = VisualSpec(height=size, width=size, mean=CLIP_MEAN, std=CLIP_STD)
+    port = PortConfig(
+        trunk="qformer",
+        input_width=int(vision["hidden_size"]),
+        input_norm=True,
+        norm_eps=float(vision.get("layer_norm_eps", 1e-6)),
+        num_query_tokens=num_query_tokens,
+    )
+    width = language_model.config["hidden_size" if language_model.kind == "causal" else "d_model"]
+    spec = ModelSpec(
+        selector=UniformSelectorConfig(),
+        encoders={"vision": VisionTowerConfig(config=vision, specs={"video": pixels, "image": pixels})},
+        streams={
+            "video": StreamConfig(encoder="vision", modalities=("video", "image"), need=FrameNeed(num_frames=num_frames))
+        },
+        connector=ConnectorConfig(
+            trunks={"qformer": qformer}, ports={"video": port}, fusion=NoFusionConfig(), output_width=int(width)
+        ),
+        language_model=language_model,
+        layout=layout,
+        decoding=decoding or {},
+    )
+    return VideoLanguageConfig(spec, name=name)
