@@ -145,13 +145,14 @@ class PromptPlan(_Movable):
 
     `slot` is -1 for text, else an index into `slots`; each slot position stands for a whole block (all its real
     tokens). `slots` names (block, scene, group); group None is every group of the block in order of time.
-    `is_target` marks tokens that are learnt (answers).
+    `is_target` marks tokens that are learnt (answers). `notes` are (item, what the user should know), for the Trace.
     """
 
     ids: Tensor  # (B, L) int64; -1 = padding or slot
     slot: Tensor  # (B, L) int64; -1 = text or padding
     slots: tuple[tuple[str, int, int | None], ...]
     is_target: Tensor  # (B, L) bool
+    notes: tuple[tuple[int, str], ...] = ()
 
     def __post_init__(self) -> None:
         _expect(self, ids=("B", "L"), slot=("B", "L"), is_target=("B", "L"))

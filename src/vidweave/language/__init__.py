@@ -1,0 +1,1 @@
+"""The slot that answers: causal and sequence-to-sequence language models, prompt layouts, and the splice."""

@@ -1,0 +1,171 @@
+"""Decoder-only language models of transformers (Llama, Qwen, OPT, …), read through spliced embeddings."""
+
+# Axes: B items, S prompt positions, D width, V vocabulary, N options, M tokens of the longest option
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedConfig
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+from vidweave.errors import ShapeError
+from vidweave.language.decoding import Decoding
+from vidweave.language.pretrained import PretrainedConfig, build_model, read_source, transformers_config
+from vidweave.language.scoring import OptionBatch, token_logprobs
+from vidweave.types import Embeds, Prefix, TextTokens
+
+__all__ = ["CausalConfig", "CausalLanguageModel"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CausalConfig(PretrainedConfig):
+    """A decoder-only language model; see `PretrainedConfig`."""
+
+    kind: ClassVar[str] = "causal"
+
+    def __post_init__(self) -> None:
+        self.transformers_config()
+
+    def transformers_config(self) -> PreTrainedConfig:
+        """The checked configuration as transformers' class; a fresh one at each call."""
+        return transformers_config(self.config, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, "causal")
+
+    def build(self) -> CausalLanguageModel:
+        return CausalLanguageModel(self)
+
+
+class CausalLanguageModel(nn.Module):
+    """A causal language model: prompts are padded on the left, answers follow them."""
+
+    side = "left"
+
+    def __init__(self, config: CausalConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.model: Any = build_model(AutoModelForCausalLM, config.transformers_config())
+
+    @property
+    def width(self) -> int:
+        """D, of the embeddings."""
+        return self.model.get_input_embeddings().weight.shape[1]
+
+    @property
+    def max_positions(self) -> int | None:
+        """Longest sequence the model was made for; None if it knows no bound."""
+        return getattr(self.model.config, "max_position_embeddings", None)
+
+    def load_source(self, dtype: torch.dtype | None = None) -> None:
+        """Replace the weights by those that `config.source` names; CheckpointError if they do not fit."""
+        self.model = read_source(AutoModelForCausalLM, self.config, self.config.transformers_config(), dtype)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """(…) token ids → (…, D)."""
+        return self.model.get_input_embeddings()(ids)
+
+    def loss(self, embeds: Embeds, target: TextTokens | None = None) -> Tensor:
+        """Mean cross-entropy of the tokens that `embeds.labels` marks, each predicted from what stands before it.
+
+        Raises:
+            ShapeError: nothing to learn, a separate target, or a prompt longer than the model's positions.
+        """
+        if target is not None:
+            raise ShapeError(
+                "a causal language model learns `embeds.labels`, not a separate target; plan the prompt with targets"
+            )
+        if embeds.labels is None:
+            raise ShapeError("the prompt marks no target to learn; plan it with targets")
+        self._check_length(embeds, 0)
+        # Position s predicts s + 1; a token with only padding before it cannot be predicted.
+        labels = embeds.labels[:, 1:].masked_fill(~embeds.mask[:, :-1], -100)
+        learnt = (labels != -100).any(0).nonzero()
+        if not len(learnt):
+            raise ShapeError(f"none of the {embeds.labels.numel()} positions is a target with something before it")
+        keep = embeds.labels.shape[1] - int(learnt[0])  # logits are large: compute those from the first target on
+        logits = self._read(embeds, logits_to_keep=keep).logits[:, :-1]
+        return F.cross_entropy(logits.float().flatten(0, 1), labels[:, -(keep - 1) :].flatten(), ignore_index=-100)
+
+    def generate(self, embeds: Embeds, **decoding: Any) -> Tensor:
+        """New token ids (B * num_return_sequences, L), padded on the right; settings as in `Decoding`."""
+        settings = Decoding.of(decoding)
+        self._check_length(embeds, settings.max_new_tokens)
+        with settings.seeded(embeds.values.device):
+            return self.model.generate(
+                inputs_embeds=embeds.values,
+                attention_mask=embeds.mask.long(),
+                generation_config=settings.generation_config(self.model.generation_config),
+                logits_processor=settings.processors(),
+            )
+
+    def prefill(self, embeds: Embeds) -> Prefix:
+        """Read the prompt once: the keys and values, and the logits of the next token."""
+        self._check_length(embeds, 0)
+        out = self._read(
+            embeds, past_key_values=DynamicCache(config=self.model.config), use_cache=True, logits_to_keep=1
+        )
+        return Prefix(embeds, out.past_key_values, out.logits[:, -1])
+
+    def next_logits(self, embeds: Embeds) -> Tensor:
+        """(B, V) logits of the token that follows each prompt."""
+        self._check_length(embeds, 0)
+        return self._read(embeds, use_cache=False, logits_to_keep=1).logits[:, -1]
+
+    def score(
+        self, prefix: Prefix, options: Sequence[Sequence[Sequence[int]]], *, normalize: str = "sum"
+    ) -> list[list[float]]:
+        """Log-probability of each option's tokens after the prompt; `prefix` stays as it was.
+
+        Args:
+            prefix: From `prefill`.
+            options: Token ids per item and option; items may have different numbers of options.
+            normalize: `sum` over the tokens of an option, or their `mean`.
+        """
+        batch = OptionBatch.of(options, len(prefix.embeds.mask), prefix.embeds.values.device)
+        assert prefix.next_logits is not None
+        logits = prefix.next_logits[batch.item, None]
+        if batch.ids.shape[1] > 1 and len(batch.item):
+            logits = torch.cat([logits, self._continue(prefix, batch)], 1)
+        return batch.scores(token_logprobs(logits, batch.ids), normalize)
+
+    def _continue(self, prefix: Prefix, batch: OptionBatch) -> Tensor:
+        """(N, M - 1, V): logits after each option token but the last, all options in one pass over a repeated cache."""
+        ids, real, before = batch.ids[:, :-1], batch.mask[:, :-1], prefix.embeds.mask[batch.item]
+        self._check_length(prefix.embeds, batch.ids.shape[1])
+        steps = torch.arange(ids.shape[1], device=ids.device)
+        return self.model(
+            input_ids=ids,
+            attention_mask=torch.cat([before, real], 1).long(),
+            position_ids=before.sum(1, keepdim=True) + steps,
+            past_key_values=_repeat_cache(prefix.state, batch.item),
+            use_cache=True,
+        ).logits
+
+    def _read(self, embeds: Embeds, **options: Any) -> Any:
+        return self.model(
+            inputs_embeds=embeds.values, attention_mask=embeds.mask.long(), position_ids=embeds.position_ids, **options
+        )
+
+    def _check_length(self, embeds: Embeds, new: int) -> None:
+        if not bool(embeds.mask[:, -1].all()):
+            raise ShapeError("a causal language model reads prompts padded on the left; splice with side='left'")
+        length = int(embeds.mask.sum(1).max())
+        if self.max_positions is not None and length + new > self.max_positions:
+            raise ShapeError(
+                f"the prompt has {length} positions and {new} may follow, the language model has {self.max_positions}; "
+                "use fewer frames or tokens per frame, or a shorter question"
+            )
+
+
+def _repeat_cache(cache: Any, rows: Tensor) -> Any:
+    """A copy of `cache` with batch entries `rows`; `cache` itself stays as it was.
+
+    The memo hands deepcopy the selected tensors, so each is copied once and every layer keeps its own counters.
+    """
+    held = [t for layer in cache.layers for t in (layer.keys, layer.values) if t is not None]
+    return copy.deepcopy(cache, {id(tensor): tensor[rows] for tensor in held})

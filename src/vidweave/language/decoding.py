@@ -1,0 +1,122 @@
+"""How text is generated: a checked set of transformers' words, turned into one generation config."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import (
+    GenerationConfig,
+    LogitsProcessorList,
+    NoRepeatNGramLogitsProcessor,
+    RepetitionPenaltyLogitsProcessor,
+)
+
+from vidweave.errors import ConfigError
+from vidweave.types import config_from_dict
+
+__all__ = ["Decoding"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoding:
+    """Generation settings, by transformers' names. The defaults are greedy.
+
+    Attributes:
+        max_new_tokens: Upper bound of generated tokens.
+        min_new_tokens: The end token is forbidden before that many tokens.
+        do_sample: Draw tokens; `temperature`, `top_k` and `top_p` are then in force, and only then.
+        top_k: Draw among that many tokens (0 = all).
+        num_beams: Beams of beam search; `length_penalty` and `early_stopping` matter only with two or more.
+        num_return_sequences: Answers per prompt, best first; at most `num_beams` unless sampling.
+        repetition_penalty: Divides scores of tokens generated before; the prompt does not count.
+        use_cache: Keep keys and values; same result without, slower.
+        seed: Of the draws; None takes torch's global state.
+    """
+
+    max_new_tokens: int = 32
+    min_new_tokens: int = 0
+    do_sample: bool = False
+    temperature: float = 1.0
+    top_k: int = 50
+    top_p: float = 1.0
+    num_beams: int = 1
+    num_return_sequences: int = 1
+    length_penalty: float = 1.0
+    repetition_penalty: float = 1.0
+    no_repeat_ngram_size: int = 0
+    early_stopping: bool = False
+    use_cache: bool = True
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in {
+            "max_new_tokens": 1,
+            "min_new_tokens": 0,
+            "num_beams": 1,
+            "num_return_sequences": 1,
+            "top_k": 0,
+        }.items():
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if self.min_new_tokens > self.max_new_tokens:
+            raise ConfigError(f"min_new_tokens ({self.min_new_tokens}) is above max_new_tokens ({self.max_new_tokens})")
+        if self.temperature <= 0 or not 0 < self.top_p <= 1 or self.repetition_penalty <= 0:
+            raise ConfigError(f"temperature and repetition_penalty must be positive and top_p in (0, 1], got {self}")
+        if not self.do_sample and (self.temperature, self.top_k, self.top_p) != (1.0, 50, 1.0):
+            raise ConfigError("temperature, top_k and top_p have no effect without sampling; add do_sample=True")
+        if not self.do_sample and self.num_return_sequences > self.num_beams:
+            raise ConfigError(
+                f"{self.num_return_sequences} answers from {self.num_beams} beams cannot differ; "
+                f"set num_beams={self.num_return_sequences} or do_sample=True"
+            )
+
+    @classmethod
+    def of(cls, settings: dict[str, Any]) -> Decoding:
+        """Settings by name; UnknownNameError lists near matches for a name that is none."""
+        return config_from_dict(cls, settings, "the generation settings")
+
+    def generation_config(self, base: GenerationConfig) -> GenerationConfig:
+        """transformers' form, with the special tokens of `base`; settings that are off are left out."""
+        end, pad = base.eos_token_id, base.pad_token_id
+        if pad is None:
+            pad = end[0] if isinstance(end, list) else end
+        settings: dict[str, Any] = {"eos_token_id": end, "pad_token_id": 0 if pad is None else pad}
+        settings |= {"bos_token_id": base.bos_token_id, "decoder_start_token_id": base.decoder_start_token_id}
+        settings |= {
+            n: getattr(self, n)
+            for n in ("max_new_tokens", "num_beams", "do_sample", "num_return_sequences", "use_cache")
+        }
+        if self.do_sample:
+            settings |= {"temperature": self.temperature, "top_k": self.top_k, "top_p": self.top_p}
+        if self.num_beams > 1:
+            settings |= {"length_penalty": self.length_penalty, "early_stopping": self.early_stopping}
+        if self.min_new_tokens:
+            settings["min_new_tokens"] = self.min_new_tokens
+        return GenerationConfig(**settings)
+
+    def processors(self) -> LogitsProcessorList:
+        """What changes the scores of tokens that were generated before.
+
+        Not left to the generation config: with embedded prompts transformers would take the prompt's padding for
+        generated tokens and leave the first ones out, so that an answer depended on its neighbours in the batch.
+        """
+        processors = LogitsProcessorList()
+        if self.repetition_penalty != 1.0:
+            processors.append(RepetitionPenaltyLogitsProcessor(self.repetition_penalty))
+        if self.no_repeat_ngram_size:
+            processors.append(NoRepeatNGramLogitsProcessor(self.no_repeat_ngram_size))
+        return processors
+
+    @contextmanager
+    def seeded(self, device: torch.device) -> Iterator[None]:
+        """Draws inside depend on `seed` alone, and leave torch's global state as it was."""
+        if self.seed is None or not self.do_sample:
+            yield
+            return
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.manual_seed(self.seed)
+            yield

@@ -1,0 +1,228 @@
+"""Prompt layouts: where words and blocks of tokens stand, as data.
+
+A layout is a list of parts (`vidweave.language.parts`). `plan` writes one row per query; `splice` fills in embeddings.
+"""
+
+# Axes: B items, L plan positions (a slot is one position, whatever its number of tokens)
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from string import ascii_uppercase
+from typing import Any, ClassVar, Literal
+
+import torch
+
+from vidweave.errors import ConfigError, QueryError, ShapeError
+from vidweave.language.parts import EachGroup, EachScene, Part, Slot, Special, Text, When, fields_of, walk
+from vidweave.language.row import RowWriter
+from vidweave.language.wording import Wording
+from vidweave.types import ComponentConfig, PromptPlan, Query, TextTokens
+
+__all__ = [
+    "AnswerFormat",
+    "EachGroup",
+    "EachScene",
+    "OptionsFormat",
+    "Slot",
+    "Special",
+    "TemplateLayout",
+    "Text",
+    "When",
+]
+
+OPTION_FIELDS = {"letter", "number", "option"}
+
+
+def _format_option(template: str, position: int, option: str) -> str:
+    """`template` with {letter} (A…Z), {number} (from 1) and {option}."""
+    if position >= len(ascii_uppercase) and "{letter}" in template:
+        raise QueryError(f"there are more than {len(ascii_uppercase)} options, which have no letters left; give fewer")
+    letter = ascii_uppercase[position] if position < len(ascii_uppercase) else ""
+    return template.format(letter=letter, number=position + 1, option=option)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptionsFormat:
+    """How {options} is written: each option as `item`, joined, with `prefix` and `suffix` only if there are options."""
+
+    item: str = "{letter}. {option}"
+    separator: str = " "
+    prefix: str = ""
+    suffix: str = ""
+
+    def __post_init__(self) -> None:
+        fields_of(self.item, OPTION_FIELDS, "option item")
+
+    def render(self, options: Sequence[str]) -> str:
+        """The text that stands for {options}; empty without options."""
+        if not options:
+            return ""
+        return (
+            self.prefix
+            + self.separator.join(_format_option(self.item, i, o) for i, o in enumerate(options))
+            + self.suffix
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerFormat:
+    """How an answer is written, for learning and for scoring alike.
+
+    Attributes:
+        prefix: Stands before every answer and is learnt with it (a space, for tokenizers that join words with it).
+        option: How an answer that is one of the query's options is written; {letter}, {number}, {option}.
+        eos: The end token closes it.
+        max_tokens: Longest answer, the end token included; the layout's `on_overflow` says what happens above.
+    """
+
+    prefix: str = ""
+    option: str = "{option}"
+    eos: bool = True
+    max_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        fields_of(self.option, OPTION_FIELDS, "answer option")
+        if self.max_tokens is not None and self.max_tokens < 1 + self.eos:
+            raise ConfigError(
+                f"an answer of {self.max_tokens} tokens has no room; max_tokens must be at least {1 + self.eos}"
+            )
+
+    def write(self, text: str, options: Sequence[str]) -> str:
+        """The words of the answer `text`."""
+        shown = _format_option(self.option, list(options).index(text), text) if text in options else text
+        return self.prefix + shown
+
+
+@dataclass(frozen=True, kw_only=True)
+class TemplateLayout(ComponentConfig):
+    """A prompt as a list of parts.
+
+    Attributes:
+        parts: What stands in the prompt, from left to right; the answer follows when there is a target.
+        options: How {options} is written.
+        answer: How answers are written.
+        label_separator: Between the scene labels of {labels}.
+        on_overflow: A text above its `max_tokens` is an `error`, or is cut and noted in the plan (`truncate`).
+    """
+
+    kind: ClassVar[str] = "template"
+    parts: tuple[Part, ...]
+    options: OptionsFormat = field(default_factory=OptionsFormat)
+    answer: AnswerFormat = field(default_factory=AnswerFormat)
+    label_separator: str = ", "
+    on_overflow: Literal["error", "truncate"] = "error"
+
+    def __post_init__(self) -> None:
+        if not self.parts:
+            raise ConfigError("a layout needs at least one part")
+        for part, inside in walk(self.parts):
+            if isinstance(part, Text):
+                used = fields_of(part.text, {"question", "options", "labels", "label", "index"}, "prompt text")
+                for name, loop in {"label": "each_scene", "index": "each_group"}.items():
+                    if name in used and loop not in inside:
+                        raise ConfigError(f"the field {{{name}}} of {part.text!r} has a meaning only inside {loop!r}")
+
+    def build(self) -> TemplateLayout:
+        """The layout itself: it has no weights."""
+        return self
+
+    @property
+    def blocks(self) -> frozenset[str]:
+        """Names of all blocks that the layout has a place for."""
+        return frozenset(part.block for part, _ in walk(self.parts) if isinstance(part, Slot))
+
+    def plan(
+        self,
+        queries: Sequence[Query],
+        tokenizer: Any,
+        groups: Mapping[tuple[str, int, int], int],
+        targets: Sequence[str] | None = None,
+    ) -> PromptPlan:
+        """Write the prompts of `queries`.
+
+        Args:
+            queries: One per item.
+            tokenizer: The language model's transformers tokenizer.
+            groups: (block, item, scene) → number of groups in time of that block there; missing or 0 = not there.
+            targets: One answer per query, to be learnt after the prompt (causal models only; for a
+                sequence-to-sequence model leave it out and take `target_tokens`).
+
+        Raises:
+            ModalityError: a block that has no place in the layout, or a place without its block.
+            QueryError: a text that is too long, or spells a special token; several scenes without a scene loop.
+            ShapeError: blocks of one loop with unequal numbers of groups.
+        """
+        if targets is not None and len(targets) != len(queries):
+            raise ShapeError(f"{len(targets)} targets are given for {len(queries)} queries")
+        wording = Wording(tokenizer, self.on_overflow)
+        slots: dict[tuple[str, int, int | None], int] = {}
+        rows = []
+        for item, query in enumerate(queries):
+            here = {(block, scene): count for (block, i, scene), count in groups.items() if i == item and count > 0}
+            row = RowWriter(query, wording, here, slots, self._fields(query, wording))
+            row.write_all(self.parts)
+            row.check_complete()
+            if targets is not None:
+                row.add_target(self._answer_ids(targets[item], query.options, wording))
+            rows.append(row)
+        return _stack(rows, tuple(slots))
+
+    def option_ids(self, query: Query, tokenizer: Any) -> list[list[int]]:
+        """Token ids of each option of `query`, written as an answer is: what `LanguageModel.score` takes."""
+        wording = Wording(tokenizer, self.on_overflow)
+        return [self._answer_ids(option, query.options, wording) for option in query.options]
+
+    def answer_ids(self, text: str, tokenizer: Any, options: Sequence[str] = ()) -> list[int]:
+        """Token ids of one answer, as it is learnt; one of `options` is written as the layout writes options."""
+        return self._answer_ids(text, options, Wording(tokenizer, self.on_overflow))
+
+    def target_tokens(self, queries: Sequence[Query], targets: Sequence[str], tokenizer: Any) -> TextTokens:
+        """Answers (B, L) for a sequence-to-sequence model, padded on the right."""
+        if len(targets) != len(queries):
+            raise ShapeError(f"{len(targets)} targets are given for {len(queries)} queries")
+        wording = Wording(tokenizer, self.on_overflow)
+        rows = [
+            self._answer_ids(target, query.options, wording) for query, target in zip(queries, targets, strict=True)
+        ]
+        ids, mask = _pad(rows, 0), _pad([[True] * len(row) for row in rows], False)
+        return TextTokens(ids, mask)
+
+    def _fields(self, query: Query, wording: Wording) -> dict[str, str]:
+        labels = [wording.typed(scene.label, "scene label") for scene in query.scenes]
+        return {
+            "question": wording.typed(query.text, "question"),
+            "options": self.options.render([wording.typed(option, "option") for option in query.options]),
+            "labels": self.label_separator.join(labels),
+        }
+
+    def _answer_ids(self, text: str, options: Sequence[str], wording: Wording) -> list[int]:
+        if not text.strip():
+            raise QueryError("a target answer is empty; give what is to be learnt")
+        ids = wording.ids(self.answer.write(wording.typed(text, "answer"), options))
+        end = wording.special("eos") if self.answer.eos else []
+        most = self.answer.max_tokens
+        if most is not None and len(ids) + len(end) > most:
+            wording.refuse(len(ids) + len(end), most, "answer")
+            ids = ids[: most - len(end)]
+        return ids + end
+
+
+def _pad(rows: Sequence[Sequence[Any]], filler: Any) -> torch.Tensor:
+    """Rows of unequal length → (B, L), padded on the right; at least one column."""
+    longest = max((len(row) for row in rows), default=0)
+    padded = [list(row) + [filler] * (longest - len(row)) for row in rows]
+    return torch.tensor(padded, dtype=torch.bool if isinstance(filler, bool) else torch.int64).reshape(
+        len(rows), longest
+    )
+
+
+def _stack(rows: Sequence[RowWriter], slots: tuple[tuple[str, int, int | None], ...]) -> PromptPlan:
+    return PromptPlan(
+        ids=_pad([row.ids for row in rows], -1),
+        slot=_pad([row.slot for row in rows], -1),
+        slots=slots,
+        is_target=_pad([row.is_target for row in rows], False),
+        notes=tuple((item, note) for item, row in enumerate(rows) for note in row.notes),
+    )

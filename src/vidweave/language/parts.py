@@ -1,0 +1,122 @@
+"""The parts that a prompt template is made of: plain values, checked when made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from string import Formatter
+from typing import ClassVar, Literal
+
+from vidweave.errors import ConfigError
+
+__all__ = ["EachGroup", "EachScene", "Part", "Slot", "Special", "Text", "When", "fields_of", "walk"]
+
+TEXT_FIELDS = {"question", "options", "labels", "label", "index"}
+
+
+def fields_of(template: str, known: set[str], what: str) -> set[str]:
+    """Names in braces of `template`; ConfigError for one that is not known, or that does more than stand there."""
+    found = set()
+    try:
+        parsed = list(Formatter().parse(template))
+    except ValueError as error:
+        raise ConfigError(f"{what} {template!r} is no template: {error}; write a brace as '{{{{'") from None
+    for _, name, spec, conversion in parsed:
+        if name is None:
+            continue
+        if name not in known or spec or conversion:
+            raise ConfigError(f"{what} {template!r} has the field {{{name}}}; known: {', '.join(sorted(known))}")
+        found.add(name)
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text:
+    """Words, tokenised as one string without special tokens.
+
+    Attributes:
+        text: May hold {question}, {options}, {labels} (all scene labels), {label} (inside `EachScene`) and {index}
+            (from 1, inside `EachGroup`). A special token that is spelled out here is tokenised as such.
+        max_tokens: Longest this text may get; None is unbounded. The layout's `on_overflow` says what happens above.
+        cut: What is dropped then: tokens on the `left` or the `right`, or words at the end of the `question`.
+    """
+
+    kind: ClassVar[str] = "text"
+    text: str
+    max_tokens: int | None = None
+    cut: Literal["left", "right", "question"] = "right"
+
+    def __post_init__(self) -> None:
+        used = fields_of(self.text, TEXT_FIELDS, "prompt text")
+        if self.max_tokens is not None and self.max_tokens < 1:
+            raise ConfigError(f"max_tokens must be at least 1, got {self.max_tokens}")
+        if self.cut == "question" and "question" not in used:
+            raise ConfigError(f"cut='question' needs the field {{question}}, but the text is {self.text!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Special:
+    """One special token of the tokenizer; `if_any` skips it where the tokenizer has none (Qwen has no bos)."""
+
+    kind: ClassVar[str] = "special"
+    token: Literal["bos", "eos", "sep", "cls"]
+    if_any: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slot:
+    """The tokens of a block: of the current group inside `EachGroup`, else of all groups in order of time.
+
+    `optional` skips it for an item that has no such block.
+    """
+
+    kind: ClassVar[str] = "slot"
+    block: str
+    optional: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class EachGroup:
+    """`parts` once per group in time of `block`; `single`, if given, instead of them when there is one group only."""
+
+    kind: ClassVar[str] = "each_group"
+    block: str
+    parts: tuple[Part, ...]
+    single: tuple[Part, ...] | None = None
+    optional: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class EachScene:
+    """`parts` once per scene of the query; `first`, if given, instead of them for the first scene."""
+
+    kind: ClassVar[str] = "each_scene"
+    parts: tuple[Part, ...]
+    first: tuple[Part, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class When:
+    """`parts` if the scene has every block of `present` and none of `absent`, else `otherwise`.
+
+    Outside `EachScene` a block counts as present if any scene of the query has it.
+    """
+
+    kind: ClassVar[str] = "when"
+    parts: tuple[Part, ...]
+    present: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+    otherwise: tuple[Part, ...] = ()
+
+
+Part = Text | Special | Slot | EachGroup | EachScene | When
+
+
+def walk(parts: tuple[Part, ...], inside: frozenset[str] = frozenset()) -> Iterator[tuple[Part, frozenset[str]]]:
+    """Every part, however deep, and the kinds of loops that it stands in."""
+    for part in parts:
+        yield part, inside
+        nested = [getattr(part, name, None) or () for name in ("parts", "single", "first", "otherwise")]
+        loop = {part.kind} if isinstance(part, (EachGroup, EachScene)) else set()
+        for inner in nested:
+            yield from walk(inner, inside | loop)

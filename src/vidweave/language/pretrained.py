@@ -1,0 +1,147 @@
+"""transformers configurations from plain dicts by allow-list, and weights from folders or the hub without code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import CONFIG_MAPPING, AutoConfig, GenerationConfig, PreTrainedConfig
+
+from vidweave.errors import CheckpointError, ConfigError
+from vidweave.types import ComponentConfig
+
+__all__ = ["PretrainedConfig", "build_model", "read_source", "transformers_config"]
+
+# What a config.json says about its own file; the weights' dtype is chosen by whoever builds the model.
+METADATA = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version"}
+# Fields that transformers reads although no config class declares them.
+UNDECLARED = {"decoder_start_token_id", "forced_eos_token_id", "rope_scaling", "rope_theta", "tie_word_embeddings"}
+UNDECLARED_T5 = {"dense_act_fn", "is_gated_act", "scale_decoder_outputs"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainedConfig(ComponentConfig):
+    """A language model of transformers.
+
+    Attributes:
+        config: transformers' own configuration, with `model_type`; keys outside an allow-list are refused.
+        source: Folder or hub id of the frozen weights, for models that are saved without them.
+        revision: Commit of the hub repository.
+    """
+
+    config: dict[str, Any]
+    source: str | None = None
+    revision: str | None = None
+
+
+def _refuse_hostile(data: Any, where: str) -> None:
+    """Keys that have made transformers run downloaded code (CVE-2026-4372, CVE-2026-5241), at any depth."""
+    if isinstance(data, (list, tuple)):
+        for item in data:
+            _refuse_hostile(item, where)
+    if not isinstance(data, Mapping):
+        return
+    for key, value in data.items():
+        if key in ("auto_map", "trust_remote_code", "custom_generate") or "_attn_implementation" in str(key):
+            raise CheckpointError(
+                f"{where} holds {key!r}, which can run code from elsewhere; remove it to load the rest"
+            )
+        _refuse_hostile(value, where)
+
+
+def _advise(name: str, known: set[str]) -> str:
+    near = get_close_matches(name, sorted(known), n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(map(repr, near))}?" if near else "remove it"
+
+
+def transformers_config(data: Mapping[str, Any], family: Iterable[str], what: str) -> PreTrainedConfig:
+    """Make a transformers configuration from a plain dict.
+
+    Args:
+        data: What a config.json holds; `model_type` is needed, metadata of the file is dropped.
+        family: Model types that are possible.
+        what: The family in words, for messages.
+
+    Raises:
+        CheckpointError: a key that can run code from elsewhere.
+        ConfigError: a model type outside `family`, a key that the model does not have, a value that does not fit.
+    """
+    where = f"the configuration of a {what} language model"
+    _refuse_hostile(data, where)
+    model_type = data.get("model_type")
+    if not isinstance(model_type, str) or model_type not in set(family) or model_type not in CONFIG_MAPPING:
+        raise ConfigError(
+            f"{where} needs a model_type that is {what}, got {model_type!r}; {_advise(str(model_type), set(family))}"
+        )
+    cls = CONFIG_MAPPING[model_type]
+    known = {f.name for f in fields(cls)} | set(cls.attribute_map) | UNDECLARED  # type: ignore[arg-type]
+    known |= UNDECLARED_T5 if "t5" in model_type else set()
+    given = {key: value for key, value in data.items() if key != "model_type" and key not in METADATA}
+    for key in given:
+        if key not in known:
+            raise ConfigError(f"{where} ({model_type}) has no field {key!r}; {_advise(key, known)}")
+    try:
+        return cls(**given)
+    except Exception as error:  # every bad value comes wrapped in an error of transformers' own
+        raise ConfigError(f"{where} ({model_type}) is wrong: {' '.join(str(error).split())}") from error
+
+
+def build_model(auto_class: Any, config: PreTrainedConfig) -> nn.Module:
+    """Fresh weights for `config`, and a neutral generation config, so that only what is asked for takes effect."""
+    model = auto_class.from_config(config, trust_remote_code=False)
+    _neutral_generation(model)
+    return model
+
+
+def _neutral_generation(model: Any) -> None:
+    old, config = model.generation_config, model.config
+    ids = {
+        name: next((v for c in (old, config) if (v := getattr(c, name, None)) is not None), None)
+        for name in ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
+    }
+    model.generation_config = GenerationConfig(**ids)
+
+
+def read_source(
+    auto_class: Any, config: PretrainedConfig, built: PreTrainedConfig, dtype: torch.dtype | None
+) -> nn.Module:
+    """The weights that `config.source` names, safetensors only, no code.
+
+    Raises:
+        CheckpointError: no source, or a folder or repository that cannot be loaded into this configuration.
+    """
+    if config.source is None:
+        raise CheckpointError(
+            "this language model names no source to load weights from; set `source` or load a checkpoint"
+        )
+    options: dict[str, Any] = {"config": built, "trust_remote_code": False, "use_safetensors": True}
+    options |= {"local_files_only": Path(config.source).is_dir(), "revision": config.revision}
+    try:
+        model, report = auto_class.from_pretrained(config.source, dtype=dtype, output_loading_info=True, **options)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"cannot load language model weights from {config.source!r}: {error}") from error
+    lost = {kind: sorted(map(str, keys)) for kind, keys in report.items() if keys}
+    if lost:
+        raise CheckpointError(f"weights of {config.source!r} do not fit the configuration: {lost}")
+    _neutral_generation(model)
+    return model
+
+
+def source_config(source: str, revision: str | None = None) -> dict[str, Any]:
+    """The configuration of a folder or hub id as the plain dict that `PretrainedConfig.config` wants."""
+    try:
+        raw, _ = PreTrainedConfig.get_config_dict(source, revision=revision, local_files_only=Path(source).is_dir())
+    except OSError as error:
+        raise CheckpointError(f"cannot read the configuration of {source!r}: {error}") from error
+    _refuse_hostile(raw, f"the configuration of {source!r}")
+    if not raw.get("model_type") or raw["model_type"] not in CONFIG_MAPPING:
+        raise CheckpointError(
+            f"{source!r} is of model type {raw.get('model_type')!r}, which transformers does not have"
+        )
+    plain = AutoConfig.for_model(raw["model_type"]).to_dict()
+    return {key: value for key, value in raw.items() if key in plain or key in UNDECLARED | {"model_type"}}

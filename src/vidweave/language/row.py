@@ -1,0 +1,148 @@
+"""Writes one query's prompt: walks the parts of a layout and puts down ids and slots."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from vidweave.errors import ModalityError, QueryError, ShapeError
+from vidweave.language.parts import EachGroup, EachScene, Part, Slot, Special, Text, When
+from vidweave.language.wording import Wording
+from vidweave.types import Query
+
+__all__ = ["RowWriter"]
+
+SlotName = tuple[str, int, int | None]
+
+
+class RowWriter:
+    """One row of a plan in the making.
+
+    Args:
+        query: What is asked.
+        wording: Tokenises.
+        groups: (block, scene) → number of groups in time, of this item, for what is there.
+        slots: Slot names → numbers, shared by all rows of a plan; new names are added.
+        fields: {question}, {options}, {labels}.
+    """
+
+    def __init__(
+        self,
+        query: Query,
+        wording: Wording,
+        groups: Mapping[tuple[str, int], int],
+        slots: dict[SlotName, int],
+        fields: dict[str, str],
+    ) -> None:
+        self.query, self.wording, self.groups, self.slots = query, wording, groups, slots
+        self.fields = fields
+        self.ids: list[int] = []
+        self.slot: list[int] = []
+        self.is_target: list[bool] = []
+        self.notes: list[str] = []
+        self._placed: set[tuple[str, int]] = set()
+        self._scene: int | None = None  # inside EachScene
+        self._group: tuple[str, int, int] | None = None  # inside EachGroup: block of the loop, group, number of groups
+
+    def write_all(self, parts: tuple[Part, ...]) -> None:
+        """Put down `parts`, one after the other."""
+        for part in parts:
+            self._write(part)
+
+    def add_target(self, ids: list[int]) -> None:
+        """Put down the answer that is to be learnt."""
+        self._put(ids, target=True)
+
+    def check_complete(self) -> None:
+        """Every block of the item has its place, or ModalityError."""
+        for block, scene in self.groups:
+            if (block, scene) not in self._placed:
+                raise ModalityError(
+                    f"{self._where(block, scene)} reaches no token: the prompt layout has no place for it"
+                )
+
+    def _write(self, part: Part) -> None:
+        match part:
+            case Text():
+                ids, note = self.wording.fit(part, self.fields)
+                self._put(ids)
+                self.notes += [note] if note else []
+            case Special():
+                self._put(self.wording.special(part.token, part.if_any))
+            case Slot():
+                self._write_slot(part)
+            case EachGroup():
+                self._write_groups(part)
+            case EachScene():
+                self._write_scenes(part)
+            case When():
+                has = all(map(self._has, part.present)) and not any(map(self._has, part.absent))
+                self.write_all(part.parts if has else part.otherwise)
+
+    def _put(self, ids: list[int], *, target: bool = False) -> None:
+        self.ids += ids
+        self.slot += [-1] * len(ids)
+        self.is_target += [target] * len(ids)
+
+    def _write_slot(self, part: Slot) -> None:
+        count = self._count(part)
+        if count == 0:
+            return
+        group = None
+        if self._group is not None:
+            block, group, expected = self._group
+            if count != expected:
+                raise ShapeError(
+                    f"block {part.block!r} has {count} groups where {block!r} has {expected}; they share a loop"
+                )
+        name = (part.block, self._scene_number(), group)
+        self.ids.append(-1)
+        self.slot.append(self.slots.setdefault(name, len(self.slots)))
+        self.is_target.append(False)
+        self._placed.add(name[:2])
+
+    def _write_groups(self, part: EachGroup) -> None:
+        count = self._count(part)
+        parts = part.single if part.single is not None and count == 1 else part.parts
+        for group in range(count):
+            self._group = (part.block, group, count)
+            self._within({"index": str(group + 1)}, parts)
+        self._group = None
+
+    def _write_scenes(self, part: EachScene) -> None:
+        for number, scene in enumerate(self.query.scenes):
+            self._scene = number
+            first = number == 0 and part.first is not None
+            self._within({"label": scene.label}, part.first if first and part.first is not None else part.parts)
+        self._scene = None
+
+    def _within(self, fields: dict[str, Any], parts: tuple[Part, ...]) -> None:
+        outer, self.fields = self.fields, self.fields | fields
+        self.write_all(parts)
+        self.fields = outer
+
+    def _has(self, block: str) -> bool:
+        scenes = range(len(self.query.scenes)) if self._scene is None else [self._scene]
+        return any((block, scene) in self.groups for scene in scenes)
+
+    def _count(self, part: Slot | EachGroup) -> int:
+        """Number of groups of the part's block here; 0 if it is not there and may be missing."""
+        scene = self._scene_number()
+        count = self.groups.get((part.block, scene), 0)
+        if count == 0 and not part.optional:
+            given = ", ".join(sorted({block for block, s in self.groups if s == scene})) or "none"
+            raise ModalityError(
+                f"{self._where(part.block, scene)} is missing: the prompt has a place for it; given: {given}"
+            )
+        return count
+
+    def _scene_number(self) -> int:
+        if self._scene is not None:
+            return self._scene
+        if len(self.query.scenes) > 1:
+            raise QueryError(f"the query has {len(self.query.scenes)} scenes, but this model's prompt has room for one")
+        return 0
+
+    def _where(self, block: str, scene: int) -> str:
+        label = self.query.scenes[scene].label if scene < len(self.query.scenes) else ""
+        return f"block {block!r}" + (f" of scene {label!r}" if label else "")

@@ -1,0 +1,171 @@
+"""Encoder-decoder language models of transformers (T5, Flan-T5, …): the encoder reads, the decoder answers."""
+
+# Axes: B items, S prompt positions, D width, V vocabulary, N options, M tokens of the longest option
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import AutoModelForSeq2SeqLM, PreTrainedConfig
+from transformers.modeling_outputs import BaseModelOutput
+from transformers.models.auto.modeling_auto import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
+
+from vidweave.errors import ConfigError, ShapeError
+from vidweave.language.decoding import Decoding
+from vidweave.language.pretrained import PretrainedConfig, build_model, read_source, transformers_config
+from vidweave.language.scoring import OptionBatch, token_logprobs
+from vidweave.types import Embeds, Prefix, TextTokens
+
+__all__ = ["Seq2SeqConfig", "Seq2SeqLanguageModel"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seq2SeqConfig(PretrainedConfig):
+    """An encoder-decoder language model; see `PretrainedConfig`.
+
+    ``"tie_word_embeddings": False`` gives T5 an output matrix of its own, as Flan-T5 has; transformers 5 would tie it.
+    """
+
+    kind: ClassVar[str] = "seq2seq"
+
+    def __post_init__(self) -> None:
+        self.transformers_config()
+
+    def transformers_config(self) -> PreTrainedConfig:
+        """The checked configuration as transformers' class; a fresh one at each call.
+
+        The decoder starts from `decoder_start_token_id`, or from the padding token (T5's habit) if that is not given.
+        """
+        config = transformers_config(self.config, MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES, "sequence-to-sequence")
+        if getattr(config, "decoder_start_token_id", None) is None:
+            config.decoder_start_token_id = getattr(config, "pad_token_id", None)
+        if config.decoder_start_token_id is None:
+            raise ConfigError("the decoder needs a token to start from; give decoder_start_token_id or pad_token_id")
+        return config
+
+    def build(self) -> Seq2SeqLanguageModel:
+        return Seq2SeqLanguageModel(self)
+
+
+class Seq2SeqLanguageModel(nn.Module):
+    """A sequence-to-sequence language model: prompts are padded on the right, answers are the decoder's own."""
+
+    side = "right"
+
+    def __init__(self, config: Seq2SeqConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.model: Any = build_model(AutoModelForSeq2SeqLM, config.transformers_config())
+        if config.config.get("tie_word_embeddings") is False:
+            _own_output_matrix(self.model)
+
+    @property
+    def width(self) -> int:
+        """D, of the embeddings."""
+        return self.model.get_input_embeddings().weight.shape[1]
+
+    @property
+    def max_positions(self) -> int | None:
+        """Longest prompt the encoder was made for; None for relative positions (T5)."""
+        return getattr(self.model.config, "max_position_embeddings", None)
+
+    def load_source(self, dtype: torch.dtype | None = None) -> None:
+        """Replace the weights by those that `config.source` names; CheckpointError if they do not fit."""
+        self.model = read_source(AutoModelForSeq2SeqLM, self.config, self.config.transformers_config(), dtype)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """(…) token ids → (…, D), as the encoder reads them."""
+        return self.model.get_input_embeddings()(ids)
+
+    def loss(self, embeds: Embeds, target: TextTokens | None = None) -> Tensor:
+        """Mean cross-entropy of the real tokens of `target`, the end token included if it is there.
+
+        Raises:
+            ShapeError: no target, an empty one, or learnt tokens inside the prompt.
+        """
+        if embeds.labels is not None:
+            raise ShapeError("a sequence-to-sequence model learns `target`; plan the prompt without targets")
+        if target is None or not bool(target.mask.any()):
+            raise ShapeError("a sequence-to-sequence model needs a target with at least one token to learn")
+        logits = self._decode(self._encode(embeds), embeds.mask, target.ids)
+        labels = target.ids.masked_fill(~target.mask, -100)
+        return F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=-100)
+
+    def generate(self, embeds: Embeds | Prefix, **decoding: Any) -> Tensor:
+        """New token ids (B * num_return_sequences, L), padded on the right; settings as in `Decoding`.
+
+        A `Prefix` of `prefill` is not read again.
+        """
+        settings = Decoding.of(decoding)
+        prompt, states = (embeds.embeds, embeds.state) if isinstance(embeds, Prefix) else (embeds, self._encode(embeds))
+        with settings.seeded(prompt.values.device):
+            ids = self.model.generate(
+                encoder_outputs=BaseModelOutput(last_hidden_state=states),
+                attention_mask=prompt.mask.long(),
+                generation_config=settings.generation_config(self.model.generation_config),
+                logits_processor=settings.processors(),
+            )
+        return ids[:, 1:]  # without the start token
+
+    def prefill(self, embeds: Embeds) -> Prefix:
+        """Read the prompt once: the encoder states, and the logits of the first token."""
+        states = self._encode(embeds)
+        first = embeds.position_ids.new_zeros(
+            len(states), 1
+        )  # only its length counts: the decoder sees the start token
+        return Prefix(embeds, states, self._decode(states, embeds.mask, first)[:, 0])
+
+    def next_logits(self, embeds: Embeds) -> Tensor:
+        """(B, V) logits of the first token of each answer."""
+        logits = self.prefill(embeds).next_logits
+        assert logits is not None
+        return logits
+
+    def score(
+        self, prefix: Prefix, options: Sequence[Sequence[Sequence[int]]], *, normalize: str = "sum"
+    ) -> list[list[float]]:
+        """Log-probability of each option's tokens as the answer; arguments as in `CausalLanguageModel.score`."""
+        batch = OptionBatch.of(options, len(prefix.embeds.mask), prefix.embeds.values.device)
+        if not len(batch.item):
+            return [[] for _ in options]
+        logits = self._decode(prefix.state[batch.item], prefix.embeds.mask[batch.item], batch.ids)
+        return batch.scores(token_logprobs(logits, batch.ids), normalize)
+
+    def _encode(self, embeds: Embeds) -> Tensor:
+        """(B, S, D) states of the encoder."""
+        length, most = embeds.mask.shape[1], self.max_positions
+        if most is not None and length > most:
+            raise ShapeError(
+                f"the prompt has {length} positions, the encoder has {most}; use fewer frames or a shorter question"
+            )
+        encoder = self.model.get_encoder()
+        return encoder(inputs_embeds=embeds.values, attention_mask=embeds.mask.long()).last_hidden_state
+
+    def _decode(self, states: Tensor, mask: Tensor, ids: Tensor) -> Tensor:
+        """Logits (B, L, V) of each of `ids` (B, L), given the encoder and the ids before it.
+
+        Padding stands on the right, where a causal decoder cannot see it.
+        """
+        start = ids.new_full((len(ids), 1), self.model.config.decoder_start_token_id)
+        return self.model(
+            encoder_outputs=BaseModelOutput(last_hidden_state=states),
+            attention_mask=mask.long(),
+            decoder_input_ids=torch.cat([start, ids[:, :-1]], 1),
+            use_cache=False,
+        ).logits
+
+
+def _own_output_matrix(model: Any) -> None:
+    """Untie the output matrix from the embeddings, also in transformers' list of what is tied when saving."""
+    head, table = model.get_output_embeddings(), model.get_input_embeddings()
+    if head is None or head.weight is not table.weight:
+        return
+    name = next(n for n, module in model.named_modules() if module is head) + ".weight"
+    head.weight = nn.Parameter(table.weight.detach() * table.weight.shape[1] ** -0.5)
+    model._tied_weights_keys = {k: v for k, v in model._tied_weights_keys.items() if k != name}
+    model.all_tied_weights_keys.pop(name, None)

@@ -1,0 +1,167 @@
+"""The only place where text and tokens meet: a plan and blocks of tokens become one padded sequence per item."""
+
+# Axes: B items, L plan positions, S sequence length, D width, R rows of a block, T groups, Q tokens per group
+# A source is the list of all vectors that may be placed: text tokens in plan order, then each block's R * T * Q tokens.
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from vidweave.errors import ModalityError, ShapeError
+from vidweave.types import Blocks, Embeds, PromptPlan
+
+__all__ = ["splice"]
+
+
+def splice(
+    plan: PromptPlan, blocks: Mapping[str, Blocks], embed: Callable[[Tensor], Tensor], side: Literal["left", "right"]
+) -> Embeds:
+    """Put the real tokens of `blocks` into the slots of `plan`.
+
+    Args:
+        plan: Text ids and slots.
+        blocks: By name; one row per (item, scene); values are cast to the dtype and device of the text embeddings.
+        embed: (n,) ids → (n, D).
+        side: Where padding goes, once, on the outside.
+
+    Returns:
+        Values (B, S, D), zero where padded; the mask; position ids counted over real tokens; labels if the plan has
+        targets.
+
+    Raises:
+        ShapeError: a slot whose block, row or group does not exist, or groups that the plan leaves out; with counts.
+        ModalityError: a block row that has no token, or that the plan does not place at all.
+    """
+    if side not in ("left", "right"):
+        raise ShapeError(f"side must be 'left' or 'right', got {side!r}")
+    ids, slot, is_target = plan.ids.cpu(), plan.slot.cpu(), plan.is_target.cpu()
+    is_text = ids >= 0
+    text = embed(plan.ids[plan.ids >= 0])
+    source = [text, *(b.values.flatten(0, 2).to(text) for b in blocks.values()), text.new_zeros(1, text.shape[1])]
+    _check_widths(blocks, text.shape[1])
+
+    # Each plan position is a run of vectors: `start` in the list of real ones, `length` of them.
+    start, length = torch.zeros_like(ids), is_text.long()
+    start[is_text] = torch.arange(int(is_text.sum()))
+    real = [torch.arange(len(text))]
+    taken = len(text)
+    for name, block in blocks.items():
+        positions = _positions_of(name, plan, slot)
+        first, count = _runs(name, block, plan, slot, positions)
+        start[positions], length[positions] = first + sum(map(len, real)), count
+        real.append(taken + block.mask.flatten().cpu().nonzero()[:, 0])
+        taken += block.mask.numel()
+    _check_all_filled(plan, slot, length, blocks)
+
+    totals = length.sum(1)
+    size = int(totals.max()) if len(totals) else 0
+    if len(totals) and int(totals.min()) == 0:
+        raise ShapeError(f"the prompt of item {int(totals.argmin())} is empty; a prompt needs text or tokens")
+    steps = torch.arange(size)
+    mask = steps >= size - totals[:, None] if side == "left" else steps < totals[:, None]
+    runs = length.flatten()
+    order = (start.flatten() - runs.cumsum(0) + runs).repeat_interleave(runs) + torch.arange(int(runs.sum()))
+    index = torch.full(mask.shape, taken)
+    index[mask] = torch.cat(real)[order]
+    labels = None
+    if is_target.any():
+        labels = torch.full(mask.shape, -100)
+        labels[mask] = torch.where(is_target & is_text, ids, -100).flatten().repeat_interleave(runs)
+        labels = labels.to(text.device)
+    values = torch.cat(source).index_select(0, index.flatten().to(text.device)).view(*mask.shape, -1)
+    position_ids = (mask.long().cumsum(1) - 1).masked_fill(~mask, 0)
+    return Embeds(values, mask.to(text.device), position_ids.to(text.device), labels)
+
+
+def _check_widths(blocks: Mapping[str, Blocks], width: int) -> None:
+    for name, block in blocks.items():
+        if block.values.shape[-1] != width:
+            raise ShapeError(f"block {name!r} is {block.values.shape[-1]} wide, the language model {width}")
+
+
+def _positions_of(name: str, plan: PromptPlan, slot: Tensor) -> Tensor:
+    """(B, L) True where a slot of block `name` stands."""
+    ours = torch.tensor([block == name for block, _, _ in plan.slots] + [False])  # the last one is slot -1: none
+    return ours[slot]
+
+
+def _runs(name: str, block: Blocks, plan: PromptPlan, slot: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+    """Of each slot position of a block: where its run starts among the block's real tokens, and its length."""
+    num_rows, num_groups, _ = block.mask.shape
+    item, number = positions.nonzero()[:, 0], slot[positions]
+    scene = torch.tensor([s for _, s, _ in plan.slots], dtype=torch.int64)[number]
+    group = torch.tensor([-1 if g is None else g for _, _, g in plan.slots], dtype=torch.int64)[number]
+    row = _rows(name, block, len(slot), int(scene.max()) + 1 if len(scene) else 1)[item, scene]
+    if len(row) and int(row.min()) < 0:
+        at = int((row < 0).nonzero()[0])
+        raise ShapeError(
+            f"the prompt of item {int(item[at])} has a slot for block {name!r} of scene {int(scene[at])}, "
+            f"but none of the block's {num_rows} rows is that"
+        )
+    if len(group) and int(group.max()) >= num_groups:
+        at = int(group.argmax())
+        raise ShapeError(
+            f"item {int(item[at])} has a slot for group {int(group[at])} of {name!r}, which has {num_groups} groups"
+        )
+    per_group = block.mask.cpu().sum(2)  # (R, T)
+    _check_placed(name, block, per_group > 0, row, group)
+    ends = per_group.flatten().cumsum(0)
+    begin, stop = (
+        row * num_groups + group.clamp(min=0),
+        row * num_groups + torch.where(group < 0, num_groups - 1, group),
+    )
+    first = ends[begin] - per_group.flatten()[begin]
+    count = ends[stop] - first
+    if len(count) and int(count.min()) == 0:
+        at = int(count.argmin())
+        have = int((per_group[row[at]] > 0).sum())
+        raise ShapeError(
+            f"item {int(item[at])} has a slot for group {int(group[at])} of {name!r}, which has {have} groups there"
+        )
+    return first, count
+
+
+def _rows(name: str, block: Blocks, num_items: int, num_scenes: int) -> Tensor:
+    """(B, scenes) → row of the block, -1 where it has none."""
+    item, scene = block.item.cpu(), block.scene.cpu()
+    if len(item) and int(item.max()) >= num_items:
+        raise ShapeError(
+            f"block {name!r} has rows of items {sorted(set(item.tolist()))}, the prompt has {num_items} items"
+        )
+    table = torch.full((num_items, max(num_scenes, int(scene.max()) + 1 if len(scene) else 1)), -1)
+    table[item, scene] = torch.arange(len(item))
+    if int((table >= 0).sum()) != len(item):
+        raise ShapeError(
+            f"block {name!r} has {len(item)} rows for {int((table >= 0).sum())} different (item, scene) pairs"
+        )
+    return table
+
+
+def _check_placed(name: str, block: Blocks, has_tokens: Tensor, row: Tensor, group: Tensor) -> None:
+    """Every row with tokens is placed, and with all its groups (R, T)."""
+    placed = torch.zeros_like(has_tokens)
+    placed[row[group < 0]] = True
+    placed[row[group >= 0], group[group >= 0]] = True
+    placed &= has_tokens
+    for number in (placed.sum(1) < has_tokens.sum(1).clamp(min=1)).nonzero()[:, 0].tolist():
+        where = f"block {name!r} of item {int(block.item[number])}, scene {int(block.scene[number])},"
+        have, used = int(has_tokens[number].sum()), int(placed[number].sum())
+        if used == 0:
+            why = "no slot of the prompt is for it" if have else "all its tokens are masked"
+            raise ModalityError(f"{where} reaches no token: {why}; a supplied modality must reach one")
+        raise ShapeError(f"{where} has {have} groups, the prompt places {used}")
+
+
+def _check_all_filled(plan: PromptPlan, slot: Tensor, length: Tensor, blocks: Mapping[str, Blocks]) -> None:
+    empty = (slot >= 0) & (length == 0)
+    if empty.any():
+        item, position = empty.nonzero()[0].tolist()
+        name = plan.slots[int(slot[item, position])][0]
+        given = ", ".join(blocks) or "none"
+        raise ShapeError(
+            f"the prompts have {int(empty.sum())} slots for absent blocks (item {item}: {name!r}); given: {given}"
+        )
