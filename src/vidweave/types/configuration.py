@@ -93,7 +93,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
             return None
         choices = [a for a in args if a is not type(None)]
         kinds = {getattr(a, "kind", None): a for a in choices}
-        if isinstance(value, dict) and value.get("kind") in kinds:
+        if isinstance(value, dict) and value.get("kind", ...) in kinds:
             return _convert(kinds[value["kind"]], value, where)
         for choice in choices:
             try:

@@ -1,0 +1,103 @@
+"""What stands in the place of a stream that an (item, scene) pair does not have."""
+
+# Axes: P (item, scene) pairs, T groups in time, S groups of the other streams, Q tokens, D width
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from vidweave.connectors.groups import real_groups, whole_span
+from vidweave.connectors.ports import Port
+from vidweave.errors import ModalityError
+from vidweave.types import Blocks
+
+__all__ = ["absent_pairs", "fill_absent"]
+
+
+def absent_pairs(blocks: Blocks) -> Tensor:
+    """(P,) True where the stream has no group."""
+    return ~real_groups(blocks).any(1)
+
+
+def fill_absent(
+    blocks: Mapping[str, Blocks], ports: Mapping[str, Port], one_group: frozenset[str]
+) -> dict[str, Blocks]:
+    """Put zeros or learned tokens where a stream is absent, at the times of the pair's other streams.
+
+    Args:
+        one_group: Ports that give one group per clip, whatever its length; the others give one per group in time.
+
+    Raises:
+        ModalityError: a port does not allow its stream to be absent; names stream, item and scene.
+    """
+    filled = dict(blocks)
+    for name, port in ports.items():
+        absent = absent_pairs(blocks[name])
+        if not bool(absent.any()):
+            continue
+        if port.absent == "error":
+            _refuse(name, blocks[name], absent)
+        seconds, real = _times(blocks, name, one_group)
+        filled[name] = _fill(blocks[name], absent, port, seconds, real)
+    return filled
+
+
+def _refuse(name: str, blocks: Blocks, absent: Tensor) -> None:
+    row = int(absent.nonzero()[0])
+    raise ModalityError(
+        f"stream {name!r} is missing for item {int(blocks.item[row])}, scene {int(blocks.scene[row])}; give that "
+        f"modality, or a port with absent='zero' or absent='learned'"
+    )
+
+
+def _times(blocks: Mapping[str, Blocks], name: str, one_group: frozenset[str]) -> tuple[Tensor, Tensor]:
+    """seconds (P, S, 2) and real (P, S): the groups of each pair's first other stream that has some; if there is none,
+    or the port gives one group per clip, one group from the first start to the last end of all streams."""
+    everything = list(blocks.values())
+    spans = whole_span(
+        torch.cat([b.seconds for b in everything], 1), torch.cat([real_groups(b) for b in everything], 1)
+    )
+    longest = max(1, *(b.mask.shape[1] for b in everything), 1)
+    seconds = functional.pad(spans[:, None], (0, 0, 0, longest - 1))
+    real = torch.zeros(seconds.shape[:2], dtype=torch.bool, device=seconds.device)
+    real[:, 0] = True
+    if name in one_group:
+        return seconds, real
+    has_times = torch.zeros(len(real), dtype=torch.bool, device=real.device)
+    for other, block in blocks.items():
+        if other in one_group or other == name:
+            continue
+        missing = longest - block.mask.shape[1]
+        use = ~absent_pairs(block) & ~has_times
+        seconds = torch.where(use[:, None, None], functional.pad(block.seconds, (0, 0, 0, missing)), seconds)
+        real = torch.where(use[:, None], functional.pad(real_groups(block), (0, missing)), real)
+        has_times = has_times | use
+    return seconds, real
+
+
+def _fill(blocks: Blocks, absent: Tensor, port: Port, seconds: Tensor, real: Tensor) -> Blocks:
+    """Rows of `absent` get the port's tokens at each real time; the other rows stay as they are."""
+    groups = max(blocks.values.shape[1], int(real[absent].sum(1).max()))
+    tokens = max(blocks.values.shape[2], port.num_absent_tokens)
+    more_groups, more_tokens = groups - blocks.values.shape[1], tokens - blocks.values.shape[2]
+    values = functional.pad(blocks.values, (0, 0, 0, more_tokens, 0, more_groups))
+    mask = functional.pad(blocks.mask, (0, more_tokens, 0, more_groups))
+    times = functional.pad(blocks.seconds, (0, 0, 0, more_groups))
+    seconds, real = _resize(seconds, groups), _resize(real, groups)
+    is_token = torch.arange(tokens, device=mask.device) < port.num_absent_tokens
+    put = absent[:, None, None] & real[..., None] & is_token
+    if port.absent_tokens is not None:
+        learned = functional.pad(port.absent_tokens.to(values.dtype), (0, 0, 0, tokens - port.num_absent_tokens))
+        values = torch.where(put[..., None], learned, values)
+    return replace(blocks, values=values, mask=mask | put, seconds=torch.where(absent[:, None, None], seconds, times))
+
+
+def _resize(values: Tensor, groups: int) -> Tensor:
+    """Cut or pad axis 1 to `groups`."""
+    pad = [0, 0] * (values.ndim - 2) + [0, max(0, groups - values.shape[1])]
+    return functional.pad(values, pad)[:, :groups]

@@ -1,0 +1,92 @@
+"""Alignment in time: the groups of one block at the times of another."""
+
+# Axes: R rows, T groups of the block, S groups of the reference, Q tokens, D width
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from vidweave.connectors.groups import real_groups
+from vidweave.errors import ShapeError
+from vidweave.types import Blocks
+
+__all__ = ["AlignRule", "align"]
+
+AlignRule = Literal["exact", "nearest", "mean_repeat"]
+
+# Container timestamps are rounded to a millisecond as a rule; two streams of one file agree to within that.
+_SAME_SECONDS = 2e-3
+
+
+def align(blocks: Blocks, seconds: Tensor, real: Tensor, rule: AlignRule, name: str = "") -> Blocks:
+    """Give `blocks` the groups of a reference, row by row.
+
+    Args:
+        blocks: Rows in the reference's order; real groups anywhere in a row.
+        seconds: (R, S, 2) of the reference.
+        real: (R, S), True where the reference has a group; other groups come out masked.
+        rule: `exact`: the same number of groups with the same middles (to 2 ms), in order. `nearest`: the group whose
+            middle is nearest, the earlier one of two. `mean_repeat`: the mean over the row's groups, at every time.
+        name: Of the block, for errors.
+
+    Returns:
+        Blocks with values (R, S, Q, D) and the reference's seconds. A row without groups stays masked throughout.
+
+    Raises:
+        ShapeError: `exact` and the times differ; the message gives the first difference.
+    """
+    if not blocks.values.shape[1]:  # nothing was seen: one masked group stands for it
+        blocks = _with_masked_group(blocks)
+    if rule == "mean_repeat":
+        values, mask = _mean(blocks, seconds.shape[1])
+    else:
+        index = _nearest(blocks, seconds, real)
+        if rule == "exact":
+            _expect_same(blocks, seconds, real, name)
+        values = blocks.values.gather(1, index[..., None, None].expand(-1, -1, *blocks.values.shape[2:]))
+        mask = blocks.mask.gather(1, index[..., None].expand(-1, -1, blocks.mask.shape[2]))
+    return replace(blocks, values=values, mask=mask & real[..., None], seconds=seconds)
+
+
+def _with_masked_group(blocks: Blocks) -> Blocks:
+    rows, _, tokens, width = blocks.values.shape
+    return replace(
+        blocks,
+        values=blocks.values.new_zeros(rows, 1, tokens, width),
+        mask=blocks.mask.new_zeros(rows, 1, tokens),
+        seconds=blocks.seconds.new_zeros(rows, 1, 2),
+    )
+
+
+def _mean(blocks: Blocks, num_groups: int) -> tuple[Tensor, Tensor]:
+    """Per token, the mean over the groups where it is real, repeated."""
+    weight = blocks.mask[..., None].to(blocks.values.dtype)
+    mean = (blocks.values * weight).sum(1) / weight.sum(1).clamp(min=1)
+    mask = blocks.mask.any(1)
+    return mean[:, None].expand(-1, num_groups, -1, -1), mask[:, None].expand(-1, num_groups, -1)
+
+
+def _nearest(blocks: Blocks, seconds: Tensor, real: Tensor) -> Tensor:
+    """(R, S) for each reference group the index of the nearest real group of the block."""
+    distance = (seconds.mean(-1)[:, :, None] - blocks.seconds.mean(-1)[:, None, :]).abs()
+    return distance.masked_fill(~real_groups(blocks)[:, None], torch.inf).argmin(-1)
+
+
+def _expect_same(blocks: Blocks, seconds: Tensor, real: Tensor, name: str) -> None:
+    for row, (got_real, want_real) in enumerate(zip(real_groups(blocks), real, strict=True)):
+        got, want = blocks.seconds[row][got_real].mean(-1), seconds[row][want_real].mean(-1)
+        if len(got) != len(want):
+            raise ShapeError(
+                f"row {row}: block {name!r} has {len(got)} groups in time, the reference {len(want)}; "
+                f"give the streams the same times, or align='nearest' or 'mean_repeat'"
+            )
+        if len(got) and float((got - want).abs().max()) > _SAME_SECONDS:
+            first = int(((got - want).abs() > _SAME_SECONDS).nonzero()[0])
+            raise ShapeError(
+                f"row {row}, group {first}: block {name!r} stands at {float(got[first]):.3f} s, the reference at "
+                f"{float(want[first]):.3f} s; give the streams the same times, or align='nearest' or 'mean_repeat'"
+            )

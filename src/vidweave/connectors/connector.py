@@ -1,0 +1,304 @@
+"""The connector: trunks compute, ports lead streams into them, fusion joins what comes out. State is a value."""
+
+# Axes: P (item, scene) pairs, R rows of a stream, T groups in time, N tokens, K keys, Q queries, D language-model width
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from vidweave.connectors.absent import absent_pairs, fill_absent
+from vidweave.connectors.fusion import NoFusionConfig
+from vidweave.connectors.groups import append, compact, place, real_groups, whole_span
+from vidweave.connectors.memory import (
+    MemoryRows,
+    MemoryState,
+    evaluate_pending,
+    push_groups,
+    stack_ports,
+    start_memory,
+)
+from vidweave.connectors.ports import Port, PortConfig
+from vidweave.connectors.state import ConnectorState
+from vidweave.connectors.trunk import Request, Trunk, run_requests, text_rows
+from vidweave.errors import ConfigError, ShapeError, UnknownNameError
+from vidweave.registry import FUSIONS, TRUNKS
+from vidweave.types import Blocks, ComponentConfig, Features, TextSpec, TextTokens, component_from_dict
+
+__all__ = ["Connector", "ConnectorConfig"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConnectorConfig(ComponentConfig):
+    """Trunks by name, one port per stream (named like the stream, in the order of the prompt), and a fusion.
+
+    Attributes:
+        trunks: Configurations of kinds in `registry.TRUNKS`.
+        ports: Each names its trunk.
+        fusion: A configuration of a kind in `registry.FUSIONS`.
+        output_width: D of the language model.
+    """
+
+    kind: ClassVar[str] = "connector"
+    trunks: dict[str, Any]
+    ports: dict[str, PortConfig]
+    output_width: int
+    fusion: Any = field(default_factory=NoFusionConfig)
+
+    def __post_init__(self) -> None:
+        trunks = {name: _component(TRUNKS, trunk) for name, trunk in self.trunks.items()}
+        object.__setattr__(self, "trunks", trunks)
+        object.__setattr__(self, "fusion", _component(FUSIONS, self.fusion))
+        if not self.ports:
+            raise ConfigError("a connector needs at least one port")
+        for port in self.ports.values():
+            if port.trunk not in trunks:
+                raise UnknownNameError("trunk", port.trunk, trunks)
+        for name in trunks:
+            if all(port.trunk != name for port in self.ports.values()):
+                raise ConfigError(f"trunk {name!r} has no port; remove it, or lead a stream into it")
+
+    def build(self) -> Connector:
+        """Raises ConfigError when a port does not fit its trunk."""
+        trunks = {name: config.build() for name, config in self.trunks.items()}
+        ports = {name: port.build(name, trunks[port.trunk], self.output_width) for name, port in self.ports.items()}
+        return Connector(trunks, ports, self.fusion.build(tuple(ports), self.output_width))
+
+
+def _component(registry: Any, config: Any) -> Any:
+    return component_from_dict(registry, config) if isinstance(config, dict) else config
+
+
+class Connector(nn.Module):
+    """Features of all streams → named blocks for the prompt.
+
+    State-dict roots: `trunks.<name>`, `ports.<stream>`, `fusion`.
+    """
+
+    def __init__(self, trunks: Mapping[str, Trunk], ports: Mapping[str, Port], fusion: nn.Module) -> None:
+        super().__init__()
+        self.trunks = nn.ModuleDict(trunks)
+        self.ports = nn.ModuleDict(ports)
+        self.fusion = fusion
+        for name, trunk in trunks.items():
+            counts = {p.query_tokens.shape[1] for p in self._ports_of(name).values() if p.query_tokens is not None}
+            if trunk.has_memory and len(counts) != 1:
+                raise ConfigError(f"ports of trunk {name!r} share its memory and need equal query counts, got {counts}")
+
+    @property
+    def block_names(self) -> tuple[str, ...]:
+        """Names of the blocks that `read` gives."""
+        return self.fusion.block_names  # type: ignore[return-value]
+
+    @property
+    def text_spec(self) -> TextSpec | None:
+        """How the text for the trunks is tokenised; None when no trunk reads text."""
+        specs = [trunk.text_spec for trunk in self._trunks().values() if trunk.text_spec is not None]
+        if any(spec != specs[0] for spec in specs):
+            raise ConfigError(f"trunks of one connector must read the same text, got {specs}")
+        return specs[0] if specs else None
+
+    def forward(
+        self, features: Mapping[str, Features], item: Tensor, scene: Tensor, text: TextTokens | None = None
+    ) -> tuple[dict[str, Blocks], dict[str, Any]]:
+        """A whole clip at once: begin, push, read."""
+        return self.read(self.push(self.begin(item, scene, text), features))
+
+    def begin(self, item: Tensor, scene: Tensor, text: TextTokens | None = None) -> ConnectorState:
+        """The state before anything was seen.
+
+        Args:
+            item, scene: (P,) pairs that will be read; rows of blocks come in this order.
+            text: One row per item, for trunks that read text.
+
+        Raises:
+            ShapeError: a pair twice, or an item beyond the rows of the text.
+            ConfigError: a trunk reads text and none is given.
+        """
+        if item.shape != scene.shape or item.ndim != 1:
+            raise ShapeError(f"item and scene must be (P,), got {tuple(item.shape)} and {tuple(scene.shape)}")
+        pairs = list(zip(item.tolist(), scene.tolist(), strict=True))
+        if len(set(pairs)) != len(pairs):
+            raise ShapeError(f"(item, scene) pairs repeat: {pairs}")
+        if text is not None and pairs and max(pairs)[0] >= len(text.ids):
+            raise ShapeError(f"item {max(pairs)[0]} has no text: there are {len(text.ids)} rows of text")
+        for trunk in self._trunks().values():
+            text_rows(trunk, text, item)
+        return ConnectorState(item=item, scene=scene, text=text)
+
+    def push(self, state: ConnectorState, features: Mapping[str, Features]) -> ConnectorState:
+        """A new state that has also seen `features`, later in time than all before; the old state stays valid.
+
+        Raises:
+            UnknownNameError: a stream without a port.
+            ShapeError: rows, widths or numbers of groups that do not fit; the message names the stream.
+        """
+        for name in features:
+            if name not in self.ports:
+                raise UnknownNameError("stream", name, self.ports)
+        seen = {n: compact(place(f, state.item, state.scene, n)) for n, f in features.items()}
+        return replace(
+            state,
+            features={**state.features, **self._push_clips(state, seen)},
+            blocks={**state.blocks, **self._push_groups(state, seen)},
+            memories={**state.memories, **self._push_memories(state, seen)},
+        )
+
+    def read(self, state: ConnectorState) -> tuple[dict[str, Blocks], dict[str, Any]]:
+        """Named blocks, P rows each, and information for the Trace. The state stays as it is.
+
+        Raises:
+            ModalityError: a stream that must be there is missing for an (item, scene).
+        """
+        ports = self._ports()
+        clips = {n: _as_one_group(self._keys(n, f, torch.zeros_like(state.item))) for n, f in state.features.items()}
+        blocks = {**state.blocks, **self._ask(clips, state.text), **self._read_memories(state)}
+        blocks = {name: blocks[name] if name in blocks else self._nothing(port, state) for name, port in ports.items()}
+        absent = {name: _pairs(block, absent_pairs(block)) for name, block in blocks.items()}
+        one_group = frozenset(n for n, p in ports.items() if p.span == "clip" or self._trunk(p).has_memory)
+        fused, info = self.fusion(fill_absent(blocks, ports, one_group))
+        return fused, {"absent": {name: pairs for name, pairs in absent.items() if pairs}, **info}
+
+    # Groups and clips: trunks without a memory
+
+    def _push_groups(self, state: ConnectorState, seen: Mapping[str, Features]) -> dict[str, Blocks]:
+        ports = {n: p for n, p in self._ports().items() if n in seen and p.span == "group"}
+        ports = {n: p for n, p in ports.items() if not self._trunk(p).has_memory}
+        first = {n: _count(state.blocks.get(n), state) for n in ports}
+        asked = self._ask({n: self._keys(n, seen[n], first[n]) for n in ports}, state.text)
+        return {name: append(state.blocks.get(name), block) for name, block in asked.items()}
+
+    def _push_clips(self, state: ConnectorState, seen: Mapping[str, Features]) -> dict[str, Features]:
+        return {n: append(state.features.get(n), f) for n, f in seen.items() if self._port(n).span == "clip"}
+
+    def _keys(self, name: str, features: Features, first: Tensor) -> Features:
+        """What the trunk sees of `features`, whose rows have had `first` (P,) groups before."""
+        port = self._port(name)
+        dtype = next(
+            (p.dtype for module in (self._trunk(port), port) for p in module.parameters()), features.values.dtype
+        )
+        return replace(features, values=port.keys(features.values, features.mask, first, dtype))
+
+    def _ask(self, keys: Mapping[str, Features], text: TextTokens | None) -> dict[str, Blocks]:
+        """One pass per trunk over all real groups of all its ports."""
+        blocks: dict[str, Blocks] = {}
+        for trunk_name, trunk in self._trunks().items():
+            names = [name for name in self._ports_of(trunk_name) if name in keys]
+            rows = {name: real_groups(keys[name]).flatten().nonzero().flatten() for name in names}
+            asking = [name for name in names if len(rows[name])]
+            requests = [self._request(name, keys[name], rows[name]) for name in asking]
+            answers = dict(zip(asking, run_requests(trunk, requests, text), strict=True))
+            blocks |= {n: self._blocks(n, keys[n], rows[n], answers.get(n)) for n in names}
+        return blocks
+
+    def _request(self, name: str, keys: Features, rows: Tensor) -> Request:
+        groups = keys.values.shape[1]
+        return Request(
+            keys=keys.values.flatten(0, 1)[rows],
+            mask=keys.mask.flatten(0, 1)[rows],
+            item=keys.item.repeat_interleave(groups)[rows],
+            queries=self._port(name).queries(len(rows)),
+            adapter=list(self.ports).index(name),
+        )
+
+    def _blocks(self, name: str, keys: Features, rows: Tensor, hidden: Tensor | None) -> Blocks:
+        """Blocks of a port from its trunk's answer (real groups, Q, H), which stand at `rows` of (P * T)."""
+        port = self._port(name)
+        pairs, groups, num_keys = keys.mask.shape
+        num_tokens = num_keys if port.query_tokens is None else port.query_tokens.shape[1]
+        values = keys.values.new_zeros(pairs * groups, num_tokens, port.output_width)
+        if hidden is not None:
+            tokens = port.project(hidden)
+            values = values.to(tokens.dtype).index_copy(0, rows, tokens)
+        mask = keys.mask if port.query_tokens is None else real_groups(keys)[..., None].expand(-1, -1, num_tokens)
+        return Blocks(values.unflatten(0, (pairs, groups)), mask, keys.seconds, keys.item, keys.scene)
+
+    # Trunks with a memory
+
+    def _push_memories(self, state: ConnectorState, seen: Mapping[str, Features]) -> dict[str, MemoryState]:
+        memories: dict[str, MemoryState] = {}
+        for name, trunk in self._trunks().items():
+            ports = self._ports_of(name)
+            if not trunk.has_memory or not any(port in seen for port in ports):
+                continue
+            rows = self._memory_rows(name, state)
+            before = state.memories[name] if name in state.memories else start_memory(trunk, rows)
+            first = dict(zip(ports, before.count.split(len(state)), strict=True))
+            keys = {port: self._keys(port, seen[port], first[port]) for port in ports if port in seen}
+            width = trunk.key_width
+            stacked = stack_ports([keys[p] if p in keys else _no_groups(state, width, keys) for p in ports])
+            memories[name] = push_groups(trunk, rows, before, stacked)
+        return memories
+
+    def _read_memories(self, state: ConnectorState) -> dict[str, Blocks]:
+        blocks: dict[str, Blocks] = {}
+        for name, memory in state.memories.items():
+            hidden = evaluate_pending(self._trunks()[name], self._memory_rows(name, state), memory)
+            size = len(state)
+            parts = zip(hidden.split(size), memory.seconds.split(size), memory.count.split(size), strict=True)
+            for (port_name, port), (part, seconds, count) in zip(self._ports_of(name).items(), parts, strict=True):
+                values = port.project(part)[:, None]
+                mask = (count > 0)[:, None, None].expand(-1, 1, values.shape[2])
+                blocks[port_name] = Blocks(values, mask, seconds[:, None], state.item, state.scene)
+        return blocks
+
+    def _memory_rows(self, name: str, state: ConnectorState) -> MemoryRows:
+        trunk, ports = self._trunks()[name], self._ports_of(name)
+        queries = [port.queries(len(state)) for port in ports.values()]
+        text, text_mask = text_rows(trunk, state.text, state.item.repeat(len(ports)))
+        index = torch.tensor([list(self.ports).index(port) for port in ports], device=state.item.device)
+        adapter = index.repeat_interleave(len(state)) if trunk.has_adapters else None
+        return MemoryRows(torch.cat([q for q in queries if q is not None]), text, text_mask, adapter)
+
+    def _nothing(self, port: Port, state: ConnectorState) -> Blocks:
+        """The blocks of a stream that was never pushed: no groups."""
+        empty = state.item.new_zeros
+        dtype = next((p.dtype for p in self.parameters()), torch.get_default_dtype())
+        num_tokens = 1 if port.query_tokens is None else port.query_tokens.shape[1]
+        values = empty(len(state), 0, num_tokens, port.output_width, dtype=dtype)
+        mask = empty(len(state), 0, num_tokens, dtype=torch.bool)
+        return Blocks(values, mask, empty(len(state), 0, 2, dtype=torch.float32), state.item, state.scene)
+
+    # Typed views of the module dictionaries
+
+    def _trunks(self) -> dict[str, Trunk]:
+        return dict(self.trunks.items())  # type: ignore[arg-type]
+
+    def _ports(self) -> dict[str, Port]:
+        return dict(self.ports.items())  # type: ignore[arg-type]
+
+    def _port(self, name: str) -> Port:
+        return self.ports[name]  # type: ignore[return-value]
+
+    def _trunk(self, port: Port) -> Trunk:
+        return self.trunks[port.trunk]  # type: ignore[return-value]
+
+    def _ports_of(self, trunk: str) -> dict[str, Port]:
+        return {name: port for name, port in self._ports().items() if port.trunk == trunk}
+
+
+def _count(blocks: Blocks | None, state: ConnectorState) -> Tensor:
+    """(P,) groups that were seen so far."""
+    return torch.zeros_like(state.item) if blocks is None else real_groups(blocks).sum(1)
+
+
+def _as_one_group(keys: Features) -> Features:
+    """All groups of a row as one: (P, T, N, C) → (P, 1, T * N, C)."""
+    span = whole_span(keys.seconds, real_groups(keys))[:, None]
+    return replace(keys, values=keys.values.flatten(1, 2)[:, None], mask=keys.mask.flatten(1, 2)[:, None], seconds=span)
+
+
+def _no_groups(state: ConnectorState, width: int, others: Mapping[str, Features]) -> Features:
+    """Keys of a port of which nothing came in this push."""
+    like = next(iter(others.values()))
+    size = len(state)
+    values, mask = like.values.new_zeros(size, 0, 0, width), like.mask.new_zeros(size, 0, 0)
+    return Features(values, mask, like.seconds.new_zeros(size, 0, 2), state.item, state.scene)
+
+
+def _pairs(block: Blocks, chosen: Tensor) -> list[tuple[int, int]]:
+    return list(zip(block.item[chosen].tolist(), block.scene[chosen].tolist(), strict=True))

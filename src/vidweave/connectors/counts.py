@@ -1,0 +1,52 @@
+"""How many groups in time each block will have: known from the configuration, before any tensor, so that prompts can be
+planned by data workers without a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vidweave.connectors.connector import ConnectorConfig
+
+__all__ = ["block_groups"]
+
+Pair = tuple[int, int]
+
+
+def block_groups(
+    config: ConnectorConfig, lengths: Mapping[tuple[str, int, int], int], pairs: Iterable[Pair]
+) -> dict[tuple[str, int, int], int]:
+    """(stream, item, scene) → groups of the stream's features, as (block, item, scene) → groups of the block.
+
+    Agrees with what `Connector.read` makes of such features; pairs whose stream is missing and may not be are left out.
+    """
+    result: dict[tuple[str, int, int], int] = {}
+    for item, scene in pairs:
+        counts = _stream_counts(config, {name: lengths.get((name, item, scene), 0) for name in config.ports})
+        result |= {(block, item, scene): count for block, count in config.fusion.block_counts(counts).items() if count}
+    return result
+
+
+def _stream_counts(config: ConnectorConfig, lengths: Mapping[str, int]) -> dict[str, int]:
+    """Groups that each port gives for one (item, scene) pair."""
+    counts = {}
+    for name, port in config.ports.items():
+        if lengths[name]:
+            counts[name] = 1 if _is_one_group(config, name) else lengths[name]
+        elif port.absent == "error" or not port.absent_tokens:
+            counts[name] = 0
+        else:
+            counts[name] = 1 if _is_one_group(config, name) else _times_of_others(config, name, lengths)
+    return counts
+
+
+def _times_of_others(config: ConnectorConfig, name: str, lengths: Mapping[str, int]) -> int:
+    """An absent stream takes the times of the first other one that has groups in time, else one for the whole clip."""
+    others = (lengths[n] for n in config.ports if n != name and not _is_one_group(config, n) and lengths[n])
+    return next(others, 1)
+
+
+def _is_one_group(config: ConnectorConfig, name: str) -> bool:
+    port = config.ports[name]
+    return port.span == "clip" or bool(getattr(config.trunks[port.trunk], "has_memory", False))

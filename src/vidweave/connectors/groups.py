@@ -1,0 +1,101 @@
+"""Groups in time of carriers (`Features`, `Blocks`): placing rows, closing gaps, appending. Pure functions.
+
+Canonical form: one row per (item, scene) pair, in the order of the pairs; the real groups of a row stand first, in
+order of time. A group is real when one of its tokens is.
+"""
+
+# Axes: R rows, P (item, scene) pairs, T groups in time, N tokens, C width
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from vidweave.errors import ShapeError
+from vidweave.types import Blocks, Features
+
+__all__ = ["append", "compact", "place", "real_groups", "whole_span"]
+
+Carrier = TypeVar("Carrier", Features, Blocks)
+
+
+def real_groups(carrier: Features | Blocks) -> Tensor:
+    """(R, T) True where a group has a real token."""
+    return carrier.mask.any(-1)
+
+
+def place(carrier: Carrier, item: Tensor, scene: Tensor, what: str) -> Carrier:
+    """One row per pair (`item` (P,), `scene` (P,)), in their order; pairs without a row get masked zeros.
+
+    Raises:
+        ShapeError: a row that belongs to no pair, or two rows of one pair; `what` names the stream.
+    """
+    wanted = {pair: index for index, pair in enumerate(zip(item.tolist(), scene.tolist(), strict=True))}
+    got = list(zip(carrier.item.tolist(), carrier.scene.tolist(), strict=True))
+    for index, pair in enumerate(got):
+        if pair not in wanted:
+            raise ShapeError(
+                f"stream {what!r} has a row for item {pair[0]}, scene {pair[1]}, which begin() was not told of"
+            )
+        if pair in got[:index]:
+            raise ShapeError(f"stream {what!r} has two rows for item {pair[0]}, scene {pair[1]}")
+    if got == list(wanted):
+        return carrier
+    rows = torch.tensor([wanted[pair] for pair in got], dtype=torch.long, device=carrier.item.device)
+
+    def spread(values: Tensor) -> Tensor:
+        return values.new_zeros(len(wanted), *values.shape[1:]).index_copy(0, rows, values)
+
+    values, mask, seconds = spread(carrier.values), spread(carrier.mask), spread(carrier.seconds)
+    return replace(carrier, values=values, mask=mask, seconds=seconds, item=item, scene=scene)
+
+
+def compact(carrier: Carrier) -> Carrier:
+    """Close gaps: real groups first, in order of time; groups that are real in no row are cut off."""
+    real = real_groups(carrier)
+    longest = int(real.sum(1).max()) if real.numel() else 0
+    if bool((real[:, 1:] & ~real[:, :-1]).any()):
+        order = torch.argsort((~real).to(torch.int8), dim=1, stable=True)[:, :longest]
+        return _map_groups(carrier, lambda x: _take(x, order))
+    if longest == real.shape[1]:
+        return carrier
+    return _map_groups(carrier, lambda x: x[:, :longest])
+
+
+def append(before: Carrier | None, after: Carrier) -> Carrier:
+    """`after` behind `before` in time, per row, without gaps; both hold the same rows in canonical form.
+
+    Raises:
+        ShapeError: the number of tokens per group, or their width, has changed.
+    """
+    after = compact(after)
+    if before is None:
+        return after
+    if before.values.shape[2:] != after.values.shape[2:]:
+        old, new = tuple(before.values.shape[2:]), tuple(after.values.shape[2:])
+        raise ShapeError(f"groups were {old} (tokens, width) so far, now they are {new}; a stream keeps its shape")
+    joined = {
+        name: torch.cat([getattr(before, name), getattr(after, name)], 1) for name in ("values", "mask", "seconds")
+    }
+    return compact(replace(after, **joined))
+
+
+def whole_span(seconds: Tensor, real: Tensor) -> Tensor:
+    """seconds (R, T, 2), real (R, T) → (R, 2): first start and last end of the real groups; zeros without any."""
+    if not seconds.shape[1]:
+        return seconds.new_zeros(len(seconds), 2)
+    start = seconds[..., 0].masked_fill(~real, torch.inf).amin(1)
+    end = seconds[..., 1].masked_fill(~real, -torch.inf).amax(1)
+    return torch.stack([start, end], -1).masked_fill(~real.any(1, keepdim=True), 0.0)
+
+
+def _take(values: Tensor, order: Tensor) -> Tensor:
+    index = order.view(*order.shape, *([1] * (values.ndim - 2))).expand(-1, -1, *values.shape[2:])
+    return values.gather(1, index)
+
+
+def _map_groups(carrier: Carrier, change) -> Carrier:
+    return replace(carrier, **{name: change(getattr(carrier, name)) for name in ("values", "mask", "seconds")})

@@ -1,0 +1,119 @@
+"""A trunk's memory over time, with one group pending: pushed, but not yet known to be the last or not."""
+
+# Axes: M rows of a trunk's memory = its ports * P (item, scene) pairs, T groups in time, K keys, C key width, Q queries
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from vidweave.connectors.groups import compact, real_groups, whole_span
+from vidweave.connectors.trunk import Trunk
+from vidweave.types import Features
+
+__all__ = ["MemoryRows", "MemoryState", "evaluate_pending", "push_groups", "stack_ports", "start_memory"]
+
+
+@dataclass(frozen=True, eq=False)
+class MemoryRows:
+    """What stays the same for every group: queries (M, Q, H), text (M, L) and its mask, adapter (M,)."""
+
+    queries: Tensor
+    text: Tensor | None
+    text_mask: Tensor | None
+    adapter: Tensor | None
+
+    def arguments(self) -> dict[str, Any]:
+        """For `Trunk.forward` and `Trunk.commit`."""
+        return {"text": self.text, "text_mask": self.text_mask, "adapter": self.adapter}
+
+
+@dataclass(frozen=True, eq=False)
+class MemoryState:
+    """Memory of one trunk, for the rows of all its ports (port by port, each with all pairs)."""
+
+    memory: Any  # the trunk's own value: all groups but the pending one
+    keys: Tensor  # (M, K, C) the pending group
+    mask: Tensor  # (M, K) bool; all False: nothing seen yet
+    seconds: Tensor  # (M, 2) from the first start to the last end
+    count: Tensor  # (M,) int64 groups seen, the pending one included
+
+
+def start_memory(trunk: Trunk, rows: MemoryRows) -> MemoryState:
+    """Rows that have seen nothing."""
+    queries = rows.queries
+    size = len(queries)
+    return MemoryState(
+        memory=trunk.empty_memory(queries, rows.text, rows.text_mask),
+        keys=queries.new_zeros(size, 0, trunk.key_width),
+        mask=torch.zeros(size, 0, dtype=torch.bool, device=queries.device),
+        seconds=torch.zeros(size, 2, device=queries.device),
+        count=torch.zeros(size, dtype=torch.long, device=queries.device),
+    )
+
+
+def push_groups(trunk: Trunk, rows: MemoryRows, state: MemoryState, keys: Features) -> MemoryState:
+    """The state after `keys` (M rows): the group that was pending and all new ones but the last are committed."""
+    seconds = torch.cat([state.seconds[:, None], keys.seconds], 1)
+    real = torch.cat([state.count[:, None] > 0, real_groups(keys)], 1)
+    line = _behind_pending(state, keys)
+    count = real_groups(line).sum(1)
+    is_last = torch.arange(line.mask.shape[1], device=count.device) == (count - 1)[:, None]
+    committed = line.mask & ~is_last[..., None]
+    num_committed = int((count - 1).clamp(min=0).max()) if len(count) else 0
+    memory = state.memory
+    if num_committed:
+        past, past_mask = line.values[:, :num_committed], committed[:, :num_committed]
+        memory = trunk.commit(rows.queries, past, past_mask, memory=memory, **rows.arguments())
+    return MemoryState(
+        memory=memory,
+        keys=(line.values * is_last[..., None, None].to(line.values.dtype)).sum(1),
+        mask=(line.mask & is_last[..., None]).any(1),
+        seconds=whole_span(seconds, real),
+        count=state.count + real_groups(keys).sum(1),
+    )
+
+
+def evaluate_pending(trunk: Trunk, rows: MemoryRows, state: MemoryState) -> Tensor:
+    """(M, Q, H): what the trunk says if the pending group is the last. Changes nothing."""
+    hidden, _ = trunk(rows.queries, state.keys, state.mask, memory=state.memory, **rows.arguments())
+    return hidden[:, : rows.queries.shape[1]]
+
+
+def stack_ports(ports: Sequence[Features]) -> Features:
+    """Rows of several ports, one under the other, groups and tokens padded to the longest."""
+    groups = max(port.values.shape[1] for port in ports)
+    tokens = max(port.values.shape[2] for port in ports)
+
+    def stack(name: str, trailing: tuple[int, ...]) -> Tensor:
+        """`trailing` is the padding of the axes behind the groups, last axis first."""
+        parts = [getattr(port, name) for port in ports]
+        pads = [(*trailing, *_token_pad(name, tokens, part), 0, groups - part.shape[1]) for part in parts]
+        return torch.cat([functional.pad(part, pad) for part, pad in zip(parts, pads, strict=True)])
+
+    item, scene = (torch.cat([getattr(port, name) for port in ports]) for name in ("item", "scene"))
+    values, mask, seconds = stack("values", (0, 0)), stack("mask", ()), stack("seconds", (0, 0))
+    return Features(values, mask, seconds, item, scene)
+
+
+def _token_pad(name: str, tokens: int, part: Tensor) -> tuple[int, ...]:
+    return () if name == "seconds" else (0, tokens - part.shape[2])
+
+
+def _behind_pending(state: MemoryState, keys: Features) -> Features:
+    """The pending group and the new ones in one line, without gaps."""
+    pending = replace(keys, values=state.keys[:, None], mask=state.mask[:, None], seconds=state.seconds[:, None])
+    tokens = max(pending.values.shape[2], keys.values.shape[2])
+    padded = []
+    for part in (pending, keys):
+        missing = tokens - part.values.shape[2]
+        values, mask = functional.pad(part.values, (0, 0, 0, missing)), functional.pad(part.mask, (0, missing))
+        padded.append(replace(part, values=values.to(keys.values.dtype), mask=mask))
+    names = ("values", "mask", "seconds")
+    joined = {name: torch.cat([getattr(part, name) for part in padded], 1) for name in names}
+    return compact(replace(keys, **joined))

@@ -1,0 +1,67 @@
+"""A trunk that treats every token alone: a stack of linear layers. Without layers, it passes tokens on to the port."""
+
+# Axes: R rows, K keys, C key width, H width
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from vidweave.connectors.trunk import Trunk
+from vidweave.errors import ConfigError
+from vidweave.types import ComponentConfig
+
+__all__ = ["MLP", "MLPConfig"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MLPConfig(ComponentConfig):
+    """Width of the keys, then of each linear layer; GELU between layers. No widths: the tokens as they are."""
+
+    kind: ClassVar[str] = "mlp"
+    key_width: int
+    widths: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if min(self.key_width, *self.widths, self.key_width) < 1:
+            raise ConfigError(f"widths of an MLP must be positive, got {self.key_width} and {self.widths}")
+
+    def build(self) -> MLP:
+        return MLP(self.key_width, self.widths)
+
+
+class MLP(Trunk):
+    """keys (R, K, C) → (R, K, H), token by token."""
+
+    has_queries = False
+
+    def __init__(self, key_width: int, widths: tuple[int, ...]) -> None:
+        super().__init__()
+        sizes = (key_width, *widths)
+        self.key_width, self.width = sizes[0], sizes[-1]
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
+        self.activation = nn.GELU()
+
+    def forward(
+        self,
+        queries: Tensor | None,
+        keys: Tensor,
+        key_mask: Tensor | None,
+        text: Tensor | None = None,
+        text_mask: Tensor | None = None,
+        *,
+        adapter: Tensor | None = None,
+        memory: Any = None,
+    ) -> tuple[Tensor, Any]:
+        """One token per key; the mask of the keys is the mask of the tokens.
+
+        Raises:
+            ConfigError: queries, text, an adapter or a memory, none of which it has.
+        """
+        self.refuse(queries=queries, text=text, adapter=adapter, memory=memory)
+        for index, layer in enumerate(self.layers):
+            keys = layer(self.activation(keys) if index else keys)
+        return keys, None

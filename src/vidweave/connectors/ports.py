@@ -1,0 +1,157 @@
+"""Ports: the parameters of one stream on its way into a shared trunk and out to the language model."""
+
+# Axes: R rows, T groups in time, N tokens, C encoder width, Q queries, H trunk width, D language-model width
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from vidweave.connectors.trunk import Trunk
+from vidweave.errors import ConfigError, ShapeError
+from vidweave.nn.attention import reset_normal
+
+__all__ = ["Port", "PortConfig"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PortConfig:
+    """One stream's way through a trunk: project, norm, mark the time, ask with query tokens, project out.
+
+    Attributes:
+        trunk: Name of the trunk that computes.
+        input_width: C of the stream's encoder.
+        input_proj: Width of a linear layer before the norm; None is no layer. The result must be the trunk's key width.
+        input_norm: LayerNorm after the projection (the norm after a vision tower that papers train).
+        norm_eps: Its epsilon.
+        num_query_tokens: Q; 0 for a trunk without queries.
+        span: `group`: the trunk sees each group in time alone; `clip`: all groups of a row at once.
+        num_time_positions: Rows of a learned table, added to the keys by the number of the group in its row. It starts
+            at zero, so a fresh one changes nothing. 0 is no table.
+        output_proj: Linear layer to the language model's width; without it the trunk must have that width.
+        absent: What an (item, scene) without this stream gets: an error, zeros, or learned tokens.
+        num_absent_tokens: How many then; None is `num_query_tokens`.
+    """
+
+    trunk: str
+    input_width: int
+    input_proj: int | None = None
+    input_norm: bool = False
+    norm_eps: float = 1e-5
+    num_query_tokens: int = 0
+    span: Literal["group", "clip"] = "group"
+    num_time_positions: int = 0
+    output_proj: bool = True
+    absent: Literal["error", "zero", "learned"] = "error"
+    num_absent_tokens: int | None = None
+
+    @property
+    def key_width(self) -> int:
+        """Width of what reaches the trunk."""
+        return self.input_width if self.input_proj is None else self.input_proj
+
+    @property
+    def absent_tokens(self) -> int:
+        """Number of tokens that stand for a stream that is not there."""
+        return self.num_query_tokens if self.num_absent_tokens is None else self.num_absent_tokens
+
+    def build(self, name: str, trunk: Trunk, output_width: int) -> Port:
+        """The port of stream `name`.
+
+        Raises:
+            ConfigError: the port does not fit its trunk or the language model's width; the message has both numbers.
+        """
+        self._check(name, trunk, output_width)
+        return Port(self, name, trunk.width, output_width)
+
+    def _check(self, name: str, trunk: Trunk, output_width: int) -> None:
+        if self.key_width != trunk.key_width:
+            raise ConfigError(
+                f"port {name!r} gives keys of width {self.key_width}, trunk {self.trunk!r} reads {trunk.key_width}; "
+                f"set input_proj={trunk.key_width}"
+            )
+        if bool(self.num_query_tokens) != trunk.has_queries:
+            wants = "needs query tokens" if trunk.has_queries else "takes no query tokens"
+            raise ConfigError(f"port {name!r} has {self.num_query_tokens} query tokens, trunk {self.trunk!r} {wants}")
+        if not self.output_proj and trunk.width != output_width:
+            raise ConfigError(
+                f"port {name!r} has no output_proj, but trunk {self.trunk!r} is {trunk.width} wide and the language "
+                f"model {output_width}"
+            )
+        if trunk.has_memory and self.span != "group":
+            raise ConfigError(
+                f"port {name!r}: trunk {self.trunk!r} has a memory and sees group by group; use span='group'"
+            )
+        if self.absent != "error" and not self.absent_tokens:
+            raise ConfigError(f"port {name!r} gives {self.absent} tokens for an absent stream: set num_absent_tokens")
+
+
+class Port(nn.Module):
+    """Weights of one stream; see PortConfig."""
+
+    def __init__(self, config: PortConfig, name: str, trunk_width: int, output_width: int) -> None:
+        super().__init__()
+        self.name = name
+        self.trunk = config.trunk
+        self.span = config.span
+        self.absent = config.absent
+        self.num_absent_tokens = config.absent_tokens
+        self.input_width = config.input_width
+        self.output_width = output_width
+        proj, width = config.input_proj, config.key_width
+        self.input_proj = None if proj is None else nn.Linear(config.input_width, proj)
+        self.input_norm = nn.LayerNorm(width, eps=config.norm_eps) if config.input_norm else None
+        self.time_embedding = _zeros(config.num_time_positions, width)
+        self.query_tokens = _zeros(1, config.num_query_tokens, trunk_width)
+        self.output_proj = nn.Linear(trunk_width, output_width) if config.output_proj else None
+        self.absent_tokens = _zeros(config.absent_tokens, output_width) if config.absent == "learned" else None
+        reset_normal(self)
+        for parameter in (self.query_tokens, self.absent_tokens):
+            if parameter is not None:
+                nn.init.normal_(parameter, std=0.02)
+
+    def keys(self, values: Tensor, mask: Tensor, first: Tensor, dtype: torch.dtype) -> Tensor:
+        """What the trunk sees of encoder tokens.
+
+        Args:
+            values: (R, T, N, C), real groups first; tokens outside `mask` (R, T, N) are never read.
+            first: (R,) groups of each row that came before (earlier pushes).
+            dtype: Of the trunk.
+
+        Raises:
+            ShapeError: another width than the port's, or more groups than the time table has rows.
+        """
+        if values.shape[-1] != self.input_width:
+            raise ShapeError(f"stream {self.name!r} has width {values.shape[-1]}, its port takes {self.input_width}")
+        keys = values.to(dtype).masked_fill(~mask[..., None], 0.0)
+        keys = keys if self.input_proj is None else self.input_proj(keys)
+        keys = keys if self.input_norm is None else self.input_norm(keys)
+        return keys if self.time_embedding is None else keys + self._times(mask, first)[:, :, None]
+
+    def _times(self, mask: Tensor, first: Tensor) -> Tensor:
+        """(R, T, width) rows of the time table."""
+        assert self.time_embedding is not None
+        table = self.time_embedding
+        seen = int((first + mask.any(-1).sum(1)).max()) if len(first) else 0
+        if seen > len(table):
+            raise ShapeError(
+                f"stream {self.name!r} has {seen} groups in time, its time table {len(table)} rows "
+                f"(num_time_positions); take fewer frames or a larger table"
+            )
+        position = first[:, None] + torch.arange(mask.shape[1], device=mask.device)
+        return table[position.clamp(max=len(table) - 1)]
+
+    def queries(self, rows: int) -> Tensor | None:
+        """(rows, Q, H), or None for a trunk without queries."""
+        return None if self.query_tokens is None else self.query_tokens.expand(rows, -1, -1)
+
+    def project(self, hidden: Tensor) -> Tensor:
+        """(..., H) → (..., D)."""
+        return hidden if self.output_proj is None else self.output_proj(hidden)
+
+
+def _zeros(*shape: int) -> nn.Parameter | None:
+    return nn.Parameter(torch.zeros(shape)) if min(shape) else None

@@ -1,0 +1,220 @@
+"""The Q-Former: query tokens that look at an encoder's tokens through cross-attention, with or without a text beside.
+
+One implementation for BLIP-2's form (queries only) and InstructBLIP's (queries and text in one self-attention).
+Parameter names follow transformers', so that key tables stay short (`qformer_keys`).
+"""
+
+# Axes: R rows, Q queries, L text tokens, K keys, C key width, H hidden width
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vidweave.connectors.trunk import Trunk
+from vidweave.errors import ConfigError, ShapeError
+from vidweave.nn.attention import MultiHeadAttention, reset_normal
+from vidweave.types import ComponentConfig, TextSpec
+
+__all__ = ["QFormer", "QFormerConfig"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class QFormerConfig(ComponentConfig):
+    """Size of a Q-Former; the defaults are the paper's (BLIP-2).
+
+    Attributes:
+        hidden: H. heads must divide it.
+        layers, heads, intermediate: Of the BERT-like encoder.
+        cross_attention_frequency: Layers 0, n, 2n, … look at the encoder.
+        encoder_width: C.
+        vocab_size: 0 is BLIP-2's form, without a text branch; InstructBLIP has 30,523.
+        max_positions: Longest text; counts only with a vocabulary.
+        layer_norm_eps: Of every norm.
+        hidden_dropout, attention_dropout: In training.
+        text_spec: How it reads text; needed if and only if there is a vocabulary and text is to be read.
+    """
+
+    kind: ClassVar[str] = "qformer"
+    hidden: int = 768
+    layers: int = 12
+    heads: int = 12
+    intermediate: int = 3072
+    cross_attention_frequency: int = 2
+    encoder_width: int = 1408
+    vocab_size: int = 0
+    max_positions: int = 512
+    layer_norm_eps: float = 1e-12
+    hidden_dropout: float = 0.1
+    attention_dropout: float = 0.1
+    text_spec: TextSpec | None = None
+
+    def __post_init__(self) -> None:
+        if self.hidden % self.heads:
+            raise ConfigError(f"hidden ({self.hidden}) must be a multiple of heads ({self.heads})")
+        if self.layers < 1 or self.cross_attention_frequency < 1:
+            raise ConfigError(
+                f"layers ({self.layers}) and cross_attention_frequency ({self.cross_attention_frequency}) start at 1"
+            )
+        if self.text_spec is not None and not self.vocab_size:
+            raise ConfigError("text_spec is set, but vocab_size is 0: a Q-Former without a vocabulary reads no text")
+        if self.text_spec is not None and self.text_spec.max_tokens > self.max_positions:
+            raise ConfigError(
+                f"text_spec.max_tokens ({self.text_spec.max_tokens}) is above max_positions ({self.max_positions})"
+            )
+
+    def build(self) -> QFormer:
+        return QFormer(self)
+
+
+class _Output(nn.Module):
+    """Projection, dropout, residual, norm (post-norm, as in BERT)."""
+
+    def __init__(self, width_in: int, config: QFormerConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(width_in, config.hidden)
+        self.LayerNorm = nn.LayerNorm(config.hidden, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout)
+
+    def forward(self, states: Tensor, residual: Tensor) -> Tensor:
+        return self.LayerNorm(self.dropout(self.dense(states)) + residual)
+
+
+class _Attention(nn.Module):
+    """Self-attention, or cross-attention to keys of the encoder's width."""
+
+    def __init__(self, config: QFormerConfig, key_width: int | None = None) -> None:
+        super().__init__()
+        self.attention = MultiHeadAttention(
+            config.hidden, config.heads, key_width=key_width, dropout=config.attention_dropout
+        )
+        self.output = _Output(config.hidden, config)
+
+    def forward(self, states: Tensor, keys: Tensor | None, key_mask: Tensor | None) -> Tensor:
+        return self.output(self.attention(states, keys, key_mask), states)
+
+
+class _Intermediate(nn.Module):
+    def __init__(self, config: QFormerConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden, config.intermediate)
+
+    def forward(self, states: Tensor) -> Tensor:
+        return functional.gelu(self.dense(states))
+
+
+class _Layer(nn.Module):
+    """Self-attention over queries and text; cross-attention and a feed-forward of their own for the queries."""
+
+    def __init__(self, config: QFormerConfig, has_cross_attention: bool) -> None:
+        super().__init__()
+        self.attention = _Attention(config)
+        self.crossattention = _Attention(config, config.encoder_width) if has_cross_attention else None
+        if config.vocab_size:
+            self.intermediate = _Intermediate(config)
+            self.output = _Output(config.intermediate, config)
+        self.intermediate_query = _Intermediate(config)
+        self.output_query = _Output(config.intermediate, config)
+
+    def forward(
+        self, states: Tensor, num_queries: int, mask: Tensor | None, keys: Tensor, key_mask: Tensor | None
+    ) -> Tensor:
+        """states (R, Q + L, H), mask (R, Q + L) → the same shape."""
+        states = self.attention(states, None, mask)
+        queries, text = states[:, :num_queries], states[:, num_queries:]
+        if self.crossattention is not None:
+            queries = self.crossattention(queries, keys, key_mask)
+        queries = self.output_query(self.intermediate_query(queries), queries)
+        if not text.shape[1]:
+            return queries
+        return torch.cat([queries, self.output(self.intermediate(text), text)], dim=1)
+
+
+class _Embeddings(nn.Module):
+    """Queries, and word plus position embeddings of the text, under one norm; queries have no positions."""
+
+    def __init__(self, config: QFormerConfig) -> None:
+        super().__init__()
+        if config.vocab_size:
+            self.word_embeddings = nn.Embedding(config.vocab_size, config.hidden)
+            self.position_embeddings = nn.Embedding(config.max_positions, config.hidden)
+        self.layernorm = nn.LayerNorm(config.hidden, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout)
+
+    def forward(self, queries: Tensor, text: Tensor | None) -> Tensor:
+        states = queries
+        if text is not None:
+            words = self.word_embeddings(text) + self.position_embeddings.weight[: text.shape[1]]
+            states = torch.cat([queries.to(words.dtype), words], dim=1)
+        return self.dropout(self.layernorm(states))
+
+
+class _Encoder(nn.Module):
+    def __init__(self, config: QFormerConfig) -> None:
+        super().__init__()
+        frequency = config.cross_attention_frequency
+        self.layer = nn.ModuleList(_Layer(config, index % frequency == 0) for index in range(config.layers))
+
+
+class QFormer(Trunk):
+    """See the module. Keys and values of an all-masked row give zeros, never NaN."""
+
+    def __init__(self, config: QFormerConfig) -> None:
+        super().__init__()
+        self.key_width = config.encoder_width
+        self.width = config.hidden
+        self.text_spec = config.text_spec
+        self.vocab_size = config.vocab_size
+        self.max_positions = config.max_positions
+        self.embeddings = _Embeddings(config)
+        self.encoder = _Encoder(config)
+        reset_normal(self)
+
+    def forward(
+        self,
+        queries: Tensor | None,
+        keys: Tensor,
+        key_mask: Tensor | None,
+        text: Tensor | None = None,
+        text_mask: Tensor | None = None,
+        *,
+        adapter: Tensor | None = None,
+        memory: Any = None,
+    ) -> tuple[Tensor, Any]:
+        """queries (R, Q, H), keys (R, K, C), key_mask (R, K), text ids (R, L) and mask → hidden (R, Q + L, H), memory.
+
+        Raises:
+            ShapeError: no queries, keys of another width, or text longer than the position table.
+            ConfigError: text without a text branch; an adapter or a memory, which this Q-Former does not have.
+        """
+        self.refuse(adapter=adapter, memory=memory)
+        queries = self._check(queries, keys, text)
+        states = self.embeddings(queries, text)
+        mask = self._self_mask(queries, text, text_mask)
+        for layer in self.encoder.layer:
+            states = layer(states, queries.shape[1], mask, keys, key_mask)
+        return states, memory
+
+    def _check(self, queries: Tensor | None, keys: Tensor, text: Tensor | None) -> Tensor:
+        if queries is None or queries.shape[-1] != self.width:
+            got = "none" if queries is None else str(tuple(queries.shape))
+            raise ShapeError(f"the Q-Former needs queries (R, Q, {self.width}), got {got}")
+        if keys.shape[-1] != self.key_width:
+            raise ShapeError(f"the Q-Former reads keys of width {self.key_width}, got {keys.shape[-1]}")
+        if text is not None and not self.vocab_size:
+            raise ConfigError("this Q-Former has no text branch (vocab_size=0), but text was given")
+        if text is not None and text.shape[1] > self.max_positions:
+            raise ShapeError(
+                f"the text has {text.shape[1]} tokens, the position table {self.max_positions}; cut the text"
+            )
+        return queries
+
+    @staticmethod
+    def _self_mask(queries: Tensor, text: Tensor | None, text_mask: Tensor | None) -> Tensor | None:
+        if text is None or text_mask is None:
+            return None
+        return torch.cat([text_mask.new_ones(queries.shape[:2]), text_mask], dim=1)
