@@ -1,0 +1,80 @@
+"""Opening audio and video containers with PyAV: allow-lists always set, errors always typed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import av
+import av.error
+
+from vidweave.errors import MediaDecodeError, MediaError, MediaTypeError
+from vidweave.media.guards import GuardedFile, sanitize
+from vidweave.media.limits import Limits
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+
+__all__ = ["ALLOWED_CODECS", "ALLOWED_FORMATS", "Deadline", "decoding", "open_container", "require_codec"]
+
+# Containers only: no playlists (hls, dash), no concat or image sequences, which name other files.
+ALLOWED_FORMATS = (
+    *("mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "avi", "mpegts", "mpeg", "flv", "asf", "ogg", "gif"),
+    *("ivf", "wav", "w64", "mp3", "flac", "aac", "aiff", "caf", "amr"),
+)
+ALLOWED_CODECS = frozenset(
+    (
+        *("h264", "hevc", "av1", "libdav1d", "libaom-av1", "vp8", "vp9", "libvpx", "libvpx-vp9", "mpeg1video"),
+        *("mpeg2video", "mpeg4", "msmpeg4", "msmpeg4v1", "msmpeg4v2", "wmv1", "wmv2", "wmv3", "vc1", "h263", "flv"),
+        *("theora", "mjpeg", "gif", "png", "ffv1", "huffyuv", "ffvhuff", "utvideo", "rawvideo", "prores", "dnxhd"),
+        *("svq3", "cinepak", "dvvideo", "qtrle", "aac", "aac_latm", "mp1", "mp1float", "mp2", "mp2float", "mp3"),
+        *("mp3float", "opus", "libopus", "vorbis", "libvorbis", "flac", "alac", "ac3", "eac3", "dca", "amrnb"),
+        *("amrwb", "wmav1", "wmav2", "wmapro", "adpcm_ima_wav", "adpcm_ms", "adpcm_ima_qt", "gsm", "gsm_ms"),
+    )
+)
+_BUFFER_BYTES = 65_536
+
+
+@contextmanager
+def decoding(label: str) -> Iterator[None]:
+    """Turn FFmpeg's errors into MediaDecodeError; the text keeps FFmpeg's reason and nothing else of it."""
+    try:
+        yield
+    except MediaError:
+        raise
+    except (av.error.FFmpegError, EOFError, MemoryError) as error:
+        reason = sanitize(getattr(error, "strerror", None) or type(error).__name__)
+        raise MediaDecodeError(
+            f"{label} cannot be decoded ({reason}); it is truncated, corrupt, or not an audio or video file"
+        ) from None
+
+
+def open_container(file: GuardedFile) -> InputContainer:
+    """Open a guarded file as audio or video.
+
+    Raises:
+        MediaDecodeError: not a container that is allowed, truncated or corrupt.
+    """
+    options = {"format_whitelist": ",".join(ALLOWED_FORMATS), "protocol_whitelist": "file"}
+    file.seek(0)
+    with decoding(file.label):
+        return av.open(file, mode="r", container_options=options, buffer_size=_BUFFER_BYTES, metadata_errors="replace")
+
+
+def require_codec(name: str, label: str) -> None:
+    """Raise MediaTypeError for a decoder that is not on the list."""
+    if name not in ALLOWED_CODECS and not name.startswith("pcm_"):
+        raise MediaTypeError(f"{label} uses the codec {name!r}, which is not among those allowed; convert it to H.264 or AAC")
+
+
+class Deadline:
+    """A limit on the wall time of one call."""
+
+    def __init__(self, limits: Limits, label: str) -> None:
+        self._limits, self._label, self._start = limits, label, time.monotonic()
+
+    def check(self) -> None:
+        """Raise MediaLimitError when the time is up."""
+        self._limits.check("max_decode_seconds", time.monotonic() - self._start, f"{self._label} takes too many seconds to read")
