@@ -51,7 +51,7 @@ def read_bounded(path: Path, max_bytes: int) -> bytes:
         size = os.fstat(file.fileno()).st_size
         if size > max_bytes:
             raise ValueError(f"{path.name} has {size} bytes, at most {max_bytes} are expected")
-        return file.read(max_bytes + 1)
+        return file.read(size)
 
 
 def read_range(path: Path, ranges: list[tuple[int, int]]) -> list[bytearray]:

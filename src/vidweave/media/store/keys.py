@@ -44,8 +44,8 @@ def _plain(value: Any) -> Any:
         # The class is part of the meaning: two specs with equal fields may do different things
         return {"type": type(value).__name__, **_plain(asdict(value))}
     if isinstance(value, Mapping):
-        if any(not isinstance(key, str) for key in value):
-            raise TypeError(f"keys must be text, got {[key for key in value if not isinstance(key, str)][0]!r}")
+        if odd := [key for key in value if not isinstance(key, str)]:
+            raise TypeError(f"keys must be text, got {odd[0]!r}")
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]

@@ -17,7 +17,17 @@ from vidweave.media.store.keys import canonical_json
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["FORMAT_VERSION", "Entry", "TensorPlace", "pack_shard", "read_entry", "read_index", "read_shard_header"]
+__all__ = [
+    "FORMAT_VERSION",
+    "Entry",
+    "TensorPlace",
+    "check_dtype",
+    "pack_shard",
+    "read_entry",
+    "read_index",
+    "read_shard_header",
+    "to_tensors",
+]
 
 FORMAT_VERSION = 1
 MAX_HEADER_BYTES = 100_000_000  # the safetensors format's own limit
