@@ -1,0 +1,91 @@
+"""Vision towers of transformers that may be wrapped, and where they differ."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from vidweave.errors import UnknownNameError
+
+__all__ = ["FAMILIES", "Family", "family_of"]
+
+
+def _grid(config: Any, height: int, width: int) -> int:
+    """Patches of one picture."""
+    patch = config.patch_size
+    return (height // patch) * (width // patch)
+
+
+def _vivit(config: Any, height: int, width: int) -> int:
+    time, rows, columns = config.tubelet_size
+    return (config.num_frames // time) * (height // rows) * (width // columns)
+
+
+def _videomae(config: Any, height: int, width: int) -> int:
+    return (config.num_frames // config.tubelet_size) * _grid(config, height, width)
+
+
+def _timesformer(config: Any, height: int, width: int) -> int:
+    return config.num_frames * _grid(config, height, width)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """One architecture of transformers.
+
+    Attributes:
+        model: Class name in transformers.
+        norm: Attribute of the norm behind the last layer; None when there is none.
+        prefix: Tokens before the patches (CLS, registers), from the config.
+        patches: Number of patch tokens of one input, from the config, height and width.
+        is_video: It takes `config.num_frames` pictures together.
+        takes_any_size: It resamples its positions to the picture's size.
+        settings: Configuration fields that leave out heads we do not use.
+        arguments: Constructor arguments that do the same.
+    """
+
+    model: str
+    norm: str | None
+    prefix: Callable[[Any], int] = lambda config: 1
+    patches: Callable[[Any, int, int], int] = _grid
+    is_video: bool = False
+    takes_any_size: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+_NO_POOLER = {"add_pooling_layer": False}
+
+FAMILIES: dict[str, Family] = {
+    "blip_2_vision_model": Family(model="Blip2VisionModel", norm="post_layernorm"),
+    "instructblip_vision_model": Family(model="InstructBlipVisionModel", norm="post_layernorm"),
+    "clip_vision_model": Family(model="CLIPVisionModel", norm="post_layernorm"),
+    "siglip_vision_model": Family(
+        model="SiglipVisionModel",
+        norm="post_layernorm",
+        prefix=lambda config: 0,
+        settings={"vision_use_head": False},
+    ),
+    "dinov2": Family(model="Dinov2Model", norm="layernorm", takes_any_size=True),
+    "dinov2_with_registers": Family(
+        model="Dinov2WithRegistersModel",
+        norm="layernorm",
+        prefix=lambda config: 1 + config.num_register_tokens,
+        takes_any_size=True,
+    ),
+    "vit": Family(model="ViTModel", norm="layernorm", arguments=_NO_POOLER),
+    "vivit": Family(model="VivitModel", norm="layernorm", patches=_vivit, is_video=True, arguments=_NO_POOLER),
+    "videomae": Family(
+        model="VideoMAEModel", norm=None, prefix=lambda config: 0, patches=_videomae, is_video=True,
+        settings={"use_mean_pooling": True},
+    ),
+    "timesformer": Family(model="TimesformerModel", norm="layernorm", patches=_timesformer, is_video=True),
+}  # fmt: skip
+
+
+def family_of(model_type: str) -> Family:
+    """The family of a transformers `model_type`; raises UnknownNameError with near matches."""
+    if model_type not in FAMILIES:
+        raise UnknownNameError("vision tower", model_type, FAMILIES, "(add it to vidweave.encoders.families.FAMILIES)")
+    return FAMILIES[model_type]

@@ -1,0 +1,152 @@
+"""Any vision tower of transformers as an encoder: built from its configuration, never from remote code."""
+
+# Axes: R rows, T groups in time, W window (pictures per group), G = R * T groups, N tokens, C width
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from vidweave.encoders.chunked import check_modality, encode_groups
+from vidweave.encoders.families import Family, family_of
+from vidweave.errors import CheckpointError, ConfigError, ShapeError
+from vidweave.types import ComponentConfig, VisualSpec
+
+__all__ = ["VisionTower", "VisionTowerConfig"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisionTowerConfig(ComponentConfig):
+    """A tower, what of it is used, and what it is shown.
+
+    Attributes:
+        config: Configuration of the transformers model, with `model_type`, one of `families.FAMILIES`.
+        source: Hub name or folder of its weights, for those who load it; building makes fresh ones.
+        layer: Which hidden state is published, as transformers counts them: -1 the last, 0 the embeddings. Layers
+            behind it are not built.
+        drop_cls: Leave out the tokens before the patches (CLS and registers).
+        final_norm: Apply the tower's own last norm. False publishes tokens before it: then the norm is the port's.
+        chunk: Groups encoded at a time; None is all.
+        specs: Modality → how raw media become its pictures.
+    """
+
+    kind: ClassVar[str] = "vision_tower"
+    config: dict[str, Any]
+    source: str | None = None
+    layer: int = -1
+    drop_cls: bool = False
+    final_norm: bool = False
+    chunk: int | None = None
+    specs: dict[str, VisualSpec] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if "model_type" not in self.config:
+            raise ConfigError(f"the tower's config needs 'model_type', got the keys {sorted(self.config)}")
+        family_of(self.config["model_type"])
+        if self.final_norm and self.layer != -1:
+            raise ConfigError(f"final_norm belongs to the last layer, but layer is {self.layer}; set final_norm=False")
+
+    def build(self) -> VisionTower:
+        return VisionTower(self)
+
+
+class VisionTower(nn.Module):
+    """See VisionTowerConfig. Parameters are those of the transformers model, under `tower.`."""
+
+    def __init__(self, config: VisionTowerConfig) -> None:
+        super().__init__()
+        family = family_of(config.config["model_type"])
+        inner = _transformers_config(family, config)
+        self.specs = dict(config.specs)
+        self.chunk = config.chunk
+        self.width: int = inner.hidden_size
+        self.window: int = inner.num_frames if family.is_video else 1
+        self.is_video = family.is_video
+        self.size = _size(family, inner, self.specs)
+        self.num_dropped = family.prefix(inner) if config.drop_cls else 0
+        self.num_tokens = family.prefix(inner) + family.patches(inner, *self.size) - self.num_dropped
+        self.tower = _build(family, inner, keep_norm=config.final_norm)
+
+    def encode(self, values: Tensor, modality: str) -> Tensor:
+        """(R, T, W, 3, H, W) → (R, T, N, C), in the tower's dtype.
+
+        Raises:
+            ModalityError: no spec for `modality`.
+            ShapeError: pictures of another size, or another number of pictures per group.
+        """
+        check_modality(modality, self.specs, "vision tower")
+        expected = (self.window, 3, *self.size)
+        if values.ndim != 6 or tuple(values.shape[2:]) != expected:
+            raise ShapeError(
+                f"this vision tower takes (R, T, {', '.join(map(str, expected))}), got {tuple(values.shape)}; "
+                f"its window is {self.window} and its specs make the size"
+            )
+        if not values.shape[0] * values.shape[1]:
+            return values.new_zeros(*values.shape[:2], self.num_tokens, self.width, dtype=self._dtype())
+        return encode_groups(self, values.to(self._dtype()), self.chunk)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """(G, W, 3, H, W) → (G, N, C)."""
+        tokens = self.tower(pixel_values=pictures if self.is_video else pictures[:, 0]).last_hidden_state
+        return tokens[:, self.num_dropped :]
+
+    def load_source(self, state: Mapping[str, Tensor]) -> list[str]:
+        """Load weights in the names of the transformers model; returns the keys of parts that were not built.
+
+        Raises:
+            CheckpointError: a weight is missing, or has another shape; the message lists them.
+        """
+        own = self.tower.state_dict()
+        missing = sorted(own.keys() - state.keys())
+        wrong = [key for key in own.keys() & state.keys() if own[key].shape != state[key].shape]
+        if missing or wrong:
+            shapes = [f"{key} {tuple(state[key].shape)} for {tuple(own[key].shape)}" for key in sorted(wrong)]
+            raise CheckpointError(
+                f"weights do not fit the vision tower: {len(missing)} missing ({', '.join(missing[:5])}), "
+                f"{len(wrong)} of another shape ({', '.join(shapes[:5])})"
+            )
+        self.tower.load_state_dict({key: state[key] for key in own})
+        return sorted(state.keys() - own.keys())
+
+    def _dtype(self) -> torch.dtype:
+        return next(self.tower.parameters()).dtype
+
+
+def _transformers_config(family: Family, config: VisionTowerConfig) -> Any:
+    """The model's configuration without the parts that are not used."""
+    import transformers
+
+    fields = {key: value for key, value in config.config.items() if key != "model_type"}
+    inner = getattr(transformers, family.model).config_class(**{**fields, **family.settings})
+    layers = inner.num_hidden_layers
+    kept = config.layer if config.layer >= 0 else layers + 1 + config.layer
+    if not 0 <= kept <= layers:
+        raise ConfigError(f"layer {config.layer} is outside the hidden states 0..{layers} of this tower")
+    inner.num_hidden_layers = kept
+    return inner
+
+
+def _size(family: Family, inner: Any, specs: Mapping[str, VisualSpec]) -> tuple[int, int]:
+    """Height and width of the pictures; raises ConfigError when specs disagree with the tower or one another."""
+    side = inner.image_size
+    own = (side, side) if isinstance(side, int) else tuple(side)
+    sizes = {(spec.height, spec.width) for spec in specs.values()} or {own}
+    if len(sizes) > 1:
+        raise ConfigError(f"the specs of one tower must make pictures of one size, got {sorted(sizes)}")
+    (size,) = sizes
+    if size != own and not family.takes_any_size:
+        raise ConfigError(f"the specs make pictures of {size}, this tower ({family.model}) takes {own}")
+    return size
+
+
+def _build(family: Family, inner: Any, *, keep_norm: bool) -> nn.Module:
+    import transformers
+
+    tower = getattr(transformers, family.model)(inner, **family.arguments)
+    if family.norm is not None and not keep_norm:
+        setattr(tower, family.norm, nn.Identity())
+    return tower

@@ -1,0 +1,1 @@
+"""Selectors: choose moments before anything is decoded. They return times, never frames."""

@@ -1,0 +1,57 @@
+"""Every moment there is."""
+
+# Axes: R rows, C candidates
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from vidweave.errors import ConfigError
+from vidweave.selectors.candidates import check_candidates, covered_span
+from vidweave.types import ComponentConfig, Features, Selection, TextTokens
+
+__all__ = ["AllFramesSelector", "AllFramesSelectorConfig"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AllFramesSelectorConfig(ComponentConfig):
+    """Nothing to set; how many frames a stream may have is its `FrameNeed`."""
+
+    kind: ClassVar[str] = "all_frames"
+
+    def build(self) -> AllFramesSelector:
+        return AllFramesSelector()
+
+
+class AllFramesSelector(nn.Module):
+    """All candidates, in their order; works on a stream, since it never looks ahead."""
+
+    needs_motion = False
+    is_streamable = True
+
+    def forward(
+        self,
+        motion: Features | None,
+        text: TextTokens | None,
+        candidates: Tensor,
+        mask: Tensor,
+        *,
+        k: int = 0,
+        generator: torch.Generator | None = None,
+    ) -> Selection:
+        """Candidates (R, C) in seconds, mask (R, C) → every one of them; `k` is the protocol's and limits nothing.
+
+        Raises:
+            ShapeError: candidates and mask are not (R, C).
+        """
+        check_candidates(candidates, mask)
+        span = covered_span(candidates, mask)
+        return Selection(seconds=candidates, mask=mask, spans=span[:, None], reason="all_frames")
+
+    def loss(self, selection: Selection, target_spans: Tensor) -> Tensor:
+        """Raises ConfigError: nothing here can be learnt."""
+        raise ConfigError("the all-frames selector has nothing to learn; train with another one or leave its loss out")

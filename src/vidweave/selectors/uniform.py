@@ -1,0 +1,68 @@
+"""Moments at equal distances, whatever happens in the clip."""
+
+# Axes: R rows, C candidates, k moments
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from vidweave.errors import ConfigError
+from vidweave.selectors.candidates import check_candidates, covered_span
+from vidweave.types import ComponentConfig, Features, Selection, TextTokens
+
+__all__ = ["UniformSelector", "UniformSelectorConfig"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class UniformSelectorConfig(ComponentConfig):
+    """Nothing to set."""
+
+    kind: ClassVar[str] = "uniform"
+
+    def build(self) -> UniformSelector:
+        return UniformSelector()
+
+
+class UniformSelector(nn.Module):
+    """k moments, each in the middle of one of k equal parts of the span that the candidates cover."""
+
+    needs_motion = False
+    is_streamable = False  # the span is known only at the end
+
+    def forward(
+        self,
+        motion: Features | None,
+        text: TextTokens | None,
+        candidates: Tensor,
+        mask: Tensor,
+        *,
+        k: int,
+        generator: torch.Generator | None = None,
+    ) -> Selection:
+        """Candidates (R, C) in seconds, mask (R, C) → k moments per row and their span; the same at every call.
+
+        Motion, text and `generator` are not looked at. A clip shorter than k candidates gets moments between them
+        (the nearest frames repeat); a row without candidates gets none.
+
+        Raises:
+            ConfigError: k is below 1.
+            ShapeError: candidates and mask are not (R, C).
+        """
+        if k < 1:
+            raise ConfigError(f"the uniform selector needs at least one moment, got k={k}")
+        check_candidates(candidates, mask)
+        span = covered_span(candidates, mask)
+        share = (torch.arange(k, dtype=candidates.dtype, device=candidates.device) + 0.5) / k
+        seconds = span[:, :1] + share * (span[:, 1:] - span[:, :1])
+        has_any = mask.any(1, keepdim=True)
+        return Selection(seconds=seconds, mask=has_any.expand(-1, k), spans=span[:, None], reason="uniform")
+
+    def loss(self, selection: Selection, target_spans: Tensor) -> Tensor:
+        """Raises ConfigError: nothing here can be learnt."""
+        raise ConfigError(
+            "the uniform selector has nothing to learn; train with another selector or leave its loss out"
+        )

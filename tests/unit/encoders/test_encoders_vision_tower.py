@@ -1,0 +1,142 @@
+import pytest
+import torch
+import transformers
+
+from vidweave.encoders.families import FAMILIES
+from vidweave.encoders.vision_tower import VisionTowerConfig
+from vidweave.errors import CheckpointError, ConfigError, ModalityError, ShapeError, UnknownNameError
+from vidweave.registry import ENCODERS
+from vidweave.types import VisualSpec, component_from_dict
+
+SMALL = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 20}
+SMALL |= {"image_size": 12, "patch_size": 4}
+EXTRA = {
+    "dinov2": {"mlp_ratio": 2},
+    "dinov2_with_registers": {"num_register_tokens": 3, "mlp_ratio": 2},
+    "vivit": {"num_frames": 4, "tubelet_size": [2, 4, 4]},
+    "videomae": {"num_frames": 4, "tubelet_size": 2},
+    "timesformer": {"num_frames": 2},
+}
+SPEC = VisualSpec(height=12, width=12)
+
+
+def tiny(model_type, **changes):
+    torch.manual_seed(0)
+    inner = {"model_type": model_type, **SMALL, **EXTRA.get(model_type, {})}
+    return VisionTowerConfig(**{"config": inner, "specs": {"video": SPEC, "depth": SPEC}, **changes})
+
+
+def randomise(module):
+    for parameter in module.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    return module.eval()
+
+
+def reference(model_type):
+    """The whole transformers model, as its users have it."""
+    cls = getattr(transformers, FAMILIES[model_type].model)
+    return randomise(cls(cls.config_class(**SMALL, **EXTRA.get(model_type, {}))))
+
+
+@pytest.mark.parametrize("model_type", sorted(FAMILIES))
+@pytest.mark.parametrize("layer", [-1, -2, 1])
+def test_publishes_the_hidden_state_before_the_norm(model_type, layer):
+    whole = reference(model_type)
+    encoder = tiny(model_type, layer=layer).build().eval()
+    dropped = encoder.load_source(whole.state_dict())
+    assert all(part in " ".join(dropped) for part in ([FAMILIES[model_type].norm] if FAMILIES[model_type].norm else []))
+    values = torch.randn(2, 3, encoder.window, 3, 12, 12)
+    flat = values.flatten(0, 1)
+    seen = []  # the state behind each layer, taken by the test, since some models norm what they call hidden states
+    layers = next(m for m in whole.modules() if isinstance(m, torch.nn.ModuleList))
+    hooks = [
+        part.register_forward_hook(lambda m, i, o: seen.append(o[0] if isinstance(o, tuple) else o)) for part in layers
+    ]
+    whole(flat if encoder.is_video else flat[:, 0])
+    for hook in hooks:
+        hook.remove()
+    expected = seen[layer if layer < 0 else layer - 1]
+    got = encoder.encode(values, "video")
+    assert got.shape == (2, 3, encoder.num_tokens, encoder.width)
+    torch.testing.assert_close(got.flatten(0, 1), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("model_type", sorted(set(FAMILIES) - {"clip_vision_model"}))
+def test_final_norm_publishes_the_last_hidden_state(model_type):
+    whole = reference(model_type)
+    encoder = tiny(model_type, final_norm=True, drop_cls=True).build().eval()
+    encoder.load_source(whole.state_dict())
+    values = torch.randn(1, 2, encoder.window, 3, 12, 12)
+    flat = values[0]
+    expected = whole(flat if encoder.is_video else flat[:, 0]).last_hidden_state[:, encoder.num_dropped :]
+    torch.testing.assert_close(encoder.encode(values, "depth")[0], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_drop_cls_drops_registers_too():
+    full, patches = tiny("dinov2_with_registers").build(), tiny("dinov2_with_registers", drop_cls=True).build()
+    assert (full.num_tokens, patches.num_tokens) == (9 + 4, 9)
+
+
+def test_chunked_equals_whole_and_no_rows():
+    values = torch.randn(2, 3, 1, 3, 12, 12)
+    whole, chunked = tiny("siglip_vision_model").build().eval(), tiny("siglip_vision_model", chunk=4).build().eval()
+    torch.testing.assert_close(whole.encode(values, "video"), chunked.encode(values, "video"))
+    assert whole.encode(values[:0], "video").shape == (0, 3, 9, 16)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision(dtype):
+    encoder = tiny("dinov2").build().eval()
+    values = torch.randn(1, 2, 1, 3, 12, 12)
+    full = encoder.encode(values, "video")
+    half = encoder.to(dtype).encode(values, "video")
+    assert half.dtype == dtype
+    assert (half.float() - full).abs().max() < 0.1 * full.abs().max()
+
+
+def test_another_size_where_the_tower_resamples():
+    encoder = tiny("dinov2", specs={"video": VisualSpec(height=8, width=20)}).build().eval()
+    assert encoder.num_tokens == 1 + 2 * 5
+    assert encoder.encode(torch.randn(1, 1, 1, 3, 8, 20), "video").shape == (1, 1, 11, 16)
+
+
+def test_paper_size_on_meta():
+    with torch.device("meta"):
+        config = {"model_type": "blip_2_vision_model"}  # its defaults are EVA ViT-g
+        encoder = VisionTowerConfig(config=config, specs={"video": VisualSpec(height=224, width=224)}).build()
+    assert (encoder.num_tokens, encoder.width) == (257, 1408)
+    # the paper's 985,894,528 (no last norm), and transformers' bias for keys, which is zero in released weights
+    assert sum(p.numel() for p in encoder.parameters()) == 985_894_528 + 39 * 1408
+
+
+def test_config_round_trip():
+    config = tiny("vivit", source="somewhere", drop_cls=True, chunk=2)
+    assert component_from_dict(ENCODERS, config.to_dict()) == config
+
+
+def test_faults():
+    with pytest.raises(ConfigError, match="needs 'model_type'"):
+        VisionTowerConfig(config={"hidden_size": 3})
+    with pytest.raises(UnknownNameError, match=r"unknown vision tower 'dinov22'; did you mean 'dinov2'"):
+        VisionTowerConfig(config={"model_type": "dinov22"})
+    with pytest.raises(ConfigError, match="final_norm belongs to the last layer, but layer is -2"):
+        tiny("dinov2", layer=-2, final_norm=True)
+    with pytest.raises(ConfigError, match=r"layer 4 is outside the hidden states 0\.\.3"):
+        tiny("dinov2", layer=4).build()
+    with pytest.raises(ConfigError, match=r"pictures of \(8, 8\), this tower \(SiglipVisionModel\) takes \(12, 12\)"):
+        tiny("siglip_vision_model", specs={"video": VisualSpec(height=8, width=8)}).build()
+    with pytest.raises(ConfigError, match="pictures of one size"):
+        tiny("dinov2", specs={"video": SPEC, "depth": VisualSpec(height=8, width=8)}).build()
+    encoder = tiny("vit").build()
+    with pytest.raises(ModalityError, match="sees depth, video, not 'audio'"):
+        encoder.encode(torch.zeros(1, 1, 1, 3, 12, 12), "audio")
+    with pytest.raises(ShapeError, match=r"takes \(R, T, 1, 3, 12, 12\), got \(1, 1, 2, 3, 12, 12\)"):
+        encoder.encode(torch.zeros(1, 1, 2, 3, 12, 12), "video")
+    state = reference("vit").state_dict()
+    name = "layernorm.weight"
+    assert name in encoder.load_source(state)
+    key = next(key for key in encoder.tower.state_dict() if key.endswith("weight"))
+    with pytest.raises(CheckpointError, match="1 missing"):
+        encoder.load_source({k: v for k, v in state.items() if k != key})
+    with pytest.raises(CheckpointError, match="1 of another shape"):
+        encoder.load_source({**state, key: torch.zeros(1)})
