@@ -45,7 +45,9 @@ class OptionBatch:
             raise QueryError("an option has no token; give every option a text")
         longest = max(map(len, flat), default=1)
         ids = torch.tensor([o + [0] * (longest - len(o)) for o in flat], dtype=torch.int64).reshape(len(flat), longest)
-        mask = torch.tensor([[k < len(o) for k in range(longest)] for o in flat]).reshape(len(flat), longest)
+        mask = torch.tensor([[k < len(o) for k in range(longest)] for o in flat], dtype=torch.bool).reshape(
+            len(flat), longest
+        )
         counts = tuple(len(item) for item in options)
         item = torch.arange(num_items).repeat_interleave(torch.tensor(counts, dtype=torch.int64))
         return cls(ids.to(device), mask.to(device), item.to(device), counts)

@@ -108,7 +108,9 @@ def tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=inner, **special)
 
 
-def make_blocks(rows: list[tuple[int, int, int]], *, tokens: int = 2, width: int = 5, groups: int | None = None) -> Blocks:
+def make_blocks(
+    rows: list[tuple[int, int, int]], *, tokens: int = 2, width: int = 5, groups: int | None = None
+) -> Blocks:
     """Blocks with one row per (item, scene, groups); all tokens of existing groups are real."""
     size = groups or max((n for _, _, n in rows), default=1)
     mask = torch.zeros(len(rows), size, tokens, dtype=torch.bool)
