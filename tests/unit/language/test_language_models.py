@@ -228,7 +228,7 @@ def test_a_source_that_is_not_there_is_named(tmp_path):
         CausalConfig(config=LLAMA, source=str(tmp_path)).build().load_source()
     make_model("llama").model.save_pretrained(tmp_path)
     larger = CausalConfig(config=LLAMA | {"num_hidden_layers": 3}, source=str(tmp_path)).build()
-    with pytest.raises(CheckpointError, match="do not fit the configuration: .*layers.2"):
+    with pytest.raises(CheckpointError, match=r"do not fit the configuration: .*layers\.2"):
         larger.load_source()
 
 
