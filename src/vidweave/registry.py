@@ -60,7 +60,9 @@ class Registry:
             ConfigError: the name is taken.
         """
         if name in self._entries:
-            raise ConfigError(f"{self.what} {name!r} is already registered ({self._entries[name].target}); use another name")
+            raise ConfigError(
+                f"{self.what} {name!r} is already registered ({self._entries[name].target}); use another name"
+            )
         self._entries[name] = Entry(name, target, facts)
 
     def entry(self, name: str) -> Entry:
@@ -117,10 +119,35 @@ LAYOUTS = Registry("prompt layout")
 LAYOUTS.register("template", "vidweave.language.layout:TemplateLayout")
 
 # Whole things: models by name (presets and shipped tiny models), evaluation tasks.
-# A model's target is a function that returns its configuration; facts: `summary`, `assets` (shipped folder) or none.
+# A model's target is a function that returns its configuration; facts: `weights` (shipped asset, folder or hub id) and
+# a `summary` in one line.
 MODELS = Registry("model")
+for _name, _function, _weights, _summary in (
+    ("blip2-flan-t5-xl", "blip2_flan_t5_xl", "Salesforce/blip2-flan-t5-xl", "BLIP-2 with Flan-T5-XL"),
+    (
+        "instructblip-flan-t5-xl",
+        "instructblip_flan_t5_xl",
+        "Salesforce/instructblip-flan-t5-xl",
+        "InstructBLIP with Flan-T5-XL",
+    ),
+    (
+        "instructblip-vicuna-7b",
+        "instructblip_vicuna_7b",
+        "Salesforce/instructblip-vicuna-7b",
+        "InstructBLIP with Vicuna-7B",
+    ),
+    (
+        "instructblip-vicuna-13b",
+        "instructblip_vicuna_13b",
+        "Salesforce/instructblip-vicuna-13b",
+        "InstructBLIP with Vicuna-13B",
+    ),
+):
+    MODELS.register(_name, f"vidweave.systems.blip2.preset:{_function}", weights=_weights, summary=_summary)
 # Folders that other libraries wrote: `model_type` of their config.json → a function(folder) → (config, state dict, …).
 CHECKPOINT_FORMATS = Registry("checkpoint format")
+for _type in ("blip-2", "instructblip", "instructblipvideo"):
+    CHECKPOINT_FORMATS.register(_type, "vidweave.systems.blip2.checkpoint:load_folder")
 TASKS = Registry("task")
 TASKS.register("toyworld", "vidweave.evaluation.tasks.toyworld:ToyworldTask")
 

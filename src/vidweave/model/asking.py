@@ -72,7 +72,9 @@ def answer(
     return [replace(a, trace=t) for a, t in zip(answers, traces, strict=True)]
 
 
-def _answer(model: VideoLanguageModel, queries: list[Query], embeds: Any, normalize: str, decoding: dict[str, Any]) -> list[Answer]:
+def _answer(
+    model: VideoLanguageModel, queries: list[Query], embeds: Any, normalize: str, decoding: dict[str, Any]
+) -> list[Answer]:
     answers: list[Answer | None] = [None] * len(queries)
     choosing = [i for i, query in enumerate(queries) if query.options]
     writing = [i for i, query in enumerate(queries) if not query.options]

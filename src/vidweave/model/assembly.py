@@ -56,7 +56,6 @@ class VideoLanguageModel(PreTrainedModel):
     base_model_prefix = ""
     main_input_name = "streams"
     _supports_sdpa = True
-    _no_split_modules: list[str] = []
 
     def __init__(self, config: VideoLanguageConfig) -> None:
         super().__init__(config)
@@ -68,6 +67,8 @@ class VideoLanguageModel(PreTrainedModel):
         self._processor: Processor | None = None
         self._store: FeatureStore | None = None
         self.post_init()
+        # transformers looks for tied weights in direct children only; ours stand one level deeper.
+        self.all_tied_weights_keys = _tied_names(self)
 
     # -- the road of one question --------------------------------------------------------------------------------
 
@@ -106,7 +107,9 @@ class VideoLanguageModel(PreTrainedModel):
                     f"features given for stream {name!r} are {features.values.shape[-1]} wide, "
                     f"encoder {stream.encoder!r} makes {encoder.width}"
                 )
-            return Features(features.values, features.mask, inputs.seconds.to(self.device), features.item, features.scene)
+            return Features(
+                features.values, features.mask, inputs.seconds.to(self.device), features.item, features.scene
+            )
         assert inputs.values is not None
         values = inputs.values.to(self.device)
         if values.is_floating_point():
@@ -155,7 +158,9 @@ class VideoLanguageModel(PreTrainedModel):
         return self.language_model.generate(embeds, **{**self.spec.decoding, **arguments})
 
     @torch.no_grad()
-    def score(self, inputs: ModelInputs, options: Sequence[Sequence[Sequence[int]]], *, normalize: str = "sum") -> list[list[float]]:
+    def score(
+        self, inputs: ModelInputs, options: Sequence[Sequence[Sequence[int]]], *, normalize: str = "sum"
+    ) -> list[list[float]]:
         """Log-probability of each option of each item; the prompt is read once for all options."""
         embeds, _ = self.embed(inputs)
         return self.language_model.score(self.language_model.prefill(embeds), options, normalize=normalize)
@@ -226,7 +231,9 @@ class VideoLanguageModel(PreTrainedModel):
 
     # -- files ---------------------------------------------------------------------------------------------------
 
-    def save_pretrained(self, save_directory: Any, *args: Any, bases: Mapping[str, str] | None = None, **kwargs: Any) -> None:
+    def save_pretrained(
+        self, save_directory: Any, *args: Any, bases: Mapping[str, str] | None = None, **kwargs: Any
+    ) -> None:
         """Write weights (safetensors), configuration and processor.
 
         Args:
@@ -290,8 +297,16 @@ def _inputs(inputs: ModelInputs | None, by_name: Mapping[str, Any]) -> ModelInpu
     if isinstance(inputs, ModelInputs):
         return inputs
     if inputs is not None or "plan" not in by_name:
-        raise QueryError(f"expected the inputs that the processor makes, got {type(inputs).__name__} and {sorted(by_name)}")
+        raise QueryError(
+            f"expected the inputs that the processor makes, got {type(inputs).__name__} and {sorted(by_name)}"
+        )
     return ModelInputs(**by_name)
+
+
+def _tied_names(model: nn.Module) -> dict[str, str]:
+    """Names of weights that share storage with another one → that one, below every model of transformers inside."""
+    inner = {n: m for n, m in model.named_modules() if n and isinstance(m, PreTrainedModel)}
+    return {f"{n}.{target}": f"{n}.{source}" for n, m in inner.items() for target, source in m.all_tied_weights_keys.items()}
 
 
 def _tokens_by_item(blocks: Mapping[str, Blocks], num_items: int) -> list[dict[str, int]]:

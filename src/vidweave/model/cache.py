@@ -26,7 +26,9 @@ class FeatureCache:
     the decode plan, preprocessing, pooling and the encoder's fingerprint: never of the question or the connector.
     """
 
-    def __init__(self, store: FeatureStore, spec: ModelSpec, encoders: Mapping[str, nn.Module], device: Any, dtype: Any) -> None:
+    def __init__(
+        self, store: FeatureStore, spec: ModelSpec, encoders: Mapping[str, nn.Module], device: Any, dtype: Any
+    ) -> None:
         self.store = store
         self._spec = spec
         self._encoders = encoders
@@ -57,7 +59,9 @@ class FeatureCache:
     def _fingerprint(self, encoder: str) -> str:
         if encoder not in self._fingerprints:
             weights = module_fingerprint(self._encoders[encoder])
-            self._fingerprints[encoder] = store_key(config=config_to_dict(self._spec.encoders[encoder]), weights=weights)
+            self._fingerprints[encoder] = store_key(
+                config=config_to_dict(self._spec.encoders[encoder]), weights=weights
+            )
         return self._fingerprints[encoder]
 
 

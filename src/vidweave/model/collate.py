@@ -22,7 +22,9 @@ def collate_stream(name: str, rows: Sequence[tuple[int, int, StreamRow]]) -> Str
     """
     modalities = {row.modality for _, _, row in rows}
     if len(modalities) > 1:
-        raise ModalityError(f"stream {name!r} gets {' and '.join(sorted(modalities))} in one batch; ask them in separate batches")
+        raise ModalityError(
+            f"stream {name!r} gets {' and '.join(sorted(modalities))} in one batch; ask them in separate batches"
+        )
     has_features = {row.features is not None for _, _, row in rows}
     if len(has_features) > 1:
         raise ModalityError(f"stream {name!r} gets features and raw media in one batch; ask them in separate batches")

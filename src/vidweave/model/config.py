@@ -13,6 +13,7 @@ from vidweave.types import ComponentConfig, FrameNeed, PoolSpec, TextSpec, compo
 
 __all__ = ["ModelSpec", "StreamConfig", "VideoLanguageConfig"]
 
+
 @dataclass(frozen=True, kw_only=True)
 class StreamConfig:
     """One (modality, encoder) pair: what may feed it, who sees it, which frames it wants.
@@ -27,7 +28,7 @@ class StreamConfig:
 
     encoder: str
     modalities: tuple[str, ...]
-    need: FrameNeed = FrameNeed()
+    need: FrameNeed = field(default_factory=FrameNeed)
     role: Literal["connector", "selector"] = "connector"
     pool: PoolSpec | None = None
 
@@ -98,11 +99,11 @@ class ModelSpec(ComponentConfig):
     @property
     def text(self) -> dict[str, TextSpec]:
         """Slots that read the question (`selector`, `trunk`) → how; the language model reads the prompt."""
-        trunks = {t.text_spec for t in self.connector.trunks.values() if getattr(t, "text_spec", None)}
+        trunks = {spec for trunk in self.connector.trunks.values() if (spec := getattr(trunk, "text_spec", None))}
         if len(trunks) > 1:
             raise ConfigError(f"the trunks read text in {len(trunks)} ways; give them one text_spec")
-        selector = getattr(self.selector, "text_spec", None)
-        return {"trunk": t for t in trunks} | ({"selector": selector} if selector else {})
+        readers = {"trunk": next(iter(trunks), None), "selector": getattr(self.selector, "text_spec", None)}
+        return {slot: spec for slot, spec in readers.items() if spec is not None}
 
 
 _SLOTS: dict[str, Registry] = {
@@ -128,7 +129,13 @@ class VideoLanguageConfig(PreTrainedConfig):
 
     model_type = "vidweave"
 
-    def __init__(self, spec: ModelSpec | dict[str, Any] | None = None, name: str = "", bases: dict[str, Any] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        spec: ModelSpec | dict[str, Any] | None = None,
+        name: str = "",
+        bases: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**_allowed(kwargs))
         self.name = name
         self.bases = dict(bases or {})
@@ -141,7 +148,14 @@ class VideoLanguageConfig(PreTrainedConfig):
 
 # Keys that transformers itself writes into config.json. Any other key is dropped, since a hostile file could name
 # code to run through them (CVE-2026-4372, CVE-2026-5241).
-_KEYS_OF_TRANSFORMERS = {"dtype", "architectures", "transformers_version", "name_or_path", "_name_or_path", "return_dict"}
+_KEYS_OF_TRANSFORMERS = {
+    "dtype",
+    "architectures",
+    "transformers_version",
+    "name_or_path",
+    "_name_or_path",
+    "return_dict",
+}
 
 
 def _allowed(kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -48,7 +48,9 @@ def _download(repo_id: str) -> Path:
         return Path(snapshot_download(repo_id, allow_patterns=patterns))
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise CheckpointError(f"could not fetch {repo_id!r} from the hub ({reason}); give a local folder instead") from error
+        raise CheckpointError(
+            f"could not fetch {repo_id!r} from the hub ({reason}); give a local folder instead"
+        ) from error
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
@@ -65,7 +67,9 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
         try:
             state |= load_file(file)
         except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{file.name} cannot be read as safetensors ({error}); fetch or save it again") from error
+            raise CheckpointError(
+                f"{file.name} cannot be read as safetensors ({error}); fetch or save it again"
+            ) from error
     return state
 
 
@@ -93,11 +97,15 @@ def base_state(root: str, base: Mapping[str, Any], module: nn.Module) -> dict[st
             f"{base['sha256'][:12]}…; use that version of the base"
         )
     state = read_weights(folder)
+    inner = _inner_prefix(state, module)
+    return {f"{root}.{inner}{name}": tensor for name, tensor in state.items()}
+
+
+def _inner_prefix(state: Mapping[str, Tensor], module: nn.Module) -> str:
+    """Where the names of `state` stand below `module`: a folder of transformers names the wrapped model's own."""
     expected = module.state_dict()
-    if not any(name in expected for name in state):
-        # A folder that transformers wrote: its names stand below the wrapped model.
-        state = {f"model.{name}": tensor for name, tensor in state.items()}
-    return {f"{root}.{name}": tensor for name, tensor in state.items()}
+    prefixes = ["", *(f"{name}." for name, _ in module.named_children())]
+    return max(prefixes, key=lambda prefix: sum(prefix + name in expected for name in state))
 
 
 def save_trained_part(module: nn.Module, roots: Iterable[str], file: Path) -> None:
@@ -106,11 +114,15 @@ def save_trained_part(module: nn.Module, roots: Iterable[str], file: Path) -> No
     for root in roots:
         if not any(name.startswith(root + ".") for name in module.state_dict()):
             raise UnknownNameError("state-dict root", root, {n.rsplit(".", 1)[0] for n in module.state_dict()})
-    kept = {n: t.contiguous() for n, t in module.state_dict().items() if not n.startswith(tuple(r + "." for r in roots))}
+    kept = {
+        n: t.contiguous() for n, t in module.state_dict().items() if not n.startswith(tuple(r + "." for r in roots))
+    }
     save_file(kept, file, metadata={"format": "pt"})
 
 
-def check_keys(what: str, expected: Mapping[str, Tensor], state: Mapping[str, Tensor], *, tied: Iterable[str] = ()) -> None:
+def check_keys(
+    what: str, expected: Mapping[str, Tensor], state: Mapping[str, Tensor], *, tied: Iterable[str] = ()
+) -> None:
     """All keys of `expected` and no other, with equal shapes.
 
     Raises:

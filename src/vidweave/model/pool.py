@@ -27,13 +27,17 @@ def pool_tokens(values: Tensor, pool: PoolSpec | None) -> Tensor:
         values = values[:, :, 1:]
     if pool.time > 1:
         if values.shape[1] % pool.time:
-            raise ConfigError(f"pool.time={pool.time} does not divide the stream's {values.shape[1]} groups; change num_frames")
+            raise ConfigError(
+                f"pool.time={pool.time} does not divide the stream's {values.shape[1]} groups; change num_frames"
+            )
         values = values.unflatten(1, (-1, pool.time)).mean(2)
     if pool.grid is not None:
         rows, groups, tokens, width = values.shape
         side = math.isqrt(tokens)
         if side * side != tokens:
-            raise ShapeError(f"pool.grid={pool.grid} needs a square number of patch tokens, got {tokens}; set drop_cls?")
+            raise ShapeError(
+                f"pool.grid={pool.grid} needs a square number of patch tokens, got {tokens}; set drop_cls?"
+            )
         grid = values.reshape(rows * groups, side, side, width).permute(0, 3, 1, 2)
         values = adaptive_avg_pool2d(grid, pool.grid).flatten(2).transpose(1, 2).reshape(rows, groups, -1, width)
     return values

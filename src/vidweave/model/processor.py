@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from vidweave.connectors.counts import block_groups
 from vidweave.errors import CheckpointError, ConfigError, QueryError
 from vidweave.media.limits import DEFAULT_LIMITS, Limits
 from vidweave.model.cache import FeatureCache
@@ -22,7 +23,17 @@ from vidweave.model.collate import collate_stream
 from vidweave.model.config import ModelSpec, VideoLanguageConfig
 from vidweave.model.gather import OpenScene, StreamRow, check_modalities, gather_scene, route
 from vidweave.registry import MODALITIES
-from vidweave.types import Clip, FrameNeed, ModelInputs, PrecomputedFeatures, Query, Selection, StreamInputs, TextTokens
+from vidweave.types import (
+    Clip,
+    FrameNeed,
+    ModelInputs,
+    PrecomputedFeatures,
+    Query,
+    Selection,
+    StreamInputs,
+    TextSpec,
+    TextTokens,
+)
 
 __all__ = ["Prepared", "Processor"]
 
@@ -104,7 +115,9 @@ class Processor:
         for query in queries:
             for scene in query.scenes:
                 check_modalities(self.spec, scene.clip)
-        scenes = {(i, s): OpenScene(sc.clip, self.limits) for i, q in enumerate(queries) for s, sc in enumerate(q.scenes)}
+        scenes = {
+            (i, s): OpenScene(sc.clip, self.limits) for i, q in enumerate(queries) for s, sc in enumerate(q.scenes)
+        }
         prepared = Prepared(
             queries,
             scenes,
@@ -153,9 +166,14 @@ class Processor:
             plan=plan,
             num_items=len(prepared.queries),
             pairs=tuple(prepared.scenes),
-            target=self._read_targets(targets) if seq2seq and targets is not None else None,
+            target=self.spec.layout.target_tokens(prepared.queries, targets, self.tokenizers["language"])
+            if seq2seq and targets is not None
+            else None,
             selection=selection,
-            provenance={name: [(i, s, replace(r, values=None, features=None)) for i, s, r in rows] for name, rows in gathered.items()},
+            provenance={
+                name: [(i, s, replace(r, values=None, features=None)) for i, s, r in rows]
+                for name, rows in gathered.items()
+            },
         )
 
     def __call__(
@@ -184,9 +202,8 @@ class Processor:
         return [text.strip() for text in self.tokenizers["language"].batch_decode(ids, skip_special_tokens=True)]
 
     def option_ids(self, queries: Sequence[Query]) -> list[list[list[int]]]:
-        """Token ids of each query's options, in the form in which the layout would end an answer."""
-        tokenizer = self.tokenizers["language"]
-        return [[self.spec.layout.answer_ids(option, tokenizer) for option in query.options] for query in queries]
+        """Token ids of each query's options, written as the layout writes answers."""
+        return [self.spec.layout.option_ids(query, self.tokenizers["language"]) for query in queries]
 
     # -- parts ---------------------------------------------------------------------------------------------------
 
@@ -233,15 +250,13 @@ class Processor:
             per_row = stream.mask.sum(1) // (1 if pool is None or stream.features is not None else pool.time)
             for item, scene, groups in zip(stream.item.tolist(), stream.scene.tolist(), per_row.tolist(), strict=True):
                 lengths[name, item, scene] = groups
-        return self.spec.connector.block_groups(lengths, list(prepared.scenes))
+        return block_groups(self.spec.connector, lengths, prepared.scenes)
 
     def _read_text(self, slot: str, queries: Sequence[Query]) -> TextTokens:
         spec = self.spec.text[slot]
-        return _tokenize(self.tokenizers[spec.tokenizer], [q.text for q in queries], spec.max_tokens, spec.truncation_side)
-
-    def _read_targets(self, targets: Sequence[str]) -> TextTokens:
-        tokenizer = self.tokenizers["language"]
-        return _pad_ids([self.spec.layout.answer_ids(text, tokenizer) for text in targets])
+        return _tokenize(
+            self.tokenizers[spec.tokenizer], [spec.template.format(question=q.text) for q in queries], spec
+        )
 
     # -- files ---------------------------------------------------------------------------------------------------
 
@@ -250,10 +265,14 @@ class Processor:
         folder = Path(folder)
         for name, tokenizer in self.tokenizers.items():
             tokenizer.save_pretrained(folder / "tokenizers" / name)
-        (folder / "processor_config.json").write_text(json.dumps({"tokenizers": sorted(self.tokenizers)}, indent=2) + "\n")
+        (folder / "processor_config.json").write_text(
+            json.dumps({"tokenizers": sorted(self.tokenizers)}, indent=2) + "\n"
+        )
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, config: VideoLanguageConfig, *, limits: Limits = DEFAULT_LIMITS) -> Self:
+    def from_pretrained(
+        cls, folder: str | Path, config: VideoLanguageConfig, *, limits: Limits = DEFAULT_LIMITS
+    ) -> Self:
         """Read back what `save_pretrained` wrote.
 
         Raises:
@@ -263,7 +282,9 @@ class Processor:
         try:
             names = json.loads((folder / "processor_config.json").read_text())["tokenizers"]
         except (OSError, ValueError, KeyError) as error:
-            raise CheckpointError(f"{folder} holds no readable processor_config.json ({error}); save the processor there") from error
+            raise CheckpointError(
+                f"{folder} holds no readable processor_config.json ({error}); save the processor there"
+            ) from error
         tokenizers = {name: load_tokenizer(folder / "tokenizers" / Path(name).name) for name in names}
         return cls(config, tokenizers, limits=limits)
 
@@ -290,14 +311,10 @@ def _pairs(keys: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
     return torch.tensor([i for i, _ in keys], dtype=torch.long), torch.tensor([s for _, s in keys], dtype=torch.long)
 
 
-def _tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_tokens: int, side: str) -> TextTokens:
-    rows = []
-    for text in texts:
-        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-        special = tokenizer.num_special_tokens_to_add()
-        room = max_tokens - special
-        ids = ids[-room:] if side == "left" else ids[:room]
-        rows.append(tokenizer.build_inputs_with_special_tokens(ids) if special else ids)
+def _tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], spec: TextSpec) -> TextTokens:
+    tokenizer.truncation_side = spec.truncation_side
+    special = spec.add_special_tokens
+    rows = tokenizer(list(texts), add_special_tokens=special, truncation=True, max_length=spec.max_tokens)["input_ids"]
     return _pad_ids(rows)
 
 

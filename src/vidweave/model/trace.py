@@ -64,6 +64,8 @@ def build_traces(
             trace.notes.append(f"seconds are those of a batch of {len(queries)}")
     for trace in traces:
         if not full and len(trace.frames) > MAX_TRACE_FRAMES:
-            trace.notes.append(f"{MAX_TRACE_FRAMES} of {len(trace.frames)} pictures are listed; ask with trace='full' for all")
+            trace.notes.append(
+                f"{MAX_TRACE_FRAMES} of {len(trace.frames)} pictures are listed; ask with trace='full' for all"
+            )
             del trace.frames[MAX_TRACE_FRAMES:]
     return traces

@@ -114,7 +114,9 @@ class LanguageModel(Protocol):
         """Read the prompt once."""
         ...
 
-    def score(self, prefix: Prefix, options: Sequence[Sequence[Sequence[int]]], *, normalize: str = "sum") -> list[list[float]]:
+    def score(
+        self, prefix: Prefix, options: Sequence[Sequence[Sequence[int]]], *, normalize: str = "sum"
+    ) -> list[list[float]]:
         """Log-probability of each option (token ids) of each item, given the prefix."""
         ...
 

@@ -47,12 +47,16 @@ class Clip(Mapping[str, Any]):
         sources = {name: source for name, source in sources.items() if source is not None and source is not False}
         for name in sources:
             if name not in MODALITIES:
-                raise UnknownNameError("modality", name, MODALITIES, "(register one with vidweave.registry.MODALITIES.register)")
+                raise UnknownNameError(
+                    "modality", name, MODALITIES, "(register one with vidweave.registry.MODALITIES.register)"
+                )
         if not sources:
             raise ModalityError("a clip needs at least one modality; give a video, or e.g. Clip(audio='a.wav')")
         if sources.get("audio") is True:
             if not isinstance(sources.get("video"), (str, Path)):
-                raise ModalityError("audio=True means the sound track of the video file, but the clip has no video file")
+                raise ModalityError(
+                    "audio=True means the sound track of the video file, but the clip has no video file"
+                )
             sources["audio"] = sources["video"]
         if start_seconds is not None and start_seconds < 0:
             raise ModalityError(f"start_seconds must not be negative, got {start_seconds}")

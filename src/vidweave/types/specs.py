@@ -118,9 +118,13 @@ class FrameNeed:
 
 @dataclass(frozen=True, kw_only=True)
 class TextSpec:
-    """How a slot reads text: which tokenizer, how long, and from which side it is cut."""
+    """How a slot reads text: which tokenizer, how long, and from which side it is cut.
+
+    `template` holds {question}; what stands around it is read too.
+    """
 
     tokenizer: str
     max_tokens: int
+    template: str = "{question}"
     truncation_side: Literal["left", "right"] = "right"
     add_special_tokens: bool = True

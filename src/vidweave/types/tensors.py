@@ -17,7 +17,17 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-__all__ = ["Blocks", "Embeds", "Features", "ModelInputs", "Prefix", "PromptPlan", "Selection", "StreamInputs", "TextTokens"]
+__all__ = [
+    "Blocks",
+    "Embeds",
+    "Features",
+    "ModelInputs",
+    "Prefix",
+    "PromptPlan",
+    "Selection",
+    "StreamInputs",
+    "TextTokens",
+]
 
 
 def _expect(owner: object, **shapes: tuple[str | int, ...]) -> None:
@@ -34,7 +44,9 @@ def _expect(owner: object, **shapes: tuple[str | int, ...]) -> None:
             ok = ok and want == size
         if not ok:
             known = ", ".join(f"{a}={s}" for a, s in sizes.items())
-            raise ShapeError(f"{type(owner).__name__}.{name} must be ({', '.join(map(str, axes))}) with {known}; got {got}")
+            raise ShapeError(
+                f"{type(owner).__name__}.{name} must be ({', '.join(map(str, axes))}) with {known}; got {got}"
+            )
 
 
 class _Movable:
@@ -67,7 +79,9 @@ class Features(_Movable):
     scene: Tensor  # (R,) int64
 
     def __post_init__(self) -> None:
-        _expect(self, values=("R", "T", "N", "C"), mask=("R", "T", "N"), seconds=("R", "T", 2), item=("R",), scene=("R",))
+        _expect(
+            self, values=("R", "T", "N", "C"), mask=("R", "T", "N"), seconds=("R", "T", 2), item=("R",), scene=("R",)
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +101,15 @@ class Selection(_Movable):
     reason: str = "uniform"
 
     def __post_init__(self) -> None:
-        _expect(self, seconds=("R", "k"), mask=("R", "k"), spans=("R", "m", 2), mix=("R", "k", "C"), item=("R",), scene=("R",))
+        _expect(
+            self,
+            seconds=("R", "k"),
+            mask=("R", "k"),
+            spans=("R", "m", 2),
+            mix=("R", "k", "C"),
+            item=("R",),
+            scene=("R",),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +123,9 @@ class Blocks(_Movable):
     scene: Tensor  # (R,) int64
 
     def __post_init__(self) -> None:
-        _expect(self, values=("R", "T", "Q", "D"), mask=("R", "T", "Q"), seconds=("R", "T", 2), item=("R",), scene=("R",))
+        _expect(
+            self, values=("R", "T", "Q", "D"), mask=("R", "T", "Q"), seconds=("R", "T", 2), item=("R",), scene=("R",)
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +160,9 @@ class StreamInputs(_Movable):
         if (self.values is None) == (self.features is None):
             raise ShapeError("a stream holds either values to encode or features, exactly one of the two")
         if self.values is not None and tuple(self.values.shape[:2]) != tuple(self.mask.shape):
-            raise ShapeError(f"stream values start with {tuple(self.values.shape[:2])}, the mask is {tuple(self.mask.shape)}")
+            raise ShapeError(
+                f"stream values start with {tuple(self.values.shape[:2])}, the mask is {tuple(self.mask.shape)}"
+            )
 
 
 @dataclass(frozen=True, eq=False)

@@ -48,7 +48,7 @@ def to_ours(state: dict[str, Tensor], form: Form) -> dict[str, Tensor]:
     table = KeyTable(
         (
             *((theirs, f"connector.{ours}") for theirs, ours in connector.pairs),
-            ("vision_model.", "encoders.vision.model."),
+            ("vision_model.", "encoders.vision.tower."),
             ("language_model.", "language_model.model."),
         ),
         dropped=connector.dropped,
