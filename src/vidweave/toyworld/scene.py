@@ -24,7 +24,7 @@ FPS = 8.0
 
 _DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1), "still": (0, 0)}
 _TRAVEL = {"slow": 6.0, "fast": 12.0}  # world units over a short clip
-_EVENT_STEP = 2.0  # world units per frame, the same for every kind of motion
+_EVENT_STEP, _EVENT_TRAVEL = 2.0, 24.0  # world units per frame, the same for every kind of motion; units per visit
 _SWING = 3  # frames from one end of a shake or bounce to the other
 _LOOP_RADIUS = 4.0
 
@@ -202,12 +202,11 @@ def _long_scene(seed: int, num_frames: int, event_frames: int, fps: float) -> To
     counted, shapes = _event_shapes(rng, count)
     colours, motions = _distinct(rng, tuple(a.COLOURS), count), _distinct(rng, a.EVENT_MOTIONS, count)
     size = _one(rng, a.SIZES)
-    # margins keep every kind of path inside the picture
-    margin = a.SIZES[size] / 2 + _EVENT_STEP * max(event_frames - 1, _SWING) / 2 + 1
-    low, high = min(margin, a.WORLD_PX / 2), max(a.WORLD_PX - margin, a.WORLD_PX / 2)
+    step = min(_EVENT_STEP, _EVENT_TRAVEL / (event_frames - 1))
+    margin = a.SIZES[size] / 2 + step * max(event_frames - 1, _SWING) / 2 + 1  # keeps every path inside the picture
     objects = []
     for i, start in enumerate(_event_starts(rng, count, num_frames, event_frames)):
-        x, y = rng.uniform(low, high, 2)
+        x, y = rng.uniform(margin, a.WORLD_PX - margin, 2)
         objects.append(
             ToyObject(
                 shape=shapes[i],
@@ -215,7 +214,7 @@ def _long_scene(seed: int, num_frames: int, event_frames: int, fps: float) -> To
                 size=size,
                 motion=motions[i],
                 speed="steady",
-                step=_EVENT_STEP,
+                step=step,
                 centre=(round(x), round(y)),
                 path_start=start,
                 path_frames=event_frames,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal
 
 from vidweave.errors import ConfigError, UnknownNameError
@@ -11,14 +12,14 @@ __all__ = ["SEEDS", "Split", "check_split", "split_seed", "world_seeds"]
 Split = Literal["train", "validation", "test"]
 
 SEEDS: dict[str, range] = {
-    "train": range(0, 2**40),
+    "train": range(2**40),
     "validation": range(2**40, 2**41),
     "test": range(2**41, 2**62),
 }
 _WORLD_CLIPS = 2**20  # most clips of one written world
 
 _bounds = sorted((r.start, r.stop) for r in SEEDS.values())
-assert all(one[1] <= next_[0] for one, next_ in zip(_bounds, _bounds[1:], strict=False)), "the splits overlap"
+assert all(one[1] <= next_[0] for one, next_ in pairwise(_bounds)), "the splits overlap"
 
 
 def split_seed(split: str, index: int) -> int:

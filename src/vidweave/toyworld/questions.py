@@ -1,0 +1,405 @@
+"""Questions about scenes: families that say what a model must have to answer them.
+
+Values are exchangeable in the sampling of scenes, questions are asked without looking at the answer, and wrong options
+are drawn evenly: so without the needed sense nothing beats chance, which is one over the number of options.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
+from zlib import crc32
+
+import numpy as np
+
+from vidweave.errors import UnknownNameError
+from vidweave.toyworld import attributes as a
+from vidweave.toyworld.render import RENDERERS
+from vidweave.toyworld.scene import Length, ToyObject, ToyScene
+
+__all__ = ["FAMILIES", "Family", "ToyQuestion", "families", "question", "questions"]
+
+T = TypeVar("T")
+Asked = tuple[str, str] | tuple[str, str, tuple[str, ...]]  # text, answer, and options where the text names them
+Ask = Callable[[ToyScene, np.random.Generator], Asked | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToyQuestion:
+    """A question with its answer, which is one of the `options`; the rest is its family's."""
+
+    family: str
+    text: str
+    options: tuple[str, ...]
+    answer: str
+    needs: frozenset[str]
+    scope: Length
+    encoder: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """Questions of one kind.
+
+    Attributes:
+        name: Its key in `FAMILIES`.
+        needs: Modalities without which nothing beats chance; with all of them it can be answered.
+        scope: Length of the clips it is asked about.
+        encoder: `general`, or `speciality` when it takes an eye that general encoders are not trained to have.
+        speciality: Which eye: `detail` (fine texture) or `tempo` (speed); None for general families.
+        answers: Every possible answer.
+        num_options: How many of them are offered.
+        ask: Scene and random generator → text, answer, and options where the text names them; or None when the scene has nothing to ask for.
+    """
+
+    name: str
+    needs: frozenset[str]
+    scope: Length
+    encoder: Literal["general", "speciality"]
+    speciality: str | None
+    answers: tuple[str, ...]
+    num_options: int
+    ask: Ask = field(repr=False)
+
+    @property
+    def chance(self) -> float:
+        """Share of right answers of whoever does not see what the question needs."""
+        return 1 / self.num_options
+
+    @property
+    def is_available(self) -> bool:
+        """Whether every modality that it needs has a renderer."""
+        return self.needs <= set(RENDERERS)
+
+
+FAMILIES: dict[str, Family] = {}
+
+
+def families(
+    *, needs: Iterable[str] | None = None, scope: Length | None = None, encoder: str | None = None
+) -> dict[str, Family]:
+    """The available families with exactly these needs, this scope and this encoder; None matches any."""
+    wanted = None if needs is None else frozenset(needs)
+    return {
+        name: family
+        for name, family in FAMILIES.items()
+        if family.is_available
+        and wanted in (None, family.needs)
+        and scope in (None, family.scope)
+        and encoder in (None, family.encoder)
+    }
+
+
+def question(scene: ToyScene, family: str, rng: np.random.Generator) -> ToyQuestion | None:
+    """One question of a family about a scene, or None when the scene has nothing to ask for.
+
+    Raises:
+        UnknownNameError: no such family.
+    """
+    if family not in FAMILIES:
+        raise UnknownNameError("question family", family, FAMILIES)
+    facts = FAMILIES[family]
+    asked = facts.ask(scene, rng) if scene.length == facts.scope else None
+    if asked is None:
+        return None
+    text, answer, *named = asked
+    return ToyQuestion(
+        family=family,
+        text=text,
+        options=_shuffled(rng, named[0]) if named else _options(facts, answer, rng),
+        answer=answer,
+        needs=facts.needs,
+        scope=facts.scope,
+        encoder=facts.encoder,
+    )
+
+
+def questions(scene: ToyScene, *, seed: int = 0, families: Iterable[str] | None = None) -> list[ToyQuestion]:
+    """At most one question of each family that fits the scene, deterministic in scene, `seed` and family.
+
+    Args:
+        scene: What to ask about.
+        seed: Another seed asks about other objects in other words.
+        families: Names; None is every available family.
+
+    Raises:
+        UnknownNameError: no such family.
+    """
+    names = [n for n, f in FAMILIES.items() if f.is_available] if families is None else list(families)
+    found = []
+    for name in names:
+        rng = np.random.default_rng([scene.seed, seed, crc32(name.encode()), 20])
+        asked = question(scene, name, rng)
+        if asked is not None:
+            found.append(asked)
+    return found
+
+
+def _options(facts: Family, answer: str, rng: np.random.Generator) -> tuple[str, ...]:
+    """The answer among evenly drawn others, in random order."""
+    wrong = [x for x in facts.answers if x != answer]
+    drawn = [wrong[i] for i in rng.permutation(len(wrong))[: facts.num_options - 1]]
+    return _shuffled(rng, (answer, *drawn))
+
+
+def _shuffled(rng: np.random.Generator, options: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(options[i] for i in rng.permutation(len(options)))
+
+
+def _family(
+    *needs: str,
+    answers: Iterable[str],
+    num_options: int | None = None,
+    scope: Length = "short",
+    speciality: str | None = None,
+) -> Callable[[Ask], Ask]:
+    """Enter the decorated function into `FAMILIES` under its own name."""
+    names = tuple(answers)
+
+    def enter(ask: Ask) -> Ask:
+        name = ask.__name__
+        assert name not in FAMILIES, name
+        FAMILIES[name] = Family(
+            name=name,
+            needs=frozenset(needs),
+            scope=scope,
+            encoder="speciality" if speciality else "general",
+            speciality=speciality,
+            answers=names,
+            num_options=num_options or len(names),
+            ask=ask,
+        )
+        return ask
+
+    return enter
+
+
+def _pick(rng: np.random.Generator, items: Sequence[T]) -> T:
+    return items[int(rng.integers(len(items)))]
+
+
+def _call(obj: ToyObject, rng: np.random.Generator) -> str:
+    """A name for an object that is the only one of its shape and of its colour."""
+    return _pick(rng, (obj.shape, f"{obj.colour} object", f"{obj.colour} {obj.shape}"))
+
+
+def _about(attribute: str, *texts: str, where: Callable[[ToyObject], bool] = lambda o: True) -> Ask:
+    """Ask for an attribute of any object that fits `where`; `{it}` in the text is what the object is called."""
+
+    def ask(scene: ToyScene, rng: np.random.Generator) -> Asked | None:
+        fitting = [o for o in scene.objects if where(o)]
+        if not fitting:
+            return None
+        obj = _pick(rng, fitting)
+        return _pick(rng, texts).format(it=_call(obj, rng)), getattr(obj, attribute)
+
+    return ask
+
+
+# ---- what any eye sees in a short clip
+
+
+@_family("video", answers=a.COLOURS, num_options=4)
+def colour(scene: ToyScene, rng: np.random.Generator) -> Asked | None:
+    obj = _pick(rng, scene.objects)
+    return _pick(rng, ("What colour is the {}?", "Which colour does the {} have?")).format(obj.shape), obj.colour
+
+
+@_family("video", answers=a.SHAPES, num_options=4)
+def shape(scene: ToyScene, rng: np.random.Generator) -> Asked | None:
+    obj = _pick(rng, scene.objects)
+    return _pick(rng, ("What shape is the {} object?", "Which shape is {}?")).format(obj.colour), obj.shape
+
+
+@_family("video", answers=a.SIZES)
+def size(scene: ToyScene, rng: np.random.Generator) -> Asked | None:
+    ask = _about("size", "Is the {it} big or small?", "What size is the {it}?")
+    return ask(scene, rng)
+
+
+@_family("video", answers=a.MOTIONS, num_options=4)
+def motion(scene: ToyScene, rng: np.random.Generator) -> Asked | None:
+    texts = ("Which way does the {it} move?", "Where does the {it} go?", "How does the {it} move?")
+    return _about("motion", *texts, where=lambda o: o.change == "stays")(scene, rng)
+
+
+@_family("video", answers=("stays", "appears", "vanishes"))
+def change(scene: ToyScene, rng: np.random.Generator) -> Asked | None:
+    obj = _pick(rng, scene.objects)
+    # staying is twice as frequent as each of the others: ask about it half as often
+    if obj.change == "stays" and rng.random() < 0.5:
+        return None
+    texts = ("Does the {} stay, appear or vanish?", "What happens to the {}?")
+    return _pick(rng, texts).format(_call(obj, rng)), obj.change
+
+
+@_family("video", answers=("1", "2", "3", "4"))
+def count(scene: ToyScene, rng: np.random.Generator) -> Asked | None:
+    return _pick(rng, ("How many objects are there?", "How many objects can be seen?")), str(len(scene.objects))
+
+
+@_family("video", answers=("yes", "no"))
+def exists(scene: ToyScene, rng: np.random.Generator) -> Asked | None:
+    there = {(o.colour, o.shape) for o in scene.objects}
+    if rng.random() < 0.5:
+        answer, (of_colour, of_shape) = "yes", _pick(rng, sorted(there))
+    else:  # half of what is not there is a wrong pair of things that are
+        mixed = [(o.colour, p.shape) for o in scene.objects for p in scene.objects if o is not p]
+        every = [(c, s) for c in a.COLOURS for s in a.SHAPES if (c, s) not in there]
+        answer, (of_colour, of_shape) = "no", _pick(rng, mixed if mixed and rng.random() < 0.5 else every)
+    return _pick(rng, ("Is there a {} {}?", "Can a {} {} be seen?")).format(of_colour, of_shape), answer
+
+
+def _beside(scene: ToyScene, rng: np.random.Generator, axis: int, text: str, names: tuple[str, str]) -> Asked | None:
+    """Where one object is from another, for two that stand a quarter apart along `axis`."""
+    pairs = [(o, p) for o in scene.objects for p in scene.objects if abs(o.centre[axis] - p.centre[axis]) > 12]
+    if not pairs:
+        return None
+    one, other = _pick(rng, pairs)
+    asked = text.format(_call(one, rng), _call(other, rng))
+    return asked, names[int(one.centre[axis] > other.centre[axis])]
+
+
+@_family("video", answers=("left", "right"))
+def left_right(scene: ToyScene, rng: np.random.Generator) -> Asked | None:
+    return _beside(scene, rng, 0, "Is the {} left or right of the {}?", ("left", "right"))
+
+
+@_family("video", answers=("above", "below"))
+def above_below(scene: ToyScene, rng: np.random.Generator) -> Asked | None:
+    return _beside(scene, rng, 1, "Is the {} above or below the {}?", ("above", "below"))
+
+
+# ---- what takes a special eye
+
+
+@_family("video", answers=a.TEXTURES, speciality="detail")
+def texture(scene: ToyScene, rng: np.random.Generator) -> Asked | None:
+    return _about("texture", "What pattern has the {it}?", "Which pattern is on the {it}?")(scene, rng)
+
+
+@_family("video", answers=("slow", "fast"), speciality="tempo")
+def speed(scene: ToyScene, rng: np.random.Generator) -> Asked | None:
+    ask = _about(
+        "speed", "Does the {it} move slow or fast?", where=lambda o: o.change == "stays" and o.motion != "still"
+    )
+    return ask(scene, rng)
+
+
+# ---- what other senses tell
+
+
+@_family("audio", answers=("1", "2", "3", "4"))
+def beeps(scene: ToyScene, rng: np.random.Generator) -> Asked | None:
+    total = sum(len(o.beeps) for o in scene.objects)
+    return _pick(rng, ("How many beeps are there?", "How many beeps can be heard?")), str(total)
+
+
+@_family("audio", answers=a.PITCHES)
+def pitch(scene: ToyScene, rng: np.random.Generator) -> Asked | None:
+    if scene.beeper is None:
+        return None
+    return _pick(rng, ("Is the sound low, middle or high?", "How high is the sound?")), scene.beeper.pitch
+
+
+@_family("depth", answers=a.DISTANCES)
+def distance(scene: ToyScene, rng: np.random.Generator) -> Asked | None:
+    return _with_shape(scene, rng, "Is the {} near or far?", "distance")
+
+
+@_family("video", "depth", answers=a.COLOURS, num_options=2)
+def nearer(scene: ToyScene, rng: np.random.Generator) -> Asked | None:
+    """Depth shows no colour, and video no distance: it takes both."""
+    pairs = [(o, p) for o in scene.objects for p in scene.objects if o.distance == "near" and p.distance == "far"]
+    if not pairs:
+        return None
+    near, far = _pick(rng, pairs)
+    one, other = (near, far) if rng.random() < 0.5 else (far, near)
+    named = (one.colour, other.colour)
+    return f"Which is nearer, the {one.colour} or the {other.colour} object?", near.colour, named
+
+
+@_family("flow", answers=a.SPINS)
+def spin(scene: ToyScene, rng: np.random.Generator) -> Asked | None:
+    return _with_shape(scene, rng, "Does the {} turn left or right?", "spin")
+
+
+@_family("thermal", answers=a.TEMPERATURES)
+def temperature(scene: ToyScene, rng: np.random.Generator) -> Asked | None:
+    return _with_shape(scene, rng, "Is the {} cold, warm or hot?", "temperature")
+
+
+@_family("normals", answers=a.RELIEFS)
+def relief(scene: ToyScene, rng: np.random.Generator) -> Asked | None:
+    return _with_shape(scene, rng, "Is the {} bulging or dented?", "relief")
+
+
+@_family("touch", answers=a.FIRMNESSES)
+def firmness(scene: ToyScene, rng: np.random.Generator) -> Asked | None:
+    return _with_shape(scene, rng, "Is the {} hard or soft?", "firmness")
+
+
+@_family("point_cloud", answers=a.CONSISTENCIES)
+def consistency(scene: ToyScene, rng: np.random.Generator) -> Asked | None:
+    return _with_shape(scene, rng, "Is the {} solid or hollow?", "consistency")
+
+
+def _with_shape(scene: ToyScene, rng: np.random.Generator, text: str, attribute: str) -> Asked:
+    """Senses without colour know an object by its shape."""
+    obj = _pick(rng, scene.objects)
+    return text.format(obj.shape), getattr(obj, attribute)
+
+
+# ---- long clips: what came, in which order, how often, and what was how
+
+_ORDINALS = ("first", "second", "third", "last")
+_DOES = {
+    "left": "moves left",
+    "right": "moves right",
+    "up": "moves up",
+    "down": "moves down",
+    "shake": "shakes",
+    "bounce": "bounces",
+    "loop": "loops",
+}
+
+
+@_family("video", answers=a.COLOURS, num_options=2, scope="long")
+def first(scene: ToyScene, rng: np.random.Generator) -> Asked | None:
+    """Which of two visits came first."""
+    i, j = rng.permutation(len(scene.objects))[:2]
+    one, other = scene.objects[i], scene.objects[j]
+    text = f"Which comes first, the {one.colour} or the {other.colour} object?"
+    return text, scene.objects[min(i, j)].colour, (one.colour, other.colour)
+
+
+@_family("video", answers=a.COLOURS, num_options=4, scope="long")
+def order(scene: ToyScene, rng: np.random.Generator) -> Asked | None:
+    i = int(rng.integers(len(_ORDINALS)))
+    return f"What colour is the {_ORDINALS[i]} object?", scene.objects[i if i < 3 else -1].colour
+
+
+@_family("video", answers=("1", "2", "3", "4"), scope="long")
+def visits(scene: ToyScene, rng: np.random.Generator) -> Asked | None:
+    times = sum(o.shape == scene.counted_shape for o in scene.objects)
+    return f"How many times does a {scene.counted_shape} come?", str(times)
+
+
+@_family("video", answers=a.COLOURS, num_options=4, scope="long")
+def event_colour(scene: ToyScene, rng: np.random.Generator) -> Asked | None:
+    """Every visit moves as much; only the question tells which one matters."""
+    obj = _pick(rng, scene.objects)
+    return f"What colour is the object that {_DOES[obj.motion]}?", obj.colour
+
+
+@_family("video", answers=a.SHAPES, num_options=4, scope="long")
+def event_shape(scene: ToyScene, rng: np.random.Generator) -> Asked | None:
+    obj = _pick(rng, scene.objects)
+    return f"What shape is the object that {_DOES[obj.motion]}?", obj.shape
+
+
+@_family("video", answers=a.EVENT_MOTIONS, num_options=4, scope="long")
+def event_motion(scene: ToyScene, rng: np.random.Generator) -> Asked | None:
+    obj = _pick(rng, scene.objects)
+    return f"How does the {obj.colour} object move?", obj.motion
