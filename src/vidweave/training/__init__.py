@@ -1,0 +1,31 @@
+"""Training: stages and passes over any module, on Lightning Fabric (extra `train`).
+
+A run is ``Run(name, model, stages)``; a stage has an objective ``(model, batch) -> {"loss", ...}``, map-style examples
+and one or more passes that name what learns. ``train(run, out)`` resumes by itself.
+"""
+
+from vidweave.training.clock import parse_duration
+from vidweave.training.loop import TrainResult, train
+from vidweave.training.objectives import AnswerLoss, WeightedSum
+from vidweave.training.recipe import load_recipe, override, recipe_run
+from vidweave.training.sampler import Sampler
+from vidweave.training.schedule import Schedule
+from vidweave.training.stages import AdamWSettings, Examples, Pass, Run, Stage
+
+__all__ = [
+    "AdamWSettings",
+    "AnswerLoss",
+    "Examples",
+    "Pass",
+    "Run",
+    "Sampler",
+    "Schedule",
+    "Stage",
+    "TrainResult",
+    "WeightedSum",
+    "load_recipe",
+    "override",
+    "parse_duration",
+    "recipe_run",
+    "train",
+]

@@ -1,0 +1,189 @@
+"""Checkpoints that survive a kill at any moment: JSON and safetensors in a folder that appears complete or not at all."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from hashlib import file_digest
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from vidweave.errors import TrainingError
+
+__all__ = ["Checkpoints", "Position", "learnt_tensors", "load_learnt", "load_optimizer", "optimizer_tensors"]
+
+_LOG = logging.getLogger("vidweave.training")
+_WEIGHTS, _OPTIMIZER, _STATE = "weights.safetensors", "optimizer.safetensors", "state.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Position:
+    """Where a run stands; `stage` equal to the number of stages means that all are done.
+
+    Attributes:
+        step: Steps done in the stage.
+        total_steps: Steps done in all stages.
+        elapsed_seconds: Training time so far, over all interruptions.
+        stage_started_seconds: `elapsed_seconds` when the stage began.
+        sampler: Where the order of examples stands (None between stages).
+        run: Description of the run, see `identity`.
+    """
+
+    stage: int = 0
+    step: int = 0
+    total_steps: int = 0
+    elapsed_seconds: float = 0.0
+    stage_started_seconds: float = 0.0
+    sampler: dict[str, int] | None = None
+    run: dict[str, Any] = field(default_factory=dict)
+
+
+class Checkpoints:
+    """The checkpoints of one run: the last one and the one before it."""
+
+    def __init__(self, folder: Path, *, keep: int = 2) -> None:
+        self.folder = folder
+        self.keep = keep
+
+    def clean(self) -> None:
+        """Remove what an interrupted process left behind."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for leftover in self.folder.glob(".*"):
+            shutil.rmtree(leftover)
+
+    def complete(self) -> list[Path]:
+        """Folders of checkpoints, newest first."""
+        return sorted((p for p in self.folder.glob("[0-9]*-[0-9]*") if p.is_dir()), reverse=True)
+
+    def save(self, position: Position, weights: Mapping[str, Tensor], optimizer: Mapping[str, Tensor]) -> Path:
+        """Write a checkpoint; it is on the disk when this returns.
+
+        Raises:
+            TrainingError: it could not be written (disk full); those before it are untouched.
+        """
+        target = self.folder / f"{position.stage:03d}-{position.step:09d}"
+        if target.exists():
+            return target
+        temporary = self.folder / f".writing-{target.name}"
+        try:
+            temporary.mkdir(parents=True, exist_ok=True)
+            save_file(dict(weights), temporary / _WEIGHTS)
+            save_file(dict(optimizer), temporary / _OPTIMIZER)
+            digests = {name: _sha256(temporary / name) for name in (_WEIGHTS, _OPTIMIZER)}
+            (temporary / _STATE).write_text(json.dumps({**asdict(position), "sha256": digests}, indent=1))
+            _sync(*temporary.iterdir(), temporary)
+            temporary.rename(target)
+            _sync(self.folder)
+        except (OSError, SafetensorError) as error:
+            shutil.rmtree(temporary, ignore_errors=True)
+            left = self.complete()
+            kept = f"the last good one is {left[0]}" if left else "there is none before it"
+            raise TrainingError(
+                f"the checkpoint {target} could not be written ({error}); {kept}; free space and resume"
+            ) from error
+        self._drop_old()
+        return target
+
+    def latest(self) -> tuple[Position, dict[str, Tensor], dict[str, Tensor]] | None:
+        """Position, weights and optimizer state of the newest undamaged checkpoint; None if there is none at all.
+
+        Raises:
+            TrainingError: there are checkpoints, and all are damaged.
+        """
+        found = self.complete()
+        for path in found:
+            try:
+                return _read(path)
+            except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
+                _LOG.warning("the checkpoint %s is damaged (%s); trying the one before it", path, error)
+        if found:
+            raise TrainingError(f"every checkpoint in {self.folder} is damaged; remove the folder to start over")
+        return None
+
+    def _drop_old(self) -> None:
+        for path in self.complete()[self.keep :]:
+            hidden = path.with_name(f".old-{path.name}")
+            path.rename(hidden)
+            shutil.rmtree(hidden)
+
+
+def learnt_tensors(model: nn.Module, names: Iterable[str]) -> dict[str, Tensor]:
+    """Copies of the named parameters and of all persistent buffers, on the CPU."""
+    return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in _learnt(model, names).items()}
+
+
+def load_learnt(model: nn.Module, names: Iterable[str], tensors: Mapping[str, Tensor]) -> None:
+    """Put `learnt_tensors` back, in place; names and shapes must be the same (TrainingError)."""
+    own = _learnt(model, names)
+    if own.keys() != tensors.keys():
+        differing = sorted(own.keys() ^ tensors.keys())
+        raise TrainingError(
+            f"the checkpoint and the model differ in {len(differing)} tensors: {', '.join(differing[:4])}"
+        )
+    with torch.no_grad():
+        for name, tensor in own.items():
+            if tensor.shape != tensors[name].shape:
+                raise TrainingError(
+                    f"{name} is {tuple(tensors[name].shape)} in the checkpoint, {tuple(tensor.shape)} in the model"
+                )
+            tensor.copy_(tensors[name])
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
+    """The optimizer's state as flat tensors ``parameter:key``."""
+    return {
+        f"{name}:{key}": torch.as_tensor(value).detach().to("cpu", copy=True).contiguous()
+        for name, parameter in parameters.items()
+        for key, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def load_optimizer(
+    optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter], tensors: Mapping[str, Tensor]
+) -> None:
+    """Put `optimizer_tensors` back; `step` counters stay on the CPU, where AdamW keeps them."""
+    for key, tensor in tensors.items():
+        name, _, part = key.rpartition(":")
+        if name not in parameters:
+            raise TrainingError(f"the checkpoint has optimizer state of {name!r}, which does not learn in this stage")
+        device = "cpu" if part == "step" else parameters[name].device
+        optimizer.state[parameters[name]][part] = tensor.to(device)
+
+
+def _learnt(model: nn.Module, names: Iterable[str]) -> dict[str, Tensor]:
+    parameters = dict(model.named_parameters())
+    persistent = model.state_dict().keys()
+    buffers = {name: buffer for name, buffer in model.named_buffers() if name in persistent}
+    return {**{name: parameters[name] for name in names}, **buffers}
+
+
+def _read(path: Path) -> tuple[Position, dict[str, Tensor], dict[str, Tensor]]:
+    state = json.loads((path / _STATE).read_text())
+    for name, digest in state.pop("sha256").items():
+        if _sha256(path / name) != digest:
+            raise ValueError(f"{name} has another checksum")
+    return Position(**state), load_file(path / _WEIGHTS), load_file(path / _OPTIMIZER)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
+def _sync(*paths: Path) -> None:
+    """Wait until files, or the names in folders, are on the disk."""
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,88 @@
+"""What makes two runs the same run: compared when a checkpoint is resumed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from hashlib import sha256
+from typing import Any
+
+import torch
+
+from vidweave.errors import TrainingError
+from vidweave.training.stages import Run, Stage
+
+__all__ = ["check_same_run", "describe_run", "run_hash"]
+
+_SAMPLED_VALUES = 64
+_HOW_NOT_WHAT = ("objective", "examples", "collate", "evaluate", "evaluate_every", "loader_threads", "passes")
+
+
+def describe_run(run: Run) -> dict[str, Any]:
+    """JSON data: settings, stages, which parameters learn, and a digest of the weights that never do."""
+    learnt = set(run.trainable())
+    frozen = {name: p for name, p in run.model.named_parameters() if name not in learnt}
+    return {
+        "name": run.name,
+        "seed": run.seed,
+        "config": _plain(run.config),
+        "stages": {stage.name: _describe_stage(stage, run) for stage in run.stages},
+        "learnt": {name: list(p.shape) for name, p in run.model.named_parameters() if name in learnt},
+        "frozen": _digest(frozen),
+    }
+
+
+def run_hash(description: dict[str, Any]) -> str:
+    """A short name for a description."""
+    return sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def check_same_run(saved: dict[str, Any], now: dict[str, Any]) -> None:
+    """Raise TrainingError with the differences unless both descriptions are equal."""
+    before, after = _flat(saved), _flat(now)
+    changed = [key for key in sorted({*before, *after}) if before.get(key) != after.get(key)]
+    if changed:
+        shown = "; ".join(f"{key} was {before.get(key)!r}, is {after.get(key)!r}" for key in changed[:4])
+        more = f"; and {len(changed) - 4} more" if len(changed) > 4 else ""
+        raise TrainingError(
+            f"the checkpoint belongs to another recipe: {shown}{more}. Resume with the old settings, or train into "
+            "another folder"
+        )
+
+
+def _describe_stage(stage: Stage, run: Run) -> dict[str, Any]:
+    settings = {f.name: _plain(getattr(stage, f.name)) for f in fields(stage) if f.name not in _HOW_NOT_WHAT}
+    return {**settings, "objective": _plain(stage.objective), "passes": stage.trainable(run.model)}
+
+
+def _plain(value: Any) -> Any:
+    """JSON data; a thing that is no data is told by the name of its type, never by its address."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if is_dataclass(value) and not isinstance(value, type):
+        return {"type": type(value).__qualname__, **{f.name: _plain(getattr(value, f.name)) for f in fields(value)}}
+    return getattr(value, "__qualname__", type(value).__qualname__)
+
+
+def _flat(value: Any, path: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {path: value}
+    return {
+        key: item
+        for name, child in value.items()
+        for key, item in _flat(child, f"{path}.{name}" if path else name).items()
+    }
+
+
+def _digest(parameters: dict[str, torch.nn.Parameter]) -> str:
+    """Names, shapes and some values of each: enough to notice other weights, without reading gigabytes."""
+    digest = sha256()
+    for name, parameter in parameters.items():
+        values = parameter.detach().flatten()[:_SAMPLED_VALUES].to("cpu", torch.float64)
+        digest.update(f"{name}{tuple(parameter.shape)}{values.tolist()}".encode())
+    return digest.hexdigest()

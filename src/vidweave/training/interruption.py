@@ -1,0 +1,76 @@
+"""Being stopped in good order, and having a folder for oneself."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from vidweave.errors import TrainingError
+
+__all__ = ["StopRequest", "locked_folder", "stop_requests"]
+
+
+class StopRequest:
+    """The signal that asked the run to stop, if any (0: none)."""
+
+    def __init__(self) -> None:
+        self.signal = 0
+
+    def end(self, signal_number: int, where: str) -> None:
+        """End the run if a process was asked to; a checkpoint has been written.
+
+        Raises:
+            KeyboardInterrupt: it was Ctrl-C.
+            SystemExit: it was SIGTERM (a cluster ends a job this way), with the usual code 143.
+        """
+        if signal_number == signal.SIGINT:
+            raise KeyboardInterrupt(f"stopped {where}; run again to resume")
+        if signal_number:
+            raise SystemExit(128 + signal_number)
+
+
+@contextmanager
+def stop_requests() -> Iterator[StopRequest]:
+    """Note SIGINT and SIGTERM instead of dying in the middle of a step; a second one acts at once."""
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+    before: dict[int, Any] = {}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        request.signal = number
+        signal.signal(number, before[number])
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        before[number] = signal.signal(number, note)
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Keep other runs out of `folder`; the system frees it however this process ends.
+
+    Raises:
+        TrainingError: another process trains into it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise TrainingError(f"another process trains into {folder}; wait for it, or use another folder") from error
+    finally:
+        os.close(descriptor)

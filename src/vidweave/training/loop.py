@@ -1,0 +1,302 @@
+"""The training loop: stages, steps, checkpoints, resume. Thin, on Lightning Fabric."""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from vidweave.errors import ConfigError, TrainingError
+from vidweave.training.batches import BatchSource
+from vidweave.training.checkpoint import (
+    Checkpoints,
+    Position,
+    learnt_tensors,
+    load_learnt,
+    load_optimizer,
+    optimizer_tensors,
+)
+from vidweave.training.clock import Clock
+from vidweave.training.engine import is_out_of_memory, start_engine
+from vidweave.training.identity import check_same_run, describe_run, run_hash
+from vidweave.training.interruption import StopRequest, locked_folder, stop_requests
+from vidweave.training.logs import EventLog
+from vidweave.training.progress import ProgressDisplay
+from vidweave.training.reporting import StageReport
+from vidweave.training.sampler import Sampler
+from vidweave.training.stages import Run, Stage
+from vidweave.training.step import StageStep, seed_step
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+__all__ = ["TrainResult", "train"]
+
+_LOG = logging.getLogger("vidweave.training")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """What a run came to.
+
+    Attributes:
+        total_steps: Steps done in all stages, over all interruptions.
+        losses: Last logged loss per stage that trained now.
+        metrics: Last evaluation per stage that was evaluated now.
+        finish: What the run's `finish` returned, on the first process.
+    """
+
+    out: Path
+    elapsed_seconds: float
+    total_steps: int
+    losses: dict[str, float]
+    metrics: dict[str, dict[str, float]]
+    finish: Any = None
+
+
+def train(
+    run: Run,
+    out: str | Path,
+    *,
+    budget_seconds: float | None = None,
+    resume: bool = True,
+    devices: int = 1,
+    accelerator: str = "cpu",
+    strategy: Any = "auto",
+    checkpoint_every: int = 500,
+    log_every: int = 1,
+    has_events: bool | None = None,
+    has_progress: bool = True,
+) -> TrainResult:
+    """Train `run` into the folder `out`: checkpoints, ``logs/*.csv``, TensorBoard events, ``run.json``.
+
+    On the CPU a run that was killed at any moment and is started again goes on to the same losses, bit for bit
+    (without a time budget, and with the same number of processes and threads).
+
+    Args:
+        budget_seconds: Training time over all interruptions; each stage gets its share, and schedules follow the
+            time where it is further than the steps. None: all steps.
+        resume: Go on from the last checkpoint in `out`; False refuses a folder that holds one.
+        devices: Processes. Strategy `auto` is DDP for several.
+        checkpoint_every: Steps between checkpoints; one more at the end of each stage.
+        log_every: Steps between rows of the logs.
+        has_events: Write TensorBoard events; None: if tensorboard is installed.
+
+    Raises:
+        MissingExtraError: the extra `train` is not installed.
+        TrainingError: the run cannot start, go on (NaN, out of memory, disk full) or resume (another recipe).
+    """
+    if checkpoint_every < 1 or log_every < 1:
+        raise ConfigError(f"checkpoint_every and log_every must be at least 1, got {checkpoint_every} and {log_every}")
+    description = describe_run(run)
+    fabric = start_engine(accelerator=accelerator, devices=devices, strategy=strategy)
+    with ExitStack() as stack:
+        if fabric.is_global_zero:
+            stack.enter_context(locked_folder(Path(out)))
+        session = _Session(
+            fabric=fabric,
+            run=run,
+            out=Path(out),
+            description=description,
+            checkpoint_every=checkpoint_every,
+            log_every=log_every,
+            display=stack.enter_context(ProgressDisplay(is_shown=has_progress and fabric.is_global_zero)),
+            stop=stack.enter_context(stop_requests()),
+        )
+        position = session.open(resume=resume, budget_seconds=budget_seconds)
+        wants_events = EventLog.is_available() if has_events is None else has_events
+        if wants_events and fabric.is_global_zero:
+            session.events = EventLog(session.out / "logs", last_step=position.total_steps)
+            stack.callback(session.events.close)
+        return session.train(position)
+
+
+@dataclass(kw_only=True)
+class _Session:
+    """One process's part of a run, from its start to its end or interruption."""
+
+    fabric: Fabric
+    run: Run
+    out: Path
+    description: dict[str, Any]
+    checkpoint_every: int
+    log_every: int
+    display: ProgressDisplay
+    stop: StopRequest
+    events: EventLog | None = None
+
+    def __post_init__(self) -> None:
+        self.checkpoints = Checkpoints(self.out / "checkpoints")
+        self.learnt = self.run.trainable()
+        self.losses: dict[str, float] = {}
+        self.metrics: dict[str, dict[str, float]] = {}
+        self.optimizer_state: dict[str, Tensor] = {}
+
+    def open(self, *, resume: bool, budget_seconds: float | None) -> Position:
+        """Where to begin: at the start, or at the last checkpoint, with its weights put back."""
+        if self.fabric.is_global_zero:
+            self.checkpoints.clean()
+            if not resume and self.checkpoints.complete():
+                raise TrainingError(f"{self.out} already holds checkpoints; resume, or train into another folder")
+        self.fabric.barrier()
+        self.fabric.to_device(self.run.model)
+        position = Position(run=self.description)
+        saved = self.checkpoints.latest()
+        if saved is not None:
+            position, weights, self.optimizer_state = saved
+            check_same_run(position.run, self.description)
+            load_learnt(self.run.model, self.learnt, weights)
+            self.display.say(f"{self.run.name}: resuming after {position.total_steps} steps")
+        elif self.fabric.is_global_zero:
+            summary = {"hash": run_hash(self.description), **self.description}
+            (self.out / "run.json").write_text(json.dumps(summary, indent=1))
+        self.clock = Clock(budget_seconds, elapsed=position.elapsed_seconds)
+        return position
+
+    def train(self, position: Position) -> TrainResult:
+        """All stages from `position` on, then `finish`."""
+        while position.stage < len(self.run.stages):
+            position = self._train_stage(position)
+        self.run.model.eval()
+        finish = None
+        if self.run.finish is not None and self.fabric.is_global_zero:
+            finish = self.run.finish(self.run.model, self.out)
+        self.fabric.barrier()
+        return TrainResult(
+            out=self.out,
+            elapsed_seconds=self.clock.elapsed(),
+            total_steps=position.total_steps,
+            losses=self.losses,
+            metrics=self.metrics,
+            finish=finish,
+        )
+
+    def _train_stage(self, position: Position) -> Position:
+        """The rest of one stage; the position after it, which is saved."""
+        stage = self.run.stages[position.stage]
+        shares = [later.share for later in self.run.stages[position.stage :]]
+        self.clock.begin_stage(shares, position.stage_started_seconds)
+        source = self._source(stage, position)
+        stage_step = StageStep(self.fabric, self.run.model, stage)
+        load_optimizer(stage_step.raw_optimizer, stage_step.parameters, self.optimizer_state)
+        self._announce(stage, stage_step)
+        with self._report(stage, position) as report, closing(source.steps(position.step, stage.steps)) as batches:
+            position = self._steps(stage_step, source, batches, report, position)
+        if report.last_loss is not None:
+            self.losses[stage.name] = report.last_loss
+        if report.last_metrics is not None:
+            self.metrics[stage.name] = report.last_metrics
+        self.optimizer_state = {}
+        del stage_step
+        gc.collect()  # a DDP wrapper holds hooks on the parameters until it is gone
+        elapsed, _ = self._agreed()
+        ended = {"step": 0, "elapsed_seconds": elapsed, "stage_started_seconds": elapsed, "sampler": None}
+        position = replace(position, stage=position.stage + 1, **ended)
+        self._save(position, {})
+        return position
+
+    def _steps(
+        self,
+        stage_step: StageStep,
+        source: BatchSource,
+        batches: Iterator[list[Any]],
+        report: StageReport,
+        position: Position,
+    ) -> Position:
+        stage = stage_step.stage
+        progress = self.clock.progress(position.step, stage.steps, position.elapsed_seconds)
+        while progress < 1:
+            row = self._step(stage_step, batches, position, stage.schedule.factor(position.step, progress))
+            elapsed, stop_signal = self._agreed()
+            done = {"step": position.step + 1, "total_steps": position.total_steps + 1, "elapsed_seconds": elapsed}
+            position = replace(position, **done, sampler=source.sampler.state(position.step + 1))
+            progress = self.clock.progress(position.step, stage.steps, elapsed)
+            report.step(position, row, progress, is_last=progress >= 1)
+            report.evaluate(self.run.model, position, is_last=progress >= 1)
+            if stop_signal or (progress < 1 and position.step % self.checkpoint_every == 0):
+                self._save(position, optimizer_tensors(stage_step.raw_optimizer, stage_step.parameters))
+            self.stop.end(stop_signal, f"after step {position.step} of stage {stage.name!r}")
+        return position
+
+    def _step(
+        self, stage_step: StageStep, batches: Iterator[list[Any]], position: Position, lr_factor: float
+    ) -> dict[str, float]:
+        """One step; what goes wrong in it is told with stage, step and what to do."""
+        where = f"step {position.step + 1} of stage {stage_step.stage.name!r}"
+        seed_step(self.run.seed, position.stage, position.step, self.fabric.global_rank)
+        try:
+            return stage_step(next(batches), lr_factor)
+        except TrainingError as error:
+            raise TrainingError(f"{where}: {error}; {self._last_good()}") from error
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            stage = stage_step.stage
+            raise TrainingError(
+                f"{where}: out of memory with batch_size {stage.batch_size} in {stage.accumulate} micro-batches on "
+                f"{self.fabric.world_size} device(s); raise accumulate or lower batch_size; {self._last_good()}"
+            ) from error
+
+    def _source(self, stage: Stage, position: Position) -> BatchSource:
+        """The stage's batches, checked against the checkpoint."""
+        seed_step(self.run.seed, position.stage, -1, 0)
+        examples: Any = stage.examples
+        if not hasattr(examples, "__getitem__"):
+            self.run.model.eval()
+            with torch.no_grad():
+                examples = examples(self.run.model)
+        seed = self.run.seed + position.stage
+        sampler = Sampler(size=len(examples), batch_size=stage.batch_size, seed=seed, shuffle=stage.shuffle)
+        if position.sampler is not None:
+            sampler.check_state(position.sampler, position.step)
+        ranks = {"rank": self.fabric.global_rank, "world_size": self.fabric.world_size}
+        sampler.batch(0, **ranks, parts=stage.accumulate)  # a batch size that does not divide fails here
+        return BatchSource(stage=stage, examples=examples, sampler=sampler, **ranks)
+
+    def _announce(self, stage: Stage, stage_step: StageStep) -> None:
+        """Say and log exactly what learns."""
+        learnt = sum(p.numel() for p in stage_step.parameters.values())
+        total = sum(p.numel() for p in self.run.model.parameters())
+        self.display.begin(stage.name)
+        self.display.say(
+            f"stage {stage.name}: {learnt:,} of {total:,} parameters learn, in {len(stage_step.parameters)} tensors"
+        )
+        for name, members in stage_step.passes.items():
+            _LOG.info("stage %s, pass %s learns: %s", stage.name, name, ", ".join(members))
+
+    def _report(self, stage: Stage, position: Position) -> AbstractContextManager[StageReport]:
+        return StageReport(
+            stage,
+            self.out / "logs",
+            position,
+            log_every=self.log_every,
+            is_writer=self.fabric.is_global_zero,
+            display=self.display,
+            events=self.events,
+        ).open()
+
+    def _agreed(self) -> tuple[float, int]:
+        """Elapsed seconds and the stop signal, the same on every process."""
+        elapsed, stop_signal = self.clock.elapsed(), self.stop.signal
+        if self.fabric.world_size == 1:
+            return elapsed, stop_signal
+        numbers = torch.tensor([elapsed, float(stop_signal)], dtype=torch.float64, device=self.fabric.device)
+        slowest: Any = self.fabric.all_reduce(numbers, reduce_op="max")
+        return float(slowest[0]), int(slowest[1])
+
+    def _save(self, position: Position, optimizer: dict[str, Tensor]) -> None:
+        if self.fabric.is_global_zero:
+            self.checkpoints.save(position, learnt_tensors(self.run.model, self.learnt), optimizer)
+        self.fabric.barrier()
+
+    def _last_good(self) -> str:
+        found = self.checkpoints.complete()
+        return f"the last good checkpoint is {found[0]}" if found else "there is no checkpoint yet"

@@ -1,0 +1,60 @@
+"""What is learnt: callables ``(model, batch) -> {"loss", ...parts}``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from vidweave.errors import ConfigError, TrainingError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vidweave.types import Objective
+
+__all__ = ["AnswerLoss", "WeightedSum", "checked_losses"]
+
+
+@dataclass(frozen=True)
+class AnswerLoss:
+    """The loss that the model itself returns for a batch with targets (``model(batch).loss``)."""
+
+    def __call__(self, model: Any, batch: Any) -> dict[str, Tensor]:
+        output = model(batch)
+        loss = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
+        if loss is None:
+            raise TrainingError("the model returned no loss; give the batch its targets")
+        return {"loss": loss}
+
+
+@dataclass(frozen=True)
+class WeightedSum:
+    """Several objectives at once: name → (weight, objective). Parts are logged as `name` and `name/part`."""
+
+    terms: Mapping[str, tuple[float, Objective]]
+
+    def __post_init__(self) -> None:
+        if not self.terms:
+            raise ConfigError("a weighted sum needs at least one objective")
+
+    def __call__(self, model: Any, batch: Any) -> dict[str, Tensor]:
+        losses: dict[str, Tensor] = {}
+        total: Any = 0
+        for name, (weight, objective) in self.terms.items():
+            parts = dict(checked_losses(objective(model, batch), name))
+            losses[name] = parts.pop("loss")
+            losses.update({f"{name}/{part}": value for part, value in parts.items()})
+            total = total + weight * losses[name]
+        return {"loss": total, **losses}
+
+
+def checked_losses(losses: Any, where: str) -> Mapping[str, Tensor]:
+    """`losses` itself, or TrainingError if it is no mapping of scalars with a `loss`."""
+    if not isinstance(losses, Mapping) or "loss" not in losses:
+        got = sorted(losses) if isinstance(losses, Mapping) else type(losses).__name__
+        raise TrainingError(f"the objective of {where} must return a mapping with 'loss', got {got}")
+    for name, value in losses.items():
+        if value.numel() != 1:
+            raise TrainingError(f"{name!r} of {where} must be one number, got shape {tuple(value.shape)}; average it")
+    return losses

@@ -1,0 +1,177 @@
+"""What a run is: stages, each with its objective, data, passes and optimizer settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from vidweave.errors import ConfigError, TrainingError
+from vidweave.training.schedule import Schedule
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from vidweave.types import Objective
+
+__all__ = ["AdamWSettings", "Examples", "Pass", "Run", "Stage", "match_parameters"]
+
+
+class Examples(Protocol):
+    """A map-style source: example `index` is the same whenever it is asked for, from any thread."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One forward, backward and optimizer step on a batch, moving only some parameters.
+
+    `trainable` holds patterns (`*`, `?`) over the model's parameter names. Parameters of the stage's other passes
+    have no gradient in this one, so the optimizer skips them: neither momentum nor weight decay moves them.
+    """
+
+    name: str = "all"
+    trainable: tuple[str, ...] = ("*",)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.trainable, str):
+            raise ConfigError(f"trainable must be a tuple of patterns, got the text {self.trainable!r}; add a comma")
+        object.__setattr__(self, "trainable", tuple(self.trainable))
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdamWSettings:
+    """AdamW, with the rule of what does not decay.
+
+    Attributes:
+        lr: Learning rate at factor 1 of the schedule.
+        clip_norm: Largest gradient norm of a pass; None does not clip.
+        no_decay: Patterns of parameter names without weight decay, beside those with fewer than `decay_min_ndim` axes.
+    """
+
+    lr: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.05
+    clip_norm: float | None = 1.0
+    no_decay: tuple[str, ...] = ("*bias", "*norm*")
+    decay_min_ndim: int = 2
+
+    def __post_init__(self) -> None:
+        if self.lr <= 0 or self.eps <= 0 or self.weight_decay < 0:
+            raise ConfigError(f"AdamW needs lr > 0, eps > 0 and weight_decay >= 0, got {self}")
+        if self.clip_norm is not None and self.clip_norm <= 0:
+            raise ConfigError(f"clip_norm must be positive or None, got {self.clip_norm}")
+
+    def decays(self, name: str, ndim: int) -> bool:
+        """Whether weight decay applies to parameter `name`."""
+        return ndim >= self.decay_min_ndim and not any(fnmatchcase(name, pattern) for pattern in self.no_decay)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """Some steps of one objective on one source of examples.
+
+    Attributes:
+        objective: ``(model, batch) -> {"loss", ...parts}``; plain settings, no parameters of its own.
+        examples: Map-style source, or a function of the model that makes it when the stage begins (features of an
+            encoder that an earlier stage trained); called again on resume.
+        collate: List of examples → batch.
+        passes: Optimizer steps per batch; together they say what learns in this stage, everything else is frozen,
+            holds no gradient and runs in eval mode.
+        batch_size: Examples per step over all processes and micro-batches.
+        accumulate: Micro-batches per step and process. Their losses count alike, so equal one big batch if the loss
+            is a mean over examples.
+        share: Part of the time budget, relative to the stages that follow.
+        precision: `bf16-mixed` computes the objective under autocast; weights stay as they are.
+        loader_threads: Threads that prepare batches ahead; 0 prepares each when it is needed. Same batches either way.
+        evaluate: ``(model, step) -> {name: number}``, in eval mode without gradients, every `evaluate_every` steps
+            and at the end of the stage; logged.
+    """
+
+    name: str
+    objective: Objective
+    examples: Examples | Callable[[Any], Examples]
+    collate: Callable[[list[Any]], Any]
+    steps: int
+    batch_size: int
+    passes: Sequence[Pass] = (Pass(),)
+    optimizer: AdamWSettings = field(default_factory=AdamWSettings)
+    schedule: Schedule = field(default_factory=lambda: Schedule("cosine"))
+    accumulate: int = 1
+    shuffle: bool = True
+    share: float = 1.0
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    loader_threads: int = 0
+    evaluate: Callable[[Any, int], Mapping[str, float]] | None = None
+    evaluate_every: int = 0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch_size < 1 or self.accumulate < 1 or self.share <= 0 or self.loader_threads < 0:
+            raise ConfigError(
+                f"stage {self.name!r} needs steps, batch_size and accumulate of at least 1 and a positive share, got "
+                f"{self.steps}, {self.batch_size}, {self.accumulate} and {self.share}"
+            )
+        if self.precision not in ("32-true", "bf16-mixed"):
+            raise ConfigError(f"precision of stage {self.name!r} is '32-true' or 'bf16-mixed', got {self.precision!r}")
+        _check_names("pass", [p.name for p in self.passes], f"stage {self.name!r}")
+
+    def trainable(self, model: nn.Module) -> dict[str, list[str]]:
+        """Pass name → names of the parameters that learn in it.
+
+        Raises:
+            TrainingError: a pattern matches no parameter; the message lists near names.
+        """
+        names = [name for name, _ in model.named_parameters()]
+        return {
+            p.name: match_parameters(names, p.trainable, f"pass {p.name!r} of stage {self.name!r}") for p in self.passes
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """All that `train` needs: a recipe returns one.
+
+    Attributes:
+        model: The module that learns. Its frozen weights are not in the checkpoints, so the recipe must make them
+            the same way each time.
+        finish: ``(model, out)`` at the end, on the first process: writes what the run is for.
+        config: Plain data (or a dataclass) that tells this run from others; a checkpoint resumes only under an equal one.
+    """
+
+    name: str
+    model: nn.Module
+    stages: Sequence[Stage]
+    seed: int = 0
+    finish: Callable[[Any, Path], Any] | None = None
+    config: Any = None
+
+    def __post_init__(self) -> None:
+        _check_names("stage", [stage.name for stage in self.stages], f"run {self.name!r}")
+
+    def trainable(self) -> list[str]:
+        """Names of the parameters that learn in any stage, in the order of the model."""
+        learnt = {name for stage in self.stages for names in stage.trainable(self.model).values() for name in names}
+        return [name for name, _ in self.model.named_parameters() if name in learnt]
+
+
+def match_parameters(names: Sequence[str], patterns: Sequence[str], where: str) -> list[str]:
+    """The `names` that any pattern matches, in order; every pattern must match (TrainingError)."""
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            near = get_close_matches(pattern, names, n=3, cutoff=0.4) or list(names)[:3]
+            raise TrainingError(
+                f"pattern {pattern!r} in {where} matches no parameter; near: {', '.join(near) or 'none'}"
+            )
+    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
+
+
+def _check_names(what: str, names: list[str], where: str) -> None:
+    if not names or len(set(names)) != len(names) or not all(names):
+        raise ConfigError(f"{where} needs at least one {what}, each with its own name, got {names}")
