@@ -274,17 +274,17 @@ def test_folders_that_are_no_store(tmp_path):
     with pytest.raises(StoreError, match=r"photos is not a feature store: it holds 'a.png'; give an empty or a new"):
         FeatureStore(tmp_path / "photos")
     assert [p.name for p in (tmp_path / "photos").iterdir()] == ["a.png"]
-    with pytest.raises(StoreError, match="there is no feature store at .*none"):
+    with pytest.raises(StoreError, match=r"there is no feature store at .*none"):
         FeatureStore(tmp_path / "none", create=False)
     with pytest.raises(StoreError, match=r"cannot use .*a\.png as a feature store: Not a directory"):
         FeatureStore(tmp_path / "photos" / "a.png")
     FeatureStore(tmp_path / "store")
     mark = tmp_path / "store" / "store.json"
     mark.write_text('{"format": "vidweave feature store", "version": 99}')
-    with pytest.raises(StoreError, match="99.*this library reads .*; use another folder"):
+    with pytest.raises(StoreError, match=r"99.*this library reads .*; use another folder"):
         FeatureStore(tmp_path / "store")
     mark.write_text("{")
-    with pytest.raises(StoreError, match="is damaged .*; delete the folder"):
+    with pytest.raises(StoreError, match=r"is damaged .*; delete the folder"):
         FeatureStore(tmp_path / "store")
 
 
@@ -307,7 +307,7 @@ def test_entries_that_cannot_be_kept(tmp_path):
 def test_a_store_that_may_not_be_read_is_an_error_not_a_miss(tmp_path):
     filled(tmp_path, 1)
     files(tmp_path, "shards")[0].chmod(0)
-    with pytest.raises(StoreError, match="cannot read in the feature store"):
+    with pytest.raises(StoreError, match="cannot read entries in the feature store"):
         FeatureStore(tmp_path).get("k0")
 
 
@@ -320,7 +320,7 @@ def test_a_read_that_is_refused_is_an_error_not_a_miss(tmp_path, monkeypatch):
     reader = FeatureStore(tmp_path)
     assert reader.keys() == ["k0"]
     monkeypatch.setattr("vidweave.media.store.files._open", refuse)
-    with pytest.raises(StoreError, match="cannot read entries in the feature store at .*: Permission denied"):
+    with pytest.raises(StoreError, match=r"cannot read entries in the feature store at .*: Permission denied"):
         reader.get("k0")
 
 

@@ -30,12 +30,13 @@ def check(root) -> list[str]:
     store = FeatureStore(root)
     report = store.verify()
     assert report.ok, report.bad
-    for key in store.keys():
+    keys = store.keys()
+    for key in keys:
         got = store.get(key)
         assert got is not None
         assert torch.equal(got["t"], value_of(key))
     assert store.stats().num_damaged == 0
-    return store.keys()
+    return keys
 
 
 class Faults:

@@ -1,0 +1,1 @@
+"""Questions with known answers: one schema, one file per source."""

@@ -1,0 +1,153 @@
+"""Questions about the toy world: made on the fly from seeds, or read from a folder that `vidweave world make` wrote."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Any, get_args
+
+from vidweave.data.jsonl import expect, read_jsonl
+from vidweave.data.schema import Example
+from vidweave.errors import AnnotationError, ConfigError, QueryError, UnknownNameError
+from vidweave.toyworld.questions import FAMILIES, Family, ToyQuestion, questions
+from vidweave.toyworld.render import render
+from vidweave.toyworld.scene import Length, sample_scene
+from vidweave.toyworld.splits import check_split, world_seeds
+from vidweave.types import Clip, Query
+
+__all__ = ["ToyQuestions", "available_families", "read_world"]
+
+SCENES_PER_EXAMPLE = 60  # far more than any family needs to find its questions and balance their answers
+
+
+def available_families() -> list[str]:
+    """Names of the families that can be asked, in the order of the world."""
+    return [name for name, family in FAMILIES.items() if family.is_available]
+
+
+class ToyQuestions(Sequence[Example]):
+    """Balanced questions about unseen scenes; scenes are sampled at once, pictures rendered when an item is taken.
+
+    Every answer of a family is the truth equally often (up to one), so that its best constant answer is at chance.
+    A scene gives at most one question per family. All scenes belong to the test split and to world number `seed`.
+
+    Args:
+        seed: Which world; two worlds share no scene.
+        examples: Questions per family.
+        families: Names; None is every available family.
+        modalities: What the clips hold.
+        size: Width and height of pictures.
+
+    Raises:
+        UnknownNameError: no such family.
+        ConfigError: no example asked for, or a family that has too few.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        examples: int,
+        *,
+        families: Sequence[str] | None = None,
+        modalities: Sequence[str] = ("video",),
+        size: int = 48,
+    ) -> None:
+        if examples < 1:
+            raise ConfigError(f"a toy world needs at least 1 example per family, got {examples}")
+        names = available_families() if families is None else list(families)
+        for name in names:
+            if name not in FAMILIES:
+                raise UnknownNameError("question family", name, FAMILIES)
+        self.modalities, self.size = tuple(modalities), size
+        self._render = lru_cache(maxsize=16)(self._make_clip)
+        self._plan = _plan(seed, examples, [FAMILIES[name] for name in names])
+        self.ids = [f"{asked.family}/{scene_seed}" for scene_seed, asked in self._plan]
+
+    def __len__(self) -> int:
+        return len(self._plan)
+
+    def __getitem__(self, index: int) -> Example:  # type: ignore[override]  # no slices: items are costly
+        scene_seed, asked = self._plan[index]
+        clip = self._render(scene_seed, asked.scope)
+        return Example(
+            id=self.ids[index],
+            family=asked.family,
+            query=Query.about(clip, asked.text, asked.options),
+            truth=asked.answer,
+            needs=asked.needs,
+            scope=asked.scope,
+            encoder=asked.encoder,
+        )
+
+    def _make_clip(self, scene_seed: int, scope: Length) -> Clip:
+        scene = sample_scene(scene_seed, length=scope)
+        sources: dict[str, Any] = {name: render(scene, name, size=self.size) for name in self.modalities}
+        return Clip(**sources)
+
+
+def _plan(seed: int, examples: int, families: Sequence[Family]) -> list[tuple[int, ToyQuestion]]:
+    """Scene seed and question of every item, scene by scene."""
+    # What each answer may still be asked for: `examples` shared out, the first ones get the rest
+    left = {
+        f.name: Counter({a: _share(examples, len(f.answers), i) for i, a in enumerate(f.answers)}) for f in families
+    }
+    plan = []
+    for scene_seed in world_seeds(seed, examples * SCENES_PER_EXAMPLE + 1_000):
+        check_split(scene_seed, "test")
+        for asked in _ask(scene_seed, [f for f in families if left[f.name].total()]):
+            if left[asked.family][asked.answer]:
+                left[asked.family][asked.answer] -= 1
+                plan.append((scene_seed, asked))
+        if not any(counter.total() for counter in left.values()):
+            return plan
+    missing = {name: dict(+counter) for name, counter in left.items() if counter.total()}
+    raise ConfigError(f"the toy world found no more questions with these answers: {missing}; ask for fewer examples")
+
+
+def _share(total: int, parts: int, index: int) -> int:
+    return total // parts + (index < total % parts)
+
+
+def _ask(scene_seed: int, families: Sequence[Family]) -> Iterator[ToyQuestion]:
+    for scope in get_args(Length):
+        if names := [family.name for family in families if family.scope == scope]:
+            yield from questions(sample_scene(scene_seed, length=scope), families=names)
+
+
+def read_world(folder: Path | str) -> list[Example]:
+    """The questions of a folder that `vidweave world make` wrote, in the order of its `questions.jsonl`.
+
+    Raises:
+        MediaNotFoundError: the folder has no `questions.jsonl`, or a clip is missing.
+        AnnotationError: a line that does not say what it should, a clip outside the folder, an item that repeats.
+    """
+    folder = Path(folder)
+    examples: dict[str, Example] = {}
+    for where, data in read_jsonl(folder / "questions.jsonl"):
+        example = _read_example(folder, where, data)
+        if example.id in examples:
+            raise AnnotationError(f"{where}: {example.id!r} is asked twice")
+        examples[example.id] = example
+    return list(examples.values())
+
+
+def _read_example(folder: Path, where: str, data: dict) -> Example:
+    clip, question, options, answer = expect(data, where, clip=str, question=str, options=list, answer=str)
+    family, needs, scope = expect(data, where, family=str, needs=list, scope=str)
+    path = PurePosixPath(clip)
+    if path.is_absolute() or ".." in path.parts:
+        raise AnnotationError(f"{where}: the clip {clip!r} lies outside the folder; give a path within it")
+    try:
+        return Example(
+            id=f"{family}/{path.with_suffix('')}",
+            family=family,
+            query=Query.about(folder / path, question, tuple(str(option) for option in options)),
+            truth=answer,
+            needs=frozenset(needs),
+            scope=scope,
+            encoder=str(data.get("encoder", "general")),
+        )
+    except (QueryError, AnnotationError) as error:
+        raise AnnotationError(f"{where}: {error}") from error

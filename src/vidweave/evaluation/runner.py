@@ -1,0 +1,108 @@
+"""Asking a model every question of a task, once, however often the run is interrupted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from vidweave.data.schema import Example
+from vidweave.errors import ConfigError
+from vidweave.evaluation.metrics import is_correct
+from vidweave.evaluation.records import Record, RecordFile
+from vidweave.evaluation.report import Report
+from vidweave.types import Answer, Answerer
+
+__all__ = ["Task", "ask", "progress_bar", "run"]
+
+
+class Task(Protocol):
+    """A source of examples that can name them all before making any."""
+
+    def ids(self) -> Sequence[str]:
+        """Ids of all examples, in order; the same in every run."""
+        ...
+
+    def example(self, index: int) -> Example:
+        """The example with that position in `ids`; may be costly (pictures are rendered or opened here)."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """`name` and whatever decides which examples these are, as JSON data."""
+        ...
+
+
+def run(
+    answerer: Answerer,
+    task: Task,
+    records_path: Path | str,
+    *,
+    batch_size: int = 16,
+    limit: int | None = None,
+    progress: bool = True,
+    decoding: Mapping[str, Any] | None = None,
+) -> Report:
+    """Answer a task's questions and record each; what `records_path` already holds is not asked again.
+
+    Args:
+        answerer: Any model that answers queries.
+        task: What to ask.
+        records_path: JSON-lines file, see `vidweave.evaluation.records`.
+        batch_size: Queries per call; may differ between runs on one file, as may `limit`.
+        limit: Only the first that many examples.
+        progress: Show a bar on stderr.
+        decoding: Handed to the model with every batch, and part of what the file is for.
+
+    Raises:
+        ConfigError: a batch size or limit below 1, or a task without examples.
+        RecordError: the file is of another run or cannot be written.
+    """
+    if batch_size < 1 or (limit is not None and limit < 1):
+        raise ConfigError(f"batch_size and limit must be at least 1, got {batch_size} and {limit}")
+    start = time.perf_counter()
+    decoding = dict(decoding or {})
+    ids = list(task.ids())[:limit]
+    if not ids:
+        raise ConfigError("the task has no examples")
+    manifest = {"task": task.describe(), "model": answerer.describe(), "decoding": decoding}
+    with RecordFile(records_path, manifest) as file:
+        todo = [i for i, name in enumerate(ids) if name not in file.records]
+        with progress_bar("asking", len(ids), done=len(ids) - len(todo), show=progress) as advance:
+            for first in range(0, len(todo), batch_size):
+                examples = [task.example(i) for i in todo[first : first + batch_size]]
+                file.add(_answer(answerer, examples, decoding))
+                advance(len(examples))
+        records = [file.records[name] for name in ids]
+    return Report.of(
+        records,
+        task=manifest["task"],
+        model=manifest["model"],
+        num_resumed=len(ids) - len(todo),
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _answer(answerer: Answerer, examples: Sequence[Example], decoding: Mapping[str, Any]) -> list[Record]:
+    answers = ask(answerer, examples, decoding)
+    return [Record.of(e, a, correct=is_correct(a.text, e.truth)) for e, a in zip(examples, answers, strict=True)]
+
+
+def ask(answerer: Answerer, examples: Sequence[Example], decoding: Mapping[str, Any] | None = None) -> list[Answer]:
+    """One batch; a model that gives another number of answers than there are questions breaks its contract."""
+    answers = answerer.answer([example.query for example in examples], **(decoding or {}))
+    assert len(answers) == len(examples), f"{len(examples)} queries got {len(answers)} answers"
+    return answers
+
+
+@contextmanager
+def progress_bar(what: str, total: int, *, done: int = 0, show: bool = True) -> Iterator[Any]:
+    """A bar on stderr; yields the function that advances it by a number of items."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not show, transient=True) as bar:
+        row = bar.add_task(what, total=total, completed=done)
+        yield lambda count: bar.advance(row, count)

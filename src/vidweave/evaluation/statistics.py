@@ -1,0 +1,144 @@
+"""How sure a figure is: Wilson intervals, the paired bootstrap, and the three criteria made of them.
+
+A criterion says whether the data rule a statement out, never that they prove it; the point value is always given.
+"""
+
+# Axes: N items, R resamples
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+
+from vidweave.errors import ShapeError
+
+__all__ = ["Interval", "Verdict", "at_chance", "at_least", "loses_at_most", "paired_bootstrap", "wilson"]
+
+CONFIDENCE = 0.99
+RESAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class Interval:
+    """From `low` to `high`, ends included."""
+
+    low: float
+    high: float
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A criterion applied: the point `value`, the `threshold` it was held against, and whether it stands."""
+
+    value: float
+    threshold: float
+    ok: bool
+
+
+def wilson(successes: int, total: int, confidence: float = 0.95) -> Interval:
+    """Wilson's score interval of a share; (0, 1) when nothing was counted.
+
+    Raises:
+        ShapeError: `successes` is not within 0..total, or `confidence` not within 0..1.
+
+    Source: Wilson 1927, J. Am. Stat. Assoc. 22, 209-212.
+    """
+    if not 0 <= successes <= total:
+        raise ShapeError(f"successes must be within 0..total, got {successes} of {total}")
+    _check_confidence(confidence)
+    if not total:
+        return Interval(0.0, 1.0)
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    share, weight = successes / total, z * z / total
+    middle = (share + weight / 2) / (1 + weight)
+    half = z * math.sqrt((share * (1 - share) + weight / 4) / total) / (1 + weight)
+    # The ends are exact where rounding could miss them
+    low = 0.0 if successes == 0 else max(0.0, middle - half)
+    high = 1.0 if successes == total else min(1.0, middle + half)
+    return Interval(low, high)
+
+
+def paired_bootstrap(
+    ours: Sequence[float] | np.ndarray,
+    theirs: Sequence[float] | np.ndarray | float,
+    confidence: float = CONFIDENCE,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Interval:
+    """Percentile interval of the mean of `ours` - `theirs`, items resampled in pairs.
+
+    Args:
+        ours, theirs: Scores (N,) of the same items in the same order; `theirs` may be one number for all.
+        confidence: Share of resampled means within the interval, e.g. 0.99: half a percent is left on each side.
+        resamples: R; the generator is made from `seed`, so that the same data give the same interval.
+
+    Raises:
+        ShapeError: no items, or scores that do not pair up.
+
+    Source: Efron & Tibshirani 1993, chapter 13. How often each distinct difference is drawn is multinomial, which
+    gives the same distribution as drawing items one by one, in O(R * number of distinct differences).
+    """
+    _check_confidence(confidence)
+    means = _resampled_means(ours, theirs, resamples, seed)
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(float(low), float(high))
+
+
+def at_chance(successes: int, total: int, chance: float, *, confidence: float = CONFIDENCE) -> Verdict:
+    """Nothing is known: the Wilson interval holds `chance`, the accuracy of the best constant answer."""
+    value = successes / total if total else math.nan
+    return Verdict(value, chance, bool(total) and chance in wilson(successes, total, confidence))
+
+
+def at_least(
+    scores: Sequence[float] | np.ndarray, threshold: float, *, confidence: float = CONFIDENCE, seed: int = 0
+) -> Verdict:
+    """Mean score >= `threshold` is not rejected: the one-sided bootstrap bound at `confidence` reaches it."""
+    means = _resampled_means(scores, threshold, RESAMPLES, seed)
+    return Verdict(float(np.mean(scores)), threshold, float(np.quantile(means, confidence)) >= -_ROUNDING)
+
+
+def loses_at_most(
+    ours: Sequence[float] | np.ndarray,
+    theirs: Sequence[float] | np.ndarray,
+    loss: float,
+    *,
+    confidence: float = CONFIDENCE,
+    seed: int = 0,
+) -> Verdict:
+    """`ours` is at most `loss` (a share, 0.02 for two points) below `theirs`: not rejected at `confidence`.
+
+    The verdict's value is the mean difference, its threshold is -`loss`.
+    """
+    means = _resampled_means(ours, theirs, RESAMPLES, seed)
+    value = float(np.mean(np.asarray(ours, dtype=np.float64) - np.asarray(theirs, dtype=np.float64)))
+    return Verdict(value, -loss, float(np.quantile(means, confidence)) >= -loss - _ROUNDING)
+
+
+_ROUNDING = 1e-12  # sums of products of shares, e.g. 0.95 * 20 / 20 - 0.95
+
+
+def _resampled_means(ours, theirs, resamples: int, seed: int) -> np.ndarray:
+    """(R,) means of resampled differences."""
+    ours = np.asarray(ours, dtype=np.float64)
+    theirs = np.asarray(theirs, dtype=np.float64)
+    if ours.ndim != 1 or not ours.size or theirs.shape not in ((), ours.shape):
+        raise ShapeError(
+            f"a paired bootstrap needs two score lists (N,) of equal length, N >= 1, got {ours.shape} and {theirs.shape}"
+        )
+    values, counts = np.unique(ours - theirs, return_counts=True)
+    draws = np.random.default_rng(seed).multinomial(ours.size, counts / ours.size, size=resamples)
+    return draws @ values / ours.size
+
+
+def _check_confidence(confidence: float) -> None:
+    if not 0 < confidence < 1:
+        raise ShapeError(f"confidence must lie between 0 and 1, got {confidence}; 0.99 means 99%")

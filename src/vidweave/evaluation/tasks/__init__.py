@@ -1,0 +1,1 @@
+"""What can be evaluated: one file per task, each a class registered in `vidweave.registry.TASKS`."""
