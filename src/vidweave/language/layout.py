@@ -15,7 +15,18 @@ from typing import Any, ClassVar, Literal
 import torch
 
 from vidweave.errors import ConfigError, QueryError, ShapeError
-from vidweave.language.parts import EachGroup, EachScene, Part, Slot, Special, Text, When, fields_of, walk
+from vidweave.language.parts import (
+    TEXT_FIELDS,
+    EachGroup,
+    EachScene,
+    Part,
+    Slot,
+    Special,
+    Text,
+    When,
+    fields_of,
+    walk,
+)
 from vidweave.language.row import RowWriter
 from vidweave.language.wording import Wording
 from vidweave.types import ComponentConfig, PromptPlan, Query, TextTokens
@@ -118,8 +129,14 @@ class TemplateLayout(ComponentConfig):
         if not self.parts:
             raise ConfigError("a layout needs at least one part")
         for part, inside in walk(self.parts):
+            if isinstance(part, (EachGroup, EachScene)) and inside - (
+                {"each_scene"} if part.kind == "each_group" else set()
+            ):
+                raise ConfigError(
+                    f"{part.kind!r} cannot stand inside {' and '.join(sorted(inside))!r}; only groups in scenes can"
+                )
             if isinstance(part, Text):
-                used = fields_of(part.text, {"question", "options", "labels", "label", "index"}, "prompt text")
+                used = fields_of(part.text, TEXT_FIELDS, "prompt text")
                 for name, loop in {"label": "each_scene", "index": "each_group"}.items():
                     if name in used and loop not in inside:
                         raise ConfigError(f"the field {{{name}}} of {part.text!r} has a meaning only inside {loop!r}")

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 from vidweave.errors import ConfigError
 
-__all__ = ["EachGroup", "EachScene", "Part", "Slot", "Special", "Text", "When", "fields_of", "walk"]
+__all__ = ["TEXT_FIELDS", "EachGroup", "EachScene", "Part", "Slot", "Special", "Text", "When", "fields_of", "walk"]
 
 TEXT_FIELDS = {"question", "options", "labels", "label", "index"}
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import CONFIG_MAPPING, AutoConfig, GenerationConfig, PreTrainedConfig
+from transformers import CONFIG_MAPPING, GenerationConfig, PreTrainedConfig
 
 from vidweave.errors import CheckpointError, ConfigError
 from vidweave.types import ComponentConfig
 
-__all__ = ["PretrainedConfig", "build_model", "read_source", "transformers_config"]
+__all__ = ["PretrainedConfig", "build_model", "read_source", "source_config", "transformers_config"]
 
 # What a config.json says about its own file; the weights' dtype is chosen by whoever builds the model.
 METADATA = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version"}
@@ -59,6 +59,12 @@ def _advise(name: str, known: set[str]) -> str:
     return f"did you mean {' or '.join(map(repr, near))}?" if near else "remove it"
 
 
+def _known_fields(model_type: str) -> set[str]:
+    cls = CONFIG_MAPPING[model_type]
+    known = {f.name for f in fields(cls)} | set(cls.attribute_map) | UNDECLARED  # type: ignore[arg-type]
+    return known | UNDECLARED_T5 if "t5" in model_type else known
+
+
 def transformers_config(data: Mapping[str, Any], family: Iterable[str], what: str) -> PreTrainedConfig:
     """Make a transformers configuration from a plain dict.
 
@@ -78,9 +84,7 @@ def transformers_config(data: Mapping[str, Any], family: Iterable[str], what: st
         raise ConfigError(
             f"{where} needs a model_type that is {what}, got {model_type!r}; {_advise(str(model_type), set(family))}"
         )
-    cls = CONFIG_MAPPING[model_type]
-    known = {f.name for f in fields(cls)} | set(cls.attribute_map) | UNDECLARED  # type: ignore[arg-type]
-    known |= UNDECLARED_T5 if "t5" in model_type else set()
+    cls, known = CONFIG_MAPPING[model_type], _known_fields(model_type)
     given = {key: value for key, value in data.items() if key != "model_type" and key not in METADATA}
     for key in given:
         if key not in known:
@@ -133,15 +137,18 @@ def read_source(
 
 
 def source_config(source: str, revision: str | None = None) -> dict[str, Any]:
-    """The configuration of a folder or hub id as the plain dict that `PretrainedConfig.config` wants."""
+    """The configuration of a folder or hub id as the dict that `PretrainedConfig.config` wants.
+
+    Only what describes the architecture is taken; generation settings and remarks of the file are left behind.
+    """
     try:
         raw, _ = PreTrainedConfig.get_config_dict(source, revision=revision, local_files_only=Path(source).is_dir())
     except OSError as error:
         raise CheckpointError(f"cannot read the configuration of {source!r}: {error}") from error
     _refuse_hostile(raw, f"the configuration of {source!r}")
-    if not raw.get("model_type") or raw["model_type"] not in CONFIG_MAPPING:
-        raise CheckpointError(
-            f"{source!r} is of model type {raw.get('model_type')!r}, which transformers does not have"
-        )
-    plain = AutoConfig.for_model(raw["model_type"]).to_dict()
-    return {key: value for key, value in raw.items() if key in plain or key in UNDECLARED | {"model_type"}}
+    model_type = raw.get("model_type")
+    if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
+        raise CheckpointError(f"{source!r} is of model type {model_type!r}, which transformers does not have")
+    return {
+        key: value for key, value in raw.items() if key == "model_type" or key in _known_fields(model_type) - METADATA
+    }

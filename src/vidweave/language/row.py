@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from vidweave.errors import ModalityError, QueryError, ShapeError
 from vidweave.language.parts import EachGroup, EachScene, Part, Slot, Special, Text, When
@@ -112,11 +111,11 @@ class RowWriter:
     def _write_scenes(self, part: EachScene) -> None:
         for number, scene in enumerate(self.query.scenes):
             self._scene = number
-            first = number == 0 and part.first is not None
-            self._within({"label": scene.label}, part.first if first and part.first is not None else part.parts)
+            parts = part.first if number == 0 and part.first is not None else part.parts
+            self._within({"label": scene.label}, parts)
         self._scene = None
 
-    def _within(self, fields: dict[str, Any], parts: tuple[Part, ...]) -> None:
+    def _within(self, fields: dict[str, str], parts: tuple[Part, ...]) -> None:
         outer, self.fields = self.fields, self.fields | fields
         self.write_all(parts)
         self.fields = outer

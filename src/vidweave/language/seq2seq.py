@@ -60,9 +60,7 @@ class Seq2SeqLanguageModel(nn.Module):
     def __init__(self, config: Seq2SeqConfig) -> None:
         super().__init__()
         self.config = config
-        self.model: Any = build_model(AutoModelForSeq2SeqLM, config.transformers_config())
-        if config.config.get("tie_word_embeddings") is False:
-            _own_output_matrix(self.model)
+        self.model: Any = self._untied(build_model(AutoModelForSeq2SeqLM, config.transformers_config()))
 
     @property
     def width(self) -> int:
@@ -76,7 +74,8 @@ class Seq2SeqLanguageModel(nn.Module):
 
     def load_source(self, dtype: torch.dtype | None = None) -> None:
         """Replace the weights by those that `config.source` names; CheckpointError if they do not fit."""
-        self.model = read_source(AutoModelForSeq2SeqLM, self.config, self.config.transformers_config(), dtype)
+        model = read_source(AutoModelForSeq2SeqLM, self.config, self.config.transformers_config(), dtype)
+        self.model = self._untied(model)
 
     def embed(self, ids: Tensor) -> Tensor:
         """(…) token ids → (…, D), as the encoder reads them."""
@@ -159,13 +158,17 @@ class Seq2SeqLanguageModel(nn.Module):
             use_cache=False,
         ).logits
 
+    def _untied(self, model: Any) -> Any:
+        """Give the output matrix its own weights where the configuration asks for it.
 
-def _own_output_matrix(model: Any) -> None:
-    """Untie the output matrix from the embeddings, also in transformers' list of what is tied when saving."""
-    head, table = model.get_output_embeddings(), model.get_input_embeddings()
-    if head is None or head.weight is not table.weight:
-        return
-    name = next(n for n, module in model.named_modules() if module is head) + ".weight"
-    head.weight = nn.Parameter(table.weight.detach() * table.weight.shape[1] ** -0.5)
-    model._tied_weights_keys = {k: v for k, v in model._tied_weights_keys.items() if k != name}
-    model.all_tied_weights_keys.pop(name, None)
+        transformers' list of tied weights is corrected too, so that saving and loading keep the two apart.
+        """
+        head, table = model.get_output_embeddings(), model.get_input_embeddings()
+        if self.config.config.get("tie_word_embeddings") is not False or head is None:
+            return model
+        if head.weight is table.weight:
+            head.weight = nn.Parameter(table.weight.detach() * table.weight.shape[1] ** -0.5)
+        name = next(n for n, module in model.named_modules() if module is head) + ".weight"
+        model._tied_weights_keys = {k: v for k, v in (model._tied_weights_keys or {}).items() if k != name}
+        model.all_tied_weights_keys.pop(name, None)
+        return model

@@ -365,6 +365,16 @@ def test_more_options_than_letters(tokenizer):
             "{label} of '{label}' has a meaning only inside 'each_scene'",
         ),
         (lambda: TemplateLayout(parts=(EachScene(parts=(Text(text="{index}"),)),)), "only inside 'each_group'"),
+        (
+            lambda: TemplateLayout(
+                parts=(EachGroup(block="a", parts=(EachGroup(block="b", parts=(Slot(block="b"),)),)),)
+            ),
+            "'each_group' cannot stand inside 'each_group'",
+        ),
+        (
+            lambda: TemplateLayout(parts=(EachGroup(block="a", parts=(EachScene(parts=(Slot(block="b"),)),)),)),
+            "'each_scene' cannot stand inside 'each_group'; only groups in scenes can",
+        ),
         (lambda: OptionsFormat(item="{question}"), "option item"),
         (lambda: AnswerFormat(max_tokens=1), "no room; max_tokens must be at least 2"),
     ],

@@ -1,5 +1,7 @@
 """Both families: batch = one by one, cached = uncached, score = full forward, loss by formula, seeds, warnings."""
 
+import json
+
 import pytest
 import torch
 from conftest import CAUSAL, LLAMA, SEQ2SEQ, T5, make_model, pad_embeds
@@ -8,6 +10,7 @@ from transformers import AutoModelForSeq2SeqLM
 
 from vidweave.errors import CheckpointError, ConfigError, QueryError, ShapeError, UnknownNameError
 from vidweave.language.causal import CausalConfig
+from vidweave.language.pretrained import source_config
 from vidweave.language.seq2seq import Seq2SeqConfig
 from vidweave.registry import LANGUAGE_MODELS
 from vidweave.types import TextTokens, component_from_dict
@@ -112,6 +115,21 @@ def test_scores_equal_full_forwards(model, rows):
             torch.testing.assert_close(
                 torch.tensor(got["mean"][b]), torch.tensor([w.mean() for w in want]), atol=2e-5, rtol=2e-5
             )
+
+
+def test_scores_with_a_sliding_window_equal_full_forwards():
+    """The window is shorter than the prompt: the repeated cache must keep its own count of positions."""
+    torch.manual_seed(2)
+    data = LLAMA | {"model_type": "mistral", "sliding_window": 4, "head_dim": 6}
+    model = (
+        CausalConfig(config={k: v for k, v in data.items() if k not in ("attention_bias", "mlp_bias")}).build().eval()
+    )
+    rows = [torch.randn(n, model.width) for n in LENGTHS]
+    with torch.no_grad():
+        got = model.score(model.prefill(pad_embeds(rows, "left")), OPTIONS)
+        for b, options in enumerate(OPTIONS):
+            want = [float(reference_logprobs(model, rows[b], option).sum()) for option in options]
+            assert got[b] == pytest.approx(want, abs=2e-5)
 
 
 def test_scoring_leaves_the_prefix_as_it_was(model, rows):
@@ -219,6 +237,30 @@ def test_source_weights_come_back(tmp_path, name):
     other.load_source()
     for key, value in model.model.state_dict().items():
         assert torch.equal(other.model.state_dict()[key], value), key
+
+
+def test_a_folder_tells_its_configuration(tmp_path):
+    inner = make_model("t5").model
+    inner.save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    data = json.loads(path.read_text()) | {"task_specific_params": {"x": 1}, "tie_word_embeddings": False}
+    path.write_text(json.dumps(data))
+    found = source_config(str(tmp_path))
+    assert "task_specific_params" not in found
+    assert "architectures" not in found
+    model = Seq2SeqConfig(config=found, source=str(tmp_path)).build()
+    model.load_source()
+    model.model.tie_weights()
+    assert torch.equal(model.model.lm_head.weight, inner.lm_head.weight)
+    for change, message in [
+        ({"auto_map": {}}, "holds 'auto_map'"),
+        ({"model_type": "zzz"}, "type 'zzz', which transformers does not"),
+    ]:
+        path.write_text(json.dumps(data | change))
+        with pytest.raises(CheckpointError, match=message):
+            source_config(str(tmp_path))
+    with pytest.raises(CheckpointError, match="cannot read the configuration of"):
+        source_config(str(tmp_path / "nowhere" / "x" / "y"))
 
 
 def test_a_source_that_is_not_there_is_named(tmp_path):
