@@ -1,0 +1,171 @@
+"""A trunk with a memory, made up for the test: each group halves what came before it."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar
+
+import pytest
+import torch
+from torch import nn
+
+from vidweave.connectors.connector import ConnectorConfig
+from vidweave.connectors.ports import PortConfig
+from vidweave.connectors.trunk import Trunk
+from vidweave.errors import ConfigError, ShapeError
+from vidweave.registry import TRUNKS
+from vidweave.testing import check_trunk
+from vidweave.types import ComponentConfig, Features
+
+
+@dataclass(frozen=True, kw_only=True)
+class FadingConfig(ComponentConfig):
+    kind: ClassVar[str] = "fading"
+    has_memory: ClassVar[bool] = True
+    key_width: int = 5
+    width: int = 4
+
+    def build(self):
+        return Fading(self.key_width, self.width)
+
+
+class Fading(Trunk):
+    has_memory = True
+    has_adapters = True
+
+    def __init__(self, key_width, width):
+        super().__init__()
+        self.key_width, self.width = key_width, width
+        self.linear = nn.Linear(key_width, width)
+
+    def empty_memory(self, queries, text, text_mask):
+        return queries.new_zeros(len(queries), self.width)
+
+    def forward(self, queries, keys, key_mask, text=None, text_mask=None, *, adapter=None, memory=None):
+        weight = key_mask[..., None].to(keys.dtype)
+        mean = (keys * weight).sum(1) / weight.sum(1).clamp(min=1)
+        seen = torch.where(key_mask.any(1)[:, None], memory / 2 + self.linear(mean), memory)
+        return queries + torch.tanh(seen + adapter[:, None])[:, None], seen
+
+
+@pytest.fixture(autouse=True)
+def _registered():
+    TRUNKS.register("fading", FadingConfig)
+    yield
+    TRUNKS.unregister("fading")
+
+
+def build(**changes):
+    torch.manual_seed(0)
+    port = {"trunk": "fading", "input_width": 5, "num_query_tokens": 3, **changes}
+    ports = {"video": PortConfig(**port), "sound": PortConfig(**port)}
+    return ConnectorConfig(trunks={"fading": FadingConfig()}, ports=ports, output_width=6).build().eval()
+
+
+def features(lengths, tokens, seed):
+    torch.manual_seed(seed)
+    longest = max(lengths)
+    mask = (torch.arange(longest) < torch.tensor(lengths)[:, None])[..., None].repeat(1, 1, tokens)
+    seconds = (torch.arange(longest)[:, None] + torch.tensor([0.0, 1.0])).repeat(len(lengths), 1, 1)
+    rows = torch.arange(len(lengths))
+    return Features(torch.randn(len(lengths), longest, tokens, 5), mask, seconds, rows, torch.zeros_like(rows))
+
+
+def cut(f, start, end):
+    return Features(f.values[:, start:end], f.mask[:, start:end], f.seconds[:, start:end], f.item, f.scene)
+
+
+GIVEN = {"video": features([5, 2, 1], 4, 1), "sound": features([1, 4, 3], 2, 2)}
+PAIRS = (torch.arange(3), torch.zeros(3, dtype=torch.long))
+
+
+def by_hand(connector, name, index):
+    """The plain loop over the groups of one row."""
+    f, port, linear = GIVEN[name], connector.ports[name], connector.trunks["fading"].linear
+    keys = port.keys(f.values, f.mask, torch.zeros(3, dtype=torch.long), torch.float32)
+    seen = torch.zeros(4)
+    for group, mask in zip(keys[index], f.mask[index], strict=True):
+        if mask.any():
+            seen = seen / 2 + linear(group[mask].mean(0))
+    return port.output_proj(port.query_tokens[0] + torch.tanh(seen + list(connector.ports).index(name)))
+
+
+def test_contract_of_the_trunk():
+    check_trunk(FadingConfig().build().eval())
+
+
+@pytest.mark.parametrize("times", [0, 8])
+@pytest.mark.parametrize("cuts", [[0, 5], [0, 1, 5], [0, 2, 3, 4, 5], [0, 1, 2, 3, 4, 5]])
+def test_pieces_equal_the_plain_loop(times, cuts):
+    connector = build(num_time_positions=times)
+    if times:
+        for port in connector.ports.values():
+            nn.init.normal_(port.time_embedding)
+    state = connector.begin(*PAIRS)
+    for start, end in pairwise(cuts):
+        state = connector.push(state, {name: cut(f, start, end) for name, f in GIVEN.items()})
+    blocks, _ = connector.read(state)
+    for name, f in GIVEN.items():
+        assert blocks[name].values.shape == (3, 1, 3, 6)
+        for index in range(3):
+            torch.testing.assert_close(
+                blocks[name].values[index, 0], by_hand(connector, name, index), rtol=1e-4, atol=1e-5
+            )
+            assert blocks[name].seconds[index, 0].tolist() == [0.0, float(f.mask[index].any(-1).sum())]
+
+
+def test_streams_may_come_in_pushes_of_their_own():
+    connector = build()
+    expected, _ = connector(GIVEN, *PAIRS)
+    state = connector.begin(*PAIRS)
+    for name, start, end in [("sound", 0, 2), ("video", 0, 4), ("sound", 2, 5), ("video", 4, 5)]:
+        state = connector.push(state, {name: cut(GIVEN[name], start, end)})
+    blocks, _ = connector.read(state)
+    for name in GIVEN:
+        torch.testing.assert_close(blocks[name].values, expected[name].values, rtol=1e-4, atol=1e-5)
+
+
+def test_reading_commits_nothing_and_old_states_stay():
+    connector = build()
+    first = connector.push(connector.begin(*PAIRS), {name: cut(f, 0, 2) for name, f in GIVEN.items()})
+    before, _ = connector.read(first)
+    rest = {name: cut(f, 2, 5) for name, f in GIVEN.items()}
+    expected, _ = connector.read(connector.push(first, rest))
+    again, _ = connector.read(first)
+    assert torch.equal(again["video"].values, before["video"].values)
+    got, _ = connector.read(connector.push(first, rest))
+    assert torch.equal(got["video"].values, expected["video"].values)
+
+
+def test_exception_in_a_commit_leaves_the_state_valid(monkeypatch):
+    connector = build()
+    first = connector.push(connector.begin(*PAIRS), {name: cut(f, 0, 2) for name, f in GIVEN.items()})
+    rest = {name: cut(f, 2, 5) for name, f in GIVEN.items()}
+    expected, _ = connector.read(connector.push(first, rest))
+    trunk = connector.trunks["fading"]
+    steps = iter([True, False])
+    forward = trunk.forward
+
+    def fails_at_the_second_group(*arguments, **named):
+        if not next(steps):
+            raise RuntimeError("out of memory")
+        return forward(*arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trunk, "forward", fails_at_the_second_group)
+        with pytest.raises(RuntimeError, match="out of memory"):
+            connector.push(first, rest)
+    got, _ = connector.read(connector.push(first, rest))
+    assert torch.equal(got["video"].values, expected["video"].values)
+
+
+def test_faults():
+    with pytest.raises(ConfigError, match="has a memory and sees group by group; use span='group'"):
+        build(span="clip")
+    ports = {
+        "video": PortConfig(trunk="fading", input_width=5, num_query_tokens=3),
+        "sound": PortConfig(trunk="fading", input_width=5, num_query_tokens=2),
+    }
+    with pytest.raises(ConfigError, match="share its memory and need equal query counts"):
+        ConnectorConfig(trunks={"fading": FadingConfig()}, ports=ports, output_width=6).build()
+    with pytest.raises(ShapeError, match="stream 'video' has 5 groups in time, its time table 4 rows"):
+        build(num_time_positions=4)(GIVEN, *PAIRS)
