@@ -49,7 +49,7 @@ _LAZY = {
     "write_video": "write",
 }
 
-__all__ = [  # noqa: RUF022 (sorted by hand so that type checkers see the same list)
+__all__ = [
     *("DEFAULT_LIMITS", "FeatureStore", "FramePlan", "Limits", "OpenSource", "VideoReader", "apply", "content_hash"),
     *("inspect_file", "open_source", "plan_frames", "read_audio", "read_features", "read_image", "read_points"),
     *("write_array", "write_audio", "write_image", "write_video"),

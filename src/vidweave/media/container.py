@@ -21,7 +21,23 @@ __all__ = ["ALLOWED_CODECS", "ALLOWED_FORMATS", "Deadline", "decoding", "open_co
 
 # Containers only: no playlists (hls, dash), no concat or image sequences, which name other files.
 ALLOWED_FORMATS = (
-    *("mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "avi", "mpegts", "mpeg", "flv", "asf", "ogg", "gif"),
+    *(
+        "mov",
+        "mp4",
+        "m4a",
+        "3gp",
+        "3g2",
+        "mj2",
+        "matroska",
+        "webm",
+        "avi",
+        "mpegts",
+        "mpeg",
+        "flv",
+        "asf",
+        "ogg",
+        "gif",
+    ),
     *("ivf", "wav", "w64", "mp3", "flac", "aac", "aiff", "caf", "amr"),
 )
 ALLOWED_CODECS = frozenset(
@@ -66,7 +82,9 @@ def open_container(file: GuardedFile) -> InputContainer:
 def require_codec(name: str, label: str) -> None:
     """Raise MediaTypeError for a decoder that is not on the list."""
     if name not in ALLOWED_CODECS and not name.startswith("pcm_"):
-        raise MediaTypeError(f"{label} uses the codec {name!r}, which is not among those allowed; convert it to H.264 or AAC")
+        raise MediaTypeError(
+            f"{label} uses the codec {name!r}, which is not among those allowed; convert it to H.264 or AAC"
+        )
 
 
 class Deadline:
@@ -77,4 +95,6 @@ class Deadline:
 
     def check(self) -> None:
         """Raise MediaLimitError when the time is up."""
-        self._limits.check("max_decode_seconds", time.monotonic() - self._start, f"{self._label} takes too many seconds to read")
+        self._limits.check(
+            "max_decode_seconds", time.monotonic() - self._start, f"{self._label} takes too many seconds to read"
+        )

@@ -64,7 +64,9 @@ def guard_path(source: str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMIT
         raise MediaTypeError(f"{describe(source)} is a folder, a file was expected")
     for is_kind, kind in _SPECIAL:
         if is_kind(info.st_mode):
-            raise MediaAccessError(f"{describe(source)} is {kind}; only regular files are read, copy its content to one")
+            raise MediaAccessError(
+                f"{describe(source)} is {kind}; only regular files are read, copy its content to one"
+            )
     if info.st_size == 0:
         raise MediaDecodeError(f"{describe(source)} is empty (0 bytes)")
     limits.check("max_file_bytes", info.st_size, f"{describe(source)} has too many bytes")
@@ -84,7 +86,9 @@ def _look(source: str | os.PathLike[str], limits: Limits) -> tuple[Path, os.stat
         raise MediaTypeError(f"a media source must be a path, bytes or a carrier, got {type(source).__name__}")
     text = os.fspath(source)
     if isinstance(source, str) and _URL.match(text):
-        raise MediaAccessError(f"{describe(source)} is a URL; this release opens local files only: download it, give its path")
+        raise MediaAccessError(
+            f"{describe(source)} is a URL; this release opens local files only: download it, give its path"
+        )
     with reading(source):
         try:
             path = Path(text)
@@ -116,7 +120,9 @@ def reading(source: Any) -> Iterator[None]:
     except FileNotFoundError:
         raise MediaNotFoundError(f"{describe(source)} does not exist") from None
     except (PermissionError, IsADirectoryError) as error:
-        raise MediaAccessError(f"{describe(source)} may not be read ({_reason(error)}); check its permissions") from None
+        raise MediaAccessError(
+            f"{describe(source)} may not be read ({_reason(error)}); check its permissions"
+        ) from None
     except NotADirectoryError:
         raise MediaNotFoundError(f"{describe(source)} does not exist (a part of its path is not a folder)") from None
     except OSError as error:
@@ -147,7 +153,9 @@ class GuardedFile:
             return
         self.path = guard_path(source, limits=limits)
         with reading(source):
-            flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+            flags = (
+                os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+            )
             handle = os.open(self.path, flags)
             self._file = open(handle, "rb", buffering=0)
         info = os.fstat(handle)

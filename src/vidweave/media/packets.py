@@ -157,5 +157,7 @@ def _make_index(
 def _ticks_per_picture(stream: VideoStream) -> int:
     rate = stream.average_rate or stream.guessed_rate
     if not rate or not stream.time_base:
-        raise MediaDecodeError("the video stream has neither timestamps nor a frame rate; write it into another container")
+        raise MediaDecodeError(
+            "the video stream has neither timestamps nor a frame rate; write it into another container"
+        )
     return max(1, round(1 / (Fraction(rate) * stream.time_base)))

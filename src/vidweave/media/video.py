@@ -32,6 +32,7 @@ __all__ = ["VideoReader", "check_indices", "time_origin", "video_stream"]
 
 # Decoders that drop pictures nobody refers to before decoding them; tested to leave all others bit-equal.
 _DROPS_UNREFERENCED = frozenset(("h264", "hevc", "mpeg4", "mpeg2video"))
+_LOSES_TIME_ON_SEEK = frozenset(("mpeg",))  # program streams: the packets after a seek carry other timestamps
 _ONE_THREAD_PIXELS = 1280 * 720  # up to here, threads cost more than they bring
 
 
@@ -72,7 +73,6 @@ class VideoReader:
         except BaseException:
             self.close()
             raise
-        self._next: int | None = None  # the packet that demuxing would give next; None = seek first
         self._rotation: int | None = None
         self._size: tuple[int, int] | None = None  # (width, height) as decoded
         self._corrupt: set[int] = set()
@@ -86,6 +86,11 @@ class VideoReader:
     @property
     def index(self) -> PacketIndex:
         return self._index
+
+    @property
+    def stream(self) -> VideoStream:
+        """PyAV's stream, for facts of the header."""
+        return self._stream
 
     @property
     def num_frames(self) -> int:
@@ -121,7 +126,9 @@ class VideoReader:
         """What a user should know about this file: missing, corrupt and damaged pictures."""
         notes = []
         if self.num_frames_from_header and self.num_frames < self.num_frames_from_header:
-            notes.append(f"{self.label}: the header says {self.num_frames_from_header} pictures, {self.num_frames} are there")
+            notes.append(
+                f"{self.label}: the header says {self.num_frames_from_header} pictures, {self.num_frames} are there"
+            )
         if self._index.stopped:
             notes.append(f"{self.label}: reading stopped early ({self._index.stopped})")
         if self.num_corrupt_packets:
@@ -150,15 +157,15 @@ class VideoReader:
         context = self._stream.codec_context
         self._check_bytes(len(unique), context.width * context.height)
         values, is_found = self._decode(unique)
-        lost = np.flatnonzero(~is_found)
-        if len(lost):
-            values = self._stand_in(values, unique, lost)
+        num_lost = 0
+        if not is_found.all():
+            values, num_lost = self._stand_in(values, unique, np.flatnonzero(~is_found))
         self._file.check_unchanged()
         assert values is not None
         if len(asked) != len(unique) or (np.diff(inverse) < 0).any():
             self._check_bytes(len(asked), values[0].size // 3)
             values = values[inverse]
-        return Frames(values, self.pts_seconds[asked], asked, num_lost=len(lost))
+        return Frames(values, self.pts_seconds[asked], asked, num_lost=num_lost)
 
     def close(self) -> None:
         """Close the file; safe to call twice."""
@@ -179,7 +186,9 @@ class VideoReader:
         self._stream: VideoStream = video_stream(self._container, self.label)
         context = self._stream.codec_context
         require_codec(context.name, self.label)
-        self._limits.check("max_pixels", context.width * context.height, f"{self.label} has too many pixels per picture")
+        self._limits.check(
+            "max_pixels", context.width * context.height, f"{self.label} has too many pixels per picture"
+        )
         context.options = {"max_pixels": str(self._limits.max_pixels)}
         threads = self._num_threads
         if threads is None:
@@ -206,7 +215,7 @@ class VideoReader:
         values, is_found = None, np.zeros(len(unique), dtype=bool)
         deadline = Deadline(self._limits, self.label)
         for run in self._index.runs(unique):
-            left = len(slots) if not run.wanted else len(run.wanted)
+            left = len(run.wanted) or len(slots)
             for pts, frame in self._pictures(run):
                 deadline.check()
                 slot = slots.get(pts)
@@ -221,35 +230,40 @@ class VideoReader:
                     break
         return values, is_found
 
-    def _stand_in(self, values: np.ndarray | None, unique: np.ndarray, lost: np.ndarray) -> np.ndarray:
-        """Fill the slots of `lost` with the nearest pictures that can be decoded."""
-        allowed = self._limits.max_lost_fraction
-        if len(lost) > allowed * len(unique):
+    def _stand_in(self, values: np.ndarray | None, unique: np.ndarray, missing: np.ndarray) -> tuple[np.ndarray, int]:
+        """Fill the slots `missing` with the nearest pictures that can be decoded; returns how many are not the asked."""
+        num_lost, deadline = 0, Deadline(self._limits, self.label)
+        for slot in missing.tolist():
+            deadline.check()
+            distance, frame = self._nearest(int(unique[slot]))
+            values = self._keep(values, slot, frame, len(unique))
+            num_lost += distance > 0
+        if num_lost > self._limits.max_lost_fraction * len(unique):
             # Below this share a few neighbours stand in; above it the answer would rest on other pictures than asked.
             raise MediaDecodeError(
-                f"{self.label}: {len(lost)} of {len(unique)} pictures cannot be decoded, at most {allowed:.0%} may be lost;"
-                " the file is corrupt: repair it, or raise Limits.max_lost_fraction"
+                f"{self.label}: {num_lost} of {len(unique)} pictures cannot be decoded, at most"
+                f" {self._limits.max_lost_fraction:.0%} may be lost; the file is corrupt: repair it, or raise"
+                " Limits.max_lost_fraction"
             )
-        for slot in lost:
-            frame = self._nearest(int(unique[slot]))
-            values = self._keep(values, int(slot), frame, len(unique))
         assert values is not None
-        return values
+        return values, num_lost
 
-    def _nearest(self, index: int) -> VideoFrame:
-        """The decodable picture nearest to `index`: looked for around it first, then in the whole file."""
+    def _nearest(self, index: int) -> tuple[int, VideoFrame]:
+        """The decodable picture nearest to `index` and its distance: looked for around it, then in the whole file."""
         target, last = int(self._index.pts[index]), len(self._index.packet_pts) - 1
         near = self._index.around(index) if self._index.has_own_pts else (0, last)
         for start, stop in (near, (0, last)):
             best: tuple[int, VideoFrame] | None = None
             for pts, frame in self._pictures(Run(start, stop, frozenset())):
+                if best is not None and abs(pts - target) >= best[0] and pts > target:
+                    break
                 if best is None or abs(pts - target) < best[0]:
                     best = (abs(pts - target), frame)
-                elif pts > target:
-                    break
             if best is not None:
-                return best[1]
-        raise MediaDecodeError(f"{self.label}: none of its {self.num_frames} pictures can be decoded; the file is corrupt")
+                return best
+        raise MediaDecodeError(
+            f"{self.label}: none of its {self.num_frames} pictures can be decoded; the file is corrupt"
+        )
 
     def _pictures(self, run: Run) -> Iterator[tuple[int, VideoFrame]]:
         """(ticks, picture) of everything that comes out of one run."""
@@ -262,21 +276,19 @@ class VideoReader:
 
     def _run(self, run: Run) -> Iterator[VideoFrame]:
         """Decode packets `start`..`stop`, then empty the decoder. Unreferenced pictures are dropped unless wanted."""
-        context = self._stream.codec_context
         drop = self._can_drop and bool(run.wanted)
-        context.skip_frame = "DEFAULT"
         for position, packet in self._packets(run.start):
-            if drop:
-                context.skip_frame = "DEFAULT" if packet.pts in run.wanted else "NONREF"
+            # the stream is asked anew each time: going back to the start opens the file again
+            is_needed = not drop or packet.pts in run.wanted
+            self._stream.codec_context.skip_frame = "DEFAULT" if is_needed else "NONREF"
             try:
                 yield from packet.decode()  # type: ignore[misc]
             except (av.error.FFmpegError, EOFError):
                 self._corrupt.add(position)
             if position >= run.stop:
                 break
-        self._next = None  # an emptied decoder must be flushed by a seek
         try:
-            yield from context.decode(None)
+            yield from self._stream.codec_context.decode(None)
         except (av.error.FFmpegError, EOFError):
             self._corrupt.add(run.stop)
 
@@ -301,7 +313,8 @@ class VideoReader:
 
     def _seek(self, start: int) -> int | None:
         """Go to packet `start`. Returns the position of the next packet, or None if only the packet itself can tell."""
-        if start == 0 or not self._index.has_own_pts:
+        is_exact = self._index.has_own_pts and self._container.format.name not in _LOSES_TIME_ON_SEEK
+        if start == 0 or not is_exact:
             self._reopen()
             return 0
         try:
@@ -324,7 +337,6 @@ class VideoReader:
         """Back to the first packet, with a fresh decoder; works where seeking does not."""
         self._container.close()
         self._open()
-        self._next = 0
 
     # ---- pictures
 
@@ -354,7 +366,7 @@ class VideoReader:
     def _probe(self) -> None:
         """Decode until the first picture comes out, if none has yet."""
         if self._size is None:
-            self._learn(self._nearest(0))
+            self._learn(self._nearest(0)[1])
 
     def _shape(self) -> tuple[int, int]:
         self._probe()
@@ -371,7 +383,9 @@ def check_indices(indices: Sequence[int] | np.ndarray, count: int, label: str) -
     """Indices (M,) as int64; raises ShapeError unless there is at least one and all are in 0..count-1."""
     asked = np.asarray(indices)
     if asked.ndim != 1 or asked.size == 0 or not np.issubdtype(asked.dtype, np.integer):
-        raise ShapeError(f"frame indices must be a non-empty list of integers, got shape {asked.shape} of {asked.dtype}")
+        raise ShapeError(
+            f"frame indices must be a non-empty list of integers, got shape {asked.shape} of {asked.dtype}"
+        )
     if asked.min() < 0 or asked.max() >= count:
         bad = int(asked.min() if asked.min() < 0 else asked.max())
         raise ShapeError(f"{label} has pictures 0..{count - 1}, index {bad} was asked for")

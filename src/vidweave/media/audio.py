@@ -1,0 +1,238 @@
+"""Reading sound: every channel is decoded, the channels are averaged, and only then the rate is changed.
+
+FFmpeg's own mono down-mix is not the mean of the channels (a stereo pair comes out sqrt(2) louder, many channels clip).
+"""
+
+# Axes: S samples, K channels
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from fractions import Fraction
+
+import av
+import av.error
+import numpy as np
+from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+
+from vidweave.errors import MediaDecodeError, MediaError, MediaTypeError
+from vidweave.media.container import Deadline, decoding, open_container, require_codec
+from vidweave.media.guards import GuardedFile
+from vidweave.media.limits import DEFAULT_LIMITS, Limits
+from vidweave.media.video import time_origin
+from vidweave.types import Waveform
+
+__all__ = ["channel_mean", "read_audio"]
+
+_PREROLL_SECONDS = 0.5  # lossy codecs need some packets before the first good sample
+_GAP_SECONDS = 0.1  # holes longer than this are filled with silence, so that time stays true
+
+
+def read_audio(
+    source: str | os.PathLike[str] | bytes | Waveform,
+    *,
+    sample_rate: int,
+    start_seconds: float | None = None,
+    end_seconds: float | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Waveform:
+    """Read the first sound track, or a span of it, as mono at `sample_rate` Hz.
+
+    Time 0 is the start of the file (of its earliest stream). Corrupt packets leave silence.
+
+    Returns:
+        Waveform (S,) float32, mean of all channels, starting where the span (or the track) starts.
+
+    Raises:
+        MediaTypeError: there is no sound track.
+        MediaDecodeError: the track is empty or nothing of it can be decoded.
+        MediaError: the span lies after the end.
+        MediaLimitError: above `Limits.max_seconds`, `max_decoded_bytes` or `max_decode_seconds`.
+    """
+    if sample_rate < 1:
+        raise MediaError(f"sample_rate must be positive, got {sample_rate}")
+    if isinstance(source, Waveform):
+        _check_finite(source.samples, "the waveform given")
+        return _cut(source, sample_rate, start_seconds, end_seconds)
+    with GuardedFile(source, limits=limits) as file, open_container(file) as container:
+        stream = _sound_track(container, file.label)
+        reader = _Reader(container, stream, file.label, limits)
+        waveform = reader.read(sample_rate, start_seconds or 0.0, end_seconds)
+        file.check_unchanged()
+    return waveform
+
+
+def channel_mean(frame: AudioFrame) -> np.ndarray:
+    """Mean over the channels of one decoded frame, (S,) float32 in -1..1."""
+    samples = frame.to_ndarray()
+    channels = frame.layout.nb_channels
+    planes = samples if frame.format.is_planar else samples.reshape(-1, channels).T
+    if planes.dtype.kind == "f":
+        return planes.mean(axis=0, dtype=np.float64).astype(np.float32)
+    info = np.iinfo(planes.dtype)
+    middle = (int(info.max) + 1) // 2 if info.min == 0 else 0
+    scale = float(middle or int(info.max) + 1)
+    return ((planes.mean(axis=0, dtype=np.float64) - middle) / scale).astype(np.float32)
+
+
+class _Reader:
+    """One pass over one track: decode, average, cut to the span, change the rate, chunk by chunk."""
+
+    def __init__(self, container: InputContainer, stream: AudioStream, label: str, limits: Limits) -> None:
+        self.container, self.stream, self.label, self.limits = container, stream, label, limits
+        self.origin = float(time_origin(container))
+        self.num_corrupt = 0
+
+    def read(self, sample_rate: int, start: float, end: float | None) -> Waveform:
+        if start > 0:
+            self._seek(start)
+        chunks: list[np.ndarray] = []
+        count, begin, last = 0, None, 0.0
+        resampler: _Rate | None = None
+        for seconds, rate, samples in self._mono(start, end):
+            begin = seconds if begin is None else begin
+            last = seconds + len(samples) / rate
+            self.limits.check("max_seconds", last, f"the sound of {self.label} lasts too many seconds")
+            if resampler is None:
+                resampler = _Rate(rate, sample_rate)
+            for chunk in resampler.push(samples, rate):
+                count += len(chunk)
+                self.limits.check(
+                    "max_decoded_bytes", 4 * count, f"the sound of {self.label} would take too many bytes"
+                )
+                chunks.append(chunk)
+        if resampler is None or begin is None:
+            raise self._nothing(start)
+        chunks += resampler.flush()
+        samples = np.concatenate(chunks) if chunks else np.zeros(0, np.float32)
+        _check_finite(samples, self.label)
+        samples = samples[: max(1, round((last - begin) * sample_rate))]
+        return Waveform(samples, sample_rate, begin)
+
+    def _mono(self, start: float, end: float | None) -> Iterator[tuple[float, int, np.ndarray]]:
+        """(start in seconds, rate, mono samples) inside the span; holes are filled with silence."""
+        expected: float | None = None
+        for seconds, rate, samples in self._frames():
+            if expected is not None and seconds - expected > _GAP_SECONDS:
+                self.limits.check("max_seconds", seconds, f"the sound of {self.label} lasts too many seconds")
+                hole = np.zeros(round((seconds - expected) * rate), np.float32)
+                yield from _inside(expected, rate, hole, start, end)
+            if end is not None and seconds >= end:
+                return
+            yield from _inside(seconds, rate, samples, start, end)
+            expected = seconds + len(samples) / rate
+
+    def _frames(self) -> Iterator[tuple[float, int, np.ndarray]]:
+        """(start in seconds, rate, mono samples) of every frame that can be decoded."""
+        deadline = Deadline(self.limits, self.label)
+        clock = 0.0
+        for frame in self._decoded():
+            deadline.check()
+            if frame.pts is not None and frame.time_base is not None:
+                clock = float(frame.pts * Fraction(frame.time_base)) - self.origin
+            samples = channel_mean(frame)
+            if frame.is_corrupt:
+                self.num_corrupt += 1
+            yield clock, frame.sample_rate, samples
+            clock += len(samples) / frame.sample_rate
+
+    def _decoded(self) -> Iterator[AudioFrame]:
+        try:
+            for packet in self.container.demux(self.stream):
+                try:
+                    yield from packet.decode()  # type: ignore[misc]
+                except (av.error.FFmpegError, EOFError):
+                    self.num_corrupt += 1
+        except (av.error.FFmpegError, EOFError):
+            self.num_corrupt += 1
+
+    def _seek(self, start: float) -> None:
+        base = self.stream.time_base
+        if base is None:
+            return
+        ticks = int((max(0.0, start - _PREROLL_SECONDS) + self.origin) / float(base))
+        try:
+            self.container.seek(ticks, stream=self.stream, backward=True)
+        except (av.error.FFmpegError, EOFError):
+            self.container.seek(0)
+
+    def _nothing(self, start: float) -> MediaError:
+        if start > 0:
+            return MediaError(f"{self.label} has no sound at or after {start} s; choose an earlier span")
+        if self.num_corrupt:
+            return MediaDecodeError(f"the sound of {self.label} cannot be decoded; the file is corrupt")
+        return MediaDecodeError(f"the sound track of {self.label} is empty")
+
+
+class _Rate:
+    """Changes the rate of mono chunks; nothing at all if the rate is right."""
+
+    def __init__(self, source_rate: int, target_rate: int) -> None:
+        self.source_rate, self.target_rate = source_rate, target_rate
+        self._resampler = self._make() if source_rate != target_rate else None
+
+    def push(self, samples: np.ndarray, rate: int) -> Iterator[np.ndarray]:
+        if rate != self.source_rate:  # the track changes its rate on the way
+            yield from self.flush()
+            self.source_rate = rate
+            self._resampler = self._make() if rate != self.target_rate else None
+        if self._resampler is None:
+            yield samples
+            return
+        frame = AudioFrame.from_ndarray(np.ascontiguousarray(samples[None]), format="fltp", layout="mono")
+        frame.sample_rate = rate
+        for out in self._resampler.resample(frame):
+            yield out.to_ndarray()[0]
+
+    def flush(self) -> list[np.ndarray]:
+        return [] if self._resampler is None else [out.to_ndarray()[0] for out in self._resampler.resample(None)]
+
+    def _make(self) -> AudioResampler:
+        return AudioResampler(format="fltp", layout="mono", rate=self.target_rate)
+
+
+def _sound_track(container: InputContainer, label: str) -> AudioStream:
+    stream = container.streams.best("audio")
+    if stream is None:
+        raise MediaTypeError(f"{label} has no sound track; leave the audio out, or give a file that has one")
+    require_codec(stream.codec_context.name, label)
+    stream.codec_context.thread_count = 1
+    return stream  # type: ignore[return-value]
+
+
+def _inside(
+    seconds: float, rate: int, samples: np.ndarray, start: float, end: float | None
+) -> Iterator[tuple[float, int, np.ndarray]]:
+    """The part of a chunk that lies in start..end, if any."""
+    first = max(0, round((start - seconds) * rate))
+    stop = len(samples) if end is None else min(len(samples), round((end - seconds) * rate))
+    if stop > first:
+        yield seconds + first / rate, rate, samples[first:stop]
+
+
+def _cut(waveform: Waveform, sample_rate: int, start: float | None, end: float | None) -> Waveform:
+    """A span of a waveform in memory, at another rate."""
+    rate = waveform.sample_rate
+    parts = list(_inside(waveform.start_seconds, rate, waveform.samples, start or 0.0, end))
+    if not parts:
+        what = "is empty" if not len(waveform.samples) else f"has no sound between {start or 0.0} s and {end} s"
+        raise MediaDecodeError(f"the waveform given {what}")
+    begin, _, samples = parts[0]
+    if rate != sample_rate:
+        change = _Rate(rate, sample_rate)
+        with decoding("the waveform given"):
+            chunks = [*change.push(samples.astype(np.float32), rate), *change.flush()]
+        samples = np.concatenate(chunks)[: max(1, round(len(samples) * sample_rate / rate))]
+    return Waveform(samples.astype(np.float32, copy=False), sample_rate, begin)
+
+
+def _check_finite(samples: np.ndarray, label: str) -> None:
+    bad = int((~np.isfinite(samples)).sum())
+    if bad:
+        raise MediaDecodeError(
+            f"{label} holds {bad} samples that are not finite (NaN or infinity); clean the sound first"
+        )

@@ -1,0 +1,173 @@
+"""One guarded door for every modality: what a clip names, opened; nothing is decoded before it is asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+
+from vidweave.errors import MediaTypeError, ModalityError
+from vidweave.media.audio import read_audio
+from vidweave.media.frames import ArrayFrames, FolderFrames, FrameSource, HeldFrames
+from vidweave.media.guards import GuardedFile, describe
+from vidweave.media.image import read_image
+from vidweave.media.limits import DEFAULT_LIMITS, Limits
+from vidweave.media.points import read_points
+from vidweave.media.precomputed import read_features
+from vidweave.media.sniff import Kind, kind_of
+from vidweave.media.video import VideoReader
+from vidweave.registry import MODALITIES
+from vidweave.types import Frames, PointCloud, PrecomputedFeatures, Waveform
+
+__all__ = ["OpenSource", "open_source"]
+
+_CARRIERS = {"frames": Frames, "waveform": Waveform, "points": PointCloud}
+_KIND_WORDS = {
+    "picture": "a picture",
+    "array": "an .npy array",
+    "points": "a PLY point cloud",
+    "features": "a safetensors file",
+    "container": "an audio or video file, or of unknown kind",
+}
+
+
+class OpenSource:
+    """An opened source of one modality. Use what its `carrier` offers; the rest raises ModalityError.
+
+    Attributes:
+        modality: Name in `registry.MODALITIES`.
+        carrier: `frames` (`timeline`, `read_frames`), `waveform` (`read_waveform`), `points` (`read_points`), or
+            `features` (`read_features`) for features that were computed before, whatever the modality.
+    """
+
+    def __init__(self, source: Any, modality: str, carrier: str, limits: Limits, frames: FrameSource | None) -> None:
+        self.modality, self.carrier = modality, carrier
+        self._source, self._limits, self._frames = source, limits, frames
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know about the source: lost and corrupt pictures, a header that is wrong."""
+        return self._frames.notes if self._frames is not None else []
+
+    def timeline(self) -> tuple[np.ndarray, float]:
+        """Times (N,) of the pictures in seconds, and when the last one ends."""
+        frames = self._pictures()
+        return frames.pts_seconds, frames.duration_seconds
+
+    def read_frames(self, indices: Sequence[int] | np.ndarray) -> Frames:
+        """Pictures by index, in the order asked for."""
+        return self._pictures().read(indices)
+
+    def read_waveform(
+        self, sample_rate: int, *, start_seconds: float | None = None, end_seconds: float | None = None
+    ) -> Waveform:
+        """The sound, or a span of it, mono at `sample_rate`."""
+        self._require("waveform")
+        return read_audio(
+            self._source,
+            sample_rate=sample_rate,
+            start_seconds=start_seconds,
+            end_seconds=end_seconds,
+            limits=self._limits,
+        )
+
+    def read_points(self) -> PointCloud:
+        """The point cloud."""
+        self._require("points")
+        return read_points(self._source, limits=self._limits)
+
+    def read_features(self) -> PrecomputedFeatures:
+        """The features that were computed before."""
+        self._require("features")
+        if isinstance(self._source, PrecomputedFeatures):
+            return self._source
+        return read_features(self._source, limits=self._limits)
+
+    def close(self) -> None:
+        if self._frames is not None:
+            self._frames.close()
+
+    def _pictures(self) -> FrameSource:
+        self._require("frames")
+        assert self._frames is not None
+        return self._frames
+
+    def _require(self, carrier: str) -> None:
+        if self.carrier != carrier:
+            raise ModalityError(f"the {self.modality} source is {self.carrier}, it cannot be read as {carrier}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_source(source: Any, modality: str, *, fps: float | None = None, limits: Limits = DEFAULT_LIMITS) -> OpenSource:
+    """Open `source` as `modality`: a path, the bytes of a file, or a carrier of `vidweave.types`.
+
+    Image-like modalities take a video, a picture (one frame at 0 s), a folder of pictures, an `.npy` array, or Frames.
+    What a file is, its content says, not its name. A source that does not fit its modality is refused.
+
+    Args:
+        fps: Rate of a folder or array that carries no times of its own.
+
+    Raises:
+        UnknownNameError: the modality is not registered.
+        MediaTypeError: the source is of another kind than the modality takes.
+        MediaError: any other way in which the source cannot be opened; see `vidweave.errors`.
+    """
+    carrier = MODALITIES.entry(modality).facts["carrier"]
+    if isinstance(source, PrecomputedFeatures):
+        return OpenSource(source, modality, "features", limits, None)
+    if isinstance(source, (Frames, Waveform, PointCloud)):
+        if not isinstance(source, _CARRIERS[carrier]):
+            wanted = _CARRIERS[carrier].__name__
+            raise MediaTypeError(f"{modality} takes {wanted} or a file, got {type(source).__name__}")
+        frames = HeldFrames(source, limits=limits) if isinstance(source, Frames) else None
+        return _checked(OpenSource(source, modality, carrier, limits, frames))
+    if isinstance(source, (str, os.PathLike)) and os.path.isdir(source):
+        if carrier != "frames":
+            raise MediaTypeError(f"{describe(source)} is a folder; {modality} takes a file")
+        return _checked(OpenSource(source, modality, carrier, limits, FolderFrames(source, fps=fps, limits=limits)))
+    with GuardedFile(source, limits=limits) as file:
+        kind = kind_of(file.head())
+    if kind == "features":
+        return OpenSource(source, modality, "features", limits, None)
+    if carrier != "frames":
+        return _open_other(source, modality, carrier, kind, limits)
+    return _checked(OpenSource(source, modality, carrier, limits, _pictures_of(source, modality, kind, fps, limits)))
+
+
+def _pictures_of(source: Any, modality: str, kind: Kind, fps: float | None, limits: Limits) -> FrameSource:
+    if kind == "picture" or (modality == "image" and kind == "container" and _is_gif(source, limits)):
+        return HeldFrames(read_image(source, limits=limits), limits=limits, label=describe(source))
+    if kind == "array":
+        return ArrayFrames(source, fps=fps, limits=limits)
+    if kind == "points":
+        raise MediaTypeError(f"{describe(source)} is a PLY point cloud; give it as point_cloud, not as {modality}")
+    return VideoReader(source, limits=limits)
+
+
+def _is_gif(source: Any, limits: Limits) -> bool:
+    with GuardedFile(source, limits=limits) as file:
+        return file.head(6) in (b"GIF87a", b"GIF89a")
+
+
+def _open_other(source: Any, modality: str, carrier: str, kind: Kind, limits: Limits) -> OpenSource:
+    fitting = {"waveform": ("container",), "points": ("points", "array")}[carrier]
+    if kind not in fitting:
+        raise MediaTypeError(f"{describe(source)} is {_KIND_WORDS[kind]}; that is no {modality}")
+    return OpenSource(source, modality, carrier, limits, None)
+
+
+def _checked(opened: OpenSource) -> OpenSource:
+    """An image is one picture: a video or a folder in its place would lose all but one in silence."""
+    if opened.modality == "image" and opened.carrier == "frames":
+        count = len(opened.timeline()[0])
+        if count != 1:
+            opened.close()
+            raise MediaTypeError(f"the image holds {count} pictures, one was expected; give it as a video")
+    return opened

@@ -1,0 +1,198 @@
+"""Which pictures to decode: one plan serves every stream, each with its own need. Pure: no file, no randomness."""
+
+# Axes: N pictures of the source, M pictures of the plan, T groups, k moments
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from vidweave.errors import MediaError, MediaLimitError, ShapeError
+from vidweave.types import FrameNeed
+
+__all__ = ["FramePlan", "plan_frames", "spread"]
+
+
+@dataclass(frozen=True, eq=False)
+class FramePlan:
+    """What to decode, and who gets which pictures.
+
+    Attributes:
+        indices: (M,) int64 pictures of the source, ascending, each once.
+        streams: Stream → (T * window,) int64 positions into `indices`, in order of time; repeats where needed.
+        why: `uniform`, `fps`, `every frame`, `selected`, or several joined by `+`.
+        notes: What the user should know: pictures used twice, spans between two pictures.
+    """
+
+    indices: np.ndarray
+    streams: dict[str, np.ndarray]
+    why: str
+    notes: list[str] = field(default_factory=list)
+
+
+def plan_frames(
+    needs: Mapping[str, FrameNeed],
+    pts_seconds: np.ndarray,
+    duration_seconds: float,
+    *,
+    span: tuple[float, float] | None = None,
+    moments: Sequence[float] | np.ndarray | None = None,
+) -> FramePlan:
+    """Decide the pictures of all streams at once.
+
+    Args:
+        needs: Stream → what it wants.
+        pts_seconds: (N,) ascending times of the pictures.
+        duration_seconds: When the last picture ends.
+        span: Start and end in seconds; pictures outside do not exist for this plan. The end is exclusive.
+        moments: (k,) seconds that a selector chose; followed by streams with `follow_selection`. A stream that wants
+            k pictures gets the nearest of each moment; one that wants another number gets moments repeated or thinned
+            evenly; with `window` > 1 and other than k pictures, each moment brings its neighbours.
+
+    Raises:
+        MediaError: the span lies outside the clip.
+        MediaLimitError: more pictures than `FrameNeed.max_frames`.
+        ShapeError: no picture, times that do not ascend, or no moment.
+    """
+    times = _check_times(pts_seconds)
+    first, stop, notes = _inside(times, duration_seconds, span)
+    chosen: dict[str, np.ndarray] = {}
+    reasons: dict[str, None] = {}
+    for name, need in needs.items():
+        if moments is not None and need.follow_selection:
+            picked, why = _at_moments(need, times, first, stop, _check_moments(moments)), "selected"
+        else:
+            picked, why = _over_span(name, need, times, first, stop, duration_seconds, span)
+        picked, padding = _whole_groups(picked, need.window)
+        chosen[name] = picked
+        reasons[why] = None
+        notes += _notes(name, picked, padding, stop - first)
+    indices = np.unique(np.concatenate(list(chosen.values()))) if chosen else np.zeros(0, dtype=np.int64)
+    streams = {name: np.searchsorted(indices, picked) for name, picked in chosen.items()}
+    return FramePlan(indices, streams, " + ".join(reasons), list(dict.fromkeys(notes)))
+
+
+def spread(count: int, available: int, rule: str = "midpoint") -> np.ndarray:
+    """`count` indices into 0..available-1, evenly spread; ascending, with repeats if there are too few.
+
+    `midpoint`: middle of equal parts. `linspace`: first and last included, rounded half to even. `floor`:
+    floor(i * available / count), as transformers does it.
+    """
+    steps = np.arange(count, dtype=np.int64)
+    if rule == "linspace":
+        return np.rint(np.linspace(0, available - 1, count)).astype(np.int64)
+    if rule == "floor":
+        return steps * available // count
+    return (2 * steps + 1) * available // (2 * count)
+
+
+def _check_times(pts_seconds: np.ndarray) -> np.ndarray:
+    times = np.asarray(pts_seconds, dtype=np.float64)
+    if times.ndim != 1 or not len(times):
+        raise ShapeError(f"pts_seconds must be (N,) with at least one picture, got shape {times.shape}")
+    if not np.isfinite(times).all() or (np.diff(times) < 0).any():
+        raise ShapeError("pts_seconds must be finite and ascending")
+    return times
+
+
+def _check_moments(moments: Sequence[float] | np.ndarray) -> np.ndarray:
+    chosen = np.sort(np.asarray(moments, dtype=np.float64))
+    if chosen.ndim != 1 or not len(chosen) or not np.isfinite(chosen).all():
+        raise ShapeError(f"moments must be (k,) finite seconds with k at least 1, got {moments!r}")
+    return chosen
+
+
+def _inside(times: np.ndarray, duration: float, span: tuple[float, float] | None) -> tuple[int, int, list[str]]:
+    """Pictures first..stop-1 that lie in the span; the one on show if the span lies between two."""
+    if span is None:
+        return 0, len(times), []
+    start, end = span
+    last = max(duration, float(times[-1]))
+    if not start < end:
+        raise MediaError(f"the span ends ({end} s) before it starts ({start} s)")
+    if start > last or (start == last and start > times[-1]):
+        raise MediaError(f"the span starts at {start} s, but the clip ends at {last:.3f} s; choose an earlier start")
+    first, stop = (int(np.searchsorted(times, border, side="left")) for border in (start, end))
+    notes = []
+    if math.isfinite(end) and end > last + 0.5:
+        notes.append(f"the span ends at {end} s, after the clip ({last:.3f} s); its end was used")
+    if first < stop:
+        return first, stop, notes
+    on_show = max(0, first - 1)
+    return on_show, on_show + 1, [*notes, f"no picture starts within {start}..{end} s; the one on show then was used"]
+
+
+def _over_span(
+    name: str,
+    need: FrameNeed,
+    times: np.ndarray,
+    first: int,
+    stop: int,
+    duration: float,
+    span: tuple[float, float] | None,
+) -> tuple[np.ndarray, str]:
+    """Pictures by the need's own rule, and what the rule is called."""
+    if need.num_frames is not None:
+        return first + spread(need.num_frames, stop - first, need.rule), "uniform"
+    if need.fps is None:
+        _check_count(name, need, stop - first)
+        return np.arange(first, stop), "every frame"
+    begin = max(times[first], span[0]) if span else times[first]
+    end = min(duration, span[1]) if span else duration
+    count = max(1, math.ceil((end - begin) * need.fps - 1e-9))
+    _check_count(name, need, count)
+    wanted = begin + np.arange(count) / need.fps
+    # the picture on show at each time; a hair later, so that rounding does not pick the one before
+    on_show = np.searchsorted(times, wanted + 1e-6, side="right") - 1
+    return on_show.clip(first, stop - 1).astype(np.int64), "fps"
+
+
+def _check_count(name: str, need: FrameNeed, count: int) -> None:
+    if count > need.max_frames:
+        way = f"fps={need.fps}" if need.fps is not None else "every frame"
+        raise MediaLimitError(
+            f"stream {name!r} wants {count} pictures ({way}), at most {need.max_frames} are allowed;"
+            " choose a span or fewer pictures, or raise FrameNeed.max_frames"
+        )
+
+
+def _at_moments(need: FrameNeed, times: np.ndarray, first: int, stop: int, moments: np.ndarray) -> np.ndarray:
+    window = need.window
+    if need.num_frames is None:
+        groups, is_single = len(moments), window == 1
+    else:
+        is_single = window == 1 or need.num_frames == len(moments)
+        groups = need.num_frames if is_single else need.num_frames // window
+    centres = _nearest(times[first:stop], moments[spread(groups, len(moments))]) + first
+    if is_single:
+        return centres
+    starts = (centres - (window - 1) // 2).clip(first, max(first, stop - window))
+    return (starts[:, None] + np.arange(window)).clip(first, stop - 1).reshape(-1)
+
+
+def _nearest(times: np.ndarray, moments: np.ndarray) -> np.ndarray:
+    """Index of the time nearest to each moment; the earlier one if two are as near."""
+    right = np.searchsorted(times, moments).clip(0, len(times) - 1)
+    left = (right - 1).clip(0)
+    return np.where(moments - times[left] <= times[right] - moments, left, right).astype(np.int64)
+
+
+def _whole_groups(picked: np.ndarray, window: int) -> tuple[np.ndarray, int]:
+    """Repeat the last picture until the groups are whole."""
+    padding = -len(picked) % window
+    return np.concatenate([picked, np.repeat(picked[-1:], padding)]), padding
+
+
+def _notes(name: str, picked: np.ndarray, padding: int, available: int) -> list[str]:
+    notes = []
+    distinct = len(np.unique(picked))
+    if len(picked) - padding > distinct:
+        notes.append(
+            f"{name}: {len(picked)} pictures were asked for, {available} are there; {distinct} are used, some twice"
+        )
+    if padding:
+        notes.append(f"{name}: the last picture is repeated {padding} times to fill the last group")
+    return notes
