@@ -69,6 +69,8 @@ def answer(
         return answers
     tokens = _count_tokens(inputs, info.pop("tokens_by_item"))
     traces = build_traces(queries, inputs.provenance, tokens, watch.seconds, info, full=trace == "full")
+    for item, note in inputs.plan.notes:
+        traces[item].notes.append(note)
     return [replace(a, trace=t) for a, t in zip(answers, traces, strict=True)]
 
 

@@ -306,7 +306,9 @@ def _inputs(inputs: ModelInputs | None, by_name: Mapping[str, Any]) -> ModelInpu
 def _tied_names(model: nn.Module) -> dict[str, str]:
     """Names of weights that share storage with another one → that one, below every model of transformers inside."""
     inner = {n: m for n, m in model.named_modules() if n and isinstance(m, PreTrainedModel)}
-    return {f"{n}.{target}": f"{n}.{source}" for n, m in inner.items() for target, source in m.all_tied_weights_keys.items()}
+    return {
+        f"{n}.{target}": f"{n}.{source}" for n, m in inner.items() for target, source in m.all_tied_weights_keys.items()
+    }
 
 
 def _tokens_by_item(blocks: Mapping[str, Blocks], num_items: int) -> list[dict[str, int]]:

@@ -13,10 +13,11 @@ from typing import Any, Self
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from vidweave.connectors.counts import block_groups
 from vidweave.errors import CheckpointError, ConfigError, QueryError
+from vidweave.language.tokenizer import load_tokenizer
 from vidweave.media.limits import DEFAULT_LIMITS, Limits
 from vidweave.model.cache import FeatureCache
 from vidweave.model.collate import collate_stream
@@ -287,11 +288,6 @@ class Processor:
             ) from error
         tokenizers = {name: load_tokenizer(folder / "tokenizers" / Path(name).name) for name in names}
         return cls(config, tokenizers, limits=limits)
-
-
-def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
-    """A tokenizer from a local folder; never runs code from it."""
-    return AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
 
 
 def _with_frames(need: FrameNeed, num_frames: int | None) -> FrameNeed:

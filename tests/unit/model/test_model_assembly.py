@@ -110,7 +110,10 @@ def test_given_features_skip_the_encoder(model, frames):
 
 def test_a_given_selection_decides_the_frames(model, frames):
     selection = Selection(
-        seconds=torch.tensor([[0.0, 1.2, 1.2]]), mask=torch.ones(1, 3, dtype=torch.bool), spans=torch.zeros(1, 1, 2), reason="oracle"
+        seconds=torch.tensor([[0.0, 1.2, 1.2]]),
+        mask=torch.ones(1, 3, dtype=torch.bool),
+        spans=torch.zeros(1, 1, 2),
+        reason="oracle",
     )
     inputs = model.processor(Clip(video=frames), QUESTION, selection=selection)
     (_, _, row) = inputs.provenance["video"][0]
@@ -161,7 +164,10 @@ def test_saved_is_reloaded_bit_for_bit(model, frames, tmp_path):
     for (name, a), (_, b) in zip(model.named_buffers(), again.named_buffers(), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0, msg=name)
     asked = {"options": ("red", "blue", "green")}
-    assert again.ask(Clip(video=frames), QUESTION, **asked).options == model.ask(Clip(video=frames), QUESTION, **asked).options
+    assert (
+        again.ask(Clip(video=frames), QUESTION, **asked).options
+        == model.ask(Clip(video=frames), QUESTION, **asked).options
+    )
 
 
 def test_the_trained_part_is_saved_beside_the_names_of_its_bases(model, frames, tmp_path):
@@ -185,7 +191,7 @@ def test_the_trained_part_is_saved_beside_the_names_of_its_bases(model, frames, 
 
 def test_saving_beside_an_unknown_root_is_refused(model, tmp_path):
     (tmp_path / "base").mkdir()
-    with pytest.raises(UnknownNameError, match="state-dict root 'encoders.rgbb'"):
+    with pytest.raises(UnknownNameError, match=r"state-dict root 'encoders.rgbb'"):
         model.save_pretrained(tmp_path / "part", bases={"encoders.rgbb": str(tmp_path / "base")})
 
 

@@ -61,11 +61,23 @@ def tiny_config(family: str, **changes) -> VideoLanguageConfig:
     width = 24 if family == "causal" else 20
     parts = {
         "selector": UniformSelectorConfig(),
-        "encoders": {"rgb": PatchEncoderConfig(size=16, patch=8, width=12, layers=1, heads=2, specs={"video": pixels, "image": pixels})},
+        "encoders": {
+            "rgb": PatchEncoderConfig(
+                size=16, patch=8, width=12, layers=1, heads=2, specs={"video": pixels, "image": pixels}
+            )
+        },
         "streams": {"video": StreamConfig(encoder="rgb", modalities=("video", "image"), need=FrameNeed(num_frames=3))},
         "connector": ConnectorConfig(
             trunks={
-                "qformer": QFormerConfig(hidden=16, layers=2, heads=2, intermediate=20, encoder_width=12, hidden_dropout=0.0, attention_dropout=0.0)
+                "qformer": QFormerConfig(
+                    hidden=16,
+                    layers=2,
+                    heads=2,
+                    intermediate=20,
+                    encoder_width=12,
+                    hidden_dropout=0.0,
+                    attention_dropout=0.0,
+                )
             },
             ports={"video": PortConfig(trunk="qformer", input_width=12, input_norm=True, num_query_tokens=5)},
             fusion=NoFusionConfig(),

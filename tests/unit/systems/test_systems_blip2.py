@@ -25,7 +25,13 @@ from vidweave.model.assembly import VideoLanguageModel
 from vidweave.registry import MODELS
 from vidweave.types import Clip, Frames
 
-VISION = {"hidden_size": 24, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 3, "image_size": 28}
+VISION = {
+    "hidden_size": 24,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 3,
+    "image_size": 28,
+}
 QFORMER = {
     "hidden_size": 32,
     "num_hidden_layers": 3,
@@ -77,7 +83,9 @@ def saved(request, tmp_path):
     config_class, model_class, kind = CASES[request.param]
     token = {"video_token_index": IMAGE_TOKEN} if "video" in request.param else {"image_token_index": IMAGE_TOKEN}
     text = _text_config(kind).to_dict()
-    config = config_class(vision_config=VISION, qformer_config=QFORMER, text_config=text, num_query_tokens=NUM_QUERIES, **token)
+    config = config_class(
+        vision_config=VISION, qformer_config=QFORMER, text_config=text, num_query_tokens=NUM_QUERIES, **token
+    )
     torch.manual_seed(1)
     model = model_class(config).eval()
     _shake(model)
@@ -105,7 +113,11 @@ def _their_inputs(model, inputs, plan_ids, frames):
     pixels = inputs.streams["video"].values[:, :, 0]
     has_video = "Video" in type(model).__name__
     ids = torch.cat([torch.full((1, NUM_QUERIES * frames), IMAGE_TOKEN), plan_ids], 1)
-    given = {"pixel_values": pixels if has_video else pixels[:, 0], "input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    given = {
+        "pixel_values": pixels if has_video else pixels[:, 0],
+        "input_ids": ids,
+        "attention_mask": torch.ones_like(ids),
+    }
     if "Instruct" in type(model).__name__:
         text = inputs.text["trunk"]
         given |= {"qformer_input_ids": text.ids, "qformer_attention_mask": text.mask.long()}
@@ -161,7 +173,10 @@ QFORMER_PLAIN, QFORMER_TEXT = 105_137_664, 185_660_160
 def test_parameters_at_paper_size(name, qformer, projection):
     with torch.device("meta"):
         model = VideoLanguageModel(MODELS.get(name)())
-    counts = {root: sum(p.numel() for p in model.get_submodule(root).parameters()) for root in ("connector.trunks", "connector.ports")}
+    counts = {
+        root: sum(p.numel() for p in model.get_submodule(root).parameters())
+        for root in ("connector.trunks", "connector.ports")
+    }
     assert counts["connector.trunks"] == qformer
     assert counts["connector.ports"] == projection + 2 * 1408 + 32 * 768
     vision = sum(p.numel() for p in model.encoders.parameters())

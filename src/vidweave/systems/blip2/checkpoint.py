@@ -13,10 +13,11 @@ from vidweave.connectors.qformer_keys import connector_keys
 from vidweave.errors import CheckpointError
 from vidweave.language.causal import CausalConfig
 from vidweave.language.seq2seq import Seq2SeqConfig
+from vidweave.language.tokenizer import load_tokenizer
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.config import VideoLanguageConfig
 from vidweave.model.files import read_weights
-from vidweave.model.processor import Processor, load_tokenizer
+from vidweave.model.processor import Processor
 from vidweave.nn.keys import KeyTable
 from vidweave.systems.blip2.preset import Form, blip2, prompt_layout
 from vidweave.types import TextSpec
