@@ -60,4 +60,5 @@ def example_payload(spec: Any, window: int = 1) -> tuple[int, ...]:
     assert isinstance(spec, AudioSpec)
     if not spec.mel_bins:
         return (round(spec.window_seconds * spec.sample_rate),)
-    return (1 + round((spec.window_seconds - spec.frame_seconds) / spec.hop_seconds), spec.mel_bins)
+    # whole frames only; the small number forgives 0.97500001 / 0.01
+    return (1 + int((spec.window_seconds - spec.frame_seconds) / spec.hop_seconds + 1e-6), spec.mel_bins)

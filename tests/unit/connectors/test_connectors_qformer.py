@@ -1,5 +1,6 @@
 import pytest
 import torch
+import transformers
 from transformers import (
     Blip2QFormerConfig,
     Blip2QFormerModel,
@@ -7,11 +8,13 @@ from transformers import (
     InstructBlipQFormerModel,
 )
 
+from vidweave.connectors.connector import ConnectorConfig
+from vidweave.connectors.ports import PortConfig
 from vidweave.connectors.qformer import QFormerConfig
-from vidweave.connectors.qformer_keys import TRANSFORMERS_BLIP2, TRANSFORMERS_INSTRUCTBLIP
+from vidweave.connectors.qformer_keys import TRANSFORMERS_BLIP2, TRANSFORMERS_INSTRUCTBLIP, connector_keys
 from vidweave.errors import ConfigError, ShapeError
 from vidweave.registry import TRUNKS
-from vidweave.types import TextSpec, component_from_dict
+from vidweave.types import Features, TextSpec, TextTokens, component_from_dict
 
 SIZES = {"hidden": 24, "layers": 3, "heads": 4, "intermediate": 20, "cross_attention_frequency": 2, "encoder_width": 14}
 TEXT = {"vocab_size": 31, "max_positions": 9}
@@ -155,3 +158,65 @@ def test_faults():
         tiny(text_spec=TextSpec(tokenizer="bert", max_tokens=8))
     with pytest.raises(ConfigError, match=r"max_tokens \(32\) is above max_positions \(9\)"):
         tiny(**TEXT, text_spec=TextSpec(tokenizer="bert", max_tokens=32))
+
+
+@pytest.mark.parametrize("form", ["blip2", "instructblip"])
+def test_connector_of_a_transformers_model(form):
+    """`qformer`, `query_tokens`, `language_projection` and the vision tower's last norm make one connector."""
+    name = {"blip2": "Blip2", "instructblip": "InstructBlip"}[form]
+    torch.manual_seed(5)
+    text = {} if form == "blip2" else TEXT
+    names = {"hidden": "hidden_size", "layers": "num_hidden_layers", "heads": "num_attention_heads"}
+    names |= {"intermediate": "intermediate_size", "encoder_width": "encoder_hidden_size"}
+    names |= {"max_positions": "max_position_embeddings"}
+    vision = {"hidden_size": 14, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 9}
+    language = {
+        "model_type": "t5",
+        "vocab_size": 20,
+        "d_model": 10,
+        "d_kv": 4,
+        "d_ff": 8,
+        "num_layers": 1,
+        "num_heads": 2,
+    }
+    config = getattr(transformers, f"{name}Config")(
+        vision_config={**vision, "image_size": 8, "patch_size": 4},
+        qformer_config={names.get(key, key): value for key, value in (SIZES | text).items()},
+        text_config=language,
+        num_query_tokens=5,
+        image_token_index=19,
+    )
+    model = getattr(transformers, f"{name}ForConditionalGeneration")(config).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+
+    reads = {"text_spec": TextSpec(tokenizer="bert", max_tokens=9)} if text else {}
+    port = PortConfig(trunk="qformer", input_width=14, input_norm=True, norm_eps=1e-6, num_query_tokens=5)
+    ours = (
+        ConnectorConfig(trunks={"qformer": tiny(**text, **reads)}, ports={"video": port}, output_width=10)
+        .build()
+        .eval()
+    )
+    state = {
+        key: value for key, value in model.state_dict().items() if not key.startswith(("language_model", "shared"))
+    }
+    prefix = "model." if any(key.startswith("model.") for key in state) else ""
+    state = {key.removeprefix(prefix): value for key, value in state.items()}
+    tower = ("vision_model.encoder", "vision_model.embeddings", "language_model", "lm_head")
+    state = {key: value for key, value in state.items() if not key.startswith(tower)}
+    table = connector_keys(form)
+    ours.load_state_dict(table.to_ours(state))
+    assert table.to_theirs(ours.state_dict()).keys() == state.keys()
+
+    pixels, ids = torch.randn(2, 3, 8, 8), torch.randint(1, 31, (2, 4))
+    mask = torch.tensor([[True] * 4, [True, True, False, False]])
+    vision_model = model.get_submodule(f"{prefix}vision_model")
+    tokens = vision_model(pixels, output_hidden_states=True).hidden_states[-1]
+    read = {"qformer_input_ids": ids, "qformer_attention_mask": mask} if text else {}
+    expected = model.get_image_features(pixels, **read).pooler_output
+    rows = torch.arange(2)
+    features = Features(
+        tokens[:, None], torch.ones(2, 1, 5, dtype=torch.bool), torch.zeros(2, 1, 2), rows, torch.zeros_like(rows)
+    )
+    blocks, _ = ours({"video": features}, rows, torch.zeros_like(rows), TextTokens(ids, mask) if text else None)
+    torch.testing.assert_close(blocks["video"].values[:, 0], expected, rtol=1e-4, atol=1e-5)
