@@ -50,9 +50,25 @@ _LAZY = {
 }
 
 __all__ = [
-    *("DEFAULT_LIMITS", "FeatureStore", "FramePlan", "Limits", "OpenSource", "VideoReader", "apply", "content_hash"),
-    *("inspect_file", "open_source", "plan_frames", "read_audio", "read_features", "read_image", "read_points"),
-    *("write_array", "write_audio", "write_image", "write_video"),
+    "DEFAULT_LIMITS",
+    "FeatureStore",
+    "FramePlan",
+    "Limits",
+    "OpenSource",
+    "VideoReader",
+    "apply",
+    "content_hash",
+    "inspect_file",
+    "open_source",
+    "plan_frames",
+    "read_audio",
+    "read_features",
+    "read_image",
+    "read_points",
+    "write_array",
+    "write_audio",
+    "write_image",
+    "write_video",
 ]
 
 

@@ -73,7 +73,7 @@ def channel_mean(frame: AudioFrame) -> np.ndarray:
     planes = samples if frame.format.is_planar else samples.reshape(-1, channels).T
     if planes.dtype.kind == "f":
         return planes.mean(axis=0, dtype=np.float64).astype(np.float32)
-    info = np.iinfo(planes.dtype)
+    info = np.iinfo(planes.dtype.name)
     middle = (int(info.max) + 1) // 2 if info.min == 0 else 0
     scale = float(middle or int(info.max) + 1)
     return ((planes.mean(axis=0, dtype=np.float64) - middle) / scale).astype(np.float32)

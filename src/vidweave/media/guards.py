@@ -157,7 +157,7 @@ class GuardedFile:
                 os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
             )
             handle = os.open(self.path, flags)
-            self._file = open(handle, "rb", buffering=0)
+            self._file = os.fdopen(handle, "rb", buffering=0)
         info = os.fstat(handle)
         if not stat.S_ISREG(info.st_mode):  # it was swapped between the look and the opening
             self._file.close()

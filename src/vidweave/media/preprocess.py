@@ -1,0 +1,190 @@
+"""Executing preprocessing specs in plain torch: carriers in, model-ready tensors out."""
+
+# Axes: T pictures, H height, W width, K channels, V windows of sound, S samples, P points, C point features
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from vidweave.errors import ShapeError
+from vidweave.media.limits import DEFAULT_LIMITS, Limits
+from vidweave.media.mel import log_mel
+from vidweave.media.plan import spread
+from vidweave.types import AudioSpec, Frames, PointCloud, PointSpec, PreprocessSpec, VisualSpec, Waveform
+
+__all__ = ["apply", "audio_windows"]
+
+_CHUNK_PIXELS = 2**23  # source pixels that are held as floats at a time
+
+
+def apply(
+    spec: PreprocessSpec, carrier: Frames | Waveform | PointCloud, *, limits: Limits = DEFAULT_LIMITS
+) -> tuple[Tensor, Tensor]:
+    """Turn a carrier into what an encoder takes.
+
+    Returns:
+        VisualSpec and Frames: (T, 3, height, width) float32 and the times (T,) float64.
+        AudioSpec and Waveform: (V, S) or (V, frames, mel_bins) float32 and start and end of each window (V, 2) float64.
+        PointSpec and PointCloud: (1, num_points, 3 + feature_width) float32 and zeros (1, 2).
+
+    Raises:
+        ShapeError: a carrier that does not fit the spec; the message says what was expected.
+        MediaLimitError: the tensor would be above `Limits.max_decoded_bytes`.
+    """
+    if isinstance(spec, VisualSpec) and isinstance(carrier, Frames):
+        return _pictures(spec, carrier, limits)
+    if isinstance(spec, AudioSpec) and isinstance(carrier, Waveform):
+        return _sound(spec, carrier, limits)
+    if isinstance(spec, PointSpec) and isinstance(carrier, PointCloud):
+        return _cloud(spec, carrier, limits)
+    raise ShapeError(f"a {type(spec).__name__} cannot be applied to {type(carrier).__name__}")
+
+
+def audio_windows(num_samples: int, spec: AudioSpec) -> tuple[np.ndarray, list[str]]:
+    """First sample (V,) of each window over the clip, and a note if `max_windows` left some out (evenly)."""
+    size = max(1, round(spec.window_seconds * spec.sample_rate))
+    count = max(1, -(-num_samples // size))
+    kept = spread(min(count, spec.max_windows), count)
+    notes = []
+    if count > spec.max_windows:
+        notes.append(f"{spec.max_windows} of {count} windows of sound are used, evenly spread (AudioSpec.max_windows)")
+    return kept * size, notes
+
+
+# ---- pictures
+
+
+def _pictures(spec: VisualSpec, frames: Frames, limits: Limits) -> tuple[Tensor, Tensor]:
+    count, height, width, channels = frames.values.shape
+    what = f"{count} pictures of {spec.width}x{spec.height} would take too many bytes"
+    limits.check("max_decoded_bytes", 12 * count * spec.height * spec.width, what)
+    if channels not in (1, 2, 3):
+        raise ShapeError(f"pictures have 1, 2 or 3 channels, got {channels}")
+    if spec.resize == "none" and (height, width) != (spec.height, spec.width):
+        raise ShapeError(f"the spec takes pictures of {spec.width}x{spec.height} as they are, got {width}x{height}")
+    _check_unit(spec, frames)
+    step = max(1, _CHUNK_PIXELS // max(1, height * width))
+    out = torch.empty(count, 3, spec.height, spec.width)
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (spec.mean, spec.std))
+    for first in range(0, count, step):
+        chunk = _to_planes(frames.values[first : first + step])
+        unit = _to_unit(spec, chunk, frames.values.dtype)
+        out[first : first + step] = (unit - mean) / std
+    return out, torch.from_numpy(np.asarray(frames.pts_seconds, dtype=np.float64).copy())
+
+
+def _check_unit(spec: VisualSpec, frames: Frames) -> None:
+    is_float = frames.values.dtype.kind == "f"
+    if not is_float and frames.values.dtype != np.uint8:
+        raise ShapeError(f"pictures must be uint8 or float, got {frames.values.dtype}")
+    if is_float and spec.value_range is None and spec.scale == VisualSpec.scale:
+        raise ShapeError("float pictures (depth, flow, …) need a spec with value_range, or with a scale of their own")
+
+
+def _to_planes(values: np.ndarray) -> Tensor:
+    """(T, H, W, K) → (T, 3, H, W) float32: one channel is repeated, two (flow) get a third of zeros."""
+    planes = torch.from_numpy(np.ascontiguousarray(values)).permute(0, 3, 1, 2).float()
+    if planes.shape[1] == 1:
+        return planes.expand(-1, 3, -1, -1)
+    if planes.shape[1] == 2:
+        return functional.pad(planes, (0, 0, 0, 0, 0, 1))
+    return planes
+
+
+def _to_unit(spec: VisualSpec, planes: Tensor, dtype: np.dtype) -> Tensor:
+    """Resized and scaled. Bicubic overshoot is clamped to the range that the values can have."""
+    if dtype == np.uint8:  # a picture file of depth holds its range as 0..255
+        scale = spec.scale if spec.value_range is None else 1 / 255
+        return _resize(spec, planes).clamp(0, 255) * scale
+    if spec.value_range is None:
+        return _resize(spec, planes * spec.scale)
+    low, high = spec.value_range
+    return _resize(spec, ((planes - low) / (high - low)).clamp(0, 1)).clamp(0, 1)
+
+
+def _resize(spec: VisualSpec, planes: Tensor) -> Tensor:
+    height, width = planes.shape[-2:]
+    if spec.resize in ("none", "squash"):
+        return _interpolate(spec, planes, spec.height, spec.width)
+    if spec.resize == "crop":
+        scale = max(spec.height / height, spec.width / width)
+        rows, columns = max(spec.height, int(height * scale)), max(spec.width, int(width * scale))
+        planes = _interpolate(spec, planes, rows, columns)
+        top, left = (rows - spec.height) // 2, (columns - spec.width) // 2
+        return planes[..., top : top + spec.height, left : left + spec.width]
+    scale = min(spec.height / height, spec.width / width)
+    rows, columns = max(1, min(spec.height, round(height * scale))), max(1, min(spec.width, round(width * scale)))
+    return _pad(spec, _interpolate(spec, planes, rows, columns))
+
+
+def _pad(spec: VisualSpec, planes: Tensor) -> Tensor:
+    """Centre the picture on a ground that normalises to zero."""
+    rows, columns = planes.shape[-2:]
+    unit = spec.scale if spec.value_range is None else 1.0
+    ground = torch.tensor(spec.mean).view(3, 1, 1) / unit
+    out = ground.expand(len(planes), 3, spec.height, spec.width).clone()
+    top, left = (spec.height - rows) // 2, (spec.width - columns) // 2
+    out[..., top : top + rows, left : left + columns] = planes
+    return out
+
+
+def _interpolate(spec: VisualSpec, planes: Tensor, height: int, width: int) -> Tensor:
+    if tuple(planes.shape[-2:]) == (height, width):
+        return planes
+    if spec.interpolation == "nearest":
+        return functional.interpolate(planes, (height, width), mode="nearest-exact")
+    return functional.interpolate(
+        planes, (height, width), mode=spec.interpolation, antialias=spec.antialias, align_corners=False
+    )
+
+
+# ---- sound
+
+
+def _sound(spec: AudioSpec, waveform: Waveform, limits: Limits) -> tuple[Tensor, Tensor]:
+    if waveform.sample_rate != spec.sample_rate:
+        raise ShapeError(
+            f"the spec takes sound at {spec.sample_rate} Hz, got {waveform.sample_rate} Hz; read it at that rate"
+        )
+    size = max(1, round(spec.window_seconds * spec.sample_rate))
+    starts, _ = audio_windows(len(waveform.samples), spec)
+    limits.check(
+        "max_decoded_bytes", 4 * size * len(starts), f"{len(starts)} windows of sound would take too many bytes"
+    )
+    samples = torch.from_numpy(np.asarray(waveform.samples, dtype=np.float32).copy())
+    windows = torch.stack(
+        [functional.pad(part, (0, size - len(part))) for part in (samples[s : s + size] for s in starts)]
+    )
+    begin = waveform.start_seconds + torch.from_numpy(starts / spec.sample_rate)
+    end = (begin + size / spec.sample_rate).clamp(max=waveform.start_seconds + waveform.duration_seconds)
+    seconds = torch.stack([begin, end.maximum(begin)], dim=1)
+    return (log_mel(windows, spec) if spec.mel_bins else windows), seconds
+
+
+# ---- points
+
+
+def _cloud(spec: PointSpec, cloud: PointCloud, limits: Limits) -> tuple[Tensor, Tensor]:
+    width = 0 if cloud.features is None else cloud.features.shape[1]
+    if not len(cloud):
+        raise ShapeError("the point cloud is empty")
+    if spec.feature_width and width != spec.feature_width:
+        raise ShapeError(f"the spec takes points with {spec.feature_width} features, got {width}")
+    limits.check(
+        "max_decoded_bytes", 4 * spec.num_points * (3 + spec.feature_width), "the points would take too many bytes"
+    )
+    if len(cloud) >= spec.num_points:
+        rows = spread(spec.num_points, len(cloud), "floor")
+    else:
+        rows = np.arange(spec.num_points) % len(cloud)
+    points = torch.from_numpy(np.asarray(cloud.coordinates[rows], dtype=np.float32))
+    if spec.normalize:  # centre of all points, farthest one at distance 1
+        points = points - points.mean(dim=0)
+        points = points / points.norm(dim=1).max().clamp(min=1e-6)
+    if spec.feature_width and cloud.features is not None:
+        features = torch.from_numpy(np.asarray(cloud.features[rows], dtype=np.float32))
+        points = torch.cat([points, features], dim=1)
+    return points[None], torch.zeros(1, 2, dtype=torch.float64)

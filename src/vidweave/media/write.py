@@ -1,0 +1,223 @@
+"""Writing carriers to files. Every file appears whole or not at all."""
+
+# Axes: T pictures, H height, W width, K channels
+
+from __future__ import annotations
+
+import json
+import os
+import wave
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import av.error
+import numpy as np
+from av.container import OutputContainer
+from av.video.stream import VideoStream
+from PIL import Image
+
+from vidweave.errors import MediaAccessError, MediaError, ShapeError
+from vidweave.media.guards import describe, sanitize
+from vidweave.types import Frames, Waveform
+
+__all__ = ["write_array", "write_audio", "write_image", "write_video"]
+
+_CLOCK = Fraction(1, 90_000)
+_LOSSLESS = {"h264": ("libx264rgb", "rgb24", {"qp": "0"}), "ffv1": ("ffv1", "bgr0", {})}
+_LOSSY = {
+    "h264": ("libx264", "yuv420p", {"crf": "20"}),
+    "hevc": ("libx265", "yuv420p", {"crf": "22", "x265-params": "log-level=none"}),
+    "vp9": ("libvpx-vp9", "yuv420p", {"crf": "30", "b": "0"}),
+    "av1": ("libsvtav1", "yuv420p", {"crf": "30"}),
+    "mpeg4": ("mpeg4", "yuv420p", {}),
+    "gif": ("gif", "rgb8", {}),
+}
+_AUDIO_CODECS = {".webm": "libopus", ".mkv": "aac", ".mp4": "aac", ".mov": "aac", ".avi": "pcm_s16le"}
+
+
+def write_video(
+    path: str | os.PathLike[str],
+    frames: Frames,
+    *,
+    fps: float | None = None,
+    audio: Waveform | None = None,
+    codec: str = "h264",
+    lossless: bool = False,
+    options: dict[str, str] | None = None,
+) -> Path:
+    """Write pictures, and perhaps sound, to a video file; the container follows from the ending of `path`.
+
+    Args:
+        frames: uint8 (T, H, W, 3) or (T, H, W, 1). Sizes may be odd only if `lossless`.
+        fps: A constant rate; None keeps the times of `frames` (ascending, shifted to start at 0).
+        codec: h264, hevc, vp9, av1, mpeg4, gif; with `lossless` h264 or ffv1 (RGB in, the same RGB out).
+        options: Encoder options that replace ours, e.g. ``{"crf": "30", "g": "12"}``.
+
+    Raises:
+        ShapeError: pictures that are no uint8 RGB or grey, or times that do not ascend.
+        MediaError: a codec that is not known, or one that the container or the size does not allow.
+        MediaAccessError: the folder cannot be written to.
+    """
+    values = _rgb(frames)
+    ticks = _ticks(frames, fps)
+    known = _LOSSLESS if lossless else _LOSSY
+    if codec not in known:
+        raise MediaError(f"unknown {'lossless ' if lossless else ''}codec {codec!r}; known: {', '.join(known)}")
+    name, pixel_format, preset = known[codec]
+    if pixel_format == "yuv420p" and (values.shape[1] % 2 or values.shape[2] % 2):
+        height, width = values.shape[1:3]
+        raise MediaError(f"{codec} needs even sizes, got {width}x{height}; crop the pictures or write them lossless")
+    with _whole(path) as part, _encoding(path), av.open(str(part), "w") as container:
+        stream = container.add_stream(name, rate=_rate(ticks), options={**preset, **(options or {})})
+        assert isinstance(stream, VideoStream)
+        stream.height, stream.width = values.shape[1:3]
+        stream.pix_fmt = pixel_format
+        stream.codec_context.time_base = stream.time_base = _CLOCK
+        sound = _add_sound(container, audio, Path(path).suffix) if audio is not None else None
+        _encode_pictures(container, stream, values, ticks)
+        if sound is not None and audio is not None:
+            _encode_sound(container, sound, audio)
+    return Path(path)
+
+
+def write_audio(path: str | os.PathLike[str], waveform: Waveform) -> Path:
+    """Write a waveform as 16-bit PCM WAV; samples outside -1..1 are clipped."""
+    samples = np.clip(np.nan_to_num(waveform.samples) * 32_768.0, -32_768, 32_767).round().astype("<i2")
+    with _whole(path) as part, wave.open(str(part), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(waveform.sample_rate)
+        file.writeframes(samples.tobytes())
+    return Path(path)
+
+
+def write_image(path: str | os.PathLike[str], values: np.ndarray | Frames) -> Path:
+    """Write one picture, uint8 (H, W, 3), (H, W, 1) or (H, W), in the format of the ending of `path`."""
+    if isinstance(values, Frames) and len(values) != 1:
+        raise ShapeError(f"an image is one picture, got {len(values)}")
+    array = values.values[0] if isinstance(values, Frames) else values
+    picture = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
+    if picture.dtype != np.uint8 or picture.ndim not in (2, 3) or (picture.ndim == 3 and picture.shape[2] != 3):
+        raise ShapeError(f"an image is uint8 (H, W, 3), (H, W, 1) or (H, W), got {array.dtype} {array.shape}")
+    with _whole(path) as part:
+        try:
+            Image.fromarray(picture).save(part)
+        except (ValueError, KeyError):
+            raise MediaError(f"{describe(path)} has no ending of a picture format; use .png or .jpg") from None
+    return Path(path)
+
+
+def write_array(path: str | os.PathLike[str], frames: Frames) -> Path:
+    """Write pictures of any kind (depth, flow, …) losslessly: `NAME.npy`, and their times as `NAME.npy.json`."""
+    if Path(path).suffix != ".npy":
+        raise MediaError(f"{describe(path)} must end with .npy")
+    with _whole(path) as part, open(part, "wb") as file:
+        np.save(file, np.ascontiguousarray(frames.values), allow_pickle=False)
+    with _whole(f"{os.fspath(path)}.json") as part:
+        part.write_text(json.dumps({"pts_seconds": frames.pts_seconds.tolist()}))
+    return Path(path)
+
+
+# ---- pictures and sound → packets
+
+
+def _rgb(frames: Frames) -> np.ndarray:
+    values = frames.values
+    if not len(values) or values.dtype != np.uint8 or values.shape[3] not in (1, 3):
+        raise ShapeError(
+            f"a video is written from uint8 (T, H, W, 3) or (T, H, W, 1) with T at least 1, got {values.dtype}"
+            f" {tuple(values.shape)}; write other pictures with write_array"
+        )
+    return values
+
+
+def _ticks(frames: Frames, fps: float | None) -> list[int]:
+    """Presentation times in units of `_CLOCK`."""
+    if fps is not None:
+        if fps <= 0:
+            raise ShapeError(f"fps must be positive, got {fps}")
+        step = 1 / Fraction(fps).limit_denominator(1_001)
+        return [round(i * step / _CLOCK) for i in range(len(frames))]
+    ticks = [round(float(t - frames.pts_seconds[0]) / float(_CLOCK)) for t in frames.pts_seconds]
+    if any(later <= earlier for earlier, later in pairwise(ticks)):
+        raise ShapeError("the times of the frames do not ascend; give fps")
+    return ticks
+
+
+def _rate(ticks: list[int]) -> Fraction:
+    """Average rate: the duration of the last picture, and what headers say."""
+    if len(ticks) < 2:
+        return Fraction(1)
+    return (Fraction(len(ticks) - 1, ticks[-1]) / _CLOCK).limit_denominator(10_000)
+
+
+def _encode_pictures(container: OutputContainer, stream: VideoStream, values: np.ndarray, ticks: list[int]) -> None:
+    duration = max(1, round(1 / (_rate(ticks) * _CLOCK)))
+    for value, pts in zip(values, ticks, strict=True):
+        rgb = np.repeat(value, 3, axis=2) if value.shape[2] == 1 else value
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
+        frame.pts, frame.time_base, frame.duration = pts, _CLOCK, duration
+        container.mux(stream.encode(frame))
+    container.mux(stream.encode(None))
+
+
+def _add_sound(container: OutputContainer, audio: Waveform, suffix: str) -> av.AudioStream:
+    codec = _AUDIO_CODECS.get(suffix.lower())
+    if codec is None:
+        raise MediaError(f"sound cannot be written to {suffix!r} files; use one of {', '.join(_AUDIO_CODECS)}")
+    rate = 48_000 if codec == "libopus" else audio.sample_rate
+    return container.add_stream(codec, rate=rate, layout="mono")  # type: ignore[return-value]
+
+
+def _encode_sound(container: OutputContainer, stream: av.AudioStream, audio: Waveform) -> None:
+    context = stream.codec_context
+    formats = context.codec.audio_formats
+    resampler = av.AudioResampler(format=formats[0] if formats else "s16", layout="mono", rate=context.sample_rate)
+    samples = np.ascontiguousarray(audio.samples[None], dtype=np.float32)
+    frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
+    frame.sample_rate = audio.sample_rate
+    frame.pts = 0
+    frame.time_base = Fraction(1, audio.sample_rate)
+    for chunk in [*resampler.resample(frame), *resampler.resample(None)]:
+        container.mux(stream.encode(chunk))
+    container.mux(stream.encode(None))
+
+
+# ---- files
+
+
+@contextmanager
+def _whole(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A path to write to, beside the real one and with its ending; renamed at the end, removed on failure."""
+    final = Path(path)
+    part = final.with_name(f".{final.stem[:100]}.{os.getpid()}.part{final.suffix}")
+    try:
+        yield part
+        os.replace(part, final)
+    except OSError as error:
+        if isinstance(error, av.error.FFmpegError):
+            raise
+        raise MediaAccessError(
+            f"{describe(path)} cannot be written ({sanitize(error.strerror or str(error))})"
+        ) from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _encoding(path: str | os.PathLike[str]) -> Iterator[None]:
+    try:
+        yield
+    except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError):
+        raise
+    except av.error.FFmpegError as error:
+        reason = sanitize(error.strerror or type(error).__name__)
+        raise MediaError(f"{describe(path)} cannot be encoded ({reason}); try another codec, size or ending") from None
+    except ValueError as error:
+        if isinstance(error, MediaError):
+            raise
+        raise MediaError(f"{describe(path)} cannot be encoded ({sanitize(str(error))})") from None
