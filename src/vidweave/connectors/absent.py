@@ -62,7 +62,7 @@ def _times(blocks: Mapping[str, Blocks], name: str, one_group: frozenset[str]) -
     spans = whole_span(
         torch.cat([b.seconds for b in everything], 1), torch.cat([real_groups(b) for b in everything], 1)
     )
-    longest = max(1, *(b.mask.shape[1] for b in everything), 1)
+    longest = max(1, *(b.mask.shape[1] for b in everything))
     seconds = functional.pad(spans[:, None], (0, 0, 0, longest - 1))
     real = torch.zeros(seconds.shape[:2], dtype=torch.bool, device=seconds.device)
     real[:, 0] = True

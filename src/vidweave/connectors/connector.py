@@ -65,6 +65,9 @@ class ConnectorConfig(ComponentConfig):
     def build(self) -> Connector:
         """Raises ConfigError when a port does not fit its trunk."""
         trunks = {name: config.build() for name, config in self.trunks.items()}
+        for name, trunk in trunks.items():
+            if trunk.has_memory != getattr(self.trunks[name], "has_memory", False):
+                raise ConfigError(f"trunk {name!r} has_memory={trunk.has_memory}, its configuration must say so too")
         ports = {name: port.build(name, trunks[port.trunk], self.output_width) for name, port in self.ports.items()}
         return Connector(trunks, ports, self.fusion.build(tuple(ports), self.output_width))
 
@@ -173,7 +176,10 @@ class Connector(nn.Module):
         return {name: append(state.blocks.get(name), block) for name, block in asked.items()}
 
     def _push_clips(self, state: ConnectorState, seen: Mapping[str, Features]) -> dict[str, Features]:
-        return {n: append(state.features.get(n), f) for n, f in seen.items() if self._port(n).span == "clip"}
+        clips = {n: append(state.features.get(n), f) for n, f in seen.items() if self._port(n).span == "clip"}
+        for name, features in clips.items():  # now, not when it is read: then the state could not be read any more
+            self._port(name).check(features.values.shape[-1], real_groups(features).sum(1))
+        return clips
 
     def _keys(self, name: str, features: Features, first: Tensor) -> Features:
         """What the trunk sees of `features`, whose rows have had `first` (P,) groups before."""
@@ -198,9 +204,9 @@ class Connector(nn.Module):
     def _request(self, name: str, keys: Features, rows: Tensor) -> Request:
         groups = keys.values.shape[1]
         return Request(
-            keys=keys.values.flatten(0, 1)[rows],
-            mask=keys.mask.flatten(0, 1)[rows],
-            item=keys.item.repeat_interleave(groups)[rows],
+            keys=_pick(keys.values.flatten(0, 1), rows),
+            mask=_pick(keys.mask.flatten(0, 1), rows),
+            item=_pick(keys.item.repeat_interleave(groups), rows),
             queries=self._port(name).queries(len(rows)),
             adapter=list(self.ports).index(name),
         )
@@ -210,10 +216,9 @@ class Connector(nn.Module):
         port = self._port(name)
         pairs, groups, num_keys = keys.mask.shape
         num_tokens = num_keys if port.query_tokens is None else port.query_tokens.shape[1]
-        values = keys.values.new_zeros(pairs * groups, num_tokens, port.output_width)
-        if hidden is not None:
-            tokens = port.project(hidden)
-            values = values.to(tokens.dtype).index_copy(0, rows, tokens)
+        shape = (pairs * groups, num_tokens, port.output_width)
+        tokens = keys.values.new_zeros(0, *shape[1:]) if hidden is None else port.project(hidden)
+        values = tokens if len(rows) == shape[0] else tokens.new_zeros(shape).index_copy(0, rows, tokens)
         mask = keys.mask if port.query_tokens is None else real_groups(keys)[..., None].expand(-1, -1, num_tokens)
         return Blocks(values.unflatten(0, (pairs, groups)), mask, keys.seconds, keys.item, keys.scene)
 
@@ -284,6 +289,11 @@ class Connector(nn.Module):
 def _count(blocks: Blocks | None, state: ConnectorState) -> Tensor:
     """(P,) groups that were seen so far."""
     return torch.zeros_like(state.item) if blocks is None else real_groups(blocks).sum(1)
+
+
+def _pick(values: Tensor, rows: Tensor) -> Tensor:
+    """`values` at ascending `rows`, without a copy when that is all of them."""
+    return values if len(rows) == len(values) else values[rows]
 
 
 def _as_one_group(keys: Features) -> Features:

@@ -8,6 +8,7 @@ order of time. A group is real when one of its tokens is.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 

@@ -26,7 +26,7 @@ class MLPConfig(ComponentConfig):
     widths: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if min(self.key_width, *self.widths, self.key_width) < 1:
+        if min((self.key_width, *self.widths)) < 1:
             raise ConfigError(f"widths of an MLP must be positive, got {self.key_width} and {self.widths}")
 
     def build(self) -> MLP:

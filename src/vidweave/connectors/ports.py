@@ -124,25 +124,28 @@ class Port(nn.Module):
         Raises:
             ShapeError: another width than the port's, or more groups than the time table has rows.
         """
-        if values.shape[-1] != self.input_width:
-            raise ShapeError(f"stream {self.name!r} has width {values.shape[-1]}, its port takes {self.input_width}")
+        self.check(values.shape[-1], first + mask.any(-1).sum(1))
         keys = values.to(dtype).masked_fill(~mask[..., None], 0.0)
         keys = keys if self.input_proj is None else self.input_proj(keys)
         keys = keys if self.input_norm is None else self.input_norm(keys)
         return keys if self.time_embedding is None else keys + self._times(mask, first)[:, :, None]
 
-    def _times(self, mask: Tensor, first: Tensor) -> Tensor:
-        """(R, T, width) rows of the time table."""
-        assert self.time_embedding is not None
-        table = self.time_embedding
-        seen = int((first + mask.any(-1).sum(1)).max()) if len(first) else 0
-        if seen > len(table):
+    def check(self, width: int, groups: Tensor) -> None:
+        """Raise ShapeError unless features of this width, and so many groups per row (R,), can be taken."""
+        if width != self.input_width:
+            raise ShapeError(f"stream {self.name!r} has width {width}, its port takes {self.input_width}")
+        seen = int(groups.max()) if self.time_embedding is not None and len(groups) else 0
+        if self.time_embedding is not None and seen > len(self.time_embedding):
             raise ShapeError(
-                f"stream {self.name!r} has {seen} groups in time, its time table {len(table)} rows "
+                f"stream {self.name!r} has {seen} groups in time, its time table {len(self.time_embedding)} rows "
                 f"(num_time_positions); take fewer frames or a larger table"
             )
+
+    def _times(self, mask: Tensor, first: Tensor) -> Tensor:
+        """(R, T, width) rows of the time table; masked groups may point anywhere."""
+        assert self.time_embedding is not None
         position = first[:, None] + torch.arange(mask.shape[1], device=mask.device)
-        return table[position.clamp(max=len(table) - 1)]
+        return self.time_embedding[position.clamp(max=len(self.time_embedding) - 1)]
 
     def queries(self, rows: int) -> Tensor | None:
         """(rows, Q, H), or None for a trunk without queries."""

@@ -26,7 +26,8 @@ class Trunk(nn.Module):
         width: H, width of what it returns.
         has_queries: Ports bring query tokens; without, it returns one token per key.
         has_adapters: It takes `adapter` (R,): the index of the row's port among the connector's ports.
-        has_memory: It works group by group, on a memory value: see `empty_memory`, `forward` and `commit`.
+        has_memory: It works group by group, on a memory value: see `empty_memory`, `forward` and `commit`. Its
+            configuration has the same attribute, so that prompts can be planned without building it.
         text_spec: How it reads text; None when it reads none.
     """
 

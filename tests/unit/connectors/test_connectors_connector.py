@@ -280,6 +280,16 @@ def test_exception_in_a_push_leaves_the_state_valid():
     torch.testing.assert_close(got["video"].values, expected["video"].values, rtol=1e-4, atol=1e-5)
 
 
+def test_a_clip_that_cannot_be_read_is_refused_when_pushed():
+    connector = build({"video": port(span="clip", num_time_positions=4)})
+    state = connector.push(connector.begin(*pairs(1)), {"video": features([3])})
+    with pytest.raises(ShapeError, match="stream 'video' has 5 groups in time, its time table 4 rows"):
+        connector.push(state, {"video": features([2])})
+    with pytest.raises(ShapeError, match="stream 'video' has width 13"):
+        connector.push(connector.begin(*pairs(1)), {"video": features([2], width=13)})
+    assert connector.read(state)[0]["video"].mask.all()
+
+
 def test_config_round_trip_and_state_dict_roots():
     config = ConnectorConfig(
         trunks={"qformer": READER, "mlp": MLPConfig(key_width=4, widths=(5,))},

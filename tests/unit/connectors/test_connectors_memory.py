@@ -158,6 +158,12 @@ def test_exception_in_a_commit_leaves_the_state_valid(monkeypatch):
     assert torch.equal(got["video"].values, expected["video"].values)
 
 
+def test_a_configuration_must_declare_its_memory(monkeypatch):
+    monkeypatch.setattr(FadingConfig, "has_memory", False)
+    with pytest.raises(ConfigError, match="trunk 'fading' has_memory=True, its configuration must say so"):
+        build()
+
+
 def test_faults():
     with pytest.raises(ConfigError, match="has a memory and sees group by group; use span='group'"):
         build(span="clip")
