@@ -40,6 +40,9 @@ class ToyQuestions(Sequence[Example]):
         modalities: What the clips hold.
         size: Width and height of pictures.
 
+    Attributes:
+        ids, families: Of every item, known without rendering it.
+
     Raises:
         UnknownNameError: no such family.
         ConfigError: no example asked for, or a family that has too few.
@@ -64,6 +67,7 @@ class ToyQuestions(Sequence[Example]):
         self._render = lru_cache(maxsize=16)(self._make_clip)
         self._plan = _plan(seed, examples, [FAMILIES[name] for name in names])
         self.ids = [f"{asked.family}/{scene_seed}" for scene_seed, asked in self._plan]
+        self.families = [asked.family for _, asked in self._plan]
 
     def __len__(self) -> int:
         return len(self._plan)

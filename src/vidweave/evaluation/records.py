@@ -71,7 +71,9 @@ class Record:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """JSON data back; raises TypeError for fields that are missing or unknown."""
+        """JSON data back; raises TypeError for anything but a mapping with exactly these fields."""
+        if not isinstance(data, Mapping):
+            raise TypeError(f"expected an object, got {data!r}")
         lists = {name: tuple(data.get(name, ())) for name in ("options", "frames", "scores")}
         return cls(**{**data, **lists})
 

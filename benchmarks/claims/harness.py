@@ -1,0 +1,180 @@
+"""What every claim is made of: rows that answer the same items, and criteria that can fail.
+
+Rules. Every row answers every item it is given, in the same order, so that rows pair up. "At chance" is a Wilson
+interval that holds the accuracy of the best constant answer; "at least" and "loses at most" are not rejected by a
+paired bootstrap; all at 99%. A criterion about several families at once (`each_at_chance`) holds for all of them
+together at 99%: each family's interval is the wider one that k families need (Sidak 1967), else one true claim in k
+times a hundred would fail by luck alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from vidweave.data.schema import Example
+from vidweave.evaluation.metrics import is_correct
+from vidweave.evaluation.runner import ask, progress_bar
+from vidweave.evaluation.statistics import CONFIDENCE, Verdict, at_chance, at_least, loses_at_most, wilson
+from vidweave.types import Answerer, Clip, Query
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+__all__ = ["Claim", "Criterion"]
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """One statement, the figure it is about, what the figure was held against, and whether it stands."""
+
+    name: str
+    value: float
+    threshold: float
+    ok: bool
+
+
+@dataclass
+class Claim:
+    """A comparison: items, rows of answers to them, criteria about the rows.
+
+    Attributes:
+        name: The claim's name.
+        items: Examples by id, without their clips.
+        rows: Row name → item id → answer.
+        criteria: In the order in which they were stated.
+        unjudged: Families that are printed and not judged.
+    """
+
+    name: str
+    progress: bool = True
+    batch_size: int = 32
+    items: dict[str, Example] = field(default_factory=dict)
+    rows: dict[str, dict[str, str]] = field(default_factory=dict)
+    criteria: list[Criterion] = field(default_factory=list)
+    unjudged: tuple[str, ...] = ()
+
+    def answer(self, row: str, answerer: Answerer, examples: Sequence[Example]) -> None:
+        """Let `answerer` answer `examples` (made one batch at a time, if the sequence is lazy) as row `row`."""
+        answers = self.rows.setdefault(row, {})
+        with progress_bar(f"{self.name}: {row}", len(examples), show=self.progress) as advance:
+            for first in range(0, len(examples), self.batch_size):
+                batch = [examples[i] for i in range(first, min(first + self.batch_size, len(examples)))]
+                for example, answer in zip(batch, ask(answerer, batch, {"trace": False}), strict=True):
+                    answers[example.id] = answer.text
+                    kept = self.items.setdefault(example.id, _without_clip(example))
+                    assert kept.truth == example.truth, f"{example.id} has two truths"
+                advance(len(batch))
+
+    def scores(self, row: str, family: str | None = None) -> list[float]:
+        """1.0 or 0.0 per answered item of a family (None: of all), in the order of the items."""
+        answers = self.rows[row]
+        asked = [item for item in self.items.values() if item.id in answers and family in (None, item.family)]
+        return [float(is_correct(answers[item.id], item.truth)) for item in asked]
+
+    def families(self, row: str) -> list[str]:
+        """Families that the row answers, in the order of the items."""
+        return list(dict.fromkeys(item.family for item in self.items.values() if item.id in self.rows[row]))
+
+    def chance(self, family: str) -> float:
+        """Accuracy of the best constant answer: of the most frequent truth, or of always the first option."""
+        members = [item for item in self.items.values() if item.family == family]
+        even = sum(1 / len(item.query.options) for item in members) / len(members)
+        texts = [item.truth for item in members]
+        is_fixed = len({frozenset(item.query.options) for item in members}) == 1
+        return max(even, max(texts.count(text) for text in set(texts)) / len(members)) if is_fixed else even
+
+    # -- criteria
+
+    def check(self, name: str, verdict: Verdict) -> None:
+        """Enter a verdict as a criterion."""
+        self.criteria.append(Criterion(name, verdict.value, verdict.threshold, verdict.ok))
+
+    def each_at_least(self, row: str, families: Iterable[str], threshold: float) -> None:
+        """Every family of a row reaches `threshold`."""
+        for family in families:
+            self.check(f"{row}: {family} at least {threshold:.0%}", at_least(self.scores(row, family), threshold))
+
+    def each_at_chance(self, row: str, families: Iterable[str]) -> None:
+        """Every family of a row is at chance, at 99% for all of them together, and so is their mean."""
+        families = list(families)
+        if not families:
+            return
+        confidence = CONFIDENCE ** (1 / len(families))
+        for family in families:
+            scores = self.scores(row, family)
+            verdict = at_chance(int(sum(scores)), len(scores), self.chance(family), confidence=confidence)
+            self.check(f"{row}: {family} at chance", verdict)
+        scores = [self.scores(row, family) for family in families]
+        total = sum(map(len, scores))
+        chance = sum(self.chance(family) * len(s) for family, s in zip(families, scores, strict=True)) / total
+        self.check(f"{row}: all these families at chance", at_chance(int(sum(map(sum, scores))), total, chance))
+
+    def each_loses_at_most(self, row: str, to: str, families: Iterable[str], loss: float) -> None:
+        """Every family of a row is at most `loss` below the same family of row `to`."""
+        for family in families:
+            verdict = loses_at_most(self.scores(row, family), self.scores(to, family), loss)
+            self.check(f"{row}: {family} loses at most {loss:.0%} to {to}", verdict)
+
+    # -- results
+
+    @property
+    def ok(self) -> bool:
+        """Whether every criterion stands; a claim without criteria does not."""
+        return bool(self.criteria) and all(criterion.ok for criterion in self.criteria)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON data: claim, rows, criteria and one record per item with the answer of every row."""
+        return {
+            "claim": self.name,
+            "rows": list(self.rows),
+            "criteria": [asdict(criterion) for criterion in self.criteria],
+            "unjudged": list(self.unjudged),
+            "records": [
+                {
+                    "id": item.id,
+                    "family": item.family,
+                    "question": item.query.text,
+                    "options": list(item.query.options),
+                    "truth": item.truth,
+                    "predictions": {row: answers[item.id] for row, answers in self.rows.items() if item.id in answers},
+                }
+                for item in self.items.values()
+            ],
+        }
+
+    def tables(self) -> list[RenderableType]:
+        """Accuracies of all rows and the criteria, for a terminal."""
+        return [self._accuracy_table(), self._criteria_table()]
+
+    def _accuracy_table(self) -> RenderableType:
+        from rich.table import Table
+
+        table = Table("family", "chance", *self.rows, title=f"{self.name}: accuracy and its 99% interval")
+        for family in dict.fromkeys(item.family for item in self.items.values()):
+            mark = " (unjudged)" if family in self.unjudged else ""
+            table.add_row(family + mark, f"{self.chance(family):.1%}", *(self._cell(row, family) for row in self.rows))
+        return table
+
+    def _cell(self, row: str, family: str) -> str:
+        scores = self.scores(row, family)
+        if not scores:
+            return "-"
+        interval = wilson(int(sum(scores)), len(scores), CONFIDENCE)
+        return f"{sum(scores) / len(scores):.1%} ({interval.low:.0%} to {interval.high:.0%})"
+
+    def _criteria_table(self) -> RenderableType:
+        from rich.table import Table
+
+        table = Table(
+            "criterion", "value", "threshold", "holds", title=f"{self.name}: {'holds' if self.ok else 'FAILS'}"
+        )
+        for c in self.criteria:
+            table.add_row(c.name, f"{c.value:.2%}", f"{c.threshold:.2%}", "yes" if c.ok else "[bold red]NO[/]")
+        return table
+
+
+def _without_clip(example: Example) -> Example:
+    """Only what the report needs: thousands of clips would fill the memory."""
+    return replace(example, query=Query.about(Clip("not kept"), example.query.text, example.query.options))

@@ -1,0 +1,85 @@
+"""Items of a claim, made when they are taken, and the controls: the same question with something else changed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from vidweave.data.schema import Example
+from vidweave.data.toyworld import ToyQuestions
+from vidweave.types import Clip, Frames, Query
+
+__all__ = ["Items", "another_clip", "no_clip", "shuffled_options", "toy_items"]
+
+
+class Items(Sequence[Example]):
+    """Examples by position, with their families known before any is made."""
+
+    def __init__(self, families: Sequence[str], make: Callable[[int], Example]) -> None:
+        self.families = list(families)
+        self._make = make
+
+    def __len__(self) -> int:
+        return len(self.families)
+
+    def __getitem__(self, index: int) -> Example:  # type: ignore[override]  # no slices: items are costly
+        return self._make(index)
+
+    def only(self, families: Collection[str]) -> Items:
+        """The items of some families."""
+        kept = [i for i, family in enumerate(self.families) if family in families]
+        return Items([self.families[i] for i in kept], lambda index: self[kept[index]])
+
+    def changed(self, change: Callable[[Example], Example]) -> Items:
+        """Every item changed by a function."""
+        return Items(self.families, lambda index: change(self[index]))
+
+
+def toy_items(seed: int, examples: int, families: Sequence[str] | None = None) -> Items:
+    """Balanced questions of the test split, the clips holding nothing but video."""
+    made = ToyQuestions(seed, examples, families=families)
+    return Items(made.families, made.__getitem__)
+
+
+def another_clip(items: Items, seed: int) -> Items:
+    """Each item with the clip of another one of its family: seeded rounds in which none keeps its own."""
+    other: dict[int, int] = {}
+    for family in dict.fromkeys(items.families):
+        members = [i for i, name in enumerate(items.families) if name == family]
+        assert len(members) > 1, f"another clip takes at least two items of {family}"
+        random.Random(f"{seed}/{family}").shuffle(members)
+        other |= dict(zip(members, members[1:] + members[:1], strict=True))
+
+    def make(index: int) -> Example:
+        example = items[index]
+        return replace(example, query=replace(example.query, scenes=items[other[index]].query.scenes))
+
+    return Items(items.families, make)
+
+
+def no_clip(items: Items) -> Items:
+    """Each item with a uniformly grey clip of the same extent: what is left is the question."""
+    return items.changed(lambda example: replace(example, query=_with_clip(example.query, _grey(example))))
+
+
+def _grey(example: Example) -> Clip:
+    frames = example.query.scenes[0].clip["video"]
+    return Clip(Frames(np.full_like(frames.values, 127), frames.pts_seconds, frames.indices))
+
+
+def _with_clip(query: Query, clip: Clip) -> Query:
+    return replace(query, scenes=(replace(query.scenes[0], clip=clip),))
+
+
+def shuffled_options(items: Items, seed: int) -> Items:
+    """Each item with its options turned round by a seeded number of places: every option stands elsewhere."""
+
+    def change(example: Example) -> Example:
+        options = example.query.options
+        turn = random.Random(f"{seed}/{example.id}").randrange(1, len(options))
+        return replace(example, query=replace(example.query, options=options[turn:] + options[:turn]))
+
+    return items.changed(change)

@@ -1,0 +1,252 @@
+"""The claims harness with fake models: what knows passes, what does not or what cheats fails."""
+
+import hashlib
+import json
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from benchmarks.claims import CLAIMS
+from benchmarks.claims.__main__ import main
+from benchmarks.claims.base import base
+from benchmarks.claims.harness import Claim
+from benchmarks.claims.items import another_clip, no_clip, shuffled_options, toy_items
+from vidweave.errors import ConfigError
+from vidweave.toyworld.questions import families
+from vidweave.types import Answer
+
+SEED, EXAMPLES = 11, 24
+JUDGED = families(needs={"video"}, scope="short", encoder="general")
+
+
+def picture(query) -> str:
+    return hashlib.sha256(query.scenes[0].clip["video"].values.tobytes()).hexdigest()
+
+
+class Guesser:
+    """Any option, by a die that question and clip throw."""
+
+    def answer(self, queries, **_):
+        return [Answer(self.choose(query)) for query in queries]
+
+    def choose(self, query) -> str:
+        return random.Random(query.text + picture(query)).choice(sorted(query.options))
+
+    def describe(self):
+        return {"model": type(self).__name__}
+
+
+class Constant(Guesser):
+    """Always the first option."""
+
+    def choose(self, query) -> str:
+        return query.options[0]
+
+
+class Seer(Guesser):
+    """Knows the answer if it sees the clip that was asked about; only where video is enough."""
+
+    def __init__(self) -> None:
+        items = toy_items(SEED, EXAMPLES)
+        self.known = {}
+        for example in (items[i] for i in range(len(items))):
+            if example.needs == {"video"} and example.scope == "short":
+                self.known[picture(example.query), example.query.text] = example.truth
+
+    def choose(self, query) -> str:
+        return self.known.get((picture(query), query.text)) or super().choose(query)
+
+
+class Cheat(Guesser):
+    """Knows the answer from the question alone."""
+
+    def __init__(self) -> None:
+        items = toy_items(SEED, EXAMPLES)
+        examples = [items[i] for i in range(len(items))]
+        self.known = {(e.query.text, frozenset(e.query.options)): e.truth for e in examples if e.family in JUDGED}
+
+    def choose(self, query) -> str:
+        return self.known.get((query.text, frozenset(query.options))) or super().choose(query)
+
+
+class Parrot(Seer):
+    """Sees, but only while the options stand as it learnt them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        items = toy_items(SEED, EXAMPLES)
+        self.orders = {(items[i].query.text, items[i].query.options) for i in range(len(items))}
+
+    def choose(self, query) -> str:
+        return super().choose(query) if (query.text, query.options) in self.orders else query.options[0]
+
+
+class Hears(Seer):
+    """Knows what video cannot tell."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        items = toy_items(SEED, EXAMPLES, ["pitch"])
+        for example in (items[i] for i in range(len(items))):
+            self.known[picture(example.query), example.query.text] = example.truth
+
+
+def measure(model) -> Claim:
+    return base(SEED, EXAMPLES, progress=False, model=model)
+
+
+def failed(claim: Claim) -> list[str]:
+    return [criterion.name for criterion in claim.criteria if not criterion.ok]
+
+
+@pytest.fixture(scope="module")
+def seen() -> Claim:
+    return measure(Seer())
+
+
+def test_a_model_that_sees_keeps_the_claim(seen):
+    assert failed(seen) == []
+    assert seen.ok
+    assert all(seen.scores("right clip", family) == [1.0] * EXAMPLES for family in JUDGED)
+
+
+@pytest.mark.parametrize("model", [Guesser, Constant])
+def test_a_model_that_sees_nothing_fails_every_family_and_no_control(model):
+    claim = measure(model())
+    wanted = {f"right clip: {family} at least 95%" for family in JUDGED}
+    assert {name for name in failed(claim) if name.startswith("right clip")} == wanted
+    assert not any("at chance" in name for name in failed(claim))
+
+
+def test_a_model_that_needs_no_clip_is_found_out():
+    names = failed(measure(Cheat()))
+    assert "no clip: all these families at chance" in names
+    assert "another clip: all these families at chance" in names
+    assert "no clip: motion at chance" in names
+
+
+def test_a_model_that_learnt_the_order_of_options_is_found_out():
+    names = failed(measure(Parrot()))
+    assert "shuffled options: colour loses at most 2% to right clip" in names
+    assert not any("at chance" in name for name in names)
+
+
+def test_a_model_that_knows_what_it_cannot_see_is_found_out():
+    names = failed(measure(Hears()))
+    assert "right clip: pitch at chance" in names
+
+
+def test_the_json_is_as_agreed_and_adds_up(seen):
+    data = json.loads(json.dumps(seen.to_dict()))
+    assert data["claim"] == "base"
+    assert data["rows"] == ["right clip", "another clip", "no clip", "shuffled options"]
+    assert set(data["criteria"][0]) == {"name", "value", "threshold", "ok"}
+    assert set(data["records"][0]) == {"id", "family", "question", "options", "truth", "predictions"}
+    colour = [r for r in data["records"] if r["family"] == "colour"]
+    assert len(colour) == EXAMPLES
+    assert all(list(r["predictions"]) == data["rows"] for r in colour)
+    assert all(r["predictions"]["right clip"] == r["truth"] for r in colour)
+    pitch = next(r for r in data["records"] if r["family"] == "pitch")
+    assert list(pitch["predictions"]) == ["right clip"]
+    assert set(data["unjudged"]) >= {"texture", "speed", "order"}
+
+
+def test_rows_pair_up_and_families_that_need_more_are_held_to_chance(seen):
+    assert set(seen.families("no clip")) == set(seen.families("another clip")) == set(JUDGED)
+    names = [criterion.name for criterion in seen.criteria]
+    for family in ("beeps", "pitch", "distance", "nearer", "spin"):
+        assert f"right clip: {family} at chance" in names
+    assert not any("texture" in name or "order" in name for name in names)
+    assert len(names) == len(set(names))
+
+
+def test_another_clip_is_never_the_own_one_and_every_clip_serves_once():
+    items = toy_items(SEED, 9, ["colour", "size"])
+    other = another_clip(items, 3)
+    own = [picture(items[i].query) for i in range(len(items))]
+    got = [picture(other[i].query) for i in range(len(items))]
+    for family in ("colour", "size"):
+        members = [i for i, name in enumerate(items.families) if name == family]
+        assert sorted(own[i] for i in members) == sorted(got[i] for i in members)
+    assert all(a != b for a, b in zip(own, got, strict=True))
+    assert [other[i].id for i in range(18)] == [items[i].id for i in range(18)]
+    assert got == [picture(another_clip(items, 3)[i].query) for i in range(len(items))]
+    assert got != [picture(another_clip(items, 4)[i].query) for i in range(len(items))]
+
+
+def test_no_clip_is_grey_and_as_long():
+    items = toy_items(SEED, 2, ["colour"])
+    frames, grey = (rows[1].query.scenes[0].clip["video"] for rows in (items, no_clip(items)))
+    assert grey.values.shape == frames.values.shape
+    assert np.unique(grey.values).tolist() == [127]
+    assert np.array_equal(grey.pts_seconds, frames.pts_seconds)
+
+
+def test_shuffled_options_moves_every_option_and_nothing_else():
+    items = toy_items(SEED, 5, ["colour", "size"])
+    changed = shuffled_options(items, 1)
+    for one, two in ((items[i], changed[i]) for i in range(len(items))):
+        assert sorted(one.query.options) == sorted(two.query.options)
+        assert all(a != b for a, b in zip(one.query.options, two.query.options, strict=True))
+        assert replace(one, query=two.query) == two
+
+
+def test_chance_is_the_best_constant_answer():
+    claim, items = Claim("c", progress=False), toy_items(SEED, 12, ["colour", "size"])
+    claim.answer("row", Constant(), items)
+    assert claim.chance("colour") == 0.25  # four of six colours: the first option is best
+    assert claim.chance("size") == 0.5
+    big = [i for i in range(len(items)) if items[i].truth != "small"]
+    lopsided = Claim("c", progress=False)
+    lopsided.answer("row", Constant(), [items[i] for i in big])
+    assert lopsided.chance("size") == 1.0
+
+
+def test_a_claim_without_criteria_does_not_hold():
+    assert not Claim("empty").ok
+
+
+def test_tables_say_what_failed(seen):
+    import io
+
+    from rich.console import Console
+
+    text = io.StringIO()
+    Console(file=text, width=220).print(*seen.tables())
+    for words in ("base: holds", "100.0%", "texture (unjudged)", "another clip: colour at chance", "25.0%"):
+        assert words in text.getvalue()
+    claim = measure(Guesser())
+    Console(file=text, width=220).print(*claim.tables())
+    assert "base: FAILS" in text.getvalue()
+
+
+@pytest.fixture
+def fakes():
+    CLAIMS.register("fake-good", lambda seed, examples, progress: measure(Seer()))
+    CLAIMS.register("fake-bad", lambda seed, examples, progress: measure(Guesser()))
+
+    def broken(seed, examples, progress):
+        raise ConfigError("no such world")
+
+    CLAIMS.register("fake-broken", broken)
+    yield
+    for name in ("fake-good", "fake-bad", "fake-broken"):
+        CLAIMS.unregister(name)
+
+
+@pytest.mark.usefixtures("fakes")
+def test_the_command_says_by_its_exit_code_whether_the_claim_holds(tmp_path, capsys):
+    file = tmp_path / "out.json"
+    assert main(["fake-good", "--seed", "1", "--examples", "24", "--json", str(file), "--quiet"]) == 0
+    assert json.loads(file.read_text())["claim"] == "base"
+    assert "base: holds" in capsys.readouterr().out
+    assert [p.name for p in tmp_path.iterdir()] == ["out.json"]
+    assert main(["fake-bad", "--json", "-", "--quiet"]) == 1
+    assert not all(c["ok"] for c in json.loads(capsys.readouterr().out)["criteria"])
+    assert main(["fake-broken"]) == 2
+    assert capsys.readouterr().err == "error: no such world\n"
+    with pytest.raises(SystemExit) as stop:
+        main(["unheard-of"])
+    assert stop.value.code == 2
