@@ -98,5 +98,5 @@ def _take(values: Tensor, order: Tensor) -> Tensor:
     return values.gather(1, index)
 
 
-def _map_groups(carrier: Carrier, change) -> Carrier:
+def _map_groups(carrier: Carrier, change: Callable[[Tensor], Tensor]) -> Carrier:
     return replace(carrier, **{name: change(getattr(carrier, name)) for name in ("values", "mask", "seconds")})
