@@ -120,34 +120,40 @@ def _ask(scene_seed: int, families: Sequence[Family]) -> Iterator[ToyQuestion]:
             yield from questions(sample_scene(scene_seed, length=scope), families=names)
 
 
-def read_world(folder: Path | str) -> list[Example]:
+def read_world(folder: Path | str, modalities: Sequence[str] = ("video",)) -> list[Example]:
     """The questions of a folder that `vidweave world make` wrote, in the order of its `questions.jsonl`.
 
+    Args:
+        folder: Where that file lies.
+        modalities: What the clips hold; files are named here and opened by whoever looks at them.
+
     Raises:
-        MediaNotFoundError: the folder has no `questions.jsonl`, or a clip is missing.
-        AnnotationError: a line that does not say what it should, a clip outside the folder, an item that repeats.
+        MediaNotFoundError: the folder has no `questions.jsonl`.
+        AnnotationError: a line that does not say what it should, a modality that a clip has not, a file outside the
+            folder, an item that repeats.
     """
     folder = Path(folder)
     examples: dict[str, Example] = {}
     for where, data in read_jsonl(folder / "questions.jsonl"):
-        example = _read_example(folder, where, data)
+        example = _read_example(folder, where, data, modalities)
         if example.id in examples:
             raise AnnotationError(f"{where}: {example.id!r} is asked twice")
         examples[example.id] = example
     return list(examples.values())
 
 
-def _read_example(folder: Path, where: str, data: dict) -> Example:
-    clip, question, options, answer = expect(data, where, clip=str, question=str, options=list, answer=str)
+def _read_example(folder: Path, where: str, data: dict[str, Any], modalities: Sequence[str]) -> Example:
+    name, question, options, answer = expect(data, where, clip=str, question=str, options=list, answer=str)
     family, needs, scope = expect(data, where, family=str, needs=list, scope=str)
-    path = PurePosixPath(clip)
-    if path.is_absolute() or ".." in path.parts:
-        raise AnnotationError(f"{where}: the clip {clip!r} lies outside the folder; give a path within it")
+    paths = {"video": name, **(expect(data, where, paths=dict)[0] if "paths" in data else {})}
+    if missing := [modality for modality in modalities if modality not in paths]:
+        raise AnnotationError(f"{where}: the clip has no {missing[0]}; it has {', '.join(sorted(paths))}")
+    clip = Clip(**{modality: _within(folder, paths[modality], where) for modality in modalities})
     try:
         return Example(
-            id=f"{family}/{path.with_suffix('')}",
+            id=f"{family}/{PurePosixPath(name).with_suffix('')}",
             family=family,
-            query=Query.about(folder / path, question, tuple(str(option) for option in options)),
+            query=Query.about(clip, question, tuple(str(option) for option in options)),
             truth=answer,
             needs=frozenset(needs),
             scope=scope,
@@ -155,3 +161,10 @@ def _read_example(folder: Path, where: str, data: dict) -> Example:
         )
     except (QueryError, AnnotationError) as error:
         raise AnnotationError(f"{where}: {error}") from error
+
+
+def _within(folder: Path, name: Any, where: str) -> Any:
+    path = PurePosixPath(str(name))
+    if path.is_absolute() or ".." in path.parts:
+        raise AnnotationError(f"{where}: the file {str(name)!r} lies outside the folder; give a path within it")
+    return folder / path

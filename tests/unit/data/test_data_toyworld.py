@@ -12,6 +12,7 @@ from vidweave.data.toyworld import ToyQuestions, available_families, read_world
 from vidweave.errors import AnnotationError, ConfigError, MediaNotFoundError, UnknownNameError
 from vidweave.evaluation.tasks.toyworld import ToyworldTask
 from vidweave.registry import TASKS
+from vidweave.toyworld.files import write_world
 from vidweave.toyworld.questions import FAMILIES
 from vidweave.toyworld.splits import SEEDS
 from vidweave.types import Query
@@ -69,7 +70,7 @@ def test_what_cannot_be_made():
         ToyQuestions(0, 0)
 
 
-def write_world(folder, **changes):
+def write_line(folder, **changes):
     folder.mkdir(exist_ok=True)
     line = {
         "clip": "clips/00001.mp4",
@@ -87,8 +88,8 @@ def write_world(folder, **changes):
 
 
 def test_a_written_world_is_read_in_order(tmp_path):
-    write_world(tmp_path)
-    write_world(tmp_path, clip="clips/00002.mp4", family="texture", encoder="speciality")
+    write_line(tmp_path)
+    write_line(tmp_path, clip="clips/00002.mp4", family="texture", encoder="speciality")
     one, two = read_world(tmp_path)
     assert (one.id, one.truth, one.needs, one.scope, one.encoder) == (
         "colour/clips/00001",
@@ -111,14 +112,35 @@ def test_a_written_world_is_read_in_order(tmp_path):
         ({"question": " "}, "the question is empty"),
         ({"clip": "../x.mp4"}, "lies outside the folder"),
         ({"clip": "/etc/passwd"}, "lies outside the folder"),
-        ({}, "'colour/clips/00001' is asked twice"),
+        ({"paths": {"depth": "../d.npy"}}, "the clip has no audio; it has depth, video"),
+        ({"paths": {"audio": "../a.wav"}}, "the file '../a.wav' lies outside the folder"),
+        ({"paths": ["a.wav"]}, "'paths' must be dict"),
     ],
 )
 def test_lines_that_cannot_be_used_are_named(tmp_path, changes, message):
-    write_world(tmp_path)
-    write_world(tmp_path, **changes)
+    write_line(tmp_path, paths={"audio": "a.wav"})
+    write_line(tmp_path, **{"paths": {"audio": "a.wav"}, **changes})
     with pytest.raises(AnnotationError, match=r"questions.jsonl:2: .*" + message):
+        read_world(tmp_path, ("video", "audio"))
+
+
+def test_an_item_that_repeats_is_named(tmp_path):
+    write_line(tmp_path)
+    write_line(tmp_path)
+    with pytest.raises(AnnotationError, match=r"questions.jsonl:2: 'colour/clips/00001' is asked twice"):
         read_world(tmp_path)
+
+
+def test_a_world_that_was_written_and_one_in_memory_ask_the_same(tmp_path):
+    report = write_world(tmp_path / "w", seed=6, num_clips=3, modalities=("video", "depth"))
+    examples = read_world(tmp_path / "w", ("video", "depth"))
+    assert len(examples) == report.num_questions > 20
+    assert all(path.is_file() for e in examples for path in e.query.scenes[0].clip.values())
+    asked = {(e.family, e.query.text, e.query.options, e.truth) for e in examples}
+    made = ToyQuestions(6, 1, families=SHORT)
+    first = made._plan[0][0]
+    same = [q for seed, q in made._plan if seed == first and q.needs <= {"video", "depth"}]
+    assert {(q.family, q.text, q.options, q.answer) for q in same} <= asked
 
 
 def test_lines_that_are_no_objects(tmp_path):
@@ -147,12 +169,12 @@ def test_the_task_is_registered_and_says_what_it_is(tmp_path):
     assert task.describe() == {
         "name": "toyworld",
         "families": ["colour", "count"],
+        "modalities": ["video"],
         "seed": 4,
         "examples": 2,
-        "modalities": ["video"],
     }
     assert [task.example(i).id for i in range(4)] == list(task.ids())
-    write_world(tmp_path)
+    write_line(tmp_path)
     from_folder = ToyworldTask(folder=tmp_path)
     assert list(from_folder.ids()) == ["colour/clips/00001"]
     assert from_folder.example(0).truth == "blue"

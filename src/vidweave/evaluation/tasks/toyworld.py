@@ -21,9 +21,9 @@ class ToyworldTask:
         seed: Which unseen world.
         examples: Questions per family (default 100).
         families: Names of families; None is all.
-        modalities: What the clips hold; a model must use all of it.
-        folder: A folder that `vidweave world make` wrote, instead of scenes rendered in memory; it decides seed,
-            number and modalities, so that these may not be given.
+        modalities: What the clips hold (default video); a model must use all of it.
+        folder: A folder that `vidweave world make` wrote, instead of scenes rendered in memory; it decides seed and
+            number, so that these may not be given.
 
     Raises:
         ConfigError: `folder` together with what it decides, or no question of the given families in it.
@@ -38,23 +38,25 @@ class ToyworldTask:
         modalities: Sequence[str] | None = None,
         folder: Path | str | None = None,
     ) -> None:
-        self._facts: dict[str, Any] = {"families": list(families) if families else None}
+        chosen = list(modalities or ["video"])
+        self._facts: dict[str, Any] = {"families": list(families) if families else None, "modalities": chosen}
         if folder is not None:
-            given = {"seed": seed, "examples": examples, "modalities": modalities}
-            if set_ones := [name for name, value in given.items() if value is not None]:
-                raise ConfigError(f"the folder {folder} decides {', '.join(set_ones)}; leave them out")
-            found = [e for e in read_world(folder) if families is None or e.family in families]
-            if not found:
-                raise ConfigError(f"{folder} has no question of the families {', '.join(families or ['(any)'])}")
-            self._examples: Sequence[Example] = found
-            self._ids = [example.id for example in found]
-            asked = hashlib.sha256((Path(folder) / "questions.jsonl").read_bytes()).hexdigest()
-            self._facts |= {"folder": Path(folder).name, "questions_sha256": asked}
+            if given := [name for name, value in (("seed", seed), ("examples", examples)) if value is not None]:
+                raise ConfigError(f"the folder {folder} decides {', '.join(given)}; leave them out")
+            self._take_folder(Path(folder), families, chosen)
         else:
-            facts = {"seed": seed or 0, "examples": examples or 100, "modalities": list(modalities or ["video"])}
-            made = ToyQuestions(facts["seed"], facts["examples"], families=families, modalities=facts["modalities"])
+            made = ToyQuestions(seed or 0, 100 if examples is None else examples, families=families, modalities=chosen)
             self._examples, self._ids = made, made.ids
-            self._facts |= facts
+            self._facts |= {"seed": seed or 0, "examples": 100 if examples is None else examples}
+
+    def _take_folder(self, folder: Path, families: Sequence[str] | None, modalities: Sequence[str]) -> None:
+        found = [e for e in read_world(folder, modalities) if families is None or e.family in families]
+        if not found:
+            raise ConfigError(f"{folder} has no question of the families {', '.join(families or ['(any)'])}")
+        self._examples: Sequence[Example] = found
+        self._ids = [example.id for example in found]
+        asked = hashlib.sha256((folder / "questions.jsonl").read_bytes()).hexdigest()
+        self._facts |= {"folder": folder.name, "questions_sha256": asked}
 
     def ids(self) -> Sequence[str]:
         """Ids of all examples, in order."""

@@ -110,12 +110,14 @@ class FeatureStore:
 
     def info(self, key: str) -> dict[str, Any]:
         """What was told about `key` when it was put; raises StoreError if there is no such entry."""
-        if key not in self.keys():
-            raise StoreError(f"there is no entry {key!r} in the feature store at {self.root}")
+        self._disown_after_fork()
         if key in self._pending:
             return dict(self._pending[key][1])
-        copy = self._catalog.newest(key)
-        return dict(copy[1].info) if copy else {}
+        with self._reporting("cannot list entries"):
+            copy = self._catalog.newest(key)
+        if copy is None:
+            raise StoreError(f"there is no entry {key!r} in the feature store at {self.root}")
+        return dict(copy[1].info)
 
     def stats(self) -> StoreStats:
         """Sizes and hit rates."""
@@ -178,9 +180,6 @@ class FeatureStore:
 
     def __len__(self) -> int:
         return len(self.keys())
-
-    def __contains__(self, key: object) -> bool:
-        return key in self.keys()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopen, (self.root, self.flush_bytes)  # a data worker opens the folder; what is pending stays here
