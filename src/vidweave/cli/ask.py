@@ -1,0 +1,142 @@
+"""`vidweave ask`: a question about a clip."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from inspect import Parameter, signature
+from typing import Annotated, Any
+
+import typer
+
+from vidweave.cli.output import Json, show, table
+from vidweave.errors import MediaTypeError, QueryError
+from vidweave.registry import MODALITIES
+
+__all__ = ["DEFAULT_MODEL", "ask"]
+
+DEFAULT_MODEL = "tiny-base"  # shipped with the package: knows the toy world only
+
+
+def _with_modalities(command: Callable[..., None]) -> Callable[..., None]:
+    """Give `command` one option per registered modality besides video, in place of its ``**modalities``."""
+    own = signature(command, eval_str=True)
+    parameters = [p for p in own.parameters.values() if p.kind is not Parameter.VAR_KEYWORD]
+    for name in MODALITIES:
+        if name != "video":
+            words = name.replace("_", " ")
+            flag = typer.Option(f"--{name.replace('_', '-')}", metavar="SOURCE", help=f"File or folder with {words}.")
+            kind = Annotated[str | None, flag]
+            parameters.append(Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=kind))
+    setattr(command, "__signature__", own.replace(parameters=parameters))  # noqa: B010  # functions declare no such field
+    return command
+
+
+@_with_modalities
+def ask(
+    clip: Annotated[
+        str, typer.Argument(metavar="CLIP", help="Video file; leave it out where another modality is given.")
+    ],
+    question: Annotated[str | None, typer.Argument(metavar="QUESTION", help="What to ask.")] = None,
+    option: Annotated[list[str] | None, typer.Option(help="An answer to choose from; give it once per option.")] = None,
+    model: Annotated[
+        str, typer.Option(help="A name from `vidweave models list`, a folder or a hub id.")
+    ] = DEFAULT_MODEL,
+    start: Annotated[float | None, typer.Option(help="Look from here on, in seconds.")] = None,
+    end: Annotated[float | None, typer.Option(help="Look up to here, in seconds.")] = None,
+    frames: Annotated[
+        int | None, typer.Option(min=1, help="Pictures to look at; the model's own number if left out.")
+    ] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer (without options).")] = None,
+    num_beams: Annotated[int | None, typer.Option(min=1, help="Beams of the search (without options).")] = None,
+    temperature: Annotated[
+        float | None, typer.Option(min=0.0, help="Sample at this temperature (without options).")
+    ] = None,
+    normalize: Annotated[str, typer.Option(help="Option scores: `sum` over tokens, or `mean` per token.")] = "sum",
+    device: Annotated[str | None, typer.Option(help="Where to compute, e.g. cuda.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="Of the weights, e.g. bfloat16.")] = None,
+    cache: Annotated[
+        str | None, typer.Option(envvar="VIDWEAVE_CACHE", help="Keep features of frozen encoders here.")
+    ] = None,
+    full_trace: Annotated[
+        bool, typer.Option("--full-trace", help="Everything the trace can tell (with --json).")
+    ] = False,
+    as_json: Json = False,
+    **modalities: str | None,
+) -> None:
+    """Answer QUESTION about CLIP.
+
+    With options, each is scored and the best one is the answer; without, the answer is written freely.
+    """
+    given = {name: source for name, source in modalities.items() if source is not None}
+    video, text = (clip, question) if question is not None else (None, clip)
+    if video is None and not given:
+        raise QueryError(
+            f"a clip and a question are needed, got only {clip!r}; e.g. vidweave ask clip.mp4 'What happens?'"
+        )
+    if normalize not in ("sum", "mean"):
+        raise QueryError(f"--normalize must be sum or mean, got {normalize!r}")
+    decoding = _decoding(max_new_tokens, num_beams, temperature)
+    if decoding and option:
+        raise QueryError(f"{', '.join(decoding)} would do nothing: options are scored, not generated")
+    answer = _answer(
+        video,
+        given,
+        text,
+        option or [],
+        (start, end),
+        {"name": model, "device": device, "dtype": dtype, "cache_folder": cache},
+        {"num_frames": frames, "trace": "full" if full_trace else True, "normalize": normalize, **decoding},
+    )
+    rows = [(f"  {choice.text}", f"{choice.score:.3f}") for choice in answer.options]
+    notes = [f"note: {note}" for note in (answer.trace.notes if answer.trace else [])]
+    show(answer.to_dict(), "\n".join(filter(None, [answer.text, table(rows), *notes])), as_json=as_json)
+
+
+def _answer(
+    video: str | None,
+    given: dict[str, Any],
+    text: str,
+    options: list[str],
+    span: Any,
+    wanted: dict[str, Any],
+    how: dict[str, Any],
+) -> Any:
+    import vidweave
+
+    clip = vidweave.Clip(video, start_seconds=span[0], end_seconds=span[1], **given)
+    vidweave.Query.about(clip, text, options)  # a bad question fails here, before a model is loaded
+    _check_sources(clip)
+    model = vidweave.load(wanted.pop("name"), **wanted)
+    return model.ask(clip, text, options=options, **how)
+
+
+def _check_sources(clip: Any) -> None:
+    """Bad files fail before a model is loaded."""
+    from vidweave.media.open import open_source
+
+    for modality, source in clip.items():
+        try:
+            with open_source(source, modality):
+                pass
+        except MediaTypeError as error:
+            if modality == "video" and "--audio" not in str(error) and _is_sound(source):
+                raise MediaTypeError(f"{error}; give sound with --audio") from error
+            raise
+
+
+def _is_sound(source: str) -> bool:
+    from vidweave.errors import MediaError
+    from vidweave.media.inspect import inspect_file
+
+    try:
+        kinds = {stream["type"] for stream in inspect_file(source)["streams"]}
+    except MediaError:
+        return False
+    return "audio" in kinds and "video" not in kinds
+
+
+def _decoding(max_new_tokens: int | None, num_beams: int | None, temperature: float | None) -> dict[str, Any]:
+    given = {"max_new_tokens": max_new_tokens, "num_beams": num_beams}
+    if temperature is not None:
+        given |= {"do_sample": True, "temperature": temperature} if temperature else {"do_sample": False}
+    return {name: value for name, value in given.items() if value is not None}

@@ -1,0 +1,92 @@
+"""`vidweave cache`: the store of features that frozen encoders made."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vidweave.cli.amounts import format_bytes, parse_bytes
+from vidweave.cli.output import Json, show, table
+
+if TYPE_CHECKING:
+    from vidweave.media.store import FeatureStore
+
+__all__ = ["app", "default_cache_folder", "list_entries", "prune", "verify"]
+
+app = typer.Typer(name="cache", help="The store of features that frozen encoders made.", no_args_is_help=True)
+
+
+def default_cache_folder() -> Path:
+    """Where `cache` looks if nothing else is said: below XDG_CACHE_HOME, or ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vidweave" / "features"
+
+
+Folder = Annotated[
+    Path,
+    typer.Option(
+        "--cache", envvar="VIDWEAVE_CACHE", help="The store's folder.", show_default="~/.cache/vidweave/features"
+    ),
+]
+
+
+@app.command("ls")
+def list_entries(cache: Folder = default_cache_folder(), as_json: Json = False) -> None:  # noqa: B008
+    """Sizes, and what the entries are of."""
+    store = _open(cache)
+    stats = store.stats()
+    entries = [{"key": key, **store.info(key)} for key in store.keys()]  # noqa: SIM118  # a store is no mapping
+    summary = f"{stats.num_entries} entries in {stats.num_shards} shards, {format_bytes(stats.num_bytes)}, in {cache}"
+    rows = [(e["key"][:12], " ".join(f"{k}={v}" for k, v in e.items() if k != "key")) for e in entries]
+    show(
+        {"folder": cache, **stats.to_dict(), "entries": entries},
+        "\n".join(filter(None, [table(rows), summary])),
+        as_json=as_json,
+    )
+
+
+@app.command("verify")
+def verify(cache: Folder = default_cache_folder(), as_json: Json = False) -> None:  # noqa: B008
+    """Read and check every byte; exit code 1 if an entry is bad (bad entries are never used)."""
+    report = _open(cache).verify()
+    lines = [f"bad: {bad.key or '(index)'} in {bad.shard}: {bad.reason}" for bad in report.bad]
+    lines += [f"left over: {name}" for name in report.leftovers]
+    lines.append(f"{report.num_checked} entries checked, {len(report.bad)} bad")
+    if not report.ok:
+        lines.append("remove them with: vidweave cache prune --damaged")
+    show(report.to_dict(), "\n".join(lines), as_json=as_json)
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+@app.command("prune")
+def prune(
+    cache: Folder = default_cache_folder(),  # noqa: B008
+    max_size: Annotated[
+        str | None, typer.Option(help="Remove the oldest until at most this is left, e.g. 2GB.")
+    ] = None,
+    older_than: Annotated[str | None, typer.Option(help="Remove what is older, e.g. 12h or 30d.")] = None,
+    damaged: Annotated[bool, typer.Option("--damaged", help="Verify, and remove what is bad.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Remove entries and leftovers; what is removed is computed again when it is needed."""
+    max_bytes = parse_bytes(max_size) if max_size is not None else None
+    seconds = None
+    if older_than is not None:
+        from vidweave.training.clock import parse_duration
+
+        seconds = parse_duration(older_than)
+    report = _open(cache).prune(max_bytes=max_bytes, older_than=seconds, damaged=damaged)
+    text = f"removed {report.num_entries} entries in {report.num_shards} shards, {format_bytes(report.num_bytes)}"
+    show(report.to_dict(), text, as_json=as_json)
+
+
+def _open(folder: Path) -> FeatureStore:
+    from vidweave.errors import MediaNotFoundError
+    from vidweave.media.store import FeatureStore
+
+    if not folder.is_dir():
+        raise MediaNotFoundError(f"there is no feature store at {folder}; give its folder with --cache")
+    return FeatureStore(folder, create=False)

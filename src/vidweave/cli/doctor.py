@@ -1,0 +1,187 @@
+"""`vidweave doctor`: what of this machine stands in the way, and the fix for each problem."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+import typer
+
+from vidweave import __version__
+from vidweave.cli.cache import default_cache_folder
+from vidweave.cli.output import Json, show, table
+
+__all__ = ["CHECKS", "Finding", "doctor"]
+
+Status = Literal["ok", "note", "problem"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found; a `problem` has a `fix` and makes the command exit with 1, a `note` is only told."""
+
+    what: str
+    status: Status
+    found: str
+    fix: str = ""
+
+
+def doctor(as_json: Json = False) -> None:
+    """Check Python, torch, the media library, extras, cache and network settings."""
+    findings = [finding for check in CHECKS for finding in check()]
+    problems = [finding for finding in findings if finding.status == "problem"]
+    lines = [table((f.status, f.what, f.found) for f in findings)]
+    lines += [f"fix {f.what}: {f.fix}" for f in findings if f.fix]
+    lines.append(f"{len(problems)} problem{'s' * (len(problems) != 1)}")
+    show({"ok": not problems, "findings": [asdict(f) for f in findings]}, "\n".join(lines), as_json=as_json)
+    if problems:
+        raise typer.Exit(1)
+
+
+def _check_python() -> Iterator[Finding]:
+    """The interpreter."""
+    found = ".".join(map(str, sys.version_info[:3]))
+    yield Finding("python", "ok", f"{found} at {sys.prefix}, vidweave {__version__}")
+
+
+def _check_torch() -> Iterator[Finding]:
+    """The tensor library and accelerators."""
+    found = _version("torch")
+    if found is None:
+        yield Finding("torch", "problem", "not installed", "pip install 'torch>=2.11,<2.14'")
+        return
+    if not (2, 11) <= _numbers(found) < (2, 14):
+        yield Finding(
+            "torch", "problem", found, "vidweave is tested with 2.11 to 2.13: pip install 'torch>=2.11,<2.14'"
+        )
+        return
+    if reason := _import_failure("torch"):
+        yield Finding(
+            "torch", "problem", f"{found} does not load: {reason}", "pip install --force-reinstall 'torch>=2.11,<2.14'"
+        )
+        return
+    import torch
+
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
+    yield Finding("torch", "ok", f"{found}, {device}")
+
+
+def _check_torchvision() -> Iterator[Finding]:
+    """vidweave does not use torchvision, but transformers refuses every model if a broken one is installed."""
+    if find_spec("torchvision") is None:
+        yield Finding("torchvision", "ok", "not installed (not needed)")
+    elif reason := _import_failure("torchvision"):
+        fix = "pip uninstall torchvision, or install the build that belongs to your torch; vidweave does not need it"
+        yield Finding("torchvision", "problem", f"{_version('torchvision')} does not load: {reason}", fix)
+    else:
+        yield Finding("torchvision", "ok", f"{_version('torchvision')} (not needed)")
+
+
+def _check_required() -> Iterator[Finding]:
+    """Packages with a version below which something is unsafe or missing."""
+    for name, least, why in (
+        ("av", (17, 1), "older ones carry a parser that corrupts memory"),
+        ("transformers", (5, 3), "older ones run code named in config.json"),
+        ("safetensors", (0, 5), "weights are read with it"),
+        ("numpy", (1, 26), "arrays"),
+        ("tokenizers", (0, 22), "text"),
+    ):
+        found = _version(name)
+        wanted = f"{name}>={'.'.join(map(str, least))}"
+        if found is None or _numbers(found) < least:
+            yield Finding(name, "problem", found or "not installed", f"pip install '{wanted}' ({why})")
+        elif name == "av" and (reason := _import_failure("av")):
+            yield Finding(
+                name, "problem", f"{found} does not load: {reason}", f"pip install --force-reinstall '{wanted}'"
+            )
+        else:
+            yield Finding(name, "ok", found)
+
+
+def _check_extras() -> Iterator[Finding]:
+    """Optional parts."""
+    for extra, module, what in (
+        ("train", "lightning_fabric", "vidweave train"),
+        ("plots", "matplotlib", "figures"),
+        ("test", "pytest", "the tests"),
+    ):
+        if find_spec(module) is None:
+            yield Finding(
+                f"extra {extra}", "note", f"not installed, needed for {what}: pip install 'vidweave[{extra}]'"
+            )
+        else:
+            yield Finding(f"extra {extra}", "ok", "installed")
+
+
+def _check_cache() -> Iterator[Finding]:
+    """Whether features can be kept."""
+    folder = Path(os.environ.get("VIDWEAVE_CACHE") or default_cache_folder())
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
+        yield Finding("cache", "ok", f"{folder}{'' if folder.exists() else ' (not made yet)'}")
+    else:
+        fix = "set VIDWEAVE_CACHE to a folder that you may write, or give --cache"
+        yield Finding("cache", "problem", f"{nearest} cannot be written", fix)
+
+
+def _check_models() -> Iterator[Finding]:
+    """What can be loaded without a network."""
+    from vidweave.model.assets import asset_names
+
+    names = asset_names()
+    if names:
+        yield Finding("shipped models", "ok", ", ".join(names))
+    else:
+        yield Finding(
+            "shipped models",
+            "problem",
+            "none",
+            "the installation is incomplete: pip install --force-reinstall vidweave",
+        )
+    if any(
+        os.environ.get(name, "").lower() in ("1", "on", "true", "yes")
+        for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+    ):
+        yield Finding(
+            "hub", "note", "offline by HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE; folders and shipped models load"
+        )
+    else:
+        yield Finding("hub", "ok", os.environ.get("HF_ENDPOINT", "default endpoint"))
+
+
+CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
+    _check_python,
+    _check_torch,
+    _check_torchvision,
+    _check_required,
+    _check_extras,
+    _check_cache,
+    _check_models,
+)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split("+")[0].split(".")[:2] if part.isdigit())
+
+
+def _import_failure(module: str) -> str:
+    """Why `module` does not import, or nothing; a broken binary package may raise anything."""
+    try:
+        import_module(module)
+    except Exception as error:  # noqa: BLE001
+        return str(error).splitlines()[0] if str(error) else type(error).__name__
+    return ""

@@ -1,0 +1,83 @@
+"""`vidweave evaluate`: measure a model on a task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vidweave.cli.ask import DEFAULT_MODEL
+from vidweave.cli.output import Json, show, table
+from vidweave.cli.quiet import narrate
+from vidweave.registry import TASKS
+
+if TYPE_CHECKING:
+    from vidweave.evaluation.report import Report
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    model: Annotated[
+        str, typer.Option(help="A name from `vidweave models list`, a folder or a hub id.")
+    ] = DEFAULT_MODEL,
+    task: Annotated[str, typer.Option(help="What to measure.")] = "toyworld",
+    records: Annotated[str | None, typer.Option(help="Keep one JSON line per item here, and resume from it.")] = None,
+    examples: Annotated[int | None, typer.Option(min=1, help="Questions per family.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first that many items.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Questions per forward pass.")] = 16,
+    seed: Annotated[int | None, typer.Option(min=0, help="Which unseen questions.")] = None,
+    family: Annotated[list[str] | None, typer.Option(help="Only this family; may be given several times.")] = None,
+    modality: Annotated[list[str] | None, typer.Option(help="What clips hold; may be given several times.")] = None,
+    folder: Annotated[str | None, typer.Option(help="Clips and questions of `vidweave world make` instead.")] = None,
+    frames: Annotated[
+        int | None, typer.Option(min=1, help="Pictures per question; the model's own number if left out.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="Where to compute, e.g. cuda.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="Of the weights, e.g. bfloat16.")] = None,
+    cache: Annotated[
+        str | None, typer.Option(envvar="VIDWEAVE_CACHE", help="Keep features of frozen encoders here.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Accuracy per family with 95% Wilson intervals."""
+    entry = TASKS.entry(task)  # unknown names fail before anything heavy is imported
+
+    import vidweave
+    from vidweave.evaluation.runner import run
+
+    narrate()
+    wanted = {"seed": seed, "examples": examples, "families": family, "modalities": modality, "folder": folder}
+    chosen = entry.load()(**{name: value for name, value in wanted.items() if value is not None})
+    answerer = vidweave.load(model, device=device, dtype=dtype, cache_folder=cache)
+    decoding = {} if frames is None else {"num_frames": frames}
+    with _record_path(records) as path:
+        report = run(answerer, chosen, path, batch_size=batch_size, limit=limit, decoding=decoding)
+    show({**report.to_dict(), "records": records}, _text(report), as_json=as_json)
+
+
+@contextmanager
+def _record_path(given: str | None) -> Iterator[Path]:
+    if given is not None:
+        yield Path(given)
+        return
+    with TemporaryDirectory(prefix="vidweave-") as folder:
+        yield Path(folder) / "records.jsonl"
+
+
+def _text(report: Report) -> str:
+    rows: list[tuple[Any, ...]] = [
+        (
+            a.family,
+            f"{a.accuracy:.1%}",
+            f"{a.low:.1%} to {a.high:.1%}",
+            "-" if a.chance is None else f"{a.chance:.1%}",
+            a.num_items,
+        )
+        for a in (*report.families, report.overall)
+    ]
+    return table(rows, ("family", "accuracy", "95% interval", "chance", "items"))

@@ -1,0 +1,91 @@
+"""`vidweave models`: what can be loaded by name, and what it costs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vidweave.cli.amounts import format_bytes, format_count
+from vidweave.cli.output import Json, show, table
+from vidweave.errors import UnknownNameError
+from vidweave.registry import CHECKPOINT_FORMATS, MODELS
+
+__all__ = ["app", "list_models", "show_model"]
+
+app = typer.Typer(name="models", help="Models by name, and what they cost.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_models(as_json: Json = False) -> None:
+    """Names that `ask`, `evaluate` and vidweave.load take."""
+    from vidweave.model.assets import asset_folder
+
+    rows = []
+    for name in MODELS:
+        facts = MODELS.entry(name).facts
+        weights = str(facts.get("weights", ""))
+        rows.append(
+            {
+                "name": name,
+                "summary": facts.get("summary", ""),
+                "weights": weights,
+                "shipped": asset_folder(weights) is not None,
+            }
+        )
+    lines = [(r["name"], "shipped" if r["shipped"] else f"hub: {r['weights']}", r["summary"]) for r in rows]
+    show({"models": rows}, table(lines, ("name", "weights", "what it is")), as_json=as_json)
+
+
+@app.command("show")
+def show_model(
+    name: Annotated[str, typer.Argument(help="A name from `vidweave models list`, or a folder.")],
+    dtype: Annotated[str, typer.Option(help="Of the weights, for their size.")] = "bfloat16",
+    as_json: Json = False,
+) -> None:
+    """Parameters, memory and FLOPs per slot at full size; nothing is loaded (meta device)."""
+    import torch
+
+    from vidweave.model.describe import describe_model
+
+    found = getattr(torch, dtype, None)
+    if not isinstance(found, torch.dtype):
+        raise UnknownNameError("dtype", dtype, ["float32", "float16", "bfloat16"])
+    costs = describe_model(_config(name), dtype=found)
+    slots = [
+        {"slot": c.slot, "parameters": c.parameters, "weight_bytes": c.weight_bytes, "flops": c.flops, "note": c.note}
+        for c in costs
+    ]
+    total = {
+        "parameters": sum(c.parameters for c in costs),
+        "weight_bytes": sum(c.weight_bytes for c in costs),
+        "flops": sum(c.flops or 0 for c in costs),
+    }
+    rows = [(s["slot"], *_cells(s), s["note"]) for s in slots] + [("total", *_cells(total), f"weights in {dtype}")]
+    data = {"name": name, "dtype": dtype, "slots": slots, "total": total}
+    show(data, table(rows, ("slot", "parameters", "weights", "FLOPs per question", "note")), as_json=as_json)
+
+
+def _cells(cost: dict[str, Any]) -> tuple[str, str, str]:
+    return format_count(cost["parameters"]), format_bytes(cost["weight_bytes"]), format_count(cost["flops"])
+
+
+def _config(name: str) -> Any:
+    """The configuration of a registered model or of a folder."""
+    if name in MODELS:
+        return MODELS.get(name)()
+    if (Path(name) / "config.json").is_file():
+        return _folder_config(Path(name))
+    raise UnknownNameError("model", name, MODELS, "(a folder with a config.json works too)")
+
+
+def _folder_config(folder: Path) -> Any:
+    import json
+
+    from vidweave.model.config import VideoLanguageConfig
+
+    model_type = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    if model_type in CHECKPOINT_FORMATS:
+        return CHECKPOINT_FORMATS.entry(model_type).facts["config"](folder)
+    return VideoLanguageConfig.from_pretrained(folder)

@@ -1,0 +1,45 @@
+"""Keeps stderr for what concerns the user: libraries' chatter is held back, our own warnings become one line."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+
+__all__ = ["hush_libraries", "narrate"]
+
+# Read by the libraries when they are imported, which happens later. A value that the user set is kept.
+_SETTINGS = {
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
+
+
+def hush_libraries() -> None:
+    """Hold back what libraries warn and log below an error; ``python -W`` and PYTHONWARNINGS bring it back."""
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
+    logging.lastResort = logging.StreamHandler()
+    logging.lastResort.setLevel(logging.ERROR)
+    if not sys.warnoptions:
+        warnings.showwarning = _show_own
+
+
+def narrate() -> None:
+    """Let our own modules tell on stderr what they do (long commands)."""
+    logger = logging.getLogger("vidweave")
+    logger.setLevel(logging.INFO)
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(handler)
+
+
+def _show_own(message: Warning | str, category: type[Warning], filename: str, *_: object, **__: object) -> None:
+    folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    if os.path.abspath(filename).startswith(folder + os.sep):
+        print(f"warning: {message}", file=sys.stderr)

@@ -1,0 +1,53 @@
+"""`vidweave train`: run a recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vidweave.cli.output import Json, show
+from vidweave.cli.quiet import narrate
+
+__all__ = ["train"]
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="A Python file such as recipes/tiny/base.py.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings of the recipe.")
+    ] = None,
+    out: Annotated[str | None, typer.Option(help="Folder for checkpoints and logs; runs/RECIPE if left out.")] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Train that long, e.g. 5m or 1h30m, over all interruptions.")
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Refuse to go on with an earlier run in the folder.")] = False,
+    devices: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    accelerator: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Train RECIPE; started again, an interrupted run goes on where it was."""
+    from vidweave.training import parse_duration, recipe_run
+    from vidweave.training import train as run_training
+
+    narrate()
+    seconds = parse_duration(budget) if budget is not None else None
+    run = recipe_run(recipe, overrides or [])
+    folder = Path(out) if out else Path("runs") / Path(recipe).stem
+    result = run_training(
+        run, folder, budget_seconds=seconds, resume=not fresh, devices=devices, accelerator=accelerator
+    )
+    data = {
+        "run": run.name,
+        "out": result.out,
+        "elapsed_seconds": result.elapsed_seconds,
+        "total_steps": result.total_steps,
+        "losses": result.losses,
+        "metrics": result.metrics,
+        "finish": result.finish,
+    }
+    lines = [f"{run.name}: {result.total_steps} steps in {result.elapsed_seconds:.0f} s, in {result.out}"]
+    lines += [f"{stage}: loss {loss:.4f}" for stage, loss in result.losses.items()]
+    lines += [f"{stage}: {name} {value:.4f}" for stage, row in result.metrics.items() for name, value in row.items()]
+    show(data, "\n".join(lines), as_json=as_json)

@@ -1,0 +1,129 @@
+"""The import rules of the house, read from syntax trees: which room may import which."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+PACKAGE = "vidweave"
+ZERO = {"types", "errors", "registry"}
+SLOTS = {"selectors", "encoders", "connectors", "language"}
+
+# Room → rooms that it may import, besides itself. Absent from its own row on purpose: rooms that are equals.
+MAY_IMPORT: dict[str, set[str]] = {
+    "errors": set(),
+    "registry": {"errors"},
+    "types": {"errors", "registry"},
+    "media": ZERO,
+    "nn": ZERO,
+    **{slot: ZERO | {"nn"} for slot in SLOTS},
+    "model": ZERO | {"nn", "media"} | SLOTS,
+    "testing": ZERO,  # contract checks: they know the protocols only
+    "derive": ZERO | {"media", "encoders"},
+    "toyworld": ZERO | {"media"},
+    "data": ZERO | {"media", "toyworld"},
+    "report": ZERO | {"media"},
+    "evaluation": ZERO | {"media", "data"},
+    "training": ZERO | {"media", "data", "evaluation", "nn"},
+    "systems": ZERO | {"nn", "media", "model"} | SLOTS,
+    "contra4": ZERO | {"media", "toyworld", "data", "evaluation", "language", "report"},
+}
+# The doors: they may import anything, and nothing imports them (`vidweave` itself only for its `__version__`).
+DOORS = {"", "__main__", "cli", "serving"}
+OUTSIDE = {"recipes", "tests", "benchmarks", "examples"}
+
+
+@dataclass(frozen=True)
+class Import:
+    """`module` (dotted, below the package) imports `target`, a name in a module or the module itself."""
+
+    module: str
+    target: str
+    line: int
+    is_typing: bool = False  # only under TYPE_CHECKING
+
+
+def room(module: str) -> str:
+    """The room of a dotted module; systems are rooms of their own, since none may import another."""
+    parts = module.split(".")[1:]
+    return ".".join(parts[:2]) if parts[:1] == ["systems"] else (parts[0] if parts else "")
+
+
+def modules(root: Path) -> dict[str, ast.Module]:
+    """Dotted name → syntax tree of every file below `root`, the folder of the package."""
+    found = {}
+    for path in sorted(root.rglob("*.py")):
+        parts = path.relative_to(root.parent).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = ast.parse(path.read_text(encoding="utf-8"))
+    return found
+
+
+def imports(module: str, tree: ast.Module, *, is_package: bool) -> Iterator[Import]:
+    """Every import of a file, those inside functions and `import_module("…")` too."""
+    typing_only = {id(n) for block in ast.walk(tree) if _is_type_checking(block) for n in ast.walk(block)}
+    for node in ast.walk(tree):
+        targets: list[str] = []
+        if isinstance(node, ast.Import):
+            targets = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                up = module.split(".")[: len(module.split(".")) - node.level + is_package]
+                base = ".".join([*up, base] if base else up)
+            targets = [f"{base}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Call) and _called(node) in ("import_module", "__import__") and node.args:
+            argument = node.args[0]
+            targets = [argument.value] if isinstance(argument, ast.Constant) and isinstance(argument.value, str) else []
+        for target in targets:
+            yield Import(module, target, node.lineno, id(node) in typing_only)  # type: ignore[attr-defined]
+
+
+def violations(root: Path) -> list[str]:
+    """One line per import that the table forbids, per room that it does not know, and per cycle of files."""
+    trees = modules(root)
+    packages = {name for name in trees if (root.parent / name.replace(".", "/")).is_dir()}
+    found, graph = [], {name: set() for name in trees}
+    for name, tree in trees.items():
+        for item in imports(name, tree, is_package=name in packages):
+            if reason := _forbidden(item):
+                found.append(f"{name}:{item.line} imports {item.target}: {reason}")
+            if not item.is_typing and (target := _file(item.target, trees)) and target != name:
+                graph[name].add(target)
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        found.append(f"cycle: {' -> '.join(error.args[1])}")
+    return found
+
+
+def _forbidden(item: Import) -> str:
+    here, top = room(item.module), item.target.split(".")[0]
+    if top in OUTSIDE:
+        return "what stands beside the package is not part of it"
+    if top == "torch" and here in ZERO and not item.is_typing:
+        return "level 0 imports no torch"
+    if top != PACKAGE:
+        return ""
+    there = room(item.target)
+    if here in DOORS or here == there or item.target == f"{PACKAGE}.__version__":
+        return ""
+    if here.split(".")[0] not in MAY_IMPORT:
+        return f"the table knows no room {here!r}; add it"
+    if there.startswith("systems.") and here.startswith("systems."):
+        return "no system imports another"
+    return "" if there in MAY_IMPORT[here.split(".")[0]] else f"{here} may not import {there or 'the front door'}"
+
+
+def _file(target: str, known: dict[str, ast.Module]) -> str | None:
+    return target if target in known else (parent if (parent := target.rpartition(".")[0]) in known else None)
+
+
+def _called(node: ast.Call) -> str:
+    return node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+
+
+def _is_type_checking(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)

@@ -1,0 +1,42 @@
+"""What every test stands on: one thread, fixed seeds, no network, nothing of the user's own settings."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from pathlib import Path
+
+import pytest
+
+# Set before anything imports torch or transformers; subprocesses inherit them.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MKL_NUM_THREADS", "1")
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TRANSFORMERS_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.pop("VIDWEAVE_CACHE", None)
+
+
+@pytest.fixture(autouse=True)
+def _fixed_seeds() -> None:
+    """Every test starts from the same random numbers; torch is only touched where a test loaded it."""
+    random.seed(0)
+    if (numpy := sys.modules.get("numpy")) is not None:
+        numpy.random.seed(0)
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.manual_seed(0)
+        torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def golden_dir() -> Path:
+    """Recorded outputs that tests compare with; VIDWEAVE_GOLDEN_DIR names another folder."""
+    return Path(os.environ.get("VIDWEAVE_GOLDEN_DIR", Path(__file__).parent / "golden"))
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the checkout."""
+    return Path(__file__).parents[1]
