@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -34,7 +34,7 @@ class BatchSource:
         parts = self.sampler.batch(step, rank=self.rank, world_size=self.world_size, parts=self.stage.accumulate)
         return [self._collate([self._example(index) for index in part], part) for part in parts]
 
-    def steps(self, start: int, stop: int) -> Iterator[list[Any]]:
+    def steps(self, start: int, stop: int) -> Generator[list[Any], None, None]:
         """`step(start)`, …, `step(stop - 1)`."""
         threads = self.stage.loader_threads
         if not threads:
@@ -56,11 +56,11 @@ class BatchSource:
         try:
             return self.examples[index]
         except Exception as error:
-            raise TrainingError(f"stage {self.stage.name!r}: example {index} could not be made: {error!r}") from error
+            raise TrainingError(f"example {index} could not be made: {error!r}") from error
 
     def _collate(self, examples: list[Any], indices: list[int]) -> Any:
         try:
             return self.stage.collate(examples)
         except Exception as error:
             shown = ", ".join(map(str, indices[:8])) + (", …" if len(indices) > 8 else "")
-            raise TrainingError(f"stage {self.stage.name!r}: examples {shown} do not collate: {error!r}") from error
+            raise TrainingError(f"examples {shown} do not collate: {error!r}") from error

@@ -71,8 +71,6 @@ class Checkpoints:
             TrainingError: it could not be written (disk full); those before it are untouched.
         """
         target = self.folder / f"{position.stage:03d}-{position.step:09d}"
-        if target.exists():
-            return target
         temporary = self.folder / f".writing-{target.name}"
         try:
             temporary.mkdir(parents=True, exist_ok=True)
@@ -81,6 +79,8 @@ class Checkpoints:
             digests = {name: _sha256(temporary / name) for name in (_WEIGHTS, _OPTIMIZER)}
             (temporary / _STATE).write_text(json.dumps({**asdict(position), "sha256": digests}, indent=1))
             _sync(*temporary.iterdir(), temporary)
+            if target.exists():  # a damaged one that was passed over when resuming
+                _remove(target)
             temporary.rename(target)
             _sync(self.folder)
         except (OSError, SafetensorError) as error:
@@ -111,9 +111,7 @@ class Checkpoints:
 
     def _drop_old(self) -> None:
         for path in self.complete()[self.keep :]:
-            hidden = path.with_name(f".old-{path.name}")
-            path.rename(hidden)
-            shutil.rmtree(hidden)
+            _remove(path)
 
 
 def learnt_tensors(model: nn.Module, names: Iterable[str]) -> dict[str, Tensor]:
@@ -172,6 +170,13 @@ def _read(path: Path) -> tuple[Position, dict[str, Tensor], dict[str, Tensor]]:
         if _sha256(path / name) != digest:
             raise ValueError(f"{name} has another checksum")
     return Position(**state), load_file(path / _WEIGHTS), load_file(path / _OPTIMIZER)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a checkpoint; it is never seen half removed."""
+    hidden = folder.with_name(f".old-{folder.name}")
+    folder.rename(hidden)
+    shutil.rmtree(hidden)
 
 
 def _sha256(path: Path) -> str:

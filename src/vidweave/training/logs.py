@@ -25,7 +25,7 @@ class CsvLog:
     def __init__(self, path: Path, *, last_step: int) -> None:
         self.path = path
         self.columns: list[str] = []
-        self._file: io.TextIOWrapper | None = None
+        self._file: io.FileIO | None = None
         if path.exists():
             self._truncate(last_step)
 
@@ -33,7 +33,7 @@ class CsvLog:
         """Add a row; it holds `step`.
 
         Raises:
-            TrainingError: the row has a column that the first row had not.
+            TrainingError: the row has a column that the first row had not, or the disk is full.
         """
         if not self.columns:
             self.columns = list(row)
@@ -51,11 +51,15 @@ class CsvLog:
             self._file.close()
 
     def _append(self, values: list[str]) -> None:
-        if self._file is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self.path.open("a", newline="")
-        csv.writer(self._file, lineterminator="\n").writerow(values)
-        self._file.flush()
+        line = io.StringIO()
+        csv.writer(line, lineterminator="\n").writerow(values)
+        try:
+            if self._file is None:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = self.path.open("ab", buffering=0)  # unbuffered: a full disk fails here, not at the end
+            self._file.write(line.getvalue().encode())
+        except OSError as error:
+            raise TrainingError(f"the log {self.path} could not be written ({error}); free space and resume") from error
 
     def _truncate(self, last_step: int) -> None:
         lines = [line for line in self.path.read_text().splitlines(keepends=True) if line.endswith("\n")]

@@ -85,7 +85,8 @@ def train(
         budget_seconds: Training time over all interruptions; each stage gets its share, and schedules follow the
             time where it is further than the steps. None: all steps.
         resume: Go on from the last checkpoint in `out`; False refuses a folder that holds one.
-        devices: Processes. Strategy `auto` is DDP for several.
+        devices: Processes. Strategy `auto` is DDP for several; where the loss does not always reach every learning
+            parameter, say `ddp_find_unused_parameters_true`.
         checkpoint_every: Steps between checkpoints; one more at the end of each stage.
         log_every: Steps between rows of the logs.
         has_events: Write TensorBoard events; None: if tensorboard is installed.

@@ -87,7 +87,7 @@ class StageStep:
         norm = self.fabric.clip_gradients(self.module, self.optimizer, max_norm=limit, error_if_nonfinite=False)
         assert norm is not None
         row = self._averaged({**losses, "grad_norm": norm})
-        bad = [f"{key} is {value}" for key, value in row.items() if not math.isfinite(value)]
+        bad = [f"{key} is {row[key]}" for key in ("loss", "grad_norm") if not math.isfinite(row[key])]
         if bad:
             self.optimizer.zero_grad()
             raise TrainingError(f"{', '.join(bad)} in pass {name!r}")

@@ -1,0 +1,65 @@
+import pytest
+
+from vidweave.errors import ConfigError
+from vidweave.training import Schedule, parse_duration
+from vidweave.training.clock import Clock
+
+
+def test_cosine_warms_up_and_falls_to_its_minimum():
+    schedule = Schedule("cosine", warmup_steps=4, min_lr_ratio=0.1)
+    assert schedule.factor(0, 0.0) == pytest.approx(0.25)
+    assert schedule.factor(3, 0.0) == pytest.approx(1.0)
+    assert schedule.factor(9, 0.5) == pytest.approx(0.55)
+    assert schedule.factor(9, 1.0) == pytest.approx(0.1)
+    assert schedule.factor(9, 1.7) == pytest.approx(0.1)
+
+
+def test_constant_only_warms_up():
+    schedule = Schedule("constant", warmup_steps=2)
+    assert [schedule.factor(step, step / 3) for step in range(3)] == [0.5, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("changes", [{"warmup_steps": -1}, {"min_lr_ratio": 1.5}])
+def test_a_schedule_checks_its_numbers(changes):
+    with pytest.raises(ConfigError, match="warmup_steps must be at least 0 and min_lr_ratio within"):
+        Schedule("cosine", **changes)
+
+
+def test_an_unknown_schedule_names_the_known():
+    with pytest.raises(ConfigError, match="'cosine' or 'constant', got 'linear'"):
+        Schedule("linear")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("5m", 300), ("1h", 3600), ("1h30m", 5400), ("120", 120), (" 0.5M ", 30), ("1d", 86400)],
+)
+def test_durations(text, seconds):
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "m", "5x", "-5m", "0s", "5m1h", "nan", "inf"])
+def test_bad_durations(text):
+    with pytest.raises(ConfigError, match="is no duration; write it like 90s, 5m or 1h30m"):
+        parse_duration(text)
+
+
+def test_progress_follows_steps_or_time_where_that_is_further():
+    clock = Clock(100.0)
+    clock.begin_stage([1.0, 3.0], started=20.0)  # a quarter of the 80 seconds left
+    assert clock.progress(5, 10, 22.0) == pytest.approx(0.5)
+    assert clock.progress(1, 10, 35.0) == pytest.approx(0.75)
+    assert clock.progress(1, 10, 45.0) == 1.0
+    assert clock.progress(10, 10, 21.0) == 1.0
+
+
+def test_a_used_up_budget_ends_a_stage_at_once():
+    clock = Clock(10.0)
+    clock.begin_stage([1.0], started=11.0)
+    assert clock.progress(0, 10, 11.0) == 1.0
+
+
+def test_the_clock_counts_on_from_earlier_runs():
+    assert Clock(None, elapsed=50.0).elapsed() >= 50.0
+    with pytest.raises(ConfigError, match="budget must be positive"):
+        Clock(0.0)
