@@ -1,0 +1,107 @@
+"""Scenes in words: captions, and fact sheets that hold every answer.
+
+A fact sheet is what language models are taught on: whoever can read it can answer every family of questions. It is
+made of facts, each told by one sense, so that a sheet can be limited to the senses that one has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from vidweave.toyworld.scene import ToyObject, ToyScene
+
+__all__ = ["caption", "fact_sheet", "short_caption"]
+
+_MOVES = {
+    "left": "moves left",
+    "right": "moves right",
+    "up": "moves up",
+    "down": "moves down",
+    "still": "is still",
+    "shake": "shakes",
+    "bounce": "bounces",
+    "loop": "loops",
+}
+_HIDDEN = {
+    "depth": ("distance",),
+    "flow": ("spin",),
+    "thermal": ("temperature",),
+    "normals": ("relief",),
+    "touch": ("firmness",),
+    "point_cloud": ("consistency",),
+}
+"""Modality → the attributes that it alone tells."""
+
+
+def short_caption(scene: ToyScene) -> str:
+    """What there is: ``a red circle and a blue ring``."""
+    return _list([f"a {o.colour} {o.shape}" for o in scene.objects])
+
+
+def caption(scene: ToyScene) -> str:
+    """What is seen, one sentence per object: ``A big red striped circle moves left and vanishes.``"""
+    return " ".join(_sentence(obj) for obj in scene.objects)
+
+
+def fact_sheet(
+    scene: ToyScene, *, rng: np.random.Generator | None = None, modalities: Iterable[str] | None = None
+) -> str:
+    """All facts of a scene in few words, one clause per object.
+
+    Args:
+        scene: What to tell.
+        rng: Shuffles the objects of a short clip and the order of each one's facts; None keeps them.
+        modalities: Senses whose facts are told; None is all of them.
+    """
+    senses = None if modalities is None else set(modalities)
+    objects = list(scene.objects)
+    if rng is not None and scene.length == "short":
+        objects = [objects[i] for i in rng.permutation(len(objects))]
+    clauses = [_clause(scene, obj, rng, senses) for obj in objects]
+    if scene.length == "short" and _tells(senses, "audio") and scene.beeper is not None:
+        clauses.append(_number(len(scene.beeper.beeps), f"{scene.beeper.pitch} beep"))
+    if scene.length == "short" and _tells(senses, "video"):
+        clauses.insert(0, _number(len(objects), "object"))
+    return "; ".join(clauses) + "."
+
+
+def _tells(senses: set[str] | None, modality: str) -> bool:
+    return senses is None or modality in senses
+
+
+def _clause(scene: ToyScene, obj: ToyObject, rng: np.random.Generator | None, senses: set[str] | None) -> str:
+    facts = [obj.shape]
+    if _tells(senses, "video"):
+        facts += [obj.colour, obj.size, obj.texture, _MOVES[obj.motion]]
+        if scene.length == "short":
+            facts += [obj.speed, obj.change, *_place(obj)]
+    for modality, attributes in _HIDDEN.items():
+        if _tells(senses, modality):
+            facts += [_spoken(name, getattr(obj, name)) for name in attributes]
+    if rng is not None:
+        facts = [facts[i] for i in rng.permutation(len(facts))]
+    return " ".join(facts)
+
+
+def _spoken(attribute: str, value: str) -> str:
+    return f"turns {value}" if attribute == "spin" else value
+
+
+def _place(obj: ToyObject) -> tuple[str, str]:
+    return "top" if obj.centre[1] < 24 else "bottom", "left side" if obj.centre[0] < 24 else "right side"
+
+
+def _sentence(obj: ToyObject) -> str:
+    also = {"appears": " and appears", "vanishes": " and vanishes", "stays": "", "visits": ""}[obj.change]
+    texture = "" if obj.texture == "plain" else obj.texture + " "
+    return f"A {obj.size} {obj.colour} {texture}{obj.shape} {_MOVES[obj.motion]}{also}."
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def _list(parts: list[str]) -> str:
+    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]

@@ -1,0 +1,135 @@
+"""Worlds as files: clips in every modality, and their questions, as a user would have them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vidweave.errors import ConfigError, UnknownNameError
+from vidweave.toyworld import attributes as a
+from vidweave.toyworld.captions import caption
+from vidweave.toyworld.questions import families, questions
+from vidweave.toyworld.render import RENDERERS, render
+from vidweave.toyworld.scene import Length, ToyScene, sample_scene
+from vidweave.toyworld.splits import world_seeds
+from vidweave.types import Frames, Waveform
+
+__all__ = ["write_world"]
+
+
+def write_world(
+    out: str | os.PathLike[str],
+    seed: int,
+    num_clips: int,
+    *,
+    length: Length = "short",
+    modalities: tuple[str, ...] = tuple(RENDERERS),
+    size: int = a.WORLD_PX,
+    num_frames: int | None = None,
+) -> dict[str, Any]:
+    """Write clips and `questions.jsonl` of unseen scenes into the folder `out`, all or nothing.
+
+    Each clip has an `.mp4` (lossless, with its sound), a `.wav`, a `.npy` of depth in metres (T, H, W) and one of flow
+    in pixels per frame (T, H, W, 2), and a `.json` with the scene's truth. Each line of `questions.jsonl` has `clip`
+    (the video's path within `out`), `question`, `options`, `answer`, `family`, `needs`, `scope`, `encoder` and
+    `paths` (modality → path within `out`).
+
+    Args:
+        out: A folder that is empty or not there yet.
+        seed: Number of the world, 0 to 2**41 - 1; its scenes are of the test split, never trained on.
+        num_clips: How many.
+        length: `short` or `long` clips.
+        modalities: Which ones to write; only questions that need no other are asked.
+        size: Pixels along a side.
+        num_frames: Of each clip; None is the default of its length.
+
+    Returns:
+        JSON data: `folder`, and how many `clips` and `questions` it holds.
+
+    Raises:
+        ConfigError: `out` holds something, or there is nothing to write.
+        UnknownNameError: a modality without a renderer.
+    """
+    if "video" not in modalities:
+        raise ConfigError(f"a written world has at least the video, got {', '.join(modalities) or 'nothing'}")
+    for name in modalities:
+        if name not in RENDERERS:
+            raise UnknownNameError("toy world modality", name, RENDERERS)
+    scenes = [sample_scene(s, length=length, num_frames=num_frames) for s in world_seeds(seed, num_clips)]
+    num_questions = 0
+    with _whole_folder(Path(out)) as folder, (folder / "questions.jsonl").open("w", encoding="utf-8") as lines:
+        for i, scene in enumerate(scenes):
+            paths = _write_clip(folder, f"clip_{i:04d}", scene, modalities, size)
+            for line in _lines(scene, paths, modalities):
+                lines.write(json.dumps(line) + "\n")
+                num_questions += 1
+    return {"folder": str(out), "clips": num_clips, "questions": num_questions}
+
+
+def _lines(scene: ToyScene, paths: dict[str, str], modalities: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    names = [n for n, f in families(scope=scene.length).items() if f.needs <= set(modalities)]
+    for asked in questions(scene, families=names):
+        yield {
+            "clip": paths["video"],
+            "question": asked.text,
+            "options": list(asked.options),
+            "answer": asked.answer,
+            "family": asked.family,
+            "needs": sorted(asked.needs),
+            "scope": asked.scope,
+            "encoder": asked.encoder,
+            "paths": paths,
+        }
+
+
+def _write_clip(folder: Path, name: str, scene: ToyScene, modalities: tuple[str, ...], size: int) -> dict[str, str]:
+    """Write the modalities of one scene; returns modality → path within the folder."""
+    from vidweave.media.write import write_audio, write_video
+
+    paths = {}
+    sound = render(scene, "audio") if "audio" in modalities else None
+    assert sound is None or isinstance(sound, Waveform)
+    for modality in modalities:
+        path = folder / f"{name}{_SUFFIXES[modality]}"
+        paths[modality] = path.name
+        if modality == "audio" and sound is not None:
+            write_audio(path, sound)
+            continue
+        frames = render(scene, modality, size=size)
+        assert isinstance(frames, Frames)
+        if modality == "video":
+            write_video(path, frames, fps=scene.fps, audio=sound, lossless=True)
+        else:
+            values = frames.values[..., 0] if frames.values.shape[-1] == 1 else frames.values
+            np.save(path, values)
+    truth = {"caption": caption(scene), **asdict(scene)}
+    (folder / f"{name}.json").write_text(json.dumps(truth, indent=1) + "\n", encoding="utf-8")
+    return paths
+
+
+_SUFFIXES = {"video": ".mp4", "audio": ".wav", "depth": "_depth.npy", "flow": "_flow.npy"}
+
+
+@contextmanager
+def _whole_folder(out: Path) -> Iterator[Path]:
+    """A folder beside `out` that becomes `out` when all went well, and is removed otherwise."""
+    if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
+        raise ConfigError(f"{out} is not an empty folder; give the path of a new or empty one")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        yield made
+        made.chmod(0o755)
+        made.replace(out)
+    except BaseException:
+        shutil.rmtree(made, ignore_errors=True)
+        raise

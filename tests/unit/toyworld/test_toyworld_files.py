@@ -1,0 +1,83 @@
+"""Worlds on disk: all there or nothing, the pictures bit for bit, and a sheet to look at."""
+
+import json
+
+import numpy as np
+import pytest
+
+from vidweave.errors import ConfigError, UnknownNameError
+from vidweave.media.image import read_image
+from vidweave.toyworld import files
+from vidweave.toyworld.draw import draw_scene, scene_sheet
+from vidweave.toyworld.files import write_world
+from vidweave.toyworld.render import render
+from vidweave.toyworld.scene import sample_scene
+from vidweave.toyworld.splits import world_seeds
+
+
+def test_a_written_world_holds_what_was_rendered(tmp_path):
+    from vidweave.media.audio import read_audio
+    from vidweave.media.video import VideoReader
+
+    report = write_world(tmp_path / "world", 7, 2)
+    lines = [json.loads(line) for line in (tmp_path / "world" / "questions.jsonl").read_text().splitlines()]
+    assert report == {"folder": str(tmp_path / "world"), "clips": 2, "questions": len(lines)}
+    assert {"clip", "question", "options", "answer", "family", "needs", "scope", "encoder", "paths"} == set(lines[0])
+    assert all(line["answer"] in line["options"] for line in lines)
+    scene = sample_scene(world_seeds(7, 2)[1])
+    paths = {name: tmp_path / "world" / path for name, path in lines[-1]["paths"].items()}
+    with VideoReader(paths["video"]) as reader:
+        assert reader.num_frames == 16
+        np.testing.assert_array_equal(reader.read(range(16)).values, render(scene, "video").values)
+    np.testing.assert_array_equal(np.load(paths["depth"]), render(scene, "depth").values[..., 0])
+    np.testing.assert_array_equal(np.load(paths["flow"]), render(scene, "flow").values)
+    sound = read_audio(paths["audio"], sample_rate=16_000)
+    np.testing.assert_allclose(sound.samples, render(scene, "audio").samples, atol=1e-4)
+
+
+def test_a_world_of_long_clips_without_other_senses(tmp_path):
+    write_world(tmp_path, 3, 1, length="long", modalities=("video",), num_frames=64, size=40)
+    lines = [json.loads(line) for line in (tmp_path / "questions.jsonl").read_text().splitlines()]
+    assert {line["scope"] for line in lines} == {"long"}
+    assert all(line["needs"] == ["video"] for line in lines)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["clip_0000.json", "clip_0000.mp4", "questions.jsonl"]
+
+
+def test_the_same_seed_writes_the_same_questions(tmp_path):
+    for name in "ab":
+        write_world(tmp_path / name, 5, 2, modalities=("video",))
+    first, second = ((tmp_path / name / "questions.jsonl").read_bytes() for name in "ab")
+    assert first == second
+
+
+def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch):
+    def fail(*args):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(files, "_write_clip", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_world(tmp_path / "new" / "world", 1, 1)
+    assert not any((tmp_path / "new").iterdir())
+
+
+def test_faults_are_named(tmp_path):
+    (tmp_path / "mine.txt").write_text("keep")
+    with pytest.raises(ConfigError, match="is not an empty folder; give the path of a new or empty one"):
+        write_world(tmp_path, 1, 1)
+    assert (tmp_path / "mine.txt").read_text() == "keep"
+    with pytest.raises(UnknownNameError, match="did you mean 'depth'"):
+        write_world(tmp_path / "w", 1, 1, modalities=("video", "dept"))
+    with pytest.raises(ConfigError, match="at least the video, got depth"):
+        write_world(tmp_path / "w", 1, 1, modalities=("depth",))
+
+
+@pytest.mark.parametrize("length", ["short", "long"])
+def test_a_sheet_shows_the_scene(length, tmp_path):
+    sheet = scene_sheet(sample_scene(5, length=length), columns=7)
+    assert sheet.mode == "RGB"
+    assert len(sheet.getcolors(maxcolors=10**6)) > 200
+    assert sheet.width > 800
+    with pytest.raises(ConfigError, match="at least 2 columns, got 1"):
+        scene_sheet(sample_scene(5), columns=1)
+    path = draw_scene(tmp_path / "scene.png", 5, length=length, columns=7)
+    np.testing.assert_array_equal(read_image(path).values[0], np.asarray(sheet))
