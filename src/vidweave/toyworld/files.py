@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,16 @@ from vidweave.toyworld.scene import Length, ToyScene, sample_scene
 from vidweave.toyworld.splits import world_seeds
 from vidweave.types import Frames, Waveform
 
-__all__ = ["write_world"]
+__all__ = ["WorldReport", "write_world"]
+
+
+@dataclass(frozen=True)
+class WorldReport:
+    """What was written where."""
+
+    folder: Path
+    num_clips: int
+    num_questions: int
 
 
 def write_world(
@@ -35,7 +44,7 @@ def write_world(
     modalities: tuple[str, ...] = tuple(RENDERERS),
     size: int = a.WORLD_PX,
     num_frames: int | None = None,
-) -> dict[str, Any]:
+) -> WorldReport:
     """Write clips and `questions.jsonl` of unseen scenes into the folder `out`, all or nothing.
 
     Each clip has an `.mp4` (lossless, with its sound), a `.wav`, a `.npy` of depth in metres (T, H, W) and one of flow
@@ -51,9 +60,6 @@ def write_world(
         modalities: Which ones to write; only questions that need no other are asked.
         size: Pixels along a side.
         num_frames: Of each clip; None is the default of its length.
-
-    Returns:
-        JSON data: `folder`, and how many `clips` and `questions` it holds.
 
     Raises:
         ConfigError: `out` holds something, or there is nothing to write.
@@ -72,7 +78,7 @@ def write_world(
             for line in _lines(scene, paths, modalities):
                 lines.write(json.dumps(line) + "\n")
                 num_questions += 1
-    return {"folder": str(out), "clips": num_clips, "questions": num_questions}
+    return WorldReport(Path(out), num_clips, num_questions)
 
 
 def _lines(scene: ToyScene, paths: dict[str, str], modalities: tuple[str, ...]) -> Iterator[dict[str, Any]]:
