@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 from numpy.lib import format as npy
 
-from vidweave.errors import MediaDecodeError, MediaTypeError
+from vidweave.errors import MediaDecodeError, MediaError, MediaTypeError
 from vidweave.media.guards import GuardedFile
 from vidweave.media.limits import DEFAULT_LIMITS, Limits
 
@@ -43,6 +43,8 @@ class ArrayFile:
             version = npy.read_magic(self._file)  # type: ignore[arg-type]
             read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
             self.shape, self._is_fortran, self.dtype = read(self._file)  # type: ignore[arg-type]
+        except MediaError:
+            raise
         except (ValueError, EOFError, SyntaxError, TypeError, UnicodeError):
             raise MediaTypeError(f"{self.label} is not a readable .npy file") from None
         if self.dtype.kind not in "buif" or self.dtype.hasobject:

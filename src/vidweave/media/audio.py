@@ -199,7 +199,7 @@ def _sound_track(container: InputContainer, label: str) -> AudioStream:
     stream = container.streams.best("audio")
     if stream is None:
         raise MediaTypeError(f"{label} has no sound track; leave the audio out, or give a file that has one")
-    require_codec(stream.codec_context.name, label)
+    require_codec(stream, label)
     stream.codec_context.thread_count = 1
     return stream  # type: ignore[return-value]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import av
 import av.error
@@ -79,8 +79,11 @@ def open_container(file: GuardedFile) -> InputContainer:
         return av.open(file, mode="r", container_options=options, buffer_size=_BUFFER_BYTES, metadata_errors="replace")
 
 
-def require_codec(name: str, label: str) -> None:
-    """Raise MediaTypeError for a decoder that is not on the list."""
+def require_codec(stream: Any, label: str) -> None:
+    """Raise MediaTypeError unless the stream has a decoder, and one that is on the list."""
+    name = (
+        stream.codec_context.name if stream.codec_context is not None else "unknown"
+    )  # PyAV gives None for no decoder
     if name not in ALLOWED_CODECS and not name.startswith("pcm_"):
         raise MediaTypeError(
             f"{label} uses the codec {name!r}, which is not among those allowed; convert it to H.264 or AAC"

@@ -89,20 +89,22 @@ def _look(source: str | os.PathLike[str], limits: Limits) -> tuple[Path, os.stat
         raise MediaAccessError(
             f"{describe(source)} is a URL; this release opens local files only: download it, give its path"
         )
+    if "\0" in text:
+        raise MediaNotFoundError(f"{describe(source)} is not a possible file name")
     with reading(source):
-        try:
-            path = Path(text)
-            info = os.lstat(path)
-            if stat.S_ISLNK(info.st_mode):
-                path = _follow(path, source, limits)
-                info = os.stat(path)
-        except ValueError:  # embedded null byte
-            raise MediaNotFoundError(f"{describe(source)} is not a possible file name") from None
+        path = Path(text)
+        info = os.lstat(path)
+        if stat.S_ISLNK(info.st_mode):
+            path = _follow(path, source, limits)
+            info = os.stat(path)
     return path, info
 
 
 def _follow(path: Path, source: Any, limits: Limits) -> Path:
-    target = path.resolve(strict=True)
+    try:
+        target = path.resolve(strict=True)
+    except RuntimeError:  # Python 3.11 and 3.12 say so for a loop
+        raise MediaNotFoundError(f"{describe(source)} is a link that leads back to itself") from None
     if not limits.allow_outside_links and not target.is_relative_to(path.parent.resolve()):
         raise MediaAccessError(
             f"{describe(source)} is a link that leaves its folder; give the real path, or set Limits.allow_outside_links"
@@ -144,6 +146,7 @@ class GuardedFile:
     def __init__(self, source: str | os.PathLike[str] | bytes, *, limits: Limits = DEFAULT_LIMITS) -> None:
         self.label = describe(source)
         self.source = source
+        self._failure: MediaError | None = None
         if isinstance(source, (bytes, bytearray, memoryview)):
             self.path, self.size, self._seen = None, len(source), None
             if not source:
@@ -165,8 +168,12 @@ class GuardedFile:
         self.size, self._seen = info.st_size, (info.st_size, info.st_mtime_ns)
 
     def read(self, size: int = -1) -> bytes:
-        with reading(self.source):
-            return self._file.read(size)
+        try:
+            with reading(self.source):
+                return self._file.read(size)
+        except MediaError as error:  # FFmpeg takes a failing read for the end of the file: it must not be forgotten
+            self._failure = error
+            raise
 
     def seek(self, offset: int, whence: int = 0) -> int:
         with reading(self.source):
@@ -179,7 +186,9 @@ class GuardedFile:
         return True
 
     def check_unchanged(self) -> None:
-        """Raise MediaDecodeError if the file was written to since it was opened."""
+        """Raise MediaDecodeError if the file was written to since it was opened, or what an earlier read raised."""
+        if self._failure is not None:
+            raise self._failure
         if self._seen is None:
             return
         info = os.fstat(self._file.fileno())

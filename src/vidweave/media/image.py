@@ -64,6 +64,7 @@ def read_picture(file: GuardedFile, *, limits: Limits, is_alone: bool = False) -
                 f"{file.label} is not a picture of a kind that is read ({', '.join(_FORMATS)})"
             ) from None
         except _BROKEN:
+            file.check_unchanged()
             raise MediaDecodeError(f"{file.label} cannot be decoded as a picture; it is truncated or corrupt") from None
     limits.check("max_pixels", image.width * image.height, f"{file.label} has too many pixels")
     if is_alone and getattr(image, "n_frames", 1) > 1:
@@ -74,6 +75,7 @@ def read_picture(file: GuardedFile, *, limits: Limits, is_alone: bool = False) -
     except Image.DecompressionBombError:
         raise _too_large(file, limits) from None
     except (*_BROKEN, MemoryError):
+        file.check_unchanged()
         raise MediaDecodeError(f"{file.label} cannot be decoded as a picture; it is truncated or corrupt") from None
     file.check_unchanged()
     return values

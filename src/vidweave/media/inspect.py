@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import av.error
 import numpy as np
 
 from vidweave.errors import MediaDecodeError, MediaError, MediaTypeError
@@ -98,7 +99,7 @@ def _is_constant(pts_seconds: np.ndarray) -> bool:
 
 def _sounds(container: Any, label: str) -> tuple[list[dict[str, Any]], list[str]]:
     """Facts of all sound streams, timed by one pass over their packets."""
-    streams = list(container.streams.audio)
+    streams = [stream for stream in container.streams.audio if stream.codec_context is not None]
     ends: dict[int, float] = {stream.index: 0.0 for stream in streams}
     origin, notes = float(time_origin(container)), []
     try:
@@ -106,7 +107,7 @@ def _sounds(container: Any, label: str) -> tuple[list[dict[str, Any]], list[str]
             if packet.size and packet.pts is not None:
                 end = float((packet.pts + (packet.duration or 0)) * packet.time_base) - origin
                 ends[packet.stream_index] = max(ends[packet.stream_index], end)
-    except (OSError, ValueError, EOFError):  # FFmpeg's errors are of these
+    except (av.error.FFmpegError, EOFError):
         notes.append(f"{label}: the sound could not be read to its end")
     facts = [
         {

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vidweave.errors import MediaDecodeError, MediaTypeError
+from vidweave.errors import MediaDecodeError, MediaError, MediaTypeError
 from vidweave.media.arrays import ArrayFile, check_finite
 from vidweave.media.guards import GuardedFile
 from vidweave.media.limits import DEFAULT_LIMITS, Limits
@@ -120,6 +120,8 @@ def _read_header(file: GuardedFile) -> tuple[_Header, int]:
     lines = head[:end].decode("ascii", "replace").splitlines()
     try:
         return _parse_header([line.split() for line in lines[1:] if line.strip()], file.label), line_end + 1
+    except MediaError:
+        raise
     except (ValueError, IndexError, KeyError):
         raise MediaDecodeError(f"{file.label} is a PLY file with a broken header") from None
 

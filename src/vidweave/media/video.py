@@ -184,8 +184,8 @@ class VideoReader:
     def _open(self) -> None:
         self._container: InputContainer = open_container(self._file)
         self._stream: VideoStream = video_stream(self._container, self.label)
+        require_codec(self._stream, self.label)
         context = self._stream.codec_context
-        require_codec(context.name, self.label)
         self._limits.check(
             "max_pixels", context.width * context.height, f"{self.label} has too many pixels per picture"
         )

@@ -1,0 +1,243 @@
+"""The index reader: any pictures, in any order, equal those of a sequential decode, bit for bit."""
+
+import time
+
+import av
+import numpy as np
+import pytest
+
+from tests.unit.media.media_files import encode, pattern, sequential
+from vidweave.errors import MediaDecodeError, MediaLimitError, MediaTypeError, ShapeError
+from vidweave.media.limits import Limits
+from vidweave.media.video import VideoReader
+
+CODECS = {
+    "h264.mp4": ("libx264", {}),
+    "h264_open_gop.mp4": ("libx264", {"options": {"x264-params": "open-gop=1:bframes=3:b-pyramid=normal"}}),
+    "h264.avi": ("libx264", {}),
+    "h264.ts": ("libx264", {}),
+    "hevc.mkv": ("libx265", {"options": {"x265-params": "log-level=none:open-gop=1"}}),
+    "vp8.webm": ("libvpx", {"options": {"auto-alt-ref": "1", "lag-in-frames": "10"}}),
+    "vp9.webm": ("libvpx-vp9", {}),
+    "mpeg4.avi": ("mpeg4", {"b_frames": 2}),
+    "mpeg2.mpg": ("mpeg2video", {"b_frames": 2}),
+    "mjpeg.avi": ("mjpeg", {"pixel_format": "yuvj420p"}),
+    "ffv1.mkv": ("ffv1", {}),
+    "h264_444.mp4": ("libx264", {"pixel_format": "yuv444p"}),
+    "h264_10bit.mp4": ("libx264", {"pixel_format": "yuv420p10le"}),
+    "odd.mkv": ("ffv1", {"pixel_format": "yuv444p", "size": (37, 23)}),
+    "gif.gif": ("gif", {"pixel_format": "rgb8"}),
+    "flv.flv": ("flv", {}),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("clips")
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_pictures_equal_those_of_a_sequential_decode(name, folder):
+    codec, how = CODECS[name]
+    if codec not in av.codecs_available:
+        pytest.skip(f"this PyAV has no encoder {codec}")
+    path = encode(folder / name, codec, **how)
+    expected = sequential(path)
+    rng = np.random.default_rng(3)
+    with VideoReader(path) as reader:
+        assert reader.num_frames == len(expected) == 30
+        assert np.allclose(np.diff(reader.pts_seconds), 0.1, atol=0.002)
+        for count in (1, 2, 5, 11, 30):
+            asked = rng.choice(30, count, replace=False)
+            frames = reader.read(asked)
+            assert np.array_equal(frames.values, expected[asked]), (count, asked)
+            assert np.array_equal(frames.indices, asked)
+            assert frames.num_lost == 0
+        for index in range(30):
+            assert np.array_equal(reader.read([index]).values[0], expected[index]), index
+        assert reader.num_corrupt_packets == 0
+        assert reader.notes == []
+
+
+@pytest.mark.slow
+def test_av1_pictures_equal_those_of_a_sequential_decode(folder):
+    path = encode(folder / "av1.mp4", "libsvtav1", options={"preset": "12"})
+    expected = sequential(path)
+    with VideoReader(path) as reader:
+        for asked in ([4], [0, 29], [13, 12, 25]):
+            assert np.array_equal(reader.read(asked).values, expected[asked])
+
+
+def test_repeats_and_any_order_are_allowed(folder):
+    path = encode(folder / "order.mp4")
+    expected = sequential(path)
+    asked = [7, 3, 3, 29, 7, 0]
+    with VideoReader(path) as reader:
+        frames = reader.read(asked)
+    assert np.array_equal(frames.values, expected[asked])
+    assert frames.indices.tolist() == asked
+    assert np.allclose(frames.pts_seconds, np.array(asked) / 10)
+
+
+def test_bytes_are_read_like_a_file(folder):
+    path = encode(folder / "bytes.mp4")
+    with VideoReader(path.read_bytes()) as reader:
+        assert np.array_equal(reader.read([5, 17]).values, sequential(path)[[5, 17]])
+
+
+def test_a_seek_is_planned_where_it_pays(folder):
+    path = encode(folder / "long.mp4", count=120, gop=20, options={"sc_threshold": "0"})
+    with VideoReader(path) as reader:
+        runs = reader.index.runs(np.array([2, 3, 61, 119]))
+        assert [(run.start, len(run.wanted)) for run in runs] == [(0, 2), (60, 1), (100, 1)]
+        assert len(reader.index.runs(np.arange(0, 120, 4))) == 1  # dense: one run, no seek
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_rotation_is_applied(degrees, folder):
+    plain = encode(folder / f"plain{degrees}.mp4", size=(64, 32))
+    turned = encode(folder / f"turned{degrees}.mp4", size=(64, 32), rotation=degrees)
+    with VideoReader(plain) as reader:
+        upright = reader.read([4]).values[0]
+    with VideoReader(turned) as reader:
+        assert reader.rotation == degrees
+        assert (reader.width, reader.height) == ((64, 32) if degrees == 180 else (32, 64))
+        assert np.array_equal(reader.read([4]).values[0], np.rot90(upright, degrees // 90))
+
+
+def test_times_start_at_zero_for_a_file_that_does_not(folder):
+    path = encode(folder / "late.mkv", start=5.0)
+    with VideoReader(path) as reader:
+        assert reader.pts_seconds[0] == 0.0
+        assert reader.duration_seconds == pytest.approx(3.0, abs=0.01)
+
+
+def test_variable_rate_keeps_its_times(folder):
+    times = [0.0, 0.05, 0.5, 0.52, 2.0, 2.25, 4.0]
+    path = encode(folder / "vfr.mkv", times=times, count=7)
+    with VideoReader(path) as reader:
+        assert np.allclose(reader.pts_seconds, times, atol=0.002)
+        assert np.array_equal(reader.read([2, 6]).values, sequential(path)[[2, 6]])
+
+
+def test_one_picture(folder):
+    path = encode(folder / "one.mp4", count=1)
+    with VideoReader(path) as reader:
+        assert reader.num_frames == 1
+        assert reader.duration_seconds == pytest.approx(0.1)
+        assert reader.read([0, 0]).values.shape == (2, 48, 64, 3)
+
+
+def test_sound_does_not_count_as_pictures(folder):
+    path = encode(folder / "sound.mp4", sound_seconds=3.0)
+    with VideoReader(path) as reader:
+        assert reader.num_frames == reader.num_frames_from_header == 30
+
+
+def test_threads_give_the_same_pictures(folder):
+    path = encode(folder / "threads.mp4", count=60)
+    with VideoReader(path, num_threads=1) as one, VideoReader(path, num_threads=3) as three:
+        asked = [1, 14, 33, 58]
+        assert np.array_equal(one.read(asked).values, three.read(asked).values)
+
+
+@pytest.mark.parametrize("asked", [[30], [-1, 2], [], [0.5]])
+def test_impossible_indices_are_refused(asked, folder):
+    path = encode(folder / "index.mp4")
+    with VideoReader(path) as reader, pytest.raises(ShapeError, match=r"indices must be|0\.\.29"):
+        reader.read(asked)
+
+
+def test_caps_name_their_setting(folder):
+    path = encode(folder / "caps.mp4")
+    for setting, value in {"max_file_bytes": 100, "max_pixels": 64 * 47, "max_frames": 29, "max_seconds": 2.9}.items():
+        with pytest.raises(MediaLimitError, match=rf"raise Limits\.{setting}"):
+            VideoReader(path, limits=Limits(**{setting: value}))
+    with VideoReader(path, limits=Limits(max_decoded_bytes=64 * 48 * 3 * 4)) as reader:
+        assert len(reader.read([0, 1, 2, 3])) == 4
+        with pytest.raises(MediaLimitError, match=r"raise Limits\.max_decoded_bytes"):
+            reader.read([0, 1, 2, 3, 4])
+        with pytest.raises(MediaLimitError, match=r"raise Limits\.max_decoded_bytes"):
+            reader.read([0, 0, 0, 0, 0])
+
+
+def test_a_slow_decode_is_stopped(folder, monkeypatch):
+    path = encode(folder / "slow.mp4")
+    with VideoReader(path, limits=Limits(max_decode_seconds=5.0)) as reader:
+        clock = iter(range(0, 1_000, 3))
+        monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+        with pytest.raises(MediaLimitError, match=r"raise Limits\.max_decode_seconds"):
+            reader.read(range(30))
+
+
+def test_corrupt_packets_are_survived_and_counted(folder):
+    path = encode(folder / "corrupt.mp4", count=60, gop=12, options={"bf": "0"})
+    data = bytearray(path.read_bytes())
+    with VideoReader(bytes(data)) as reader:
+        with av.open(str(path)) as container:
+            packets = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
+        expected = reader.read(range(60)).values
+    for position, size in packets[24:27]:  # a keyframe and what follows
+        data[position : position + size] = bytes([0xFF]) * size
+    with VideoReader(bytes(data)) as reader:
+        assert reader.num_frames == 60
+        frames = reader.read([10, 24, 50])
+        assert frames.num_lost == 1
+        assert frames.indices.tolist() == [10, 24, 50]
+        assert reader.num_corrupt_packets >= 1
+        assert any("corrupt packets" in note for note in reader.notes)
+        assert np.array_equal(frames.values[0], expected[10])
+        assert np.array_equal(frames.values[2], expected[50])
+        near = [np.abs(frames.values[1].astype(int) - expected[i]).mean() for i in range(60)]
+        assert int(np.argmin(near)) in (22, 23, 27, 28)  # the stand-in is a neighbour
+    with VideoReader(bytes(data), limits=Limits(max_lost_fraction=0.0)) as reader:
+        with pytest.raises(MediaDecodeError, match=r"1 of 3 pictures cannot be decoded.*Limits\.max_lost_fraction"):
+            reader.read([10, 24, 50])
+
+
+def test_a_header_that_claims_too_much_is_not_believed(folder):
+    path = encode(folder / "claims.mp4", count=60, container={"movflags": "faststart"})
+    data = path.read_bytes()
+    with VideoReader(data[: int(len(data) * 0.8)]) as reader:
+        assert reader.num_frames_from_header == 60
+        assert 20 < reader.num_frames < 60
+        assert any("header says 60 pictures" in note for note in reader.notes)
+        frames = reader.read([0, reader.num_frames // 2])
+        assert np.array_equal(frames.values, sequential(path)[[0, reader.num_frames // 2]])
+
+
+def test_sound_only_names_the_right_option(folder):
+    path = folder / "only.m4a"
+    with av.open(str(path), "w", format="mp4") as out:
+        stream = out.add_stream("aac", rate=16_000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 16_000), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 16_000
+        out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    with pytest.raises(MediaTypeError, match=r"sound but no video.*--audio"):
+        VideoReader(path)
+
+
+def test_a_file_that_changes_is_refused(folder):
+    path = encode(folder / "changes.mp4")
+    with VideoReader(path) as reader:
+        with path.open("ab") as file:
+            file.write(b"more")
+        with pytest.raises(MediaDecodeError, match="changed while it was being read"):
+            reader.read([0])
+
+
+def test_a_deleted_file_is_still_read(folder):
+    path = encode(folder / "deleted.mp4")
+    expected = sequential(path)
+    with VideoReader(path) as reader:
+        path.unlink()
+        assert np.array_equal(reader.read([3, 20]).values, expected[[3, 20]])
+
+
+def test_sizes_that_change_on_the_way_give_one_size(folder):
+    small, large = (encode(folder / f"s{w}.ts", size=(w, 48), count=12, pictures=pattern(12, 48, w)) for w in (64, 96))
+    path = folder / "both.ts"
+    path.write_bytes(small.read_bytes() + large.read_bytes())
+    with VideoReader(path) as reader:
+        assert reader.read([0, reader.num_frames - 1]).values.shape == (2, 48, 64, 3)
