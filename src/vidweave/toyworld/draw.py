@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 import colorsys
+import os
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from vidweave.errors import ConfigError
+from vidweave.media.write import write_image
 from vidweave.toyworld.captions import caption
 from vidweave.toyworld.questions import questions
 from vidweave.toyworld.render import render_depth, render_flow, render_rgb, render_sound
-from vidweave.toyworld.scene import ToyScene
+from vidweave.toyworld.scene import Length, ToyScene, sample_scene
 
-__all__ = ["draw_scene"]
+__all__ = ["draw_scene", "scene_sheet"]
 
 _PAPER, _INK, _FAINT, _BLUE = (250, 249, 246), (35, 38, 45), (130, 134, 142), (40, 96, 160)
 _TILE, _GAP, _MARGIN, _LABEL = 112, 6, 28, 92  # pixels
 _DEPTH_METRES = (2.0, 10.0)
 
 
-def draw_scene(scene: ToyScene, *, columns: int = 8) -> Image.Image:
+def draw_scene(out: str | os.PathLike[str], seed: int, *, length: Length = "short", columns: int = 8) -> Path:
+    """Draw the scene of a seed into the picture file `out`; see `scene_sheet`.
+
+    Raises:
+        MediaError: `out` does not end like a picture file.
+        ConfigError: an unknown length, or fewer than 2 columns.
+    """
+    sheet = scene_sheet(sample_scene(seed, length=length), columns=columns)
+    return write_image(out, np.asarray(sheet))
+
+
+def scene_sheet(scene: ToyScene, *, columns: int = 8) -> Image.Image:
     """A sheet with rows of frames in RGB, depth and flow, the sound's waveform, the caption and the questions.
 
     Args:

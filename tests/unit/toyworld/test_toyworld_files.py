@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from vidweave.errors import ConfigError, UnknownNameError
+from vidweave.media.image import read_image
 from vidweave.toyworld import files
-from vidweave.toyworld.draw import draw_scene
+from vidweave.toyworld.draw import draw_scene, scene_sheet
 from vidweave.toyworld.files import write_world
 from vidweave.toyworld.render import render
 from vidweave.toyworld.scene import sample_scene
@@ -72,10 +73,12 @@ def test_faults_are_named(tmp_path):
 
 
 @pytest.mark.parametrize("length", ["short", "long"])
-def test_a_sheet_shows_the_scene(length):
-    sheet = draw_scene(sample_scene(5, length=length), columns=7)
+def test_a_sheet_shows_the_scene(length, tmp_path):
+    sheet = scene_sheet(sample_scene(5, length=length), columns=7)
     assert sheet.mode == "RGB"
     assert len(sheet.getcolors(maxcolors=10**6)) > 200
     assert sheet.width > 800
     with pytest.raises(ConfigError, match="at least 2 columns, got 1"):
-        draw_scene(sample_scene(5), columns=1)
+        scene_sheet(sample_scene(5), columns=1)
+    path = draw_scene(tmp_path / "scene.png", 5, length=length, columns=7)
+    np.testing.assert_array_equal(read_image(path).values[0], np.asarray(sheet))
