@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -33,17 +34,23 @@ app.command("evaluate")(evaluate.evaluate)
 app.add_typer(cache.app)
 app.command("doctor")(doctor.doctor)
 
+_INTERRUPTED = 130
 # typer does not export the base of its usage errors; every version since 0.15 has it above BadParameter
-_ClickError = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
+_ClickError: type[Exception] = next(b for b in typer.BadParameter.__mro__ if b.__name__ == "ClickException")  # type: ignore[assignment]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"vidweave {__version__}")
+        raise typer.Exit
 
 
 @app.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)] = False,
-) -> None:
-    if version:
-        typer.echo(f"vidweave {__version__}")
-        raise typer.Exit
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and leave.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None: ...
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -56,11 +63,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
     command = typer.main.get_command(app)
     try:
         code = command.main(args=arguments, prog_name="vidweave", standalone_mode=False)
+        if code == _INTERRUPTED:  # what typer makes of KeyboardInterrupt
+            raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
-    except typer.Exit as done:
-        return done.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        return _fail("interrupted", 130)
+        return _fail("interrupted", _INTERRUPTED)
     except BrokenPipeError:  # the reader of stdout left, e.g. `| head`
         sys.stdout = None
         return 1
@@ -75,7 +82,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 def main() -> None:
     """The console script."""
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None and hasattr(stream, "reconfigure"):
+        if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # file names need not be text
     sys.exit(run())
 

@@ -2,40 +2,59 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from vidweave.cli.output import Json, show
+from vidweave.errors import ConfigError
 
 __all__ = ["app", "make", "show_scene"]
 
 app = typer.Typer(name="world", help="The toy world that the shipped tiny models know.", no_args_is_help=True)
 
+Length = Annotated[str, typer.Option(help="short or long clips.")]
+
 
 @app.command("make")
 def make(
-    out: Annotated[str, typer.Option(help="Folder for the clips and questions.jsonl.")],
+    out: Annotated[str, typer.Option(help="New or empty folder for the clips and questions.jsonl.")],
     seed: Annotated[int, typer.Option(min=0, help="Which world; two worlds share no scene.")] = 0,
     clips: Annotated[int, typer.Option(min=1, help="How many.")] = 20,
+    length: Length = "short",
+    modality: Annotated[list[str] | None, typer.Option(help="Only this one (and video); may be repeated.")] = None,
+    size: Annotated[int | None, typer.Option(min=16, help="Pixels along a side.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Write clips, and questions about them with their answers."""
+    """Write clips of unseen scenes, and questions about them with their answers."""
     from vidweave.toyworld.files import write_world
 
-    written = write_world(out, seed, clips)
-    show(written, f"{clips} clips in {out}", as_json=as_json)
+    wanted: dict[str, Any] = {} if size is None else {"size": size}
+    if modality:
+        wanted["modalities"] = tuple(dict.fromkeys(["video", *modality]))
+    report = write_world(out, seed, clips, length=_length(length), **wanted)
+    data = {"out": report.folder, "seed": seed, "num_clips": report.num_clips, "num_questions": report.num_questions}
+    text = f"{report.num_clips} clips and {report.num_questions} questions in {report.folder}"
+    show(data, text, as_json=as_json)
 
 
 @app.command("show")
 def show_scene(
-    out: Annotated[str, typer.Option(help="PNG file.")] = "scene.png",
-    seed: Annotated[int, typer.Option(min=0, help="Which scene.")] = 0,
-    length: Annotated[str, typer.Option(help="short or long.")] = "short",
+    out: Annotated[str, typer.Option(help="The PNG file to write.")] = "scene.png",
+    seed: Annotated[int, typer.Option(min=0, help="Which world; its first scene is drawn.")] = 0,
+    length: Length = "short",
     as_json: Json = False,
 ) -> None:
-    """Draw one scene in all modalities."""
+    """Draw one scene in all modalities, with its caption and questions."""
     from vidweave.toyworld.draw import draw_scene
+    from vidweave.toyworld.splits import world_seeds
 
-    draw_scene(out, seed, length=length)
-    show({"out": out, "seed": seed}, out, as_json=as_json)
+    scene_seed = world_seeds(seed, 1)[0]
+    draw_scene(out, scene_seed, length=_length(length))
+    show({"out": out, "seed": seed, "scene_seed": scene_seed}, f"scene {scene_seed} drawn in {out}", as_json=as_json)
+
+
+def _length(text: str) -> Any:
+    if text not in ("short", "long"):
+        raise ConfigError(f"--length must be short or long, got {text!r}")
+    return text

@@ -45,7 +45,7 @@ def describe_model(config: VideoLanguageConfig, *, dtype: torch.dtype = torch.bf
         dtype: Of the weights, for their size.
     """
     with torch.device("meta"):
-        model = VideoLanguageModel(config).eval()
+        model = VideoLanguageModel(config).eval().requires_grad_(False)  # the FLOP counter hooks what learns
     encoded = {name: _encode(model, stream) for name, stream in model.spec.streams.items()}
     rows = [_cost("selector", model.selector, dtype, None)]
     for name, encoder in model.encoders.items():
@@ -117,4 +117,7 @@ def _read_prompt(model: VideoLanguageModel, length: int) -> int:
     if language_model.side == "right":
         start = torch.zeros(1, 1, dtype=torch.long, device="meta")
         return _count(lambda: language_model.model(inputs_embeds=values, decoder_input_ids=start, use_cache=False))[1]
-    return _count(lambda: language_model.model(inputs_embeds=values, use_cache=False, logits_to_keep=1))[1]
+    # a mask of four axes is taken as it is; transformers would look into any other, and meta tensors hold nothing
+    mask = torch.ones(1, 1, length, length, dtype=torch.bool, device="meta")
+    arguments = {"inputs_embeds": values, "attention_mask": mask, "use_cache": False, "logits_to_keep": 1}
+    return _count(lambda: language_model.model(**arguments))[1]

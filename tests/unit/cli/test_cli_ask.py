@@ -1,0 +1,98 @@
+"""`vidweave ask`, with a model that answers without thinking."""
+
+from __future__ import annotations
+
+import wave
+
+import pytest
+
+from vidweave.registry import MODALITIES
+
+
+@pytest.fixture
+def sound(tmp_path):
+    path = tmp_path / "sound.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(8_000)
+        file.writeframes(bytes(4_000))
+    return path
+
+
+def test_prints_the_answer_and_the_scores(vid, model, clip):
+    done = vid("ask", clip, "Which colour?", "--option", "red", "--option", "blue")
+    assert done.code == 0
+    assert done.out.splitlines() == ["red", "  red   -0.500", "  blue  -1.000", "note: one frame lost"]
+    assert done.err == ""
+
+
+def test_json_holds_answer_options_and_trace(vid, model, clip):
+    data = vid("ask", clip, "Which colour?", "--option", "red", "--option", "blue", "--json").data
+    assert data["text"] == "red"
+    assert data["options"] == [{"text": "red", "score": -0.5}, {"text": "blue", "score": -1.0}]
+    assert data["trace"]["frames"][0]["index"] == 2
+    assert data["trace"]["frames"][0]["pts_seconds"] == 0.5
+    assert set(data["trace"]) >= {"frames", "tokens", "seconds"}
+
+
+def test_hands_everything_on(vid, model, clip, sound):
+    done = vid(
+        *("ask", clip, "What happens?", "--model", "some/model", "--start", "0.5", "--end", 1.25, "--frames", 3),
+        *("--audio", sound, "--max-new-tokens", 9, "--num-beams", 2, "--temperature", 0.7, "--device", "cpu"),
+        *("--dtype", "bfloat16", "--normalize", "mean", "--full-trace"),
+    )
+    assert done.code == 0
+    assert done.out.startswith("WHAT HAPPENS?\n")
+    assert model.loads == [("some/model", {"device": "cpu", "dtype": "bfloat16", "cache_folder": None})]
+    asked = model.asked[0]
+    assert dict(asked["clip"]) == {"video": str(clip), "audio": str(sound)}
+    assert (asked["clip"].start_seconds, asked["clip"].end_seconds) == (0.5, 1.25)
+    assert asked["num_frames"] == 3
+    assert (asked["max_new_tokens"], asked["num_beams"], asked["temperature"], asked["do_sample"]) == (9, 2, 0.7, True)
+    assert (asked["trace"], asked["normalize"]) == ("full", "mean")
+
+
+def test_a_question_about_sound_alone(vid, model, sound):
+    done = vid("ask", "What is heard?", "--audio", sound)
+    assert done.code == 0
+    assert dict(model.asked[0]["clip"]) == {"audio": str(sound)}
+    assert model.asked[0]["question"] == "What is heard?"
+
+
+def test_there_is_an_option_for_every_modality(vid):
+    said = vid("ask", "--help").out
+    for name in MODALITIES:
+        assert name == "video" or f"--{name.replace('_', '-')} SOURCE" in said
+
+
+def test_sound_given_as_the_video_names_the_option(vid, model, sound):
+    done = vid("ask", sound, "What is heard?")
+    assert done.code == 2
+    assert "--audio" in done.err
+    assert not model.loads
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["{clip}"], "a clip and a question are needed, got only"),
+        (["{clip}", "   "], "the question is empty"),
+        (["{clip}", "why " * 10_000], "the question has 10000 words"),
+        (["{clip}", "q", "--option", "a", "--option", "a"], "options repeat: 'a'"),
+        (["{clip}", "q", "--option", "a"], "one option ('a') leaves nothing to choose"),
+        (["{clip}", "q", "--start", "2", "--end", "1"], "the span ends (1.0 s) before it starts (2.0 s)"),
+        (["{clip}", "q", "--smell", "x"], "No such option: --smell"),
+        (["{clip}", "q", "--normalize", "max"], "--normalize must be sum or mean, got 'max'"),
+        (["{clip}", "q", "--option", "a", "--option", "b", "--num-beams", "2"], "num_beams would do nothing"),
+        (["nowhere.mp4", "q"], "'nowhere.mp4' does not exist"),
+        (["{clip}", "q", "--audio", "nowhere.wav"], "'nowhere.wav' does not exist"),
+        (["{folder}", "q"], "holds no picture files"),
+    ],
+)
+def test_bad_input_fails_before_a_model_is_loaded(vid, model, clip, tmp_path, arguments, complaint):
+    done = vid("ask", *(a.format(clip=clip, folder=tmp_path) for a in arguments))
+    assert (done.code, done.out) == (2, "")
+    assert complaint in done.err
+    assert done.err.count("\n") == 1
+    assert not model.loads

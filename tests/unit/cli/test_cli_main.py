@@ -1,0 +1,137 @@
+"""Exit codes, one-line errors, help."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+
+from vidweave import __version__
+from vidweave.cli import inspect, main
+from vidweave.errors import CheckpointError, MediaDecodeError
+
+VERBS = ["ask", "inspect", "models", "world", "train", "evaluate", "cache", "doctor"]
+LEAVES = [
+    "ask",
+    "inspect",
+    "models list",
+    "models show",
+    "world make",
+    "world show",
+    "train",
+    "evaluate",
+    "cache ls",
+    "cache verify",
+    "cache prune",
+    "doctor",
+]
+
+
+@pytest.fixture
+def raising(monkeypatch):
+    """Make `inspect` raise what is given."""
+
+    def arm(error: BaseException) -> None:
+        def fail(*_: object) -> None:
+            raise error
+
+        monkeypatch.setattr("vidweave.media.inspect.inspect_file", fail)
+
+    return arm
+
+
+def test_help_names_every_verb(vid):
+    done = vid("--help")
+    assert (done.code, done.err) == (0, "")
+    for verb in VERBS:
+        assert f"\n  {verb} " in done.out
+
+
+@pytest.mark.parametrize("leaf", LEAVES)
+def test_every_command_has_help_and_json(vid, leaf):
+    done = vid(*leaf.split(), "--help")
+    assert done.code == 0
+    assert "--json" in done.out
+
+
+def test_version(vid):
+    assert vid("--version").out == f"vidweave {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["fly"], "No such command 'fly'; see `vidweave --help`"),
+        (["inspect"], "Missing argument 'file'; see `vidweave inspect --help`"),
+        (["inspect", "a", "--colour"], "No such option: --colour; see `vidweave inspect --help`"),
+        (["world", "make", "--clips", "two", "--out", "x"], "Invalid value for '--clips': "),
+        (["ask", "a", "b", "--frames", "0"], "Invalid value for '--frames': "),
+    ],
+)
+def test_wrong_usage_is_one_line_and_two(vid, arguments, line):
+    done = vid(*arguments)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("error: ")
+    assert line in done.err
+    assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (MediaDecodeError("the file is truncated"), 2),
+        (CheckpointError("3 keys are missing"), 1),
+        (PermissionError(13, "Permission denied", "x"), 1),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_errors_become_exit_codes(vid, raising, error, code):
+    raising(error)
+    done = vid("inspect", "x")
+    assert (done.code, done.out) == (code, "")
+    assert done.err.startswith("error: ")
+    assert done.err.count("\n") == 1
+
+
+def test_a_bug_keeps_its_traceback(vid, raising):
+    raising(ZeroDivisionError("ours"))
+    with pytest.raises(ZeroDivisionError, match="ours"):
+        vid("inspect", "x")
+
+
+def test_a_message_stays_on_one_line_whatever_a_file_is_called(vid):
+    done = vid("inspect", "no\n\x1b[31mfile.mp4")
+    assert done.code == 2
+    assert done.err.count("\n") == 1
+    assert "\x1b" not in done.err
+
+
+def test_a_reader_that_left_is_no_traceback(raising):
+    raising(BrokenPipeError())
+    import sys
+
+    out = sys.stdout
+    try:
+        assert main.run(["inspect", "x"]) == 1
+    finally:
+        sys.stdout = out
+
+
+def test_nothing_given_prints_help(vid):
+    done = vid()
+    assert done.code == 2
+    assert "Usage: vidweave" in done.err + done.out
+
+
+def test_library_warnings_are_held_back_and_ours_are_a_line(vid, monkeypatch):
+    def chatty(path: str) -> dict:
+        warnings.warn_explicit("theirs", UserWarning, "/lib/other.py", 1)
+        warnings.warn_explicit("ours", UserWarning, inspect.__file__, 1)
+        return {}
+
+    monkeypatch.setattr("vidweave.media.inspect.inspect_file", chatty)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        monkeypatch.setattr("sys.warnoptions", [])
+        done = vid("inspect", "x")
+    assert done.err == "warning: ours\n"

@@ -1,0 +1,52 @@
+"""Text and JSON of results."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vidweave.cli.amounts import format_bytes, format_count, parse_bytes
+from vidweave.cli.output import show, table
+from vidweave.errors import ConfigError
+
+
+def test_json_is_plain(capsys):
+    show({"a": np.arange(3), "b": float("nan"), "c": Path("x"), "d": (np.float32(0.5), {1})}, "", as_json=True)
+    assert json.loads(capsys.readouterr().out) == {"a": [0, 1, 2], "b": None, "c": "x", "d": [0.5, [1]]}
+
+
+def test_text_is_printed_as_it_is(capsys):
+    show({}, "ja, naïve", as_json=False)
+    assert capsys.readouterr().out == "ja, naïve\n"
+
+
+def test_table_lines_numbers_up():
+    assert table([("a", "9"), ("bcd", "10")], ("name", "n")).splitlines() == ["name   n", "a      9", "bcd   10"]
+    assert table([]) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("500", 500), ("2GB", 2 * 10**9), ("2g", 2 * 10**9), ("1.5 GiB", 3 * 2**29), ("3kib", 3072)]
+)
+def test_sizes_are_read(text, count):
+    assert parse_bytes(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "GB", "-1", "2 parsec", "1e9", "1,5GB"])
+def test_a_wrong_size_is_refused(text):
+    with pytest.raises(ConfigError, match=r"is no size; write it like 500MB, 2GB or 1\.5GiB"):
+        parse_bytes(text)
+
+
+def test_amounts_are_rounded():
+    assert [format_bytes(n) for n in (0, 999, 1_000, 1_550_000, 2_000_000_000)] == [
+        "0 B",
+        "999 B",
+        "1.0 kB",
+        "1.6 MB",
+        "2.0 GB",
+    ]
+    assert [format_count(n) for n in (None, 0, 7, 188_000_000)] == ["-", "0", "7", "188 M"]

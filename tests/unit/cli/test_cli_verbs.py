@@ -1,0 +1,222 @@
+"""The verbs besides `ask`: what they hand on, and what they print."""
+
+from __future__ import annotations
+
+import json
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from vidweave.cli import doctor
+from vidweave.cli.doctor import Finding
+from vidweave.media.store import FeatureStore
+
+
+def test_inspect_tells_counted_and_header_numbers(vid, clip):
+    data = vid("inspect", clip, "--json").data
+    assert data["duration_seconds"] == pytest.approx(1.75, abs=0.1)
+    picture, sound = data["streams"]
+    assert (picture["num_frames"], picture["num_frames_from_header"], picture["rotation"]) == (7, 7, 0)
+    assert sound["sample_rate"] == 8_000
+    text = vid("inspect", clip).out
+    assert "streams[0]:\n  type: video\n" in text
+    assert "duration_seconds: 1.75" in text
+
+
+def test_models_list_names_what_is_registered(vid):
+    data = vid("models", "list", "--json").data
+    names = {row["name"]: row for row in data["models"]}
+    assert names["blip2-flan-t5-xl"]["weights"] == "Salesforce/blip2-flan-t5-xl"
+    assert "blip2-flan-t5-xl" in vid("models", "list").out
+
+
+def test_models_show_counts_slots(vid):
+    done = vid("models", "show", "blip2-flan-t5-xl", "--json")
+    slots = {row["slot"]: row for row in done.data["slots"]}
+    assert slots["encoders.vision"]["parameters"] == pytest.approx(986e6, rel=0.01)
+    assert slots["connector"]["parameters"] == pytest.approx(106.7e6, rel=0.01)
+    assert slots["language_model"]["weight_bytes"] == 2 * slots["language_model"]["parameters"]
+    assert done.data["total"]["parameters"] == sum(row["parameters"] for row in slots.values())
+    assert all(row["flops"] is None or row["flops"] >= 0 for row in slots.values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["blip2-flan-t5"], "did you mean 'blip2-flan-t5-xl'"),
+        (["blip2-flan-t5-xl", "--dtype", "float61"], "unknown dtype 'float61'; did you mean"),
+    ],
+)
+def test_models_show_refuses_unknown_names(vid, arguments, complaint):
+    done = vid("models", "show", *arguments)
+    assert done.code == 2
+    assert complaint in done.err
+
+
+def test_world_make_writes_clips_and_questions(vid, tmp_path):
+    data = vid(
+        "world", "make", "--seed", 7, "--clips", 2, "--out", tmp_path / "w", "--modality", "depth", "--json"
+    ).data
+    lines = [json.loads(line) for line in (tmp_path / "w" / "questions.jsonl").read_text().splitlines()]
+    assert (data["num_clips"], data["num_questions"]) == (2, len(lines))
+    assert {"clip", "question", "options", "answer", "family", "needs", "scope"} <= set(lines[0])
+    assert (tmp_path / "w" / lines[0]["clip"]).stat().st_size > 0
+    again = vid("world", "make", "--clips", 2, "--out", tmp_path / "w")
+    assert again.code == 2
+    assert "is not an empty folder" in again.err
+
+
+def test_world_show_draws_a_picture(vid, tmp_path):
+    assert vid("world", "show", "--seed", 3, "--out", tmp_path / "s.png").code == 0
+    assert (tmp_path / "s.png").read_bytes().startswith(b"\x89PNG")
+    assert "--length must be short or long, got 'tall'" in vid("world", "show", "--length", "tall").err
+    assert vid("world", "show", "--out", tmp_path / "s.xyz").code == 2
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["s.png"]
+
+
+def test_train_hands_the_recipe_on(vid, tmp_path, monkeypatch):
+    seen = {}
+
+    def recipe_run(path, overrides):
+        seen["recipe"] = path, list(overrides)
+        return SimpleNamespace(name="a run")
+
+    def train(run, out, **how):
+        seen["train"] = out, how
+        return SimpleNamespace(
+            out=out,
+            elapsed_seconds=1.5,
+            total_steps=8,
+            losses={"one": 0.25},
+            metrics={"one": {"acc": 0.9}},
+            finish=None,
+        )
+
+    monkeypatch.setattr("vidweave.training.recipe_run", recipe_run)
+    monkeypatch.setattr("vidweave.training.train", train)
+    done = vid("train", "r/base.py", "steps=8", "optimizer.lr=1e-4", "--budget", "1h30m", "--out", tmp_path, "--json")
+    assert done.data["losses"] == {"one": 0.25}
+    assert seen["recipe"] == ("r/base.py", ["steps=8", "optimizer.lr=1e-4"])
+    assert seen["train"] == (tmp_path, {"budget_seconds": 5400.0, "resume": True, "devices": 1, "accelerator": "cpu"})
+    assert "one: loss 0.2500\none: acc 0.9000" in vid("train", "r/base.py").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [(["none.py"], "there is no recipe file none.py"), (["x.py", "--budget", "soon"], "'soon' is no duration")],
+)
+def test_train_refuses_bad_input(vid, arguments, complaint):
+    done = vid("train", *arguments)
+    assert done.code == 2
+    assert complaint in done.err
+
+
+def test_evaluate_prints_families_and_resumes(vid, model, tmp_path):
+    how = (
+        "evaluate",
+        "--examples",
+        3,
+        "--family",
+        "colour",
+        "--family",
+        "count",
+        "--records",
+        tmp_path / "r.jsonl",
+        "--json",
+    )
+    first = vid(*how, "--batch-size", 2, "--limit", 4)
+    assert first.code == 0
+    assert first.data["overall"]["num_items"] == 4
+    asked = len(model.asked)
+    again = vid(*how).data
+    assert (again["num_resumed"], again["overall"]["num_items"]) == (4, 6)
+    assert len(model.asked) == asked + 2
+    text = vid(*how[:-3]).out.splitlines()
+    assert text[0].split() == ["family", "accuracy", "95%", "interval", "chance", "items"]
+    assert {line.split()[0] for line in text[1:]} == {"colour", "count", "all"}
+
+
+def test_evaluate_refuses_unknown_names(vid, model):
+    assert "unknown task 'toyword'; did you mean 'toyworld'?" in vid("evaluate", "--task", "toyword").err
+    assert "unknown question family 'colours'" in vid("evaluate", "--family", "colours").err
+    assert not model.loads
+
+
+@pytest.fixture
+def store(tmp_path):
+    with FeatureStore(tmp_path / "store") as store:
+        store.put("k" * 64, {"values": torch.zeros(3, 5)}, {"clip": "a.mp4"})
+    return tmp_path / "store"
+
+
+def test_cache_ls_verify_and_prune(vid, store):
+    data = vid("cache", "ls", "--cache", store, "--json").data
+    assert (data["num_entries"], data["entries"][0]["clip"]) == (1, "a.mp4")
+    assert "1 entries in 1 shards" in vid("cache", "ls", "--cache", store).out
+    assert vid("cache", "verify", "--cache", store).code == 0
+    assert vid("cache", "prune", "--cache", store, "--max-size", "0", "--json").data["num_entries"] == 1
+    assert vid("cache", "ls", "--cache", store, "--json").data["num_entries"] == 0
+
+
+def test_cache_verify_fails_on_damage(vid, store):
+    shard = next(store.rglob("*.safetensors"))
+    data = bytearray(shard.read_bytes())
+    data[-3] ^= 255
+    shard.write_bytes(data)
+    done = vid("cache", "verify", "--cache", store)
+    assert done.code == 1
+    assert "vidweave cache prune --damaged" in done.out
+    assert vid("cache", "prune", "--cache", store, "--damaged").code == 0
+    assert vid("cache", "verify", "--cache", store, "--json").data["ok"]
+
+
+def test_cache_says_where_it_looked(vid, tmp_path, monkeypatch):
+    monkeypatch.setenv("VIDWEAVE_CACHE", str(tmp_path / "none"))
+    done = vid("cache", "ls")
+    assert done.code == 2
+    assert f"there is no feature store at {tmp_path / 'none'}; give its folder with --cache" in done.err
+    assert vid("cache", "prune", "--cache", tmp_path, "--max-size", "much").code == 2
+
+
+def test_doctor_fails_with_a_fix_for_each_problem(vid, monkeypatch):
+    checks = (lambda: iter([Finding("a", "ok", "fine"), Finding("b", "problem", "broken", "mend it")]),)
+    monkeypatch.setattr(doctor, "CHECKS", checks)
+    done = vid("doctor")
+    assert done.code == 1
+    assert "fix b: mend it\n1 problem\n" in done.out
+    assert vid("doctor", "--json").data["ok"] is False
+    monkeypatch.setattr(doctor, "CHECKS", ())
+    assert vid("doctor").code == 0
+
+
+def test_doctor_finds_the_torchvision_trap(monkeypatch, tmp_path):
+    (tmp_path / "torchvision").mkdir()
+    (tmp_path / "torchvision" / "__init__.py").write_text(
+        "raise RuntimeError('operator torchvision::nms does not exist')"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(doctor, "_version", lambda package: "0.28.0")
+    (finding,) = doctor._check_torchvision()
+    sys.modules.pop("torchvision", None)
+    assert finding.status == "problem"
+    assert "operator torchvision::nms does not exist" in finding.found
+    assert "pip uninstall torchvision" in finding.fix
+
+
+def test_doctor_wants_safe_versions(monkeypatch):
+    versions = {"av": "16.0.1", "transformers": "5.2.0", "torch": "2.15.0", "safetensors": "0.8.0", "numpy": "2.4.6"}
+    monkeypatch.setattr(doctor, "_version", versions.get)
+    found = {f.what: f for check in (doctor._check_required, doctor._check_torch) for f in check()}
+    assert {name for name, f in found.items() if f.status == "problem"} == {"av", "transformers", "torch", "tokenizers"}
+    assert found["av"].fix == "pip install 'av>=17.1' (older ones carry a parser that corrupts memory)"
+    assert found["tokenizers"].found == "not installed"
+
+
+def test_doctor_finds_a_cache_that_cannot_be_written(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("VIDWEAVE_CACHE", str(tmp_path / "file" / "cache"))
+    (finding,) = doctor._check_cache()
+    assert finding.status == "problem"
+    assert "VIDWEAVE_CACHE" in finding.fix
