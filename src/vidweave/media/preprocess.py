@@ -180,10 +180,11 @@ def _cloud(spec: PointSpec, cloud: PointCloud, limits: Limits) -> tuple[Tensor, 
         rows = spread(spec.num_points, len(cloud), "floor")
     else:
         rows = np.arange(spec.num_points) % len(cloud)
-    points = torch.from_numpy(np.asarray(cloud.coordinates[rows], dtype=np.float32))
-    if spec.normalize:  # centre of all points, farthest one at distance 1
+    points = torch.from_numpy(np.asarray(cloud.coordinates[rows], dtype=np.float64))
+    if spec.normalize:  # the centre goes to 0, the farthest point to distance 1; a single point stays at 0
         points = points - points.mean(dim=0)
         points = points / points.norm(dim=1).max().clamp(min=1e-6)
+    points = points.float()
     if spec.feature_width and cloud.features is not None:
         features = torch.from_numpy(np.asarray(cloud.features[rows], dtype=np.float32))
         points = torch.cat([points, features], dim=1)

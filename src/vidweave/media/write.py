@@ -26,7 +26,7 @@ from vidweave.types import Frames, Waveform
 
 __all__ = ["write_array", "write_audio", "write_image", "write_video"]
 
-_CLOCK = Fraction(1, 90_000)
+_CLOCK = Fraction(1, 60_000)  # for times that are no multiple of a rate; MPEG-4 allows no finer one
 _LOSSLESS = {"h264": ("libx264rgb", "rgb24", {"qp": "0"}), "ffv1": ("ffv1", "bgr0", {})}
 _LOSSY = {
     "h264": ("libx264", "yuv420p", {"crf": "20"}),
@@ -63,7 +63,7 @@ def write_video(
         MediaAccessError: the folder cannot be written to.
     """
     values = _rgb(frames)
-    ticks = _ticks(frames, fps)
+    ticks, clock = _ticks(frames, fps)
     known = _LOSSLESS if lossless else _LOSSY
     if codec not in known:
         raise MediaError(f"unknown {'lossless ' if lossless else ''}codec {codec!r}; known: {', '.join(known)}")
@@ -72,13 +72,13 @@ def write_video(
         height, width = values.shape[1:3]
         raise MediaError(f"{codec} needs even sizes, got {width}x{height}; crop the pictures or write them lossless")
     with _whole(path) as part, _encoding(path), av.open(str(part), "w") as container:
-        stream = container.add_stream(name, rate=_rate(ticks), options={**preset, **(options or {})})
+        stream = container.add_stream(name, rate=_rate(ticks, clock), options={**preset, **(options or {})})
         assert isinstance(stream, VideoStream)
         stream.height, stream.width = values.shape[1:3]
         stream.pix_fmt = pixel_format
-        stream.codec_context.time_base = stream.time_base = _CLOCK
+        stream.codec_context.time_base = stream.time_base = clock
         sound = _add_sound(container, audio, Path(path).suffix) if audio is not None else None
-        _encode_pictures(container, stream, values, ticks)
+        _encode_pictures(container, stream, values, ticks, clock)
         if sound is not None and audio is not None:
             _encode_sound(container, sound, audio)
     return Path(path)
@@ -87,11 +87,11 @@ def write_video(
 def write_audio(path: str | os.PathLike[str], waveform: Waveform) -> Path:
     """Write a waveform as 16-bit PCM WAV; samples outside -1..1 are clipped."""
     samples = np.clip(np.nan_to_num(waveform.samples) * 32_768.0, -32_768, 32_767).round().astype("<i2")
-    with _whole(path) as part, wave.open(str(part), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(waveform.sample_rate)
-        file.writeframes(samples.tobytes())
+    with _whole(path) as part, open(part, "wb") as file, wave.open(file, "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(waveform.sample_rate)
+        sound.writeframes(samples.tobytes())
     return Path(path)
 
 
@@ -135,32 +135,32 @@ def _rgb(frames: Frames) -> np.ndarray:
     return values
 
 
-def _ticks(frames: Frames, fps: float | None) -> list[int]:
-    """Presentation times in units of `_CLOCK`."""
+def _ticks(frames: Frames, fps: float | None) -> tuple[list[int], Fraction]:
+    """Presentation times, and the clock they are counted in."""
     if fps is not None:
-        if fps <= 0:
+        if not fps > 0:
             raise ShapeError(f"fps must be positive, got {fps}")
-        step = 1 / Fraction(fps).limit_denominator(1_001)
-        return [round(i * step / _CLOCK) for i in range(len(frames))]
+        return list(range(len(frames))), 1 / Fraction(fps).limit_denominator(1_001)
     ticks = [round(float(t - frames.pts_seconds[0]) / float(_CLOCK)) for t in frames.pts_seconds]
     if any(later <= earlier for earlier, later in pairwise(ticks)):
         raise ShapeError("the times of the frames do not ascend; give fps")
-    return ticks
+    return ticks, _CLOCK
 
 
-def _rate(ticks: list[int]) -> Fraction:
-    """Average rate: the duration of the last picture, and what headers say."""
-    if len(ticks) < 2:
-        return Fraction(1)
-    return (Fraction(len(ticks) - 1, ticks[-1]) / _CLOCK).limit_denominator(10_000)
+def _rate(ticks: list[int], clock: Fraction) -> Fraction:
+    """Average rate: what headers say, and how long the last picture lasts."""
+    steps = Fraction(max(1, len(ticks) - 1), max(1, ticks[-1]))
+    return (steps / clock).limit_denominator(10_000)
 
 
-def _encode_pictures(container: OutputContainer, stream: VideoStream, values: np.ndarray, ticks: list[int]) -> None:
-    duration = max(1, round(1 / (_rate(ticks) * _CLOCK)))
+def _encode_pictures(
+    container: OutputContainer, stream: VideoStream, values: np.ndarray, ticks: list[int], clock: Fraction
+) -> None:
+    duration = max(1, round(1 / (_rate(ticks, clock) * clock)))
     for value, pts in zip(values, ticks, strict=True):
         rgb = np.repeat(value, 3, axis=2) if value.shape[2] == 1 else value
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
-        frame.pts, frame.time_base, frame.duration = pts, _CLOCK, duration
+        frame.pts, frame.time_base, frame.duration = pts, clock, duration
         container.mux(stream.encode(frame))
     container.mux(stream.encode(None))
 
@@ -199,8 +199,6 @@ def _whole(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield part
         os.replace(part, final)
     except OSError as error:
-        if isinstance(error, av.error.FFmpegError):
-            raise
         raise MediaAccessError(
             f"{describe(path)} cannot be written ({sanitize(error.strerror or str(error))})"
         ) from None

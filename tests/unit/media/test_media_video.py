@@ -190,9 +190,12 @@ def test_corrupt_packets_are_survived_and_counted(folder):
         assert np.array_equal(frames.values[2], expected[50])
         near = [np.abs(frames.values[1].astype(int) - expected[i]).mean() for i in range(60)]
         assert int(np.argmin(near)) in (22, 23, 27, 28)  # the stand-in is a neighbour
-    with VideoReader(bytes(data), limits=Limits(max_lost_fraction=0.0)) as reader:
-        with pytest.raises(MediaDecodeError, match=r"1 of 3 pictures cannot be decoded.*Limits\.max_lost_fraction"):
-            reader.read([10, 24, 50])
+    message = r"1 of 3 pictures cannot be decoded.*Limits\.max_lost_fraction"
+    with (
+        VideoReader(bytes(data), limits=Limits(max_lost_fraction=0.0)) as reader,
+        pytest.raises(MediaDecodeError, match=message),
+    ):
+        reader.read([10, 24, 50])
 
 
 def test_a_header_that_claims_too_much_is_not_believed(folder):
