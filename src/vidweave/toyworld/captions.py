@@ -52,14 +52,15 @@ def fact_sheet(
 
     Args:
         scene: What to tell.
-        rng: Shuffles the objects of a short clip and the order of each one's facts; None keeps them.
+        rng: Shuffles the objects of a short clip; None keeps their order. Facts keep theirs, so that whoever reads
+            an attribute has already read whose it is.
         modalities: Senses whose facts are told; None is all of them.
     """
     senses = None if modalities is None else set(modalities)
     objects = list(scene.objects)
     if rng is not None and scene.length == "short":
         objects = [objects[i] for i in rng.permutation(len(objects))]
-    clauses = [_clause(scene, obj, rng, senses) for obj in objects]
+    clauses = [_clause(scene, obj, senses) for obj in objects]
     if scene.length == "short" and _tells(senses, "audio") and scene.beeper is not None:
         clauses.append(_number(len(scene.beeper.beeps), f"{scene.beeper.pitch} beep"))
     if scene.length == "short" and _tells(senses, "video"):
@@ -71,7 +72,7 @@ def _tells(senses: set[str] | None, modality: str) -> bool:
     return senses is None or modality in senses
 
 
-def _clause(scene: ToyScene, obj: ToyObject, rng: np.random.Generator | None, senses: set[str] | None) -> str:
+def _clause(scene: ToyScene, obj: ToyObject, senses: set[str] | None) -> str:
     facts = [obj.shape]
     if _tells(senses, "video"):
         facts += [obj.colour, obj.size, obj.texture, _MOVES[obj.motion]]
@@ -80,8 +81,6 @@ def _clause(scene: ToyScene, obj: ToyObject, rng: np.random.Generator | None, se
     for modality, attributes in _HIDDEN.items():
         if _tells(senses, modality):
             facts += [_spoken(name, getattr(obj, name)) for name in attributes]
-    if rng is not None:
-        facts = [facts[i] for i in rng.permutation(len(facts))]
     return " ".join(facts)
 
 
