@@ -244,3 +244,100 @@ def test_sizes_that_change_on_the_way_give_one_size(folder):
     path.write_bytes(small.read_bytes() + large.read_bytes())
     with VideoReader(path) as reader:
         assert reader.read([0, reader.num_frames - 1]).values.shape == (2, 48, 64, 3)
+
+
+# ---- files that are built in unusual ways
+
+
+def remux(source, target, keep=lambda i: True, shift=0):
+    """Copy the packets of a video into another file, some left out or all moved in time."""
+    options = {"avoid_negative_ts": "disabled"}
+    with av.open(str(source)) as given, av.open(str(target), "w", container_options=options) as out:
+        stream = out.add_stream_from_template(given.streams.video[0])
+        for i, packet in enumerate(given.demux(video=0)):
+            if packet.size and keep(i):
+                packet.dts = (packet.pts if packet.dts is None else packet.dts) + shift
+                packet.pts += shift
+                packet.stream = stream
+                out.mux(packet)
+    return target
+
+
+def test_two_video_streams_are_told_apart(folder):
+    path = folder / "two.mkv"
+    with av.open(str(path), "w") as out:
+        streams = [out.add_stream("ffv1", rate=10) for _ in range(2)]
+        for stream, size in zip(streams, [(64, 48), (32, 24)], strict=True):
+            stream.width, stream.height, stream.pix_fmt = *size, "yuv444p"
+        for picture in pattern(4):
+            for stream, step in zip(streams, (1, 2), strict=True):
+                small = np.ascontiguousarray(picture[::step, ::step])
+                out.mux(stream.encode(av.VideoFrame.from_ndarray(small, format="rgb24").reformat(format="yuv444p")))
+        for stream in streams:
+            out.mux(stream.encode(None))
+    with VideoReader(path) as reader:
+        assert (reader.num_frames, reader.width, reader.height) == (4, 64, 48)
+        assert np.array_equal(reader.read([3]).values[0], sequential(path)[3])
+
+
+def test_cover_art_is_no_video(folder):
+    path = folder / "song.mp4"
+    with av.open(str(path), "w") as out:
+        sound = out.add_stream("aac", rate=16_000, layout="mono")
+        cover = out.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 64, 48, "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        out.mux(cover.encode(av.VideoFrame.from_ndarray(pattern(1)[0], format="rgb24").reformat(format="yuvj420p")))
+        out.mux(cover.encode(None))
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 16_000), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 16_000
+        out.mux(sound.encode(frame))
+        out.mux(sound.encode(None))
+    with pytest.raises(MediaTypeError, match="sound but no video"):
+        VideoReader(path)
+
+
+def test_missing_keyframe_at_the_start(folder):
+    whole = encode(folder / "whole.ts", count=36, gop=12, options={"sc_threshold": "0", "bf": "0"})
+    path = remux(whole, folder / "headless.ts", keep=lambda i: i >= 5)
+    expected = sequential(whole)
+    with VideoReader(path) as reader:
+        assert reader.num_frames == 31
+        frames = reader.read([10, 20, 30])  # pictures 15, 25, 35 of the whole
+        assert np.array_equal(frames.values, expected[[15, 25, 35]])
+        assert frames.num_lost == 0
+        early = reader.read([2, 20])  # nothing before the first keyframe can be decoded
+        assert early.num_lost == 1
+        assert np.array_equal(early.values[0], expected[12])
+
+
+def test_negative_times_start_at_zero(folder):
+    path = remux(encode(folder / "base.mkv", options={"bf": "0"}), folder / "negative.mkv", shift=-500)
+    with VideoReader(path) as reader:
+        assert reader.pts_seconds[0] == 0.0
+        assert np.allclose(np.diff(reader.pts_seconds), 0.1, atol=0.002)
+        assert np.array_equal(reader.read([0, 29]).values, sequential(path)[[0, 29]])
+
+
+def test_interlaced(folder):
+    path = encode(folder / "inter.mp4", options={"flags": "+ilme+ildct", "x264-params": "interlaced=1"})
+    with VideoReader(path) as reader:
+        assert np.array_equal(reader.read([3, 21]).values, sequential(path)[[3, 21]])
+
+
+def test_lost_packets_in_the_middle(folder):
+    whole = encode(folder / "full.ts", count=36, gop=12, options={"sc_threshold": "0", "bf": "0"})
+    path = remux(whole, folder / "gap.ts", keep=lambda i: not 12 <= i < 24)
+    with VideoReader(path) as reader:
+        assert reader.num_frames == 24
+        assert reader.pts_seconds[12] - reader.pts_seconds[11] == pytest.approx(1.3, abs=0.01)
+        assert np.array_equal(reader.read([5, 20]).values, sequential(whole)[[5, 32]])
+
+
+def test_unknown_codecs_are_refused(folder):
+    data = encode(folder / "tag.avi", "mjpeg", pixel_format="yuvj420p").read_bytes()
+    with pytest.raises(MediaTypeError, match="uses the codec 'unknown', which is not among those allowed"):
+        VideoReader(data.replace(b"MJPG", b"ZZZZ"))
+    path = encode(folder / "j2k.mkv", "jpeg2000", pixel_format="yuv420p")
+    with pytest.raises(MediaTypeError, match="uses the codec 'jpeg2000', which is not among those allowed"):
+        VideoReader(path)
