@@ -81,7 +81,7 @@ def push_groups(trunk: Trunk, rows: MemoryRows, state: MemoryState, keys: Featur
 
 def evaluate_pending(trunk: Trunk, rows: MemoryRows, state: MemoryState) -> Tensor:
     """(M, Q, H): what the trunk says if the pending group is the last. Changes nothing."""
-    hidden, _ = trunk(rows.queries, state.keys, state.mask, memory=state.memory, **rows.arguments())
+    hidden = trunk.evaluate(rows.queries, state.keys, state.mask, memory=state.memory, **rows.arguments())
     return hidden[:, : rows.queries.shape[1]]
 
 

@@ -1,6 +1,7 @@
 """The Q-Former: query tokens that look at an encoder's tokens through cross-attention, with or without a text beside.
 
-One implementation for BLIP-2's form (queries only) and InstructBLIP's (queries and text in one self-attention).
+One implementation for BLIP-2's form (queries only) and InstructBLIP's (queries and text in one self-attention), for
+each group alone or, with a memory, beside those that came before (`qformer_memory`).
 Parameter names follow transformers', so that key tables stay short (`qformer_keys`).
 """
 
@@ -15,12 +16,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vidweave.connectors.qformer_memory import MemoryConfig, QFormerMemory, commit, empty_memory, look
 from vidweave.connectors.trunk import Trunk
 from vidweave.errors import ConfigError, ShapeError
 from vidweave.nn.attention import MultiHeadAttention, reset_normal
 from vidweave.types import ComponentConfig, TextSpec
 
-__all__ = ["QFormer", "QFormerConfig"]
+__all__ = ["QFormer", "QFormerConfig", "QFormerLayer"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +39,7 @@ class QFormerConfig(ComponentConfig):
         layer_norm_eps: Of every norm.
         hidden_dropout, attention_dropout: In training.
         text_spec: How it reads text; needed if and only if there is a vocabulary and text is to be read.
+        memory: What it keeps of earlier groups; None sees each group alone.
     """
 
     kind: ClassVar[str] = "qformer"
@@ -52,6 +55,12 @@ class QFormerConfig(ComponentConfig):
     hidden_dropout: float = 0.1
     attention_dropout: float = 0.1
     text_spec: TextSpec | None = None
+    memory: MemoryConfig | None = None
+
+    @property
+    def has_memory(self) -> bool:
+        """All groups of a row then become one group of tokens."""
+        return self.memory is not None
 
     def __post_init__(self) -> None:
         if self.hidden % self.heads:
@@ -107,7 +116,7 @@ class _Intermediate(nn.Module):
         return functional.gelu(self.dense(states))
 
 
-class _Layer(nn.Module):
+class QFormerLayer(nn.Module):
     """Self-attention over queries and text; cross-attention and a feed-forward of their own for the queries."""
 
     def __init__(self, config: QFormerConfig, has_cross_attention: bool) -> None:
@@ -128,10 +137,15 @@ class _Layer(nn.Module):
         queries, text = states[:, :num_queries], states[:, num_queries:]
         if self.crossattention is not None:
             queries = self.crossattention(queries, keys, key_mask)
+        return self.feed(queries, text)
+
+    def feed(self, queries: Tensor, text: Tensor) -> Tensor:
+        """The feed-forwards: queries (…, Q, H) and text (…, L, H), which broadcasts, → (…, Q + L, H)."""
         queries = self.output_query(self.intermediate_query(queries), queries)
-        if not text.shape[1]:
+        if not text.shape[-2]:
             return queries
-        return torch.cat([queries, self.output(self.intermediate(text), text)], dim=1)
+        text = self.output(self.intermediate(text), text)
+        return torch.cat([queries, text.expand(*queries.shape[:-2], -1, -1)], dim=-2)
 
 
 class _Embeddings(nn.Module):
@@ -157,7 +171,7 @@ class _Encoder(nn.Module):
     def __init__(self, config: QFormerConfig) -> None:
         super().__init__()
         frequency = config.cross_attention_frequency
-        self.layer = nn.ModuleList(_Layer(config, index % frequency == 0) for index in range(config.layers))
+        self.layer = nn.ModuleList(QFormerLayer(config, index % frequency == 0) for index in range(config.layers))
 
 
 class QFormer(Trunk):
@@ -170,6 +184,8 @@ class QFormer(Trunk):
         self.text_spec = config.text_spec
         self.vocab_size = config.vocab_size
         self.max_positions = config.max_positions
+        self.memory = config.memory
+        self.has_memory = config.has_memory
         self.embeddings = _Embeddings(config)
         self.encoder = _Encoder(config)
         reset_normal(self)
@@ -189,17 +205,75 @@ class QFormer(Trunk):
 
         Raises:
             ShapeError: no queries, keys of another width, or text longer than the position table.
-            ConfigError: text without a text branch; an adapter or a memory, which this Q-Former does not have.
+            ConfigError: text without a text branch; an adapter; a memory that this Q-Former does not keep, or none.
         """
-        self.refuse(adapter=adapter, memory=memory)
-        queries = self._check(queries, keys, text)
+        queries = self._check(queries, keys, text, adapter)
+        if self.memory is not None:
+            memory = self._expect_memory(memory)
+            hidden = look(self, queries, keys, key_mask, text, text_mask, memory)
+            mask = keys.new_ones(keys.shape[:2], dtype=torch.bool) if key_mask is None else key_mask
+            return hidden, commit(self, queries, keys[:, None], mask[:, None], text, text_mask, memory)
+        self.refuse(memory=memory)
         states = self.embeddings(queries, text)
-        mask = self._self_mask(queries, text, text_mask)
-        for layer in self.encoder.layer:
+        mask = self.self_mask(queries, text, text_mask)
+        for layer in self.layers:
             states = layer(states, queries.shape[1], mask, keys, key_mask)
-        return states, memory
+        return states, None
 
-    def _check(self, queries: Tensor | None, keys: Tensor, text: Tensor | None) -> Tensor:
+    def evaluate(
+        self,
+        queries: Tensor | None,
+        keys: Tensor,
+        key_mask: Tensor | None,
+        text: Tensor | None = None,
+        text_mask: Tensor | None = None,
+        *,
+        adapter: Tensor | None = None,
+        memory: Any = None,
+    ) -> Tensor:
+        """As `forward`, without the new memory."""
+        if self.memory is None:
+            return self(queries, keys, key_mask, text, text_mask, adapter=adapter, memory=memory)[0]
+        queries = self._check(queries, keys, text, adapter)
+        return look(self, queries, keys, key_mask, text, text_mask, self._expect_memory(memory))
+
+    def empty_memory(self, queries: Tensor, text: Tensor | None, text_mask: Tensor | None) -> Any:
+        """A memory of R rows that have seen nothing; ConfigError if this Q-Former keeps none."""
+        if self.memory is None:
+            return super().empty_memory(queries, text, text_mask)
+        return empty_memory(self, queries, text)
+
+    def commit(
+        self,
+        queries: Tensor,
+        keys: Tensor,
+        key_mask: Tensor,
+        text: Tensor | None = None,
+        text_mask: Tensor | None = None,
+        *,
+        adapter: Tensor | None = None,
+        memory: Any,
+    ) -> Any:
+        """The memory after groups keys (R, T, K, C); layer by layer over many groups, without a gradient."""
+        queries = self._check(queries, keys, text, adapter)
+        return commit(self, queries, keys, key_mask, text, text_mask, self._expect_memory(memory))
+
+    @property
+    def layers(self) -> list[QFormerLayer]:
+        """Its layers, first to last."""
+        return list(self.encoder.layer)  # type: ignore[arg-type]
+
+    def _expect_memory(self, memory: Any) -> QFormerMemory:
+        if self.memory is None:
+            self.refuse(memory=memory)
+        if not isinstance(memory, QFormerMemory):
+            raise ConfigError(
+                f"this Q-Former works on a memory, got {type(memory).__name__}; begin with empty_memory()"
+            )
+        return memory
+
+    def _check(self, queries: Tensor | None, keys: Tensor, text: Tensor | None, adapter: Tensor | None) -> Tensor:
+        self.refuse(adapter=adapter)
         if queries is None or queries.shape[-1] != self.width:
             got = "none" if queries is None else str(tuple(queries.shape))
             raise ShapeError(f"the Q-Former needs queries (R, Q, {self.width}), got {got}")
@@ -214,7 +288,8 @@ class QFormer(Trunk):
         return queries
 
     @staticmethod
-    def _self_mask(queries: Tensor, text: Tensor | None, text_mask: Tensor | None) -> Tensor | None:
+    def self_mask(queries: Tensor, text: Tensor | None, text_mask: Tensor | None) -> Tensor | None:
+        """(R, Q + L) True at queries and real text; None: all are real."""
         if text is None or text_mask is None:
             return None
         return torch.cat([text_mask.new_ones(queries.shape[:2]), text_mask], dim=1)

@@ -81,6 +81,21 @@ class Trunk(nn.Module):
             _, memory = self(queries, group, mask, text, text_mask, adapter=adapter, memory=memory)
         return memory
 
+    def evaluate(
+        self,
+        queries: Tensor,
+        keys: Tensor,
+        key_mask: Tensor | None,
+        text: Tensor | None = None,
+        text_mask: Tensor | None = None,
+        *,
+        adapter: Tensor | None = None,
+        memory: Any,
+    ) -> Tensor:
+        """What `forward` says of the group, for a prompt; a trunk that need not make the new memory for it overrides
+        this."""
+        return self(queries, keys, key_mask, text, text_mask, adapter=adapter, memory=memory)[0]
+
     def refuse(self, **extras: Any) -> None:
         """Raise ConfigError when something came that this trunk would have to ignore."""
         given = [name for name, value in extras.items() if value is not None]

@@ -1,0 +1,394 @@
+"""Memory of a Q-Former: a bank of what the encoder saw, and for each layer a bank of what went into it.
+
+A group sees, in cross-attention, the visual bank and itself; in the self-attention of each layer, that layer's bank and
+itself. The memory is a value: the Q-Former holds weights only. Exact, and much less work than group by group:
+
+- keys and values are projected once, and merge as their entries do;
+- the first layer's input is the same at every group, so its bank would hold copies of one entry and change nothing but
+  the gradient, which is scaled instead (with dropout the copies differ, and the bank is kept);
+- of the last layer only the input is needed before the last group;
+- `commit` goes layer by layer over many groups: all projections and feed-forwards in one product, with a light scan for
+  the banks and their attention;
+- only the last group has a gradient.
+"""
+
+# Axes: R rows, T groups in time, Q queries, L text tokens, X = Q + L, K keys of a group, C key width, H hidden width,
+#       S slots of a bank
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from vidweave.errors import ConfigError, ShapeError
+from vidweave.nn.attention import MultiHeadAttention, attend
+from vidweave.nn.bank import Bank, BankRule, Move, append_, blend_, empty_bank, place_, shorten_
+
+if TYPE_CHECKING:
+    from vidweave.connectors.qformer import QFormer, QFormerLayer
+
+__all__ = ["MemoryConfig", "QFormerMemory", "commit", "empty_memory", "look"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryConfig:
+    """What a Q-Former keeps of earlier groups. The group at hand is always seen beside it.
+
+    Attributes:
+        length: Entries per bank (M).
+        policy: What makes room: `merge` the most alike neighbours per token; `merge_frames` the most alike whole groups;
+            `fifo` forgets the oldest; `mean` keeps one running mean; `none` keeps nothing, so that the last group
+            stands alone; `concat` forgets nothing and refuses more than `length` groups.
+        window: Neighbours merged at one overflow (`merge`, `merge_frames`).
+        banks: Which banks there are.
+        chunk: Groups that go through a layer together.
+    """
+
+    length: int
+    policy: Literal["merge", "merge_frames", "fifo", "mean", "none", "concat"] = "merge"
+    window: int = 1
+    banks: Literal["both", "visual", "query"] = "both"
+    chunk: int = 16
+
+    def __post_init__(self) -> None:
+        if self.length < 1 or self.chunk < 1:
+            raise ConfigError(
+                f"a memory needs length and chunk of at least 1, got {self.length} and {self.chunk}; "
+                "memory=None is a Q-Former that sees each group alone"
+            )
+        if self.window > 1 and self.policy not in ("merge", "merge_frames"):
+            raise ConfigError(f"window ({self.window}) belongs to the policies that merge, not to {self.policy!r}")
+        self.rule()
+
+    def rule(self) -> BankRule:
+        """The same for a bank."""
+        if self.policy in ("merge", "merge_frames"):
+            return BankRule(limit=self.length, policy=self.policy, window=self.window)  # type: ignore[arg-type]
+        limit = {"mean": 1, "none": 0}.get(self.policy, self.length)
+        policy = {"mean": "merge", "concat": "refuse"}.get(self.policy, "drop")
+        return BankRule(limit=limit, policy=policy)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, eq=False)
+class Projected:
+    """A bank and what attention layers made of its entries: keys and values side by side, (R, S, N, 2H) each."""
+
+    bank: Bank
+    pairs: tuple[Tensor, ...] = ()
+
+    def clone(self) -> Projected:
+        """A copy whose buffers may be changed."""
+        return Projected(self.bank.clone(), tuple(pair.clone() for pair in self.pairs))
+
+    def widen(self, tokens: int) -> Projected:
+        """Room for `tokens` positions."""
+        more = tokens - self.bank.length.shape[1]
+        if more <= 0:
+            return self
+        wide = (torch.cat([p, p.new_zeros(*p.shape[:2], more, p.shape[3])], 2) for p in self.pairs)
+        return Projected(self.bank.widen(tokens), tuple(wide))
+
+
+@dataclass(frozen=True, eq=False)
+class QFormerMemory:
+    """All groups but the one at hand.
+
+    Attributes:
+        visual: Of the encoder's tokens, with one pair per layer that looks at them; None: not kept.
+        layers: Per layer the bank of its inputs (queries and text); None: not kept, or not needed.
+        count: (R,) groups that came.
+    """
+
+    visual: Projected | None
+    layers: tuple[Projected | None, ...]
+    count: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class _Step:
+    """What one group does to a bank: rows of its new entries, what attention may see then, and the merges after."""
+
+    at: Tensor
+    used: int
+    visible: Tensor | None
+    moves: list[Move]
+
+
+def empty_memory(qformer: QFormer, queries: Tensor, text: Tensor | None) -> QFormerMemory:
+    """A memory that has seen nothing; queries (R, Q, H), text (R, L)."""
+    config = qformer.memory
+    assert config is not None
+    rows, tokens = len(queries), queries.shape[1] + (0 if text is None else text.shape[1])
+    limit = config.rule().limit
+
+    def start(width: int, tokens: int, num_pairs: int) -> Projected:
+        bank = empty_bank(rows, limit, tokens, width, queries)
+        pairs = (bank.values.new_zeros(rows, limit + 1, tokens, 2 * qformer.width) for _ in range(num_pairs))
+        return Projected(bank, tuple(pairs))
+
+    num_cross = sum(layer.crossattention is not None for layer in qformer.layers)
+    first = 0 if _has_dropout(qformer) else 1
+    kept = [config.banks != "visual" and index >= first for index in range(len(qformer.layers))]
+    return QFormerMemory(
+        visual=start(qformer.key_width, 0, num_cross) if config.banks != "query" else None,
+        layers=tuple(start(qformer.width, tokens, 1) if keep else None for keep in kept),
+        count=torch.zeros(rows, dtype=torch.long, device=queries.device),
+    )
+
+
+@torch.no_grad()
+def commit(
+    qformer: QFormer,
+    queries: Tensor,
+    keys: Tensor,
+    key_mask: Tensor,
+    text: Tensor | None,
+    text_mask: Tensor | None,
+    memory: QFormerMemory,
+) -> QFormerMemory:
+    """The memory after groups (R, T, K, C) with mask (R, T, K), none of which is the last. The one given stays valid.
+
+    Raises:
+        ShapeError: more groups than a memory that forgets none can hold.
+    """
+    config = qformer.memory
+    assert config is not None
+    _check_room(config, memory, key_mask)
+    if not keys.shape[1]:
+        return memory
+    visual = None if memory.visual is None else memory.visual.widen(keys.shape[2]).clone()
+    missing = 0 if visual is None else visual.bank.length.shape[1] - keys.shape[2]
+    keys, key_mask = functional.pad(keys, (0, 0, 0, missing)), functional.pad(key_mask, (0, missing))
+    layers = tuple(None if held is None else held.clone() for held in memory.layers)
+    memory = QFormerMemory(visual, layers, memory.count)
+    for part, mask in zip(keys.split(config.chunk, 1), key_mask.split(config.chunk, 1), strict=True):
+        memory = _commit_(qformer, queries, part, mask, text, text_mask, memory)
+    return memory
+
+
+def look(
+    qformer: QFormer,
+    queries: Tensor,
+    keys: Tensor,
+    key_mask: Tensor | None,
+    text: Tensor | None,
+    text_mask: Tensor | None,
+    memory: QFormerMemory,
+) -> Tensor:
+    """(R, X, H): the group keys (R, K, C) as the last one, beside the memory. Changes nothing.
+
+    With a gradient the banks are projected afresh, since the projections learn from them too.
+    """
+    states = qformer.embeddings(queries, text)
+    mask = qformer.self_mask(queries, text, text_mask)
+    crossed = 0
+    for layer, held in zip(qformer.layers, memory.layers, strict=True):
+        inner = states
+        if held is None and torch.is_grad_enabled():
+            inner = _like_copies(states, memory, qformer)
+        states = layer.attention.output(_beside(layer.attention.attention, states, inner, mask, held, 0), states)
+        seen = states[:, : queries.shape[1]]
+        if layer.crossattention is not None:
+            mixed = _beside(layer.crossattention.attention, seen, keys, key_mask, memory.visual, crossed)
+            seen = layer.crossattention.output(mixed, seen)
+            crossed += 1
+        states = layer.feed(seen, states[:, queries.shape[1] :])
+    return states
+
+
+def _beside(
+    attention: MultiHeadAttention, states: Tensor, new: Tensor, mask: Tensor | None, held: Projected | None, number: int
+) -> Tensor:
+    """Attention of states (R, X, H) to a bank and the group's own entries `new` (R, N, C)."""
+    if held is None or not held.bank.length.shape[1]:
+        return attention(states, new, mask)
+    own = new.new_ones(new.shape[:2], dtype=torch.bool) if mask is None else mask
+    visible = torch.cat([held.bank.real.flatten(1, 2), own], 1)
+    if torch.is_grad_enabled():
+        return attention(states, torch.cat([held.bank.values.flatten(1, 2).to(new.dtype), new], 1), visible)
+    pair = torch.cat([held.pairs[number].flatten(1, 2).to(new.dtype), _project(attention, new)], 1)
+    return _mix(attention, attention.query(states), pair, visible)
+
+
+def _like_copies(states: Tensor, memory: QFormerMemory, qformer: QFormer) -> Tensor:
+    """Same values, and the gradient that they have beside n copies of themselves in a bank without one."""
+    config = qformer.memory
+    assert config is not None
+    if config.banks == "visual":
+        return states
+    count = config.rule().length_after(memory.count)[:, None, None].to(states.dtype)
+    return states / (count + 1) + states.detach() * (count / (count + 1))
+
+
+def _commit_(
+    qformer: QFormer,
+    queries: Tensor,
+    keys: Tensor,
+    key_mask: Tensor,
+    text: Tensor | None,
+    text_mask: Tensor | None,
+    memory: QFormerMemory,
+) -> QFormerMemory:
+    """One chunk; changes the buffers of `memory`."""
+    config = qformer.memory
+    assert config is not None
+    rule, real = config.rule(), None if bool(key_mask.all()) else key_mask
+    masks = _text_masks(qformer, queries, text, text_mask, key_mask, real)
+    visual, steps = _visual_(memory.visual, keys, real, rule)
+    states = _embed(qformer, queries, text, keys.shape[1], memory)
+    layers = list(memory.layers)
+    crossed = 0
+    for index, layer in enumerate(qformer.layers):
+        is_last = index == len(layers) - 1
+        states, layers[index] = _self_(layer, states, layers[index], masks, rule, is_last)
+        seen = states[:, :, : queries.shape[1]]
+        if layer.crossattention is not None:
+            pair = None if visual is None else visual.pairs[crossed]
+            seen = _cross_(layer, seen.expand(-1, keys.shape[1], -1, -1), keys, real, pair, steps, is_last)
+            crossed += 1
+        if not is_last:
+            states = layer.feed(seen, states[:, :, queries.shape[1] :])
+    return QFormerMemory(visual, tuple(layers), memory.count + key_mask.any(-1).sum(1))
+
+
+def _embed(qformer: QFormer, queries: Tensor, text: Tensor | None, groups: int, memory: QFormerMemory) -> Tensor:
+    """(R, T, X, H) inputs of the first layer; T is 1 where they are the same for all groups."""
+    if memory.layers[0] is None:
+        return qformer.embeddings(queries, text)[:, None]
+    rows = queries.repeat_interleave(groups, 0), None if text is None else text.repeat_interleave(groups, 0)
+    return qformer.embeddings(*rows).unflatten(0, (-1, groups))
+
+
+def _text_masks(
+    qformer: QFormer,
+    queries: Tensor,
+    text: Tensor | None,
+    text_mask: Tensor | None,
+    key_mask: Tensor,
+    real: Tensor | None,
+) -> tuple[Tensor | None, Tensor | None]:
+    """(R, X) positions that hold something, and (R, T, X) those that leave an entry; None where all do."""
+    mask = qformer.self_mask(queries, text, text_mask)
+    mask = None if mask is None or bool(mask.all()) else mask
+    if mask is None and real is None:
+        return None, None
+    own = key_mask.new_ones(queries.shape[0], queries.shape[1] + (0 if text is None else text.shape[1]))
+    own = own if mask is None else mask
+    return mask, own[:, None] & key_mask.any(-1)[..., None]
+
+
+def _visual_(
+    held: Projected | None, keys: Tensor, real: Tensor | None, rule: BankRule
+) -> tuple[Projected | None, list[_Step]]:
+    """Scan the groups into the visual bank; its pairs follow later, layer by layer."""
+    if held is None:
+        return None, []
+    bank, steps = held.bank, []
+    for step in range(keys.shape[1]):
+        bank, at = append_(bank, keys[:, step], None if real is None else real[:, step], rule)
+        used, visible = _visible(bank)
+        bank, moves = shorten_(bank, rule)
+        steps.append(_Step(at, used, visible, moves))
+    return replace(held, bank=bank), steps
+
+
+def _self_(
+    layer: QFormerLayer,
+    states: Tensor,
+    held: Projected | None,
+    masks: tuple[Tensor | None, Tensor | None],
+    rule: BankRule,
+    is_last: bool,
+) -> tuple[Tensor, Projected | None]:
+    """Self-attention of all groups (R, T, X, H), each beside the bank as it was then. The last layer only keeps them."""
+    attention = layer.attention.attention
+    if held is None:
+        flat = states.flatten(0, 1)
+        mask = masks[0] if masks[0] is None else masks[0].repeat_interleave(states.shape[1], 0)
+        return (states if is_last else layer.attention(flat, None, mask).unflatten(0, states.shape[:2])), None
+    new, (pair,) = _project(attention, states), held.pairs
+    query = None if is_last else attention.query(states)
+    bank, mixed = held.bank, []
+    for step in range(states.shape[1]):
+        bank, at = append_(bank, states[:, step], None if masks[1] is None else masks[1][:, step], rule)
+        place_(pair, at, new[:, step])
+        if query is not None:
+            mixed.append(_mix(attention, query[:, step], *_window(pair, *_visible(bank), states.dtype)))
+        bank, moves = shorten_(bank, rule)
+        for move in moves:
+            blend_(pair, move)
+    held = replace(held, bank=bank)
+    return (states if query is None else layer.attention.output(torch.stack(mixed, 1), states)), held
+
+
+def _cross_(
+    layer: QFormerLayer,
+    seen: Tensor,
+    keys: Tensor,
+    real: Tensor | None,
+    pair: Tensor | None,
+    steps: Sequence[_Step],
+    is_last: bool,
+) -> Tensor:
+    """Cross-attention of all groups' queries (R, T, Q, H), each to the visual bank as it was then."""
+    cross = layer.crossattention
+    assert cross is not None
+    attention = cross.attention
+    if pair is None:
+        mask = None if real is None else real.flatten(0, 1)
+        return seen if is_last else cross(seen.flatten(0, 1), keys.flatten(0, 1), mask).unflatten(0, seen.shape[:2])
+    new = _project(attention, keys)
+    query = None if is_last else attention.query(seen)
+    mixed = []
+    for number, step in enumerate(steps):
+        place_(pair, step.at, new[:, number])
+        if query is not None:
+            mixed.append(_mix(attention, query[:, number], *_window(pair, step.used, step.visible, seen.dtype)))
+        for move in step.moves:
+            blend_(pair, move)
+    return seen if query is None else cross.output(torch.stack(mixed, 1), seen)
+
+
+def _project(attention: MultiHeadAttention, states: Tensor) -> Tensor:
+    """(…, C) → keys and values side by side, (…, 2H)."""
+    return torch.cat([attention.key(states), attention.value(states)], -1)
+
+
+def _visible(bank: Bank) -> tuple[int, Tensor | None]:
+    """Slots to look at, and which of their entries (R, used * N); None: all. While nothing is merged, slots fill up in
+    order; when something was, all are taken."""
+    if bank.filled is None:
+        return bank.size.shape[1], bank.real.flatten(1, 2)
+    return bank.filled, None
+
+
+def _window(pair: Tensor, used: int, visible: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+    return pair[:, :used].flatten(1, 2).to(dtype), visible
+
+
+def _mix(attention: MultiHeadAttention, query: Tensor, pair: Tensor, mask: Tensor | None) -> Tensor:
+    """Projected queries (R, X, H) over keys and values (R, K, 2H) → (R, X, H)."""
+    key, value = pair.chunk(2, -1)
+    dropout = attention.dropout if attention.training else 0.0
+    mixed = attend(attention.split(query), attention.split(key), attention.split(value), mask, dropout=dropout)
+    return mixed.transpose(1, 2).reshape(query.shape)
+
+
+def _has_dropout(qformer: QFormer) -> bool:
+    """Equal inputs of the first layer give different entries."""
+    return qformer.training and (qformer.embeddings.dropout.p > 0 or qformer.layers[0].attention.attention.dropout > 0)
+
+
+def _check_room(config: MemoryConfig, memory: QFormerMemory, key_mask: Tensor) -> None:
+    if config.policy == "concat" and len(key_mask):
+        count = int((memory.count + key_mask.any(-1).sum(1)).max())
+        if count > config.length:
+            raise ShapeError(
+                f"{count} groups and the one at hand are more than this memory holds ({config.length}); "
+                "it forgets none: make it longer, or choose another policy"
+            )

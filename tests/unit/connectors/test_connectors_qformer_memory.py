@@ -1,0 +1,237 @@
+"""The Q-Former's memory against the plain loop: outputs, banks, gradients, special cases, mixed batches."""
+
+import itertools
+
+import pytest
+import torch
+
+from benchmarks.plain_memory import plain_loop
+from vidweave.connectors.qformer import QFormerConfig
+from vidweave.connectors.qformer_memory import MemoryConfig
+from vidweave.errors import ConfigError, ShapeError
+from vidweave.registry import TRUNKS
+from vidweave.testing import check_trunk
+from vidweave.types import component_from_dict
+
+SIZES = {"hidden": 24, "heads": 4, "intermediate": 20, "encoder_width": 14, "vocab_size": 31, "max_positions": 9}
+ROWS, QUERIES, KEYS, LENGTH = 3, 5, 7, 6
+
+
+def build(length=3, layers=4, dtype=torch.float32, **changes):
+    torch.manual_seed(3)
+    memory = {"chunk": 4, **{k: changes.pop(k) for k in ("policy", "window", "banks", "chunk") if k in changes}}
+    config = QFormerConfig(**SIZES, layers=layers, memory=MemoryConfig(length=length, **memory), **changes)
+    qformer = config.build().eval()
+    for parameter in qformer.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return qformer.to(dtype)
+
+
+def given(groups, seed=0, rows=ROWS, dtype=torch.float32):
+    torch.manual_seed(seed)
+    queries = torch.randn(1, QUERIES, 24).expand(rows, -1, -1)
+    keys = torch.randn(rows, 1, KEYS, 14) + 0.7 * torch.randn(rows, groups, KEYS, 14).cumsum(1)
+    text = torch.randint(1, 31, (rows, LENGTH))
+    text_mask = torch.arange(LENGTH) < torch.tensor([LENGTH, 2, 4, 1, 3])[:rows, None]
+    return queries.to(dtype), keys.to(dtype), text, text_mask
+
+
+def fast(qformer, queries, keys, text=None, text_mask=None, key_mask=None, cuts=()):
+    """All groups but the last committed in pieces, the last one evaluated."""
+    mask = torch.ones(keys.shape[:3], dtype=torch.bool) if key_mask is None else key_mask
+    memory = qformer.empty_memory(queries, text, text_mask)
+    borders = [0, *cuts, keys.shape[1] - 1]
+    for start, end in itertools.pairwise(borders):
+        memory = qformer.commit(queries, keys[:, start:end], mask[:, start:end], text, text_mask, memory=memory)
+    return qformer.evaluate(queries, keys[:, -1], mask[:, -1], text, text_mask, memory=memory), memory
+
+
+@pytest.mark.parametrize("layers", [1, 2, 4, 5])
+@pytest.mark.parametrize(("length", "groups"), [(1, 6), (3, 1), (3, 2), (3, 3), (3, 4), (3, 5), (3, 14), (5, 11)])
+def test_equals_the_plain_loop(length, groups, layers):
+    """In double precision, so that no rounding decides a merge; single precision is compared below."""
+    qformer = build(length, layers, torch.float64)
+    queries, keys, text, text_mask = given(groups, seed=groups, dtype=torch.float64)
+    with torch.no_grad():
+        expected, _, before = plain_loop(qformer, queries, keys, length, text, text_mask)
+        hidden, memory = fast(qformer, queries, keys, text, text_mask)
+        real = torch.cat([torch.ones(ROWS, QUERIES, dtype=torch.bool), text_mask], 1)
+        torch.testing.assert_close(hidden[real], expected[real], rtol=1e-7, atol=1e-9)
+        plain, _, _ = plain_loop(qformer, queries, keys, length)
+        torch.testing.assert_close(fast(qformer, queries, keys)[0], plain, rtol=1e-7, atol=1e-9)
+    if groups > 1:
+        values, size = memory.visual.bank.in_time()
+        kept = min(length, groups - 1)
+        torch.testing.assert_close(values[:, :kept], before.values["visual"], rtol=1e-7, atol=1e-9)
+        assert torch.equal(size[:, :kept], before.sizes["visual"])
+    for index in range(2, layers):
+        values, size = memory.layers[index].bank.in_time()
+        if groups > 1:
+            torch.testing.assert_close(
+                values[:, :kept].transpose(1, 2)[real],
+                before.values[f"layer.{index}"].transpose(1, 2)[real],
+                rtol=1e-7,
+                atol=1e-9,
+            )
+    assert memory.count.tolist() == [groups - 1] * ROWS
+
+
+@pytest.mark.parametrize("cuts", [(1,), (2, 3), tuple(range(1, 10)), (4, 8)])
+def test_pieces_equal_the_whole_and_every_step_the_loop(cuts):
+    qformer = build()
+    queries, keys, text, text_mask = given(11, seed=5)
+    with torch.no_grad():
+        whole, _ = fast(qformer, queries, keys, text, text_mask)
+        pieces, _ = fast(qformer, queries, keys, text, text_mask, cuts=cuts)
+        torch.testing.assert_close(pieces, whole, rtol=1e-4, atol=1e-5)
+        _, steps, _ = plain_loop(qformer, queries, keys, 3)
+        memory = qformer.empty_memory(queries, None, None)
+        for step, expected in enumerate(steps):
+            hidden, memory = qformer(queries, keys[:, step], None, memory=memory)
+            torch.testing.assert_close(hidden, expected, rtol=1e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+def test_gradients_equal_those_of_the_plain_loop(mode):
+    """Banks carry no gradient; projections learn from them. In training mode the first layer has its bank or not."""
+    qformer = build(hidden_dropout=0.0, attention_dropout=0.0).train(mode == "train")
+    queries, keys, text, text_mask = given(7, seed=2)
+    tokens = queries[:1].clone()
+
+    def gradients(run):
+        qformer.zero_grad()
+        query, seen = tokens.clone().requires_grad_(), keys.clone().requires_grad_()
+        hidden = run(query.expand(ROWS, -1, -1), seen)
+        (hidden[:, :QUERIES] * torch.linspace(-1, 1, 24)).sum().backward()
+        found = {name: p.grad.clone() for name, p in qformer.named_parameters() if p.grad is not None}
+        return {**found, "queries": query.grad, "keys": seen.grad}
+
+    slow = gradients(lambda q, k: plain_loop(qformer, q, k, 3, text, text_mask)[0])
+    quick = gradients(lambda q, k: fast(qformer, q, k, text, text_mask)[0])
+    assert slow.keys() == quick.keys()
+    for name, expected in slow.items():
+        torch.testing.assert_close(quick[name], expected, rtol=1e-3, atol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
+    assert not quick["keys"][:, :-1].any()
+
+
+def test_with_dropout_the_first_layer_has_a_bank_of_different_entries():
+    qformer = build(hidden_dropout=0.3).train()
+    queries, keys, _, _ = given(5)
+    _, memory = fast(qformer, queries, keys)
+    values, _ = memory.layers[0].bank.in_time()
+    assert not torch.equal(values[:, 0], values[:, 1])
+    assert build(hidden_dropout=0.3).empty_memory(queries, None, None).layers[0] is None
+
+
+def test_mixed_lengths_equal_each_row_alone():
+    qformer = build()
+    queries, keys, text, text_mask = given(9, seed=8)
+    lengths = [9, 4, 6]
+    mask = (torch.arange(9) < torch.tensor(lengths)[:, None])[..., None].repeat(1, 1, KEYS)
+    mask[2, :, 5:] = False  # and a row with fewer tokens per group
+    memory = qformer.empty_memory(queries, text, text_mask)
+    past = mask.clone()
+    for row, length in enumerate(lengths):
+        past[row, length - 1] = False
+    with torch.no_grad():
+        memory = qformer.commit(queries, keys, past, text, text_mask, memory=memory)
+        last = torch.stack([keys[r, n - 1] for r, n in enumerate(lengths)])
+        last_mask = torch.stack([mask[r, n - 1] for r, n in enumerate(lengths)])
+        hidden = qformer.evaluate(queries, last, last_mask, text, text_mask, memory=memory)
+        for row, length in enumerate(lengths):
+            alone = slice(row, row + 1)
+            words = int(text_mask[row].sum())
+            seen = keys[alone, :length, : int(mask[row, 0].sum())]
+            expected, _, _ = plain_loop(qformer, queries[alone], seen, 3, text[alone, :words], text_mask[alone, :words])
+            torch.testing.assert_close(hidden[alone, : QUERIES + words], expected, rtol=1e-4, atol=2e-5)
+    assert memory.count.tolist() == [8, 3, 5]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"policy": "merge_frames"},
+        {"window": 2},
+        {"policy": "fifo"},
+        {"policy": "mean"},
+        {"policy": "none"},
+        {"policy": "concat", "length": 9},
+        {"banks": "visual"},
+        {"banks": "query"},
+        {"length": 1},
+        {"chunk": 1},
+    ],
+    ids=str,
+)
+def test_contract_of_the_trunk(changes):
+    check_trunk(build(**changes))
+
+
+def test_policies_are_what_they_say():
+    queries, keys, _, _ = given(7, seed=4)
+    with torch.no_grad():
+        alone = build(policy="none")
+        plain, _, _ = plain_loop(alone, queries, keys[:, -1:], 1)
+        torch.testing.assert_close(fast(alone, queries, keys)[0], plain, rtol=1e-4, atol=2e-5)
+        everything, _, _ = plain_loop(alone, queries, keys, 99)
+        torch.testing.assert_close(
+            fast(build(policy="concat", length=6), queries, keys)[0], everything, rtol=1e-4, atol=2e-5
+        )
+        mean, _, _ = plain_loop(alone, queries, keys, 1)
+        torch.testing.assert_close(fast(build(policy="mean"), queries, keys)[0], mean, rtol=1e-4, atol=2e-5)
+        short, _ = fast(build(policy="fifo", banks="visual", layers=2), queries, keys[:, -4:])
+        long, _ = fast(build(policy="fifo", banks="visual", layers=2), queries, keys)
+        torch.testing.assert_close(long, short, rtol=1e-4, atol=1e-5)
+
+
+def test_the_memory_that_was_given_stays():
+    qformer = build()
+    queries, keys, text, text_mask = given(9, seed=6)
+    mask = torch.ones(keys.shape[:3], dtype=torch.bool)
+    with torch.no_grad():
+        memory = qformer.empty_memory(queries, text, text_mask)
+        memory = qformer.commit(queries, keys[:, :5], mask[:, :5], text, text_mask, memory=memory)
+        ask = (queries, keys[:, 5], mask[:, 5], text, text_mask)
+        before = qformer.evaluate(*ask, memory=memory)
+        qformer.commit(queries, keys[:, 5:], mask[:, 5:], text, text_mask, memory=memory)
+        assert torch.equal(qformer.evaluate(*ask, memory=memory), before)
+
+
+def test_no_rows_and_no_groups():
+    qformer = build()
+    queries, keys, text, text_mask = given(3, rows=2)
+    hidden, _ = fast(qformer, queries[:0], keys[:0], text[:0], text_mask[:0])
+    assert hidden.shape == (0, QUERIES + LENGTH, 24)
+    memory = qformer.empty_memory(queries, text, text_mask)
+    mask = torch.ones(2, 3, KEYS, dtype=torch.bool)
+    assert qformer.commit(queries, keys[:, :0], mask[:, :0], text, text_mask, memory=memory).count.tolist() == [0, 0]
+
+
+def test_half_precision():
+    qformer = build().to(torch.bfloat16)
+    queries, keys, text, text_mask = given(9)
+    hidden, memory = fast(qformer, queries.bfloat16(), keys.bfloat16(), text, text_mask)
+    assert hidden.dtype == torch.bfloat16
+    assert memory.visual.bank.values.dtype == torch.float32
+    assert bool(hidden.isfinite().all())
+
+
+def test_config_round_trip():
+    config = QFormerConfig(**SIZES, memory=MemoryConfig(length=4, policy="merge_frames", window=2))
+    assert component_from_dict(TRUNKS, config.to_dict()) == config
+    assert config.has_memory
+    assert not QFormerConfig(**SIZES).has_memory
+
+
+def test_faults():
+    qformer = build(policy="concat", length=3)
+    queries, keys, _, _ = given(5)
+    with pytest.raises(ShapeError, match="4 groups and the one at hand are more than this memory holds"):
+        fast(qformer, queries, keys)
+    with pytest.raises(ConfigError, match="works on a memory, got NoneType; begin with empty_memory"):
+        qformer(queries, keys[:, 0], None)
+    with pytest.raises(ConfigError, match="at least 1, got 0 and 16"):
+        MemoryConfig(length=0)
+    with pytest.raises(ConfigError, match=r"window \(2\) belongs to the policies that merge, not to 'fifo'"):
+        MemoryConfig(length=4, policy="fifo", window=2)
