@@ -144,10 +144,15 @@ for _name, _function, _weights, _summary in (
     ),
 ):
     MODELS.register(_name, f"vidweave.systems.blip2.preset:{_function}", weights=_weights, summary=_summary)
-# Folders that other libraries wrote: `model_type` of their config.json → a function(folder) → (config, state dict, …).
+# Folders that other libraries wrote: `model_type` of their config.json → a function(folder, …) → the model; the fact
+# `config` names a function(folder) → its configuration alone.
 CHECKPOINT_FORMATS = Registry("checkpoint format")
 for _type in ("blip-2", "instructblip", "instructblipvideo"):
-    CHECKPOINT_FORMATS.register(_type, "vidweave.systems.blip2.checkpoint:load_folder")
+    CHECKPOINT_FORMATS.register(
+        _type,
+        "vidweave.systems.blip2.checkpoint:load_folder",
+        config="vidweave.systems.blip2.checkpoint:config_from_folder",
+    )
 TASKS = Registry("task")
 TASKS.register("toyworld", "vidweave.evaluation.tasks.toyworld:ToyworldTask")
 

@@ -63,8 +63,9 @@ def modules(root: Path) -> dict[str, ast.Module]:
 
 def imports(module: str, tree: ast.Module, *, is_package: bool) -> Iterator[Import]:
     """Every import of a file, those inside functions and `import_module("…")` too."""
-    typing_only = {id(n) for block in ast.walk(tree) if _is_type_checking(block) for n in ast.walk(block)}
-    for node in ast.walk(tree):
+    nodes = list(ast.walk(tree))
+    typing_only = {id(n) for block in nodes if _is_type_checking(block) for n in ast.walk(block)}
+    for node in nodes:
         targets: list[str] = []
         if isinstance(node, ast.Import):
             targets = [alias.name for alias in node.names]
@@ -126,4 +127,4 @@ def _called(node: ast.Call) -> str:
 
 
 def _is_type_checking(node: ast.AST) -> bool:
-    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+    return isinstance(node, ast.If) and getattr(node.test, "id", getattr(node.test, "attr", "")) == "TYPE_CHECKING"

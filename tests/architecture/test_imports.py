@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -102,9 +102,12 @@ def test_help_loads_little():
 
 
 def test_help_is_quick():
-    def once() -> float:
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "vidweave", "--help"], capture_output=True, timeout=60, check=True)
-        return time.perf_counter() - start
+    """Processor time rather than wall time, so that a busy machine does not fail it; the best of three."""
 
-    assert min(once() for _ in range(5)) < 0.5 * 2  # half a second on a quiet machine; twice that on a busy one
+    def once() -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, "-m", "vidweave", "--help"], capture_output=True, timeout=60, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    assert min(once() for _ in range(3)) < 0.5

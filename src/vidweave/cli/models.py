@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,8 +10,8 @@ import typer
 
 from vidweave.cli.amounts import format_bytes, format_count
 from vidweave.cli.output import Json, show, table
-from vidweave.errors import UnknownNameError
-from vidweave.registry import CHECKPOINT_FORMATS, MODELS
+from vidweave.errors import CheckpointError, UnknownNameError
+from vidweave.registry import CHECKPOINT_FORMATS, MODELS, Entry
 
 __all__ = ["app", "list_models", "show_model"]
 
@@ -81,11 +82,12 @@ def _config(name: str) -> Any:
 
 
 def _folder_config(folder: Path) -> Any:
-    import json
-
     from vidweave.model.config import VideoLanguageConfig
 
-    model_type = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    try:
+        model_type = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder} has no readable config.json with a model_type ({error})") from error
     if model_type in CHECKPOINT_FORMATS:
-        return CHECKPOINT_FORMATS.entry(model_type).facts["config"](folder)
+        return Entry(model_type, CHECKPOINT_FORMATS.entry(model_type).facts["config"]).load()(folder)
     return VideoLanguageConfig.from_pretrained(folder)

@@ -32,6 +32,7 @@ def test_models_list_names_what_is_registered(vid):
     assert "blip2-flan-t5-xl" in vid("models", "list").out
 
 
+@pytest.mark.slow
 def test_models_show_counts_slots(vid):
     done = vid("models", "show", "blip2-flan-t5-xl", "--json")
     slots = {row["slot"]: row for row in done.data["slots"]}
@@ -53,6 +54,34 @@ def test_models_show_refuses_unknown_names(vid, arguments, complaint):
     done = vid("models", "show", *arguments)
     assert done.code == 2
     assert complaint in done.err
+
+
+def test_models_show_reads_folders(vid, tmp_path):
+    from transformers import Blip2Config, T5Config
+
+    text = T5Config(d_model=24, d_kv=6, d_ff=20, num_layers=1, num_heads=4, vocab_size=77)
+    vision = {
+        "hidden_size": 12,
+        "intermediate_size": 20,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "image_size": 28,
+    }
+    qformer = {
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 20,
+        "encoder_hidden_size": 12,
+    }
+    config = Blip2Config(vision_config=vision, qformer_config=qformer, text_config=text.to_dict(), num_query_tokens=5)
+    config.save_pretrained(tmp_path)
+    slots = {row["slot"]: row for row in vid("models", "show", tmp_path, "--json").data["slots"]}
+    assert slots["connector"]["note"] == "20 tokens to the language model"
+    (tmp_path / "config.json").write_text("[]")
+    done = vid("models", "show", tmp_path)
+    assert done.code == 1
+    assert "has no readable config.json with a model_type" in done.err
 
 
 def test_world_make_writes_clips_and_questions(vid, tmp_path):
