@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import torch
 
 from vidweave.errors import QueryError
 from vidweave.model.trace import build_traces
-from vidweave.types import Answer, Clip, ModelInputs, OptionScore, Query
+from vidweave.types import Answer, Clip, ModelInputs, OptionScore, PromptPlan, Query
 
 if TYPE_CHECKING:
     from vidweave.model.assembly import VideoLanguageModel
@@ -71,6 +72,8 @@ def answer(
     traces = build_traces(queries, inputs.provenance, tokens, watch.seconds, info, full=trace == "full")
     for item, note in inputs.plan.notes:
         traces[item].notes.append(note)
+    for item, prompt in enumerate(_prompts(model, inputs.plan)):
+        traces[item].panels["prompt"] = prompt
     return [replace(a, trace=t) for a, t in zip(answers, traces, strict=True)]
 
 
@@ -95,6 +98,20 @@ def _answer(
             first, *rest = texts[n * per_query : (n + 1) * per_query]
             answers[i] = Answer(first, alternatives=tuple(rest))
     return [a for a in answers if a is not None]
+
+
+def _prompts(model: VideoLanguageModel, plan: PromptPlan) -> list[str]:
+    """The prompts as text, a block standing as its name in angle brackets."""
+    tokenizer = model.processor.tokenizers["language"]
+    prompts = []
+    for ids, slots in zip(plan.ids.tolist(), plan.slot.tolist(), strict=True):
+        runs = groupby(zip(ids, slots, strict=True), key=lambda pair: pair[1])
+        parts = [
+            f"<{plan.slots[slot][0]}>" if slot >= 0 else tokenizer.decode([i for i, _ in run if i >= 0])
+            for slot, run in runs
+        ]
+        prompts.append("".join(parts))
+    return prompts
 
 
 def _count_tokens(inputs: ModelInputs, by_item: list[dict[str, int]]) -> list[dict[str, int]]:

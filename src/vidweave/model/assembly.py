@@ -246,7 +246,7 @@ class VideoLanguageModel(PreTrainedModel):
         else:
             folder.mkdir(parents=True, exist_ok=True)
             config = copy.deepcopy(self.config)
-            config.bases = {r: {"source": str(s), "sha256": weights_hash(locate(s))} for r, s in bases.items()}
+            config.bases = {r: {"source": str(s), "sha256": weights_hash(locate(s, folder))} for r, s in bases.items()}
             save_trained_part(self, bases, folder / "model.safetensors")
             config.save_pretrained(folder)
         if self._processor is not None:
@@ -265,7 +265,7 @@ class VideoLanguageModel(PreTrainedModel):
             skeleton = cls(config)
         state = read_weights(folder)
         for root, base in config.bases.items():
-            state |= base_state(root, base, skeleton.get_submodule(root))
+            state |= base_state(root, base, skeleton.get_submodule(root), folder)
         model = cls.from_state(config, state, *args, what=str(folder), skeleton=skeleton, **kwargs)
         if (folder / "processor_config.json").is_file():
             model.processor = Processor.from_pretrained(folder, config)

@@ -22,12 +22,16 @@ from vidweave.model.assets import asset_folder
 __all__ = ["base_state", "check_keys", "locate", "read_weights", "save_trained_part", "weights_hash"]
 
 
-def locate(source: str | Path) -> Path:
+def locate(source: str | Path, beside: Path | None = None) -> Path:
     """A folder from a path, the name of a shipped asset, or a hub id (downloaded, never running code from it).
+
+    A plain name also means a folder of that name next to the folder `beside`.
 
     Raises:
         CheckpointError: none of the three.
     """
+    if beside is not None and Path(source).name == str(source) and (beside.parent / source).is_dir():
+        return beside.parent / source
     folder = Path(source)
     if folder.is_dir():
         return folder
@@ -83,13 +87,13 @@ def weights_hash(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def base_state(root: str, base: Mapping[str, Any], module: nn.Module) -> dict[str, Tensor]:
-    """Weights of the frozen base below `root`, under their full names.
+def base_state(root: str, base: Mapping[str, Any], module: nn.Module, beside: Path) -> dict[str, Tensor]:
+    """Weights of the frozen base below `root`, under their full names; `beside` is the folder of the trained part.
 
     Raises:
         CheckpointError: the base has changed since the trained part was saved.
     """
-    folder = locate(base["source"])
+    folder = locate(base["source"], beside)
     found = weights_hash(folder)
     if base.get("sha256") not in (None, found):
         raise CheckpointError(

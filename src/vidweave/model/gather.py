@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+
+from vidweave.errors import ModalityError
 from vidweave.media.fingerprint import content_hash
+from vidweave.media.limits import DEFAULT_LIMITS, Limits
 from vidweave.media.open import OpenSource, open_source
 from vidweave.media.plan import FramePlan, plan_frames
 from vidweave.media.preprocess import apply
-
-from vidweave.errors import ModalityError
-from vidweave.media.limits import DEFAULT_LIMITS, Limits
 from vidweave.model.cache import FeatureCache
 from vidweave.model.config import ModelSpec, StreamConfig
 from vidweave.registry import MODALITIES

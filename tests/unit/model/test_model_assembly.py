@@ -34,6 +34,8 @@ def test_ask_writes_an_answer_with_its_account(model, frames):
     assert [use.pts_seconds for use in trace.frames] == pytest.approx([0.2, 0.6, 1.0])
     assert trace.tokens["video"] == 15
     assert trace.tokens["text"] >= 6
+    assert trace.panels["prompt"].count("<video>") == 1
+    assert trace.panels["prompt"].endswith("what colour is the circle ?")
     assert {"decode", "select", "look", "answer"} <= set(trace.seconds)
     json.dumps(answer.to_dict())
 

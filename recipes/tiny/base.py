@@ -1,0 +1,255 @@
+"""tiny-base: an eye trained on dense labels, two language models that can read, and a connector trained on questions.
+
+    vidweave train recipes/tiny/base.py --out runs/tiny-base
+
+Four stages: the encoder learns what each patch shows; both language models (Llama and T5 architecture) learn to answer
+every family of questions from fact sheets in words; then, with the encoder frozen and its features computed once, the
+connector and the Llama learn to answer questions about clips. The frozen parts are written as assets of their own, which
+the other tiny models share; `tiny-base` itself is the connector beside the names of its bases.
+
+At full length (about 40 minutes on 2 quiet cores) every general family is answered at 95% or more on unseen scenes. With
+`--budget 5m` the mean over the general families beats chance by at least BUDGET_MARGIN points.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from vidweave.data.toy_training import ClipQuestions, FactQuestions, LabelledPictures
+from vidweave.data.toyworld import ToyQuestions
+from vidweave.language.splice import splice
+from vidweave.language.tokenizer_training import train_tokenizer
+from vidweave.model.assembly import VideoLanguageModel
+from vidweave.model.processor import Processor
+from vidweave.systems.tiny.preset import PIXELS, VOCAB_SIZE, WIDTH, t5_config, tiny_base
+from vidweave.toyworld.questions import ToyQuestion, families
+from vidweave.toyworld.render import render
+from vidweave.toyworld.scene import ToyScene
+from vidweave.training.dense import DenseLabels, collate_pictures, dense_heads
+from vidweave.training.objectives import WeightedSum
+from vidweave.training.reading import FactBatch, ReadFacts, collate_facts
+from vidweave.training.schedule import Schedule
+from vidweave.training.stages import AdamWSettings, Pass, Run, Stage
+from vidweave.types import Clip, Features, PrecomputedFeatures, PromptPlan, Query
+
+BUDGET_MARGIN = 10
+ENCODER, LLAMA, T5, BASE = "tiny-rgb", "tiny-llama", "tiny-t5", "tiny-base"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Sizes and lengths; the defaults made the shipped model."""
+
+    seed: int = 0
+    num_frames: int = 8
+    num_query_tokens: int = 16
+    connector_layers: int = 3
+    encoder_steps: int = 900
+    reading_steps: int = 1500
+    question_steps: int = 4000
+    clips: int = 12_000
+    clips_per_step: int = 48
+    questions_per_clip: int = 4
+    reading_batch: int = 64
+    learning_rate: float = 1e-3
+
+
+class TinyRoot(nn.Module):
+    """All that learns: the model, the second language model, and the encoder's throw-away heads."""
+
+    def __init__(self, model: VideoLanguageModel, t5: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.t5 = t5
+        self.heads = dense_heads(WIDTH)
+
+
+def recipe(**overrides: Any) -> Run:
+    """The run; `overrides` are fields of Settings."""
+    s = Settings(**overrides)
+    tokenizer = train_tokenizer(_words(), VOCAB_SIZE)
+    config = tiny_base(num_frames=s.num_frames, num_query_tokens=s.num_query_tokens, layers=s.connector_layers)
+    model = VideoLanguageModel(config)
+    model.processor = Processor(config, {"language": tokenizer})
+    root = TinyRoot(model, t5_config().build())
+    optimizer = partial(AdamWSettings, weight_decay=0.01, betas=(0.9, 0.98))
+    cosine = Schedule("cosine", warmup_steps=100, min_lr_ratio=0.02)
+    reading = {
+        "examples": FactQuestions(),
+        "collate": partial(collate_facts, tokenizer),
+        "steps": s.reading_steps,
+        "batch_size": s.reading_batch,
+        "optimizer": optimizer(lr=s.learning_rate),
+        "schedule": cosine,
+    }
+    stages = [
+        Stage(
+            name="encoder",
+            objective=DenseLabels("rgb"),
+            examples=LabelledPictures(),
+            collate=partial(collate_pictures, PIXELS),
+            passes=(Pass("encoder", ("model.encoders.*", "heads.*")),),
+            steps=s.encoder_steps,
+            batch_size=96,
+            optimizer=optimizer(lr=1.5e-3),
+            schedule=cosine,
+            share=3,
+        ),
+        Stage(
+            name="read-llama",
+            objective=ReadFacts("model.language_model"),
+            passes=(Pass("language model", ("model.language_model.*",)),),
+            share=1,
+            **reading,
+        ),
+        Stage(
+            name="read-t5", objective=ReadFacts("t5"), passes=(Pass("language model", ("t5.*",)),), share=0.5, **reading
+        ),
+        Stage(
+            name="questions",
+            objective=WeightedSum({"clips": (1.0, _AboutClips()), "facts": (0.3, _KeepReading())}),
+            examples=partial(_questions, clips=s.clips, per_clip=s.questions_per_clip),
+            collate=partial(_collate, model, s.reading_batch // 4),
+            passes=(Pass("connector and language model", ("model.connector.*", "model.language_model.*")),),
+            steps=s.question_steps,
+            batch_size=s.clips_per_step,
+            optimizer=optimizer(lr=s.learning_rate),
+            schedule=cosine,
+            share=5,
+            evaluate=partial(accuracy, examples=100),
+            evaluate_every=500,
+        ),
+    ]
+    return Run(name=BASE, model=root, stages=stages, seed=s.seed, finish=_finish, config=asdict(s))
+
+
+def accuracy(root: TinyRoot, step: int, *, examples: int, seed: int = 0) -> dict[str, float]:
+    """Share of right answers per general family, on scenes of the test split."""
+    names = _general()
+    asked = ToyQuestions(seed, examples, families=names)
+    right: dict[str, list[bool]] = {name: [] for name in names}
+    for start in range(0, len(asked), 64):
+        batch = [asked[i] for i in range(start, min(start + 64, len(asked)))]
+        answers = root.model.answer([example.query for example in batch], trace=False)
+        for example, answer in zip(batch, answers, strict=True):
+            right[example.family].append(answer.text == example.truth)
+    return {name: sum(found) / len(found) for name, found in right.items()}
+
+
+def _general() -> list[str]:
+    return list(families(needs={"video"}, scope="short", encoder="general"))
+
+
+def _words() -> list[str]:
+    """What the tokenizer learns on: enough fact sheets, questions and answers that every word comes often."""
+    source = FactQuestions(other_senses=0.5)
+    return [f" {e.facts} {e.question} {e.answer}" for e in (source[i] for i in range(4000))]
+
+
+# -- questions about clips ---------------------------------------------------------------------------------------
+
+
+def _questions(root: TinyRoot, *, clips: int, per_clip: int) -> ClipQuestions:
+    return ClipQuestions(clips, _general(), partial(_encode, root.model), per_clip=per_clip)
+
+
+@torch.no_grad()
+def _encode(model: VideoLanguageModel, scenes: list[ToyScene]) -> list[PrecomputedFeatures]:
+    """Features of each scene's clip, in half precision, through the model's own processor."""
+    inputs = model.processor([Query.about(Clip(video=render(scene, "video")), "?") for scene in scenes])
+    features = model.encode_stream("video", inputs.streams["video"])
+    values, seconds = features.values.half().numpy(), features.seconds.numpy()
+    return [PrecomputedFeatures(v, t) for v, t in zip(values, seconds, strict=True)]
+
+
+@dataclass(frozen=True)
+class QuestionBatch:
+    """Some clips' features, the prompts of all questions about them, and fact sheets to keep reading."""
+
+    features: Features
+    clip_of: Tensor  # (B,) row of `features` that each question is about
+    plan: PromptPlan
+    facts: FactBatch
+
+    def to(self, device: Any) -> QuestionBatch:
+        return QuestionBatch(
+            self.features.to(device), self.clip_of.to(device), self.plan.to(device), self.facts.to(device)
+        )
+
+
+def _collate(model: VideoLanguageModel, num_facts: int, examples: list[tuple[Any, list[ToyQuestion]]]) -> QuestionBatch:
+    asked = [(clip, question) for clip, (_, questions) in enumerate(examples) for question in questions]
+    queries = [Query.about(Clip(video=examples[clip][0]), question.text) for clip, question in asked]
+    tokenizer = model.processor.tokenizers["language"]
+    groups = {("video", item, 0): 1 for item in range(len(asked))}
+    plan = model.spec.layout.plan(queries, tokenizer, groups, [question.answer for _, question in asked])
+    values = torch.from_numpy(np.stack([features.values for features, _ in examples])).float()
+    seconds = torch.from_numpy(np.stack([features.seconds for features, _ in examples]))
+    row = torch.arange(len(examples))
+    features = Features(values, torch.ones(values.shape[:3], dtype=torch.bool), seconds, row, torch.zeros_like(row))
+    sheets = FactQuestions()
+    first = crc32("".join(question.text for _, question in asked).encode()) % (len(sheets) - num_facts)
+    facts = collate_facts(tokenizer, [sheets[first + i] for i in range(num_facts)])
+    return QuestionBatch(features, torch.tensor([clip for clip, _ in asked]), plan, facts)
+
+
+class _AboutClips:
+    """The connector looks at each clip once, whatever the number of questions: it has not read them."""
+
+    def __call__(self, root: TinyRoot, batch: QuestionBatch) -> dict[str, Tensor]:
+        model, seen = root.model, batch.features
+        blocks, _ = model.connector({"video": seen}, seen.item, seen.scene)
+        at = batch.clip_of
+        video = replace(
+            blocks["video"],
+            values=blocks["video"].values[at],
+            mask=blocks["video"].mask[at],
+            seconds=blocks["video"].seconds[at],
+            item=torch.arange(len(at), device=at.device),
+            scene=torch.zeros_like(at),
+        )
+        language_model = model.language_model
+        embeds = splice(batch.plan, {"video": video}, language_model.embed, language_model.side)
+        return {"loss": language_model.loss(embeds)}
+
+
+class _KeepReading:
+    """The language model goes on reading fact sheets, so that it does not forget what other senses tell."""
+
+    def __call__(self, root: TinyRoot, batch: QuestionBatch) -> dict[str, Tensor]:
+        return ReadFacts("model.language_model")(root, batch.facts)
+
+
+# -- results -----------------------------------------------------------------------------------------------------
+
+
+def _finish(root: TinyRoot, out: Path) -> Mapping[str, Any]:
+    """Write the assets: encoder, both language models, and the connector beside the names of its bases."""
+    assets = out / "assets"
+    model = root.model.half().float().eval()  # as it will be read back
+    figures = accuracy(root, -1, examples=300, seed=1)
+    tokenizer = model.processor.tokenizers["language"]
+    for name, module in {ENCODER: model.encoders["rgb"], LLAMA: model.language_model, T5: root.t5}.items():
+        folder = assets / name
+        folder.mkdir(parents=True, exist_ok=True)
+        tied = {f"model.{key}" for key in getattr(getattr(module, "model", None), "all_tied_weights_keys", {})}
+        state = {k: t.half().contiguous() for k, t in module.state_dict().items() if k not in tied}
+        save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+        if name != ENCODER:
+            module.model.config.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+    model.half().save_pretrained(assets / BASE, bases={"encoders.rgb": ENCODER, "language_model": LLAMA})
+    model.float()
+    (assets / BASE / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
+    return figures

@@ -1,0 +1,168 @@
+"""The toy world as training data: labelled pictures, fact sheets to read, and questions about clips.
+
+All sources are map-style and endless for practical purposes: example `index` is made from its number alone, from scenes of
+the training split.
+"""
+
+# Axes: F pictures, H height, W width, G patches along a side
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from vidweave.errors import ConfigError
+from vidweave.toyworld.captions import fact_sheet
+from vidweave.toyworld.labels import LABEL_CLASSES, NOTHING, dense_labels
+from vidweave.toyworld.questions import FAMILIES, ToyQuestion, question
+from vidweave.toyworld.render import render_rgb
+from vidweave.toyworld.scene import ToyScene, sample_scene
+from vidweave.toyworld.splits import SEEDS, split_seed
+
+__all__ = [
+    "LABEL_CLASSES",
+    "NOTHING",
+    "ClipQuestions",
+    "FactQuestions",
+    "FactQuestion",
+    "LabelledPictures",
+    "LabelledPicture",
+    "train_scene",
+]
+
+ENDLESS = 2**31
+
+
+def train_scene(index: int, **kwargs: Any) -> ToyScene:
+    """The scene number `index` of the training split."""
+    return sample_scene(split_seed("train", index % len(SEEDS["train"])), **kwargs)
+
+
+@dataclass(frozen=True)
+class LabelledPicture:
+    """Pictures (F, H, W, 3) uint8 of one scene, and what each patch shows: name → (F, G * G, ...)."""
+
+    pictures: np.ndarray
+    labels: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class LabelledPictures:
+    """Pictures of short and long scenes with dense labels.
+
+    Attributes:
+        pictures: How many of one scene make an example.
+        long_share: Part of the examples that show long scenes, at their events.
+        patch: Side of a patch in pixels.
+    """
+
+    pictures: int = 2
+    long_share: float = 0.3
+    patch: int = 8
+
+    def __len__(self) -> int:
+        return ENDLESS
+
+    def __getitem__(self, index: int) -> LabelledPicture:
+        rng = np.random.default_rng([index, 11])
+        if rng.random() < self.long_share:
+            scene = train_scene(index, length="long")
+            event = scene.objects[rng.integers(len(scene.objects))]
+            frames = rng.integers(max(0, event.start_frame - 1), event.end_frame + 1, self.pictures)
+        else:
+            scene = train_scene(index)
+            frames = rng.integers(0, scene.num_frames, self.pictures)
+        frames = np.minimum(frames, scene.num_frames - 1)
+        labels = dense_labels(scene, frames=frames, patch=self.patch)
+        names = ("presence", "offset", *LABEL_CLASSES)
+        flat = {name: labels[name].reshape(len(frames), -1, *labels[name].shape[3:]) for name in names}
+        return LabelledPicture(render_rgb(scene, frames=frames), flat)
+
+
+@dataclass(frozen=True)
+class FactQuestion:
+    """A fact sheet and a question that it answers."""
+
+    facts: str
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class FactQuestions:
+    """Reading comprehension on fact sheets, over every family, also those whose sense has no renderer yet.
+
+    A sheet tells what the question's senses tell, and each other sense's facts with probability `other_senses`.
+    """
+
+    other_senses: float = 0.1
+
+    def __len__(self) -> int:
+        return ENDLESS
+
+    def __getitem__(self, index: int) -> FactQuestion:
+        rng = np.random.default_rng([index, 12])
+        names = list(FAMILIES)
+        while True:
+            family = FAMILIES[names[rng.integers(len(names))]]
+            scene = train_scene(int(rng.integers(len(SEEDS["train"]))), length=family.scope)
+            asked = question(scene, family.name, rng)
+            if asked is not None:
+                return FactQuestion(
+                    fact_sheet(scene, rng=rng, modalities=self._senses(asked, rng)), asked.text, asked.answer
+                )
+
+    def _senses(self, asked: ToyQuestion, rng: np.random.Generator) -> set[str]:
+        others = {m for family in FAMILIES.values() for m in family.needs}
+        return set(asked.needs) | {m for m in sorted(others) if rng.random() < self.other_senses}
+
+
+class ClipQuestions(Sequence[tuple[Any, list[ToyQuestion]]]):
+    """Questions about a fixed set of clips, whose pictures were encoded once: an example is a clip and some questions.
+
+    Args:
+        clips: Number of scenes.
+        families: Question families; each is asked equally often, as far as scenes have something to ask for.
+        encode: Scenes → one value per scene (features), called once, in chunks of `chunk` scenes.
+        per_clip: Questions of one example, of distinct families.
+        scene: Keywords of `sample_scene`.
+    """
+
+    def __init__(
+        self,
+        clips: int,
+        families: Sequence[str],
+        encode: Callable[[list[ToyScene]], list[Any]],
+        *,
+        per_clip: int = 4,
+        chunk: int = 64,
+        **scene: Any,
+    ) -> None:
+        if not 1 <= per_clip <= len(families):
+            raise ConfigError(f"per_clip must be 1 to {len(families)} (the number of families), got {per_clip}")
+        self.families = list(families)
+        self.per_clip = per_clip
+        self._scene = scene
+        self._clips: list[Any] = []
+        for start in range(0, clips, chunk):
+            self._clips += encode([self.scene(i) for i in range(start, min(start + chunk, clips))])
+
+    def scene(self, clip: int) -> ToyScene:
+        """The scene of clip number `clip`."""
+        return train_scene(clip, **self._scene)
+
+    def __len__(self) -> int:
+        return ENDLESS
+
+    def __getitem__(self, index: int) -> tuple[Any, list[ToyQuestion]]:  # type: ignore[override]
+        rng = np.random.default_rng([index, 13])
+        asked: list[ToyQuestion] = []
+        while len(asked) < self.per_clip:  # a scene of one object has little to ask for: take another one then
+            clip = int(rng.integers(len(self._clips)))
+            scene = self.scene(clip)
+            order = [self.families[i] for i in rng.permutation(len(self.families))]
+            asked = [found for family in order if (found := question(scene, family, rng)) is not None][: self.per_clip]
+        return self._clips[clip], asked

@@ -1,0 +1,69 @@
+"""Training an encoder on dense labels: what does each patch show?"""
+
+# Axes: B pictures, G patches of a picture, C encoder width
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vidweave.data.toy_training import LABEL_CLASSES, NOTHING, LabelledPicture
+from vidweave.media.preprocess import apply
+from vidweave.types import Frames, VisualSpec
+
+__all__ = ["DenseLabels", "collate_pictures", "dense_heads"]
+
+
+def dense_heads(width: int) -> nn.ModuleDict:
+    """Linear readers of an encoder's tokens, thrown away after training."""
+    sizes = {"presence": 1, "offset": 2, **{name: len(classes) for name, classes in LABEL_CLASSES.items()}}
+    return nn.ModuleDict({name: nn.Linear(width, size) for name, size in sizes.items()})
+
+
+def collate_pictures(spec: VisualSpec, examples: list[LabelledPicture]) -> dict[str, Tensor]:
+    """Pixels (B, 1, 1, 3, H, W) as `spec` wants them, and labels (B, G, ...) of all pictures."""
+    pictures = np.concatenate([example.pictures for example in examples])
+    pixels, _ = apply(spec, Frames.from_array(pictures, fps=1))
+    labels = {name: torch.from_numpy(np.concatenate([e.labels[name] for e in examples])) for name in examples[0].labels}
+    return {"pixels": pixels[:, None, None], **labels}
+
+
+@dataclass(frozen=True)
+class DenseLabels:
+    """Read every patch's labels from the encoder's tokens.
+
+    `attributes` are the classes that this eye learns to tell; `noise` shakes brightness, tint and grain, so that
+    compressed video looks no different to it.
+    """
+
+    encoder: str
+    attributes: tuple[str, ...] = ("shape", "colour", "size")
+    noise: float = 0.06
+
+    def __call__(self, root: Any, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        pixels = self._shake(batch["pixels"]) if root.training else batch["pixels"]
+        tokens = root.model.encoders[self.encoder].encode(pixels, "video")[:, 0]
+        there = batch["presence"]
+        parts = {
+            "presence": functional.binary_cross_entropy_with_logits(
+                root.heads["presence"](tokens)[..., 0], there.float()
+            ),
+            "offset": 2
+            * functional.smooth_l1_loss(root.heads["offset"](tokens)[there], batch["offset"][there], beta=0.1),
+        }
+        for name in self.attributes:
+            logits, labels = root.heads[name](tokens).flatten(0, 1), batch[name].flatten()
+            parts[name] = functional.cross_entropy(logits, labels, ignore_index=NOTHING)
+        return {"loss": torch.stack(list(parts.values())).sum(), **parts}
+
+    def _shake(self, pixels: Tensor) -> Tensor:
+        size = (len(pixels), 1, 1)
+        brightness, tint = torch.randn(*size, 1, 1, 1), torch.randn(*size, 3, 1, 1) / 2
+        contrast = 1 + self.noise * torch.randn(*size, 1, 1, 1)
+        grain = torch.rand(*size, 1, 1, 1) * torch.randn_like(pixels)
+        return pixels * contrast + self.noise * (brightness + tint + grain)
