@@ -26,7 +26,7 @@ from vidweave.media.limits import DEFAULT_LIMITS, Limits
 from vidweave.media.video import time_origin
 from vidweave.types import Waveform
 
-__all__ = ["channel_mean", "read_audio"]
+__all__ = ["channel_mean", "check_audio", "read_audio"]
 
 _PREROLL_SECONDS = 0.5  # lossy codecs need some packets before the first good sample
 _GAP_SECONDS = 0.1  # holes longer than this are filled with silence, so that time stays true
@@ -64,6 +64,12 @@ def read_audio(
         waveform = reader.read(sample_rate, start_seconds or 0.0, end_seconds)
         file.check_unchanged()
     return waveform
+
+
+def check_audio(source: str | os.PathLike[str] | bytes, *, limits: Limits = DEFAULT_LIMITS) -> None:
+    """Raise what `read_audio` would raise about the file itself, without decoding: cheap, and early."""
+    with GuardedFile(source, limits=limits) as file, open_container(file) as container:
+        _sound_track(container, file.label)
 
 
 def channel_mean(frame: AudioFrame) -> np.ndarray:

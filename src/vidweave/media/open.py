@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from vidweave.errors import MediaTypeError, ModalityError
-from vidweave.media.audio import read_audio
+from vidweave.media.audio import check_audio, read_audio
 from vidweave.media.frames import ArrayFrames, FolderFrames, FrameSource, HeldFrames
 from vidweave.media.guards import GuardedFile, describe
 from vidweave.media.image import read_image
@@ -160,6 +160,8 @@ def _open_other(source: Any, modality: str, carrier: str, kind: Kind, limits: Li
     fitting = {"waveform": ("container",), "points": ("points", "array")}[carrier]
     if kind not in fitting:
         raise MediaTypeError(f"{describe(source)} is {_KIND_WORDS[kind]}; that is no {modality}")
+    if carrier == "waveform":
+        check_audio(source, limits=limits)
     return OpenSource(source, modality, carrier, limits, None)
 
 

@@ -8,6 +8,7 @@ from tests.unit.media.media_files import encode, tone, write_wav
 from vidweave.errors import MediaDecodeError, MediaError, MediaLimitError, MediaTypeError
 from vidweave.media.audio import read_audio
 from vidweave.media.limits import Limits
+from vidweave.media.open import open_source
 from vidweave.media.write import write_audio, write_video
 from vidweave.types import Frames, Waveform
 
@@ -70,8 +71,10 @@ def test_a_span_of_a_compressed_track(tmp_path):
 
 
 def test_no_sound_track(tmp_path):
-    with pytest.raises(MediaTypeError, match="has no sound track"):
-        read_audio(encode(tmp_path / "v.mp4", count=3), sample_rate=8_000)
+    path = encode(tmp_path / "v.mp4", count=3)
+    for read in (lambda: read_audio(path, sample_rate=8_000), lambda: open_source(path, "audio")):
+        with pytest.raises(MediaTypeError, match="has no sound track"):
+            read()
 
 
 def test_an_empty_track(tmp_path):
