@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -52,6 +53,7 @@ def room(module: str) -> str:
     return ".".join(parts[:2]) if parts[:1] == ["systems"] else (parts[0] if parts else "")
 
 
+@cache
 def modules(root: Path) -> dict[str, ast.Module]:
     """Dotted name → syntax tree of every file below `root`, the folder of the package."""
     found = {}

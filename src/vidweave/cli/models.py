@@ -46,6 +46,9 @@ def show_model(
     as_json: Json = False,
 ) -> None:
     """Parameters, memory and FLOPs per slot at full size; nothing is loaded (meta device)."""
+    if name not in MODELS and not (Path(name) / "config.json").is_file():
+        raise UnknownNameError("model", name, MODELS, "(a folder with a config.json works too)")
+
     import torch
 
     from vidweave.model.describe import describe_model
@@ -76,9 +79,7 @@ def _config(name: str) -> Any:
     """The configuration of a registered model or of a folder."""
     if name in MODELS:
         return MODELS.get(name)()
-    if (Path(name) / "config.json").is_file():
-        return _folder_config(Path(name))
-    raise UnknownNameError("model", name, MODELS, "(a folder with a config.json works too)")
+    return _folder_config(Path(name))
 
 
 def _folder_config(folder: Path) -> Any:
