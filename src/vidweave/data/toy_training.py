@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from vidweave.errors import ConfigError
-from vidweave.toyworld.captions import fact_sheet
+from vidweave.toyworld.captions import description, fact_sheet
 from vidweave.toyworld.labels import LABEL_CLASSES, NOTHING, dense_labels
 from vidweave.toyworld.questions import FAMILIES, ToyQuestion, question
 from vidweave.toyworld.render import render_rgb
@@ -25,6 +25,7 @@ from vidweave.toyworld.splits import SEEDS, split_seed
 __all__ = [
     "LABEL_CLASSES",
     "NOTHING",
+    "ClipExample",
     "ClipQuestions",
     "FactQuestions",
     "FactQuestion",
@@ -120,7 +121,16 @@ class FactQuestions:
         return set(asked.needs) | {m for m in sorted(others) if rng.random() < self.other_senses}
 
 
-class ClipQuestions(Sequence[tuple[Any, list[ToyQuestion]]]):
+@dataclass(frozen=True)
+class ClipExample:
+    """A clip (what `encode` made of it), what is seen in words, and questions about it."""
+
+    clip: Any
+    description: str
+    questions: list[ToyQuestion]
+
+
+class ClipQuestions(Sequence[ClipExample]):
     """Questions about a fixed set of clips, whose pictures were encoded once: an example is a clip and some questions.
 
     Args:
@@ -157,12 +167,12 @@ class ClipQuestions(Sequence[tuple[Any, list[ToyQuestion]]]):
     def __len__(self) -> int:
         return ENDLESS
 
-    def __getitem__(self, index: int) -> tuple[Any, list[ToyQuestion]]:  # type: ignore[override]
+    def __getitem__(self, index: int) -> ClipExample:  # type: ignore[override]
         rng = np.random.default_rng([index, 13])
-        asked: list[ToyQuestion] = []
-        while len(asked) < self.per_clip:  # a scene of one object has little to ask for: take another one then
+        while True:  # a scene of one object has little to ask for: take another one then
             clip = int(rng.integers(len(self._clips)))
             scene = self.scene(clip)
             order = [self.families[i] for i in rng.permutation(len(self.families))]
-            asked = [found for family in order if (found := question(scene, family, rng)) is not None][: self.per_clip]
-        return self._clips[clip], asked
+            asked = [found for family in order if (found := question(scene, family, rng)) is not None]
+            if len(asked) >= self.per_clip:
+                return ClipExample(self._clips[clip], description(scene), asked[: self.per_clip])

@@ -12,7 +12,7 @@ import numpy as np
 
 from vidweave.toyworld.scene import ToyObject, ToyScene
 
-__all__ = ["caption", "fact_sheet", "short_caption"]
+__all__ = ["caption", "description", "fact_sheet", "short_caption"]
 
 _MOVES = {
     "left": "moves left",
@@ -43,6 +43,22 @@ def short_caption(scene: ToyScene) -> str:
 def caption(scene: ToyScene) -> str:
     """What is seen, one sentence per object: ``A big red striped circle moves left and vanishes.``"""
     return " ".join(_sentence(obj) for obj in scene.objects)
+
+
+def description(scene: ToyScene) -> str:
+    """All that is seen of a short clip, object by object from the top left to the bottom right.
+
+    ``2 objects: at the top left a small red circle moves left; at the bottom right a big blue ring is still and vanishes.``
+    """
+    objects = sorted(scene.objects, key=lambda o: (o.centre[1] >= 24, o.centre[0] >= 24))
+    return f"{_number(len(objects), 'object')}: " + "; ".join(_placed(o) for o in objects) + "."
+
+
+def _placed(obj: ToyObject) -> str:
+    down, across = _place(obj)
+    what = f"a {obj.size} {obj.colour} {obj.shape} {_MOVES[obj.motion]}"
+    also = {"appears": " and appears", "vanishes": " and vanishes"}.get(obj.change, "")
+    return f"at the {down} {across.removesuffix(' side')} {what}{also}"
 
 
 def fact_sheet(

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,7 @@ __all__ = ["DenseLabels", "collate_pictures", "dense_heads"]
 
 def dense_heads(width: int) -> nn.ModuleDict:
     """Linear readers of an encoder's tokens, thrown away after training."""
-    sizes = {"presence": 1, "offset": 2, **{name: len(classes) for name, classes in LABEL_CLASSES.items()}}
+    sizes = {"presence": 1, "offset": 2, "place": 2, **{name: len(classes) for name, classes in LABEL_CLASSES.items()}}
     return nn.ModuleDict({name: nn.Linear(width, size) for name, size in sizes.items()})
 
 
@@ -36,6 +37,10 @@ def collate_pictures(spec: VisualSpec, examples: list[LabelledPicture]) -> dict[
 @dataclass(frozen=True)
 class DenseLabels:
     """Read every patch's labels from the encoder's tokens.
+
+    Beside what an object is, a token tells where its middle is: from the patch (`offset`) and in the picture (`place`,
+    for a patch that shows nothing its own middle). Without the latter, tokens soon forget where they stand, and nothing
+    that looks at them can tell left from right.
 
     `attributes` are the classes that this eye learns to tell; `noise` shakes brightness, tint and grain, so that
     compressed video looks no different to it.
@@ -56,6 +61,8 @@ class DenseLabels:
             "offset": 2
             * functional.smooth_l1_loss(root.heads["offset"](tokens)[there], batch["offset"][there], beta=0.1),
         }
+        place = _middles(batch["offset"].shape[1]).to(tokens) + batch["offset"]
+        parts["place"] = functional.smooth_l1_loss(root.heads["place"](tokens), place, beta=0.1)
         for name in self.attributes:
             logits, labels = root.heads[name](tokens).flatten(0, 1), batch[name].flatten()
             parts[name] = functional.cross_entropy(logits, labels, ignore_index=NOTHING)
@@ -67,3 +74,10 @@ class DenseLabels:
         contrast = 1 + self.noise * torch.randn(*size, 1, 1, 1)
         grain = torch.rand(*size, 1, 1, 1) * torch.randn_like(pixels)
         return pixels * contrast + self.noise * (brightness + tint + grain)
+
+
+def _middles(patches: int) -> Tensor:
+    """(G, 2) middle of each patch of a square grid, (x, y) in patches from the middle of the picture."""
+    side = math.isqrt(patches)
+    steps = torch.arange(side) + 0.5 - side / 2
+    return torch.cartesian_prod(steps, steps).flip(-1)
