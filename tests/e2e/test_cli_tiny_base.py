@@ -39,6 +39,13 @@ def test_writes_without_options():
     assert done.stdout.splitlines()[0] == "red"
 
 
+def test_the_example_script_runs():
+    script = Path(__file__).parents[2] / "examples" / "ask.py"
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=110, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[0].endswith("red")
+
+
 @pytest.mark.slow
 def test_fresh_clips_are_answered_and_swapped_clips_change_the_answers(tmp_path):
     """Files of unseen scenes, asked in one process through the same door as `ask`."""
