@@ -242,8 +242,10 @@ class Connector(nn.Module):
     def _read_memories(self, state: ConnectorState) -> dict[str, Blocks]:
         blocks: dict[str, Blocks] = {}
         for name, memory in state.memories.items():
-            hidden = evaluate_pending(self._trunks()[name], self._memory_rows(name, state), memory)
             size = len(state)
+            parts = zip(self._ports_of(name).values(), memory.keys.split(size), strict=True)
+            marked = replace(memory, keys=torch.cat([port.mark_last(keys) for port, keys in parts]))
+            hidden = evaluate_pending(self._trunks()[name], self._memory_rows(name, state), marked)
             parts = zip(hidden.split(size), memory.seconds.split(size), memory.count.split(size), strict=True)
             for (port_name, port), (part, seconds, count) in zip(self._ports_of(name).items(), parts, strict=True):
                 values = port.project(part)[:, None]

@@ -31,6 +31,10 @@ class PortConfig:
         span: `group`: the trunk sees each group in time alone; `clip`: all groups of a row at once.
         num_time_positions: Rows of a learned table, added to the keys by the number of the group in its row. It starts
             at zero, so a fresh one changes nothing. 0 is no table.
+        beyond_times: Groups beyond the table: an error, or the last row again (`clamp`). `last` is for a trunk with a
+            memory, of any length: only the group at which a question is asked gets a row, `last_time_position`, which is
+            all that a table learns in training where the last of always as many groups alone has a gradient.
+        last_time_position: That row; -1 is the last of the table.
         output_proj: Linear layer to the language model's width; without it the trunk must have that width.
         absent: What an (item, scene) without this stream gets: an error, zeros, or learned tokens.
         num_absent_tokens: How many then; None is `num_query_tokens`.
@@ -44,6 +48,8 @@ class PortConfig:
     num_query_tokens: int = 0
     span: Literal["group", "clip"] = "group"
     num_time_positions: int = 0
+    beyond_times: Literal["error", "clamp", "last"] = "error"
+    last_time_position: int = -1
     output_proj: bool = True
     absent: Literal["error", "zero", "learned"] = "error"
     num_absent_tokens: int | None = None
@@ -85,6 +91,16 @@ class PortConfig:
             raise ConfigError(
                 f"port {name!r}: trunk {self.trunk!r} has a memory and sees group by group; use span='group'"
             )
+        if self.beyond_times == "last" and not -1 <= self.last_time_position < self.num_time_positions:
+            raise ConfigError(
+                f"port {name!r}: last_time_position ({self.last_time_position}) is not one of its "
+                f"{self.num_time_positions} time positions"
+            )
+        if self.beyond_times == "last" and not (trunk.has_memory and self.num_time_positions):
+            raise ConfigError(
+                f"port {name!r}: beyond_times='last' marks the group that is asked about; it needs a trunk with a memory "
+                "and num_time_positions"
+            )
         if self.absent != "error" and not self.absent_tokens:
             raise ConfigError(f"port {name!r} gives {self.absent} tokens for an absent stream: set num_absent_tokens")
 
@@ -98,6 +114,8 @@ class Port(nn.Module):
         self.trunk = config.trunk
         self.span = config.span
         self.absent = config.absent
+        self.beyond_times = config.beyond_times
+        self.last_time_position = config.last_time_position
         self.num_absent_tokens = config.absent_tokens
         self.input_width = config.input_width
         self.output_width = output_width
@@ -128,17 +146,27 @@ class Port(nn.Module):
         keys = values.to(dtype).masked_fill(~mask[..., None], 0.0)
         keys = keys if self.input_proj is None else self.input_proj(keys)
         keys = keys if self.input_norm is None else self.input_norm(keys)
-        return keys if self.time_embedding is None else keys + self._times(mask, first)[:, :, None]
+        if self.time_embedding is None or self.beyond_times == "last":
+            return keys
+        return keys + self._times(mask, first)[:, :, None]
+
+    def mark_last(self, keys: Tensor) -> Tensor:
+        """Keys (R, K, C) of the group that is asked about."""
+        if self.time_embedding is None or self.beyond_times != "last":
+            return keys
+        return keys + self.time_embedding[self.last_time_position].to(keys.dtype)
 
     def check(self, width: int, groups: Tensor) -> None:
         """Raise ShapeError unless features of this width, and so many groups per row (R,), can be taken."""
         if width != self.input_width:
             raise ShapeError(f"stream {self.name!r} has width {width}, its port takes {self.input_width}")
-        seen = int(groups.max()) if self.time_embedding is not None and len(groups) else 0
-        if self.time_embedding is not None and seen > len(self.time_embedding):
+        if self.time_embedding is None or self.beyond_times != "error":
+            return
+        seen = int(groups.max()) if len(groups) else 0
+        if seen > len(self.time_embedding):
             raise ShapeError(
                 f"stream {self.name!r} has {seen} groups in time, its time table {len(self.time_embedding)} rows "
-                f"(num_time_positions); take fewer frames or a larger table"
+                f"(num_time_positions); take fewer frames, a larger table, or beyond_times='clamp' or 'last'"
             )
 
     def _times(self, mask: Tensor, first: Tensor) -> Tensor:

@@ -211,8 +211,8 @@ class QFormer(Trunk):
         if self.memory is not None:
             memory = self._expect_memory(memory)
             hidden = look(self, queries, keys, key_mask, text, text_mask, memory)
-            mask = keys.new_ones(keys.shape[:2], dtype=torch.bool) if key_mask is None else key_mask
-            return hidden, commit(self, queries, keys[:, None], mask[:, None], text, text_mask, memory)
+            mask = None if key_mask is None else key_mask[:, None]
+            return hidden, commit(self, queries, keys[:, None], mask, text, text_mask, memory)
         self.refuse(memory=memory)
         states = self.embeddings(queries, text)
         mask = self.self_mask(queries, text, text_mask)
@@ -247,14 +247,15 @@ class QFormer(Trunk):
         self,
         queries: Tensor,
         keys: Tensor,
-        key_mask: Tensor,
+        key_mask: Tensor | None,
         text: Tensor | None = None,
         text_mask: Tensor | None = None,
         *,
         adapter: Tensor | None = None,
         memory: Any,
     ) -> Any:
-        """The memory after groups keys (R, T, K, C); layer by layer over many groups, without a gradient."""
+        """The memory after groups keys (R, T, K, C); layer by layer over many groups, without a gradient. A key mask
+        of None: all are real."""
         queries = self._check(queries, keys, text, adapter)
         return commit(self, queries, keys, key_mask, text, text_mask, self._expect_memory(memory))
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from vidweave.nn.keys import KeyTable
 
-__all__ = ["TRANSFORMERS_BLIP2", "TRANSFORMERS_INSTRUCTBLIP", "connector_keys"]
+__all__ = ["LAVIS", "TRANSFORMERS_BLIP2", "TRANSFORMERS_INSTRUCTBLIP", "connector_keys", "lavis_connector_keys"]
 
 # transformers' Blip2QFormerModel: the norm of the queries stands at the top
 TRANSFORMERS_BLIP2 = KeyTable((("layernorm.", "embeddings.layernorm."), ("encoder.layer.{i}.", "encoder.layer.{i}.")))
@@ -15,6 +15,19 @@ TRANSFORMERS_BLIP2 = KeyTable((("layernorm.", "embeddings.layernorm."), ("encode
 TRANSFORMERS_INSTRUCTBLIP = KeyTable(
     (("embeddings.", "embeddings."), ("encoder.layer.{i}.", "encoder.layer.{i}.")),
     dropped=(r"embeddings\.position_ids",),
+)
+
+# LAVIS' Qformer (`Qformer.` in its files); the head for words that pretraining used is none of ours
+LAVIS = KeyTable(
+    (
+        ("bert.embeddings.LayerNorm.", "embeddings.layernorm."),
+        ("bert.embeddings.word_embeddings.", "embeddings.word_embeddings."),
+        ("bert.embeddings.position_embeddings.", "embeddings.position_embeddings."),
+        ("bert.encoder.layer.{i}.attention.self.", "encoder.layer.{i}.attention.attention."),
+        ("bert.encoder.layer.{i}.crossattention.self.", "encoder.layer.{i}.crossattention.attention."),
+        ("bert.encoder.layer.{i}.", "encoder.layer.{i}."),
+    ),
+    dropped=(r"bert\.embeddings\.position_ids", r"cls\..*"),
 )
 
 _FORMS = {"blip2": TRANSFORMERS_BLIP2, "instructblip": TRANSFORMERS_INSTRUCTBLIP}
@@ -35,4 +48,22 @@ def connector_keys(form: Literal["blip2", "instructblip"], *, trunk: str = "qfor
             ("vision_model.post_layernorm.", f"ports.{port}.input_norm."),
         ),
         dropped=tuple(rf"qformer\.{pattern}" for pattern in qformer.dropped),
+    )
+
+
+def lavis_connector_keys(*, projection: str = "llm_proj", trunk: str = "qformer", port: str = "video") -> KeyTable:
+    """Connector part of LAVIS' BLIP-2 and InstructBLIP files and of those that grew from them.
+
+    Covers `Qformer.*`, `query_tokens`, `ln_vision.*`, the projection (`llm_proj`, with Flan-T5 `t5_proj`) and
+    `image_pe.weight`, a table of times that MA-LMM adds.
+    """
+    return KeyTable(
+        (
+            *((f"Qformer.{theirs}", f"trunks.{trunk}.{ours}") for theirs, ours in LAVIS.pairs),
+            ("query_tokens", f"ports.{port}.query_tokens"),
+            ("image_pe.weight", f"ports.{port}.time_embedding"),
+            (f"{projection}.", f"ports.{port}.output_proj."),
+            ("ln_vision.", f"ports.{port}.input_norm."),
+        ),
+        dropped=tuple(rf"Qformer\.{pattern}" for pattern in LAVIS.dropped),
     )

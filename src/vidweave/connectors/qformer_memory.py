@@ -146,28 +146,34 @@ def commit(
     qformer: QFormer,
     queries: Tensor,
     keys: Tensor,
-    key_mask: Tensor,
+    key_mask: Tensor | None,
     text: Tensor | None,
     text_mask: Tensor | None,
     memory: QFormerMemory,
 ) -> QFormerMemory:
-    """The memory after groups (R, T, K, C) with mask (R, T, K), none of which is the last. The one given stays valid.
+    """The memory after groups (R, T, K, C) with mask (R, T, K), none of which is the last; a mask of None: all are real.
+    The memory given stays valid.
 
     Raises:
         ShapeError: more groups than a memory that forgets none can hold.
     """
     config = qformer.memory
     assert config is not None
-    _check_room(config, memory, key_mask)
+    _check_room(config, memory, keys, key_mask)
     if not keys.shape[1]:
         return memory
     visual = None if memory.visual is None else memory.visual.widen(keys.shape[2]).clone()
     missing = 0 if visual is None else visual.bank.length.shape[1] - keys.shape[2]
-    keys, key_mask = functional.pad(keys, (0, 0, 0, missing)), functional.pad(key_mask, (0, missing))
+    if missing and key_mask is None:
+        key_mask = keys.new_ones(keys.shape[:3], dtype=torch.bool)
+    real = None if key_mask is None or bool(key_mask.all()) else functional.pad(key_mask, (0, missing))
+    keys = functional.pad(keys, (0, 0, 0, missing))
     layers = tuple(None if held is None else held.clone() for held in memory.layers)
     memory = QFormerMemory(visual, layers, memory.count)
-    for part, mask in zip(keys.split(config.chunk, 1), key_mask.split(config.chunk, 1), strict=True):
-        memory = _commit_(qformer, queries, part, mask, text, text_mask, memory)
+    for start in range(0, keys.shape[1], config.chunk):
+        chunk = slice(start, start + config.chunk)
+        part = None if real is None else real[:, chunk]
+        memory = _commit_(qformer, queries, keys[:, chunk], part, text, text_mask, memory)
     return memory
 
 
@@ -229,7 +235,7 @@ def _commit_(
     qformer: QFormer,
     queries: Tensor,
     keys: Tensor,
-    key_mask: Tensor,
+    real: Tensor | None,
     text: Tensor | None,
     text_mask: Tensor | None,
     memory: QFormerMemory,
@@ -237,8 +243,8 @@ def _commit_(
     """One chunk; changes the buffers of `memory`."""
     config = qformer.memory
     assert config is not None
-    rule, real = config.rule(), None if bool(key_mask.all()) else key_mask
-    masks = _text_masks(qformer, queries, text, text_mask, key_mask, real)
+    rule = config.rule()
+    masks = _text_masks(qformer, queries, text, text_mask, real)
     visual, steps = _visual_(memory.visual, keys, real, rule)
     states = _embed(qformer, queries, text, keys.shape[1], memory)
     layers = list(memory.layers)
@@ -253,7 +259,12 @@ def _commit_(
             crossed += 1
         if not is_last:
             states = layer.feed(seen, states[:, :, queries.shape[1] :])
-    return QFormerMemory(visual, tuple(layers), memory.count + key_mask.any(-1).sum(1))
+    return QFormerMemory(visual, tuple(layers), memory.count + _count(keys, real))
+
+
+def _count(keys: Tensor, real: Tensor | None) -> Tensor | int:
+    """Real groups of each row (R,)."""
+    return keys.shape[1] if real is None else real.any(-1).sum(1)
 
 
 def _embed(qformer: QFormer, queries: Tensor, text: Tensor | None, groups: int, memory: QFormerMemory) -> Tensor:
@@ -265,21 +276,17 @@ def _embed(qformer: QFormer, queries: Tensor, text: Tensor | None, groups: int, 
 
 
 def _text_masks(
-    qformer: QFormer,
-    queries: Tensor,
-    text: Tensor | None,
-    text_mask: Tensor | None,
-    key_mask: Tensor,
-    real: Tensor | None,
+    qformer: QFormer, queries: Tensor, text: Tensor | None, text_mask: Tensor | None, real: Tensor | None
 ) -> tuple[Tensor | None, Tensor | None]:
-    """(R, X) positions that hold something, and (R, T, X) those that leave an entry; None where all do."""
+    """(R, X) positions that hold something, and (R, T or 1, X) those that leave an entry; None where all do."""
     mask = qformer.self_mask(queries, text, text_mask)
     mask = None if mask is None or bool(mask.all()) else mask
-    if mask is None and real is None:
-        return None, None
-    own = key_mask.new_ones(queries.shape[0], queries.shape[1] + (0 if text is None else text.shape[1]))
-    own = own if mask is None else mask
-    return mask, own[:, None] & key_mask.any(-1)[..., None]
+    leaves = None if mask is None else mask[:, None]
+    if real is not None:
+        tokens = queries.shape[1] + (0 if text is None else text.shape[1])
+        is_real = real.any(-1)[..., None].expand(-1, -1, tokens)
+        leaves = is_real if leaves is None else is_real & leaves
+    return mask, leaves
 
 
 def _visual_(
@@ -290,7 +297,7 @@ def _visual_(
         return None, []
     bank, steps = held.bank, []
     for step in range(keys.shape[1]):
-        bank, at = append_(bank, keys[:, step], None if real is None else real[:, step], rule)
+        bank, at = append_(bank, keys[:, step], _at(real, step), rule)
         used, visible = _visible(bank)
         bank, moves = shorten_(bank, rule)
         steps.append(_Step(at, used, visible, moves))
@@ -315,7 +322,7 @@ def _self_(
     query = None if is_last else attention.query(states)
     bank, mixed = held.bank, []
     for step in range(states.shape[1]):
-        bank, at = append_(bank, states[:, step], None if masks[1] is None else masks[1][:, step], rule)
+        bank, at = append_(bank, states[:, step], _at(masks[1], step), rule)
         place_(pair, at, new[:, step])
         if query is not None:
             mixed.append(_mix(attention, query[:, step], *_window(pair, *_visible(bank), states.dtype)))
@@ -379,14 +386,19 @@ def _mix(attention: MultiHeadAttention, query: Tensor, pair: Tensor, mask: Tenso
     return mixed.transpose(1, 2).reshape(query.shape)
 
 
+def _at(mask: Tensor | None, step: int) -> Tensor | None:
+    """(R, T or 1, N) → (R, N)."""
+    return None if mask is None else mask[:, min(step, mask.shape[1] - 1)]
+
+
 def _has_dropout(qformer: QFormer) -> bool:
     """Equal inputs of the first layer give different entries."""
     return qformer.training and (qformer.embeddings.dropout.p > 0 or qformer.layers[0].attention.attention.dropout > 0)
 
 
-def _check_room(config: MemoryConfig, memory: QFormerMemory, key_mask: Tensor) -> None:
-    if config.policy == "concat" and len(key_mask):
-        count = int((memory.count + key_mask.any(-1).sum(1)).max())
+def _check_room(config: MemoryConfig, memory: QFormerMemory, keys: Tensor, key_mask: Tensor | None) -> None:
+    if config.policy == "concat" and len(keys):
+        count = int((memory.count + _count(keys, key_mask)).max())
         if count > config.length:
             raise ShapeError(
                 f"{count} groups and the one at hand are more than this memory holds ({config.length}); "

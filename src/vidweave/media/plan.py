@@ -13,7 +13,7 @@ import numpy as np
 from vidweave.errors import MediaError, MediaLimitError, ShapeError
 from vidweave.types import FrameNeed
 
-__all__ = ["FramePlan", "plan_frames", "spread"]
+__all__ = ["FramePlan", "plan_frames", "segment_borders", "spread", "spread_between"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +87,20 @@ def spread(count: int, available: int, rule: str = "midpoint") -> np.ndarray:
     if rule == "floor":
         return steps * available // count
     return (2 * steps + 1) * available // (2 * count)
+
+
+def spread_between(first: float, last: float, count: int, *, truncate: bool = False) -> np.ndarray:
+    """`count` indices from `first` to `last`, both included: rounded half to even, or cut off (`truncate`).
+
+    Cut off, an index may stand before the nearest picture; `last` is the caller's to keep inside the clip.
+    """
+    places = np.linspace(first, last, count)
+    return (places if truncate else np.rint(places)).astype(np.int64)
+
+
+def segment_borders(first: float, stop: float, count: int) -> np.ndarray:
+    """(count + 1,) borders of equal segments: training draws one picture from each [border, next border)."""
+    return spread_between(first, stop, count + 1, truncate=True)
 
 
 def _check_times(pts_seconds: np.ndarray) -> np.ndarray:

@@ -98,11 +98,18 @@ def _to_unit(spec: VisualSpec, planes: Tensor, dtype: np.dtype) -> Tensor:
     """Resized and scaled. Bicubic overshoot is clamped to the range that the values can have."""
     if dtype == np.uint8:  # a picture file of depth holds its range as 0..255
         scale = spec.scale if spec.value_range is None else 1 / 255
-        return _resize(spec, planes).clamp(0, 255) * scale
+        return _to_8_bit(spec, _resize(spec, planes)) * scale
     if spec.value_range is None:
         return _resize(spec, planes * spec.scale)
     low, high = spec.value_range
     return _resize(spec, ((planes - low) / (high - low)).clamp(0, 1)).clamp(0, 1)
+
+
+def _to_8_bit(spec: VisualSpec, planes: Tensor) -> Tensor:
+    """What an 8-bit picture can hold, or (`rounding="none"`) its range with fractions."""
+    if spec.rounding == "wrap":
+        return planes.trunc().remainder(256)
+    return planes.clamp(0, 255).trunc() if spec.rounding == "truncate" else planes.clamp(0, 255)
 
 
 def _resize(spec: VisualSpec, planes: Tensor) -> Tensor:

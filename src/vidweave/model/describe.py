@@ -102,12 +102,20 @@ def _connect(model: VideoLanguageModel, name: str, features: Tensor) -> tuple[in
     keys = keys.new_empty(*keys.shape[:2], trunk.key_width)
     text = torch.zeros(len(keys), TEXT_TOKENS, dtype=torch.long, device="meta") if trunk.reads_text else None
 
+    def remember() -> Tensor:
+        queries, line = port.queries(1), keys[None]
+        text_row = None if text is None else text[:1]
+        memory = trunk.empty_memory(queries, text_row, None)
+        memory = trunk.commit(queries, line[:, :-1], None, text_row, None, memory=memory)
+        hidden = trunk.evaluate(queries, line[:, -1], None, text_row, None, memory=memory)
+        return port.project(hidden[:, : queries.shape[1]])
+
     def work() -> Tensor:
         queries = port.queries(len(keys))
         hidden, _ = trunk(queries, keys, None, text, None)
         return port.project(hidden if queries is None else hidden[:, : queries.shape[1]])
 
-    tokens, flops = _count(work)
+    tokens, flops = _count(remember if trunk.has_memory else work)
     return tokens.shape[0] * tokens.shape[1], flops
 
 

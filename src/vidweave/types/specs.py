@@ -17,6 +17,9 @@ class VisualSpec:
     `squash` ignores the aspect ratio; `crop` resizes the short side and cuts the middle; `pad` resizes the long side
     and fills with the mean. One-channel pictures are repeated three times. `scale` multiplies raw values (1/255 for
     uint8; `value_range` maps float modalities such as depth in metres to 0..1 instead, clamped).
+    `rounding` is what happens to resized 8-bit pictures: `none` keeps fractions; `truncate` cuts them off, as tools do
+    that hold the resized picture in 8 bits; `wrap` does so without clamping first, a fault of some of them (253 for -3)
+    that checkpoints were trained and measured with.
     """
 
     kind: ClassVar[str] = "visual"
@@ -29,6 +32,7 @@ class VisualSpec:
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     scale: float = 1 / 255
     value_range: tuple[float, float] | None = None
+    rounding: Literal["none", "truncate", "wrap"] = "none"
 
     def __post_init__(self) -> None:
         if self.height < 1 or self.width < 1:

@@ -164,7 +164,53 @@ def test_a_configuration_must_declare_its_memory(monkeypatch):
         build()
 
 
+def test_times_beyond_the_table():
+    """`clamp` repeats the last row; `last` marks the group that is asked about, and it alone."""
+    plain = build()
+    blocks, _ = plain(GIVEN, *PAIRS)
+    for rule, row in [("clamp", 1), ("last", 0)]:
+        connector = build(num_time_positions=2, beyond_times=rule, last_time_position=row)
+        connector.load_state_dict(plain.state_dict(), strict=False)
+        same, _ = connector(GIVEN, *PAIRS)
+        torch.testing.assert_close(same["video"].values, blocks["video"].values)
+        for port in connector.ports.values():
+            nn.init.normal_(port.time_embedding)
+        got, _ = connector(GIVEN, *PAIRS)
+        for name, f in GIVEN.items():
+            table = connector.ports[name].time_embedding
+            for index in range(3):
+                real = f.values[index][f.mask[index].any(-1)]
+                rows = [min(step, 1) for step in range(len(real))]
+                times = (
+                    table[rows] if rule == "clamp" else table[:1] * (torch.arange(len(real)) == len(real) - 1)[:, None]
+                )
+                seen = torch.zeros(4)
+                for group in (real + times[:, None]).unbind(0):
+                    seen = seen / 2 + connector.trunks["fading"].linear(group.mean(0))
+                port = connector.ports[name]
+                adapter = list(connector.ports).index(name)
+                expected = port.output_proj(port.query_tokens[0] + torch.tanh(seen + adapter))
+                torch.testing.assert_close(got[name].values[index, 0], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_marking_the_last_group_is_undone_by_the_next():
+    connector = build(num_time_positions=2, beyond_times="last")
+    for port in connector.ports.values():
+        nn.init.normal_(port.time_embedding)
+    whole, _ = connector(GIVEN, *PAIRS)
+    state = connector.begin(*PAIRS)
+    for start in range(5):
+        state = connector.push(state, {name: cut(f, start, start + 1) for name, f in GIVEN.items()})
+        connector.read(state)
+    pieces, _ = connector.read(state)
+    torch.testing.assert_close(pieces["video"].values, whole["video"].values, rtol=1e-4, atol=1e-5)
+
+
 def test_faults():
+    with pytest.raises(ConfigError, match=r"last_time_position \(3\) is not one of its 3 time positions"):
+        build(num_time_positions=3, beyond_times="last", last_time_position=3)
+    with pytest.raises(ConfigError, match="beyond_times='last' marks the group that is asked about"):
+        build(beyond_times="last")
     with pytest.raises(ConfigError, match="has a memory and sees group by group; use span='group'"):
         build(span="clip")
     ports = {

@@ -8,8 +8,10 @@ from vidweave.connectors.connector import ConnectorConfig
 from vidweave.connectors.fusion import NoFusionConfig
 from vidweave.connectors.ports import PortConfig
 from vidweave.connectors.qformer import QFormerConfig
+from vidweave.encoders.eva_vit import CLIP_MEAN, CLIP_STD, EVA_VIT_G
 from vidweave.encoders.vision_tower import VisionTowerConfig
 from vidweave.language.causal import CausalConfig
+from vidweave.language.families import VICUNA_7B, VICUNA_13B
 from vidweave.language.layout import OptionsFormat, Slot, Special, TemplateLayout, Text
 from vidweave.language.seq2seq import Seq2SeqConfig
 from vidweave.model.config import ModelSpec, StreamConfig, VideoLanguageConfig
@@ -27,21 +29,6 @@ __all__ = [
 
 Form = Literal["blip2", "instructblip"]
 
-# Mean and standard deviation of OpenAI's CLIP, per channel of 0..1 pictures; BLIP-2's own.
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-
-# EVA-CLIP ViT-g/14 without its last block, in transformers' words.
-EVA_VIT_G = {
-    "model_type": "blip_2_vision_model",
-    "hidden_size": 1408,
-    "intermediate_size": 6144,
-    "num_hidden_layers": 39,
-    "num_attention_heads": 16,
-    "image_size": 224,
-    "patch_size": 14,
-    "layer_norm_eps": 1e-6,
-}
 FLAN_T5_XL = {
     "model_type": "t5",
     "vocab_size": 32128,
@@ -56,26 +43,6 @@ FLAN_T5_XL = {
 }
 # BLIP-2 opens Flan-T5 with the exact GELU instead of the tanh approximation that Flan-T5 was trained with.
 BLIP2_FLAN_T5_XL = {**FLAN_T5_XL, "dense_act_fn": "gelu"}
-VICUNA_7B = {
-    "model_type": "llama",
-    "vocab_size": 32001,
-    "hidden_size": 4096,
-    "intermediate_size": 11008,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "max_position_embeddings": 2048,
-    "rms_norm_eps": 1e-6,
-    "bos_token_id": 2,
-    "eos_token_id": 2,
-    "pad_token_id": 32000,
-}
-VICUNA_13B = {
-    **VICUNA_7B,
-    "hidden_size": 5120,
-    "intermediate_size": 13824,
-    "num_hidden_layers": 40,
-    "num_attention_heads": 40,
-}
 
 
 def blip2(

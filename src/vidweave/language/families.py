@@ -1,0 +1,25 @@
+"""Configurations of language models that several systems build on, in transformers' words."""
+
+__all__ = ["VICUNA_13B", "VICUNA_7B"]
+
+# Vicuna v1.1 as LAVIS uses it: `</s>` is begin, end and unknown; a padding token is added.
+VICUNA_7B = {
+    "model_type": "llama",
+    "vocab_size": 32001,
+    "hidden_size": 4096,
+    "intermediate_size": 11008,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "max_position_embeddings": 2048,
+    "rms_norm_eps": 1e-6,
+    "bos_token_id": 2,
+    "eos_token_id": 2,
+    "pad_token_id": 32000,
+}
+VICUNA_13B = {
+    **VICUNA_7B,
+    "hidden_size": 5120,
+    "intermediate_size": 13824,
+    "num_hidden_layers": 40,
+    "num_attention_heads": 40,
+}

@@ -1,0 +1,226 @@
+"""MA-LMM as configurations of the four slots, its data sets' settings, and its memory for models that have none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from vidweave.connectors.connector import ConnectorConfig
+from vidweave.connectors.fusion import NoFusionConfig
+from vidweave.connectors.ports import PortConfig
+from vidweave.connectors.qformer import QFormerConfig
+from vidweave.connectors.qformer_memory import MemoryConfig
+from vidweave.encoders.eva_vit import CLIP_MEAN, CLIP_STD, EVA_VIT_G
+from vidweave.encoders.vision_tower import VisionTowerConfig
+from vidweave.errors import ConfigError, UnknownNameError
+from vidweave.language.causal import CausalConfig
+from vidweave.language.families import VICUNA_7B, VICUNA_13B
+from vidweave.language.layout import AnswerFormat, OptionsFormat, Slot, Special, TemplateLayout, Text
+from vidweave.model.config import ModelSpec, StreamConfig, VideoLanguageConfig
+from vidweave.selectors.uniform import UniformSelectorConfig
+from vidweave.types import FrameNeed, TextSpec, VisualSpec
+
+__all__ = [
+    "DATASETS",
+    "Dataset",
+    "malmm",
+    "malmm_7b_m10",
+    "malmm_7b_m20",
+    "malmm_7b_m40",
+    "malmm_13b_m10",
+    "prompt_layout",
+    "with_memory",
+]
+
+LANGUAGE_MODELS = {"vicuna-7b": VICUNA_7B, "vicuna-13b": VICUNA_13B}
+MAX_FRAMES = 120  # rows of the table of times in the released files
+
+_BEAMS = {"num_beams": 5, "repetition_penalty": 1.5, "min_new_tokens": 1}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """How one data set is asked (spec 3.1, 4.5 and 5); how it is trained stands in `published.json`.
+
+    Attributes:
+        length: Entries per memory bank.
+        num_frames: Pictures per clip.
+        prompt: What the Q-Former and the language model read; {question} or {task}.
+        decoding: Of the language model.
+        max_text_tokens: Longest question in the Q-Former, cut on the left.
+    """
+
+    length: int
+    num_frames: int
+    prompt: str
+    decoding: Mapping[str, Any] = field(default_factory=dict)
+    max_text_tokens: int = 128
+
+
+def _classes(prompt: str, max_new_tokens: int) -> Dataset:
+    decoding = {**_BEAMS, "num_return_sequences": 5, "max_new_tokens": max_new_tokens}
+    return Dataset(length=20, num_frames=100, prompt=prompt, decoding=decoding, max_text_tokens=30)
+
+
+def _questions() -> Dataset:
+    decoding = {**_BEAMS, "num_return_sequences": 5, "length_penalty": 0.0, "max_new_tokens": 10}
+    return Dataset(length=10, num_frames=20, prompt="Question: {question} Short answer:", decoding=decoding)
+
+
+def _captions(max_new_tokens: int, min_new_tokens: int = 1) -> Dataset:
+    decoding = {**_BEAMS, "max_new_tokens": max_new_tokens, "min_new_tokens": min_new_tokens}
+    return Dataset(length=40, num_frames=80, prompt="what does the video describe?", decoding=decoding)
+
+
+DATASETS: dict[str, Dataset] = {
+    "lvu": _classes("what is the {task} of the movie?", 5),
+    "breakfast": _classes("what type of breakfast is shown in the video?", 20),
+    "coin": _classes("what is the activity in the video?", 20),
+    "msrvtt-qa": _questions(),
+    "msvd-qa": _questions(),
+    "activitynet-qa": _questions(),
+    "msrvtt-caption": _captions(50),
+    "msvd-caption": _captions(50),
+    "youcook2-caption": _captions(30, 2),
+    "demo": Dataset(
+        length=10, num_frames=20, prompt="Question: {question} Answer:", decoding={**_BEAMS, "max_new_tokens": 256}
+    ),
+}
+
+
+def malmm(
+    dataset: str = "demo",
+    *,
+    language: Literal["vicuna-7b", "vicuna-13b"] = "vicuna-7b",
+    length: int | None = None,
+    num_frames: int | None = None,
+    rounding: Literal["truncate", "wrap"] = "truncate",
+) -> VideoLanguageConfig:
+    """The paper's model for one of its data sets.
+
+    Args:
+        length: Entries per memory bank instead of the data set's; 0 is the model without memory, which gives every
+            picture's tokens to the language model and has no table of times.
+        num_frames: Pictures instead of the data set's.
+        rounding: `wrap` repeats a fault of the original preprocessing, for parity with numbers measured with it.
+    """
+    if dataset not in DATASETS:
+        raise UnknownNameError("data set of MA-LMM", dataset, DATASETS)
+    settings = DATASETS[dataset]
+    length = settings.length if length is None else length
+    frames = num_frames or settings.num_frames
+    if length and frames > MAX_FRAMES:
+        raise ConfigError(f"{frames} frames are more than the table of times has rows ({MAX_FRAMES}); take fewer")
+    pixels = VisualSpec(
+        height=224, width=224, mean=CLIP_MEAN, std=CLIP_STD, antialias=False, rounding=rounding
+    )  # aspect ratio not kept, bicubic
+    need = FrameNeed(num_frames=frames, rule="linspace")
+    text = LANGUAGE_MODELS[language]
+    spec = ModelSpec(
+        selector=UniformSelectorConfig(),
+        encoders={"vision": VisionTowerConfig(config=EVA_VIT_G, specs={"video": pixels, "image": pixels})},
+        streams={"video": StreamConfig(encoder="vision", modalities=("video", "image"), need=need)},
+        connector=ConnectorConfig(
+            trunks={
+                "qformer": QFormerConfig(
+                    vocab_size=30523,
+                    text_spec=_text_spec(settings.max_text_tokens),
+                    memory=MemoryConfig(length=length) if length else None,
+                )
+            },
+            ports={
+                "video": PortConfig(
+                    trunk="qformer",
+                    input_width=1408,
+                    input_norm=True,
+                    num_query_tokens=32,
+                    num_time_positions=MAX_FRAMES if length else 0,
+                )
+            },
+            fusion=NoFusionConfig(),
+            output_width=text["hidden_size"],
+        ),
+        language_model=CausalConfig(config=text),
+        layout=prompt_layout(),
+        decoding=dict(settings.decoding),
+    )
+    return VideoLanguageConfig(spec, name=f"malmm-{language}-{dataset}")
+
+
+def _text_spec(max_tokens: int) -> TextSpec:
+    return TextSpec(tokenizer="qformer", max_tokens=max_tokens, truncation_side="left")
+
+
+def prompt_layout() -> TemplateLayout:
+    """The video's tokens, the begin token, the prompt as it is, and the answer with the end token."""
+    return TemplateLayout(
+        parts=(Slot(block="video"), Special(token="bos", if_any=True), Text(text="{question}{options}")),
+        options=OptionsFormat(prefix=" Options: ", item="({letter}) {option}", separator=" "),
+        answer=AnswerFormat(max_tokens=256),
+        on_overflow="truncate",
+    )
+
+
+def with_memory(
+    config: VideoLanguageConfig,
+    *,
+    length: int = 10,
+    num_frames: int = 20,
+    num_time_positions: int = 0,
+    decoding: Mapping[str, Any] | None = None,
+) -> VideoLanguageConfig:
+    """The zero-shot plug-in: the same model, whose Q-Formers now remember. No weight is added or changed.
+
+    Args:
+        config: Any model whose connector streams go group by group through Q-Formers (BLIP-2, InstructBLIP, …).
+        num_time_positions: Rows of the table of times that fine-tuning adds; it starts at zero.
+        decoding: Replaces the model's; None takes that of the paper's demonstration.
+
+    Raises:
+        ConfigError: a stream whose trunk is no Q-Former, or one that has a memory already.
+    """
+    spec = config.parse()
+    trunks = {name: _remember(name, trunk, length) for name, trunk in spec.connector.trunks.items()}
+    ports = {n: replace(p, num_time_positions=num_time_positions) for n, p in spec.connector.ports.items()}
+    streams = {
+        name: replace(stream, need=replace(stream.need, num_frames=num_frames, rule="linspace"))
+        if stream.role == "connector"
+        else stream
+        for name, stream in spec.streams.items()
+    }
+    spec = replace(
+        spec,
+        connector=replace(spec.connector, trunks=trunks, ports=ports),
+        streams=streams,
+        decoding=dict(DATASETS["demo"].decoding if decoding is None else decoding),
+    )
+    return VideoLanguageConfig(spec, name=f"{config.name}-memory-{length}", bases=config.bases)
+
+
+def _remember(name: str, trunk: Any, length: int) -> QFormerConfig:
+    if not isinstance(trunk, QFormerConfig):
+        raise ConfigError(f"trunk {name!r} is of kind {trunk.kind!r}; a memory can be put on a Q-Former only")
+    if trunk.memory is not None:
+        raise ConfigError(f"trunk {name!r} has a memory of {trunk.memory.length} already")
+    return replace(trunk, memory=MemoryConfig(length=length))
+
+
+def malmm_7b_m10() -> VideoLanguageConfig:
+    """Vicuna-7B, M = 10: question answering and the demonstration."""
+    return malmm("demo")
+
+
+def malmm_7b_m20() -> VideoLanguageConfig:
+    """Vicuna-7B, M = 20: classes of long videos."""
+    return malmm("coin")
+
+
+def malmm_7b_m40() -> VideoLanguageConfig:
+    """Vicuna-7B, M = 40: captions."""
+    return malmm("msrvtt-caption")
+
+
+def malmm_13b_m10() -> VideoLanguageConfig:
+    """Vicuna-13B, M = 10."""
+    return malmm("demo", language="vicuna-13b")
