@@ -16,7 +16,7 @@ from vidweave.connectors.ports import Port
 from vidweave.errors import ModalityError
 from vidweave.types import Blocks
 
-__all__ = ["absent_pairs", "fill_absent"]
+__all__ = ["absent_pairs", "drop_empty", "fill_absent"]
 
 
 def absent_pairs(blocks: Blocks) -> Tensor:
@@ -38,7 +38,7 @@ def fill_absent(
     filled = dict(blocks)
     for name, port in ports.items():
         absent = absent_pairs(blocks[name])
-        if not bool(absent.any()):
+        if not bool(absent.any()) or port.absent == "skip":
             continue
         if port.absent == "error":
             _refuse(name, blocks[name], absent)
@@ -47,11 +47,19 @@ def fill_absent(
     return filled
 
 
+def drop_empty(blocks: Blocks) -> Blocks:
+    """Without the rows that have no token: what is not there needs no place in the prompt."""
+    rows = ~absent_pairs(blocks)
+    if bool(rows.all()):
+        return blocks
+    return Blocks(blocks.values[rows], blocks.mask[rows], blocks.seconds[rows], blocks.item[rows], blocks.scene[rows])
+
+
 def _refuse(name: str, blocks: Blocks, absent: Tensor) -> None:
     row = int(absent.nonzero()[0])
     raise ModalityError(
         f"stream {name!r} is missing for item {int(blocks.item[row])}, scene {int(blocks.scene[row])}; give that "
-        f"modality, or a port with absent='zero' or absent='learned'"
+        f"modality, or a port with absent='zero', 'learned' or 'skip'"
     )
 
 

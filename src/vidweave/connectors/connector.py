@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from vidweave.connectors.absent import absent_pairs, fill_absent
+from vidweave.connectors.absent import absent_pairs, drop_empty, fill_absent
 from vidweave.connectors.fusion import NoFusionConfig
 from vidweave.connectors.groups import append, compact, place, real_groups, whole_span
 from vidweave.connectors.memory import (
@@ -152,7 +152,7 @@ class Connector(nn.Module):
         )
 
     def read(self, state: ConnectorState) -> tuple[dict[str, Blocks], dict[str, Any]]:
-        """Named blocks, P rows each, and information for the Trace. The state stays as it is.
+        """Named blocks, a row for each pair that has tokens, and information for the Trace. The state stays as it is.
 
         Raises:
             ModalityError: a stream that must be there is missing for an (item, scene).
@@ -164,7 +164,8 @@ class Connector(nn.Module):
         absent = {name: _pairs(block, absent_pairs(block)) for name, block in blocks.items()}
         one_group = frozenset(n for n, p in ports.items() if p.span == "clip" or self._trunk(p).has_memory)
         fused, info = self.fusion(fill_absent(blocks, ports, one_group))
-        return fused, {"absent": {name: pairs for name, pairs in absent.items() if pairs}, **info}
+        blocks = {name: drop_empty(block) for name, block in fused.items()}
+        return blocks, {"absent": {name: pairs for name, pairs in absent.items() if pairs}, **info}
 
     # Groups and clips: trunks without a memory
 

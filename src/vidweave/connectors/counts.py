@@ -34,7 +34,7 @@ def _stream_counts(config: ConnectorConfig, lengths: Mapping[str, int]) -> dict[
     for name, port in config.ports.items():
         if lengths[name]:
             counts[name] = 1 if _is_one_group(config, name) else lengths[name]
-        elif port.absent == "error" or not port.absent_tokens:
+        elif port.absent in ("error", "skip"):
             counts[name] = 0
         else:
             counts[name] = 1 if _is_one_group(config, name) else _times_of_others(config, name, lengths)

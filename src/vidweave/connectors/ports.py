@@ -36,7 +36,8 @@ class PortConfig:
             all that a table learns in training where the last of always as many groups alone has a gradient.
         last_time_position: That row; -1 is the last of the table.
         output_proj: Linear layer to the language model's width; without it the trunk must have that width.
-        absent: What an (item, scene) without this stream gets: an error, zeros, or learned tokens.
+        absent: What an (item, scene) without this stream gets: an error, zeros, learned tokens, or nothing at all
+            (`skip`, for layouts whose slot is optional).
         num_absent_tokens: How many then; None is `num_query_tokens`.
     """
 
@@ -51,7 +52,7 @@ class PortConfig:
     beyond_times: Literal["error", "clamp", "last"] = "error"
     last_time_position: int = -1
     output_proj: bool = True
-    absent: Literal["error", "zero", "learned"] = "error"
+    absent: Literal["error", "zero", "learned", "skip"] = "error"
     num_absent_tokens: int | None = None
 
     @property
@@ -101,7 +102,7 @@ class PortConfig:
                 f"port {name!r}: beyond_times='last' marks the group that is asked about; it needs a trunk with a memory "
                 "and num_time_positions"
             )
-        if self.absent != "error" and not self.absent_tokens:
+        if self.absent in ("zero", "learned") and not self.absent_tokens:
             raise ConfigError(f"port {name!r} gives {self.absent} tokens for an absent stream: set num_absent_tokens")
 
 

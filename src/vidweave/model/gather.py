@@ -20,6 +20,7 @@ from vidweave.media.plan import FramePlan, plan_frames
 from vidweave.media.preprocess import apply
 from vidweave.model.cache import FeatureCache
 from vidweave.model.config import ModelSpec, StreamConfig
+from vidweave.model.pool import pool_seconds
 from vidweave.registry import MODALITIES
 from vidweave.types import Clip, FrameNeed, Frames, PrecomputedFeatures, config_to_dict
 
@@ -161,8 +162,8 @@ def _read_frames(
 
         used = [(int(i), float(pts_seconds[i])) for i in indices]
         row = _encode_or_keep(spec, scene, name, modality, values, seconds, cache, {"indices": indices.tolist()})
-        notes = list(plan.notes) + _lost_note(decoded, modality)
-        rows[name] = StreamRow(modality, seconds, *row, frames=used, why=_why(plan, need, moments, why), notes=notes)
+        notes = [*source.notes, *plan.notes, *_lost_note(decoded, modality)]
+        rows[name] = StreamRow(modality, *row, frames=used, why=_why(plan, need, moments, why), notes=notes)
     return rows
 
 
@@ -197,7 +198,7 @@ def _read_waveform(
         notes = []
         if covered + 1e-6 < waveform.duration_seconds:
             notes = [f"{modality}: {covered:.1f} s of {waveform.duration_seconds:.1f} s heard (AudioSpec.max_windows)"]
-        rows[name] = StreamRow(modality, seconds.to(torch.float32), *row, why="whole clip", notes=notes)
+        rows[name] = StreamRow(modality, *row, why="whole clip", notes=notes)
     return rows
 
 
@@ -215,7 +216,7 @@ def _read_points(
         tensor, _ = apply(_spec_of(spec, name, modality), scene.source(modality).read_points())
         seconds = torch.zeros(1, 2)
         row = _encode_or_keep(spec, scene, name, modality, lambda t=tensor: t, seconds, cache, {})
-        rows[name] = StreamRow(modality, seconds, *row, why="whole cloud")
+        rows[name] = StreamRow(modality, *row, why="whole cloud")
     return rows
 
 
@@ -255,10 +256,14 @@ def _encode_or_keep(
     seconds: Tensor,
     cache: FeatureCache | None,
     plan: dict[str, Any],
-) -> tuple[Tensor | None, Tensor | None]:
-    """(values, None) for the encoder to come, or (None, features) where a cache serves the stream."""
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """(seconds, values, None) for the encoder to come, or (seconds, None, features) where a cache serves the stream.
+
+    Features have been pooled, so their times are too.
+    """
+    seconds = seconds.to(torch.float32)
     if cache is None or not cache.serves(stream):
-        return values(), None
+        return seconds, values(), None
     parts = {
         "content": content_hash(scene.clip[modality]),
         "modality": modality,
@@ -266,7 +271,8 @@ def _encode_or_keep(
         "window": spec.streams[stream].need.window,
         **plan,
     }
-    return None, cache.get_or_encode(stream, modality, parts, values)
+    pooled, _ = pool_seconds(seconds[None], torch.ones(1, len(seconds), dtype=torch.bool), spec.streams[stream].pool)
+    return pooled[0], None, cache.get_or_encode(stream, modality, parts, values)
 
 
 def _group_seconds(pts_seconds: np.ndarray, window: int, duration_seconds: float) -> Tensor:

@@ -12,8 +12,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from vidweave.errors import ConfigError, UnknownNameError
 from vidweave.toyworld import attributes as a
 from vidweave.toyworld.captions import caption
@@ -47,8 +45,8 @@ def write_world(
 ) -> WorldReport:
     """Write clips and `questions.jsonl` of unseen scenes into the folder `out`, all or nothing.
 
-    Each clip has an `.mp4` (lossless, with its sound), a `.wav`, a `.npy` of depth in metres (T, H, W) and one of flow
-    in pixels per frame (T, H, W, 2), and a `.json` with the scene's truth. Each line of `questions.jsonl` has `clip`
+    Each clip has an `.mp4` (lossless, with its sound), a `.wav`, a `.npy` of depth in metres (T, H, W, 1) and one of
+    flow in pixels per frame (T, H, W, 2), each with its times beside it, and a `.json` with the scene's truth. Each line of `questions.jsonl` has `clip`
     (the video's path within `out`), `question`, `options`, `answer`, `family`, `needs`, `scope`, `encoder` and
     `paths` (modality → path within `out`).
 
@@ -99,7 +97,7 @@ def _lines(scene: ToyScene, paths: dict[str, str], modalities: tuple[str, ...]) 
 
 def _write_clip(folder: Path, name: str, scene: ToyScene, modalities: tuple[str, ...], size: int) -> dict[str, str]:
     """Write the modalities of one scene; returns modality → path within the folder."""
-    from vidweave.media.write import write_audio, write_video
+    from vidweave.media.write import write_array, write_audio, write_video
 
     paths = {}
     sound = render(scene, "audio") if "audio" in modalities else None
@@ -115,8 +113,7 @@ def _write_clip(folder: Path, name: str, scene: ToyScene, modalities: tuple[str,
         if modality == "video":
             write_video(path, frames, fps=scene.fps, audio=sound, lossless=True)
         else:
-            values = frames.values[..., 0] if frames.values.shape[-1] == 1 else frames.values
-            np.save(path, values)
+            write_array(path, frames)
     truth = {"caption": caption(scene), **asdict(scene)}
     (folder / f"{name}.json").write_text(json.dumps(truth, indent=1) + "\n", encoding="utf-8")
     return paths

@@ -17,6 +17,7 @@ from vidweave.toyworld.splits import world_seeds
 
 def test_a_written_world_holds_what_was_rendered(tmp_path):
     from vidweave.media.audio import read_audio
+    from vidweave.media.open import open_source
     from vidweave.media.video import VideoReader
 
     report = write_world(tmp_path / "world", 7, 2)
@@ -30,8 +31,11 @@ def test_a_written_world_holds_what_was_rendered(tmp_path):
     with VideoReader(paths["video"]) as reader:
         assert reader.num_frames == 16
         np.testing.assert_array_equal(reader.read(range(16)).values, render(scene, "video").values)
-    np.testing.assert_array_equal(np.load(paths["depth"]), render(scene, "depth").values[..., 0])
-    np.testing.assert_array_equal(np.load(paths["flow"]), render(scene, "flow").values)
+    for name in ("depth", "flow"):
+        source, rendered = open_source(paths[name], name), render(scene, name)
+        np.testing.assert_allclose(source.timeline()[0], rendered.pts_seconds)
+        np.testing.assert_array_equal(source.read_frames(np.arange(16)).values, rendered.values)
+        source.close()
     sound = read_audio(paths["audio"], sample_rate=16_000)
     np.testing.assert_allclose(sound.samples, render(scene, "audio").samples, atol=1e-4)
 
