@@ -119,8 +119,8 @@ LAYOUTS = Registry("prompt layout")
 LAYOUTS.register("template", "vidweave.language.layout:TemplateLayout")
 
 # Whole things: models by name (presets and shipped tiny models), evaluation tasks.
-# A model's target is a function that returns its configuration; facts: `weights` (shipped asset, folder or hub id) and
-# a `summary` in one line.
+# A model's target is a function that returns its configuration; facts: `weights` (shipped asset, folder or hub id), a
+# `summary` in one line, and for weights that another model's folder holds a `loader`(folder, configuration, …).
 MODELS = Registry("model")
 for _name, _function, _weights, _summary in (
     ("blip2-flan-t5-xl", "blip2_flan_t5_xl", "Salesforce/blip2-flan-t5-xl", "BLIP-2 with Flan-T5-XL"),
@@ -144,6 +144,19 @@ for _name, _function, _weights, _summary in (
     ),
 ):
     MODELS.register(_name, f"vidweave.systems.blip2.preset:{_function}", weights=_weights, summary=_summary)
+for _name, _function, _size, _use in (
+    ("malmm-vicuna-7b-m10", "malmm_7b_m10", "7b", "20 pictures"),
+    ("malmm-vicuna-7b-m20", "malmm_7b_m20", "7b", "100 pictures, classes of long videos"),
+    ("malmm-vicuna-7b-m40", "malmm_7b_m40", "7b", "80 pictures, captions"),
+    ("malmm-vicuna-13b-m10", "malmm_13b_m10", "13b", "20 pictures"),
+):
+    MODELS.register(
+        _name,
+        f"vidweave.systems.malmm.preset:{_function}",
+        weights=f"Salesforce/instructblip-vicuna-{_size}",
+        summary=f"MA-LMM on InstructBLIP with Vicuna-{_size.upper()}, memory put on without training; {_use}",
+        loader="vidweave.systems.malmm.checkpoint:load_plugged",
+    )
 # Folders that other libraries wrote: `model_type` of their config.json → a function(folder, …) → the model; the fact
 # `config` names a function(folder) → its configuration alone.
 CHECKPOINT_FORMATS = Registry("checkpoint format")

@@ -10,8 +10,9 @@ import torch
 
 from vidweave.errors import CheckpointError, UnknownNameError
 from vidweave.model.assembly import VideoLanguageModel
+from vidweave.model.config import VideoLanguageConfig
 from vidweave.model.files import locate
-from vidweave.registry import CHECKPOINT_FORMATS, MODELS
+from vidweave.registry import CHECKPOINT_FORMATS, MODELS, Entry
 
 __all__ = ["load"]
 
@@ -41,7 +42,10 @@ def load(
     folder = _folder(name)
     model_type = _model_type(folder)
     dtype = _dtype(dtype, device, device_map)
-    if model_type == VideoLanguageModel.config_class.model_type:
+    loader = MODELS.entry(str(name)).facts.get("loader") if str(name) in MODELS else None
+    if loader is not None:  # weights of one model under the configuration of another
+        model = Entry(str(name), loader).load()(folder, MODELS.get(str(name))(), dtype=dtype, device_map=device_map)
+    elif model_type == VideoLanguageConfig.model_type:
         model = VideoLanguageModel.from_pretrained(folder, dtype=dtype, device_map=device_map)
     elif model_type in CHECKPOINT_FORMATS:
         model = CHECKPOINT_FORMATS.get(model_type)(folder, dtype=dtype, device_map=device_map)
@@ -49,7 +53,7 @@ def load(
         known = ", ".join(["vidweave", *CHECKPOINT_FORMATS])
         raise CheckpointError(f"{folder} holds a {model_type!r} model; vidweave reads folders of: {known}")
     if device is not None:
-        model.to(device)
+        model.to(device)  # type: ignore[arg-type]  # transformers' wrapper of `to` loses its signature
     model.use_cache_folder(cache_folder)
     return model.eval()
 
