@@ -122,6 +122,12 @@ LAYOUTS.register("template", "vidweave.language.layout:TemplateLayout")
 # A model's target is a function that returns its configuration; facts: `weights` (shipped asset, folder or hub id), a
 # `summary` in one line, and for weights that another model's folder holds a `loader`(folder, configuration, …).
 MODELS = Registry("model")
+MODELS.register(
+    "tiny-base",
+    "vidweave.systems.tiny.preset:tiny_base",
+    weights="tiny-base",
+    summary="shipped; knows the toy world: one eye, a Q-Former, a Llama",
+)
 for _name, _function, _weights, _summary in (
     ("blip2-flan-t5-xl", "blip2_flan_t5_xl", "Salesforce/blip2-flan-t5-xl", "BLIP-2 with Flan-T5-XL"),
     (

@@ -109,7 +109,7 @@ def _check_extras() -> Iterator[Finding]:
     """Optional parts."""
     for extra, module, what in (
         ("train", "lightning_fabric", "vidweave train"),
-        ("plots", "matplotlib", "figures"),
+        ("large", "accelerate", "device_map"),
         ("test", "pytest", "the tests"),
     ):
         if find_spec(module) is None:

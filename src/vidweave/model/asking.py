@@ -107,7 +107,7 @@ def _prompts(model: VideoLanguageModel, plan: PromptPlan) -> list[str]:
     for ids, slots in zip(plan.ids.tolist(), plan.slot.tolist(), strict=True):
         runs = groupby(zip(ids, slots, strict=True), key=lambda pair: pair[1])
         parts = [
-            f"<{plan.slots[slot][0]}>" if slot >= 0 else tokenizer.decode([i for i, _ in run if i >= 0])
+            f"<{plan.slots[slot][0]}>" if slot >= 0 else str(tokenizer.decode([i for i, _ in run if i >= 0]))
             for slot, run in runs
         ]
         prompts.append("".join(parts))

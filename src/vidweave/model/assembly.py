@@ -14,7 +14,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from vidweave.errors import ConfigError, ModalityError, QueryError
 from vidweave.language.splice import splice
@@ -52,6 +52,7 @@ class VideoLanguageModel(PreTrainedModel):
     State-dict roots: ``selector.*``, ``encoders.<name>.*``, ``connector.{trunks,ports,fusion}.*``, ``language_model.*``.
     """
 
+    config: VideoLanguageConfig
     config_class = VideoLanguageConfig
     base_model_prefix = ""
     main_input_name = "streams"
@@ -99,7 +100,7 @@ class VideoLanguageModel(PreTrainedModel):
     def encode_stream(self, name: str, inputs: StreamInputs) -> Features:
         """Features of one stream: through its encoder and its pooling, unless they were known already."""
         stream = self.spec.streams[name]
-        encoder = self.encoders[stream.encoder]
+        encoder: Any = self.encoders[stream.encoder]
         if inputs.features is not None:
             features = inputs.features.to(self.device, self.dtype)
             if features.values.shape[-1] != encoder.width:

@@ -51,8 +51,9 @@ class FeatureCache:
             return known["values"]
         pixels = values()[None].to(self._device)
         pixels = pixels.to(self._dtype) if pixels.is_floating_point() else pixels
+        encoder: Any = self._encoders[config.encoder]
         with torch.no_grad():
-            features = pool_tokens(self._encoders[config.encoder].encode(pixels, modality), config.pool)[0].cpu()
+            features = pool_tokens(encoder.encode(pixels, modality), config.pool)[0].cpu()
         self.store.put(key, {"values": features}, {"stream": stream, "modality": modality, "encoder": config.encoder})
         return features
 

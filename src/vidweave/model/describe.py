@@ -75,7 +75,8 @@ def _count(work: Callable[[], Any]) -> tuple[Any, int]:
 
 def _encode(model: VideoLanguageModel, stream: StreamConfig) -> tuple[Tensor, int]:
     """Meta features (1, T, N, C) of a stream and the FLOPs of making them."""
-    encoder, modality = model.encoders[stream.encoder], stream.modalities[0]
+    encoder: Any = model.encoders[stream.encoder]
+    modality = stream.modalities[0]
     values = torch.empty(_input_shape(stream, encoder.specs[modality]), device="meta")
     return _count(lambda: pool_tokens(encoder.encode(values, modality), stream.pool))
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from vidweave.errors import CheckpointError, UnknownNameError
+from vidweave.errors import CheckpointError, MissingExtraError, UnknownNameError
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.config import VideoLanguageConfig
 from vidweave.model.files import locate
@@ -37,8 +38,11 @@ def load(
 
     Raises:
         UnknownNameError: nothing goes by that name; lists near matches.
+        MissingExtraError: `device_map` without accelerate.
         CheckpointError: a folder that holds no model that vidweave knows, or whose weights do not fit.
     """
+    if device_map is not None and find_spec("accelerate") is None:
+        raise MissingExtraError("accelerate", "large", "device_map")
     folder = _folder(name)
     model_type = _model_type(folder)
     dtype = _dtype(dtype, device, device_map)
