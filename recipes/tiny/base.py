@@ -65,6 +65,7 @@ class Settings:
     questions_per_clip: int = 3
     reading_batch: int = 64
     learning_rate: float = 1e-3
+    evaluation_examples: int = 60
 
 
 class TinyRoot(nn.Module):
@@ -128,14 +129,21 @@ def recipe(**overrides: Any) -> Run:
             optimizer=optimizer(lr=s.learning_rate),
             schedule=cosine,
             share=5,
-            evaluate=partial(accuracy, examples=60),
+            evaluate=partial(accuracy, examples=s.evaluation_examples),
             evaluate_every=500,
         ),
         Stage(
             name="read-t5", objective=ReadFacts("t5"), passes=(Pass("language model", ("t5.*",)),), share=0.5, **reading
         ),
     ]
-    return Run(name=BASE, model=root, stages=stages, seed=s.seed, finish=_finish, config=asdict(s))
+    return Run(
+        name=BASE,
+        model=root,
+        stages=stages,
+        seed=s.seed,
+        finish=partial(_finish, examples=5 * s.evaluation_examples),
+        config=asdict(s),
+    )
 
 
 def accuracy(root: TinyRoot, step: int, *, examples: int, seed: int = 0) -> dict[str, float]:
@@ -170,12 +178,11 @@ def _questions(root: TinyRoot, *, clips: int, per_clip: int) -> ClipQuestions:
 
 
 @torch.no_grad()
-def _encode(model: VideoLanguageModel, scenes: list[ToyScene]) -> list[PrecomputedFeatures]:
-    """Features of each scene's clip, in half precision, through the model's own processor."""
-    inputs = model.processor([Query.about(Clip(video=render(scene, "video")), "?") for scene in scenes])
+def _encode(model: VideoLanguageModel, scene: ToyScene) -> PrecomputedFeatures:
+    """Features of a scene's clip, in half precision, through the model's own processor."""
+    inputs = model.processor(Query.about(Clip(video=render(scene, "video")), DESCRIBE))
     features = model.encode_stream("video", inputs.streams["video"])
-    values, seconds = features.values.half().numpy(), features.seconds.numpy()
-    return [PrecomputedFeatures(v, t) for v, t in zip(values, seconds, strict=True)]
+    return PrecomputedFeatures(features.values[0].half().numpy(), features.seconds[0].numpy())
 
 
 @dataclass(frozen=True)
@@ -247,11 +254,11 @@ class _KeepReading:
 # -- results -----------------------------------------------------------------------------------------------------
 
 
-def _finish(root: TinyRoot, out: Path) -> Mapping[str, Any]:
+def _finish(root: TinyRoot, out: Path, *, examples: int) -> Mapping[str, Any]:
     """Write the assets: encoder, both language models, and the connector beside the names of its bases."""
     assets = out / "assets"
     model = root.model.half().float().eval()  # as it will be read back
-    figures = accuracy(root, -1, examples=300, seed=1)
+    figures = accuracy(root, -1, examples=examples, seed=1)
     tokenizer = model.processor.tokenizers["language"]
     for name, module in {ENCODER: model.encoders["rgb"], LLAMA: model.language_model, T5: root.t5}.items():
         folder = assets / name

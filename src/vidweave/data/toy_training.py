@@ -131,12 +131,14 @@ class ClipExample:
 
 
 class ClipQuestions(Sequence[ClipExample]):
-    """Questions about a fixed set of clips, whose pictures were encoded once: an example is a clip and some questions.
+    """Questions about a fixed set of clips: an example is a clip and some questions.
+
+    A clip is encoded when it is first asked about, and kept: a short run pays only for the clips it sees.
 
     Args:
         clips: Number of scenes.
         families: Question families; each is asked equally often, as far as scenes have something to ask for.
-        encode: Scenes → one value per scene (features), called once, in chunks of `chunk` scenes.
+        encode: Scene → what stands for its clip (features).
         per_clip: Questions of one example, of distinct families.
         scene: Keywords of `sample_scene`.
     """
@@ -145,20 +147,19 @@ class ClipQuestions(Sequence[ClipExample]):
         self,
         clips: int,
         families: Sequence[str],
-        encode: Callable[[list[ToyScene]], list[Any]],
+        encode: Callable[[ToyScene], Any],
         *,
         per_clip: int = 4,
-        chunk: int = 64,
         **scene: Any,
     ) -> None:
         if not 1 <= per_clip <= len(families):
             raise ConfigError(f"per_clip must be 1 to {len(families)} (the number of families), got {per_clip}")
         self.families = list(families)
         self.per_clip = per_clip
+        self.clips = clips
         self._scene = scene
-        self._clips: list[Any] = []
-        for start in range(0, clips, chunk):
-            self._clips += encode([self.scene(i) for i in range(start, min(start + chunk, clips))])
+        self._encode = encode
+        self._known: dict[int, Any] = {}
 
     def scene(self, clip: int) -> ToyScene:
         """The scene of clip number `clip`."""
@@ -170,9 +171,14 @@ class ClipQuestions(Sequence[ClipExample]):
     def __getitem__(self, index: int) -> ClipExample:  # type: ignore[override]
         rng = np.random.default_rng([index, 13])
         while True:  # a scene of one object has little to ask for: take another one then
-            clip = int(rng.integers(len(self._clips)))
+            clip = int(rng.integers(self.clips))
             scene = self.scene(clip)
             order = [self.families[i] for i in rng.permutation(len(self.families))]
             asked = [found for family in order if (found := question(scene, family, rng)) is not None]
             if len(asked) >= self.per_clip:
-                return ClipExample(self._clips[clip], description(scene), asked[: self.per_clip])
+                return ClipExample(self._clip(clip, scene), description(scene), asked[: self.per_clip])
+
+    def _clip(self, clip: int, scene: ToyScene) -> Any:
+        if clip not in self._known:
+            self._known[clip] = self._encode(scene)
+        return self._known[clip]
