@@ -167,6 +167,23 @@ class Connector(nn.Module):
         blocks = {name: drop_empty(block) for name, block in fused.items()}
         return blocks, {"absent": {name: pairs for name, pairs in absent.items() if pairs}, **info}
 
+    def with_text(self, state: ConnectorState, text: TextTokens) -> ConnectorState:
+        """The state for another text, asked after the fact: memories are made anew of what they kept (approximate).
+
+        Raises:
+            ConfigError: a trunk that read the old text has answered already, and keeps nothing to answer again from.
+        """
+        state = replace(state, text=text)
+        memories = dict(state.memories)
+        for name, trunk in self._trunks().items():
+            if trunk.reads_text and not trunk.has_memory and any(n in state.blocks for n in self._ports_of(name)):
+                raise ConfigError(f"trunk {name!r} has read its groups with another text and keeps none of them")
+            if trunk.reads_text and name in memories:
+                rows = self._memory_rows(name, state)
+                memory = trunk.replay(rows.queries, rows.text, rows.text_mask, memory=memories[name].memory)
+                memories[name] = replace(memories[name], memory=memory)
+        return replace(state, memories=memories)
+
     # Groups and clips: trunks without a memory
 
     def _push_groups(self, state: ConnectorState, seen: Mapping[str, Features]) -> dict[str, Blocks]:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vidweave.connectors.qformer_memory import MemoryConfig, QFormerMemory, commit, empty_memory, look
+from vidweave.connectors.qformer_memory import MemoryConfig, QFormerMemory, commit, empty_memory, look, replay
 from vidweave.connectors.trunk import Trunk
 from vidweave.errors import ConfigError, ShapeError
 from vidweave.nn.attention import MultiHeadAttention, reset_normal
@@ -258,6 +258,10 @@ class QFormer(Trunk):
         of None: all are real."""
         queries = self._check(queries, keys, text, adapter)
         return commit(self, queries, keys, key_mask, text, text_mask, self._expect_memory(memory))
+
+    def replay(self, queries: Tensor, text: Tensor | None, text_mask: Tensor | None, *, memory: Any) -> Any:
+        """The same visual bank, and banks of queries that read it with another text, entry by entry: approximate."""
+        return replay(self, queries, text, text_mask, self._expect_memory(memory))
 
     @property
     def layers(self) -> list[QFormerLayer]:

@@ -32,7 +32,7 @@ from vidweave.nn.bank import Bank, BankRule, Move, append_, blend_, empty_bank, 
 if TYPE_CHECKING:
     from vidweave.connectors.qformer import QFormer, QFormerLayer
 
-__all__ = ["MemoryConfig", "QFormerMemory", "commit", "empty_memory", "look"]
+__all__ = ["MemoryConfig", "Projected", "QFormerMemory", "commit", "empty_memory", "look", "replay"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,6 +205,23 @@ def look(
             crossed += 1
         states = layer.feed(seen, states[:, queries.shape[1] :])
     return states
+
+
+def replay(
+    qformer: QFormer, queries: Tensor, text: Tensor | None, text_mask: Tensor | None, memory: QFormerMemory
+) -> QFormerMemory:
+    """The memory as if each entry of the visual bank had been one group, seen with this text.
+
+    Raises:
+        ConfigError: there is no visual bank to read.
+    """
+    if memory.visual is None:
+        raise ConfigError("a memory without a visual bank (banks='query') cannot be read with another text")
+    fresh = empty_memory(qformer, queries, text)
+    if memory.visual.bank.length.shape[1]:
+        values, size = memory.visual.bank.in_time()
+        fresh = commit(qformer, queries, values.to(queries.dtype), size > 0, text, text_mask, fresh)
+    return QFormerMemory(memory.visual, fresh.layers, memory.count)
 
 
 def _beside(

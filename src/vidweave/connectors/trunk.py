@@ -96,6 +96,10 @@ class Trunk(nn.Module):
         this."""
         return self(queries, keys, key_mask, text, text_mask, adapter=adapter, memory=memory)[0]
 
+    def replay(self, queries: Tensor, text: Tensor | None, text_mask: Tensor | None, *, memory: Any) -> Any:
+        """A memory for another text, made of what `memory` kept: approximate, since the groups are gone."""
+        raise ConfigError(f"{type(self).__name__} cannot take another text for groups that it has seen")
+
     def refuse(self, **extras: Any) -> None:
         """Raise ConfigError when something came that this trunk would have to ignore."""
         given = [name for name, value in extras.items() if value is not None]

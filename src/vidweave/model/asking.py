@@ -17,7 +17,7 @@ from vidweave.types import Answer, Clip, ModelInputs, OptionScore, PromptPlan, Q
 if TYPE_CHECKING:
     from vidweave.model.assembly import VideoLanguageModel
 
-__all__ = ["answer", "as_clip"]
+__all__ = ["answer", "answer_embeds", "as_clip"]
 
 
 def as_clip(clip: Clip | str | Path, start_seconds: float | None, end_seconds: float | None) -> Clip:
@@ -65,7 +65,7 @@ def answer(
     with watch.stage("look"):
         embeds, info = model.embed(inputs)
     with watch.stage("answer"):
-        answers = _answer(model, queries, embeds, normalize, decoding)
+        answers = answer_embeds(model, queries, embeds, normalize, decoding)
     if not trace:
         return answers
     tokens = _count_tokens(inputs, info.pop("tokens_by_item"))
@@ -77,9 +77,10 @@ def answer(
     return [replace(a, trace=t) for a, t in zip(answers, traces, strict=True)]
 
 
-def _answer(
+def answer_embeds(
     model: VideoLanguageModel, queries: list[Query], embeds: Any, normalize: str, decoding: dict[str, Any]
 ) -> list[Answer]:
+    """Answers without a trace from embedded prompts: options are scored, the others generated."""
     answers: list[Answer | None] = [None] * len(queries)
     choosing = [i for i, query in enumerate(queries) if query.options]
     writing = [i for i, query in enumerate(queries) if not query.options]

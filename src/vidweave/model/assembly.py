@@ -25,6 +25,7 @@ from vidweave.model.config import ModelSpec, VideoLanguageConfig
 from vidweave.model.files import base_state, check_keys, locate, read_weights, save_trained_part, weights_hash
 from vidweave.model.pool import pool_seconds, pool_tokens
 from vidweave.model.processor import Prepared, Processor
+from vidweave.model.stream import Stream
 from vidweave.model.trace import Stopwatch
 from vidweave.types import Answer, Blocks, Clip, Embeds, Features, ModelInputs, Query, Selection, StreamInputs
 
@@ -225,6 +226,14 @@ class VideoLanguageModel(PreTrainedModel):
     def answer(self, queries: Sequence[Query], **arguments: Any) -> list[Answer]:
         """One answer per query, in one batch; see `ask` for the arguments."""
         return asking.answer(self, queries, **arguments)
+
+    def stream(self, question: str | Sequence[str] | None = None) -> Stream:
+        """A live stream or long clip that is pushed piece by piece and asked at any time; as many at once as you like.
+
+        Args:
+            question: Questions that a connector reading text is to answer exactly; others it answers approximately.
+        """
+        return Stream(self, question)
 
     def describe(self) -> dict[str, Any]:
         """Name, fingerprint of all weights, and dtype, for the record of a run."""

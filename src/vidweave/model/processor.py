@@ -198,6 +198,12 @@ class Processor:
                 selection = self.selector(prepared)
             return self.fetch(prepared, selection, targets=targets, cache=cache)
 
+    def read_text(self, slot: str, questions: Sequence[str]) -> TextTokens:
+        """What `slot` (`trunk`, `selector`) reads of each question."""
+        spec = self.spec.text[slot]
+        texts = [spec.template.format(question=question) for question in questions]
+        return _tokenize(self.tokenizers[spec.tokenizer], texts, spec)
+
     def decode(self, ids: Tensor) -> list[str]:
         """Generated ids (B, L) → texts, without special tokens, stripped."""
         return [text.strip() for text in self.tokenizers["language"].batch_decode(ids, skip_special_tokens=True)]
@@ -254,10 +260,7 @@ class Processor:
         return block_groups(self.spec.connector, lengths, prepared.scenes)
 
     def _read_text(self, slot: str, queries: Sequence[Query]) -> TextTokens:
-        spec = self.spec.text[slot]
-        return _tokenize(
-            self.tokenizers[spec.tokenizer], [spec.template.format(question=q.text) for q in queries], spec
-        )
+        return self.read_text(slot, [query.text for query in queries])
 
     # -- files ---------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,231 @@
+"""A live stream or a long clip, pushed piece by piece, and asked at any time; the model's weights are shared.
+
+What a stream knows is a value that `push` replaces: an exception on the way leaves it as it was. With a memory in the
+connector it does not grow. Asking changes nothing.
+
+A Q-Former that reads the question makes it part of its memory. Questions named at the start are answered exactly, each
+from a memory of its own. Any other question is answered from the visual bank that is left (each entry read as one group
+with the new question): approximate, and the Trace says so. Without such a text every question is exact and cheap.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from vidweave.connectors.groups import real_groups
+from vidweave.connectors.saving import flatten, unflatten
+from vidweave.connectors.state import ConnectorState
+from vidweave.errors import CheckpointError, ModalityError, NotStreamableError, QueryError, ShapeError
+from vidweave.language.splice import splice
+from vidweave.model import asking
+from vidweave.model.cache import module_fingerprint
+from vidweave.model.collate import collate_stream
+from vidweave.model.gather import OpenScene, StreamRow, check_modalities, gather_scene
+from vidweave.model.trace import MAX_TRACE_FRAMES
+from vidweave.types import Answer, Clip, Features, Frames, FrameUse, Query, TextTokens, Trace
+
+if TYPE_CHECKING:
+    from vidweave.model.assembly import VideoLanguageModel
+
+__all__ = ["Stream"]
+
+APPROXIMATE = (
+    "this question was asked after the pictures had gone by; the answer is made of the memory that is left "
+    "(approximate). Name it when the stream is opened to have it exact"
+)
+
+
+class Stream:
+    """See the module.
+
+    Args:
+        model: With a processor. Its selector is not asked: whoever pushes decides which pictures are seen.
+        question: Questions to be answered exactly by a connector that reads text; others may be asked too.
+
+    Raises:
+        NotStreamableError: the model's selector has to watch the whole clip.
+    """
+
+    def __init__(self, model: VideoLanguageModel, question: str | Sequence[str] | None = None) -> None:
+        if model.spec.selector_streams:
+            raise NotStreamableError(
+                f"the {model.spec.selector.kind!r} selector watches whole clips; ask() them, or stream with another model"
+            )
+        self.model = model
+        named = [question] if isinstance(question, str) else list(question or [])
+        self.reads_text = "trunk" in model.spec.text
+        self.questions: tuple[str, ...] = tuple(dict.fromkeys(named)) if self.reads_text else ()
+        self._states = {name: self._begin(name) for name in self.questions or ("",)}
+        self._last: dict[str, float] = {}
+        self._groups: dict[str, int] = {}
+        self._frames: deque[FrameUse] = deque(maxlen=MAX_TRACE_FRAMES)
+
+    def __repr__(self) -> str:
+        return f"Stream({self.model.config.name or 'unnamed'}, groups={self._groups}, questions={self.questions})"
+
+    @property
+    def groups(self) -> dict[str, int]:
+        """Stream of the model → groups in time that were pushed."""
+        return dict(self._groups)
+
+    @torch.no_grad()
+    def push(self, source: Any, *, fps: float | None = None) -> None:
+        """See more: a Clip (with a span or without), a path of a video, `Frames` or features.
+
+        Args:
+            fps: Pictures at this rate; None takes every picture.
+
+        Raises:
+            ModalityError: a modality that the model does not take.
+            ShapeError: pictures from before those that were pushed, or features that are no numbers.
+            MediaError: a source that cannot be read. Whatever is raised, the stream stays as it was.
+        """
+        clip = source if isinstance(source, Clip) else Clip(source)
+        rows = self._rows(clip, fps)
+        for name, row in rows.items():
+            self._check_time(name, row)
+        inputs = {name: collate_stream(name, [(0, 0, row)]) for name, row in rows.items()}
+        features = {name: self.model.encode_stream(name, stream) for name, stream in inputs.items()}
+        for name, seen in features.items():
+            _check_numbers(name, seen)
+        states = {key: self.model.connector.push(state, features) for key, state in self._states.items()}
+        self._remember(clip, states, rows, features)
+
+    @torch.no_grad()
+    def ask(
+        self, question: str, *, options: Sequence[str] = (), normalize: str = "sum", trace: bool = True, **decoding: Any
+    ) -> Answer:
+        """Answer from what was pushed so far; the stream goes on as if nothing had been asked.
+
+        Raises:
+            QueryError: nothing was pushed yet.
+        """
+        if not self._groups:
+            raise QueryError("nothing was pushed into this stream yet; push pictures before asking")
+        model, query = self.model, Query.about(Clip("stream"), question, tuple(options))
+        watch = model.new_stopwatch()
+        with watch.stage("look"):
+            state, is_exact = self._state_for(question)
+            blocks, info = model.connector.read(state)
+        with watch.stage("answer"):
+            groups = {(name, 0, 0): int(real_groups(block).sum()) for name, block in blocks.items()}
+            plan = model.spec.layout.plan([query], model.processor.tokenizers["language"], groups)
+            embeds = splice(plan.to(model.device), blocks, model.language_model.embed, model.language_model.side)
+            (answer,) = asking.answer_embeds(model, [query], embeds, normalize, decoding)
+        if not trace:
+            return answer
+        tokens = {name: int(block.mask.sum()) for name, block in blocks.items()}
+        tokens["text"] = int((plan.ids >= 0).sum())
+        panels = {**info, "stream": {"groups": self.groups, "seconds": dict(self._last), "exact": is_exact}}
+        notes = [] if is_exact else [APPROXIMATE]
+        return replace(answer, trace=Trace(list(self._frames), tokens, watch.seconds, notes, panels))
+
+    # -- files ---------------------------------------------------------------------------------------------------
+
+    def save(self, file: str | Path) -> None:
+        """Write the state to a safetensors file; `load` goes on from it with the same model."""
+        structure, tensors = flatten(self._states)
+        about = {
+            "structure": structure,
+            "questions": self.questions,
+            "last": self._last,
+            "groups": self._groups,
+            "connector": module_fingerprint(self.model.connector),
+        }
+        tensors = {name: tensor.cpu() for name, tensor in tensors.items()}
+        save_file(tensors, file, metadata={"vidweave_stream": json.dumps(about)})
+
+    @classmethod
+    def load(cls, model: VideoLanguageModel, file: str | Path) -> Stream:
+        """A stream from where it was saved.
+
+        Raises:
+            CheckpointError: not such a file, or the state of a model with other weights.
+        """
+        try:
+            with safe_open(file, "pt", device=str(model.device)) as opened:
+                about = json.loads((opened.metadata() or {})["vidweave_stream"])
+                tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (no mapping)
+            questions, last, groups = about["questions"], about["last"], about["groups"]
+        except (SafetensorError, OSError, KeyError, ValueError) as error:
+            raise CheckpointError(f"{Path(file).name} holds no stream that can be read ({error})") from error
+        if about.get("connector") != module_fingerprint(model.connector):
+            raise CheckpointError(
+                f"{Path(file).name} is the state of a model with other weights in the connector; load that model"
+            )
+        stream = cls(model, questions)
+        states = unflatten(about["structure"], tensors)
+        if set(states) != set(stream._states):
+            raise CheckpointError(f"{Path(file).name} holds states for {sorted(states)}, not {sorted(stream._states)}")
+        stream._states, stream._last, stream._groups = states, dict(last), dict(groups)
+        return stream
+
+    # -- parts ---------------------------------------------------------------------------------------------------
+
+    def _begin(self, question: str) -> ConnectorState:
+        zero = torch.zeros(1, dtype=torch.long, device=self.model.device)
+        return self.model.connector.begin(zero, zero, self._text(question) if self.reads_text else None)
+
+    def _text(self, question: str) -> TextTokens:
+        return self.model.processor.read_text("trunk", [question]).to(self.model.device)
+
+    def _state_for(self, question: str) -> tuple[ConnectorState, bool]:
+        """A state that can be read with `question`, and whether it is exact."""
+        if not self.reads_text:
+            return self._states[""], True
+        if question in self._states:
+            return self._states[question], True
+        state = next(iter(self._states.values()))
+        return self.model.connector.with_text(state, self._text(question)), False
+
+    def _rows(self, clip: Clip, fps: float | None) -> dict[str, StreamRow]:
+        spec = self.model.spec
+        check_modalities(spec, clip)
+        needs = {n: replace(s.need, num_frames=None, fps=fps) for n, s in spec.connector_streams.items()}
+        scene = OpenScene(clip, self.model.processor.limits)
+        try:
+            rows = gather_scene(spec, scene, needs, why="pushed")
+        finally:
+            scene.close()
+        if not rows:
+            raise ModalityError(f"nothing in {clip!r} reaches a token of this model")
+        return rows
+
+    def _check_time(self, name: str, row: StreamRow) -> None:
+        if name in self._last and len(row.seconds) and float(row.seconds[0, 0]) < self._last[name]:
+            raise ShapeError(
+                f"stream {name!r} was pushed up to {self._last[name]:.3f} s and now gets {float(row.seconds[0, 0]):.3f} s;"
+                " push in order of time"
+            )
+
+    def _remember(
+        self, clip: Clip, states: dict[str, ConnectorState], rows: dict[str, StreamRow], features: dict[str, Features]
+    ) -> None:
+        self._states = states
+        for name, row in rows.items():
+            self._groups[name] = self._groups.get(name, 0) + int(real_groups(features[name]).sum())
+            if len(row.seconds):
+                self._last[name] = float(row.seconds[-1, 0])
+            self._frames.extend(FrameUse(index, pts, name, "", "pushed") for index, pts in _frames_of(clip, row))
+
+
+def _frames_of(clip: Clip, row: StreamRow) -> list[tuple[int, float]]:
+    """Index and time of a row's pictures; pictures given as `Frames` say their own index."""
+    source = clip[row.modality]
+    if not isinstance(source, Frames):
+        return row.frames
+    return [(int(source.indices[index]), pts) for index, pts in row.frames]
+
+
+def _check_numbers(name: str, features: Features) -> None:
+    if not bool(torch.isfinite(features.values[features.mask]).all()):
+        raise ShapeError(f"features of stream {name!r} hold NaN or infinite values; check the source or the encoder")
