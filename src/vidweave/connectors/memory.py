@@ -72,8 +72,8 @@ def push_groups(trunk: Trunk, rows: MemoryRows, state: MemoryState, keys: Featur
         memory = trunk.commit(rows.queries, past, past_mask, memory=memory, **rows.arguments())
     return MemoryState(
         memory=memory,
-        keys=(line.values * is_last[..., None, None].to(line.values.dtype)).sum(1),
-        mask=(line.mask & is_last[..., None]).any(1),
+        keys=_pick_last(line.values, count),
+        mask=_pick_last(line.mask, count),
         seconds=whole_span(seconds, real),
         count=state.count + real_groups(keys).sum(1),
     )
@@ -99,6 +99,14 @@ def stack_ports(ports: Sequence[Features]) -> Features:
     item, scene = (torch.cat([getattr(port, name) for port in ports]) for name in ("item", "scene"))
     values, mask, seconds = stack("values", (0, 0)), stack("mask", ()), stack("seconds", (0, 0))
     return Features(values, mask, seconds, item, scene)
+
+
+def _pick_last(values: Tensor, count: Tensor) -> Tensor:
+    """values (M, T, …) of group `count - 1` (M,) of each row; zeros where it has none."""
+    if not values.shape[1]:
+        return values.new_zeros(len(values), *values.shape[2:])
+    last = values[torch.arange(len(values), device=count.device), (count - 1).clamp(min=0)]
+    return last.masked_fill((count == 0).view(-1, *[1] * (last.ndim - 1)), 0)
 
 
 def _token_pad(name: str, tokens: int, part: Tensor) -> tuple[int, ...]:
