@@ -1,4 +1,4 @@
-"""Sizes and counts as people write them: ``2GB``, ``3.9 G``."""
+"""Sizes, counts and times as people write them: ``2GB``, ``3.9 G``, ``5s``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 from vidweave.errors import ConfigError
 
-__all__ = ["format_bytes", "format_count", "parse_bytes"]
+__all__ = ["format_bytes", "format_count", "parse_bytes", "parse_seconds"]
 
 # Both spellings of every step: 2GB and 2G are 2 * 10**9, 2GiB is 2 * 2**30
 _BYTES = {
@@ -23,6 +23,14 @@ def parse_bytes(text: str) -> int:
     if found is None or found[2] not in _BYTES:
         raise ConfigError(f"{text!r} is no size; write it like 500MB, 2GB or 1.5GiB")
     return int(float(found[1]) * _BYTES[found[2]])
+
+
+def parse_seconds(text: str) -> float:
+    """``5``, ``5s``, ``1.5m``, ``2h`` → seconds; raises ConfigError."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(s|m|h|)\s*", text.lower())
+    if found is None:
+        raise ConfigError(f"{text!r} is no time; write it like 5s, 1.5m or 2h")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
 
 
 def format_bytes(count: float) -> str:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from vidweave import __version__
-from vidweave.cli import ask, cache, doctor, evaluate, inspect, models, train, world
+from vidweave.cli import ask, cache, doctor, evaluate, inspect, models, stream, train, world
 from vidweave.cli.quiet import hush_libraries
 from vidweave.errors import InputError, VidweaveError
 
@@ -26,6 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("ask")(ask.ask)
+app.command("stream")(stream.stream)
 app.command("inspect")(inspect.inspect)
 app.add_typer(models.app)
 app.add_typer(world.app)
@@ -81,9 +82,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def main() -> None:
     """The console script."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # file names need not be text
+    for output in (sys.stdout, sys.stderr):
+        if isinstance(output, TextIOWrapper):
+            output.reconfigure(errors="backslashreplace")  # file names need not be text
     sys.exit(run())
 
 

@@ -10,9 +10,10 @@ from vidweave import __version__
 from vidweave.cli import inspect, main
 from vidweave.errors import CheckpointError, MediaDecodeError
 
-VERBS = ["ask", "inspect", "models", "world", "train", "evaluate", "cache", "doctor"]
+VERBS = ["ask", "stream", "inspect", "models", "world", "train", "evaluate", "cache", "doctor"]
 LEAVES = [
     "ask",
+    "stream",
     "inspect",
     "models list",
     "models show",

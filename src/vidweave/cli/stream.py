@@ -1,0 +1,83 @@
+"""`vidweave stream`: one question about a clip again and again, while it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+
+from vidweave.cli.amounts import parse_seconds
+from vidweave.cli.ask import DEFAULT_MODEL
+from vidweave.cli.output import Json, show
+from vidweave.errors import QueryError
+
+__all__ = ["stream"]
+
+
+def stream(
+    clip: Annotated[str, typer.Argument(metavar="CLIP", help="Video file.")],
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to ask.")],
+    every: Annotated[str, typer.Option(help="Answer this often in the clip's time, e.g. 5s or 1.5m.")] = "5s",
+    fps: Annotated[float, typer.Option(min=0.001, help="Pictures per second to look at.")] = 1.0,
+    option: Annotated[list[str] | None, typer.Option(help="An answer to choose from; give it once per option.")] = None,
+    model: Annotated[
+        str, typer.Option(help="A name from `vidweave models list`, a folder or a hub id.")
+    ] = DEFAULT_MODEL,
+    start: Annotated[float | None, typer.Option(min=0.0, help="Look from here on, in seconds.")] = None,
+    end: Annotated[float | None, typer.Option(min=0.0, help="Look up to here, in seconds.")] = None,
+    device: Annotated[str | None, typer.Option(help="Where to compute, e.g. cuda.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="Of the weights, e.g. bfloat16.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Answer QUESTION about what was seen of CLIP so far, with the time, while it is read.
+
+    Nothing is read twice; with a model that has a memory, neither the memory nor an answer's cost grows with the clip.
+    """
+    step = parse_seconds(every)
+    if step <= 0:
+        raise QueryError(f"--every must be above 0, got {every!r}")
+    pieces = list(_pieces(clip, step, start or 0.0, end))
+    answers: list[dict[str, Any]] = []
+    for until, answer in _answers(clip, question, option or [], pieces, fps, model, device, dtype):
+        answers.append({"seconds": until, **answer.to_dict()})
+        if not as_json:
+            show({}, f"{until:9.2f} s  {answer.text}", as_json=False)
+    if as_json:
+        show({"question": question, "answers": answers}, "", as_json=True)
+
+
+def _pieces(clip: str, step: float, start: float, end: float | None) -> Iterator[tuple[float, float]]:
+    """(from, to) seconds of pieces that hold a picture; fails on a bad file before a model is loaded."""
+    from vidweave.media.open import open_source
+
+    with open_source(clip, "video") as source:
+        times, duration = source.timeline()
+    end = duration if end is None else min(end, duration)
+    if start >= end:
+        raise QueryError(f"the span is empty: it starts at {start:g} s, and ends at {end:g} s")
+    count = 0
+    while (begin := start + count * step) < end:
+        until = min(start + (count + 1) * step, end)  # exactly where the next piece begins
+        if bool(((times >= begin) & (times < until)).any()):
+            yield begin, until
+        count += 1
+
+
+def _answers(
+    clip: str,
+    question: str,
+    options: list[str],
+    pieces: list[tuple[float, float]],
+    fps: float,
+    name: str,
+    device: str | None,
+    dtype: str | None,
+) -> Iterator[tuple[float, Any]]:
+    import vidweave
+
+    vidweave.Query.about(vidweave.Clip(clip), question, options)  # a bad question fails before a model is loaded
+    live = vidweave.load(name, device=device, dtype=dtype).stream(question)
+    for begin, until in pieces:
+        live.push(vidweave.Clip(clip, start_seconds=begin, end_seconds=until), fps=fps)
+        yield until, live.ask(question, options=options)

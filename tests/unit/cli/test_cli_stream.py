@@ -1,0 +1,82 @@
+"""`vidweave stream`: what is pushed, when it answers, and what it prints."""
+
+from __future__ import annotations
+
+import pytest
+
+from vidweave.cli.amounts import parse_seconds
+from vidweave.errors import ConfigError
+from vidweave.types import Answer
+
+
+class FakeStream:
+    def __init__(self):
+        self.pushed = []
+
+    def push(self, clip, *, fps):
+        self.pushed.append((clip.start_seconds, clip.end_seconds, fps))
+
+    def ask(self, question, *, options):
+        return Answer(options[0] if options else f"{len(self.pushed)} pieces")
+
+
+@pytest.fixture
+def live(model):
+    """The stream that every loaded model opens."""
+    stream = FakeStream()
+    stream.questions = []
+
+    def open_stream(question):
+        stream.questions.append(question)
+        return stream
+
+    model.stream = open_stream
+    return stream
+
+
+def test_answers_with_times_while_it_reads(vid, live, clip):
+    done = vid("stream", clip, "What happens?", "--every", "0.5s", "--fps", 2)
+    assert done.code == 0
+    assert done.out.splitlines() == [
+        "     0.50 s  1 pieces",
+        "     1.00 s  2 pieces",
+        "     1.50 s  3 pieces",
+        "     1.75 s  4 pieces",
+    ]
+    assert live.pushed == [(0.0, 0.5, 2.0), (0.5, 1.0, 2.0), (1.0, 1.5, 2.0), (1.5, 1.75, 2.0)]
+    assert live.questions == ["What happens?"]
+
+
+def test_json_and_spans(vid, live, model, clip):
+    arguments = ("--start", 0.5, "--end", 1.5, "--option", "red", "--option", "blue", "--device", "cpu", "--json")
+    done = vid("stream", clip, "Which colour?", "--every", "1", *arguments)
+    assert [(a["seconds"], a["text"]) for a in done.data["answers"]] == [(1.5, "red")]
+    assert model.loads[0][1] == {"device": "cpu", "dtype": None}
+
+
+def test_pieces_without_a_picture_are_left_out(vid, live, clip):
+    vid("stream", clip, "What?", "--every", "0.1s")
+    assert len(live.pushed) == 7
+    assert live.pushed[0][:2] == (0.0, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["What?", "--every", "soon"], "'soon' is no time; write it like 5s"),
+        (["What?", "--every", "0s"], "--every must be above 0"),
+        (["What?", "--start", "9"], "the span is empty: it starts at 9 s, and ends at 1.75 s"),
+        ([" "], "the question is empty"),
+    ],
+)
+def test_bad_input_fails_before_a_model_is_loaded(vid, live, model, clip, arguments, complaint):
+    done = vid("stream", clip, *arguments)
+    assert done.code == 2
+    assert complaint in done.err
+    assert model.loads == []
+
+
+def test_times_are_read():
+    assert [parse_seconds(t) for t in ("5", "5s", ".5 s", "1.5m", "2H")] == [5, 5, 0.5, 90, 7200]
+    with pytest.raises(ConfigError, match="is no time"):
+        parse_seconds("-1s")
