@@ -41,6 +41,7 @@ class Family:
         patches: Number of patch tokens of one input, from the config, height and width.
         is_video: It takes `config.num_frames` pictures together.
         takes_any_size: It resamples its positions to the picture's size.
+        neighbours: Beginnings of the names of what stands beside the tower in the checkpoint of a larger model.
         settings: Configuration fields that leave out heads we do not use.
         arguments: Constructor arguments that do the same.
     """
@@ -51,6 +52,7 @@ class Family:
     patches: Callable[[Any, int, int], int] = _grid
     is_video: bool = False
     takes_any_size: bool = False
+    neighbours: tuple[str, ...] = ("classifier.",)
     settings: Mapping[str, Any] = field(default_factory=dict)
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
@@ -60,11 +62,16 @@ _NO_POOLER = {"add_pooling_layer": False}
 FAMILIES: dict[str, Family] = {
     "blip_2_vision_model": Family(model="Blip2VisionModel", norm="post_layernorm"),
     "instructblip_vision_model": Family(model="InstructBlipVisionModel", norm="post_layernorm"),
-    "clip_vision_model": Family(model="CLIPVisionModel", norm="post_layernorm"),
+    "clip_vision_model": Family(
+        model="CLIPVisionModel",
+        norm="post_layernorm",
+        neighbours=("text_model.", "text_projection.", "visual_projection.", "logit_scale"),
+    ),
     "siglip_vision_model": Family(
         model="SiglipVisionModel",
         norm="post_layernorm",
         prefix=lambda config: 0,
+        neighbours=("text_model.", "logit_scale", "logit_bias"),
         settings={"vision_use_head": False},
     ),
     "dinov2": Family(model="Dinov2Model", norm="layernorm", takes_any_size=True),
@@ -78,6 +85,7 @@ FAMILIES: dict[str, Family] = {
     "vivit": Family(model="VivitModel", norm="layernorm", patches=_vivit, is_video=True, arguments=_NO_POOLER),
     "videomae": Family(
         model="VideoMAEModel", norm=None, prefix=lambda config: 0, patches=_videomae, is_video=True,
+        neighbours=("classifier.", "fc_norm.", "decoder.", "encoder_to_decoder.", "mask_token", "position_embeddings"),
         settings={"use_mean_pooling": True},
     ),
     "timesformer": Family(model="TimesformerModel", norm="layernorm", patches=_timesformer, is_video=True),

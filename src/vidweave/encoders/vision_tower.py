@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from vidweave.encoders.chunked import check_modality, encode_groups
 from vidweave.encoders.families import Family, family_of
-from vidweave.errors import CheckpointError, ConfigError, ShapeError
+from vidweave.errors import ConfigError, ShapeError
 from vidweave.types import ComponentConfig, VisualSpec
 
 __all__ = ["VisionTower", "VisionTowerConfig"]
@@ -25,7 +25,6 @@ class VisionTowerConfig(ComponentConfig):
 
     Attributes:
         config: Configuration of the transformers model, with `model_type`, one of `families.FAMILIES`.
-        source: Hub name or folder of its weights, for those who load it; building makes fresh ones.
         layer: Which hidden state is published, as transformers counts them: -1 the last, 0 the embeddings. Layers
             behind it are not built.
         drop_cls: Leave out the tokens before the patches (CLS and registers).
@@ -36,7 +35,6 @@ class VisionTowerConfig(ComponentConfig):
 
     kind: ClassVar[str] = "vision_tower"
     config: dict[str, Any]
-    source: str | None = None
     layer: int = -1
     drop_cls: bool = False
     final_norm: bool = False
@@ -60,6 +58,8 @@ class VisionTower(nn.Module):
     def __init__(self, config: VisionTowerConfig) -> None:
         super().__init__()
         family = family_of(config.config["model_type"])
+        self._family, self._config = family, config.config
+        self.neighbours = family.neighbours
         inner = _transformers_config(family, config)
         self.specs = dict(config.specs)
         self.chunk = config.chunk
@@ -94,34 +94,30 @@ class VisionTower(nn.Module):
         tokens = self.tower(pixel_values=pictures if self.is_video else pictures[:, 0]).last_hidden_state
         return tokens[:, self.num_dropped :]
 
-    def load_source(self, state: Mapping[str, Tensor]) -> list[str]:
-        """Load weights in the names of the transformers model; returns the keys of parts that were not built.
+    def whole_model(self) -> Any:
+        """The transformers model whose weights a folder of its holds, on the meta device: also what is not built here.
 
-        Raises:
-            CheckpointError: a weight is missing, or has another shape; the message lists them.
+        Keys of that folder that begin with one of `neighbours` belong to other parts of a larger model.
         """
-        own = self.tower.state_dict()
-        missing = sorted(own.keys() - state.keys())
-        wrong = [key for key in own.keys() & state.keys() if own[key].shape != state[key].shape]
-        if missing or wrong:
-            shapes = [f"{key} {tuple(state[key].shape)} for {tuple(own[key].shape)}" for key in sorted(wrong)]
-            raise CheckpointError(
-                f"weights do not fit the vision tower: {len(missing)} missing ({', '.join(missing[:5])}), "
-                f"{len(wrong)} of another shape ({', '.join(shapes[:5])})"
-            )
-        self.tower.load_state_dict({key: state[key] for key in own})
-        return sorted(state.keys() - own.keys())
+        import transformers
+
+        with torch.device("meta"):
+            return getattr(transformers, self._family.model)(_whole_config(self._family, self._config))
 
     def _dtype(self) -> torch.dtype:
         return next(self.tower.parameters()).dtype
 
 
-def _transformers_config(family: Family, config: VisionTowerConfig) -> Any:
-    """The model's configuration without the parts that are not used."""
+def _whole_config(family: Family, config: Mapping[str, Any]) -> Any:
     import transformers
 
-    fields = {key: value for key, value in config.config.items() if key != "model_type"}
-    inner = getattr(transformers, family.model).config_class(**{**fields, **family.settings})
+    fields = {key: value for key, value in config.items() if key != "model_type"}
+    return getattr(transformers, family.model).config_class(**fields)
+
+
+def _transformers_config(family: Family, config: VisionTowerConfig) -> Any:
+    """The model's configuration without the parts that are not used."""
+    inner = _whole_config(family, {**config.config, **family.settings})
     layers = inner.num_hidden_layers
     kept = config.layer if config.layer >= 0 else layers + 1 + config.layer
     if not 0 <= kept <= layers:

@@ -17,7 +17,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from vidweave.errors import ShapeError
 from vidweave.language.decoding import Decoding
-from vidweave.language.pretrained import PretrainedConfig, build_model, read_source, transformers_config
+from vidweave.language.pretrained import PretrainedConfig, build_model, transformers_config
 from vidweave.language.scoring import OptionBatch, token_logprobs
 from vidweave.types import Embeds, Prefix, TextTokens
 
@@ -60,10 +60,6 @@ class CausalLanguageModel(nn.Module):
     def max_positions(self) -> int | None:
         """Longest sequence the model was made for; None if it knows no bound."""
         return getattr(self.model.config, "max_position_embeddings", None)
-
-    def load_source(self, dtype: torch.dtype | None = None) -> None:
-        """Replace the weights by those that `config.source` names; CheckpointError if they do not fit."""
-        self.model = read_source(AutoModelForCausalLM, self.config, self.config.transformers_config(), dtype)
 
     def embed(self, ids: Tensor) -> Tensor:
         """(…) token ids → (…, D)."""

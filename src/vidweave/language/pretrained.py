@@ -1,4 +1,4 @@
-"""transformers configurations from plain dicts by allow-list, and weights from folders or the hub without code."""
+"""transformers configurations from plain dicts by allow-list, and models from them, without code from elsewhere."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 from transformers import CONFIG_MAPPING, GenerationConfig, PreTrainedConfig
 
 from vidweave.errors import CheckpointError, ConfigError
 from vidweave.types import ComponentConfig
 
-__all__ = ["PretrainedConfig", "build_model", "read_source", "source_config", "transformers_config"]
+__all__ = ["PretrainedConfig", "build_model", "source_config", "transformers_config"]
 
 # What a config.json says about its own file; the weights' dtype is chosen by whoever builds the model.
 METADATA = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version"}
@@ -30,13 +29,9 @@ class PretrainedConfig(ComponentConfig):
 
     Attributes:
         config: transformers' own configuration, with `model_type`; keys outside an allow-list are refused.
-        source: Folder or hub id of the frozen weights, for models that are saved without them.
-        revision: Commit of the hub repository.
     """
 
     config: dict[str, Any]
-    source: str | None = None
-    revision: str | None = None
 
 
 def _refuse_hostile(data: Any, where: str) -> None:
@@ -109,31 +104,6 @@ def _neutral_generation(model: Any) -> None:
         for name in ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
     }
     model.generation_config = GenerationConfig(**ids)
-
-
-def read_source(
-    auto_class: Any, config: PretrainedConfig, built: PreTrainedConfig, dtype: torch.dtype | None
-) -> nn.Module:
-    """The weights that `config.source` names, safetensors only, no code.
-
-    Raises:
-        CheckpointError: no source, or a folder or repository that cannot be loaded into this configuration.
-    """
-    if config.source is None:
-        raise CheckpointError(
-            "this language model names no source to load weights from; set `source` or load a checkpoint"
-        )
-    options: dict[str, Any] = {"config": built, "trust_remote_code": False, "use_safetensors": True}
-    options |= {"local_files_only": Path(config.source).is_dir(), "revision": config.revision}
-    try:
-        model, report = auto_class.from_pretrained(config.source, dtype=dtype, output_loading_info=True, **options)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"cannot load language model weights from {config.source!r}: {error}") from error
-    lost = {kind: sorted(map(str, keys)) for kind, keys in report.items() if keys}
-    if lost:
-        raise CheckpointError(f"weights of {config.source!r} do not fit the configuration: {lost}")
-    _neutral_generation(model)
-    return model
 
 
 def source_config(source: str, revision: str | None = None) -> dict[str, Any]:

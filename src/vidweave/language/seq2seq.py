@@ -17,7 +17,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_L
 
 from vidweave.errors import ConfigError, ShapeError
 from vidweave.language.decoding import Decoding
-from vidweave.language.pretrained import PretrainedConfig, build_model, read_source, transformers_config
+from vidweave.language.pretrained import PretrainedConfig, build_model, transformers_config
 from vidweave.language.scoring import OptionBatch, token_logprobs
 from vidweave.types import Embeds, Prefix, TextTokens
 
@@ -71,11 +71,6 @@ class Seq2SeqLanguageModel(nn.Module):
     def max_positions(self) -> int | None:
         """Longest prompt the encoder was made for; None for relative positions (T5)."""
         return getattr(self.model.config, "max_position_embeddings", None)
-
-    def load_source(self, dtype: torch.dtype | None = None) -> None:
-        """Replace the weights by those that `config.source` names; CheckpointError if they do not fit."""
-        model = read_source(AutoModelForSeq2SeqLM, self.config, self.config.transformers_config(), dtype)
-        self.model = self._untied(model)
 
     def embed(self, ids: Tensor) -> Tensor:
         """(…) token ids → (…, D), as the encoder reads them."""

@@ -20,9 +20,10 @@ from vidweave.errors import ConfigError, ModalityError, QueryError
 from vidweave.language.splice import splice
 from vidweave.media.store import FeatureStore
 from vidweave.model import asking
+from vidweave.model.bases import base_state, save_trained_part
 from vidweave.model.cache import FeatureCache, module_fingerprint
 from vidweave.model.config import ModelSpec, VideoLanguageConfig
-from vidweave.model.files import base_state, check_keys, locate, read_weights, save_trained_part, weights_hash
+from vidweave.model.files import check_keys, locate, read_weights, weights_hash
 from vidweave.model.pool import pool_seconds, pool_tokens
 from vidweave.model.processor import Prepared, Processor
 from vidweave.model.stream import Stream
@@ -252,7 +253,8 @@ class VideoLanguageModel(PreTrainedModel):
         """
         folder = Path(save_directory)
         if bases is None:
-            super().save_pretrained(folder, *args, **kwargs)
+            # transformers would write some parts under the names of older releases, which no key of ours has.
+            super().save_pretrained(folder, *args, **{"save_original_format": False, **kwargs})
         else:
             folder.mkdir(parents=True, exist_ok=True)
             config = copy.deepcopy(self.config)

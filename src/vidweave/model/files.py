@@ -1,8 +1,6 @@
-"""Models on disk: whole, or the trained part beside the names of its frozen bases.
+"""Folders with models: where they are, what their files hold, and whether that fits.
 
-A folder holds `config.json`, `model.safetensors` (sharded when large) and the processor. Where `config.bases` maps a
-state-dict root (``encoders.rgb``, ``language_model``) to a base, the weights below that root are not in the folder:
-they are read from the base, a folder, a shipped asset or a hub id, and its hash must be the one that was saved.
+A folder holds `config.json`, `model.safetensors` (sharded when large) and the processor.
 """
 
 from __future__ import annotations
@@ -10,16 +8,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from safetensors.torch import load_file
+from torch import Tensor
 
-from vidweave.errors import CheckpointError, UnknownNameError
+from vidweave.errors import CheckpointError
 from vidweave.model.assets import asset_folder
 
-__all__ = ["base_state", "check_keys", "locate", "read_weights", "save_trained_part", "weights_hash"]
+__all__ = ["check_keys", "listed", "locate", "read_weights", "weights_hash"]
 
 
 def locate(source: str | Path, beside: Path | None = None) -> Path:
@@ -87,43 +84,6 @@ def weights_hash(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def base_state(root: str, base: Mapping[str, Any], module: nn.Module, beside: Path) -> dict[str, Tensor]:
-    """Weights of the frozen base below `root`, under their full names; `beside` is the folder of the trained part.
-
-    Raises:
-        CheckpointError: the base has changed since the trained part was saved.
-    """
-    folder = locate(base["source"], beside)
-    found = weights_hash(folder)
-    if base.get("sha256") not in (None, found):
-        raise CheckpointError(
-            f"base {base['source']!r} of {root!r} has hash {found[:12]}…, but the model was trained on "
-            f"{base['sha256'][:12]}…; use that version of the base"
-        )
-    state = read_weights(folder)
-    inner = _inner_prefix(state, module)
-    return {f"{root}.{inner}{name}": tensor for name, tensor in state.items()}
-
-
-def _inner_prefix(state: Mapping[str, Tensor], module: nn.Module) -> str:
-    """Where the names of `state` stand below `module`: a folder of transformers names the wrapped model's own."""
-    expected = module.state_dict()
-    prefixes = ["", *(f"{name}." for name, _ in module.named_children())]
-    return max(prefixes, key=lambda prefix: sum(prefix + name in expected for name in state))
-
-
-def save_trained_part(module: nn.Module, roots: Iterable[str], file: Path) -> None:
-    """Write all weights of `module` except those below the given state-dict roots."""
-    roots = tuple(roots)
-    for root in roots:
-        if not any(name.startswith(root + ".") for name in module.state_dict()):
-            raise UnknownNameError("state-dict root", root, {n.rsplit(".", 1)[0] for n in module.state_dict()})
-    kept = {
-        n: t.contiguous() for n, t in module.state_dict().items() if not n.startswith(tuple(r + "." for r in roots))
-    }
-    save_file(kept, file, metadata={"format": "pt"})
-
-
 def check_keys(
     what: str, expected: Mapping[str, Tensor], state: Mapping[str, Tensor], *, tied: Iterable[str] = ()
 ) -> None:
@@ -139,12 +99,13 @@ def check_keys(
         for name in sorted(set(state) & set(expected))
         if state[name].shape != expected[name].shape
     ]
-    problems = [_listed("missing", missing), _listed("unexpected", extra), _listed("of another shape", shapes)]
+    problems = [listed("missing", missing), listed("unexpected", extra), listed("of another shape", shapes)]
     if any(problems):
         raise CheckpointError(f"{what} does not fit the model: " + "; ".join(p for p in problems if p))
 
 
-def _listed(what: str, names: list[str], limit: int = 20) -> str:
+def listed(what: str, names: list[str], limit: int = 20) -> str:
+    """How many `names` are missing or unexpected (`what`), and the first of them; empty if there are none."""
     if not names:
         return ""
     more = f" and {len(names) - limit} more" if len(names) > limit else ""

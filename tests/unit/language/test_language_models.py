@@ -6,7 +6,6 @@ import pytest
 import torch
 from conftest import CAUSAL, LLAMA, SEQ2SEQ, T5, make_model, pad_embeds
 from torch.nn import functional as F
-from transformers import AutoModelForSeq2SeqLM
 
 from vidweave.errors import CheckpointError, ConfigError, QueryError, ShapeError, UnknownNameError
 from vidweave.language.causal import CausalConfig
@@ -228,17 +227,6 @@ def test_flan_t5_has_an_output_matrix_of_its_own(tmp_path):
     assert tied.lm_head.weight is tied.shared.weight
 
 
-@pytest.mark.parametrize("name", ["llama", "t5"])
-def test_source_weights_come_back(tmp_path, name):
-    model = make_model(name)
-    model.model.save_pretrained(tmp_path)
-    cls = type(model.config)
-    other = cls(config=model.config.config, source=str(tmp_path)).build()
-    other.load_source()
-    for key, value in model.model.state_dict().items():
-        assert torch.equal(other.model.state_dict()[key], value), key
-
-
 def test_a_folder_tells_its_configuration(tmp_path):
     inner = make_model("t5").model
     inner.save_pretrained(tmp_path)
@@ -248,10 +236,7 @@ def test_a_folder_tells_its_configuration(tmp_path):
     found = source_config(str(tmp_path))
     assert "task_specific_params" not in found
     assert "architectures" not in found
-    model = Seq2SeqConfig(config=found, source=str(tmp_path)).build()
-    model.load_source()
-    model.model.tie_weights()
-    assert torch.equal(model.model.lm_head.weight, inner.lm_head.weight)
+    assert Seq2SeqConfig(config=found).build().model.state_dict().keys() == inner.state_dict().keys()
     for change, message in [
         ({"auto_map": {}}, "holds 'auto_map'"),
         ({"model_type": "zzz"}, "type 'zzz', which transformers does not"),
@@ -261,17 +246,6 @@ def test_a_folder_tells_its_configuration(tmp_path):
             source_config(str(tmp_path))
     with pytest.raises(CheckpointError, match="cannot read the configuration of"):
         source_config(str(tmp_path / "nowhere" / "x" / "y"))
-
-
-def test_a_source_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(CheckpointError, match="names no source"):
-        CausalConfig(config=LLAMA).build().load_source()
-    with pytest.raises(CheckpointError, match="cannot load language model weights from"):
-        CausalConfig(config=LLAMA, source=str(tmp_path)).build().load_source()
-    make_model("llama").model.save_pretrained(tmp_path)
-    larger = CausalConfig(config=LLAMA | {"num_hidden_layers": 3}, source=str(tmp_path)).build()
-    with pytest.raises(CheckpointError, match=r"do not fit the configuration: .*layers\.2"):
-        larger.load_source()
 
 
 def test_a_prompt_beyond_the_positions_is_refused():
@@ -320,7 +294,7 @@ def test_t5_in_bfloat16_runs():
 
 def test_configurations_survive_json():
     for cls, data in ((CausalConfig, LLAMA), (Seq2SeqConfig, T5)):
-        config = cls(config=data, source="org/name", revision="abc")
+        config = cls(config=data)
         assert component_from_dict(LANGUAGE_MODELS, config.to_dict()) == config
 
 
@@ -381,14 +355,3 @@ def test_it_builds_on_the_meta_device(name):
         model = cls(config=data).build()
     assert {p.device.type for p in model.parameters()} == {"meta"}
     assert model.width == 24
-
-
-def test_transformers_own_generation_file_has_no_say(tmp_path):
-    """A hub folder's sampling defaults must not change what is asked for."""
-    model = make_model("t5")
-    model.model.generation_config.temperature, model.model.generation_config.do_sample = 0.3, True
-    model.model.save_pretrained(tmp_path)
-    other = Seq2SeqConfig(config=T5, source=str(tmp_path)).build()
-    other.load_source()
-    assert other.model.generation_config.temperature is None
-    assert isinstance(other.model, type(AutoModelForSeq2SeqLM.from_config(model.model.config)))

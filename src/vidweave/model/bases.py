@@ -1,0 +1,90 @@
+"""Frozen weights that a trained part names instead of holding them.
+
+Where `config.bases` maps a state-dict root (``encoders.rgb``, ``language_model``) to a base, the weights below that root
+are read from the base: a folder, a shipped asset or a hub id. Its hash must be the one that was saved. A base holds
+either the names of our own slot, or those of the transformers model that the slot wraps.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from vidweave.errors import CheckpointError, UnknownNameError
+from vidweave.model.files import listed, locate, read_weights, weights_hash
+
+__all__ = ["base_state", "save_trained_part"]
+
+
+def base_state(root: str, base: Mapping[str, Any], module: nn.Module, beside: Path) -> dict[str, Tensor]:
+    """Weights of the frozen base below `root`, under their full names.
+
+    Args:
+        base: `source`, and the `sha256` that it must have (None: any).
+        module: The slot at `root`, on any device.
+        beside: Folder of the trained part; a plain name also means a folder next to it.
+
+    Raises:
+        CheckpointError: the base has changed since the trained part was saved, or does not fit the slot.
+    """
+    folder = locate(base["source"], beside)
+    expected = base.get("sha256")
+    if expected is not None and expected != (found := weights_hash(folder)):
+        raise CheckpointError(
+            f"base {base['source']!r} of {root!r} has hash {found[:12]}…, but the model was trained on "
+            f"{expected[:12]}…; use that version of the base"
+        )
+    state = read_weights(folder)
+    if not module.state_dict().keys() & state.keys():
+        state = _of_transformers(f"base {base['source']!r} of {root!r}", state, module)
+    return {f"{root}.{name}": tensor for name, tensor in state.items()}
+
+
+def _of_transformers(what: str, state: dict[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
+    """Weights of the wrapped model under the names of `module`, read as transformers reads them.
+
+    It knows the names of older releases, and how a model is named inside a larger one. Weights that the whole model has
+    and the slot does not build are left out; any other key is an error.
+    """
+    wrapped = {name: child for name, child in module.named_children() if isinstance(child, PreTrainedModel)}
+    if not wrapped:
+        raise CheckpointError(f"{what} holds none of the names of a {type(module).__name__}; use a base that fits")
+    ((prefix, inner),) = wrapped.items()
+    whole: PreTrainedModel = getattr(module, "whole_model", lambda: inner)()
+    dtype = next((t.dtype for t in state.values() if t.is_floating_point()), None)
+    loaded, report = type(whole).from_pretrained(
+        None,
+        config=copy.deepcopy(whole.config),
+        state_dict=state,
+        dtype=dtype,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,
+    )
+    own = set(inner.state_dict())
+    neighbours = getattr(module, "neighbours", ())
+    problems = [
+        listed("missing", sorted(own & set(report["missing_keys"]))),
+        listed("unexpected", sorted(k for k in report["unexpected_keys"] if not k.startswith(tuple(neighbours)))),
+        listed("of another shape", sorted(str(key) for key, *_ in report["mismatched_keys"])),
+    ]
+    if any(problems):
+        raise CheckpointError(f"{what} does not fit the slot: " + "; ".join(p for p in problems if p))
+    return {f"{prefix}.{name}": tensor for name, tensor in loaded.state_dict().items() if name in own}
+
+
+def save_trained_part(module: nn.Module, roots: Iterable[str], file: Path) -> None:
+    """Write all weights of `module` except those below the given state-dict roots."""
+    roots = tuple(roots)
+    state = module.state_dict()
+    for root in roots:
+        if not any(name.startswith(root + ".") for name in state):
+            raise UnknownNameError("state-dict root", root, {name.rsplit(".", 1)[0] for name in state})
+    below = tuple(root + "." for root in roots)
+    kept = {name: tensor.contiguous() for name, tensor in state.items() if not name.startswith(below)}
+    save_file(kept, file, metadata={"format": "pt"})
