@@ -1,0 +1,205 @@
+"""What the memory of a Q-Former costs per frame, beside the plain loop: ``python -m benchmarks.memory [--json FILE]``.
+
+Times are in units of one matrix product, (2827, 1408) x (1408, 768), measured between the frames, so that they can be
+compared across machines. The plain loop must cost what it is known to cost, else the run is void. Prints JSON with
+`criteria` as the claims do; exit 1 if one fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from torch import Tensor
+
+from benchmarks.plain_memory import PlainMemory, plain_step
+from vidweave.connectors.connector import ConnectorConfig
+from vidweave.connectors.ports import PortConfig
+from vidweave.connectors.qformer import QFormer, QFormerConfig
+from vidweave.connectors.qformer_memory import MemoryConfig
+from vidweave.connectors.saving import flatten
+from vidweave.types import Features
+
+TOKENS, WORDS, QUERIES = 257, 12, 32
+# length of the banks → most units of the plain loop, most units of ours, least gain, and the gain by operation counts
+MOST_PLAIN = {10: 21.0, 20: 36.0}
+MOST_UNITS = {10: 8.0, 20: 10.0}
+LEAST_GAIN = {40: 5.0}
+GOAL = {10: 4.0, 20: 7.0, 40: 10.0}
+BOUND = {10: 5.8, 20: 9.5, 40: 14.8}
+MOST_GROWTH = 2 * 2**20
+
+
+class Clock:
+    """Seconds in units of the matrix product, which is timed beside every measurement."""
+
+    def __init__(self) -> None:
+        self._left, self._right = torch.randn(2827, 1408), torch.randn(1408, 768)
+        self.unit_seconds: list[float] = []
+
+    def __call__(self, work: Callable[[], Any]) -> float:
+        """Seconds of `work`, after one unit."""
+        start = time.perf_counter()
+        self._left @ self._right
+        middle = time.perf_counter()
+        self.unit_seconds.append(middle - start)
+        work()
+        return time.perf_counter() - middle
+
+    def units(self, seconds: list[float]) -> float:
+        """Median seconds in median units."""
+        return statistics.median(seconds) / statistics.median(self.unit_seconds)
+
+
+def walk(groups: int) -> Tensor:
+    """(1, T, 257, 1408) frames around one another, as a video's are."""
+    return torch.randn(1, 1, TOKENS, 1408) + 0.1 * torch.randn(1, groups, TOKENS, 1408).cumsum(1)
+
+
+def full_plain_memory(qformer: QFormer, length: int, words: int) -> PlainMemory:
+    """Banks that are full already; what stands in them costs nothing."""
+    shapes = {"visual": (TOKENS, 1408)} | {
+        f"layer.{n}": (QUERIES + words, qformer.width) for n in range(len(qformer.layers))
+    }
+    values = {name: torch.randn(1, length, *shape) for name, shape in shapes.items()}
+    return PlainMemory(length, values, {name: torch.ones(1, length, shape[0]) for name, shape in shapes.items()})
+
+
+def steps(length: int, rounds: int) -> dict[str, float]:
+    """Units of a steady frame, ours and the plain loop's, interleaved; at paper size, batch 1."""
+    torch.manual_seed(0)
+    qformer = QFormerConfig(vocab_size=30523, memory=MemoryConfig(length=length)).build().eval()
+    queries, text = torch.randn(1, QUERIES, 768), torch.randint(0, 30000, (1, WORDS))
+    mask = torch.ones(1, WORDS, dtype=torch.bool)
+    frames, clock = walk(length + rounds), Clock()
+    memory = qformer.commit(
+        queries, frames[:, :length], None, text, mask, memory=qformer.empty_memory(queries, text, mask)
+    )
+    plain = full_plain_memory(qformer, length, WORDS)
+    ours, theirs = [], []
+    for number in range(length, length + rounds):
+        group = frames[:, number]
+
+        def step(group: Tensor = group) -> None:
+            nonlocal memory
+            memory = qformer.commit(queries, group[:, None], None, text, mask, memory=memory)
+
+        ours.append(clock(step))
+        theirs.append(clock(lambda group=group: plain_step(qformer, queries, group, text, mask, plain, False)))
+    found = {"ours": clock.units(ours), "plain": clock.units(theirs)}
+    return {**found, "unit_ms": 1e3 * statistics.median(clock.unit_seconds), "state_bytes": state_bytes(memory)}
+
+
+def prefill(length: int, groups: int) -> dict[str, float]:
+    """Seconds of a clip at once, and frame by frame."""
+    torch.manual_seed(0)
+    qformer = QFormerConfig(vocab_size=30523, memory=MemoryConfig(length=length)).build().eval()
+    queries, text = torch.randn(1, QUERIES, 768), torch.randint(0, 30000, (1, WORDS))
+    mask, frames = torch.ones(1, WORDS, dtype=torch.bool), walk(groups)
+
+    def run(pieces: int) -> float:
+        memory = qformer.empty_memory(queries, text, mask)
+        start = time.perf_counter()
+        for part in frames.split(-(-groups // pieces), 1):
+            memory = qformer.commit(queries, part, None, text, mask, memory=memory)
+        return time.perf_counter() - start
+
+    return {"at_once_seconds": run(1), "stepping_seconds": run(groups)}
+
+
+def state_bytes(memory: Any) -> int:
+    """Bytes of all tensors of a memory."""
+    return sum(t.numel() * t.element_size() for t in flatten(memory)[1].values())
+
+
+def expected_bytes(length: int, words: int = WORDS) -> int:
+    """The same by formula: entries, their keys and values, and bookkeeping, at paper size in float32."""
+
+    def bank(tokens: int, width: int, pairs: int) -> int:
+        slots = length + 1
+        entries = 4 * slots * tokens * (width + pairs * 2 * 768)
+        return entries + tokens * (slots * (4 + 8) + 8 + 4 * length)  # size, order; length; similarity
+
+    return bank(TOKENS, 1408, 6) + 11 * bank(QUERIES + words, 768, 1) + 8
+
+
+def growth(pushes: int) -> int:
+    """Bytes by which the process grows while a tiny connector sees `pushes` frames one by one, after a warm-up."""
+    trunk = QFormerConfig(hidden=16, layers=2, heads=2, intermediate=16, encoder_width=8, memory=MemoryConfig(length=4))
+    port = PortConfig(trunk="qformer", input_width=8, num_query_tokens=2)
+    connector = ConnectorConfig(trunks={"qformer": trunk}, ports={"video": port}, output_width=6).build().eval()
+    zero, process = torch.zeros(1, dtype=torch.long), psutil.Process()
+    state, before = connector.begin(zero, zero), 0
+    for number in range(pushes + pushes // 4):
+        if number == pushes // 4:
+            gc.collect()
+            before = process.memory_info().rss
+        seconds = torch.tensor([[[number, number + 1.0]]])
+        frame = Features(torch.randn(1, 1, 3, 8), torch.ones(1, 1, 3, dtype=torch.bool), seconds, zero, zero)
+        state = connector.push(state, {"video": frame})
+    gc.collect()
+    return process.memory_info().rss - before
+
+
+def judge(measured: dict[int, dict[str, float]], clip: dict[str, float], grown: int) -> list[dict[str, Any]]:
+    """The criteria of a run."""
+    criteria = []
+
+    def at_most(name: str, value: float, threshold: float) -> None:
+        criteria.append({"name": name, "value": value, "threshold": threshold, "ok": value <= threshold})
+
+    for length, found in measured.items():
+        if length in MOST_PLAIN:
+            at_most(f"plain loop, M={length}, units (else void)", found["plain"], MOST_PLAIN[length])
+        if length in MOST_UNITS:
+            at_most(f"frame, M={length}, units", found["ours"], MOST_UNITS[length])
+        gain, least = found["plain"] / found["ours"], LEAST_GAIN.get(length)
+        if least is not None:
+            criteria.append({"name": f"gain, M={length}", "value": gain, "threshold": least, "ok": gain >= least})
+        wrong = abs(found["state_bytes"] - expected_bytes(length))
+        at_most(f"state, M={length}, bytes beside the formula", wrong, 0)
+    at_most("clip at once, share of stepping", clip["at_once_seconds"] / clip["stepping_seconds"], 1.0)
+    at_most("growth of the process, bytes", grown, MOST_GROWTH)
+    return criteria
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--lengths", type=int, nargs="+", default=[10, 20, 40], help="entries per bank (M)")
+    parser.add_argument("--rounds", type=int, default=9, help="steady frames that are timed")
+    parser.add_argument("--clip", type=int, default=100, help="frames of the clip that is read at once (M=20)")
+    parser.add_argument("--pushes", type=int, default=20_000, help="frames pushed at tiny size")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--json", type=Path, help="write the result here as well")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    with torch.no_grad():
+        measured = {length: steps(length, arguments.rounds) for length in arguments.lengths}
+        clip, grown = prefill(20, arguments.clip), growth(arguments.pushes)
+    for length, found in measured.items():
+        gain = found["plain"] / found["ours"]
+        bounds = {"gain": gain, "goal": GOAL.get(length), "bound": BOUND.get(length)}
+        found |= {**bounds, "share_of_bound": gain / BOUND[length] if length in BOUND else None}
+    criteria = judge(measured, clip, grown)
+    machine = {"machine": platform.processor() or platform.machine(), "threads": arguments.threads}
+    text = json.dumps(
+        {**machine, "frames": measured, "clip": clip, "growth_bytes": grown, "criteria": criteria}, indent=1
+    )
+    print(text)
+    if arguments.json:
+        arguments.json.write_text(text + "\n", encoding="utf-8")
+    return 0 if all(criterion["ok"] for criterion in criteria) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
