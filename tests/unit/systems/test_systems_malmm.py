@@ -12,7 +12,7 @@ from transformers import InstructBlipConfig, InstructBlipForConditionalGeneratio
 import vidweave
 from vidweave.connectors.qformer_keys import lavis_connector_keys
 from vidweave.encoders.eva_vit import eva_to_lavis
-from vidweave.errors import CheckpointError, ConfigError, UnknownNameError
+from vidweave.errors import CheckpointError, ConfigError, ShapeError, UnknownNameError
 from vidweave.language.decoding import Decoding
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.describe import describe_model
@@ -151,6 +151,25 @@ def test_finetuned_file(folder, tmp_path):
     logits(model, 8)
 
 
+def test_a_finetuned_model_as_a_stream_of_any_length(folder, tmp_path):
+    """Only the picture that is asked about has a time: the one row that training has touched."""
+    base = vidweave.load(folder)
+    file, connector = finetuned_file(base, tmp_path, rows=11)
+    strict, _ = load_finetuned(file, base, length=4, num_frames=6)
+    endless, _ = load_finetuned(file, base, length=4, num_frames=6, beyond_times="last")
+    port = endless.connector.ports["video"]
+    assert port.last_time_position == 5
+    keys = torch.zeros(1, 5, 24)
+    assert torch.equal(port.mark_last(keys)[0, 0], connector["ports.video.time_embedding"][5])
+    pictures = clip(14)["video"]
+    with pytest.raises(ShapeError, match="14 groups in time, its time table 11 rows"):
+        strict.stream(QUESTION).push(pictures)
+    stream = endless.stream(QUESTION)
+    stream.push(pictures)
+    assert stream.groups == {"video": 14}
+    assert stream.ask(QUESTION, max_new_tokens=2, num_beams=1).trace.panels["stream"]["exact"]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -247,6 +266,12 @@ def test_data_sets():
     assert {(s.length, s.num_frames) for s in DATASETS.values()} == {(10, 20), (20, 100), (40, 80)}
     assert DATASETS["msvd-qa"].decoding["length_penalty"] == 0.0
     assert DATASETS["youcook2-caption"].decoding["min_new_tokens"] == 2
+
+
+def test_more_frames_than_times():
+    port = malmm("demo", num_frames=300, beyond_times="last").parse().connector.ports["video"]
+    assert (port.num_time_positions, port.last_time_position) == (120, 119)
+    assert malmm("coin", beyond_times="last").parse().connector.ports["video"].last_time_position == 99
 
 
 def test_without_a_memory():

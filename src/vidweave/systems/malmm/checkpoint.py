@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -180,12 +180,14 @@ def load_finetuned(
     *,
     length: int,
     num_frames: int,
+    beyond_times: Literal["error", "clamp", "last"] = "error",
     decoding: Mapping[str, Any] | None = None,
 ) -> tuple[VideoLanguageModel, KeyReport]:
     """MA-LMM's released file over an InstructBLIP model without memory, which brings the frozen parts.
 
     Args:
         length: Entries per bank, and `num_frames` pictures per clip, that the file was trained with: it does not say.
+        beyond_times: `last` for streams of any length; `error` is the original.
 
     Raises:
         CheckpointError: the file lacks a weight of the connector, or holds one that does not fit.
@@ -194,8 +196,14 @@ def load_finetuned(
     if TIMES not in source.state:
         raise CheckpointError(f"{source.name} holds no image_pe.weight; a file of InstructBLIP needs plug_in, not this")
     rows = len(source.state[TIMES])
-    settings = {"length": length, "num_frames": num_frames, "num_time_positions": rows, "decoding": decoding}
-    config = with_memory(base.config, **settings)
+    config = with_memory(
+        base.config,
+        length=length,
+        num_frames=num_frames,
+        num_time_positions=rows,
+        beyond_times=beyond_times,
+        decoding=decoding,
+    )
     with torch.device("meta"):
         connector = VideoLanguageModel(config).connector.state_dict(prefix="connector.")
     given = {key: value for key, value in source.state.items() if key.startswith("connector.")}

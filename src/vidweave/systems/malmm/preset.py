@@ -33,6 +33,7 @@ __all__ = [
     "with_memory",
 ]
 
+BeyondTimes = Literal["error", "clamp", "last"]
 LANGUAGE_MODELS = {"vicuna-7b": VICUNA_7B, "vicuna-13b": VICUNA_13B}
 MAX_FRAMES = 120  # rows of the table of times in the released files
 
@@ -96,6 +97,7 @@ def malmm(
     length: int | None = None,
     num_frames: int | None = None,
     rounding: Literal["truncate", "wrap"] = "truncate",
+    beyond_times: BeyondTimes = "error",
 ) -> VideoLanguageConfig:
     """The paper's model for one of its data sets.
 
@@ -104,14 +106,17 @@ def malmm(
             picture's tokens to the language model and has no table of times.
         num_frames: Pictures instead of the data set's.
         rounding: `wrap` repeats a fault of the original preprocessing, for parity with numbers measured with it.
+        beyond_times: What more pictures get than the table of times has rows; `last` is for streams of any length.
     """
     if dataset not in DATASETS:
         raise UnknownNameError("data set of MA-LMM", dataset, DATASETS)
     settings = DATASETS[dataset]
     length = settings.length if length is None else length
     frames = num_frames or settings.num_frames
-    if length and frames > MAX_FRAMES:
-        raise ConfigError(f"{frames} frames are more than the table of times has rows ({MAX_FRAMES}); take fewer")
+    if length and frames > MAX_FRAMES and beyond_times == "error":
+        raise ConfigError(
+            f"{frames} frames are more than the table of times has rows ({MAX_FRAMES}); take fewer, or another beyond_times"
+        )
     pixels = VisualSpec(
         height=224, width=224, mean=CLIP_MEAN, std=CLIP_STD, antialias=False, rounding=rounding
     )  # aspect ratio not kept, bicubic
@@ -135,7 +140,7 @@ def malmm(
                     input_width=1408,
                     input_norm=True,
                     num_query_tokens=32,
-                    num_time_positions=MAX_FRAMES if length else 0,
+                    **_times(MAX_FRAMES if length else 0, beyond_times, frames),
                 )
             },
             fusion=NoFusionConfig(),
@@ -146,6 +151,17 @@ def malmm(
         decoding=dict(settings.decoding),
     )
     return VideoLanguageConfig(spec, name=f"malmm-{language}-{dataset}")
+
+
+def _times(rows: int, beyond_times: BeyondTimes, num_frames: int) -> dict[str, Any]:
+    """The table of times of a port; in training only the row of the last frame learns."""
+    if not rows:
+        return {"num_time_positions": 0}
+    return {
+        "num_time_positions": rows,
+        "beyond_times": beyond_times,
+        "last_time_position": min(num_frames, rows) - 1,
+    }
 
 
 def _text_spec(max_tokens: int) -> TextSpec:
@@ -168,6 +184,7 @@ def with_memory(
     length: int = 10,
     num_frames: int = 20,
     num_time_positions: int = 0,
+    beyond_times: BeyondTimes = "error",
     decoding: Mapping[str, Any] | None = None,
 ) -> VideoLanguageConfig:
     """The zero-shot plug-in: the same model, whose Q-Formers now remember. No weight is added or changed.
@@ -175,6 +192,7 @@ def with_memory(
     Args:
         config: Any model whose connector streams go group by group through Q-Formers (BLIP-2, InstructBLIP, …).
         num_time_positions: Rows of the table of times that fine-tuning adds; it starts at zero.
+        beyond_times: What groups beyond that table get (`PortConfig.beyond_times`).
         decoding: Replaces the model's; None takes that of the paper's demonstration.
 
     Raises:
@@ -182,7 +200,8 @@ def with_memory(
     """
     spec = config.parse()
     trunks = {name: _remember(name, trunk, length) for name, trunk in spec.connector.trunks.items()}
-    ports = {n: replace(p, num_time_positions=num_time_positions) for n, p in spec.connector.ports.items()}
+    times = _times(num_time_positions, beyond_times, num_frames)
+    ports = {name: replace(port, **times) for name, port in spec.connector.ports.items()}
     streams = {
         name: replace(stream, need=replace(stream.need, num_frames=num_frames, rule="linspace"))
         if stream.role == "connector"
