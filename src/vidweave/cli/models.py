@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +9,7 @@ import typer
 
 from vidweave.cli.amounts import format_bytes, format_count
 from vidweave.cli.output import Json, show, table
-from vidweave.errors import CheckpointError, UnknownNameError
+from vidweave.errors import UnknownNameError
 from vidweave.registry import CHECKPOINT_FORMATS, MODELS, Entry
 
 __all__ = ["app", "list_models", "show_model"]
@@ -84,11 +83,9 @@ def _config(name: str) -> Any:
 
 def _folder_config(folder: Path) -> Any:
     from vidweave.model.config import VideoLanguageConfig
+    from vidweave.model.files import read_model_type
 
-    try:
-        model_type = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder} has no readable config.json with a model_type ({error})") from error
+    model_type = read_model_type(folder)
     if model_type in CHECKPOINT_FORMATS:
         return Entry(model_type, CHECKPOINT_FORMATS.entry(model_type).facts["config"]).load()(folder)
-    return VideoLanguageConfig.from_pretrained(folder)
+    return VideoLanguageConfig.from_folder(folder)

@@ -50,9 +50,11 @@ class ConnectorConfig(ComponentConfig):
     fusion: Any = field(default_factory=NoFusionConfig)
 
     def __post_init__(self) -> None:
-        trunks = {name: _component(TRUNKS, trunk) for name, trunk in self.trunks.items()}
+        trunks = {name: component_from_dict(TRUNKS, trunk) for name, trunk in self.trunks.items()}
         object.__setattr__(self, "trunks", trunks)
-        object.__setattr__(self, "fusion", _component(FUSIONS, self.fusion))
+        object.__setattr__(self, "fusion", component_from_dict(FUSIONS, self.fusion))
+        if self.output_width < 1:
+            raise ConfigError(f"output_width must be at least 1, got {self.output_width}")
         if not self.ports:
             raise ConfigError("a connector needs at least one port")
         for port in self.ports.values():
@@ -70,10 +72,6 @@ class ConnectorConfig(ComponentConfig):
                 raise ConfigError(f"trunk {name!r} has_memory={trunk.has_memory}, its configuration must say so too")
         ports = {name: port.build(name, trunks[port.trunk], self.output_width) for name, port in self.ports.items()}
         return Connector(trunks, ports, self.fusion.build(tuple(ports), self.output_width))
-
-
-def _component(registry: Any, config: Any) -> Any:
-    return component_from_dict(registry, config) if isinstance(config, dict) else config
 
 
 class Connector(nn.Module):

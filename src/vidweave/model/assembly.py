@@ -20,10 +20,10 @@ from vidweave.errors import ConfigError, ModalityError, QueryError
 from vidweave.language.splice import splice
 from vidweave.media.store import FeatureStore
 from vidweave.model import asking
-from vidweave.model.bases import base_state, save_trained_part
+from vidweave.model.bases import base_state, name_bases, save_trained_part
 from vidweave.model.cache import FeatureCache, module_fingerprint
 from vidweave.model.config import ModelSpec, VideoLanguageConfig
-from vidweave.model.files import check_keys, locate, read_weights, weights_hash
+from vidweave.model.files import check_keys, locate, read_weights
 from vidweave.model.pool import pool_seconds, pool_tokens
 from vidweave.model.processor import Prepared, Processor
 from vidweave.model.stream import Stream
@@ -258,7 +258,7 @@ class VideoLanguageModel(PreTrainedModel):
         else:
             folder.mkdir(parents=True, exist_ok=True)
             config = copy.deepcopy(self.config)
-            config.bases = {r: {"source": str(s), "sha256": weights_hash(locate(s, folder))} for r, s in bases.items()}
+            config.bases = name_bases(self, bases, folder)
             save_trained_part(self, bases, folder / "model.safetensors")
             config.save_pretrained(folder)
         if self._processor is not None:
@@ -272,12 +272,12 @@ class VideoLanguageModel(PreTrainedModel):
             CheckpointError: missing, extra or mis-shaped keys (listed), or a base that has changed.
         """
         folder = locate(pretrained_model_name_or_path)
-        config = kwargs.pop("config", None) or VideoLanguageConfig.from_pretrained(folder)
+        config = kwargs.pop("config", None) or VideoLanguageConfig.from_folder(folder)
         with torch.device("meta"):
             skeleton = cls(config)
         state = read_weights(folder)
         for root, base in config.bases.items():
-            state |= base_state(root, base, skeleton.get_submodule(root), folder)
+            state |= base_state(root, base, skeleton, folder)
         model = cls.from_state(config, state, *args, what=str(folder), skeleton=skeleton, **kwargs)
         if (folder / "processor_config.json").is_file():
             model.processor = Processor.from_pretrained(folder, config)

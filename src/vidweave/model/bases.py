@@ -19,20 +19,22 @@ from transformers import PreTrainedModel
 from vidweave.errors import CheckpointError, UnknownNameError
 from vidweave.model.files import listed, locate, read_weights, weights_hash
 
-__all__ = ["base_state", "save_trained_part"]
+__all__ = ["base_state", "name_bases", "save_trained_part"]
 
 
-def base_state(root: str, base: Mapping[str, Any], module: nn.Module, beside: Path) -> dict[str, Tensor]:
+def base_state(root: str, base: Mapping[str, Any], model: nn.Module, beside: Path) -> dict[str, Tensor]:
     """Weights of the frozen base below `root`, under their full names.
 
     Args:
         base: `source`, and the `sha256` that it must have (None: any).
-        module: The slot at `root`, on any device.
+        model: The whole model, on any device.
         beside: Folder of the trained part; a plain name also means a folder next to it.
 
     Raises:
+        UnknownNameError: the model has nothing at `root`.
         CheckpointError: the base has changed since the trained part was saved, or does not fit the slot.
     """
+    module = _slot(model, root)
     folder = locate(base["source"], beside)
     expected = base.get("sha256")
     if expected is not None and expected != (found := weights_hash(folder)):
@@ -58,7 +60,8 @@ def _of_transformers(what: str, state: dict[str, Tensor], module: nn.Module) -> 
     ((prefix, inner),) = wrapped.items()
     whole: PreTrainedModel = getattr(module, "whole_model", lambda: inner)()
     dtype = next((t.dtype for t in state.values() if t.is_floating_point()), None)
-    loaded, report = type(whole).from_pretrained(
+    transformers_class: Any = type(whole)
+    loaded, report = transformers_class.from_pretrained(
         None,
         config=copy.deepcopy(whole.config),
         state_dict=state,
@@ -78,13 +81,29 @@ def _of_transformers(what: str, state: dict[str, Tensor], module: nn.Module) -> 
     return {f"{prefix}.{name}": tensor for name, tensor in loaded.state_dict().items() if name in own}
 
 
-def save_trained_part(module: nn.Module, roots: Iterable[str], file: Path) -> None:
-    """Write all weights of `module` except those below the given state-dict roots."""
-    roots = tuple(roots)
-    state = module.state_dict()
-    for root in roots:
-        if not any(name.startswith(root + ".") for name in state):
-            raise UnknownNameError("state-dict root", root, {name.rsplit(".", 1)[0] for name in state})
+def _slot(model: nn.Module, root: str) -> nn.Module:
+    modules = dict(model.named_modules())
+    if not root or root not in modules:
+        raise UnknownNameError("state-dict root", root, [name for name in modules if name and name.count(".") < 2])
+    return modules[root]
+
+
+def name_bases(model: nn.Module, bases: Mapping[str, str | Path], beside: Path) -> dict[str, dict[str, str]]:
+    """State-dict root → source, as `config.bases` keeps it: with the hash of the weights that are there now.
+
+    Raises:
+        UnknownNameError: the model has nothing at a root.
+        CheckpointError: a source that is nowhere, or holds no weights.
+    """
+    for root in bases:
+        _slot(model, root)
+    return {
+        root: {"source": str(source), "sha256": weights_hash(locate(source, beside))} for root, source in bases.items()
+    }
+
+
+def save_trained_part(model: nn.Module, roots: Iterable[str], file: Path) -> None:
+    """Write all weights of `model` except those below the given state-dict roots."""
     below = tuple(root + "." for root in roots)
-    kept = {name: tensor.contiguous() for name, tensor in state.items() if not name.startswith(below)}
+    kept = {name: tensor.contiguous() for name, tensor in model.state_dict().items() if not name.startswith(below)}
     save_file(kept, file, metadata={"format": "pt"})

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
 
 from transformers import PreTrainedConfig
 
-from vidweave.errors import ConfigError, ModalityError, UnknownNameError
+from vidweave.errors import CheckpointError, ConfigError, ModalityError, UnknownNameError
+from vidweave.language.decoding import Decoding
+from vidweave.model.files import read_json, read_model_type
 from vidweave.registry import CONNECTORS, ENCODERS, LANGUAGE_MODELS, LAYOUTS, MODALITIES, SELECTORS, Registry
 from vidweave.types import ComponentConfig, FrameNeed, PoolSpec, TextSpec, component_from_dict, config_to_dict
 
@@ -62,13 +65,12 @@ class ModelSpec(ComponentConfig):
 
     def __post_init__(self) -> None:
         for slot, registry in _SLOTS.items():
-            value = getattr(self, slot)
-            if isinstance(value, dict):
-                object.__setattr__(self, slot, component_from_dict(registry, value))
-        encoders = {name: _component(ENCODERS, value) for name, value in self.encoders.items()}
+            object.__setattr__(self, slot, component_from_dict(registry, getattr(self, slot)))
+        encoders = {name: component_from_dict(ENCODERS, value) for name, value in self.encoders.items()}
         object.__setattr__(self, "encoders", encoders)
         for name, stream in self.streams.items():
             self._check_stream(name, stream)
+        Decoding.of(self.decoding)
         ports, streams = set(self.connector.ports), set(self.connector_streams)
         if ports != streams:
             raise ConfigError(
@@ -114,10 +116,6 @@ _SLOTS: dict[str, Registry] = {
 }
 
 
-def _component(registry: Registry, value: Any) -> Any:
-    return component_from_dict(registry, value) if isinstance(value, dict) else value
-
-
 class VideoLanguageConfig(PreTrainedConfig):
     """The Hugging Face face of a `ModelSpec`: `config.json` holds it under `spec`, read back strictly.
 
@@ -137,13 +135,42 @@ class VideoLanguageConfig(PreTrainedConfig):
         **kwargs: Any,
     ) -> None:
         super().__init__(**_allowed(kwargs))
+        if not isinstance(name, str):
+            raise ConfigError(f"name must be a string, got {name!r}")
         self.name = name
-        self.bases = dict(bases or {})
-        self.spec = config_to_dict(spec) if isinstance(spec, ModelSpec) else dict(spec or {})
+        self.bases = _checked_bases({} if bases is None else bases)
+        spec = config_to_dict({} if spec is None else spec)
+        if not isinstance(spec, dict):
+            raise ConfigError(f"spec must be a mapping, got {spec!r}")
+        self.spec = spec
+
+    @classmethod
+    def from_folder(cls, folder: Path) -> Self:
+        """Read `folder`/config.json with our guards on size and depth.
+
+        Raises:
+            CheckpointError: it cannot be read, or is of another kind of model.
+            ConfigError: a value of the wrong type, or a key that could run code.
+        """
+        found = read_model_type(folder)
+        if found != cls.model_type:
+            raise CheckpointError(f"{folder} holds a {found!r} model, not a {cls.model_type!r} one; use vidweave.load")
+        return cls.from_dict(read_json(folder / "config.json"))
 
     def parse(self) -> ModelSpec:
         """The ModelSpec; raises ConfigError where the data do not fit."""
         return ModelSpec.from_dict(self.spec)
+
+
+def _checked_bases(bases: Any) -> dict[str, dict[str, Any]]:
+    if not isinstance(bases, dict):
+        raise ConfigError(f"bases must be a mapping from state-dict roots, got {bases!r}")
+    for root, base in bases.items():
+        if not isinstance(base, dict) or not isinstance(base.get("source"), str):
+            raise ConfigError(f"the base of {root!r} needs a 'source' and its 'sha256', got {base!r}")
+        if not isinstance(base.get("sha256"), str | None):
+            raise ConfigError(f"the sha256 of the base of {root!r} must be a string, got {base['sha256']!r}")
+    return dict(bases)
 
 
 # Keys that transformers itself writes into config.json. Any other key is dropped, since a hostile file could name

@@ -6,8 +6,10 @@ A folder holds `config.json`, `model.safetensors` (sharded when large) and the p
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -16,7 +18,12 @@ from torch import Tensor
 from vidweave.errors import CheckpointError
 from vidweave.model.assets import asset_folder
 
-__all__ = ["check_keys", "listed", "locate", "read_weights", "weights_hash"]
+__all__ = ["check_keys", "listed", "locate", "read_json", "read_model_type", "read_weights", "weights_hash"]
+
+# Real configurations and indices are far below; larger ones only cost memory and time.
+MAX_JSON_BYTES = 16 << 20
+MAX_JSON_DEPTH = 32
+PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
 def locate(source: str | Path, beside: Path | None = None) -> Path:
@@ -54,20 +61,53 @@ def _download(repo_id: str) -> Path:
         ) from error
 
 
+def read_json(file: Path) -> dict[str, Any]:
+    """A mapping from a JSON file of a model folder, which may be hostile.
+
+    Raises:
+        CheckpointError: no file, one that is too large or nested too deep, or not a JSON mapping.
+    """
+    try:
+        size = file.stat().st_size
+        if size > MAX_JSON_BYTES:
+            raise ValueError(f"{size:,} bytes, at most {MAX_JSON_BYTES:,} are read")
+        data = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(data, dict):
+            raise ValueError(f"it holds a {type(data).__name__}, not a mapping")
+        _check_depth(data)
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{file.parent} has no readable {file.name} ({error})") from error
+    return data
+
+
+def read_model_type(folder: Path) -> str:
+    """The `model_type` of the folder's config.json: what kind of model it holds; raises CheckpointError."""
+    found = read_json(folder / "config.json").get("model_type")
+    if not isinstance(found, str):
+        raise CheckpointError(f"{folder} has no readable config.json with a model_type (it is {found!r})")
+    return found
+
+
+def _check_depth(data: Any) -> None:
+    level, depth = [data], 0
+    while level := [item for item in level if isinstance(item, (dict, list))]:
+        depth += 1
+        if depth > MAX_JSON_DEPTH:
+            raise ValueError(f"it is nested deeper than {MAX_JSON_DEPTH} levels")
+        level = [inner for item in level for inner in (item.values() if isinstance(item, dict) else item)]
+
+
 def read_weights(folder: Path) -> dict[str, Tensor]:
     """All tensors of a folder's safetensors files (mapped, not copied, until they are used).
 
     Raises:
-        CheckpointError: no file, or one that is truncated or not safetensors.
+        CheckpointError: no file, or one that is truncated or not safetensors; an index that names other files.
     """
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise CheckpointError(f"{folder} holds no .safetensors file; convert the checkpoint first")
     state: dict[str, Tensor] = {}
-    for file in files:
+    for file in _weight_files(folder):
         try:
             state |= load_file(file)
-        except (SafetensorError, OSError) as error:
+        except (SafetensorError, OSError, ValueError, KeyError) as error:
             raise CheckpointError(
                 f"{file.name} cannot be read as safetensors ({error}); fetch or save it again"
             ) from error
@@ -77,11 +117,42 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
 def weights_hash(folder: Path) -> str:
     """SHA-256 over a folder's safetensors files, in order of name."""
     digest = hashlib.sha256()
-    for file in sorted(folder.glob("*.safetensors")):
+    for file in _weight_files(folder):
         with file.open("rb") as stream:
             while chunk := stream.read(1 << 20):
                 digest.update(chunk)
     return digest.hexdigest()
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """`model.safetensors`, else the shards that the index names, else every safetensors file, in order of name."""
+    if (folder / "model.safetensors").is_file():
+        return [folder / "model.safetensors"]
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        return _shards(index)
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        pickled = sorted(file.name for pattern in PICKLED for file in folder.glob(pattern))
+        found = f", only {', '.join(pickled[:3])}, which could run code" if pickled else ""
+        raise CheckpointError(
+            f"{folder} holds no .safetensors file{found}; convert the checkpoint first (load it with its own library, "
+            "then save_pretrained with safetensors)"
+        )
+    return files
+
+
+def _shards(index: Path) -> list[Path]:
+    names = read_json(index).get("weight_map")
+    if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
+        raise CheckpointError(f"{index} has no weight_map from keys to file names; fetch or save it again")
+    shards = sorted(set(names.values()))
+    for name in shards:
+        if Path(name).name != name or not name.endswith(".safetensors"):
+            raise CheckpointError(f"{index.name} names {name!r}, which is no safetensors file of its own folder")
+        if not (index.parent / name).is_file():
+            raise CheckpointError(f"{index.parent} lacks the shard {name}; fetch it")
+    return [index.parent / name for name in shards]
 
 
 def check_keys(

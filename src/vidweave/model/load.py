@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import torch
 from vidweave.errors import CheckpointError, MissingExtraError, UnknownNameError
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.config import VideoLanguageConfig
-from vidweave.model.files import locate
+from vidweave.model.files import locate, read_model_type
 from vidweave.registry import CHECKPOINT_FORMATS, MODELS, Entry
 
 __all__ = ["load"]
@@ -44,18 +43,18 @@ def load(
     if device_map is not None and find_spec("accelerate") is None:
         raise MissingExtraError("accelerate", "large", "device_map")
     folder = _folder(name)
-    model_type = _model_type(folder)
+    held = read_model_type(folder)
     dtype = _dtype(dtype, device, device_map)
     loader = MODELS.entry(str(name)).facts.get("loader") if str(name) in MODELS else None
     if loader is not None:  # weights of one model under the configuration of another
         model = Entry(str(name), loader).load()(folder, MODELS.get(str(name))(), dtype=dtype, device_map=device_map)
-    elif model_type == VideoLanguageConfig.model_type:
+    elif held == VideoLanguageConfig.model_type:
         model = VideoLanguageModel.from_pretrained(folder, dtype=dtype, device_map=device_map)
-    elif model_type in CHECKPOINT_FORMATS:
-        model = CHECKPOINT_FORMATS.get(model_type)(folder, dtype=dtype, device_map=device_map)
+    elif held in CHECKPOINT_FORMATS:
+        model = CHECKPOINT_FORMATS.get(held)(folder, dtype=dtype, device_map=device_map)
     else:
         known = ", ".join(["vidweave", *CHECKPOINT_FORMATS])
-        raise CheckpointError(f"{folder} holds a {model_type!r} model; vidweave reads folders of: {known}")
+        raise CheckpointError(f"{folder} holds a {held!r} model; vidweave reads folders of: {known}")
     if device is not None:
         model.to(device)  # type: ignore[arg-type]  # transformers' wrapper of `to` loses its signature
     model.use_cache_folder(cache_folder)
@@ -72,14 +71,6 @@ def _folder(name: str | Path) -> Path:
     if Path(name).exists() or str(name).count("/"):
         raise CheckpointError(f"{str(name)!r} is not a folder with a model; give the folder that holds config.json")
     raise UnknownNameError("model", str(name), MODELS, "(a local folder or a hub id owner/name works too)")
-
-
-def _model_type(folder: Path) -> str:
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        return str(config["model_type"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder} has no readable config.json with a model_type ({error})") from error
 
 
 def _dtype(dtype: torch.dtype | str | None, device: Any, device_map: Any) -> Any:

@@ -22,6 +22,7 @@ from vidweave.media.limits import DEFAULT_LIMITS, Limits
 from vidweave.model.cache import FeatureCache
 from vidweave.model.collate import collate_stream
 from vidweave.model.config import ModelSpec, VideoLanguageConfig
+from vidweave.model.files import read_json
 from vidweave.model.gather import OpenScene, StreamRow, check_modalities, gather_scene, route
 from vidweave.registry import MODALITIES
 from vidweave.types import (
@@ -283,12 +284,11 @@ class Processor:
             CheckpointError: the folder holds no processor.
         """
         folder = Path(folder)
-        try:
-            names = json.loads((folder / "processor_config.json").read_text())["tokenizers"]
-        except (OSError, ValueError, KeyError) as error:
+        names = read_json(folder / "processor_config.json").get("tokenizers")
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise CheckpointError(
-                f"{folder} holds no readable processor_config.json ({error}); save the processor there"
-            ) from error
+                f"{folder} holds no readable processor_config.json (tokenizers: {names!r}); save the processor there"
+            )
         tokenizers = {name: load_tokenizer(folder / "tokenizers" / Path(name).name) for name in names}
         return cls(config, tokenizers, limits=limits)
 

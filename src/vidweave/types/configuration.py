@@ -51,9 +51,11 @@ def config_to_dict(value: Any) -> Any:
     return value
 
 
-def component_from_dict(registry: Registry, data: dict[str, Any]) -> Any:
-    """Read a component's configuration; its `kind` is looked up in `registry`."""
-    if not isinstance(data, dict) or "kind" not in data:
+def component_from_dict(registry: Registry, data: Any) -> Any:
+    """Read a component's configuration; its `kind` is looked up in `registry`. A configuration is given back as it is."""
+    if is_dataclass(data) and not isinstance(data, type):
+        return data
+    if not isinstance(data, dict) or not isinstance(data.get("kind"), str):
         raise ConfigError(f"a {registry.what} configuration needs a 'kind', got {data!r}; known: {', '.join(registry)}")
     return config_from_dict(registry.get(data["kind"]), data)
 
@@ -93,7 +95,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
             return None
         choices = [a for a in args if a is not type(None)]
         kinds = {getattr(a, "kind", None): a for a in choices}
-        if isinstance(value, dict) and value.get("kind", ...) in kinds:
+        if isinstance(value, dict) and isinstance(value.get("kind"), str) and value["kind"] in kinds:
             return _convert(kinds[value["kind"]], value, where)
         for choice in choices:
             try:

@@ -81,7 +81,7 @@ def test_models_show_reads_folders(vid, tmp_path):
     (tmp_path / "config.json").write_text("[]")
     done = vid("models", "show", tmp_path)
     assert done.code == 1
-    assert "has no readable config.json with a model_type" in done.err
+    assert "has no readable config.json" in done.err
 
 
 def test_world_make_writes_clips_and_questions(vid, tmp_path):

@@ -81,17 +81,17 @@ def test_a_base_that_does_not_fit_lists_its_keys(tmp_path):
     source.save_pretrained(tmp_path / "base")
     file = tmp_path / "base" / "model.safetensors"
     good = load_file(file)
-    encoder = tower_model("vit").encoders["rgb"]
+    model = tower_model("vit")
 
     def refuse(state, message):
         save_file(state, file, metadata={"format": "pt"})
         with pytest.raises(CheckpointError, match=message):
-            base_state("encoders.rgb", {"source": str(tmp_path / "base")}, encoder, tmp_path / "part")
+            base_state("encoders.rgb", {"source": str(tmp_path / "base")}, model, tmp_path / "part")
 
     key = "embeddings.cls_token"
     refuse({k: v for k, v in good.items() if k != key}, rf"base .* of 'encoders.rgb' .*1 missing: {key}")
     refuse({**good, key: torch.zeros(1, 1, 5)}, rf"1 of another shape: .*{key}")
     refuse({**good, "strange.weight": torch.zeros(1)}, "1 unexpected: strange.weight")
-    patch = VideoLanguageModel(tiny_config("causal")).encoders["rgb"]
+    patch = VideoLanguageModel(tiny_config("causal"))
     with pytest.raises(CheckpointError, match="holds none of the names of a PatchEncoder"):
         base_state("encoders.rgb", {"source": str(tmp_path / "base")}, patch, tmp_path / "part")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from vidweave.language.seq2seq import Seq2SeqConfig
 from vidweave.language.tokenizer import load_tokenizer
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.config import VideoLanguageConfig
-from vidweave.model.files import read_weights
+from vidweave.model.files import read_json, read_weights
 from vidweave.model.processor import Processor
 from vidweave.nn.keys import KeyTable
 from vidweave.systems.blip2.preset import Form, blip2, prompt_layout
@@ -52,7 +51,7 @@ def to_ours(state: dict[str, Tensor], form: Form) -> dict[str, Tensor]:
             ("vision_model.", "encoders.vision.tower."),
             ("language_model.", "language_model.model."),
         ),
-        dropped=connector.dropped,
+        dropped=(*connector.dropped, r"language_model\..*rotary_emb\.inv_freq"),  # computed, stored by old releases
     )
     return table.to_ours(state)
 
@@ -88,14 +87,11 @@ def config_from_folder(folder: Path) -> VideoLanguageConfig:
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
-    try:
-        data = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        for part in ("vision_config", "qformer_config", "text_config"):
-            if not isinstance(data[part], dict):
-                raise KeyError(part)
-        return data
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder} has no readable config.json of BLIP-2 or InstructBLIP ({error})") from error
+    data = read_json(folder / "config.json")
+    for part in ("vision_config", "qformer_config", "text_config"):
+        if not isinstance(data.get(part), dict):
+            raise CheckpointError(f"{folder} has no readable config.json of BLIP-2 or InstructBLIP (no {part})")
+    return data
 
 
 def _form(data: dict[str, Any]) -> Form:
