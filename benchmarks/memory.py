@@ -28,6 +28,7 @@ from vidweave.connectors.ports import PortConfig
 from vidweave.connectors.qformer import QFormer, QFormerConfig
 from vidweave.connectors.qformer_memory import MemoryConfig
 from vidweave.connectors.saving import flatten
+from vidweave.nn.bank import Journal
 from vidweave.types import Features
 
 TOKENS, WORDS, QUERIES = 257, 12, 32
@@ -92,7 +93,8 @@ def steps(length: int, rounds: int) -> dict[str, float]:
 
         def step(group: Tensor = group) -> None:
             nonlocal memory
-            memory = qformer.commit(queries, group[:, None], None, text, mask, memory=memory)
+            with Journal() as journal:  # as a stream does
+                memory = qformer.commit(queries, group[:, None], None, text, mask, memory=memory, journal=journal)
 
         ours.append(clock(step))
         theirs.append(clock(lambda group=group: plain_step(qformer, queries, group, text, mask, plain, False)))
@@ -111,7 +113,8 @@ def prefill(length: int, groups: int) -> dict[str, float]:
         memory = qformer.empty_memory(queries, text, mask)
         start = time.perf_counter()
         for part in frames.split(-(-groups // pieces), 1):
-            memory = qformer.commit(queries, part, None, text, mask, memory=memory)
+            with Journal() as journal:
+                memory = qformer.commit(queries, part, None, text, mask, memory=memory, journal=journal)
         return time.perf_counter() - start
 
     return {"at_once_seconds": run(1), "stepping_seconds": run(groups)}
@@ -146,7 +149,8 @@ def growth(pushes: int) -> int:
             before = process.memory_info().rss
         seconds = torch.tensor([[[number, number + 1.0]]])
         frame = Features(torch.randn(1, 1, 3, 8), torch.ones(1, 1, 3, dtype=torch.bool), seconds, zero, zero)
-        state = connector.push(state, {"video": frame})
+        with Journal() as journal:
+            state = connector.push(state, {"video": frame}, journal)
     gc.collect()
     return process.memory_info().rss - before
 

@@ -26,6 +26,7 @@ from vidweave.connectors.ports import Port, PortConfig
 from vidweave.connectors.state import ConnectorState
 from vidweave.connectors.trunk import Request, Trunk, run_requests, text_rows
 from vidweave.errors import ConfigError, ShapeError, UnknownNameError
+from vidweave.nn.bank import Journal
 from vidweave.registry import FUSIONS, TRUNKS
 from vidweave.types import Blocks, ComponentConfig, Features, TextSpec, TextTokens, component_from_dict
 
@@ -131,8 +132,13 @@ class Connector(nn.Module):
             text_rows(trunk, text, item)
         return ConnectorState(item=item, scene=scene, text=text)
 
-    def push(self, state: ConnectorState, features: Mapping[str, Features]) -> ConnectorState:
+    def push(
+        self, state: ConnectorState, features: Mapping[str, Features], journal: Journal | None = None
+    ) -> ConnectorState:
         """A new state that has also seen `features`, later in time than all before; the old state stays valid.
+
+        With a journal the old state is used up instead, unless the journal's block ends with an exception: for streams,
+        which would copy all their memory at each picture otherwise.
 
         Raises:
             UnknownNameError: a stream without a port.
@@ -146,7 +152,7 @@ class Connector(nn.Module):
             state,
             features={**state.features, **self._push_clips(state, seen)},
             blocks={**state.blocks, **self._push_groups(state, seen)},
-            memories={**state.memories, **self._push_memories(state, seen)},
+            memories={**state.memories, **self._push_memories(state, seen, journal)},
         )
 
     def read(self, state: ConnectorState) -> tuple[dict[str, Blocks], dict[str, Any]]:
@@ -240,7 +246,9 @@ class Connector(nn.Module):
 
     # Trunks with a memory
 
-    def _push_memories(self, state: ConnectorState, seen: Mapping[str, Features]) -> dict[str, MemoryState]:
+    def _push_memories(
+        self, state: ConnectorState, seen: Mapping[str, Features], journal: Journal | None
+    ) -> dict[str, MemoryState]:
         memories: dict[str, MemoryState] = {}
         for name, trunk in self._trunks().items():
             ports = self._ports_of(name)
@@ -252,7 +260,7 @@ class Connector(nn.Module):
             keys = {port: self._keys(port, seen[port], first[port]) for port in ports if port in seen}
             width = trunk.key_width
             stacked = stack_ports([keys[p] if p in keys else _no_groups(state, width, keys) for p in ports])
-            memories[name] = push_groups(trunk, rows, before, stacked)
+            memories[name] = push_groups(trunk, rows, before, stacked, journal)
         return memories
 
     def _read_memories(self, state: ConnectorState) -> dict[str, Blocks]:

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from vidweave.connectors.groups import compact, real_groups, whole_span
 from vidweave.connectors.trunk import Trunk
+from vidweave.nn.bank import Journal
 from vidweave.types import Features
 
 __all__ = ["MemoryRows", "MemoryState", "evaluate_pending", "push_groups", "stack_ports", "start_memory"]
@@ -57,7 +58,9 @@ def start_memory(trunk: Trunk, rows: MemoryRows) -> MemoryState:
     )
 
 
-def push_groups(trunk: Trunk, rows: MemoryRows, state: MemoryState, keys: Features) -> MemoryState:
+def push_groups(
+    trunk: Trunk, rows: MemoryRows, state: MemoryState, keys: Features, journal: Journal | None = None
+) -> MemoryState:
     """The state after `keys` (M rows): the group that was pending and all new ones but the last are committed."""
     seconds = torch.cat([state.seconds[:, None], keys.seconds], 1)
     real = torch.cat([state.count[:, None] > 0, real_groups(keys)], 1)
@@ -69,7 +72,7 @@ def push_groups(trunk: Trunk, rows: MemoryRows, state: MemoryState, keys: Featur
     memory = state.memory
     if num_committed:
         past, past_mask = line.values[:, :num_committed], committed[:, :num_committed]
-        memory = trunk.commit(rows.queries, past, past_mask, memory=memory, **rows.arguments())
+        memory = trunk.commit(rows.queries, past, past_mask, memory=memory, journal=journal, **rows.arguments())
     return MemoryState(
         memory=memory,
         keys=_pick_last(line.values, count),

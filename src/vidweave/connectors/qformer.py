@@ -20,6 +20,7 @@ from vidweave.connectors.qformer_memory import MemoryConfig, QFormerMemory, comm
 from vidweave.connectors.trunk import Trunk
 from vidweave.errors import ConfigError, ShapeError
 from vidweave.nn.attention import MultiHeadAttention, reset_normal
+from vidweave.nn.bank import Journal
 from vidweave.types import ComponentConfig, TextSpec
 
 __all__ = ["QFormer", "QFormerConfig", "QFormerLayer"]
@@ -253,11 +254,12 @@ class QFormer(Trunk):
         *,
         adapter: Tensor | None = None,
         memory: Any,
+        journal: Journal | None = None,
     ) -> Any:
         """The memory after groups keys (R, T, K, C); layer by layer over many groups, without a gradient. A key mask
         of None: all are real."""
         queries = self._check(queries, keys, text, adapter)
-        return commit(self, queries, keys, key_mask, text, text_mask, self._expect_memory(memory))
+        return commit(self, queries, keys, key_mask, text, text_mask, self._expect_memory(memory), journal)
 
     def replay(self, queries: Tensor, text: Tensor | None, text_mask: Tensor | None, *, memory: Any) -> Any:
         """The same visual bank, and banks of queries that read it with another text, entry by entry: approximate."""

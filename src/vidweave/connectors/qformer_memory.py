@@ -27,12 +27,15 @@ from torch.nn import functional
 
 from vidweave.errors import ConfigError, ShapeError
 from vidweave.nn.attention import MultiHeadAttention, attend
-from vidweave.nn.bank import Bank, BankRule, Move, append_, blend_, empty_bank, place_, shorten_
+from vidweave.nn.bank import Bank, BankRule, Journal, Move, append_, blend_, empty_bank, place_, shorten_
 
 if TYPE_CHECKING:
     from vidweave.connectors.qformer import QFormer, QFormerLayer
 
 __all__ = ["MemoryConfig", "Projected", "QFormerMemory", "commit", "empty_memory", "look", "replay"]
+
+
+MOST_JOURNALED = 4  # groups at once that are changed in place with a journal; for more, one copy is cheaper
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,9 +153,10 @@ def commit(
     text: Tensor | None,
     text_mask: Tensor | None,
     memory: QFormerMemory,
+    journal: Journal | None = None,
 ) -> QFormerMemory:
     """The memory after groups (R, T, K, C) with mask (R, T, K), none of which is the last; a mask of None: all are real.
-    The memory given stays valid.
+    The memory given stays valid; with a journal it may be used up instead, which spares a copy of it.
 
     Raises:
         ShapeError: more groups than a memory that forgets none can hold.
@@ -162,18 +166,20 @@ def commit(
     _check_room(config, memory, keys, key_mask)
     if not keys.shape[1]:
         return memory
-    visual = None if memory.visual is None else memory.visual.widen(keys.shape[2]).clone()
+    journal = journal if keys.shape[1] <= MOST_JOURNALED else None
+    visual = None if memory.visual is None else memory.visual.widen(keys.shape[2])
+    visual = visual if visual is None or journal is not None else visual.clone()
     missing = 0 if visual is None else visual.bank.length.shape[1] - keys.shape[2]
     if missing and key_mask is None:
         key_mask = keys.new_ones(keys.shape[:3], dtype=torch.bool)
     real = None if key_mask is None or bool(key_mask.all()) else functional.pad(key_mask, (0, missing))
     keys = functional.pad(keys, (0, 0, 0, missing))
-    layers = tuple(None if held is None else held.clone() for held in memory.layers)
+    layers = tuple(held if held is None or journal is not None else held.clone() for held in memory.layers)
     memory = QFormerMemory(visual, layers, memory.count)
     for start in range(0, keys.shape[1], config.chunk):
         chunk = slice(start, start + config.chunk)
         part = None if real is None else real[:, chunk]
-        memory = _commit_(qformer, queries, keys[:, chunk], part, text, text_mask, memory)
+        memory = _commit_(qformer, queries, keys[:, chunk], part, text, text_mask, memory, journal)
     return memory
 
 
@@ -256,23 +262,24 @@ def _commit_(
     text: Tensor | None,
     text_mask: Tensor | None,
     memory: QFormerMemory,
+    journal: Journal | None,
 ) -> QFormerMemory:
     """One chunk; changes the buffers of `memory`."""
     config = qformer.memory
     assert config is not None
     rule = config.rule()
     masks = _text_masks(qformer, queries, text, text_mask, real)
-    visual, steps = _visual_(memory.visual, keys, real, rule)
+    visual, steps = _visual_(memory.visual, keys, real, rule, journal)
     states = _embed(qformer, queries, text, keys.shape[1], memory)
     layers = list(memory.layers)
     crossed = 0
     for index, layer in enumerate(qformer.layers):
         is_last = index == len(layers) - 1
-        states, layers[index] = _self_(layer, states, layers[index], masks, rule, is_last)
+        states, layers[index] = _self_(layer, states, layers[index], masks, rule, is_last, journal)
         seen = states[:, :, : queries.shape[1]]
         if layer.crossattention is not None:
             pair = None if visual is None else visual.pairs[crossed]
-            seen = _cross_(layer, seen.expand(-1, keys.shape[1], -1, -1), keys, real, pair, steps, is_last)
+            seen = _cross_(layer, seen.expand(-1, keys.shape[1], -1, -1), keys, real, pair, steps, is_last, journal)
             crossed += 1
         if not is_last:
             states = layer.feed(seen, states[:, :, queries.shape[1] :])
@@ -307,16 +314,16 @@ def _text_masks(
 
 
 def _visual_(
-    held: Projected | None, keys: Tensor, real: Tensor | None, rule: BankRule
+    held: Projected | None, keys: Tensor, real: Tensor | None, rule: BankRule, journal: Journal | None
 ) -> tuple[Projected | None, list[_Step]]:
     """Scan the groups into the visual bank; its pairs follow later, layer by layer."""
     if held is None:
         return None, []
     bank, steps = held.bank, []
     for step in range(keys.shape[1]):
-        bank, at = append_(bank, keys[:, step], _at(real, step), rule)
+        bank, at = append_(bank, keys[:, step], _at(real, step), rule, journal)
         used, visible = _visible(bank)
-        bank, moves = shorten_(bank, rule)
+        bank, moves = shorten_(bank, rule, journal)
         steps.append(_Step(at, used, visible, moves))
     return replace(held, bank=bank), steps
 
@@ -328,6 +335,7 @@ def _self_(
     masks: tuple[Tensor | None, Tensor | None],
     rule: BankRule,
     is_last: bool,
+    journal: Journal | None,
 ) -> tuple[Tensor, Projected | None]:
     """Self-attention of all groups (R, T, X, H), each beside the bank as it was then. The last layer only keeps them."""
     attention = layer.attention.attention
@@ -339,13 +347,13 @@ def _self_(
     query = None if is_last else attention.query(states)
     bank, mixed = held.bank, []
     for step in range(states.shape[1]):
-        bank, at = append_(bank, states[:, step], _at(masks[1], step), rule)
-        place_(pair, at, new[:, step])
+        bank, at = append_(bank, states[:, step], _at(masks[1], step), rule, journal)
+        place_(pair, at, new[:, step], journal)
         if query is not None:
             mixed.append(_mix(attention, query[:, step], *_window(pair, *_visible(bank), states.dtype)))
-        bank, moves = shorten_(bank, rule)
+        bank, moves = shorten_(bank, rule, journal)
         for move in moves:
-            blend_(pair, move)
+            blend_(pair, move, journal)
     held = replace(held, bank=bank)
     return (states if query is None else layer.attention.output(torch.stack(mixed, 1), states)), held
 
@@ -358,6 +366,7 @@ def _cross_(
     pair: Tensor | None,
     steps: Sequence[_Step],
     is_last: bool,
+    journal: Journal | None,
 ) -> Tensor:
     """Cross-attention of all groups' queries (R, T, Q, H), each to the visual bank as it was then."""
     cross = layer.crossattention
@@ -370,11 +379,11 @@ def _cross_(
     query = None if is_last else attention.query(seen)
     mixed = []
     for number, step in enumerate(steps):
-        place_(pair, step.at, new[:, number])
+        place_(pair, step.at, new[:, number], journal)
         if query is not None:
             mixed.append(_mix(attention, query[:, number], *_window(pair, step.used, step.visible, seen.dtype)))
         for move in step.moves:
-            blend_(pair, move)
+            blend_(pair, move, journal)
     return seen if query is None else cross.output(torch.stack(mixed, 1), seen)
 
 

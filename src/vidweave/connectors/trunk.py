@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vidweave.errors import ConfigError
+from vidweave.nn.bank import Journal
 from vidweave.types import TextSpec, TextTokens
 
 __all__ = ["Request", "Trunk", "run_requests"]
@@ -74,9 +75,10 @@ class Trunk(nn.Module):
         *,
         adapter: Tensor | None = None,
         memory: Any,
+        journal: Journal | None = None,
     ) -> Any:
         """The memory after the groups keys (R, T, K, C), mask (R, T, K), in order of time; nothing is evaluated for
-        the prompt. A trunk that can take many groups at once faster than one by one overrides this."""
+        the prompt. With a journal the memory given may be used up. A trunk that can take many groups at once faster than one by one overrides this."""
         for group, mask in zip(keys.unbind(1), key_mask.unbind(1), strict=True):
             _, memory = self(queries, group, mask, text, text_mask, adapter=adapter, memory=memory)
         return memory

@@ -31,6 +31,7 @@ from vidweave.model.cache import module_fingerprint
 from vidweave.model.collate import collate_stream
 from vidweave.model.gather import OpenScene, StreamRow, check_modalities, gather_scene
 from vidweave.model.trace import MAX_TRACE_FRAMES
+from vidweave.nn.bank import Journal
 from vidweave.types import Answer, Clip, Features, Frames, FrameUse, Query, TextTokens, Trace
 
 if TYPE_CHECKING:
@@ -97,7 +98,8 @@ class Stream:
         features = {name: self.model.encode_stream(name, stream) for name, stream in inputs.items()}
         for name, seen in features.items():
             _check_numbers(name, seen)
-        states = {key: self.model.connector.push(state, features) for key, state in self._states.items()}
+        with Journal() as journal:  # all questions, or none
+            states = {k: self.model.connector.push(state, features, journal) for k, state in self._states.items()}
         self._remember(clip, states, rows, features)
 
     @torch.no_grad()

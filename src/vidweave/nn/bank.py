@@ -20,7 +20,19 @@ from torch.nn import functional
 
 from vidweave.errors import ConfigError, ShapeError
 
-__all__ = ["Bank", "BankRule", "Move", "append_", "blend_", "compress", "empty_bank", "place_", "push", "shorten_"]
+__all__ = [
+    "Bank",
+    "BankRule",
+    "Journal",
+    "Move",
+    "append_",
+    "blend_",
+    "compress",
+    "empty_bank",
+    "place_",
+    "push",
+    "shorten_",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +126,30 @@ class Move:
     weight: Tensor
 
 
+class Journal:
+    """Leave to change buffers in place, and the way back: ``with Journal() as journal``.
+
+    A step writes into two slots per position, a free one and that of a merged entry; what stood there is noted, and put
+    back if the block is left by an exception. On success what was given in is used up.
+    """
+
+    def __init__(self) -> None:
+        self._before: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def note(self, rows: Tensor, index: Tensor, values: Tensor) -> None:
+        """Rows `index` of `rows` are about to change; they hold `values`."""
+        self._before.append((rows, index, values))
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if kind is not None:
+            for rows, index, values in reversed(self._before):
+                rows.index_copy_(0, index, values)
+        self._before.clear()
+
+
 def empty_bank(rows: int, limit: int, tokens: int, width: int, like: Tensor) -> Bank:
     """A bank that has seen nothing, on the device of `like`, in its dtype if that is exact enough."""
     dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
@@ -162,20 +198,28 @@ def compress(values: Tensor, size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return torch.where(is_merged[..., None], mean, kept), torch.where(is_merged, total, size.gather(1, source)), first
 
 
-def place_(buffer: Tensor, at: Tensor, new: Tensor) -> None:
+def place_(buffer: Tensor, at: Tensor, new: Tensor, journal: Journal | None = None) -> None:
     """Write new (R, N, C) at rows `at` of buffer (R, S, N, C)."""
-    buffer.view(-1, buffer.shape[-1]).index_copy_(0, at, new.reshape(-1, buffer.shape[-1]).to(buffer.dtype))
+    rows = buffer.view(-1, buffer.shape[-1])
+    if journal is not None:
+        journal.note(rows, at, rows.index_select(0, at))
+    rows.index_copy_(0, at, new.reshape(-1, buffer.shape[-1]).to(buffer.dtype))
 
 
-def blend_(buffer: Tensor, move: Move) -> Tensor:
+def blend_(buffer: Tensor, move: Move, journal: Journal | None = None) -> Tensor:
     """Follow a merge in buffer (R, S, N, C); the merged rows (R * N, C)."""
     rows = buffer.view(-1, buffer.shape[-1])
-    mean = rows.index_select(0, move.keep).lerp(rows.index_select(0, move.gone), move.weight.to(rows.dtype))
+    before = rows.index_select(0, move.keep)
+    if journal is not None:
+        journal.note(rows, move.keep, before)
+    mean = before.lerp(rows.index_select(0, move.gone), move.weight.to(rows.dtype))
     rows.index_copy_(0, move.keep, mean)
     return mean
 
 
-def append_(bank: Bank, new: Tensor, real: Tensor | None, rule: BankRule) -> tuple[Bank, Tensor]:
+def append_(
+    bank: Bank, new: Tensor, real: Tensor | None, rule: BankRule, journal: Journal | None = None
+) -> tuple[Bank, Tensor]:
     """Put a group (R, N, C) with mask (R, N) into the free slots: the bank, and the rows (R * N,) where it stands.
 
     What is masked leaves no entry. With `merge_frames` a position without a token gets an empty one where the group has
@@ -192,14 +236,14 @@ def append_(bank: Bank, new: Tensor, real: Tensor | None, rule: BankRule) -> tup
         before = bank.values.view(-1, bank.values.shape[-1]).index_select(0, _rows(_slot(bank, last), bank))
         likeness = _alike(before, new.reshape(before.shape).to(before.dtype), bank.length)
         similarity = _put(similarity, last, likeness, (bank.length > 0) & (is_new > 0))
-    place_(bank.values, at, new)
+    place_(bank.values, at, new, journal)
     count = torch.ones_like(slot, dtype=bank.size.dtype) if real is None else real[:, None].to(bank.size.dtype)
     filled = None if real is not None or bank.filled is None else bank.filled + 1
     size = bank.size.scatter(1, slot, count)
     return replace(bank, size=size, length=bank.length + is_new, similarity=similarity, filled=filled), at
 
 
-def shorten_(bank: Bank, rule: BankRule) -> tuple[Bank, list[Move]]:
+def shorten_(bank: Bank, rule: BankRule, journal: Journal | None = None) -> tuple[Bank, list[Move]]:
     """Bring a bank of limit + 1 entries down by the rule: the bank, and the merges that were made."""
     if bank.filled is not None and bank.filled <= rule.limit:
         return bank, []
@@ -208,12 +252,12 @@ def shorten_(bank: Bank, rule: BankRule) -> tuple[Bank, list[Move]]:
         return _remove(bank, torch.zeros_like(bank.length), is_over), []
     moves = []
     for _ in range(rule.window):
-        bank, move = _merge_(bank, is_over, rule)
+        bank, move = _merge_(bank, is_over, rule, journal)
         moves.append(move)
     return (replace(bank, filled=None) if rule.window > 1 else bank), moves
 
 
-def _merge_(bank: Bank, is_over: Tensor, rule: BankRule) -> tuple[Bank, Move]:
+def _merge_(bank: Bank, is_over: Tensor, rule: BankRule, journal: Journal | None) -> tuple[Bank, Move]:
     """Join the most alike neighbours where `is_over` (R, N)."""
     similarity = bank.similarity
     if rule.policy == "merge_frames":
@@ -224,7 +268,7 @@ def _merge_(bank: Bank, is_over: Tensor, rule: BankRule) -> tuple[Bank, Move]:
     sizes = bank.size.gather(1, keep[:, None])[:, 0], bank.size.gather(1, gone[:, None])[:, 0]
     weight = (sizes[1] / (sizes[0] + sizes[1]).clamp(min=1)).masked_fill(~is_over, 0.0)
     move = Move(_rows(keep, bank), _rows(gone, bank), weight.reshape(-1, 1))
-    merged = blend_(bank.values, move)
+    merged = blend_(bank.values, move, journal)
     total = torch.where(is_over, sizes[0] + sizes[1], sizes[0])
     shorter = _remove(bank, first + 1, is_over)
     shorter = replace(shorter, size=shorter.size.scatter(1, keep[:, None], total[:, None]))

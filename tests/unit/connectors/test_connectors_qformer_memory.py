@@ -9,6 +9,7 @@ from benchmarks.plain_memory import plain_loop
 from vidweave.connectors.qformer import QFormerConfig
 from vidweave.connectors.qformer_memory import MemoryConfig
 from vidweave.errors import ConfigError, ShapeError
+from vidweave.nn.bank import Journal
 from vidweave.registry import TRUNKS
 from vidweave.testing import check_trunk
 from vidweave.types import component_from_dict
@@ -196,6 +197,41 @@ def test_the_memory_that_was_given_stays():
         before = qformer.evaluate(*ask, memory=memory)
         qformer.commit(queries, keys[:, 5:], mask[:, 5:], text, text_mask, memory=memory)
         assert torch.equal(qformer.evaluate(*ask, memory=memory), before)
+
+
+@pytest.mark.parametrize("changes", [{}, {"window": 2}, {"policy": "fifo"}, {"policy": "merge_frames"}], ids=str)
+@pytest.mark.parametrize("size", [1, 2, 7])
+def test_a_journal_spares_the_copy_and_brings_back_what_was(changes, size):
+    qformer = build(**changes)
+    queries, keys, text, text_mask = given(14, seed=7)
+    mask = torch.ones(keys.shape[:3], dtype=torch.bool)
+
+    def step(memory, start, journal=None):
+        part = slice(start, start + size)
+        arguments = (queries, keys[:, part], mask[:, part], text, text_mask)
+        return qformer.commit(*arguments, memory=memory, journal=journal)
+
+    def fail_after_two(memory, start):
+        with Journal() as journal:
+            step(step(memory, start, journal), 0, journal)
+            raise RuntimeError("out of memory")
+
+    ask = (queries, keys[:, -1], mask[:, -1], text, text_mask)
+    with torch.no_grad():
+        memory = plain = qformer.empty_memory(queries, text, text_mask)
+        for start in range(0, 14, size):
+            before = qformer.evaluate(*ask, memory=memory)
+            with pytest.raises(RuntimeError, match="out of memory"):
+                fail_after_two(memory, start)
+            assert torch.equal(qformer.evaluate(*ask, memory=memory), before)
+            plain = step(plain, start)
+            with Journal() as journal:
+                memory = step(memory, start, journal)
+            assert torch.equal(qformer.evaluate(*ask, memory=memory), qformer.evaluate(*ask, memory=plain))
+    if size == 1:
+        buffer = memory.layers[1].pairs[0].data_ptr()
+        with Journal() as journal:
+            assert step(memory, 0, journal).layers[1].pairs[0].data_ptr() == buffer
 
 
 def test_no_rows_and_no_groups():
