@@ -13,6 +13,7 @@ from vidweave.training.recipe import recipe_run
 SMALL = [
     "encoder_steps=2",
     "reading_steps=2",
+    "quarter_steps=2",
     "question_steps=2",
     "clips=6",
     "clips_per_step=4",
@@ -37,7 +38,11 @@ def test_stages_learn_exactly_what_they_say(trained):
     roots = {stage: {".".join(n.split(".")[:2]) for n in names} for stage, names in learnt.items()}
     assert {n for n in roots["encoder"] if not n.startswith("heads.")} == {"model.encoders"}
     assert roots["read-llama"] == {"model.language_model"}
-    assert roots["questions"] == {"model.connector", "model.language_model"}
+    assert {n for n in roots["quarters"] if not n.startswith("quarter_heads.")} == {"model.connector"}
+    assert {n for n in roots["questions"] if not n.startswith("quarter_heads.")} == {
+        "model.connector",
+        "model.language_model",
+    }
     assert {n.split(".")[0] for n in roots["read-t5"]} == {"t5"}
 
 

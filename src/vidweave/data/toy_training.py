@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from vidweave.errors import ConfigError
+from vidweave.toyworld import attributes as a
 from vidweave.toyworld.captions import description, fact_sheet
 from vidweave.toyworld.labels import LABEL_CLASSES, NOTHING, dense_labels
 from vidweave.toyworld.questions import FAMILIES, ToyQuestion, question
@@ -25,12 +26,15 @@ from vidweave.toyworld.splits import SEEDS, split_seed
 __all__ = [
     "LABEL_CLASSES",
     "NOTHING",
+    "QUARTERS",
+    "SLOT_CLASSES",
     "ClipExample",
     "ClipQuestions",
     "FactQuestions",
     "FactQuestion",
     "LabelledPictures",
     "LabelledPicture",
+    "quarter_labels",
     "train_scene",
 ]
 
@@ -121,12 +125,34 @@ class FactQuestions:
         return set(asked.needs) | {m for m in sorted(others) if rng.random() < self.other_senses}
 
 
+QUARTERS = 4
+SLOT_CLASSES: dict[str, tuple[str, ...]] = {
+    "shape": (*a.SHAPES, "nothing"),
+    "colour": tuple(a.COLOURS),
+    "size": tuple(a.SIZES),
+    "motion": a.MOTIONS,
+    "change": ("stays", "appears", "vanishes"),
+}
+"""What is told of a quarter of the picture in a short clip; an empty one has the shape `nothing`."""
+
+
+def quarter_labels(scene: ToyScene) -> dict[str, list[int]]:
+    """Per name of SLOT_CLASSES the class in each quarter (row by row), -100 where there is nothing to tell."""
+    labels = {name: [-100] * QUARTERS for name in SLOT_CLASSES} | {"shape": [len(a.SHAPES)] * QUARTERS}
+    for obj in scene.objects:
+        quarter = 2 * (obj.centre[1] >= a.WORLD_PX / 2) + (obj.centre[0] >= a.WORLD_PX / 2)
+        for name, classes in SLOT_CLASSES.items():
+            labels[name][quarter] = classes.index(getattr(obj, name))
+    return labels
+
+
 @dataclass(frozen=True)
 class ClipExample:
-    """A clip (what `encode` made of it), what is seen in words, and questions about it."""
+    """A clip (what `encode` made of it), what is seen in words and in labels, and questions about it."""
 
     clip: Any
     description: str
+    quarters: dict[str, list[int]]
     questions: list[ToyQuestion]
 
 
@@ -176,7 +202,9 @@ class ClipQuestions(Sequence[ClipExample]):
             order = [self.families[i] for i in rng.permutation(len(self.families))]
             asked = [found for family in order if (found := question(scene, family, rng)) is not None]
             if len(asked) >= self.per_clip:
-                return ClipExample(self._clip(clip, scene), description(scene), asked[: self.per_clip])
+                return ClipExample(
+                    self._clip(clip, scene), description(scene), quarter_labels(scene), asked[: self.per_clip]
+                )
 
     def _clip(self, clip: int, scene: ToyScene) -> Any:
         if clip not in self._known:

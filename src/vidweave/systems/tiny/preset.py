@@ -98,6 +98,7 @@ def tiny_base(*, num_frames: int = 8, num_query_tokens: int = 16, layers: int = 
                 "video": PortConfig(
                     trunk="qformer",
                     input_width=WIDTH,
+                    input_proj=WIDTH,
                     input_norm=True,
                     num_query_tokens=num_query_tokens,
                     span="clip",

@@ -1,0 +1,49 @@
+"""Training a connector on dense labels: each quarter of the picture has a token that tells what happens there.
+
+Answers teach a connector one word at a time, through a language model that cannot use its tokens yet. This teaches it
+directly to find objects and to keep what they are like, as dense labels teach an encoder.
+"""
+
+# Axes: B clips, K quarters, Q query tokens, D language-model width
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vidweave.data.toy_training import QUARTERS, SLOT_CLASSES
+from vidweave.types import Blocks
+
+__all__ = ["QuarterLabels", "collate_quarters", "quarter_heads"]
+
+
+def quarter_heads(width: int) -> nn.ModuleDict:
+    """Linear readers of the connector's tokens, thrown away after training."""
+    return nn.ModuleDict({name: nn.Linear(width, len(classes)) for name, classes in SLOT_CLASSES.items()})
+
+
+def collate_quarters(rows: list[dict[str, list[int]]]) -> dict[str, Tensor]:
+    """Labels per clip → name → (B, K), -100 where there is nothing to tell."""
+    return {name: torch.tensor([row[name] for row in rows]) for name in SLOT_CLASSES}
+
+
+@dataclass(frozen=True)
+class QuarterLabels:
+    """The first tokens of `block`, one per quarter, tell the object there; `parts` are losses, `right` is the mean
+    share of right labels."""
+
+    block: str = "video"
+
+    def __call__(self, root: Any, blocks: dict[str, Blocks], labels: dict[str, Tensor]) -> dict[str, Tensor]:
+        tokens = blocks[self.block].values[:, 0, :QUARTERS]
+        parts, right = {}, []
+        for name, truth in labels.items():
+            logits = root.quarter_heads[name](tokens).flatten(0, 1)
+            parts[name] = functional.cross_entropy(logits, truth.flatten(), ignore_index=-100)
+            told = truth.flatten() >= 0
+            right.append((logits.argmax(-1) == truth.flatten())[told].float().mean())
+        return {"loss": torch.stack(list(parts.values())).sum(), **parts, "right": torch.stack(right).mean()}
