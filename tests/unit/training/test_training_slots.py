@@ -1,0 +1,37 @@
+"""Connectors learn what is in each quarter of the picture."""
+
+import torch
+from torch import nn
+
+from vidweave.data.toy_training import QUARTERS, SLOT_CLASSES, quarter_labels, train_scene
+from vidweave.training.slots import QuarterLabels, collate_quarters, quarter_heads
+from vidweave.types import Blocks
+
+
+def test_labels_tell_each_object_where_it_is():
+    for index in range(30):
+        scene = train_scene(index)
+        labels = quarter_labels(scene)
+        names = {name: [classes[i] if i >= 0 else None for i in labels[name]] for name, classes in SLOT_CLASSES.items()}
+        told = {(s, c, z, m, h) for s, c, z, m, h in zip(*names.values(), strict=True) if s != "nothing"}
+        assert told == {(o.shape, o.colour, o.size, o.motion, o.change) for o in scene.objects}
+        assert sum(s == "nothing" for s in names["shape"]) == QUARTERS - len(scene.objects)
+
+
+def test_the_first_tokens_learn_the_quarters():
+    torch.manual_seed(0)
+    root = nn.Module()
+    root.quarter_heads = quarter_heads(12)
+    labels = collate_quarters([quarter_labels(train_scene(i)) for i in range(6)])
+    tokens = nn.Parameter(torch.randn(6, 1, 7, 12))
+    optimizer = torch.optim.Adam([tokens, *root.parameters()], lr=0.1)
+    zeros = torch.zeros(6, dtype=torch.long)
+    objective = QuarterLabels()
+    for _ in range(40):
+        blocks = {"video": Blocks(tokens, torch.ones(6, 1, 7, dtype=torch.bool), torch.zeros(6, 1, 2), zeros, zeros)}
+        parts = objective(root, blocks, labels)
+        optimizer.zero_grad()
+        parts["loss"].backward()
+        optimizer.step()
+    assert parts["right"].item() > 0.99
+    assert tokens.grad[:, :, QUARTERS:].abs().max() == 0
