@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from vidweave.errors import QueryError
+from vidweave.model.gather import route
 from vidweave.model.trace import build_traces
-from vidweave.types import Answer, Clip, ModelInputs, OptionScore, PromptPlan, Query
+from vidweave.types import Answer, Clip, ModelInputs, OptionScore, PrecomputedFeatures, PromptPlan, Query
 
 if TYPE_CHECKING:
     from vidweave.model.assembly import VideoLanguageModel
@@ -34,14 +35,14 @@ def as_clip(clip: Clip | str | Path, start_seconds: float | None, end_seconds: f
 @torch.no_grad()
 def answer(
     model: VideoLanguageModel,
-    queries: Sequence[Query],
+    queries: Query | Sequence[Query],
     *,
     num_frames: int | None = None,
     trace: bool | str = True,
     normalize: str = "sum",
     **decoding: Any,
 ) -> list[Answer]:
-    """Answer `queries` in one batch.
+    """Answer `queries`: those whose streams are fed alike in one batch.
 
     Args:
         trace: False: none; True: bounded; "full": everything.
@@ -49,11 +50,44 @@ def answer(
         decoding: Arguments of `generate`; they apply to queries without options.
 
     Raises:
-        QueryError: no queries, or decoding arguments where every query has options (they would do nothing).
+        QueryError: no queries, something else among them, an unknown kind of trace, or decoding arguments where every
+            query has options (they would do nothing).
     """
-    queries = list(queries)
+    queries = [queries] if isinstance(queries, Query) else list(queries)
+    strangers = [query for query in queries if not isinstance(query, Query)]
+    if strangers:
+        raise QueryError(f"expected queries, got {strangers[0]!r}; use ask(clip, question), or Query.about to make one")
+    if trace not in (True, False, "full"):
+        raise QueryError(f"trace must be True, False or 'full', got {trace!r}")
     if decoding and queries and all(query.options for query in queries):
         raise QueryError(f"{', '.join(sorted(decoding))} would do nothing: options are scored, not generated")
+    answers: dict[int, Answer] = {}
+    for batch in _batches(model, queries):
+        found = _answer_batch(model, [queries[i] for i in batch], num_frames, trace, normalize, decoding)
+        answers |= zip(batch, found, strict=True)
+    return [answers[i] for i in range(len(queries))]
+
+
+def _batches(model: VideoLanguageModel, queries: Sequence[Query]) -> list[list[int]]:
+    """Queries that can stand in one batch: each stream gets one modality, raw or as features. No query: one batch."""
+    batches: dict[Any, list[int]] = {}
+    for i, query in enumerate(queries):
+        fed = []
+        for stream in model.spec.streams.values():
+            routes = ((route(stream, scene.clip), scene.clip) for scene in query.scenes)
+            fed.append(frozenset((m, isinstance(clip[m], PrecomputedFeatures)) for m, clip in routes if m))
+        batches.setdefault(tuple(fed), []).append(i)
+    return list(batches.values()) or [[]]
+
+
+def _answer_batch(
+    model: VideoLanguageModel,
+    queries: list[Query],
+    num_frames: int | None,
+    trace: bool | str,
+    normalize: str,
+    decoding: dict[str, Any],
+) -> list[Answer]:
     watch = model.new_stopwatch()
     with watch.stage("open"):
         prepared = model.processor.prepare(queries, num_frames=num_frames)

@@ -221,11 +221,11 @@ class VideoLanguageModel(PreTrainedModel):
         """
         if isinstance(clip, (str, Path)) or start_seconds is not None or end_seconds is not None:
             clip = asking.as_clip(clip, start_seconds, end_seconds)
-        query = Query.about(clip, question, tuple(options))
+        query = Query.about(clip, question, options)
         return self.answer([query], num_frames=num_frames, trace=trace, **decoding)[0]
 
-    def answer(self, queries: Sequence[Query], **arguments: Any) -> list[Answer]:
-        """One answer per query, in one batch; see `ask` for the arguments."""
+    def answer(self, queries: Query | Sequence[Query], **arguments: Any) -> list[Answer]:
+        """One answer per query, in as few batches as their media allow; see `ask` for the arguments."""
         return asking.answer(self, queries, **arguments)
 
     def stream(self, question: str | Sequence[str] | None = None) -> Stream:

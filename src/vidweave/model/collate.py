@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from vidweave.errors import ModalityError
+from vidweave.errors import ModalityError, ShapeError
 from vidweave.model.gather import StreamRow
 from vidweave.types import Features, StreamInputs
 
@@ -19,6 +19,7 @@ def collate_stream(name: str, rows: Sequence[tuple[int, int, StreamRow]]) -> Str
 
     Raises:
         ModalityError: rows of several modalities, or features and raw media, in one batch of one stream.
+        ShapeError: features whose groups have different shapes.
     """
     modalities = {row.modality for _, _, row in rows}
     if len(modalities) > 1:
@@ -30,17 +31,20 @@ def collate_stream(name: str, rows: Sequence[tuple[int, int, StreamRow]]) -> Str
         raise ModalityError(f"stream {name!r} gets features and raw media in one batch; ask them in separate batches")
     item = torch.tensor([i for i, _, _ in rows])
     scene = torch.tensor([s for _, s, _ in rows])
-    seconds = _pad([row.seconds for _, _, row in rows])
+    seconds = _pad(name, [row.seconds for _, _, row in rows])
     lengths = torch.tensor([len(row.seconds) for _, _, row in rows])
     mask = torch.arange(seconds.shape[1])[None] < lengths[:, None]
     modality = modalities.pop()
     if has_features.pop():
-        values = _pad([row.features for _, _, row in rows if row.features is not None])
+        values = _pad(name, [row.features for _, _, row in rows if row.features is not None])
         features = Features(values, mask[:, :, None].expand(values.shape[:3]), seconds, item, scene)
         return StreamInputs(None, mask, seconds, item, scene, modality, features)
-    values = _pad([row.values for _, _, row in rows if row.values is not None])
+    values = _pad(name, [row.values for _, _, row in rows if row.values is not None])
     return StreamInputs(values, mask, seconds, item, scene, modality)
 
 
-def _pad(tensors: Sequence[Tensor]) -> Tensor:
+def _pad(stream: str, tensors: Sequence[Tensor]) -> Tensor:
+    shapes = {tuple(tensor.shape[1:]) for tensor in tensors}
+    if len(shapes) > 1:
+        raise ShapeError(f"stream {stream!r} gets groups of the shapes {sorted(shapes)} in one batch; ask them apart")
     return torch.nn.utils.rnn.pad_sequence(list(tensors), batch_first=True)

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vidweave.errors import ModalityError
+from vidweave.errors import ModalityError, ShapeError
 from vidweave.media.fingerprint import content_hash
 from vidweave.media.limits import DEFAULT_LIMITS, Limits
 from vidweave.media.open import OpenSource, open_source
-from vidweave.media.plan import FramePlan, plan_frames
+from vidweave.media.plan import plan_frames
 from vidweave.media.preprocess import apply
 from vidweave.model.cache import FeatureCache
 from vidweave.model.config import ModelSpec, StreamConfig
@@ -126,8 +126,10 @@ def gather_scene(
     rows: dict[str, StreamRow] = {}
     for modality in dict.fromkeys(m for m in routes.values() if m):
         names = [name for name, fed_by in routes.items() if fed_by == modality]
-        read = _READERS["features" if isinstance(scene.clip[modality], PrecomputedFeatures) else _carrier(modality)]
-        rows |= read(spec, scene, modality, {n: needs[n] for n in names}, moments, why, cache)
+        reading = _Reading(spec, scene, modality, {n: needs[n] for n in names}, moments, why, cache)
+        rows |= _READERS["features" if isinstance(scene.clip[modality], PrecomputedFeatures) else _carrier(modality)](
+            reading
+        )
     return rows
 
 
@@ -135,21 +137,55 @@ def _carrier(modality: str) -> str:
     return MODALITIES.entry(modality).facts["carrier"]
 
 
-def _read_frames(
-    spec: ModelSpec,
-    scene: OpenScene,
-    modality: str,
-    needs: dict[str, FrameNeed],
-    moments: np.ndarray | None,
-    why: str,
-    cache: FeatureCache | None,
-) -> dict[str, StreamRow]:
-    source = scene.source(modality)
+@dataclass(frozen=True, eq=False)
+class _Reading:
+    """One modality of one scene, and the streams that it feeds; arguments as in `gather_scene`."""
+
+    spec: ModelSpec
+    scene: OpenScene
+    modality: str
+    needs: dict[str, FrameNeed]
+    moments: np.ndarray | None
+    why: str
+    cache: FeatureCache | None
+
+    def preprocess(self, stream: str) -> Any:
+        """The spec by which the stream's encoder takes this modality."""
+        return self.spec.encoders[self.spec.streams[stream].encoder].specs[self.modality]
+
+    def encode_or_keep(
+        self, stream: str, values: Callable[[], Tensor], seconds: Tensor, plan: dict[str, Any]
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """(seconds, values, None) for the encoder to come, or (seconds, None, features) where a cache serves the stream.
+
+        Features have been pooled, so their times are too.
+
+        Args:
+            plan: Which part of the content it is; one part of the cache's key.
+        """
+        seconds = seconds.to(torch.float32)
+        if self.cache is None or not self.cache.serves(stream):
+            return seconds, values(), None
+        config = self.spec.streams[stream]
+        parts = {
+            "content": content_hash(self.scene.clip[self.modality]),
+            "modality": self.modality,
+            "preprocess": config_to_dict(self.preprocess(stream)),
+            "window": config.need.window,
+            **plan,
+        }
+        pooled, _ = pool_seconds(seconds[None], torch.ones(1, len(seconds), dtype=torch.bool), config.pool)
+        return pooled[0], None, self.cache.get_or_encode(stream, self.modality, parts, values)
+
+
+def _read_frames(reading: _Reading) -> dict[str, StreamRow]:
+    modality, moments = reading.modality, reading.moments
+    source = reading.scene.source(modality)
     pts_seconds, duration_seconds = source.timeline()
-    plan = plan_frames(needs, pts_seconds, duration_seconds, span=scene.span, moments=moments)
+    plan = plan_frames(reading.needs, pts_seconds, duration_seconds, span=reading.scene.span, moments=moments)
     decoded = _Once(lambda: source.read_frames(plan.indices))
     rows = {}
-    for name, need in needs.items():
+    for name, need in reading.needs.items():
         positions = plan.streams[name]
         indices = plan.indices[positions]
         seconds = _group_seconds(pts_seconds[indices], need.window, duration_seconds)
@@ -157,18 +193,15 @@ def _read_frames(
         def values(name: str = name, positions: np.ndarray = positions, window: int = need.window) -> Tensor:
             frames = decoded()
             picked = Frames(frames.values[positions], frames.pts_seconds[positions], frames.indices[positions])
-            tensor, _ = apply(_spec_of(spec, name, modality), picked)
+            tensor, _ = apply(reading.preprocess(name), picked)
             return tensor.unflatten(0, (-1, window))
 
         used = [(int(i), float(pts_seconds[i])) for i in indices]
-        row = _encode_or_keep(spec, scene, name, modality, values, seconds, cache, {"indices": indices.tolist()})
+        row = reading.encode_or_keep(name, values, seconds, {"indices": indices.tolist()})
         notes = [*source.notes, *plan.notes, *_lost_note(decoded, modality)]
-        rows[name] = StreamRow(modality, *row, frames=used, why=_why(plan, need, moments, why), notes=notes)
+        why = reading.why if moments is not None and need.follow_selection else plan.why
+        rows[name] = StreamRow(modality, *row, frames=used, why=why, notes=notes)
     return rows
-
-
-def _why(plan: FramePlan, need: FrameNeed, moments: np.ndarray | None, why: str) -> str:
-    return why if moments is not None and need.follow_selection else plan.why
 
 
 def _lost_note(decoded: _Once, modality: str) -> list[str]:
@@ -177,23 +210,17 @@ def _lost_note(decoded: _Once, modality: str) -> list[str]:
     return [f"{modality}: {decoded.value.num_lost} pictures could not be decoded; the nearest ones stand in"]
 
 
-def _read_waveform(
-    spec: ModelSpec,
-    scene: OpenScene,
-    modality: str,
-    needs: dict[str, FrameNeed],
-    moments: np.ndarray | None,
-    why: str,
-    cache: FeatureCache | None,
-) -> dict[str, StreamRow]:
+def _read_waveform(reading: _Reading) -> dict[str, StreamRow]:
+    modality = reading.modality
+    start, end = reading.scene.span or (None, None)
+    end = None if end == float("inf") else end
     rows = {}
-    for name in needs:
-        audio_spec = _spec_of(spec, name, modality)
-        start, end = scene.span or (None, None)
-        end = None if end == float("inf") else end
-        waveform = scene.source(modality).read_waveform(audio_spec.sample_rate, start_seconds=start, end_seconds=end)
+    for name in reading.needs:
+        audio_spec = reading.preprocess(name)
+        source = reading.scene.source(modality)
+        waveform = source.read_waveform(audio_spec.sample_rate, start_seconds=start, end_seconds=end)
         tensor, seconds = apply(audio_spec, waveform)
-        row = _encode_or_keep(spec, scene, name, modality, lambda t=tensor: t, seconds, cache, {"span": [start, end]})
+        row = reading.encode_or_keep(name, lambda t=tensor: t, seconds, {"span": [start, end]})
         covered = tensor.shape[0] * audio_spec.window_seconds
         notes = []
         if covered + 1e-6 < waveform.duration_seconds:
@@ -202,77 +229,37 @@ def _read_waveform(
     return rows
 
 
-def _read_points(
-    spec: ModelSpec,
-    scene: OpenScene,
-    modality: str,
-    needs: dict[str, FrameNeed],
-    moments: np.ndarray | None,
-    why: str,
-    cache: FeatureCache | None,
-) -> dict[str, StreamRow]:
+def _read_points(reading: _Reading) -> dict[str, StreamRow]:
     rows = {}
-    for name in needs:
-        tensor, _ = apply(_spec_of(spec, name, modality), scene.source(modality).read_points())
-        seconds = torch.zeros(1, 2)
-        row = _encode_or_keep(spec, scene, name, modality, lambda t=tensor: t, seconds, cache, {})
-        rows[name] = StreamRow(modality, *row, why="whole cloud")
+    for name in reading.needs:
+        tensor, _ = apply(reading.preprocess(name), reading.scene.source(reading.modality).read_points())
+        row = reading.encode_or_keep(name, lambda t=tensor: t, torch.zeros(1, 2), {})
+        rows[name] = StreamRow(reading.modality, *row, why="whole cloud")
     return rows
 
 
-def _read_features(
-    spec: ModelSpec,
-    scene: OpenScene,
-    modality: str,
-    needs: dict[str, FrameNeed],
-    moments: np.ndarray | None,
-    why: str,
-    cache: FeatureCache | None,
-) -> dict[str, StreamRow]:
-    given: PrecomputedFeatures = scene.clip[modality]
-    seconds = torch.from_numpy(np.asarray(given.seconds, dtype=np.float32))
-    values = torch.from_numpy(np.asarray(given.values))
-    return {name: StreamRow(modality, seconds, features=values, why="features given") for name in needs}
+def _read_features(reading: _Reading) -> dict[str, StreamRow]:
+    given: PrecomputedFeatures = reading.scene.clip[reading.modality]
+    values, seconds = np.asarray(given.values), np.asarray(given.seconds, dtype=np.float32)
+    label = f"features of stream {next(iter(reading.needs))!r}"
+    if values.dtype.kind != "f" or not values.size:
+        raise ShapeError(
+            f"{label} are {values.dtype} of shape {values.shape}; floats were expected, at least one token"
+        )
+    if not (np.isfinite(values).all() and np.isfinite(seconds).all()):
+        raise ShapeError(f"{label} hold NaN or infinite values or times; clean them first")
+    row = StreamRow(
+        reading.modality, torch.from_numpy(seconds), features=torch.from_numpy(values), why="features given"
+    )
+    return dict.fromkeys(reading.needs, row)
 
 
-_READERS: dict[str, Callable[..., dict[str, StreamRow]]] = {
+_READERS: dict[str, Callable[[_Reading], dict[str, StreamRow]]] = {
     "frames": _read_frames,
     "waveform": _read_waveform,
     "points": _read_points,
     "features": _read_features,
 }
-
-
-def _spec_of(spec: ModelSpec, stream: str, modality: str) -> Any:
-    return spec.encoders[spec.streams[stream].encoder].specs[modality]
-
-
-def _encode_or_keep(
-    spec: ModelSpec,
-    scene: OpenScene,
-    stream: str,
-    modality: str,
-    values: Callable[[], Tensor],
-    seconds: Tensor,
-    cache: FeatureCache | None,
-    plan: dict[str, Any],
-) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """(seconds, values, None) for the encoder to come, or (seconds, None, features) where a cache serves the stream.
-
-    Features have been pooled, so their times are too.
-    """
-    seconds = seconds.to(torch.float32)
-    if cache is None or not cache.serves(stream):
-        return seconds, values(), None
-    parts = {
-        "content": content_hash(scene.clip[modality]),
-        "modality": modality,
-        "preprocess": config_to_dict(_spec_of(spec, stream, modality)),
-        "window": spec.streams[stream].need.window,
-        **plan,
-    }
-    pooled, _ = pool_seconds(seconds[None], torch.ones(1, len(seconds), dtype=torch.bool), spec.streams[stream].pool)
-    return pooled[0], None, cache.get_or_encode(stream, modality, parts, values)
 
 
 def _group_seconds(pts_seconds: np.ndarray, window: int, duration_seconds: float) -> Tensor:

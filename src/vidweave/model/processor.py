@@ -193,7 +193,7 @@ class Processor:
         if isinstance(queries, (Clip, str, Path)):
             if question is None:
                 raise QueryError("a clip came without a question; call processor(clip, 'What happens?')")
-            queries = Query.about(queries, question, tuple(options))
+            queries = Query.about(queries, question, options)
         with self.prepare(queries, num_frames=num_frames) as prepared:
             if selection is None and self.selector is not None:
                 selection = self.selector(prepared)

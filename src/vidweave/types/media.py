@@ -20,6 +20,12 @@ def _check(ok: bool, message: str) -> None:
         raise ShapeError(message)
 
 
+def _shape(value: Any, what: str) -> tuple[int, ...]:
+    shape = getattr(value, "shape", None)
+    _check(shape is not None, f"{what} must be an array, got {type(value).__name__}; np.asarray makes one")
+    return tuple(shape)  # type: ignore[arg-type]
+
+
 @dataclass(frozen=True, eq=False)
 class Frames:
     """Pictures in time: RGB, or any image-like modality.
@@ -37,9 +43,10 @@ class Frames:
     num_lost: int = 0
 
     def __post_init__(self) -> None:
-        _check(self.values.ndim == 4, f"frames must be (T, H, W, K), got shape {tuple(self.values.shape)}")
+        shape = _shape(self.values, "frames")
+        _check(len(shape) == 4, f"frames must be (T, H, W, K), got shape {shape}")
         for name in ("pts_seconds", "indices"):
-            got = tuple(getattr(self, name).shape)
+            got = _shape(getattr(self, name), name)
             _check(got == (len(self.values),), f"{name} must have one entry per frame ({len(self.values)},), got {got}")
 
     @classmethod
@@ -68,7 +75,8 @@ class Waveform:
     start_seconds: float = 0.0
 
     def __post_init__(self) -> None:
-        _check(self.samples.ndim == 1, f"a waveform must be mono (S,), got shape {tuple(self.samples.shape)}")
+        shape = _shape(self.samples, "a waveform")
+        _check(len(shape) == 1, f"a waveform must be mono (S,), got shape {shape}")
         _check(self.sample_rate > 0, f"sample_rate must be positive, got {self.sample_rate}")
 
     @property
@@ -87,10 +95,10 @@ class PointCloud:
     features: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        shape = tuple(self.coordinates.shape)
+        shape = _shape(self.coordinates, "coordinates")
         _check(len(shape) == 2 and shape[1] == 3, f"coordinates must be (P, 3), got shape {shape}")
         if self.features is not None:
-            got = tuple(self.features.shape)
+            got = _shape(self.features, "features")
             _check(len(got) == 2 and got[0] == shape[0], f"features must be ({shape[0]}, C), got shape {got}")
 
     def __len__(self) -> int:
@@ -110,6 +118,7 @@ class PrecomputedFeatures:
     info: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _check(self.values.ndim == 3, f"features must be (T, N, C), got shape {tuple(self.values.shape)}")
-        got = tuple(self.seconds.shape)
-        _check(got == (len(self.values), 2), f"seconds must be ({len(self.values)}, 2), got {got}")
+        shape = _shape(self.values, "features")
+        _check(len(shape) == 3, f"features must be (T, N, C), got shape {shape}")
+        got = _shape(self.seconds, "seconds")
+        _check(got == (shape[0], 2), f"seconds must be ({shape[0]}, 2), got {got}")

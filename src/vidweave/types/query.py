@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isnan
+from numbers import Real
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -11,9 +13,10 @@ from typing import Any
 from vidweave.errors import ModalityError, QueryError, UnknownNameError
 from vidweave.registry import MODALITIES
 
-__all__ = ["MAX_QUESTION_WORDS", "Clip", "Query", "Scene"]
+__all__ = ["MAX_QUESTION_CHARACTERS", "MAX_QUESTION_WORDS", "Clip", "Query", "Scene"]
 
 MAX_QUESTION_WORDS = 2_000
+MAX_QUESTION_CHARACTERS = 40_000
 
 
 class Clip(Mapping[str, Any]):
@@ -58,6 +61,9 @@ class Clip(Mapping[str, Any]):
                     "audio=True means the sound track of the video file, but the clip has no video file"
                 )
             sources["audio"] = sources["video"]
+        for name, value in (("start_seconds", start_seconds), ("end_seconds", end_seconds)):
+            if value is not None and (not isinstance(value, Real) or isnan(value)):
+                raise ModalityError(f"{name} must be a number of seconds, got {value!r}")
         if start_seconds is not None and start_seconds < 0:
             raise ModalityError(f"start_seconds must not be negative, got {start_seconds}")
         if end_seconds is not None and end_seconds <= (start_seconds or 0.0):
@@ -94,22 +100,32 @@ class Query:
     """A question about one or more scenes, with answer options or without.
 
     Raises:
-        QueryError: empty or over-long question, no scene, labels or options that repeat.
+        QueryError: a question or options that are no text, empty or over-long question, no scene, labels or options
+            that repeat.
     """
 
     text: str
     scenes: tuple[Scene, ...]
-    options: tuple[str, ...] = ()
+    options: Sequence[str] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if isinstance(self.options, str) or not isinstance(self.options, Sequence):
+            raise QueryError(f"options must be a list of texts, got {self.options!r}")
         object.__setattr__(self, "scenes", tuple(self.scenes))
         object.__setattr__(self, "options", tuple(self.options))
+        _check_text("the question", self.text)
+        for number, option in enumerate(self.options, 1):
+            _check_text(f"option {number}", option)
         if not self.text.strip():
             raise QueryError("the question is empty; ask something about the clip")
         words = len(self.text.split())
         if words > MAX_QUESTION_WORDS:
             raise QueryError(f"the question has {words} words, at most {MAX_QUESTION_WORDS} are allowed; shorten it")
+        if len(self.text) > MAX_QUESTION_CHARACTERS:
+            raise QueryError(
+                f"the question has {len(self.text)} characters, at most {MAX_QUESTION_CHARACTERS} are allowed; shorten it"
+            )
         if not self.scenes:
             raise QueryError("a query needs at least one scene")
         labels = [scene.label for scene in self.scenes]
@@ -118,13 +134,21 @@ class Query:
         blank = [i for i, option in enumerate(self.options) if not option.strip()]
         if blank:
             raise QueryError(f"option {blank[0] + 1} is empty; give each option a text")
-        repeated = sorted({o for o in self.options if self.options.count(o) > 1})
+        stripped = [option.strip() for option in self.options]
+        repeated = sorted({option for option in stripped if stripped.count(option) > 1})
         if repeated:
             raise QueryError(f"options repeat: {', '.join(map(repr, repeated))}; give each option once")
         if len(self.options) == 1:
             raise QueryError(f"one option ({self.options[0]!r}) leaves nothing to choose; give two or more, or none")
 
     @classmethod
-    def about(cls, clip: Clip | str | Path, text: str, options: tuple[str, ...] | list[str] = ()) -> Query:
+    def about(cls, clip: Clip | str | Path, text: str, options: Sequence[str] = ()) -> Query:
         """The common case: one clip (or the path of a video), one question."""
-        return cls(text, (Scene("", clip if isinstance(clip, Clip) else Clip(clip)),), tuple(options))
+        return cls(text, (Scene("", clip if isinstance(clip, Clip) else Clip(clip)),), options)
+
+
+def _check_text(what: str, text: Any) -> None:
+    if not isinstance(text, str):
+        raise QueryError(f"{what} must be a text, got {text!r}")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise QueryError(f"{what} holds characters that are no valid Unicode; check the encoding of {text[:40]!a}")
