@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from vidweave.errors import ShapeError
 from vidweave.language.decoding import Decoding
-from vidweave.language.pretrained import PretrainedConfig, build_model, transformers_config
+from vidweave.language.pretrained import PretrainedConfig, PretrainedLanguageModel, build_model, transformers_config
 from vidweave.language.scoring import OptionBatch, token_logprobs
 from vidweave.types import Embeds, Prefix, TextTokens
 
@@ -41,29 +41,13 @@ class CausalConfig(PretrainedConfig):
         return CausalLanguageModel(self)
 
 
-class CausalLanguageModel(nn.Module):
+class CausalLanguageModel(PretrainedLanguageModel):
     """A causal language model: prompts are padded on the left, answers follow them."""
 
     side = "left"
 
     def __init__(self, config: CausalConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.model: Any = build_model(AutoModelForCausalLM, config.transformers_config())
-
-    @property
-    def width(self) -> int:
-        """D, of the embeddings."""
-        return self.model.get_input_embeddings().weight.shape[1]
-
-    @property
-    def max_positions(self) -> int | None:
-        """Longest sequence the model was made for; None if it knows no bound."""
-        return getattr(self.model.config, "max_position_embeddings", None)
-
-    def embed(self, ids: Tensor) -> Tensor:
-        """(…) token ids → (…, D)."""
-        return self.model.get_input_embeddings()(ids)
+        super().__init__(config, build_model(AutoModelForCausalLM, config.transformers_config()))
 
     def loss(self, embeds: Embeds, target: TextTokens | None = None) -> Tensor:
         """Mean cross-entropy of the tokens that `embeds.labels` marks, each predicted from what stands before it.

@@ -8,13 +8,13 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from transformers import CONFIG_MAPPING, GenerationConfig, PreTrainedConfig
 
 from vidweave.errors import CheckpointError, ConfigError
 from vidweave.types import ComponentConfig
 
-__all__ = ["PretrainedConfig", "build_model", "source_config", "transformers_config"]
+__all__ = ["PretrainedConfig", "PretrainedLanguageModel", "build_model", "source_config", "transformers_config"]
 
 # What a config.json says about its own file; the weights' dtype is chosen by whoever builds the model.
 METADATA = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version"}
@@ -95,6 +95,29 @@ def build_model(auto_class: Any, config: PreTrainedConfig) -> nn.Module:
     model = auto_class.from_config(config, trust_remote_code=False)
     _neutral_generation(model)
     return model
+
+
+class PretrainedLanguageModel(nn.Module):
+    """What every wrapped language model says about itself; its weights stand under `model.`."""
+
+    def __init__(self, config: PretrainedConfig, model: nn.Module) -> None:
+        super().__init__()
+        self.config = config
+        self.model: Any = model
+
+    @property
+    def width(self) -> int:
+        """D, of the embeddings."""
+        return self.model.get_input_embeddings().weight.shape[1]
+
+    @property
+    def max_positions(self) -> int | None:
+        """Longest sequence it was made for (a prompt, where an encoder reads); None: no bound (relative positions)."""
+        return getattr(self.model.config, "max_position_embeddings", None)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """(…) token ids → (…, D), as prompts are read."""
+        return self.model.get_input_embeddings()(ids)
 
 
 def _neutral_generation(model: Any) -> None:

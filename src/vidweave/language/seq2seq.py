@@ -17,7 +17,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_L
 
 from vidweave.errors import ConfigError, ShapeError
 from vidweave.language.decoding import Decoding
-from vidweave.language.pretrained import PretrainedConfig, build_model, transformers_config
+from vidweave.language.pretrained import PretrainedConfig, PretrainedLanguageModel, build_model, transformers_config
 from vidweave.language.scoring import OptionBatch, token_logprobs
 from vidweave.types import Embeds, Prefix, TextTokens
 
@@ -52,29 +52,14 @@ class Seq2SeqConfig(PretrainedConfig):
         return Seq2SeqLanguageModel(self)
 
 
-class Seq2SeqLanguageModel(nn.Module):
+class Seq2SeqLanguageModel(PretrainedLanguageModel):
     """A sequence-to-sequence language model: prompts are padded on the right, answers are the decoder's own."""
 
     side = "right"
 
     def __init__(self, config: Seq2SeqConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.model: Any = self._untied(build_model(AutoModelForSeq2SeqLM, config.transformers_config()))
-
-    @property
-    def width(self) -> int:
-        """D, of the embeddings."""
-        return self.model.get_input_embeddings().weight.shape[1]
-
-    @property
-    def max_positions(self) -> int | None:
-        """Longest prompt the encoder was made for; None for relative positions (T5)."""
-        return getattr(self.model.config, "max_position_embeddings", None)
-
-    def embed(self, ids: Tensor) -> Tensor:
-        """(…) token ids → (…, D), as the encoder reads them."""
-        return self.model.get_input_embeddings()(ids)
+        super().__init__(config, build_model(AutoModelForSeq2SeqLM, config.transformers_config()))
+        self._untie()
 
     def loss(self, embeds: Embeds, target: TextTokens | None = None) -> Tensor:
         """Mean cross-entropy of the real tokens of `target`, the end token included if it is there.
@@ -153,17 +138,17 @@ class Seq2SeqLanguageModel(nn.Module):
             use_cache=False,
         ).logits
 
-    def _untied(self, model: Any) -> Any:
+    def _untie(self) -> None:
         """Give the output matrix its own weights where the configuration asks for it.
 
         transformers' list of tied weights is corrected too, so that saving and loading keep the two apart.
         """
+        model = self.model
         head, table = model.get_output_embeddings(), model.get_input_embeddings()
         if self.config.config.get("tie_word_embeddings") is not False or head is None:
-            return model
+            return
         if head.weight is table.weight:
             head.weight = nn.Parameter(table.weight.detach() * table.weight.shape[1] ** -0.5)
         name = next(n for n, module in model.named_modules() if module is head) + ".weight"
         model._tied_weights_keys = {k: v for k, v in (model._tied_weights_keys or {}).items() if k != name}
         model.all_tied_weights_keys.pop(name, None)
-        return model

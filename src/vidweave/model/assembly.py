@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -95,9 +95,7 @@ class VideoLanguageModel(PreTrainedModel):
                 prepared.mask.to(device),
                 k=k,
             )
-        object.__setattr__(selection, "item", prepared.item)
-        object.__setattr__(selection, "scene", prepared.scene)
-        return selection
+        return replace(selection, item=prepared.item, scene=prepared.scene)
 
     def encode_stream(self, name: str, inputs: StreamInputs) -> Features:
         """Features of one stream: through its encoder and its pooling, unless they were known already."""
@@ -134,7 +132,8 @@ class VideoLanguageModel(PreTrainedModel):
         item, scene = _pairs(inputs, self.device)
         text = inputs.text.get("trunk")
         blocks, info = self.connector(features, item, scene, None if text is None else text.to(self.device))
-        self._check_present(blocks, inputs)
+        if not blocks and not inputs.streams:
+            raise ModalityError("the query reached the model without any picture, sound or other modality")
         embeds = splice(inputs.plan.to(self.device), blocks, self.language_model.embed, self.language_model.side)
         info["tokens_by_item"] = _tokens_by_item(blocks, inputs.num_items)
         return embeds, info
@@ -167,10 +166,6 @@ class VideoLanguageModel(PreTrainedModel):
         """Log-probability of each option of each item; the prompt is read once for all options."""
         embeds, _ = self.embed(inputs)
         return self.language_model.score(self.language_model.prefill(embeds), options, normalize=normalize)
-
-    def _check_present(self, blocks: Mapping[str, Any], inputs: ModelInputs) -> None:
-        if not blocks and not inputs.streams:
-            raise ModalityError("the query reached the model without any picture, sound or other modality")
 
     # -- asking --------------------------------------------------------------------------------------------------
 
