@@ -15,6 +15,7 @@ At full length (about 35 minutes on 2 quiet cores) every general family is answe
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import partial
@@ -163,7 +164,7 @@ def recipe(**overrides: Any) -> Run:
         model=root,
         stages=stages,
         seed=s.seed,
-        finish=partial(_finish, examples=5 * s.evaluation_examples),
+        finish=partial(_finish, examples=5 * s.evaluation_examples, settings=asdict(s)),
         config=asdict(s),
     )
 
@@ -318,7 +319,7 @@ class _KeepReading:
 # -- results -----------------------------------------------------------------------------------------------------
 
 
-def _finish(root: TinyRoot, out: Path, *, examples: int) -> Mapping[str, Any]:
+def _finish(root: TinyRoot, out: Path, *, examples: int, settings: Mapping[str, Any]) -> Mapping[str, Any]:
     """Write the assets: encoder, both language models, and the connector beside the names of its bases."""
     assets = out / "assets"
     model = root.model.half().float().eval()  # as it will be read back
@@ -335,5 +336,16 @@ def _finish(root: TinyRoot, out: Path, *, examples: int) -> Mapping[str, Any]:
             tokenizer.save_pretrained(folder)
     model.half().save_pretrained(assets / BASE, bases={"encoders.rgb": ENCODER, "language_model": LLAMA})
     model.float()
-    (assets / BASE / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
+    made = {"recipe": "recipes/tiny/base.py", "run": json.loads((out / "run.json").read_text())["hash"], **settings}
+    for name in (ENCODER, LLAMA, T5, BASE):
+        facts = {**made, "commit": _commit(), **({"figures": figures} if name == BASE else {})}
+        (assets / name / "asset.json").write_text(json.dumps(facts, indent=2) + "\n")
     return figures
+
+
+def _commit() -> str:
+    """The commit that the recipe stands at; `unknown` outside a repository."""
+    done = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip() or "unknown"
