@@ -21,7 +21,7 @@ from vidweave.language.splice import splice
 from vidweave.media.store import FeatureStore
 from vidweave.model import asking
 from vidweave.model.bases import base_state, name_bases, save_trained_part
-from vidweave.model.cache import FeatureCache, module_fingerprint
+from vidweave.model.cache import FeatureCache, Fingerprints, module_fingerprint
 from vidweave.model.config import ModelSpec, VideoLanguageConfig
 from vidweave.model.files import check_keys, locate, read_weights
 from vidweave.model.pool import pool_seconds, pool_tokens
@@ -69,6 +69,7 @@ class VideoLanguageModel(PreTrainedModel):
         self.language_model = self.spec.language_model.build()
         self._processor: Processor | None = None
         self._store: FeatureStore | None = None
+        self._fingerprints = Fingerprints()
         self.post_init()
         # transformers looks for tied weights in direct children only; ours stand one level deeper.
         self.all_tied_weights_keys = _tied_names(self)
@@ -186,7 +187,8 @@ class VideoLanguageModel(PreTrainedModel):
         """The feature cache, if `use_cache_folder` was called."""
         if self._store is None:
             return None
-        return FeatureCache(self._store, self.spec, dict(self.encoders.items()), self.device, self.dtype)
+        encoders = dict(self.encoders.items())
+        return FeatureCache(self._store, self.spec, encoders, self.device, self.dtype, self._fingerprints)
 
     def use_cache_folder(self, folder: str | Path | None) -> None:
         """Keep features of frozen encoders in `folder` and use those that are there; None turns it off."""

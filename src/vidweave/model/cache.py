@@ -16,7 +16,22 @@ from vidweave.types import config_to_dict
 if TYPE_CHECKING:
     from vidweave.model.config import ModelSpec
 
-__all__ = ["FeatureCache", "module_fingerprint"]
+__all__ = ["FeatureCache", "Fingerprints", "module_fingerprint"]
+
+
+class Fingerprints:
+    """Fingerprints of modules by name; one is computed again only after a weight was replaced or written to."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[list[Any], str]] = {}
+
+    def of(self, name: str, module: nn.Module) -> str:
+        """The fingerprint of `module`, which goes by `name`."""
+        stamp = [(key, t.data_ptr(), t.dtype, 0 if t.is_inference() else t._version) for key, t in _weights(module)]
+        known = self._known.get(name)
+        if known is None or known[0] != stamp:
+            known = self._known[name] = (stamp, module_fingerprint(module))
+        return known[1]
 
 
 class FeatureCache:
@@ -27,14 +42,20 @@ class FeatureCache:
     """
 
     def __init__(
-        self, store: FeatureStore, spec: ModelSpec, encoders: Mapping[str, nn.Module], device: Any, dtype: Any
+        self,
+        store: FeatureStore,
+        spec: ModelSpec,
+        encoders: Mapping[str, nn.Module],
+        device: Any,
+        dtype: Any,
+        fingerprints: Fingerprints,
     ) -> None:
         self.store = store
         self._spec = spec
         self._encoders = encoders
         self._device = device
         self._dtype = dtype
-        self._fingerprints: dict[str, str] = {}
+        self._fingerprints = fingerprints
 
     def serves(self, stream: str) -> bool:
         """Whether the stream's encoder is frozen, so that its features may be stored."""
@@ -58,18 +79,18 @@ class FeatureCache:
         return features
 
     def _fingerprint(self, encoder: str) -> str:
-        if encoder not in self._fingerprints:
-            weights = module_fingerprint(self._encoders[encoder])
-            self._fingerprints[encoder] = store_key(
-                config=config_to_dict(self._spec.encoders[encoder]), weights=weights
-            )
-        return self._fingerprints[encoder]
+        weights = self._fingerprints.of(encoder, self._encoders[encoder])
+        return store_key(config=config_to_dict(self._spec.encoders[encoder]), weights=weights)
+
+
+def _weights(module: nn.Module) -> list[tuple[str, Tensor]]:
+    return sorted(module.state_dict(keep_vars=True).items())
 
 
 def module_fingerprint(module: nn.Module) -> str:
     """SHA-256 over names, dtypes, shapes and bytes of all parameters and buffers."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
+    for name, tensor in _weights(module):
         tensor = tensor.detach().cpu().contiguous()
         digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())

@@ -9,7 +9,9 @@ from safetensors.torch import load_file, save_file
 from tiny_models import tiny_config, with_processor
 
 from vidweave.errors import CheckpointError, ConfigError, ModalityError, QueryError, UnknownNameError
+from vidweave.model import cache as cache_module
 from vidweave.model.assembly import VideoLanguageModel
+from vidweave.model.cache import module_fingerprint
 from vidweave.model.config import VideoLanguageConfig
 from vidweave.types import Clip, Frames, PrecomputedFeatures, Query, Selection
 
@@ -90,6 +92,27 @@ def test_stored_features_give_the_same_answer(model, frames, tmp_path):
     second = model.ask(Clip(video=frames), QUESTION, options=options)
     for answer in (first, second):
         torch.testing.assert_close(_scores(answer), _scores(plain), atol=1e-6, rtol=1e-6)
+
+
+def test_the_encoder_is_hashed_again_only_when_it_has_changed(model, frames, tmp_path, monkeypatch):
+    hashed = []
+
+    def count(module):
+        hashed.append(module)
+        return module_fingerprint(module)
+
+    monkeypatch.setattr(cache_module, "module_fingerprint", count)
+    model.encoders.requires_grad_(False)
+    model.use_cache_folder(tmp_path / "store")
+    for _ in range(3):
+        model.ask(Clip(video=frames), QUESTION)
+    assert len(hashed) == 1
+    before = len(list(model.cache.store.keys()))
+    with torch.no_grad():
+        next(model.encoders["rgb"].parameters()).add_(1.0)
+    model.ask(Clip(video=frames), QUESTION)
+    assert len(hashed) == 2
+    assert len(list(model.cache.store.keys())) == before + 1
 
 
 def test_features_of_a_learning_encoder_are_never_stored(model, frames, tmp_path):

@@ -1,5 +1,6 @@
 """Bases: frozen weights in folders that transformers or we wrote, named by a trained part."""
 
+import huggingface_hub
 import pytest
 import torch
 import transformers
@@ -95,3 +96,20 @@ def test_a_base_that_does_not_fit_lists_its_keys(tmp_path):
     patch = VideoLanguageModel(tiny_config("causal"))
     with pytest.raises(CheckpointError, match="holds none of the names of a PatchEncoder"):
         base_state("encoders.rgb", {"source": str(tmp_path / "base")}, patch, tmp_path / "part")
+
+
+def test_a_base_may_be_a_hub_id_or_stand_next_to_the_trained_part(tmp_path, monkeypatch):
+    model = randomise(tower_model("vit"))
+    whole("vit").save_pretrained(tmp_path / "vit")
+    asked = []
+
+    def fetch(repo_id, **_):
+        asked.append(repo_id)
+        return str(tmp_path / "vit")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
+    by_id = read_back(model, "encoders.rgb", "owner/vit", tmp_path)
+    assert set(asked) == {"owner/vit"}
+    by_name = read_back(model, "encoders.rgb", "vit", tmp_path)
+    for name, tensor in by_id.state_dict().items():
+        assert torch.equal(by_name.state_dict()[name], tensor), name
