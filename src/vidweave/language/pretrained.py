@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import CONFIG_MAPPING, GenerationConfig, PreTrainedConfig
 
 from vidweave.errors import CheckpointError, ConfigError
-from vidweave.types import ComponentConfig
+from vidweave.types import ComponentConfig, check_layers
 
 __all__ = ["PretrainedConfig", "PretrainedLanguageModel", "build_model", "source_config", "transformers_config"]
 
@@ -74,6 +74,7 @@ def transformers_config(data: Mapping[str, Any], family: Iterable[str], what: st
     """
     where = f"the configuration of a {what} language model"
     _refuse_hostile(data, where)
+    check_layers(dict(data), where)
     model_type = data.get("model_type")
     if not isinstance(model_type, str) or model_type not in set(family) or model_type not in CONFIG_MAPPING:
         raise ConfigError(

@@ -12,7 +12,15 @@ from vidweave.errors import CheckpointError, ConfigError, ModalityError, Unknown
 from vidweave.language.decoding import Decoding
 from vidweave.model.files import read_json, read_model_type
 from vidweave.registry import CONNECTORS, ENCODERS, LANGUAGE_MODELS, LAYOUTS, MODALITIES, SELECTORS, Registry
-from vidweave.types import ComponentConfig, FrameNeed, PoolSpec, TextSpec, component_from_dict, config_to_dict
+from vidweave.types import (
+    ComponentConfig,
+    FrameNeed,
+    PoolSpec,
+    TextSpec,
+    check_layers,
+    component_from_dict,
+    config_to_dict,
+)
 
 __all__ = ["ModelSpec", "StreamConfig", "VideoLanguageConfig"]
 
@@ -159,6 +167,7 @@ class VideoLanguageConfig(PreTrainedConfig):
 
     def parse(self) -> ModelSpec:
         """The ModelSpec; raises ConfigError where the data do not fit."""
+        check_layers(self.spec, "the model")
         return ModelSpec.from_dict(self.spec)
 
 

@@ -26,10 +26,7 @@ def pool_tokens(values: Tensor, pool: PoolSpec | None) -> Tensor:
     if pool.drop_cls:
         values = values[:, :, 1:]
     if pool.time > 1:
-        if values.shape[1] % pool.time:
-            raise ConfigError(
-                f"pool.time={pool.time} does not divide the stream's {values.shape[1]} groups; change num_frames"
-            )
+        _check_time(values.shape[1], pool)
         values = values.unflatten(1, (-1, pool.time)).mean(2)
     if pool.grid is not None:
         rows, groups, tokens, width = values.shape
@@ -44,9 +41,15 @@ def pool_tokens(values: Tensor, pool: PoolSpec | None) -> Tensor:
 
 
 def pool_seconds(seconds: Tensor, mask: Tensor, pool: PoolSpec | None) -> tuple[Tensor, Tensor]:
-    """Times (R, T, 2) and mask (R, T) that go with `pool_tokens`' output."""
+    """Times (R, T, 2) and mask (R, T) that go with `pool_tokens`' output; raises ConfigError as it does."""
     if pool is None or pool.time == 1:
         return seconds, mask
+    _check_time(seconds.shape[1], pool)
     grouped = seconds.unflatten(1, (-1, pool.time))
     merged = torch.stack([grouped[:, :, 0, 0], grouped[:, :, -1, 1]], dim=-1)
     return merged, mask.unflatten(1, (-1, pool.time)).all(2)
+
+
+def _check_time(groups: int, pool: PoolSpec) -> None:
+    if groups % pool.time:
+        raise ConfigError(f"pool.time={pool.time} does not divide the stream's {groups} groups; change num_frames")

@@ -1,7 +1,13 @@
 """What every room of the house speaks: carriers, specs, protocols, answers. Imports no torch."""
 
 from vidweave.types.answer import Answer, FrameUse, OptionScore, Trace
-from vidweave.types.configuration import ComponentConfig, component_from_dict, config_from_dict, config_to_dict
+from vidweave.types.configuration import (
+    ComponentConfig,
+    check_layers,
+    component_from_dict,
+    config_from_dict,
+    config_to_dict,
+)
 from vidweave.types.media import Frames, PointCloud, PrecomputedFeatures, Waveform
 from vidweave.types.protocols import Answerer, Connector, Encoder, LanguageModel, Objective, Selector, Trunk
 from vidweave.types.query import Clip, Query, Scene
@@ -54,6 +60,7 @@ __all__ = [
     "Trunk",
     "VisualSpec",
     "Waveform",
+    "check_layers",
     "component_from_dict",
     "config_from_dict",
     "config_to_dict",

@@ -11,7 +11,10 @@ from vidweave.errors import ConfigError, UnknownNameError
 if TYPE_CHECKING:
     from vidweave.registry import Registry
 
-__all__ = ["ComponentConfig", "component_from_dict", "config_from_dict", "config_to_dict"]
+__all__ = ["MAX_LAYERS", "ComponentConfig", "check_layers", "component_from_dict", "config_from_dict", "config_to_dict"]
+
+# Far above any real model: a hostile file could name a number of layers that takes all memory to build.
+MAX_LAYERS = 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +61,19 @@ def component_from_dict(registry: Registry, data: Any) -> Any:
     if not isinstance(data, dict) or not isinstance(data.get("kind"), str):
         raise ConfigError(f"a {registry.what} configuration needs a 'kind', got {data!r}; known: {', '.join(registry)}")
     return config_from_dict(registry.get(data["kind"]), data)
+
+
+def check_layers(data: Any, where: str) -> None:
+    """Raise ConfigError if a key of (nested) JSON data that counts layers is above MAX_LAYERS."""
+    if isinstance(data, list):
+        for item in data:
+            check_layers(item, where)
+    if not isinstance(data, dict):
+        return
+    for key, value in data.items():
+        if str(key).endswith(("layers", "n_layer")) and isinstance(value, int) and value > MAX_LAYERS:
+            raise ConfigError(f"{where} asks for {key}={value:,}, at most {MAX_LAYERS:,} are built")
+        check_layers(value, where)
 
 
 def config_from_dict(cls: type, data: dict[str, Any], where: str = "") -> Any:

@@ -4,8 +4,8 @@ import json
 
 import pytest
 import torch
-from conftest import CAUSAL, LLAMA, SEQ2SEQ, T5, make_model, pad_embeds
 from torch.nn import functional as F
+from toy_language import CAUSAL, LLAMA, SEQ2SEQ, T5, make_model, pad_embeds
 
 from vidweave.errors import CheckpointError, ConfigError, QueryError, ShapeError, UnknownNameError
 from vidweave.language.causal import CausalConfig
@@ -311,6 +311,7 @@ def test_configurations_survive_json():
         ({"model_type": "t5"}, ConfigError, "needs a model_type that is causal, got 't5'"),
         ({"model_type": None}, ConfigError, "got None"),
         ({"hidden_size": "wide"}, ConfigError, "is wrong: .*hidden_size"),
+        ({"model_type": "qwen2", "num_hidden_layers": 10**8}, ConfigError, "asks for num_hidden_layers=100,000,000"),
         ({"num_attention_heads": 5}, ConfigError, "is wrong: .*not a multiple"),
     ],
 )

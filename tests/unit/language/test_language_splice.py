@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import make_blocks
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from toy_language import make_blocks
 
 from vidweave.errors import ModalityError, ShapeError
 from vidweave.language.splice import splice

@@ -71,6 +71,19 @@ def test_wrong_types_in_a_config_are_named(folder, changes, message):
         vidweave.load(folder)
 
 
+@pytest.mark.parametrize("path", ["language_model/config/num_hidden_layers", "encoders/rgb/layers"])
+def test_more_layers_than_any_model_has_are_not_built(folder, path):
+    data = json.loads((folder / "config.json").read_text())
+    *parents, last = ["spec", *path.split("/")]
+    inner = data
+    for key in parents:
+        inner = inner[key]
+    inner[last] = 100_000_000
+    (folder / "config.json").write_text(json.dumps(data))
+    with pytest.raises(ConfigError, match=rf"asks for {last}=100,000,000, at most 1,000 are built"):
+        vidweave.load(folder)
+
+
 def test_a_base_of_a_slot_that_is_not_there_is_named(folder):
     _edit(folder, bases={"encoders.other": {"source": str(folder), "sha256": None}})
     with pytest.raises(

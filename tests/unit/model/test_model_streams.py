@@ -12,7 +12,7 @@ from vidweave.connectors.fusion import ConcatFusionConfig
 from vidweave.connectors.mlp import MLPConfig
 from vidweave.connectors.ports import PortConfig
 from vidweave.encoders.patch import PatchEncoderConfig
-from vidweave.errors import ModalityError
+from vidweave.errors import ConfigError, ModalityError
 from vidweave.language.layout import EachScene, Slot, Special, TemplateLayout, Text, When
 from vidweave.model.config import StreamConfig, VideoLanguageConfig
 from vidweave.selectors.all_frames import AllFramesSelectorConfig
@@ -131,3 +131,12 @@ def test_every_frame_is_seen_by_a_model_without_a_number(family):
     answer = with_processor(config).ask(Clip(video=_video(4, 11)), "what ?")
     assert [use.index for use in answer.trace.frames] == list(range(11))
     assert {use.why for use in answer.trace.frames} == {"all_frames"} or answer.trace.frames[0].why
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_groups_that_pooling_over_time_does_not_divide_are_named(model, tmp_path, cached):
+    if cached:
+        model.encoders.requires_grad_(False)
+        model.use_cache_folder(tmp_path / "store")
+    with pytest.raises(ConfigError, match=r"pool\.time=2 does not divide the stream's 5 groups; change num_frames"):
+        model.answer(_queries(), num_frames=5)
