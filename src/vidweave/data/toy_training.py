@@ -187,6 +187,12 @@ class ClipQuestions(Sequence[ClipExample]):
         self._encode = encode
         self._known: dict[int, Any] = {}
 
+    def asking(self, families: Sequence[str], per_clip: int) -> ClipQuestions:
+        """Other questions about the same clips; what was encoded for one is known to the other."""
+        other = ClipQuestions(self.clips, families, self._encode, per_clip=per_clip, **self._scene)
+        other._known = self._known
+        return other
+
     def scene(self, clip: int) -> ToyScene:
         """The scene of clip number `clip`."""
         return train_scene(clip, **self._scene)

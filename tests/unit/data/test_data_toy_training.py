@@ -52,6 +52,9 @@ def test_a_clip_is_encoded_once_and_asked_about_in_distinct_families():
         assert all(asked.answer in asked.options for asked in example.questions)
         assert example.description.endswith(".")
     assert source[3].questions == examples[3].questions
+    fewer = source.asking(["colour", "shape"], 2)
+    assert {asked.family for i in range(40) for asked in fewer[i].questions} == {"colour", "shape"}
+    assert len(encoded) <= 5
 
 
 def test_more_questions_than_families_are_refused():
