@@ -15,7 +15,7 @@ SMALL = [
     "reading_steps=2",
     "quarter_steps=2",
     "describe_steps=2",
-    "name_steps=2",
+    "lesson_steps=2",
     "question_steps=2",
     "clips=6",
     "clips_per_step=4",
@@ -41,7 +41,7 @@ def test_stages_learn_exactly_what_they_say(trained):
     assert {n for n in roots["encoder"] if not n.startswith("heads.")} == {"model.encoders"}
     assert roots["read-llama"] == {"model.language_model"}
     assert {n for n in roots["quarters"] if not n.startswith("quarter_heads.")} == {"model.connector"}
-    assert roots["names"] == {"model.language_model"}
+    assert roots["names"] == roots["relations"] == {"model.language_model"}
     assert {n for n in roots["questions"] if not n.startswith("quarter_heads.")} == {
         "model.connector",
         "model.language_model",
