@@ -9,10 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from vidweave.model.assets import asset_folder
-
-pytestmark = pytest.mark.skipif(asset_folder("tiny-base") is None, reason="tiny-base is not shipped yet")
-
 CLIP = Path(__file__).parents[2] / "examples" / "clips" / "toy.mp4"
 
 
