@@ -112,6 +112,6 @@ def tiny_base(*, num_frames: int = 8, num_query_tokens: int = 16, layers: int = 
         layout=TemplateLayout(
             parts=(Special(token="bos"), Slot(block="video"), Text(text=" {question}")), answer=AnswerFormat(prefix=" ")
         ),
-        decoding={"max_new_tokens": 8},
+        decoding={"max_new_tokens": 80},
     )
     return VideoLanguageConfig(spec, name="tiny-base")
