@@ -60,7 +60,7 @@ class Record:
             id=example.id,
             family=example.family,
             question=example.query.text,
-            options=example.query.options,
+            options=tuple(example.query.options),
             truth=example.truth,
             prompt=panel if isinstance(panel, str) else None,
             frames=tuple({name: use[name] for name in ("stream", "index", "pts_seconds")} for use in frames),
