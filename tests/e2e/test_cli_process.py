@@ -79,11 +79,18 @@ def test_a_closed_pipe_is_no_traceback(world):
     assert "Traceback" not in done.stderr
 
 
+def _hear_interrupts():
+    """A shell starts background jobs deaf to SIGINT, and their children inherit it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.slow
 def test_an_interrupt_is_130_and_leaves_nothing(tmp_path):
     out = tmp_path / "w"
     command = [sys.executable, "-m", "vidweave", "world", "make", "--clips", "5000", "--out", str(out)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_hear_interrupts
+    ) as process:
         deadline = time.monotonic() + 60
         while not any(tmp_path.iterdir()) and time.monotonic() < deadline:
             time.sleep(0.05)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import typer
@@ -32,7 +33,7 @@ def make(
     wanted: dict[str, Any] = {} if size is None else {"size": size}
     if modality:
         wanted["modalities"] = tuple(dict.fromkeys(["video", *modality]))
-    report = write_world(out, seed, clips, length=_length(length), **wanted)
+    report = write_world(out, seed, clips, length=_length(length), progress=_with_bar, **wanted)
     data = {"out": report.folder, "seed": seed, "num_clips": report.num_clips, "num_questions": report.num_questions}
     text = f"{report.num_clips} clips and {report.num_questions} questions in {report.folder}"
     show(data, text, as_json=as_json)
@@ -52,6 +53,15 @@ def show_scene(
     scene_seed = world_seeds(seed, 1)[0]
     draw_scene(out, scene_seed, length=_length(length))
     show({"out": out, "seed": seed, "scene_seed": scene_seed}, f"scene {scene_seed} drawn in {out}", as_json=as_json)
+
+
+def _with_bar(scenes: list[Any]) -> Iterable[Any]:
+    """`scenes` with a bar on stderr, where somebody looks at it."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    return track(scenes, "writing clips", console=console, transient=True, disable=not console.is_terminal)
 
 
 def _length(text: str) -> Any:

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -42,6 +42,7 @@ def write_world(
     modalities: tuple[str, ...] = tuple(RENDERERS),
     size: int = a.WORLD_PX,
     num_frames: int | None = None,
+    progress: Callable[[list[ToyScene]], Iterable[ToyScene]] = iter,
 ) -> WorldReport:
     """Write clips and `questions.jsonl` of unseen scenes into the folder `out`, all or nothing.
 
@@ -58,6 +59,7 @@ def write_world(
         modalities: Which ones to write; only questions that need no other are asked.
         size: Pixels along a side.
         num_frames: Of each clip; None is the default of its length.
+        progress: Wraps the scenes that are gone through, to show how far it is.
 
     Raises:
         ConfigError: `out` holds something, or there is nothing to write.
@@ -71,7 +73,7 @@ def write_world(
     scenes = [sample_scene(s, length=length, num_frames=num_frames) for s in world_seeds(seed, num_clips)]
     num_questions = 0
     with _whole_folder(Path(out)) as folder, (folder / "questions.jsonl").open("w", encoding="utf-8") as lines:
-        for i, scene in enumerate(scenes):
+        for i, scene in enumerate(progress(scenes)):
             paths = _write_clip(folder, f"clip_{i:04d}", scene, modalities, size)
             for line in _lines(scene, paths, modalities):
                 lines.write(json.dumps(line) + "\n")
