@@ -151,11 +151,18 @@ def recipe(**overrides: Any) -> Run:
             share=2,
             **clips,
         ),
-        Stage(name="describe", objective=_Describe(), passes=(both,), steps=s.describe_steps, share=2, **clips),
+        Stage(
+            name="describe",
+            objective=_AboutClips(("descriptions", "quarters")),
+            passes=(both,),
+            steps=s.describe_steps,
+            share=2,
+            **clips,
+        ),
         *(
             Stage(
                 name=name,
-                objective=_Answer(),
+                objective=_AboutClips(("questions",)),
                 passes=(Pass("language model", ("model.language_model.*",)),),
                 steps=s.lesson_steps,
                 share=1,
@@ -170,7 +177,9 @@ def recipe(**overrides: Any) -> Run:
         ),
         Stage(
             name="questions",
-            objective=WeightedSum({"clips": (1.0, _All()), "facts": (0.2, _KeepReading())}),
+            objective=WeightedSum(
+                {"clips": (1.0, _AboutClips(("questions", "descriptions", "quarters"))), "facts": (0.2, _KeepReading())}
+            ),
             passes=(both,),
             steps=s.question_steps,
             evaluate=partial(accuracy, examples=s.evaluation_examples),
@@ -315,36 +324,25 @@ class _WhatIsWhere:
         return QuarterLabels()(root, batch.look(root), batch.quarters)
 
 
-class _Describe:
-    """Say all that is seen, and keep what is in each quarter."""
+@dataclass(frozen=True)
+class _AboutClips:
+    """What is learnt of clips, as a sum of `parts`: `questions`, `descriptions`, `quarters`.
+
+    The connector looks at each clip once for all of them: it has not read the questions.
+    """
+
+    parts: tuple[str, ...]
 
     def __call__(self, root: TinyRoot, batch: QuestionBatch) -> dict[str, Tensor]:
         blocks = batch.look(root)
-        parts = {
-            "descriptions": _loss(root.model, batch.descriptions, blocks["video"], batch.features.item),
-            "quarters": 0.1 * QuarterLabels()(root, blocks, batch.quarters)["loss"],
+        clips = blocks["video"]
+        made = {
+            "questions": lambda: _loss(root.model, batch.questions, clips, batch.clip_of),
+            "descriptions": lambda: _loss(root.model, batch.descriptions, clips, batch.features.item),
+            "quarters": lambda: 0.1 * QuarterLabels()(root, blocks, batch.quarters)["loss"],
         }
-        return {"loss": torch.stack(list(parts.values())).sum(), **parts}
-
-
-class _Answer:
-    """Answer the questions."""
-
-    def __call__(self, root: TinyRoot, batch: QuestionBatch) -> dict[str, Tensor]:
-        return {"loss": _loss(root.model, batch.questions, batch.look(root)["video"], batch.clip_of)}
-
-
-class _All:
-    """Questions, descriptions and quarters. The connector looks at each clip once for all: it has not read them."""
-
-    def __call__(self, root: TinyRoot, batch: QuestionBatch) -> dict[str, Tensor]:
-        blocks = batch.look(root)
-        parts = {
-            "questions": _loss(root.model, batch.questions, blocks["video"], batch.clip_of),
-            "descriptions": _loss(root.model, batch.descriptions, blocks["video"], batch.features.item),
-            "quarters": 0.1 * QuarterLabels()(root, blocks, batch.quarters)["loss"],
-        }
-        return {"loss": torch.stack(list(parts.values())).sum(), **parts}
+        losses = {name: made[name]() for name in self.parts}
+        return {"loss": torch.stack(list(losses.values())).sum(), **losses}
 
 
 def _loss(model: VideoLanguageModel, plan: PromptPlan, clips: Blocks, rows: Tensor) -> Tensor:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -140,12 +140,3 @@ class Objective(Protocol):
     def __call__(self, model: Any, batch: Any) -> dict[str, Tensor]:
         """Returns at least `loss`."""
         ...
-
-
-# A source of training examples that can name any of them again: (epoch, position) → example.
-class Examples(Protocol):
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> Any: ...
-
-    def __iter__(self) -> Iterable[Any]: ...  # type: ignore[empty-body]
