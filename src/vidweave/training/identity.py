@@ -16,7 +16,7 @@ from vidweave.training.stages import Run, Stage
 __all__ = ["check_same_run", "describe_run", "run_hash"]
 
 _SAMPLED_VALUES = 64
-_HOW_NOT_WHAT = ("objective", "examples", "collate", "evaluate", "evaluate_every", "loader_threads", "passes")
+_HOW_NOT_WHAT = ("objective", "examples", "collate", "evaluate", "evaluate_every", "loader_threads", "passes", "share")
 
 
 def describe_run(run: Run) -> dict[str, Any]:
