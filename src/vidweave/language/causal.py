@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -86,10 +87,9 @@ class CausalLanguageModel(PretrainedLanguageModel):
     def prefill(self, embeds: Embeds) -> Prefix:
         """Read the prompt once: the keys and values, and the logits of the next token."""
         self._check_length(embeds, 0)
-        out = self._read(
-            embeds, past_key_values=DynamicCache(config=self.model.config), use_cache=True, logits_to_keep=1
-        )
-        return Prefix(embeds, out.past_key_values, out.logits[:, -1])
+        cache = DynamicCache(config=self.model.config)
+        out = self._read(embeds, **self._cached(cache), logits_to_keep=1)
+        return Prefix(embeds, cache, out.logits[:, -1])
 
     def next_logits(self, embeds: Embeds) -> Tensor:
         """(B, V) logits of the token that follows each prompt."""
@@ -122,9 +122,13 @@ class CausalLanguageModel(PretrainedLanguageModel):
             input_ids=ids,
             attention_mask=torch.cat([before, real], 1).long(),
             position_ids=before.sum(1, keepdim=True) + steps,
-            past_key_values=_repeat_cache(prefix.state, batch.item),
-            use_cache=True,
+            **self._cached(_repeat_cache(prefix.state, batch.item)),
         ).logits
+
+    def _cached(self, cache: Any) -> dict[str, Any]:
+        """Arguments that hand the model a cache to fill; transformers renamed the first of them in 5.24."""
+        name = "cache" if "cache" in inspect.signature(self.model.forward).parameters else "past_key_values"
+        return {name: cache, "use_cache": True}
 
     def _read(self, embeds: Embeds, **options: Any) -> Any:
         return self.model(

@@ -150,6 +150,7 @@ def _over_span(
 ) -> tuple[np.ndarray, str]:
     """Pictures by the need's own rule, and what the rule is called."""
     if need.num_frames is not None:
+        _check_count(name, need, need.num_frames)
         return first + spread(need.num_frames, stop - first, need.rule), "uniform"
     if need.fps is None:
         _check_count(name, need, stop - first)
@@ -166,7 +167,7 @@ def _over_span(
 
 def _check_count(name: str, need: FrameNeed, count: int) -> None:
     if count > need.max_frames:
-        way = f"fps={need.fps}" if need.fps is not None else "every frame"
+        way = next((f"{k}={v}" for k in ("fps", "num_frames") if (v := getattr(need, k)) is not None), "every frame")
         raise MediaLimitError(
             f"stream {name!r} wants {count} pictures ({way}), at most {need.max_frames} are allowed;"
             " choose a span or fewer pictures, or raise FrameNeed.max_frames"

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from vidweave.connectors.counts import block_groups
-from vidweave.errors import CheckpointError, ConfigError, QueryError
+from vidweave.errors import CheckpointError, ConfigError, MediaError, QueryError
 from vidweave.language.tokenizer import load_tokenizer
 from vidweave.media.limits import DEFAULT_LIMITS, Limits
 from vidweave.model.cache import FeatureCache
@@ -105,11 +105,12 @@ class Processor:
         """Open and index the media of `queries`; read text; list candidate moments.
 
         Args:
-            num_frames: Replaces the number of pictures of every connector stream that has one.
+            num_frames: Replaces the number of pictures of every connector stream that has one. The configured number
+                is repeated where a clip is shorter, and a note says so; a number that was asked for is not.
 
         Raises:
             ModalityError: a supplied modality that no stream of the model takes.
-            MediaError: a source that cannot be used.
+            MediaError: a source that cannot be used, or with fewer pictures than `num_frames`.
         """
         queries = [queries] if isinstance(queries, Query) else list(queries)
         if not queries:
@@ -120,6 +121,8 @@ class Processor:
         scenes = {
             (i, s): OpenScene(sc.clip, self.limits) for i, q in enumerate(queries) for s, sc in enumerate(q.scenes)
         }
+        if num_frames is not None:
+            self._check_number(scenes.values(), num_frames)
         prepared = Prepared(
             queries,
             scenes,
@@ -230,13 +233,23 @@ class Processor:
         return candidates, torch.arange(candidates.shape[1])[None] < lengths[:, None], *_pairs(keys)
 
     def _pictures(self, clip: Clip) -> str | None:
-        for stream in self.spec.streams.values():
-            modality = route(stream, clip)
-            if modality is None or isinstance(clip[modality], PrecomputedFeatures):
-                continue
-            if MODALITIES.entry(modality).facts["carrier"] == "frames":
-                return modality
-        return None
+        """The first modality of the clip that shows pictures to a stream."""
+        routes = (route(stream, clip) for stream in self.spec.streams.values())
+        return next((modality for modality in routes if modality is not None and _shows_pictures(clip, modality)), None)
+
+    def _check_number(self, scenes: Iterable[OpenScene], num_frames: int) -> None:
+        """Raise MediaError where a video has fewer pictures; a single image has no number to choose."""
+        for scene in scenes:
+            routes = {route(s, scene.clip) for s in self.spec.connector_streams.values() if s.need.num_frames}
+            for modality in sorted(routes - {None, "image"}):
+                if not _shows_pictures(scene.clip, modality):
+                    continue
+                available = max(1, len(scene.timeline(modality)))  # between two pictures, one is on show
+                if num_frames > available:
+                    raise MediaError(
+                        f"{num_frames} pictures were asked for, the {modality} has {available} in the chosen span; "
+                        f"ask for at most {available}"
+                    )
 
     def _motion(self, prepared: Prepared) -> StreamInputs | None:
         streams = self.spec.selector_streams
@@ -291,6 +304,11 @@ class Processor:
             )
         tokenizers = {name: load_tokenizer(folder / "tokenizers" / Path(name).name) for name in names}
         return cls(config, tokenizers, limits=limits)
+
+
+def _shows_pictures(clip: Clip, modality: str) -> bool:
+    is_given = isinstance(clip[modality], PrecomputedFeatures)
+    return not is_given and MODALITIES.entry(modality).facts["carrier"] == "frames"
 
 
 def _with_frames(need: FrameNeed, num_frames: int | None) -> FrameNeed:

@@ -95,7 +95,7 @@ class FrameNeed:
     Attributes:
         num_frames: That many pictures, spread over the selection (or over the whole clip).
         fps: Pictures at this rate.
-        max_frames: Cap for `fps` and for every frame; above it the need fails and names the setting.
+        max_frames: Cap on pictures, whatever the rule; above it the need fails and names the setting.
         window: Neighbouring pictures that the encoder takes together; T groups = pictures / window.
         follow_selection: False: the whole clip whatever the selector chose (e.g. sound).
         rule: How uniform pictures are placed. `linspace`: first and last included, rounded half to even (MA-LMM);

@@ -115,6 +115,16 @@ def test_a_number_of_frames_that_cannot_be_shown(model, frames, number):
         model.ask(Clip(frames), QUESTION, num_frames=number)
 
 
+def test_more_frames_than_there_are(model, frames):
+    message = "10 pictures were asked for, the video has 7 in the chosen span; ask for at most 7"
+    with pytest.raises(MediaError, match=message):
+        model.ask(Clip(frames), QUESTION, num_frames=10)
+    with pytest.raises(MediaError, match="the video has 2 in the chosen span"):
+        model.ask(Clip(frames, start_seconds=1.0), QUESTION, num_frames=3)
+    picture = Frames(frames.values[:1], frames.pts_seconds[:1], frames.indices[:1])
+    assert model.ask(Clip(image=picture), QUESTION, num_frames=2).text
+
+
 def test_what_is_no_query_is_named(model, frames):
     with pytest.raises(QueryError, match=r"expected queries, got 'x'; use ask\(clip, question\)"):
         model.answer("x")
