@@ -138,5 +138,5 @@ def test_groups_that_pooling_over_time_does_not_divide_are_named(model, tmp_path
     if cached:
         model.encoders.requires_grad_(False)
         model.use_cache_folder(tmp_path / "store")
-    with pytest.raises(ConfigError, match=r"pool\.time=2 does not divide the stream's 5 groups; change num_frames"):
+    with pytest.raises(ConfigError, match=r"pool\.time=2 does not divide the stream's 3 groups; change num_frames"):
         model.answer(_queries(), num_frames=3)
