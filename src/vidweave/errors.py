@@ -18,6 +18,8 @@ VidweaveError
 ├── StoreError                              the feature store cannot be used
 ├── RecordError                             an evaluation record file cannot be used
 ├── TrainingError                           a run that cannot start, go on or resume
+├── EngineError                             a text engine that does not answer as it should
+├── PipelineError                           a generation run that cannot start, go on or resume
 ├── NotStreamableError                      a part that needs the whole clip, asked to stream
 └── MissingExtraError (ImportError)         an optional dependency; carries the install line
 """
@@ -29,6 +31,7 @@ __all__ = [
     "AnnotationError",
     "CheckpointError",
     "ConfigError",
+    "EngineError",
     "InputError",
     "MediaAccessError",
     "MediaDecodeError",
@@ -39,6 +42,7 @@ __all__ = [
     "MissingExtraError",
     "ModalityError",
     "NotStreamableError",
+    "PipelineError",
     "QueryError",
     "RecordError",
     "ShapeError",
@@ -129,6 +133,14 @@ class RecordError(VidweaveError):
 
 class TrainingError(VidweaveError):
     """A training run that cannot start, go on or resume."""
+
+
+class EngineError(VidweaveError):
+    """An engine that completes prompts does not answer as it should, after all retries."""
+
+
+class PipelineError(VidweaveError):
+    """A generation run that cannot start, go on or resume."""
 
 
 class NotStreamableError(VidweaveError):

@@ -1,0 +1,10 @@
+"""`vidweave contra4`: contrastive questions over several media; one file per command."""
+
+import typer
+
+from vidweave.cli.contra4 import stats
+
+__all__ = ["app"]
+
+app = typer.Typer(name="contra4", help="Contrastive questions over audio, video, images and 3D.", no_args_is_help=True)
+app.command("stats")(stats.stats)
