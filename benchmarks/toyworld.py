@@ -16,7 +16,7 @@ from typing import Any
 
 from vidweave.toyworld.labels import dense_labels
 from vidweave.toyworld.questions import questions
-from vidweave.toyworld.render import render
+from vidweave.toyworld.render import RENDERERS, render
 from vidweave.toyworld.scene import sample_scene
 
 LEAST_CLIPS_PER_SECOND = 300
@@ -39,7 +39,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write the result here as well")
     arguments = parser.parse_args()
     works: dict[str, Callable[[int], Any]] = {
-        name: lambda seed, name=name: render(sample_scene(seed), name) for name in ("video", "depth", "flow", "audio")
+        name: lambda seed, name=name: render(sample_scene(seed), name) for name in RENDERERS
     }
     works["labels"] = lambda seed: dense_labels(sample_scene(seed))
     works["questions"] = lambda seed: questions(sample_scene(seed))

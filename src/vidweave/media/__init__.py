@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from vidweave.media.write import write_array as write_array
     from vidweave.media.write import write_audio as write_audio
     from vidweave.media.write import write_image as write_image
+    from vidweave.media.write import write_points as write_points
     from vidweave.media.write import write_video as write_video
 
 _LAZY = {
@@ -46,6 +47,7 @@ _LAZY = {
     "write_array": "write",
     "write_audio": "write",
     "write_image": "write",
+    "write_points": "write",
     "write_video": "write",
 }
 
@@ -68,6 +70,7 @@ __all__ = [
     "write_array",
     "write_audio",
     "write_image",
+    "write_points",
     "write_video",
 ]
 

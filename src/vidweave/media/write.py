@@ -22,9 +22,9 @@ from PIL import Image
 
 from vidweave.errors import MediaAccessError, MediaError, ShapeError
 from vidweave.media.guards import describe, sanitize
-from vidweave.types import Frames, Waveform
+from vidweave.types import Frames, PointCloud, Waveform
 
-__all__ = ["write_array", "write_audio", "write_image", "write_video"]
+__all__ = ["write_array", "write_audio", "write_image", "write_points", "write_video"]
 
 _CLOCK = Fraction(1, 60_000)  # for times that are no multiple of a rate; MPEG-4 allows no finer one
 _LOSSLESS = {"h264": ("libx264rgb", "rgb24", {"qp": "0"}), "ffv1": ("ffv1", "bgr0", {})}
@@ -119,6 +119,16 @@ def write_array(path: str | os.PathLike[str], frames: Frames) -> Path:
         np.save(file, np.ascontiguousarray(frames.values), allow_pickle=False)
     with _whole(f"{os.fspath(path)}.json") as part:
         part.write_text(json.dumps({"pts_seconds": frames.pts_seconds.tolist()}))
+    return Path(path)
+
+
+def write_points(path: str | os.PathLike[str], cloud: PointCloud) -> Path:
+    """Write a point cloud as an array (P, 3 + C) of float32: `NAME.npy`."""
+    if Path(path).suffix != ".npy":
+        raise MediaError(f"{describe(path)} must end with .npy")
+    columns = [cloud.coordinates] if cloud.features is None else [cloud.coordinates, cloud.features]
+    with _whole(path) as part, open(part, "wb") as file:
+        np.save(file, np.concatenate(columns, axis=1).astype(np.float32), allow_pickle=False)
     return Path(path)
 
 

@@ -14,14 +14,23 @@ from vidweave.errors import ConfigError
 from vidweave.media.write import write_image
 from vidweave.toyworld.captions import caption
 from vidweave.toyworld.questions import questions
-from vidweave.toyworld.render import render_depth, render_flow, render_rgb, render_sound
+from vidweave.toyworld.render import (
+    render_depth,
+    render_flow,
+    render_normals,
+    render_points,
+    render_rgb,
+    render_sound,
+    render_thermal,
+    render_touch,
+)
 from vidweave.toyworld.scene import Length, ToyScene, sample_scene
 
 __all__ = ["draw_scene", "scene_sheet"]
 
 _PAPER, _INK, _FAINT, _BLUE = (250, 249, 246), (35, 38, 45), (130, 134, 142), (40, 96, 160)
 _TILE, _GAP, _MARGIN, _LABEL = 112, 6, 28, 92  # pixels
-_DEPTH_METRES = (2.0, 10.0)
+_ROWS = 7  # of pictures
 
 
 def draw_scene(out: str | os.PathLike[str], seed: int, *, length: Length = "short", columns: int = 8) -> Path:
@@ -36,7 +45,8 @@ def draw_scene(out: str | os.PathLike[str], seed: int, *, length: Length = "shor
 
 
 def scene_sheet(scene: ToyScene, *, columns: int = 8) -> Image.Image:
-    """A sheet with rows of frames in RGB, depth and flow, the sound's waveform, the caption and the questions.
+    """A sheet with a row of frames for each sense that makes pictures, the point cloud as it turns round, the sound's
+    waveform, the caption and the questions.
 
     Args:
         scene: What to draw.
@@ -52,7 +62,7 @@ def scene_sheet(scene: ToyScene, *, columns: int = 8) -> Image.Image:
     asked = [(q.text, q.answer) for q in questions(scene)]
     half = (len(asked) + 1) // 2
     words = [(line, "") for line in _wrapped(caption(scene), width - 2 * _MARGIN - _LABEL)]
-    height = 2 * _MARGIN + 64 + 3 * (_TILE + _GAP) + 24 + 96 + 22 * len(words) + 34 + 22 * half
+    height = 2 * _MARGIN + 64 + _ROWS * (_TILE + _GAP) + 24 + 96 + 22 * len(words) + 34 + 22 * half
     sheet = Image.new("RGB", (width, height), _PAPER)
     pen = ImageDraw.Draw(sheet)
     pen.text((_MARGIN, _MARGIN - 6), f"A {scene.length} clip of the toy world", _INK, _font(22))
@@ -79,9 +89,14 @@ def _frames_to_show(scene: ToyScene, columns: int) -> np.ndarray:
 def _draw_pictures(sheet: Image.Image, pen: ImageDraw.ImageDraw, scene: ToyScene, frames: np.ndarray, y: int) -> int:
     rows = {
         "video": render_rgb(scene, frames=frames),
-        "depth": _depth_colours(render_depth(scene, frames=frames)),
+        "depth": _heat_colours(render_depth(scene, frames=frames), 10.0, 2.0),
+        "normals": ((render_normals(scene, frames=frames) + 1) * 127.5).astype(np.uint8),
         "flow": _flow_colours(render_flow(scene, frames=frames)),
+        "thermal": _heat_colours(render_thermal(scene, frames=frames), 0.0, 60.0),
+        "touch": _heat_colours(render_touch(scene, frames=frames), 0.0, 1.1),
+        "points": _turning(render_points(scene).coordinates, len(frames)),
     }
+    assert len(rows) == _ROWS
     for name, pictures in rows.items():
         pen.text((_MARGIN, y + _TILE // 2 - 9), name, _INK, _font(15))
         for i, picture in enumerate(pictures):
@@ -131,12 +146,21 @@ def _wrapped(text: str, width: int) -> list[str]:
     return lines
 
 
-def _depth_colours(metres: np.ndarray) -> np.ndarray:
-    """(T, H, W) metres → (T, H, W, 3) uint8, warm is near."""
-    low, high = _DEPTH_METRES
-    nearness = np.clip((high - metres) / (high - low), 0, 1)
+def _heat_colours(values: np.ndarray, dark: float, bright: float) -> np.ndarray:
+    """(T, H, W) → (T, H, W, 3) uint8, from a dark blue at `dark` to a bright yellow at `bright`."""
     stops = np.array([(24, 22, 58), (94, 36, 110), (188, 68, 90), (244, 146, 64), (252, 230, 150)], np.float32)
-    return _between(stops, nearness)
+    return _between(stops, np.clip((values - dark) / (bright - dark), 0, 1))
+
+
+def _turning(points: np.ndarray, views: int) -> np.ndarray:
+    """(P, 3) metres → (views, _TILE, _TILE, 3) uint8: from the front to the side, what is near is bright."""
+    sheet = np.full((views, _TILE, _TILE), -1.0)
+    for view, turn in enumerate(np.linspace(0, np.pi / 2, views)):
+        across = points[:, 0] * np.cos(turn) + points[:, 2] * np.sin(turn)
+        nearness = points[:, 2] * np.cos(turn) - points[:, 0] * np.sin(turn)
+        columns, rows = (np.clip((v / 2.6 + 0.5) * _TILE, 0, _TILE - 1).astype(int) for v in (across, points[:, 1]))
+        np.maximum.at(sheet[view], (rows, columns), nearness)
+    return _heat_colours(sheet, -1.0, 0.6)
 
 
 def _flow_colours(flow: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ from vidweave.toyworld.questions import families, questions
 from vidweave.toyworld.render import RENDERERS, render
 from vidweave.toyworld.scene import Length, ToyScene, sample_scene
 from vidweave.toyworld.splits import world_seeds
-from vidweave.types import Frames, Waveform
+from vidweave.types import Frames, PointCloud, Waveform
 
 __all__ = ["WorldReport", "write_world"]
 
@@ -46,8 +46,9 @@ def write_world(
 ) -> WorldReport:
     """Write clips and `questions.jsonl` of unseen scenes into the folder `out`, all or nothing.
 
-    Each clip has an `.mp4` (lossless, with its sound), a `.wav`, a `.npy` of depth in metres (T, H, W, 1) and one of
-    flow in pixels per frame (T, H, W, 2), each with its times beside it, and a `.json` with the scene's truth. Each line of `questions.jsonl` has `clip`
+    Each clip has an `.mp4` (lossless, with its sound), a `.wav`, an array `_NAME.npy` (T, H, W, K) for every other sense
+    that makes pictures, with its times beside it, one of points (P, 3), units as in `toyworld.render`, and a `.json` with
+    the scene's truth. Each line of `questions.jsonl` has `clip`
     (the video's path within `out`), `question`, `options`, `answer`, `family`, `needs`, `scope`, `encoder` and
     `paths` (modality → path within `out`).
 
@@ -99,29 +100,33 @@ def _lines(scene: ToyScene, paths: dict[str, str], modalities: tuple[str, ...]) 
 
 def _write_clip(folder: Path, name: str, scene: ToyScene, modalities: tuple[str, ...], size: int) -> dict[str, str]:
     """Write the modalities of one scene; returns modality → path within the folder."""
-    from vidweave.media.write import write_array, write_audio, write_video
-
-    paths = {}
     sound = render(scene, "audio") if "audio" in modalities else None
     assert sound is None or isinstance(sound, Waveform)
+    paths = {}
     for modality in modalities:
-        path = folder / f"{name}{_SUFFIXES[modality]}"
+        path = folder / f"{name}{_SUFFIXES.get(modality, f'_{modality}.npy')}"
         paths[modality] = path.name
-        if modality == "audio" and sound is not None:
-            write_audio(path, sound)
-            continue
-        frames = render(scene, modality, size=size)
-        assert isinstance(frames, Frames)
-        if modality == "video":
-            write_video(path, frames, fps=scene.fps, audio=sound, lossless=True)
-        else:
-            write_array(path, frames)
+        _write_sense(path, render(scene, modality, size=size), scene.fps, sound)
     truth = {"caption": caption(scene), **asdict(scene)}
     (folder / f"{name}.json").write_text(json.dumps(truth, indent=1) + "\n", encoding="utf-8")
     return paths
 
 
-_SUFFIXES = {"video": ".mp4", "audio": ".wav", "depth": "_depth.npy", "flow": "_flow.npy"}
+_SUFFIXES = {"video": ".mp4", "audio": ".wav"}
+
+
+def _write_sense(path: Path, sense: Frames | Waveform | PointCloud, fps: float, sound: Waveform | None) -> None:
+    """Write one modality in the format of the ending of `path`; a video gets its sound."""
+    from vidweave.media.write import write_array, write_audio, write_points, write_video
+
+    if isinstance(sense, Waveform):
+        write_audio(path, sense)
+    elif isinstance(sense, PointCloud):
+        write_points(path, sense)
+    elif path.suffix == ".mp4":
+        write_video(path, sense, fps=fps, audio=sound, lossless=True)
+    else:
+        write_array(path, sense)
 
 
 @contextmanager

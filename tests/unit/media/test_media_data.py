@@ -18,7 +18,7 @@ from vidweave.media.open import open_source
 from vidweave.media.points import read_points
 from vidweave.media.precomputed import read_features
 from vidweave.media.video import VideoReader
-from vidweave.media.write import write_array, write_audio, write_image, write_video
+from vidweave.media.write import write_array, write_audio, write_image, write_points, write_video
 from vidweave.types import Frames, PointCloud, PrecomputedFeatures, Waveform
 
 POINTS = np.array([[0.5, -1.0, 2.0], [3.0, 4.0, 5.25], [-6.0, 7.0, -8.5]], np.float32)
@@ -269,6 +269,15 @@ def test_arrays_keep_values_and_times(tmp_path):
     assert read.pts_seconds.tolist() == [0, 1, 3]
 
 
+def test_points_keep_their_values(tmp_path):
+    bare = PointCloud(POINTS.astype(np.float32))
+    coloured = PointCloud(bare.coordinates, np.random.default_rng(0).random((len(bare), 5), np.float32))
+    for cloud in (bare, coloured):
+        read = read_points(write_points(tmp_path / "p.npy", cloud))
+        assert np.array_equal(read.coordinates, cloud.coordinates)
+        assert (read.features is None) if cloud.features is None else np.array_equal(read.features, cloud.features)
+
+
 def test_images(tmp_path):
     picture = pattern(1)
     write_image(tmp_path / "x.png", Frames.from_array(picture, fps=1))
@@ -306,6 +315,7 @@ def test_what_cannot_be_written_leaves_nothing(tmp_path):
             "uint8",
         ),
         (lambda: write_array(tmp_path / "x.bin", frames), MediaError, r"must end with \.npy"),
+        (lambda: write_points(tmp_path / "x.ply", PointCloud(POINTS)), MediaError, r"must end with \.npy"),
         (lambda: write_video(tmp_path / "no" / "x.mp4", frames), MediaAccessError, "cannot be written"),
         (
             lambda: write_audio(tmp_path / "no" / "x.wav", Waveform(tone(1, 8_000), 8_000)),

@@ -18,6 +18,7 @@ from vidweave.toyworld.splits import world_seeds
 def test_a_written_world_holds_what_was_rendered(tmp_path):
     from vidweave.media.audio import read_audio
     from vidweave.media.open import open_source
+    from vidweave.media.points import read_points
     from vidweave.media.video import VideoReader
 
     report = write_world(tmp_path / "world", 7, 2)
@@ -31,11 +32,14 @@ def test_a_written_world_holds_what_was_rendered(tmp_path):
     with VideoReader(paths["video"]) as reader:
         assert reader.num_frames == 16
         np.testing.assert_array_equal(reader.read(range(16)).values, render(scene, "video").values)
-    for name in ("depth", "flow"):
+    for name in ("depth", "normals", "flow", "thermal", "touch"):
         source, rendered = open_source(paths[name], name), render(scene, name)
         np.testing.assert_allclose(source.timeline()[0], rendered.pts_seconds)
         np.testing.assert_array_equal(source.read_frames(np.arange(16)).values, rendered.values)
         source.close()
+    np.testing.assert_array_equal(
+        read_points(paths["point_cloud"]).coordinates, render(scene, "point_cloud").coordinates
+    )
     sound = read_audio(paths["audio"], sample_rate=16_000)
     np.testing.assert_allclose(sound.samples, render(scene, "audio").samples, atol=1e-4)
 

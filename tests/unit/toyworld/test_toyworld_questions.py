@@ -92,9 +92,17 @@ def test_families_are_found_by_their_tags():
     base = q.families(needs={"video"}, scope="short", encoder="general")
     assert {"colour", "shape", "motion", "count"} <= set(base)
     assert "texture" not in base
-    assert "temperature" not in q.families()
+    assert set(q.families()) == set(q.FAMILIES)
+    assert set(q.families(needs={"thermal"})) == {"temperature"}
     assert set(q.families(scope="long")) == {n for n, f in q.FAMILIES.items() if f.scope == "long"}
     assert all(f.is_available for f in q.families().values())
+
+
+def test_a_family_without_its_renderer_is_not_asked(monkeypatch):
+    monkeypatch.delitem(q.RENDERERS, "thermal")
+    assert not q.FAMILIES["temperature"].is_available
+    assert "temperature" not in q.families()
+    assert all(one.family != "temperature" for one in q.questions(sample_scene(3)))
 
 
 def test_answers_are_true():

@@ -8,18 +8,69 @@ import pytest
 from vidweave.errors import ConfigError, UnknownNameError
 from vidweave.toyworld import attributes as a
 from vidweave.toyworld.labels import LABEL_CLASSES, dense_labels
-from vidweave.toyworld.render import RENDERERS, render, render_depth, render_ids, render_rgb, render_sound
+from vidweave.toyworld.render import (
+    RENDERERS,
+    render,
+    render_depth,
+    render_ids,
+    render_normals,
+    render_points,
+    render_rgb,
+    render_sound,
+    render_thermal,
+    render_touch,
+    touched,
+)
 from vidweave.toyworld.scene import sample_scene
+
+PICTURES = sorted(set(RENDERERS) - {"audio", "point_cloud"})
+TELLS = {
+    "video": {"shape", "colour", "size", "texture", "motion"},
+    "depth": {"shape", "size", "motion", "distance_metres"},
+    "normals": {"shape", "size", "motion", "relief"},
+    "flow": {"shape", "size", "motion", "spin"},
+    "thermal": {"shape", "size", "motion", "temperature"},
+    "touch": {"shape", "firmness"},
+    "audio": {"pitch", "beeps"},
+    "point_cloud": {"shape", "size", "consistency"},
+}
+OTHER_VALUES = {
+    "colour": "purple",
+    "shape": "ring",
+    "size": "big",
+    "texture": "checked",
+    "motion": "up",
+    "spin": "left",
+}
+OTHER_VALUES |= {"temperature": "hot", "relief": "dented", "firmness": "soft", "consistency": "hollow", "pitch": "low"}
+OTHER_VALUES |= {"distance_metres": 6.1, "beeps": (3, 6)}
+
+
+def rendered(scene, modality):
+    """The numbers that a sense makes of a scene."""
+    sense = render(scene, modality)
+    return getattr(sense, {"audio": "samples", "point_cloud": "coordinates"}.get(modality, "values"))
 
 
 @pytest.mark.parametrize("modality", sorted(RENDERERS))
 def test_rendering_is_deterministic(modality):
-    first, second = render(sample_scene(8), modality), render(sample_scene(8), modality)
-    key = "samples" if modality == "audio" else "values"
-    np.testing.assert_array_equal(getattr(first, key), getattr(second, key))
+    np.testing.assert_array_equal(rendered(sample_scene(8), modality), rendered(sample_scene(8), modality))
 
 
-@pytest.mark.parametrize("modality", ["video", "depth", "flow"])
+@pytest.mark.parametrize("modality", sorted(RENDERERS))
+def test_a_sense_tells_what_it_should_and_keeps_the_secrets_of_the_others(modality):
+    scene = sample_scene(30)
+    before = rendered(scene, modality)
+    changed = set()
+    for attribute, value in OTHER_VALUES.items():
+        assert any(getattr(o, attribute) != value for o in scene.objects)
+        other = replace(scene, objects=tuple(replace(o, **{attribute: value}) for o in scene.objects))
+        if not np.array_equal(before, rendered(other, modality)):
+            changed.add(attribute)
+    assert changed == TELLS[modality]
+
+
+@pytest.mark.parametrize("modality", PICTURES)
 @pytest.mark.parametrize(("size", "length"), [(48, "short"), (67, "short"), (96, "long")])
 def test_a_range_of_frames_equals_that_range_of_the_whole(modality, size, length):
     scene = sample_scene(4, length=length, num_frames=70 if length == "long" else None)
@@ -38,21 +89,67 @@ def test_rgb_shows_each_object_in_its_colour():
         np.testing.assert_array_equal(brightest, a.COLOURS[obj.colour])
 
 
-def test_rgb_keeps_the_secrets_of_other_senses():
-    scene = sample_scene(30)
-    hidden = {"distance": "far", "distance_metres": 6.1, "spin": "left", "temperature": "hot", "relief": "dented"}
-    hidden |= {"firmness": "soft", "consistency": "hollow", "pitch": "low", "beeps": (3,)}
-    other = replace(scene, objects=tuple(replace(o, **hidden) for o in scene.objects))
-    np.testing.assert_array_equal(render_rgb(scene), render_rgb(other))
-    assert not np.array_equal(render_depth(scene), render_depth(other))
-
-
 def test_depth_is_in_metres():
     scene = sample_scene(13)
     depth, ids = render_depth(scene), render_ids(scene)
     for i, obj in enumerate(scene.objects):
         np.testing.assert_allclose(depth[ids == i], obj.distance_metres, atol=0.06)
     np.testing.assert_allclose(depth[ids < 0], 10.0, atol=0.06)
+
+
+def test_thermal_is_in_degrees():
+    scene = sample_scene(13)
+    thermal, ids = render_thermal(scene), render_ids(scene)
+    for i, obj in enumerate(scene.objects):
+        np.testing.assert_allclose(thermal[ids == i], a.TEMPERATURES[obj.temperature], atol=1.6)
+    np.testing.assert_allclose(thermal[ids < 0], 20.0, atol=1.6)
+
+
+def test_normals_are_unit_vectors_that_slope_as_the_relief_says():
+    for seed in range(6):
+        scene = sample_scene(seed)
+        normals, ids = render_normals(scene), render_ids(scene)
+        np.testing.assert_allclose(np.linalg.norm(normals, axis=-1), 1, rtol=1e-5)
+        np.testing.assert_array_equal(normals[ids < 0], np.tile([0, 0, 1], (int((ids < 0).sum()), 1)))
+        rows, columns = np.mgrid[:48, :48] + 0.5
+        for i, obj in enumerate(scene.objects):
+            seen = ids[8] == i
+            x, y = obj.positions(np.array([8]))[0]
+            outward = normals[8][seen][:, 0] * (columns[seen] - x) + normals[8][seen][:, 1] * (rows[seen] - y)
+            if seen.any():
+                assert (outward.mean() > 0) == (obj.relief == "bulging")
+
+
+def test_touch_presses_on_one_object_after_the_other():
+    scene = next(s for s in map(sample_scene, range(50)) if {o.firmness for o in s.objects} == {"hard", "soft"})
+    touch, order = render_touch(scene), touched(scene, np.arange(16))
+    assert sorted(order) == list(order)
+    assert set(order) == set(range(len(scene.objects)))
+    for t, i in enumerate(order):
+        assert (touch[t].max() > 0.8) == (scene.objects[i].firmness == "hard")
+    long = sample_scene(3, length="long")
+    frames = np.arange(long.num_frames)
+    busy = np.any([o.is_there(frames) for o in long.objects], axis=0)
+    np.testing.assert_array_equal(touched(long, frames) >= 0, busy)
+    assert render_touch(long, frames=np.flatnonzero(~busy)[:5]).max() < 0.15
+
+
+def test_points_fill_solid_bodies_and_leave_hollow_ones_empty():
+    told = set()
+    for seed in range(12):
+        scene = sample_scene(seed)
+        points = render_points(scene).coordinates
+        assert points.shape == (192 * len(scene.objects), 3)
+        assert points.dtype == np.float32
+        for obj in scene.objects:
+            offset = (points - [*(np.array(obj.centre) - 24) * 0.05, 0]) / (obj.diameter * 0.05 / 2)
+            near = offset[np.abs(offset).max(axis=1) <= 1.001]
+            told.add((obj.consistency, obj.shape))
+            assert len(near) == 192
+            if obj.shape in ("circle", "square"):
+                inside = np.abs(near).max(axis=1) < 0.5
+                assert inside.any() == (obj.consistency == "solid")
+    assert len(told) > 6
 
 
 def test_sound_beeps_when_and_as_high_as_the_scene_says():

@@ -1,0 +1,56 @@
+"""What a 3D scanner sees: points of solid bodies and of hollow shells."""
+
+# Axes: P points, n voxels along a side
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from vidweave.toyworld import attributes as a
+from vidweave.toyworld.render.sprites import sprite
+from vidweave.toyworld.scene import ToyScene
+from vidweave.types import PointCloud
+
+__all__ = ["POINTS_PER_OBJECT", "UNIT_METRES", "render_points"]
+
+POINTS_PER_OBJECT = 192
+UNIT_METRES = 0.05
+"""Of one world unit: the world is 2.4 m wide."""
+
+_VOXELS = 16
+
+
+def render_points(scene: ToyScene) -> PointCloud:
+    """Every object of the clip as a body at the middle of its path, as thick as it is wide, in metres from the middle of
+    the world (right, down, towards the eye), in random order. All stand equally far: that is depth's to tell."""
+    rng = np.random.default_rng([scene.seed, 15])
+    bodies = []
+    for obj in scene.objects:
+        voxels = _voxels(obj.shape, obj.consistency)
+        points = voxels[rng.integers(len(voxels), size=POINTS_PER_OBJECT)] + rng.uniform(-1, 1, (POINTS_PER_OBJECT, 3))
+        middle = (*(np.asarray(obj.centre) - a.WORLD_PX / 2), 0.0)
+        bodies.append(points / _VOXELS * obj.diameter / 2 + middle)
+    return PointCloud((rng.permutation(np.concatenate(bodies)) * UNIT_METRES).astype(np.float32))
+
+
+@lru_cache(maxsize=64)
+def _voxels(shape: str, consistency: str) -> np.ndarray:
+    """(V, 3) middles of what is filled, in half voxels from the middle: the whole body, or its skin of one voxel."""
+    flat = sprite(shape, _VOXELS)
+    filled = np.repeat(flat[..., None], _VOXELS, axis=2)
+    if consistency == "hollow":
+        filled &= ~_inside(filled)
+    rows, columns, layers = np.nonzero(filled)
+    return 2.0 * np.stack([columns, rows, layers], axis=1) + 1 - _VOXELS
+
+
+def _inside(filled: np.ndarray) -> np.ndarray:
+    """Voxels whose six neighbours are filled."""
+    padded = np.pad(filled, 1)
+    inside = filled.copy()
+    for axis in range(3):
+        for step in (-1, 1):
+            inside &= np.roll(padded, step, axis)[1:-1, 1:-1, 1:-1]
+    return inside

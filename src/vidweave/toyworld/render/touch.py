@@ -1,0 +1,56 @@
+"""What a fingertip feels: the imprint of one object after the other in a soft sensor."""
+
+# Axes: T frames, H height, W width
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from vidweave.toyworld import attributes as a
+from vidweave.toyworld.render.sprites import Indices, indices_of, sprite
+from vidweave.toyworld.scene import ToyScene
+
+__all__ = ["render_touch", "touched"]
+
+_MILLIMETRES = {"hard": 1.0, "soft": 0.5}
+_EXTENT = 0.75  # share of the sensor that an object covers, whatever its size
+
+
+def render_touch(scene: ToyScene, *, frames: Indices = None, size: int = a.WORLD_PX) -> np.ndarray:
+    """(T, H, W) float32, how deep the sensor is pressed in, in millimetres: what is hard leaves a deep imprint with a
+    sharp edge, what is soft a shallow one without. Neither place nor size is felt."""
+    out = np.zeros((len(indices := indices_of(scene, frames)), size, size), np.float32)
+    for t, i in enumerate(touched(scene, indices).tolist()):
+        if i >= 0:
+            out[t] = _imprint(scene.objects[i].shape, scene.objects[i].firmness, size)
+    noise = np.random.default_rng([scene.seed, 14]).normal(0, 0.02, (size, size))
+    return out + noise.astype(np.float32)
+
+
+def touched(scene: ToyScene, frames: np.ndarray) -> np.ndarray:
+    """(T,) position in `scene.objects` of what is touched: in a short clip all objects in turn, for equal parts of it; in
+    a long one whoever visits, and -1 when nobody does."""
+    if scene.length == "short":
+        return frames * len(scene.objects) // scene.num_frames
+    there = np.stack([obj.is_there(frames) for obj in scene.objects])
+    return np.where(there.any(axis=0), there.argmax(axis=0), -1)
+
+
+@lru_cache(maxsize=64)
+def _imprint(shape: str, firmness: str, size: int) -> np.ndarray:
+    n = round(_EXTENT * size)
+    left = (size - n) // 2
+    pressed = np.zeros((size, size), np.float32)
+    pressed[left : left + n, left : left + n] = sprite(shape, n)
+    if firmness == "soft":
+        for _ in range(max(1, round(size / 12))):
+            pressed = _blurred(_blurred(pressed).T).T
+    return _MILLIMETRES[firmness] * pressed
+
+
+def _blurred(picture: np.ndarray) -> np.ndarray:
+    """Mean of each pixel and its neighbours above and below."""
+    padded = np.pad(picture, ((1, 1), (0, 0)))
+    return (padded[:-2] + padded[1:-1] + padded[2:]) / 3
