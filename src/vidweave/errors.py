@@ -17,6 +17,7 @@ VidweaveError
 ├── CheckpointError                         missing, extra or mis-shaped keys; a hostile file
 ├── StoreError                              the feature store cannot be used
 ├── RecordError                             an evaluation record file cannot be used
+├── EngineError                             a language model elsewhere that serves nothing
 ├── TrainingError                           a run that cannot start, go on or resume
 ├── EngineError                             a text engine that does not answer as it should
 ├── PipelineError                           a generation run that cannot start, go on or resume
@@ -129,6 +130,10 @@ class StoreError(VidweaveError):
 
 class RecordError(VidweaveError):
     """An evaluation record file cannot be read, written or continued."""
+
+
+class EngineError(VidweaveError):
+    """A language model behind an endpoint that serves nothing: unreachable, or key or model name are wrong."""
 
 
 class TrainingError(VidweaveError):

@@ -1,0 +1,128 @@
+"""Language models of transformers in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from vidweave.engines.protocol import Completion, Request, Sampling
+from vidweave.engines.structured import complaint, in_words
+from vidweave.errors import CheckpointError, QueryError
+from vidweave.language.pretrained import source_config
+
+__all__ = ["TransformersEngine"]
+
+
+class TransformersEngine:
+    """Completes requests with a causal or sequence-to-sequence model.
+
+    Greedy requests that are decoded alike go in batches, those of equal length first; sampled ones go one by one with
+    their own seed, so that a text never depends on its neighbours. A schema is asked for in words and checked; it is
+    not enforced.
+
+    Args:
+        source: Folder or hub id; read from safetensors only, and no code comes with it.
+        revision: Of a hub id.
+        device, dtype: Where and how the weights lie, e.g. `cuda`, `bfloat16`.
+        batch_size: Most greedy requests in one call of the model.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        *,
+        revision: str | None = None,
+        device: str = "cpu",
+        dtype: str = "float32",
+        batch_size: int = 16,
+    ) -> None:
+        from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+
+        source_config(source, revision)  # refuses configurations that could run code
+        self.source, self.revision, self.dtype, self.batch_size = source, revision, dtype, batch_size
+        how: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
+        try:
+            self._reads_apart = bool(AutoConfig.from_pretrained(source, **how).is_encoder_decoder)
+            auto = AutoModelForSeq2SeqLM if self._reads_apart else AutoModelForCausalLM
+            model = auto.from_pretrained(source, dtype=getattr(torch, dtype), use_safetensors=True, **how)
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(source, padding_side="left", **how)
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"cannot load the language model {source!r}: {error}") from error
+        self._model: Any = model.to(device).eval()
+        if self._tokenizer.pad_token_id is None:
+            self._tokenizer.pad_token = self._tokenizer.eos_token
+
+    def describe(self) -> dict[str, Any]:
+        facts = {"engine": "transformers", "model": self.source, "dtype": self.dtype}
+        return {**facts, "revision": self.revision} if self.revision else facts
+
+    def complete(self, requests: Sequence[Request]) -> list[Completion]:
+        """One completion per request, in order.
+
+        Raises:
+            QueryError: chat messages for a model without a chat template, or with parts that are no text.
+        """
+        ids = [self._ids(request) for request in requests]
+        done: dict[int, Completion] = {}
+        for batch in self._batches(requests, ids):
+            texts = self._generate([ids[i] for i in batch], requests[batch[0]].sampling)
+            for i, (text, written) in zip(batch, texts, strict=True):
+                schema = requests[i].schema
+                wrong = complaint(text, schema) if schema is not None else ""
+                done[i] = Completion(text=text, error=wrong, input_tokens=len(ids[i]), output_tokens=written)
+        return [done[i] for i in range(len(requests))]
+
+    def _batches(self, requests: Sequence[Request], ids: list[list[int]]) -> list[list[int]]:
+        batches: list[list[int]] = []
+        for i in sorted(range(len(requests)), key=lambda i: len(ids[i])):
+            how, last = requests[i].sampling, batches[-1] if batches else []
+            fits = last and how.temperature == 0 and requests[last[0]].sampling == how
+            if fits and len(last) < self.batch_size:
+                last.append(i)
+            else:
+                batches.append([i])
+        return batches
+
+    def _ids(self, request: Request) -> list[int]:
+        asked = in_words(request.schema) if request.schema is not None else ""
+        if isinstance(request.prompt, str):
+            return self._tokenizer(f"{request.prompt}\n{asked}" if asked else request.prompt)["input_ids"]
+        if not self._tokenizer.chat_template:
+            raise QueryError(f"{self.source!r} has no chat template; give the prompt as one text")
+        if any(not isinstance(message.get("content"), str) for message in request.prompt):
+            raise QueryError(f"{self.source!r} reads text alone, but a message holds other parts")
+        messages = [dict(message) for message in request.prompt]
+        messages = [{"role": "system", "content": asked}, *messages] if asked else messages
+        text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        return self._tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    @torch.no_grad()
+    def _generate(self, rows: list[list[int]], how: Sampling) -> list[tuple[str, int]]:
+        """Text and number of new tokens of each row."""
+        inputs = self._tokenizer.pad({"input_ids": rows}, return_tensors="pt").to(self._model.device)
+        drawn = {"do_sample": True, "temperature": how.temperature, "top_p": how.top_p, "top_k": 0}
+        limits = {"max_new_tokens": how.max_tokens, "min_new_tokens": how.min_tokens or None}
+        stop = {"stop_strings": list(how.stop), "tokenizer": self._tokenizer} if how.stop else {}
+        with torch.random.fork_rng():
+            torch.manual_seed(how.seed)
+            out = self._model.generate(
+                **inputs,
+                **(
+                    drawn
+                    if how.temperature
+                    else {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+                ),
+                **limits,
+                **stop,
+                pad_token_id=self._tokenizer.pad_token_id,
+            )
+        new = out[:, 1:] if self._reads_apart else out[:, inputs["input_ids"].shape[1] :]
+        return [self._text(row, how.stop) for row in new.tolist()]
+
+    def _text(self, ids: list[int], stop: Sequence[str]) -> tuple[str, int]:
+        kept = [i for i in ids if i != self._tokenizer.pad_token_id]
+        text = self._tokenizer.decode(kept, skip_special_tokens=True)
+        cuts = [text.index(end) for end in stop if end in text]
+        return text[: min(cuts)] if cuts else text, len(kept)
