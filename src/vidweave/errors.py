@@ -19,7 +19,6 @@ VidweaveError
 ├── RecordError                             an evaluation record file cannot be used
 ├── EngineError                             a language model elsewhere that serves nothing
 ├── TrainingError                           a run that cannot start, go on or resume
-├── EngineError                             a text engine that does not answer as it should
 ├── PipelineError                           a generation run that cannot start, go on or resume
 ├── NotStreamableError                      a part that needs the whole clip, asked to stream
 └── MissingExtraError (ImportError)         an optional dependency; carries the install line
@@ -138,10 +137,6 @@ class EngineError(VidweaveError):
 
 class TrainingError(VidweaveError):
     """A training run that cannot start, go on or resume."""
-
-
-class EngineError(VidweaveError):
-    """An engine that completes prompts does not answer as it should, after all retries."""
 
 
 class PipelineError(VidweaveError):

@@ -45,7 +45,7 @@ class TransformersEngine:
         how: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
         try:
             self._reads_apart = bool(AutoConfig.from_pretrained(source, **how).is_encoder_decoder)
-            auto = AutoModelForSeq2SeqLM if self._reads_apart else AutoModelForCausalLM
+            auto: Any = AutoModelForSeq2SeqLM if self._reads_apart else AutoModelForCausalLM
             model = auto.from_pretrained(source, dtype=getattr(torch, dtype), use_safetensors=True, **how)
             self._tokenizer: Any = AutoTokenizer.from_pretrained(source, padding_side="left", **how)
         except (OSError, ValueError) as error:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vidweave.contra4.engines import Engine, Request, Sampling, ScriptedEngine
+from vidweave.engines import Engine, Request, Sampling, ScriptedEngine
 from vidweave.errors import ConfigError
 
 
