@@ -22,6 +22,7 @@ __all__ = [
     "LAYOUTS",
     "MODELS",
     "MODALITIES",
+    "PANELS",
     "SELECTORS",
     "TASKS",
     "TRUNKS",
@@ -174,6 +175,9 @@ for _type in ("blip-2", "instructblip", "instructblipvideo"):
     )
 TASKS = Registry("task")
 TASKS.register("toyworld", "vidweave.evaluation.tasks.toyworld:ToyworldTask")
+
+# Keys of `Trace.panels` → a function(value, PanelContext) that draws it, see `report.panels`; the fact `title` stands above.
+PANELS = Registry("panel")
 
 # Modalities: facts say how raw values of the modality look (`carrier`: frames | waveform | points).
 MODALITIES = Registry("modality")

@@ -12,12 +12,12 @@ from vidweave.cli.output import Json, show, table
 from vidweave.errors import MediaTypeError, QueryError
 from vidweave.registry import MODALITIES
 
-__all__ = ["DEFAULT_MODEL", "ask"]
+__all__ = ["DEFAULT_MODEL", "answer_clip", "ask", "with_modalities"]
 
 DEFAULT_MODEL = "tiny-base"  # shipped with the package: knows the toy world only
 
 
-def _with_modalities(command: Callable[..., None]) -> Callable[..., None]:
+def with_modalities(command: Callable[..., None]) -> Callable[..., None]:
     """Give `command` one option per registered modality besides video, in place of its ``**modalities``."""
     own = signature(command, eval_str=True)
     parameters = [p for p in own.parameters.values() if p.kind is not Parameter.VAR_KEYWORD]
@@ -31,7 +31,7 @@ def _with_modalities(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-@_with_modalities
+@with_modalities
 def ask(
     clip: Annotated[
         str, typer.Argument(metavar="CLIP", help="Video file; leave it out where another modality is given.")
@@ -78,7 +78,7 @@ def ask(
     decoding = _decoding(max_new_tokens, num_beams, temperature)
     if decoding and option:
         raise QueryError(f"{', '.join(decoding)} would do nothing: options are scored, not generated")
-    answer = _answer(
+    _, answer = answer_clip(
         video,
         given,
         text,
@@ -92,7 +92,7 @@ def ask(
     show(answer.to_dict(), "\n".join(filter(None, [answer.text, table(rows), *notes])), as_json=as_json)
 
 
-def _answer(
+def answer_clip(
     video: str | None,
     given: dict[str, Any],
     text: str,
@@ -100,14 +100,22 @@ def _answer(
     span: Any,
     wanted: dict[str, Any],
     how: dict[str, Any],
-) -> Any:
+) -> tuple[Any, Any]:
+    """The query and its answer; what is wrong with either fails before a model is loaded.
+
+    Args:
+        given: Modality → source, besides the video.
+        span: From and to in seconds, or None each.
+        wanted: Arguments of `vidweave.load`.
+        how: Arguments of the model's `ask`.
+    """
     import vidweave
 
     clip = vidweave.Clip(video, start_seconds=span[0], end_seconds=span[1], **given)
-    vidweave.Query.about(clip, text, options)  # a bad question fails here, before a model is loaded
+    query = vidweave.Query.about(clip, text, options)
     _check_sources(clip)
     model = vidweave.load(wanted.pop("name"), **wanted)
-    return model.ask(clip, text, options=options, **how)
+    return query, model.ask(clip, text, options=options, **how)
 
 
 def _check_sources(clip: Any) -> None:

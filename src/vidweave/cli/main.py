@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from vidweave import __version__
-from vidweave.cli import ask, cache, contra4, doctor, evaluate, inspect, models, stream, train, world
+from vidweave.cli import ask, cache, contra4, doctor, evaluate, explain, inspect, models, stream, train, world
 from vidweave.cli.quiet import hush_libraries
 from vidweave.errors import InputError, VidweaveError
 
@@ -26,6 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("ask")(ask.ask)
+app.command("explain")(explain.explain)
 app.command("stream")(stream.stream)
 app.command("inspect")(inspect.inspect)
 app.add_typer(models.app)
