@@ -96,6 +96,7 @@ class Registry:
 SELECTORS = Registry("selector")
 SELECTORS.register("uniform", "vidweave.selectors.uniform:UniformSelectorConfig")
 SELECTORS.register("all_frames", "vidweave.selectors.all_frames:AllFramesSelectorConfig")
+SELECTORS.register("grounding", "vidweave.selectors.grounding:GroundingSelectorConfig")
 
 ENCODERS = Registry("encoder")
 ENCODERS.register("vision_tower", "vidweave.encoders.vision_tower:VisionTowerConfig")

@@ -35,6 +35,7 @@ from vidweave.language.layout import EachGroup, EachScene, Slot, TemplateLayout,
 from vidweave.language.splice import splice
 from vidweave.registry import ENCODERS, SELECTORS, TRUNKS
 from vidweave.selectors.all_frames import AllFramesSelectorConfig
+from vidweave.selectors.grounding import GroundingSelectorConfig
 from vidweave.selectors.uniform import UniformSelectorConfig
 from vidweave.testing import check_encoder, check_selector, check_trunk
 from vidweave.testing.encoders import example_payload
@@ -378,7 +379,24 @@ TINY_TRUNKS = {
     "mlp": MLPConfig(key_width=6, widths=(7, 5)),
     "fake_memory": FakeMemoryConfig(),
 }
-TINY_SELECTORS = {"uniform": UniformSelectorConfig(), "all_frames": AllFramesSelectorConfig()}
+TINY_SELECTORS = {
+    "uniform": UniformSelectorConfig(),
+    "all_frames": AllFramesSelectorConfig(),
+    "grounding": GroundingSelectorConfig(
+        hidden=12, layers=2, fusion_layer=1, heads=3, intermediate=14, vocab_size=30, motion_width=6
+    ),
+}
+
+
+def what_it_watches(selector):
+    """Motion and text of four clips, for a selector that needs them."""
+    if not selector.needs_motion:
+        return {}
+    item = torch.arange(4)
+    mask = torch.arange(7) < torch.tensor([7, 4, 1, 2])[:, None]
+    seconds = torch.stack([torch.arange(7.0), torch.arange(7.0) + 1], -1).expand(4, -1, -1)
+    motion = Features(torch.randn(4, 7, 1, 6), mask[..., None], seconds, item, torch.zeros_like(item))
+    return {"motion": motion, "text": TextTokens(torch.randint(0, 30, (4, 5)), torch.ones(4, 5, dtype=torch.bool))}
 
 
 @pytest.mark.parametrize(
@@ -386,7 +404,7 @@ TINY_SELECTORS = {"uniform": UniformSelectorConfig(), "all_frames": AllFramesSel
     [
         (ENCODERS, TINY_ENCODERS, check_encoder),
         (TRUNKS, TINY_TRUNKS, check_trunk),
-        (SELECTORS, TINY_SELECTORS, check_selector),
+        (SELECTORS, TINY_SELECTORS, lambda selector: check_selector(selector, **what_it_watches(selector))),
     ],
     ids=["encoders", "trunks", "selectors"],
 )

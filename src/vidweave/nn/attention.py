@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vidweave.errors import ConfigError
+from vidweave.nn.rotary import rotate
 
 __all__ = ["MultiHeadAttention", "attend", "reset_normal"]
 
@@ -21,7 +22,7 @@ def attend(
     Args:
         query: (R, A, Q, D).
         key, value: (R, A, K, D).
-        key_mask: (R, K), True where the key is real. None means that all are.
+        key_mask: (R, K), True where the key is real, or (R, Q, K) where each query sees other keys. None: all are real.
         dropout: Probability of dropping an attention weight, already 0 outside training.
 
     Returns:
@@ -31,9 +32,9 @@ def attend(
         return functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
     has_key = key_mask.any(-1, keepdim=True)
     # A softmax over nothing is 0/0 in some kernels. Rows without keys look at all of them; their result is dropped.
-    visible = (key_mask | ~has_key)[:, None, None, :]
-    mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=visible, dropout_p=dropout)
-    return mixed.masked_fill(~has_key[:, :, None, None], 0.0)
+    visible, has_key = (x if x.ndim == 3 else x[:, None] for x in (key_mask | ~has_key, has_key))
+    mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=visible[:, None], dropout_p=dropout)
+    return mixed.masked_fill(~has_key[:, None], 0.0)
 
 
 class MultiHeadAttention(nn.Module):
@@ -65,10 +66,23 @@ class MultiHeadAttention(nn.Module):
         rows, length, width = states.shape
         return states.view(rows, length, self.num_heads, width // self.num_heads).transpose(1, 2)
 
-    def forward(self, queries: Tensor, keys: Tensor | None = None, key_mask: Tensor | None = None) -> Tensor:
-        """queries (R, Q, W), keys (R, K, key_width) or None for self-attention, key_mask (R, K) → (R, Q, W)."""
+    def forward(
+        self,
+        queries: Tensor,
+        keys: Tensor | None = None,
+        key_mask: Tensor | None = None,
+        *,
+        rotary: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        """queries (R, Q, W), keys (R, K, key_width) or None for self-attention, key_mask (R, K) or (R, Q, K) → (R, Q, W).
+
+        Args:
+            rotary: Tables (Q, D) and (K, D) by which queries and keys are turned, see `nn.rotary`.
+        """
         keys = queries if keys is None else keys
         query, key, value = self.split(self.query(queries)), self.split(self.key(keys)), self.split(self.value(keys))
+        if rotary is not None:
+            query, key = rotate(query, rotary[0]), rotate(key, rotary[1])
         mixed = attend(query, key, value, key_mask, dropout=self.dropout if self.training else 0.0)
         return mixed.transpose(1, 2).reshape(queries.shape)
 

@@ -1,7 +1,8 @@
 """Tensors on the road from encoders to the language model. Shapes are checked when a carrier is made."""
 
 # Axes: R rows = present (item, scene) pairs of a stream, B items, T groups in time, N tokens, C encoder width,
-#       Q query tokens, D language-model width, L text tokens, S sequence length, k moments, m spans.
+#       Q query tokens, D language-model width, L text tokens (motion steps of a selection), S sequence length,
+#       k moments, m spans; of a selection C candidate moments.
 # Masks: True = real.
 
 from __future__ import annotations
@@ -88,17 +89,25 @@ class Features(_Movable):
 class Selection(_Movable):
     """Moments that a selector chose, per row; no frames yet (`media.plan` turns moments into frames).
 
-    `mix` (R, k, C) weights candidates into moments when a selector is trained softly.
+    A selector that learns says what it looked at: `logits` of start and end at the steps of the motion, whose times are
+    `steps`; and, when it is trained through the answer, `mix`, the weights of candidate moments (`candidates`) in each
+    chosen one. Then all candidates are looked at, and their features are mixed.
     """
 
     seconds: Tensor  # (R, k)
     mask: Tensor  # (R, k) bool
     spans: Tensor  # (R, m, 2) seconds
-    logits: Tensor | None = None  # (R, C, ...) of candidates
+    scores: Tensor | None = None  # (R, m) probability of each span, 0 where there are fewer spans
+    logits: Tensor | None = None  # (R, L, 2)
+    steps: Tensor | None = None  # (R, L, 2) seconds
+    step_mask: Tensor | None = None  # (R, L) bool
     mix: Tensor | None = None  # (R, k, C)
+    candidates: Tensor | None = None  # (R, C) seconds
+    candidate_mask: Tensor | None = None  # (R, C) bool
     item: Tensor | None = None  # (R,) int64
     scene: Tensor | None = None  # (R,) int64
     reason: str = "uniform"
+    notes: tuple[tuple[int, str], ...] = ()  # (row, what the user should know), for the Trace
 
     def __post_init__(self) -> None:
         _expect(
@@ -106,7 +115,13 @@ class Selection(_Movable):
             seconds=("R", "k"),
             mask=("R", "k"),
             spans=("R", "m", 2),
+            scores=("R", "m"),
+            logits=("R", "L", 2),
+            steps=("R", "L", 2),
+            step_mask=("R", "L"),
             mix=("R", "k", "C"),
+            candidates=("R", "C"),
+            candidate_mask=("R", "C"),
             item=("R",),
             scene=("R",),
         )
