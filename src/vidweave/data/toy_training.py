@@ -140,9 +140,8 @@ def quarter_labels(scene: ToyScene) -> dict[str, list[int]]:
     """Per name of SLOT_CLASSES the class in each quarter (row by row), -100 where there is nothing to tell."""
     labels = {name: [-100] * QUARTERS for name in SLOT_CLASSES} | {"shape": [len(a.SHAPES)] * QUARTERS}
     for obj in scene.objects:
-        quarter = 2 * (obj.centre[1] >= a.WORLD_PX / 2) + (obj.centre[0] >= a.WORLD_PX / 2)
         for name, classes in SLOT_CLASSES.items():
-            labels[name][quarter] = classes.index(getattr(obj, name))
+            labels[name][obj.quarter] = classes.index(getattr(obj, name))
     return labels
 
 

@@ -14,11 +14,13 @@ __all__ = [
     "MOTIONS",
     "PITCHES",
     "RELIEFS",
+    "SENSES",
     "SHAPES",
     "SIZES",
     "SPINS",
     "TEMPERATURES",
     "TEXTURES",
+    "VALUES",
     "WORLD_PX",
 ]
 
@@ -63,3 +65,28 @@ PITCHES: Mapping[str, float] = MappingProxyType({"low": 300.0, "middle": 750.0, 
 MOTIONS = ("left", "right", "up", "down", "still")
 EVENT_MOTIONS = ("left", "right", "up", "down", "shake", "bounce", "loop")
 """Kinds of motion in short clips, and of the events of long ones."""
+
+SENSES: Mapping[str, str] = MappingProxyType(
+    {
+        "depth": "distance",
+        "flow": "spin",
+        "thermal": "temperature",
+        "normals": "relief",
+        "touch": "firmness",
+        "point_cloud": "consistency",
+    }
+)
+"""Modality → the attribute of objects that it alone tells (sound tells the pitch and number of beeps)."""
+
+VALUES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "distance": tuple(DISTANCES),
+        "spin": tuple(SPINS),
+        "temperature": tuple(TEMPERATURES),
+        "relief": RELIEFS,
+        "firmness": FIRMNESSES,
+        "consistency": CONSISTENCIES,
+        "pitch": tuple(PITCHES),
+    }
+)
+"""Attribute that no eye sees → its values."""

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from vidweave.toyworld.attributes import SENSES
 from vidweave.toyworld.scene import ToyObject, ToyScene
 
 __all__ = ["caption", "description", "fact_sheet", "short_caption"]
@@ -24,15 +25,6 @@ _MOVES = {
     "bounce": "bounces",
     "loop": "loops",
 }
-_HIDDEN = {
-    "depth": ("distance",),
-    "flow": ("spin",),
-    "thermal": ("temperature",),
-    "normals": ("relief",),
-    "touch": ("firmness",),
-    "point_cloud": ("consistency",),
-}
-"""Modality → the attributes that it alone tells."""
 
 
 def short_caption(scene: ToyScene) -> str:
@@ -94,9 +86,7 @@ def _clause(scene: ToyScene, obj: ToyObject, senses: set[str] | None) -> str:
         facts += [obj.colour, obj.size, obj.texture, _MOVES[obj.motion]]
         if scene.length == "short":
             facts += [obj.speed, obj.change, *_place(obj)]
-    for modality, attributes in _HIDDEN.items():
-        if _tells(senses, modality):
-            facts += [_spoken(name, getattr(obj, name)) for name in attributes]
+    facts += [_spoken(name, getattr(obj, name)) for modality, name in SENSES.items() if _tells(senses, modality)]
     return " ".join(facts)
 
 

@@ -8,10 +8,10 @@ import numpy as np
 
 from vidweave.errors import ConfigError
 from vidweave.toyworld import attributes as a
-from vidweave.toyworld.render import Indices, render_ids
+from vidweave.toyworld.render import Indices, point_ids, render_ids, touch_ids
 from vidweave.toyworld.scene import ToyScene
 
-__all__ = ["LABEL_CLASSES", "NOTHING", "dense_labels"]
+__all__ = ["LABEL_CLASSES", "NOTHING", "SENSE_CLASSES", "dense_labels", "sense_labels", "sound_labels"]
 
 NOTHING = -1
 """Label of a patch that shows (nearly) no object: not to be learnt."""
@@ -23,6 +23,15 @@ LABEL_CLASSES: dict[str, tuple[str, ...]] = {
     "texture": a.TEXTURES,
 }
 """Classified attributes → names of their classes, in the order of the labels."""
+
+_QUARTERS = ("top left", "top right", "bottom left", "bottom right")
+_PLACED = {m: {"quarter": _QUARTERS} for m in a.SENSES if m != "touch"}
+
+SENSE_CLASSES: dict[str, dict[str, tuple[str, ...]]] = {
+    **{m: {"shape": (*a.SHAPES, "nothing"), n: a.VALUES[n], **_PLACED.get(m, {})} for m, n in a.SENSES.items()},
+    "audio": {"beeps": ("0", "1", "2"), "pitch": a.VALUES["pitch"]},
+}
+"""Sense → what each of its patches is asked for → names of the classes, in the order of the labels."""
 
 
 def dense_labels(
@@ -38,20 +47,72 @@ def dense_labels(
     Raises:
         ConfigError: `size` is not a multiple of `patch`.
     """
+    indices = np.arange(scene.num_frames) if frames is None else np.asarray(frames, dtype=np.int64)
+    shares, which = _covering(scene, render_ids(scene, frames=indices, size=size), patch, least_share)
+    labels = {"presence": which >= 0, "coverage": shares.sum(axis=-1).astype(np.float32), "object": which}
+    labels |= {name: _classes(scene, which, name, classes) for name, classes in LABEL_CLASSES.items()}
+    labels["offset"] = _offsets(scene, indices, which, size // patch)
+    return labels
+
+
+def sense_labels(
+    scene: ToyScene, modality: str, *, frames: Indices = None, size: int = a.WORLD_PX, patch: int = 8
+) -> dict[str, np.ndarray]:
+    """What a sense tells of each patch of its pictures, or of the point cloud seen from the front.
+
+    Returns:
+        (T, G, G) int64 per name of `SENSE_CLASSES[modality]`: the shape of the object that covers most of the patch,
+        the last class where there is none; what the sense alone tells of it, NOTHING where there is none; and the
+        quarter in which it lives, or the patch's own where there is none (touch knows no place).
+
+    Raises:
+        ConfigError: `size` is not a multiple of `patch`.
+    """
+    if modality == "point_cloud":
+        ids = point_ids(scene, size=size)
+    else:
+        ids = (touch_ids if modality == "touch" else render_ids)(scene, frames=frames, size=size)
+    _, which = _covering(scene, ids, patch, 0.06)
+    told = SENSE_CLASSES[modality]
+    labels = {name: _classes(scene, which, name, classes) for name, classes in told.items() if name != "quarter"}
+    labels["shape"] = np.where(which >= 0, labels["shape"], len(a.SHAPES))
+    if "quarter" in told:
+        labels["quarter"] = _quarters(scene, which)
+    return labels
+
+
+def sound_labels(scene: ToyScene, parts: int) -> dict[str, np.ndarray]:
+    """What sounds in each of `parts` equal parts of the clip: (parts,) int64 per name of `SENSE_CLASSES["audio"]`, the
+    number of beeps that begin (two and more are one class), and the pitch, NOTHING where none begins."""
+    beeps = np.zeros(parts, np.int64)
+    pitch = np.full(parts, NOTHING, np.int64)
+    for obj in scene.objects:
+        at = np.asarray(obj.beeps, np.int64) * parts // scene.num_frames
+        np.add.at(beeps, at, 1)
+        pitch[at] = a.VALUES["pitch"].index(obj.pitch)
+    return {"beeps": beeps.clip(max=2), "pitch": pitch}
+
+
+def _quarters(scene: ToyScene, which: np.ndarray) -> np.ndarray:
+    """(T, G, G) quarter of each patch's object, or of the patch itself."""
+    homes = np.array([obj.quarter for obj in scene.objects])
+    low = np.arange(which.shape[1]) >= which.shape[1] / 2
+    return np.where(which >= 0, homes[which], 2 * low[:, None] + low[None, :])
+
+
+def _covering(scene: ToyScene, ids: np.ndarray, patch: int, least_share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Share of each patch that each object covers (T, G, G, objects), and who covers most of it (T, G, G) or NOTHING."""
+    frames, size = ids.shape[:2]
     if size % patch:
         raise ConfigError(f"size must be a multiple of patch, got {size} and {patch}")
-    indices = np.arange(scene.num_frames) if frames is None else np.asarray(frames, dtype=np.int64)
     grid = size // patch
-    ids = render_ids(scene, frames=indices, size=size).reshape(len(indices), grid, patch, grid, patch)
+    ids = ids.reshape(frames, grid, patch, grid, patch)
     shares = np.stack([(ids == i).mean(axis=(2, 4)) for i in range(len(scene.objects))], axis=-1)
-    presence = shares.max(axis=-1) >= least_share
-    which = np.where(presence, shares.argmax(axis=-1), NOTHING)
-    labels = {"presence": presence, "coverage": shares.sum(axis=-1).astype(np.float32), "object": which}
-    for name, classes in LABEL_CLASSES.items():
-        table = np.array([classes.index(getattr(o, name)) for o in scene.objects] + [NOTHING])
-        labels[name] = table[which]
-    labels["offset"] = _offsets(scene, indices, which, grid)
-    return labels
+    return shares, np.where(shares.max(axis=-1) >= least_share, shares.argmax(axis=-1), NOTHING)
+
+
+def _classes(scene: ToyScene, which: np.ndarray, name: str, classes: tuple[str, ...]) -> np.ndarray:
+    return np.array([classes.index(getattr(o, name)) for o in scene.objects] + [NOTHING])[which]
 
 
 def _offsets(scene: ToyScene, indices: np.ndarray, which: np.ndarray, grid: int) -> np.ndarray:

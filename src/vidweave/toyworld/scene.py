@@ -74,6 +74,11 @@ class ToyObject:
         """In world units."""
         return a.SIZES[self.size]
 
+    @property
+    def quarter(self) -> int:
+        """Where the middle of its path is: 0 top left, 1 top right, 2 bottom left, 3 bottom right."""
+        return 2 * (self.centre[1] >= a.WORLD_PX / 2) + (self.centre[0] >= a.WORLD_PX / 2)
+
     def is_there(self, frames: np.ndarray) -> np.ndarray:
         """(T,) bool: whether the object is there at the given frames."""
         return (frames >= self.start_frame) & (frames < self.end_frame)

@@ -7,7 +7,7 @@ import pytest
 
 from vidweave.errors import ConfigError, UnknownNameError
 from vidweave.toyworld import attributes as a
-from vidweave.toyworld.labels import LABEL_CLASSES, dense_labels
+from vidweave.toyworld.labels import LABEL_CLASSES, SENSE_CLASSES, dense_labels, sense_labels, sound_labels
 from vidweave.toyworld.render import (
     RENDERERS,
     render,
@@ -189,3 +189,38 @@ def test_faults_are_named():
         render(scene, "video", size=7)
     with pytest.raises(ConfigError, match="multiple of patch, got 48 and 7"):
         dense_labels(scene, patch=7)
+
+
+@pytest.mark.parametrize("modality", sorted(set(SENSE_CLASSES) - {"audio"}))
+def test_sense_labels_tell_what_each_patch_shows(modality):
+    scene = sample_scene(19)
+    frames = np.array([1, 7, 15])
+    labels = sense_labels(scene, modality, frames=frames, patch=12)
+    told = SENSE_CLASSES[modality]
+    assert set(labels) == set(told)
+    picture = rendered(scene, modality)
+    there = labels["shape"] < len(a.SHAPES)
+    assert there.shape == (1 if modality == "point_cloud" else 3, 4, 4)
+    assert there.any()
+    assert (~there).any()
+    name = a.SENSES[modality]
+    np.testing.assert_array_equal(labels[name] >= 0, there)
+    truth = {o.shape: (getattr(o, name), o.quarter) for o in scene.objects}
+    for t, y, x in np.argwhere(there):
+        value, quarter = truth[told["shape"][labels["shape"][t, y, x]]]
+        assert told[name][labels[name][t, y, x]] == value
+        assert "quarter" not in told or labels["quarter"][t, y, x] == quarter
+    if modality in ("depth", "thermal", "touch"):  # where nothing is, nothing is seen
+        ground = {"depth": 10.0, "thermal": 20.0, "touch": 0.0}[modality]
+        patches = picture[frames][..., 0].reshape(3, 4, 12, 4, 12).transpose(0, 1, 3, 2, 4)[~there]
+        assert np.median(np.abs(patches - ground)) < 0.5
+
+
+def test_sound_labels_count_the_beeps_of_each_part():
+    for seed in range(8):
+        scene = sample_scene(seed)
+        labels = sound_labels(scene, 4)
+        counts = np.bincount(np.array(scene.beeper.beeps) // 4, minlength=4)
+        np.testing.assert_array_equal(labels["beeps"], counts.clip(max=2))
+        pitch = a.VALUES["pitch"].index(scene.beeper.pitch)
+        np.testing.assert_array_equal(labels["pitch"], np.where(counts > 0, pitch, -1))

@@ -13,10 +13,10 @@ from vidweave.errors import UnknownNameError
 from vidweave.toyworld import attributes as a
 from vidweave.toyworld.render.maps import render_depth, render_flow, render_normals, render_thermal
 from vidweave.toyworld.render.pictures import render_rgb
-from vidweave.toyworld.render.points import render_points
+from vidweave.toyworld.render.points import point_ids, render_points
 from vidweave.toyworld.render.sound import SAMPLE_RATE, render_sound
 from vidweave.toyworld.render.sprites import Indices, indices_of, render_ids
-from vidweave.toyworld.render.touch import render_touch, touched
+from vidweave.toyworld.render.touch import render_touch, touch_ids, touched
 from vidweave.toyworld.scene import ToyScene
 from vidweave.types import Frames, PointCloud, Waveform
 
@@ -24,6 +24,7 @@ __all__ = [
     "Indices",
     "RENDERERS",
     "SAMPLE_RATE",
+    "point_ids",
     "render",
     "render_depth",
     "render_flow",
@@ -34,6 +35,7 @@ __all__ = [
     "render_sound",
     "render_thermal",
     "render_touch",
+    "touch_ids",
     "touched",
 ]
 

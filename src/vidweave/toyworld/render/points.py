@@ -4,16 +4,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 
 from vidweave.toyworld import attributes as a
-from vidweave.toyworld.render.sprites import sprite
+from vidweave.toyworld.render.sprites import render_ids, sprite
 from vidweave.toyworld.scene import ToyScene
 from vidweave.types import PointCloud
 
-__all__ = ["POINTS_PER_OBJECT", "UNIT_METRES", "render_points"]
+__all__ = ["POINTS_PER_OBJECT", "UNIT_METRES", "point_ids", "render_points"]
 
 POINTS_PER_OBJECT = 192
 UNIT_METRES = 0.05
@@ -33,6 +34,13 @@ def render_points(scene: ToyScene) -> PointCloud:
         middle = (*(np.asarray(obj.centre) - a.WORLD_PX / 2), 0.0)
         bodies.append(points / _VOXELS * obj.diameter / 2 + middle)
     return PointCloud((rng.permutation(np.concatenate(bodies)) * UNIT_METRES).astype(np.float32))
+
+
+def point_ids(scene: ToyScene, *, size: int = a.WORLD_PX) -> np.ndarray:
+    """(1, H, W) int8: the position in `scene.objects` of the body at each place, seen from the front, -1 for none."""
+    still = {"motion": "still", "start_frame": 0, "end_frame": 1, "path_start": 0, "path_frames": 1}
+    scene = replace(scene, objects=tuple(replace(obj, **still) for obj in scene.objects))
+    return render_ids(scene, frames=[0], size=size)
 
 
 @lru_cache(maxsize=64)

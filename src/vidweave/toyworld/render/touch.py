@@ -12,7 +12,7 @@ from vidweave.toyworld import attributes as a
 from vidweave.toyworld.render.sprites import Indices, indices_of, sprite
 from vidweave.toyworld.scene import ToyScene
 
-__all__ = ["render_touch", "touched"]
+__all__ = ["render_touch", "touch_ids", "touched"]
 
 _MILLIMETRES = {"hard": 1.0, "soft": 0.5}
 _EXTENT = 0.75  # share of the sensor that an object covers, whatever its size
@@ -38,16 +38,29 @@ def touched(scene: ToyScene, frames: np.ndarray) -> np.ndarray:
     return np.where(there.any(axis=0), there.argmax(axis=0), -1)
 
 
+def touch_ids(scene: ToyScene, *, frames: Indices = None, size: int = a.WORLD_PX) -> np.ndarray:
+    """(T, H, W) int8: the position in `scene.objects` of what presses on each place of the sensor, -1 for nothing."""
+    order = touched(scene, indices_of(scene, frames)).tolist()
+    pressed = [_pressed(scene.objects[i].shape, size) > 0 if i >= 0 else np.zeros((size, size), bool) for i in order]
+    return np.stack([np.where(mask, i, -1) for mask, i in zip(pressed, order, strict=True)]).astype(np.int8)
+
+
 @lru_cache(maxsize=64)
 def _imprint(shape: str, firmness: str, size: int) -> np.ndarray:
-    n = round(_EXTENT * size)
-    left = (size - n) // 2
-    pressed = np.zeros((size, size), np.float32)
-    pressed[left : left + n, left : left + n] = sprite(shape, n)
+    pressed = _pressed(shape, size)
     if firmness == "soft":
         for _ in range(max(1, round(size / 12))):
             pressed = _blurred(_blurred(pressed).T).T
     return _MILLIMETRES[firmness] * pressed
+
+
+def _pressed(shape: str, size: int) -> np.ndarray:
+    """(H, W) float32: 1 where the shape lies on the sensor."""
+    n = round(_EXTENT * size)
+    left = (size - n) // 2
+    pressed = np.zeros((size, size), np.float32)
+    pressed[left : left + n, left : left + n] = sprite(shape, n)
+    return pressed
 
 
 def _blurred(picture: np.ndarray) -> np.ndarray:

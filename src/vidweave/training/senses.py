@@ -1,0 +1,83 @@
+"""Training the encoders of several senses at once on dense labels: what does each token hear, feel or see?"""
+
+# Axes: G groups in time of all clips, N tokens, C encoder width
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vidweave.data.toy_senses import SENSE_CLASSES, LabelledSense
+from vidweave.data.toy_training import NOTHING
+from vidweave.media.preprocess import apply
+from vidweave.types import PreprocessSpec
+
+__all__ = ["SenseBatch", "SenseLabels", "collate_senses", "sense_heads"]
+
+
+@dataclass(frozen=True)
+class SenseBatch:
+    """What one sense's encoder takes (1, G, …), and labels (G, N) by name."""
+
+    values: Tensor
+    labels: dict[str, Tensor]
+
+    def to(self, device: Any) -> SenseBatch:
+        return SenseBatch(self.values.to(device), {name: label.to(device) for name, label in self.labels.items()})
+
+
+def sense_heads(width: int) -> nn.ModuleDict:
+    """Linear readers of the encoders' tokens, thrown away after training."""
+    return nn.ModuleDict(
+        {
+            sense: nn.ModuleDict({name: nn.Linear(width, len(classes)) for name, classes in told.items()})
+            for sense, told in SENSE_CLASSES.items()
+        }
+    )
+
+
+def collate_senses(
+    specs: Mapping[str, PreprocessSpec], examples: list[Mapping[str, LabelledSense]]
+) -> dict[str, SenseBatch]:
+    """Sense → values as its `specs` want them, and labels."""
+    batch = {}
+    for sense in examples[0]:
+        media = [apply(specs[sense], example[sense].media)[0] for example in examples]
+        values = torch.cat(media)[None]
+        values = values[:, :, None] if values.ndim == 5 else values  # pictures come in windows, of one here
+        names = examples[0][sense].labels
+        labels = {n: torch.from_numpy(np.concatenate([e[sense].labels[n] for e in examples])) for n in names}
+        batch[sense] = SenseBatch(values, labels)
+    return batch
+
+
+@dataclass(frozen=True)
+class SenseLabels:
+    """Read every token's labels; `encoders` says which encoder of `root.model` a sense goes through.
+
+    Parts are `<sense>`, the loss, and `<sense>/right`, the share of right labels where there is something to tell.
+    """
+
+    encoders: Mapping[str, str]
+
+    def __call__(self, root: Any, batch: Mapping[str, SenseBatch]) -> dict[str, Tensor]:
+        losses, shares = {}, {}
+        for sense, told in batch.items():
+            tokens = root.model.encoders[self.encoders[sense]].encode(told.values, sense)[0]
+            losses[sense], shares[f"{sense}/right"] = _read(root.sense_heads[sense], tokens, told.labels)
+        return {"loss": torch.stack(list(losses.values())).sum(), **losses, **shares}
+
+
+def _read(heads: Any, tokens: Tensor, labels: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    losses, right = [], []
+    for name, truth in labels.items():
+        logits, truth = heads[name](tokens).flatten(0, 1), truth.flatten()
+        losses.append(functional.cross_entropy(logits, truth, ignore_index=NOTHING))
+        right.append((logits.argmax(-1) == truth)[truth != NOTHING].float().mean())
+    return torch.stack(losses).sum(), torch.stack(right).mean()

@@ -1,0 +1,56 @@
+"""The senses' encoders learn from dense labels: what goes in fits what comes out, and a perfect reader is right."""
+
+import torch
+from torch import nn
+
+from vidweave.data.toy_senses import SENSE_CLASSES, LabelledSenses
+from vidweave.systems.tiny.senses import SENSE_ENCODERS, SENSE_WIDTH, sense_encoders
+from vidweave.toyworld.splits import SEEDS
+from vidweave.training.senses import SenseLabels, collate_senses, sense_heads
+
+
+class Root(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.model = nn.Module()
+        self.model.encoders = nn.ModuleDict({name: config.build() for name, config in sense_encoders().items()})
+        self.sense_heads = sense_heads(SENSE_WIDTH)
+
+
+def batch_of(count):
+    configs = sense_encoders()
+    specs = {sense: configs[encoder].specs[sense] for sense, encoder in SENSE_ENCODERS.items()}
+    return collate_senses(specs, [LabelledSenses(frames=2)[i] for i in range(count)])
+
+
+def test_examples_repeat_and_belong_to_training():
+    one, two = LabelledSenses()[7], LabelledSenses()[7]
+    assert set(one) == set(SENSE_CLASSES) == set(SENSE_ENCODERS)
+    assert all((one[sense].labels["shape"] == two[sense].labels["shape"]).all() for sense in one if sense != "audio")
+    assert SEEDS["train"].start <= 7 < SEEDS["train"].stop
+
+
+def test_every_token_of_every_encoder_has_its_labels():
+    root, batch = Root().eval(), batch_of(3)
+    for sense, told in batch.items():
+        tokens = root.model.encoders[SENSE_ENCODERS[sense]].encode(told.values, sense)[0]
+        groups = 3 if sense in ("audio", "point_cloud") else 6
+        for name, classes in SENSE_CLASSES[sense].items():
+            assert told.labels[name].shape == tokens.shape[:2] == (groups, tokens.shape[1])
+            assert int(told.labels[name].max()) < len(classes)
+
+
+def test_the_loss_reaches_every_encoder_and_falls():
+    root, batch = Root(), batch_of(2)
+    optimizer = torch.optim.AdamW(root.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(6):
+        result = SenseLabels(SENSE_ENCODERS)(root, batch)
+        optimizer.zero_grad()
+        result["loss"].backward()
+        losses.append(float(result["loss"].detach()))
+        optimizer.step()
+    assert losses[-1] < 0.8 * losses[0]
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in root.model.parameters())
+    assert {f"{sense}/right" for sense in SENSE_CLASSES} <= set(result)
