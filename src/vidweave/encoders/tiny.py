@@ -1,0 +1,18 @@
+"""The shipped eye of the toy world as a configuration; every tiny system builds on it."""
+
+from __future__ import annotations
+
+from vidweave.encoders.patch import PatchEncoderConfig
+from vidweave.types import VisualSpec
+
+__all__ = ["PIXELS", "WIDTH", "encoder_config"]
+
+WIDTH = 128
+PIXELS = VisualSpec(height=48, width=48, mean=(0.35, 0.35, 0.35), std=(0.25, 0.25, 0.25))
+
+
+def encoder_config() -> PatchEncoderConfig:
+    """The general eye: 48 x 48 pixels → 36 tokens."""
+    return PatchEncoderConfig(
+        size=48, patch=8, width=WIDTH, layers=4, heads=4, chunk=1024, specs={"video": PIXELS, "image": PIXELS}
+    )
