@@ -110,6 +110,7 @@ TRUNKS.register("mlp", "vidweave.connectors.mlp:MLPConfig")
 FUSIONS = Registry("fusion")
 FUSIONS.register("none", "vidweave.connectors.fusion:NoFusionConfig")
 FUSIONS.register("concat", "vidweave.connectors.fusion:ConcatFusionConfig")
+FUSIONS.register("mean", "vidweave.connectors.mean_fusion:MeanFusionConfig")
 
 CONNECTORS = Registry("connector")
 CONNECTORS.register("connector", "vidweave.connectors.connector:ConnectorConfig")

@@ -1,0 +1,65 @@
+"""Fusion that averages each stream's tokens over time: as many tokens for a long clip as for one picture."""
+
+# Axes: R rows, T groups in time, Q tokens, D language-model width
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+from torch import nn
+
+from vidweave.connectors.groups import real_groups, whole_span
+from vidweave.errors import UnknownNameError
+from vidweave.types import Blocks, ComponentConfig
+
+__all__ = ["MeanFusion", "MeanFusionConfig"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeanFusionConfig(ComponentConfig):
+    """Query token by query token, the mean over the groups of a clip (arXiv 2402.16050 pools frames so).
+
+    The output projection is linear, so it does not matter whether it comes before.
+
+    Attributes:
+        streams: Which are averaged; empty is all. Every stream stays a block of its own.
+    """
+
+    kind: ClassVar[str] = "mean"
+    streams: tuple[str, ...] = ()
+
+    def build(self, streams: Sequence[str] = (), width: int = 0) -> MeanFusion:
+        for stream in self.streams:
+            if stream not in streams:
+                raise UnknownNameError("stream of the fusion", stream, streams)
+        return MeanFusion(streams, self.streams or tuple(streams))
+
+    def block_counts(self, counts: Mapping[str, int]) -> dict[str, int]:
+        """Groups in time per stream → per block: one for each averaged stream that is there."""
+        members = self.streams or tuple(counts)
+        return {name: min(count, 1) if name in members else count for name, count in counts.items()}
+
+
+class MeanFusion(nn.Module):
+    """See MeanFusionConfig."""
+
+    def __init__(self, streams: Sequence[str], members: Sequence[str]) -> None:
+        super().__init__()
+        self.block_names = tuple(streams)
+        self.members = frozenset(members)
+
+    def forward(self, blocks: Mapping[str, Blocks]) -> tuple[dict[str, Blocks], dict[str, Any]]:
+        """Blocks per stream → the same names, and what was averaged, for the Trace."""
+        fused = {name: _mean(block) if name in self.members else block for name, block in blocks.items()}
+        groups = {name: real_groups(blocks[name]).sum(1).tolist() for name in blocks if name in self.members}
+        return fused, {"averaged": groups}
+
+
+def _mean(block: Blocks) -> Blocks:
+    """(R, T, Q, D) → (R, 1, Q, D) over real tokens; what is masked is never read."""
+    real = block.mask[..., None]
+    values = block.values.masked_fill(~real, 0.0).sum(1, keepdim=True) / real.sum(1, keepdim=True).clamp(min=1)
+    span = whole_span(block.seconds, real_groups(block))[:, None]
+    return replace(block, values=values, mask=block.mask.any(1, keepdim=True), seconds=span)

@@ -1,0 +1,120 @@
+"""Writing a model folder tensor by tensor: weights larger than memory pass through, one at a time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from torch import Tensor
+
+from vidweave.errors import CheckpointError
+
+__all__ = ["LazyTensor", "write_sharded"]
+
+_NAMES = {
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.float64: "F64",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+
+
+@dataclass(frozen=True)
+class LazyTensor:
+    """A tensor that is made when it is written, and forgotten then."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    make: Callable[[], Tensor]
+
+    @classmethod
+    def of(cls, tensor: Tensor, dtype: torch.dtype | None = None) -> LazyTensor:
+        """`tensor` itself, in another dtype if it is floating and one is given."""
+        dtype = dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
+        return cls(tuple(tensor.shape), dtype, lambda: tensor.to(dtype))
+
+    @property
+    def num_bytes(self) -> int:
+        return torch.Size(self.shape).numel() * self.dtype.itemsize
+
+
+def write_sharded(
+    folder: Path,
+    tensors: Mapping[str, LazyTensor],
+    *,
+    max_shard_bytes: int = 5 << 30,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Path]:
+    """Write safetensors files, and an index where there are several, as transformers names them.
+
+    At any time one tensor is in memory. Files get their names when they are whole; the index comes last.
+
+    Args:
+        progress: Called with bytes done and bytes in all.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    shards = list(_shards(tensors, max_shard_bytes))
+    total, done = sum(t.num_bytes for t in tensors.values()), 0
+    names = [
+        "model.safetensors" if len(shards) == 1 else f"model-{i:05d}-of-{len(shards):05d}.safetensors"
+        for i in range(1, len(shards) + 1)
+    ]
+    for name, shard in zip(names, shards, strict=True):
+        partial = folder / f"{name}.partial"
+        with partial.open("wb") as stream:
+            stream.write(_header(shard))
+            for key, lazy in shard.items():
+                _write(stream, key, lazy)
+                done += lazy.num_bytes
+                if progress is not None:
+                    progress(done, total)
+        partial.replace(folder / name)
+    if len(shards) > 1:
+        where = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
+        index = {"metadata": {"total_size": total}, "weight_map": where}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
+    return [folder / name for name in names]
+
+
+def _shards(tensors: Mapping[str, LazyTensor], most: int) -> Iterator[dict[str, LazyTensor]]:
+    """Tensors in order of name, in groups of at most `most` bytes (or one tensor)."""
+    shard: dict[str, LazyTensor] = {}
+    size = 0
+    for key in sorted(tensors):
+        if shard and size + tensors[key].num_bytes > most:
+            yield shard
+            shard, size = {}, 0
+        shard[key] = tensors[key]
+        size += tensors[key].num_bytes
+    yield shard
+
+
+def _header(shard: Mapping[str, LazyTensor]) -> bytes:
+    """What stands before the bytes of a safetensors file: its length, and JSON padded to 8."""
+    described: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    offset = 0
+    for key, lazy in shard.items():
+        end = offset + lazy.num_bytes
+        described[key] = {"dtype": _NAMES[lazy.dtype], "shape": list(lazy.shape), "data_offsets": [offset, end]}
+        offset = end
+    text = json.dumps(described, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def _write(stream: BinaryIO, key: str, lazy: LazyTensor) -> None:
+    tensor = lazy.make().detach().contiguous()
+    if tuple(tensor.shape) != lazy.shape or tensor.dtype != lazy.dtype:
+        raise CheckpointError(
+            f"{key} became {tensor.dtype} {tuple(tensor.shape)}, not {lazy.dtype} {lazy.shape} as was announced"
+        )
+    if tensor.numel():
+        stream.write(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
