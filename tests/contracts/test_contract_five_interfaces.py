@@ -29,6 +29,7 @@ from vidweave.connectors.ports import PortConfig
 from vidweave.connectors.qformer import QFormerConfig
 from vidweave.connectors.trunk import Trunk
 from vidweave.encoders.patch import PatchEncoderConfig
+from vidweave.encoders.pillars import PillarEncoderConfig
 from vidweave.encoders.vision_tower import VisionTowerConfig
 from vidweave.errors import ModalityError
 from vidweave.language.layout import EachGroup, EachScene, Slot, TemplateLayout, Text
@@ -373,6 +374,12 @@ PICTURE = {"video": VisualSpec(height=12, width=12)}
 TINY_ENCODERS = {
     "vision_tower": VisionTowerConfig(config=SMALL_VIT, specs=PICTURE),
     "patch": PatchEncoderConfig(size=12, patch=4, width=8, layers=1, heads=2, specs=PICTURE),
+    "pillars": PillarEncoderConfig(
+        extent_metres=2.0,
+        depth_metres=2.0,
+        pictures=PatchEncoderConfig(size=12, patch=4, width=8, layers=1, heads=2, channels=3),
+        specs={"point_cloud": PointSpec(num_points=7, normalize=False)},
+    ),
 }
 TINY_TRUNKS = {
     "qformer": QFormerConfig(hidden=12, layers=2, heads=2, intermediate=14, encoder_width=8),
