@@ -26,7 +26,9 @@ from vidweave.connectors.counts import block_groups
 from vidweave.connectors.fusion import ConcatFusionConfig
 from vidweave.connectors.mlp import MLPConfig
 from vidweave.connectors.ports import PortConfig
+from vidweave.connectors.projectors import ProjectorConfig
 from vidweave.connectors.qformer import QFormerConfig
+from vidweave.connectors.resampler import ResamplerConfig
 from vidweave.connectors.trunk import Trunk
 from vidweave.encoders.patch import PatchEncoderConfig
 from vidweave.encoders.pillars import PillarEncoderConfig
@@ -384,6 +386,8 @@ TINY_ENCODERS = {
 TINY_TRUNKS = {
     "qformer": QFormerConfig(hidden=12, layers=2, heads=2, intermediate=14, encoder_width=8),
     "mlp": MLPConfig(key_width=6, widths=(7, 5)),
+    "projector": ProjectorConfig(key_width=6, pooling="conv3d", num_tokens=4, time=2, widths=(5,)),
+    "resampler": ResamplerConfig(key_width=6, heads=2),
     "fake_memory": FakeMemoryConfig(),
 }
 TINY_SELECTORS = {

@@ -16,7 +16,7 @@ from vidweave.types import Blocks
 
 __all__ = ["AlignRule", "align"]
 
-AlignRule = Literal["exact", "nearest", "mean_repeat"]
+AlignRule = Literal["exact", "in_order", "nearest", "mean_repeat"]
 
 # Container timestamps are rounded to a millisecond as a rule; two streams of one file agree to within that.
 _SAME_SECONDS = 2e-3
@@ -29,22 +29,23 @@ def align(blocks: Blocks, seconds: Tensor, real: Tensor, rule: AlignRule, name: 
         blocks: Rows in the reference's order; real groups anywhere in a row.
         seconds: (R, S, 2) of the reference.
         real: (R, S), True where the reference has a group; other groups come out masked.
-        rule: `exact`: the same number of groups with the same middles (to 2 ms), in order. `nearest`: the group whose
-            middle is nearest, the earlier one of two. `mean_repeat`: the mean over the row's groups, at every time.
+        rule: `exact`: the same number of groups with the same middles (to 2 ms), in order. `in_order`: the same number
+            of groups, one after the other, whatever their times; one group alone stands for all. `nearest`: the group
+            whose middle is nearest, the earlier one of two. `mean_repeat`: the mean over the row's groups, at every time.
         name: Of the block, for errors.
 
     Returns:
         Blocks with values (R, S, Q, D) and the reference's seconds. A row without groups stays masked throughout.
 
     Raises:
-        ShapeError: `exact` and the times differ; the message gives the first difference.
+        ShapeError: `exact` and the times differ, or `in_order` and the numbers do; the message gives the difference.
     """
     if not blocks.values.shape[1]:  # nothing was seen: one masked group stands for it
         blocks = _with_masked_group(blocks)
     if rule == "mean_repeat":
         values, mask = _mean(blocks, seconds.shape[1])
     else:
-        index = _nearest(blocks, seconds, real)
+        index = _in_order(blocks, real, name) if rule == "in_order" else _nearest(blocks, seconds, real)
         if rule == "exact":
             _expect_same(blocks, seconds, real, name)
         values = blocks.values.gather(1, index[..., None, None].expand(-1, -1, *blocks.values.shape[2:]))
@@ -76,14 +77,31 @@ def _nearest(blocks: Blocks, seconds: Tensor, real: Tensor) -> Tensor:
     return distance.masked_fill(~real_groups(blocks)[:, None], torch.inf).argmin(-1)
 
 
+def _in_order(blocks: Blocks, real: Tensor, name: str) -> Tensor:
+    """(R, S) the n-th real group of the block for the n-th real group of the reference."""
+    have, want = real_groups(blocks), real.sum(1)
+    counts = have.sum(1)
+    wrong = ((counts != want) & (counts > 1)).nonzero()
+    if len(wrong):
+        row = int(wrong[0])
+        raise ShapeError(_unequal(row, name, int(counts[row]), int(want[row])))
+    places = torch.argsort((~have).to(torch.int8), dim=1, stable=True)  # real ones first, in order
+    turn = (real.long().cumsum(1) - 1).clamp(min=0)
+    return places.gather(1, torch.minimum(turn, (counts - 1).clamp(min=0)[:, None]))
+
+
+def _unequal(row: int, name: str, have: int, want: int) -> str:
+    return (
+        f"row {row}: block {name!r} has {have} groups in time, the reference {want}; give the streams equal numbers "
+        f"(num_frames, pool.time, pool.steps), or align='nearest' or 'mean_repeat'"
+    )
+
+
 def _expect_same(blocks: Blocks, seconds: Tensor, real: Tensor, name: str) -> None:
     for row, (got_real, want_real) in enumerate(zip(real_groups(blocks), real, strict=True)):
         got, want = blocks.seconds[row][got_real].mean(-1), seconds[row][want_real].mean(-1)
         if len(got) != len(want):
-            raise ShapeError(
-                f"row {row}: block {name!r} has {len(got)} groups in time, the reference {len(want)}; "
-                f"give the streams the same times, or align='nearest' or 'mean_repeat'"
-            )
+            raise ShapeError(_unequal(row, name, len(got), len(want)))
         if len(got) and float((got - want).abs().max()) > _SAME_SECONDS:
             first = int(((got - want).abs() > _SAME_SECONDS).nonzero()[0])
             raise ShapeError(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from vidweave.connectors.absent import absent_pairs, drop_empty, fill_absent
 from vidweave.connectors.fusion import NoFusionConfig
-from vidweave.connectors.groups import append, compact, place, real_groups, whole_span
+from vidweave.connectors.groups import append, compact, merge_seconds, place, real_groups, whole_span
 from vidweave.connectors.memory import (
     MemoryRows,
     MemoryState,
@@ -162,11 +162,12 @@ class Connector(nn.Module):
             ModalityError: a stream that must be there is missing for an (item, scene).
         """
         ports = self._ports()
-        clips = {n: _as_one_group(self._keys(n, f, torch.zeros_like(state.item))) for n, f in state.features.items()}
+        clips = {n: self._keys(n, f, torch.zeros_like(state.item)) for n, f in state.features.items()}
+        clips = {n: f if self._trunk(ports[n]).keeps_groups else _as_one_group(f) for n, f in clips.items()}
         blocks = {**state.blocks, **self._ask(clips, state.text), **self._read_memories(state)}
         blocks = {name: blocks[name] if name in blocks else self._nothing(port, state) for name, port in ports.items()}
         absent = {name: _pairs(block, absent_pairs(block)) for name, block in blocks.items()}
-        one_group = frozenset(n for n, p in ports.items() if p.span == "clip" or self._trunk(p).has_memory)
+        one_group = frozenset(n for n, p in ports.items() if self._is_one_group(p))
         fused, info = self.fusion(fill_absent(blocks, ports, one_group))
         blocks = {name: drop_empty(block) for name, block in fused.items()}
         return blocks, {"absent": {name: pairs for name, pairs in absent.items() if pairs}, **info}
@@ -216,12 +217,21 @@ class Connector(nn.Module):
         blocks: dict[str, Blocks] = {}
         for trunk_name, trunk in self._trunks().items():
             names = [name for name in self._ports_of(trunk_name) if name in keys]
+            if trunk.keeps_groups:
+                blocks |= {name: self._over_time(name, keys[name]) for name in names}
+                continue
             rows = {name: real_groups(keys[name]).flatten().nonzero().flatten() for name in names}
             asking = [name for name in names if len(rows[name])]
             requests = [self._request(name, keys[name], rows[name]) for name in asking]
             answers = dict(zip(asking, run_requests(trunk, requests, text), strict=True))
             blocks |= {n: self._blocks(n, keys[n], rows[n], answers.get(n)) for n in names}
         return blocks
+
+    def _over_time(self, name: str, keys: Features) -> Blocks:
+        trunk, port = self._trunk(self._port(name)), self._port(name)
+        hidden, mask = trunk.over_time(keys.values, keys.mask)
+        seconds = merge_seconds(keys.seconds, trunk.time)
+        return Blocks(port.project(hidden), mask, seconds, keys.item, keys.scene)
 
     def _request(self, name: str, keys: Features, rows: Tensor) -> Request:
         groups = keys.values.shape[1]
@@ -289,7 +299,7 @@ class Connector(nn.Module):
         """The blocks of a stream that was never pushed: no groups."""
         empty = state.item.new_zeros
         dtype = next((p.dtype for p in self.parameters()), torch.get_default_dtype())
-        num_tokens = 1 if port.query_tokens is None else port.query_tokens.shape[1]
+        num_tokens = (self._trunk(port).num_tokens or 1) if port.query_tokens is None else port.query_tokens.shape[1]
         values = empty(len(state), 0, num_tokens, port.output_width, dtype=dtype)
         mask = empty(len(state), 0, num_tokens, dtype=torch.bool)
         return Blocks(values, mask, empty(len(state), 0, 2, dtype=torch.float32), state.item, state.scene)
@@ -307,6 +317,10 @@ class Connector(nn.Module):
 
     def _trunk(self, port: Port) -> Trunk:
         return self.trunks[port.trunk]  # type: ignore[return-value]
+
+    def _is_one_group(self, port: Port) -> bool:
+        trunk = self._trunk(port)
+        return trunk.has_memory or (port.span == "clip" and not trunk.keeps_groups)
 
     def _ports_of(self, trunk: str) -> dict[str, Port]:
         return {name: port for name, port in self._ports().items() if port.trunk == trunk}

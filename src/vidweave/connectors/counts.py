@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from vidweave.connectors.connector import ConnectorConfig
 
-__all__ = ["block_groups"]
+__all__ = ["block_groups", "stream_counts"]
 
 Pair = tuple[int, int]
 
@@ -23,17 +23,17 @@ def block_groups(
     """
     result: dict[tuple[str, int, int], int] = {}
     for item, scene in pairs:
-        counts = _stream_counts(config, {name: lengths.get((name, item, scene), 0) for name in config.ports})
+        counts = stream_counts(config, {name: lengths.get((name, item, scene), 0) for name in config.ports})
         result |= {(block, item, scene): count for block, count in config.fusion.block_counts(counts).items() if count}
     return result
 
 
-def _stream_counts(config: ConnectorConfig, lengths: Mapping[str, int]) -> dict[str, int]:
+def stream_counts(config: ConnectorConfig, lengths: Mapping[str, int]) -> dict[str, int]:
     """Groups that each port gives for one (item, scene) pair."""
     counts = {}
     for name, port in config.ports.items():
         if lengths[name]:
-            counts[name] = 1 if _is_one_group(config, name) else lengths[name]
+            counts[name] = 1 if _is_one_group(config, name) else lengths[name] // _time(config, name)
         elif port.absent in ("error", "skip"):
             counts[name] = 0
         else:
@@ -43,10 +43,16 @@ def _stream_counts(config: ConnectorConfig, lengths: Mapping[str, int]) -> dict[
 
 def _times_of_others(config: ConnectorConfig, name: str, lengths: Mapping[str, int]) -> int:
     """An absent stream takes the times of the first other one that has groups in time, else one for the whole clip."""
-    others = (lengths[n] for n in config.ports if n != name and not _is_one_group(config, n) and lengths[n])
-    return next(others, 1)
+    others = (n for n in config.ports if n != name and not _is_one_group(config, n) and lengths[n])
+    return next((lengths[other] // _time(config, other) for other in others), 1)
 
 
 def _is_one_group(config: ConnectorConfig, name: str) -> bool:
-    port = config.ports[name]
-    return port.span == "clip" or bool(getattr(config.trunks[port.trunk], "has_memory", False))
+    port, trunk = config.ports[name], config.trunks[config.ports[name].trunk]
+    is_clip = port.span == "clip" and not hasattr(trunk, "needs_clip")
+    return is_clip or bool(getattr(trunk, "has_memory", False))
+
+
+def _time(config: ConnectorConfig, name: str) -> int:
+    """Groups that the port's trunk merges to one."""
+    return getattr(config.trunks[config.ports[name].trunk], "time", 1)

@@ -18,7 +18,7 @@ from torch import Tensor
 from vidweave.errors import ShapeError
 from vidweave.types import Blocks, Features
 
-__all__ = ["append", "compact", "place", "real_groups", "whole_span"]
+__all__ = ["append", "compact", "merge_seconds", "place", "real_groups", "whole_span"]
 
 Carrier = TypeVar("Carrier", Features, Blocks)
 
@@ -91,6 +91,14 @@ def whole_span(seconds: Tensor, real: Tensor) -> Tensor:
     start = seconds[..., 0].masked_fill(~real, torch.inf).amin(1)
     end = seconds[..., 1].masked_fill(~real, -torch.inf).amax(1)
     return torch.stack([start, end], -1).masked_fill(~real.any(1, keepdim=True), 0.0)
+
+
+def merge_seconds(seconds: Tensor, time: int) -> Tensor:
+    """(R, T, 2) → (R, T // time, 2): from the start of the first to the end of the last of `time` neighbours."""
+    if time == 1:
+        return seconds
+    whole = seconds[:, : seconds.shape[1] // time * time].unflatten(1, (-1, time))
+    return torch.stack([whole[:, :, 0, 0], whole[:, :, -1, 1]], -1)
 
 
 def _take(values: Tensor, order: Tensor) -> Tensor:

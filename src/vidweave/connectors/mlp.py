@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -14,7 +14,15 @@ from vidweave.connectors.trunk import Trunk
 from vidweave.errors import ConfigError
 from vidweave.types import ComponentConfig
 
-__all__ = ["MLP", "MLPConfig"]
+__all__ = ["HeadKind", "MLP", "MLPConfig", "head_widths"]
+
+HeadKind = Literal["none", "linear", "mlp", "fused_mlp"]
+
+
+def head_widths(kind: HeadKind, key_width: int, width: int) -> tuple[int, ...]:
+    """Layers of the usual projectors to `width`: `mlp` has two, `fused_mlp` widens to four times the keys first."""
+    layers = {"none": (), "linear": (width,), "mlp": (width, width), "fused_mlp": (4 * key_width, width, width)}
+    return layers[kind]
 
 
 @dataclass(frozen=True, kw_only=True)

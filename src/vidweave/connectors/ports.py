@@ -28,7 +28,7 @@ class PortConfig:
         input_norm: LayerNorm after the projection (the norm after a vision tower that papers train).
         norm_eps: Its epsilon.
         num_query_tokens: Q; 0 for a trunk without queries.
-        span: `group`: the trunk sees each group in time alone; `clip`: all groups of a row at once.
+        span: `group`: the trunk sees each group in time alone; `clip`: all groups of a row at once, when it is read.
         num_time_positions: Rows of a learned table, added to the keys by the number of the group in its row. It starts
             at zero, so a fresh one changes nothing. 0 is no table.
         beyond_times: Groups beyond the table: an error, or the last row again (`clamp`). `last` is for a trunk with a
@@ -72,7 +72,7 @@ class PortConfig:
             ConfigError: the port does not fit its trunk or the language model's width; the message has both numbers.
         """
         self._check(name, trunk, output_width)
-        return Port(self, name, trunk.width, output_width)
+        return Port(self, name, trunk.query_width or trunk.width, trunk.width, output_width)
 
     def _check(self, name: str, trunk: Trunk, output_width: int) -> None:
         if self.key_width != trunk.key_width:
@@ -92,6 +92,10 @@ class PortConfig:
             raise ConfigError(
                 f"port {name!r}: trunk {self.trunk!r} has a memory and sees group by group; use span='group'"
             )
+        if trunk.needs_clip and self.span != "clip":
+            raise ConfigError(
+                f"port {name!r}: trunk {self.trunk!r} looks at neighbouring groups in time; use span='clip'"
+            )
         if self.beyond_times == "last" and not -1 <= self.last_time_position < self.num_time_positions:
             raise ConfigError(
                 f"port {name!r}: last_time_position ({self.last_time_position}) is not one of its "
@@ -109,7 +113,7 @@ class PortConfig:
 class Port(nn.Module):
     """Weights of one stream; see PortConfig."""
 
-    def __init__(self, config: PortConfig, name: str, trunk_width: int, output_width: int) -> None:
+    def __init__(self, config: PortConfig, name: str, query_width: int, trunk_width: int, output_width: int) -> None:
         super().__init__()
         self.name = name
         self.trunk = config.trunk
@@ -124,7 +128,7 @@ class Port(nn.Module):
         self.input_proj = None if proj is None else nn.Linear(config.input_width, proj)
         self.input_norm = nn.LayerNorm(width, eps=config.norm_eps) if config.input_norm else None
         self.time_embedding = _zeros(config.num_time_positions, width)
-        self.query_tokens = _zeros(1, config.num_query_tokens, trunk_width)
+        self.query_tokens = _zeros(1, config.num_query_tokens, query_width)
         self.output_proj = nn.Linear(trunk_width, output_width) if config.output_proj else None
         self.absent_tokens = _zeros(config.absent_tokens, output_width) if config.absent == "learned" else None
         reset_normal(self)

@@ -25,19 +25,27 @@ class Trunk(nn.Module):
     Attributes:
         key_width: C, width of the keys that it reads.
         width: H, width of what it returns.
+        query_width: Of the query tokens; H unless it says otherwise.
         has_queries: Ports bring query tokens; without, it returns one token per key.
         has_adapters: It takes `adapter` (R,): the index of the row's port among the connector's ports.
         has_memory: It works group by group, on a memory value: see `empty_memory`, `forward` and `commit`. Its
             configuration has the same attribute, so that prompts can be planned without building it.
         text_spec: How it reads text; None when it reads none.
+        keeps_groups: It sees a row's groups together and apart, through `over_time`, and gives `num_tokens` (None: one
+            per key) for each group, or for each `time` neighbouring ones. With `needs_clip` its ports' span is `clip`.
     """
 
     has_queries: ClassVar[bool] = True
     has_adapters: bool = False
     has_memory: bool = False
     text_spec: TextSpec | None = None
+    keeps_groups: ClassVar[bool] = False
+    needs_clip: bool = False
+    num_tokens: int | None = None
+    time: int = 1
     key_width: int
     width: int
+    query_width: int | None = None
 
     @property
     def reads_text(self) -> bool:
@@ -82,6 +90,10 @@ class Trunk(nn.Module):
         for group, mask in zip(keys.unbind(1), key_mask.unbind(1), strict=True):
             _, memory = self(queries, group, mask, text, text_mask, adapter=adapter, memory=memory)
         return memory
+
+    def over_time(self, keys: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """For trunks with `keeps_groups`: keys (R, T, N, C), mask (R, T, N) → (R, T / time, Q, H), mask alike."""
+        raise NotImplementedError(f"{type(self).__name__} has no over_time")
 
     def evaluate(
         self,

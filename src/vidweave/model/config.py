@@ -8,9 +8,12 @@ from typing import Any, ClassVar, Literal, Self
 
 from transformers import PreTrainedConfig
 
+from vidweave.connectors.counts import stream_counts
+from vidweave.connectors.fusion import JoinConfig
 from vidweave.errors import CheckpointError, ConfigError, ModalityError, UnknownNameError
 from vidweave.language.decoding import Decoding
 from vidweave.model.files import read_json, read_model_type
+from vidweave.model.pool import pool_groups
 from vidweave.registry import CONNECTORS, ENCODERS, LANGUAGE_MODELS, LAYOUTS, MODALITIES, SELECTORS, Registry
 from vidweave.types import (
     ComponentConfig,
@@ -84,6 +87,8 @@ class ModelSpec(ComponentConfig):
             raise ConfigError(
                 f"each connector stream needs a port of its name: streams {sorted(streams)}, ports {sorted(ports)}"
             )
+        if isinstance(self.connector.fusion, JoinConfig):
+            self.connector.fusion.check_counts(stream_counts(self.connector, self._known_groups()))
 
     def _check_stream(self, name: str, stream: StreamConfig) -> None:
         if stream.encoder not in self.encoders:
@@ -95,6 +100,14 @@ class ModelSpec(ComponentConfig):
                     f"stream {name!r} may be fed {modality!r}, but encoder {stream.encoder!r} takes only "
                     f"{', '.join(sorted(specs))}; add a preprocessing spec to the encoder or drop the modality"
                 )
+
+    def _known_groups(self) -> dict[str, int]:
+        """Groups in time of each connector stream, 0 where they depend on the clip."""
+        numbers = {name: stream.need.num_frames or 0 for name, stream in self.connector_streams.items()}
+        return {
+            name: pool_groups(frames // self.streams[name].need.window, self.streams[name].pool)
+            for name, frames in numbers.items()
+        }
 
     @property
     def connector_streams(self) -> dict[str, StreamConfig]:

@@ -2,52 +2,64 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d
 
+from vidweave.connectors.groups import merge_seconds
 from vidweave.errors import ConfigError, ShapeError
+from vidweave.nn.grid import pool_grid
 from vidweave.types import PoolSpec
 
-__all__ = ["pool_seconds", "pool_tokens"]
+__all__ = ["pool_groups", "pool_seconds", "pool_tokens"]
+
+
+def pool_groups(groups: int, pool: PoolSpec | None) -> int:
+    """Groups in time that `pool_tokens` makes of so many; raises ConfigError as it does."""
+    if pool is None:
+        return groups
+    _check_time(groups * pool.steps, pool)
+    return groups * pool.steps // pool.time
 
 
 def pool_tokens(values: Tensor, pool: PoolSpec | None) -> Tensor:
-    """Average tokens (R, T, N, C) over time and over a square grid, as `pool` says.
+    """Tokens (R, T, N, C) of a stream as `pool` says: split into steps, averaged over time and over a square grid.
 
     Raises:
-        ShapeError: the patch tokens form no square; the message gives their number.
-        ConfigError: T is no multiple of `pool.time`.
+        ShapeError: the patch tokens form no square, or not so many steps; the message gives their number.
+        ConfigError: the number of groups is no multiple of `pool.time`.
     """
     if pool is None:
         return values
     if pool.drop_cls:
         values = values[:, :, 1:]
+    if values.shape[2] % pool.steps:
+        raise ShapeError(f"{values.shape[2]} tokens are no {pool.steps} equal steps (PoolSpec.steps); set drop_cls?")
+    if pool.steps > 1:
+        values = values.unflatten(2, (pool.steps, -1)).flatten(1, 2)
     if pool.time > 1:
         _check_time(values.shape[1], pool)
         values = values.unflatten(1, (-1, pool.time)).mean(2)
     if pool.grid is not None:
-        rows, groups, tokens, width = values.shape
-        side = math.isqrt(tokens)
-        if side * side != tokens:
-            raise ShapeError(
-                f"pool.grid={pool.grid} needs a square number of patch tokens, got {tokens}; set drop_cls?"
-            )
-        grid = values.reshape(rows * groups, side, side, width).permute(0, 3, 1, 2)
-        values = adaptive_avg_pool2d(grid, pool.grid).flatten(2).transpose(1, 2).reshape(rows, groups, -1, width)
+        groups = pool_grid(values.flatten(0, 1), pool.grid, f"pool.grid={pool.grid}")
+        values = groups.unflatten(0, values.shape[:2])
     return values
 
 
 def pool_seconds(seconds: Tensor, mask: Tensor, pool: PoolSpec | None) -> tuple[Tensor, Tensor]:
     """Times (R, T, 2) and mask (R, T) that go with `pool_tokens`' output; raises ConfigError as it does."""
-    if pool is None or pool.time == 1:
+    if pool is None or pool.time == pool.steps == 1:
         return seconds, mask
+    if pool.steps > 1:
+        seconds, mask = _steps(seconds, pool.steps), mask.repeat_interleave(pool.steps, 1)
     _check_time(seconds.shape[1], pool)
-    grouped = seconds.unflatten(1, (-1, pool.time))
-    merged = torch.stack([grouped[:, :, 0, 0], grouped[:, :, -1, 1]], dim=-1)
-    return merged, mask.unflatten(1, (-1, pool.time)).all(2)
+    return merge_seconds(seconds, pool.time), mask.unflatten(1, (-1, pool.time)).all(2)
+
+
+def _steps(seconds: Tensor, steps: int) -> Tensor:
+    """(R, T, 2) → (R, T * steps, 2): equal parts of each group."""
+    share = torch.arange(steps + 1, dtype=seconds.dtype, device=seconds.device) / steps
+    borders = seconds[..., :1] + (seconds[..., 1:] - seconds[..., :1]) * share
+    return torch.stack([borders[..., :-1], borders[..., 1:]], -1).flatten(1, 2)
 
 
 def _check_time(groups: int, pool: PoolSpec) -> None:

@@ -24,6 +24,7 @@ from vidweave.model.collate import collate_stream
 from vidweave.model.config import ModelSpec, VideoLanguageConfig
 from vidweave.model.files import read_json
 from vidweave.model.gather import OpenScene, StreamRow, check_modalities, gather_scene, route
+from vidweave.model.pool import pool_groups
 from vidweave.registry import MODALITIES
 from vidweave.types import (
     Clip,
@@ -267,10 +268,10 @@ class Processor:
         """Groups in time of each block that the connector will make, by (block, item, scene)."""
         lengths: dict[tuple[str, int, int], int] = {}
         for name, stream in streams.items():
-            pool = self.spec.streams[name].pool
-            per_row = stream.mask.sum(1) // (1 if pool is None or stream.features is not None else pool.time)
-            for item, scene, groups in zip(stream.item.tolist(), stream.scene.tolist(), per_row.tolist(), strict=True):
-                lengths[name, item, scene] = groups
+            pool = None if stream.features is not None else self.spec.streams[name].pool
+            per_row = stream.mask.sum(1).tolist()
+            for item, scene, groups in zip(stream.item.tolist(), stream.scene.tolist(), per_row, strict=True):
+                lengths[name, item, scene] = pool_groups(groups, pool)
         return block_groups(self.spec.connector, lengths, prepared.scenes)
 
     def _read_text(self, slot: str, queries: Sequence[Query]) -> TextTokens:

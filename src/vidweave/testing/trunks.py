@@ -22,9 +22,13 @@ def check_trunk(trunk: Any, *, seed: int = 0) -> None:
 
     Masked keys do not matter, whatever they hold; a batch equals its rows one by one; a row without keys is finite;
     rows may be none. With a memory: pieces equal the whole, a value that was given stays valid, and an empty group
-    changes nothing. Without one: a memory is refused.
+    changes nothing. Without one: a memory is refused. A trunk that keeps groups does so with whole clips of 3 x 3 tokens.
     """
     generator = torch.Generator().manual_seed(seed)
+    if trunk.keeps_groups:
+        with torch.no_grad():
+            _check_groups(trunk, torch.randn(ROWS, 4 * trunk.time, 9, trunk.key_width, generator=generator))
+        return
     queries = torch.randn(ROWS, QUERIES, trunk.width, generator=generator)
     keys = torch.randn(ROWS, 5, KEYS, trunk.key_width, generator=generator)
     mask = torch.arange(KEYS) < torch.tensor([KEYS, 2, 0])[:, None]
@@ -51,6 +55,26 @@ def _check_plain(trunk: Any, queries: Tensor | None, keys: Tensor, mask: Tensor,
     expect_shape(nobody, (0, *hidden.shape[1:]), "hidden of no rows")
     try:
         trunk(queries, keys, mask, adapter=adapter, memory=object())
+    except ConfigError:
+        return
+    raise AssertionError("a trunk without a memory must refuse one with ConfigError")
+
+
+def _check_groups(trunk: Any, keys: Tensor) -> None:
+    lengths = torch.tensor([4, 1, 0]) * trunk.time
+    mask = (torch.arange(keys.shape[1]) < lengths[:, None])[..., None].expand(keys.shape[:3])
+    hidden, shown = trunk.over_time(keys, mask)
+    expect_shape(hidden, (ROWS, 4, trunk.num_tokens, trunk.width), "hidden")
+    expect_finite(hidden, "hidden")
+    assert torch.equal(shown.any(2).sum(1) * trunk.time, lengths), "groups that come out are those that went in"
+    assert torch.equal(shown.any(2), shown.all(2)), "a group is real as a whole"
+    alone, _ = trunk.over_time(keys[1:2, : trunk.time], mask[1:2, : trunk.time])
+    expect_close(alone[0], hidden[1, :1], "one row alone, without its padding")
+    other, _ = trunk.over_time(torch.where(mask[..., None], keys, torch.nan), mask)
+    expect_close(other[shown], hidden[shown], "masked groups that hold something else")
+    expect_shape(trunk.over_time(keys[:0], mask[:0])[0], (0, *hidden.shape[1:]), "hidden of no rows")
+    try:
+        trunk(None, keys[:, 0], None, memory=object())
     except ConfigError:
         return
     raise AssertionError("a trunk without a memory must refuse one with ConfigError")

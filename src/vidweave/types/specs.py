@@ -79,13 +79,19 @@ PreprocessSpec = VisualSpec | AudioSpec | PointSpec
 class PoolSpec:
     """Parameter-free pooling of a stream's tokens, applied before the feature store: smaller, and still exact.
 
-    `grid` averages the square grid of patch tokens down to `grid` x `grid` (a CLS token, if any, is dropped when
-    `drop_cls`); `time` averages that many neighbouring groups.
+    `steps` says that a group's tokens are those of that many equal times, one after the other (video towers): each
+    becomes a group of its own. `grid` averages the square grid of patch tokens to `grid` x `grid` (a CLS token, if any,
+    is dropped when `drop_cls`); `time` averages that many neighbouring groups.
     """
 
     grid: int | None = None
     time: int = 1
     drop_cls: bool = False
+    steps: int = 1
+
+    def __post_init__(self) -> None:
+        if min(self.time, self.steps, 1 if self.grid is None else self.grid) < 1:
+            raise ConfigError(f"a pooling's grid, time and steps must be at least 1, got {self}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,112 @@
+"""Names of MERV's released files ⇄ ours, part by part: projectors, mixers, LanguageBind, and timm's image encoders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from torch import Tensor
+
+from vidweave.nn.keys import KeyTable
+
+__all__ = ["PROJECTOR", "RESAMPLER", "mixer_from_merv", "projector_from_merv", "resampler_from_merv"]
+
+# A head is a linear layer (`projector.weight`), or a stack with activations between (`projector.0`, `.2`, `.4`). In the
+# released files one more `projector.` stands before it, of the pooling projector whose head it is.
+_HEAD = (
+    ("projector.projector.weight", "head.layers.0.weight"),
+    ("projector.projector.bias", "head.layers.0.bias"),
+    ("projector.projector.0.", "head.layers.0."),
+    ("projector.projector.2.", "head.layers.1."),
+    ("projector.projector.4.", "head.layers.2."),
+)
+_REGNET = tuple(
+    (f"convolution_pooling.{place}.b{block + 1}.{theirs}", f"pooling.{ours}.{block}.{name}")
+    for place, ours in ((0, "before"), (2, "after"))
+    for block in range(3)
+    for theirs, name in (
+        ("conv1.conv.", "expand.0."),
+        ("conv1.bn.", "expand.1."),
+        ("conv2.conv.", "mix.0."),
+        ("conv2.bn.", "mix.1."),
+        ("se.fc1.", "squeeze."),
+        ("se.fc2.", "gate."),
+        ("conv3.conv.", "project.0."),
+        ("conv3.bn.", "project.1."),
+        ("downsample.conv.", "shortcut.0."),
+        ("downsample.bn.", "shortcut.1."),
+    )
+)
+_CONV3D = (("convolution_pooling.0.weight", "pooling.conv.weight"), ("convolution_pooling.0.bias", "pooling.conv.bias"))
+PROJECTOR = KeyTable((*_HEAD, *_REGNET, *_CONV3D))
+
+RESAMPLER = KeyTable(
+    (
+        ("query_tokens", "port.query_tokens"),
+        ("cross_attn.norm1.", "trunk.key_norm."),
+        ("cross_attn.norm2.", "trunk.norm."),
+        ("cross_attn.xattn.q.", "trunk.attention.query."),
+        ("cross_attn.xattn.k.", "trunk.attention.key."),
+        ("cross_attn.xattn.v.", "trunk.attention.value."),
+        ("cross_attn.xattn.proj.", "trunk.output."),
+        ("cross_attn.mlp.fc1.", "trunk.up."),
+        ("cross_attn.mlp.fc2.", "trunk.down."),
+        *((theirs, f"trunk.{ours}") for theirs, ours in _HEAD),
+    )
+)
+
+
+def projector_from_merv(
+    state: Mapping[str, Tensor], where: Literal["projector", "mlp"] = "projector"
+) -> dict[str, Tensor]:
+    """A released projector's names → those of `Projector`, or of the `MLP` that is its head.
+
+    Raises:
+        CheckpointError: unknown keys.
+    """
+    ours = PROJECTOR.to_ours(state)
+    return ours if where == "projector" else {key.removeprefix("head."): value for key, value in ours.items()}
+
+
+def resampler_from_merv(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The attentive pooler's names → `trunk.…` of `Resampler` and `port.query_tokens`.
+
+    Raises:
+        CheckpointError: unknown keys.
+    """
+    split = {key: value for key, value in state.items() if ".xattn.kv." not in key}
+    for key in state.keys() - split.keys():
+        name = key.rpartition(".")[2]
+        split[f"cross_attn.xattn.k.{name}"], split[f"cross_attn.xattn.v.{name}"] = state[key].chunk(2)
+    return RESAMPLER.to_ours(split)
+
+
+# Of the attention module only queries and keys are used: its values are the tokens as they are. A bias of the keys adds
+# the same to every logit and cancels.
+_MIXER = KeyTable(
+    (
+        ("Q", "weighting.query"),
+        ("attention.q_proj_weight", "weighting.query_proj.weight"),
+        ("attention.q_proj_bias", "weighting.query_proj.bias"),
+        ("attention.k_proj_weight", "weighting.key_proj.weight"),
+        ("pe", "stream_embedding"),
+        ("scalar", "weighting.logits"),
+        ("0.weight", "norm.weight"),
+        ("0.bias", "norm.bias"),
+        ("1.projector.", "proj."),
+        ("projector.", "proj."),
+    ),
+    dropped=(r"attention\.v_proj_weight", r"attention\.out_proj\..*"),
+)
+
+
+def mixer_from_merv(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The released `feature_fusion`'s names → those of `Mixer` or `ChannelConcat`.
+
+    Raises:
+        CheckpointError: unknown keys.
+    """
+    split = {key: value for key, value in state.items() if key != "attention.in_proj_bias"}
+    if "attention.in_proj_bias" in state:
+        split["attention.q_proj_bias"] = state["attention.in_proj_bias"].chunk(3)[0]
+    return _MIXER.to_ours(split)
