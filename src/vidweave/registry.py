@@ -185,6 +185,7 @@ TASKS.register("toyworld", "vidweave.evaluation.tasks.toyworld:ToyworldTask")
 
 # Keys of `Trace.panels` → a function(value, PanelContext) that draws it, see `report.panels`; the fact `title` stands above.
 PANELS = Registry("panel")
+PANELS.register("memory", "vidweave.report.memory:memory_panel", title="What the memory holds")
 
 # Modalities: facts say how raw values of the modality look (`carrier`: frames | waveform | points).
 MODALITIES = Registry("modality")

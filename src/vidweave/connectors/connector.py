@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -21,6 +22,7 @@ from vidweave.connectors.memory import (
     push_groups,
     stack_ports,
     start_memory,
+    tell_memory,
 )
 from vidweave.connectors.ports import Port, PortConfig
 from vidweave.connectors.state import ConnectorState
@@ -28,7 +30,7 @@ from vidweave.connectors.trunk import Request, Trunk, run_requests, text_rows
 from vidweave.errors import ConfigError, ShapeError, UnknownNameError
 from vidweave.nn.bank import Journal
 from vidweave.registry import FUSIONS, TRUNKS
-from vidweave.types import Blocks, ComponentConfig, Features, TextSpec, TextTokens, component_from_dict
+from vidweave.types import Blocks, ComponentConfig, Features, PanelSource, TextSpec, TextTokens, component_from_dict
 
 __all__ = ["Connector", "ConnectorConfig"]
 
@@ -170,6 +172,8 @@ class Connector(nn.Module):
         one_group = frozenset(n for n, p in ports.items() if self._is_one_group(p))
         fused, info = self.fusion(fill_absent(blocks, ports, one_group))
         blocks = {name: drop_empty(block) for name, block in fused.items()}
+        if state.memories and not torch.is_grad_enabled():
+            info = {"memory": PanelSource(partial(self._tell_memories, state)), **info}
         return blocks, {"absent": {name: pairs for name, pairs in absent.items() if pairs}, **info}
 
     def with_text(self, state: ConnectorState, text: TextTokens) -> ConnectorState:
@@ -286,6 +290,17 @@ class Connector(nn.Module):
                 mask = (count > 0)[:, None, None].expand(-1, 1, values.shape[2])
                 blocks[port_name] = Blocks(values, mask, seconds[:, None], state.item, state.scene)
         return blocks
+
+    def _tell_memories(self, state: ConnectorState, item: int, full: bool) -> list[dict[str, Any]]:
+        """What the memories hold of an item: one entry per port and scene that was seen."""
+        told, scenes = [], state.scene.tolist()
+        pairs = (state.item == item).nonzero().flatten().tolist()
+        for name, memory in state.memories.items():
+            for number, port in enumerate(self._ports_of(name)):
+                for pair in (p for p in pairs if int(memory.count[number * len(state) + p])):
+                    facts = tell_memory(self._trunks()[name], memory, number * len(state) + pair, full)
+                    told.append({"stream": port, "scene": scenes[pair], **facts})
+        return told
 
     def _memory_rows(self, name: str, state: ConnectorState) -> MemoryRows:
         trunk, ports = self._trunks()[name], self._ports_of(name)

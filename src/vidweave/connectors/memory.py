@@ -17,7 +17,18 @@ from vidweave.connectors.trunk import Trunk
 from vidweave.nn.bank import Journal
 from vidweave.types import Features
 
-__all__ = ["MemoryRows", "MemoryState", "evaluate_pending", "push_groups", "stack_ports", "start_memory"]
+__all__ = [
+    "MAX_TRACE_TOKENS",
+    "MemoryRows",
+    "MemoryState",
+    "evaluate_pending",
+    "push_groups",
+    "stack_ports",
+    "start_memory",
+    "tell_memory",
+]
+
+MAX_TRACE_TOKENS = 64  # token positions whose memory a Trace tells, unless it is asked for all
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +97,12 @@ def evaluate_pending(trunk: Trunk, rows: MemoryRows, state: MemoryState) -> Tens
     """(M, Q, H): what the trunk says if the pending group is the last. Changes nothing."""
     hidden = trunk.evaluate(rows.queries, state.keys, state.mask, memory=state.memory, **rows.arguments())
     return hidden[:, : rows.queries.shape[1]]
+
+
+def tell_memory(trunk: Trunk, state: MemoryState, row: int, full: bool) -> dict[str, Any]:
+    """What a row holds, for the Trace: groups seen (the pending one included), their span, and the trunk's account."""
+    told = trunk.account(state.memory, row, None if full else MAX_TRACE_TOKENS)
+    return {"groups": int(state.count[row]), "seconds": state.seconds[row].tolist(), **told}
 
 
 def stack_ports(ports: Sequence[Features]) -> Features:

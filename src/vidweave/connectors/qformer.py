@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vidweave.connectors.qformer_memory import MemoryConfig, QFormerMemory, commit, empty_memory, look, replay
+from vidweave.connectors.qformer_memory import MemoryConfig, QFormerMemory, account, commit, empty_memory, look, replay
 from vidweave.connectors.trunk import Trunk
 from vidweave.errors import ConfigError, ShapeError
 from vidweave.nn.attention import MultiHeadAttention, reset_normal
@@ -264,6 +264,17 @@ class QFormer(Trunk):
     def replay(self, queries: Tensor, text: Tensor | None, text_mask: Tensor | None, *, memory: Any) -> Any:
         """The same visual bank, and banks of queries that read it with another text, entry by entry: approximate."""
         return replay(self, queries, text, text_mask, self._expect_memory(memory))
+
+    @property
+    def remembers_text(self) -> bool:
+        """A visual bank alone knows nothing of the text: every question is answered exactly, whenever it is asked."""
+        return self.reads_text and (self.memory is None or self.memory.banks != "visual")
+
+    def account(self, memory: Any, row: int, most_tokens: int | None) -> dict[str, Any]:
+        held, config = self._expect_memory(memory), self.memory
+        assert config is not None
+        facts = {"policy": config.policy, "length": config.length}
+        return {**facts, "banks": account(held, row, most_tokens)}
 
     @property
     def layers(self) -> list[QFormerLayer]:

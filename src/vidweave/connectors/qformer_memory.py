@@ -6,7 +6,7 @@ itself. The memory is a value: the Q-Former holds weights only. Exact, and much 
 - keys and values are projected once, and merge as their entries do;
 - the first layer's input is the same at every group, so its bank would hold copies of one entry and change nothing but
   the gradient, which is scaled instead (with dropout the copies differ, and the bank is kept);
-- of the last layer only the input is needed before the last group;
+- of the last layer only the input is needed before the last group, and of layers behind the last bank nothing at all;
 - `commit` goes layer by layer over many groups: all projections and feed-forwards in one product, with a light scan for
   the banks and their attention;
 - only the last group has a gradient.
@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -27,12 +27,12 @@ from torch.nn import functional
 
 from vidweave.errors import ConfigError, ShapeError
 from vidweave.nn.attention import MultiHeadAttention, attend
-from vidweave.nn.bank import Bank, BankRule, Journal, Move, append_, blend_, empty_bank, place_, shorten_
+from vidweave.nn.bank import Bank, BankRule, Journal, Move, append_, blend_, empty_bank, place_, runs, shorten_
 
 if TYPE_CHECKING:
     from vidweave.connectors.qformer import QFormer, QFormerLayer
 
-__all__ = ["MemoryConfig", "Projected", "QFormerMemory", "commit", "empty_memory", "look", "replay"]
+__all__ = ["MemoryConfig", "Projected", "QFormerMemory", "account", "commit", "empty_memory", "look", "replay"]
 
 
 MOST_JOURNALED = 4  # groups at once that are changed in place with a journal; for more, one copy is cheaper
@@ -224,10 +224,27 @@ def replay(
     if memory.visual is None:
         raise ConfigError("a memory without a visual bank (banks='query') cannot be read with another text")
     fresh = empty_memory(qformer, queries, text)
+    if not any(fresh.layers):  # nothing that was kept has read the text
+        return memory
     if memory.visual.bank.length.shape[1]:
         values, size = memory.visual.bank.in_time()
         fresh = commit(qformer, queries, values.to(queries.dtype), size > 0, text, text_mask, fresh)
     return QFormerMemory(memory.visual, fresh.layers, memory.count)
+
+
+def account(memory: QFormerMemory, row: int, most_tokens: int | None) -> dict[str, Any]:
+    """What each entry of a row's banks averages, as JSON data: bank → token positions, and of each position the sizes of
+    its entries in time and their likeness to the next one.
+
+    Args:
+        most_tokens: Positions that are told, evenly chosen, of the visual bank alone; None tells all of all banks.
+    """
+    banks = {"visual": memory.visual} if memory.visual is not None else {}
+    if most_tokens is None or not banks:
+        banks |= {f"layer {index}": held for index, held in enumerate(memory.layers) if held is not None}
+    if most_tokens is not None:
+        banks = dict(list(banks.items())[-1:])
+    return {name: runs(held.bank, row, most_tokens) for name, held in banks.items()}
 
 
 def _beside(
@@ -273,8 +290,9 @@ def _commit_(
     states = _embed(qformer, queries, text, keys.shape[1], memory)
     layers = list(memory.layers)
     crossed = 0
+    last = max((index for index, held in enumerate(layers) if held is not None), default=-1)
     for index, layer in enumerate(qformer.layers):
-        is_last = index == len(layers) - 1
+        is_last = index >= last
         states, layers[index] = _self_(layer, states, layers[index], masks, rule, is_last, journal)
         seen = states[:, :, : queries.shape[1]]
         if layer.crossattention is not None:

@@ -51,6 +51,11 @@ class Trunk(nn.Module):
     def reads_text(self) -> bool:
         return self.text_spec is not None
 
+    @property
+    def remembers_text(self) -> bool:
+        """Whether what it keeps of earlier groups depends on the text; then another text is answered approximately."""
+        return self.reads_text
+
     def forward(
         self,
         queries: Tensor | None,
@@ -113,6 +118,10 @@ class Trunk(nn.Module):
     def replay(self, queries: Tensor, text: Tensor | None, text_mask: Tensor | None, *, memory: Any) -> Any:
         """A memory for another text, made of what `memory` kept: approximate, since the groups are gone."""
         raise ConfigError(f"{type(self).__name__} cannot take another text for groups that it has seen")
+
+    def account(self, memory: Any, row: int, most_tokens: int | None) -> dict[str, Any]:
+        """What a row's memory holds, as JSON data for the Trace; `most_tokens` bounds its size, None tells all."""
+        return {}
 
     def refuse(self, **extras: Any) -> None:
         """Raise ConfigError when something came that this trunk would have to ignore."""

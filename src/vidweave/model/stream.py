@@ -3,7 +3,7 @@
 What a stream knows is a value that `push` replaces: an exception on the way leaves it as it was. With a memory in the
 connector it does not grow. Asking changes nothing.
 
-A Q-Former that reads the question makes it part of its memory. Questions named at the start are answered exactly, each
+A Q-Former that reads the question makes it part of its memory (unless it keeps a visual bank alone). Questions named at the start are answered exactly, each
 from a memory of its own. Any other question is answered from the visual bank that is left (each entry read as one group
 with the new question): approximate, and the Trace says so. Without such a text every question is exact and cheap.
 """
@@ -30,7 +30,7 @@ from vidweave.model import asking
 from vidweave.model.cache import module_fingerprint
 from vidweave.model.collate import collate_stream
 from vidweave.model.gather import OpenScene, StreamRow, check_modalities, gather_scene
-from vidweave.model.trace import MAX_TRACE_FRAMES
+from vidweave.model.trace import MAX_TRACE_FRAMES, make_panels
 from vidweave.nn.bank import Journal
 from vidweave.types import Answer, Clip, Features, Frames, FrameUse, Query, TextTokens, Trace
 
@@ -64,7 +64,9 @@ class Stream:
         self.model = model
         named = [question] if isinstance(question, str) else list(question or [])
         self.reads_text = "trunk" in model.spec.text
-        self.questions: tuple[str, ...] = tuple(dict.fromkeys(named)) if self.reads_text else ()
+        trunks = model.connector.trunks.values()
+        self.remembers_text = any(trunk.remembers_text for trunk in trunks)  # else every question is exact
+        self.questions: tuple[str, ...] = tuple(dict.fromkeys(named)) if self.remembers_text else ()
         self._states = {name: self._begin(name) for name in self.questions or ("",)}
         self._last: dict[str, float] = {}
         self._groups: dict[str, int] = {}
@@ -104,7 +106,13 @@ class Stream:
 
     @torch.no_grad()
     def ask(
-        self, question: str, *, options: Sequence[str] = (), normalize: str = "sum", trace: bool = True, **decoding: Any
+        self,
+        question: str,
+        *,
+        options: Sequence[str] = (),
+        normalize: str = "sum",
+        trace: bool | str = True,
+        **decoding: Any,
     ) -> Answer:
         """Answer from what was pushed so far; the stream goes on as if nothing had been asked.
 
@@ -127,6 +135,7 @@ class Stream:
             return answer
         tokens = {name: int(block.mask.sum()) for name, block in blocks.items()}
         tokens["text"] = int((plan.ids >= 0).sum())
+        info = make_panels(info, 0, trace == "full")
         panels = {**info, "stream": {"groups": self.groups, "seconds": dict(self._last), "exact": is_exact}}
         notes = [] if is_exact else [APPROXIMATE]
         return replace(answer, trace=Trace(list(self._frames), tokens, watch.seconds, notes, panels))
@@ -187,7 +196,7 @@ class Stream:
         if question in self._states:
             return self._states[question], True
         state = next(iter(self._states.values()))
-        return self.model.connector.with_text(state, self._text(question)), False
+        return self.model.connector.with_text(state, self._text(question)), not self.remembers_text
 
     def _rows(self, clip: Clip, fps: float | None) -> dict[str, StreamRow]:
         spec = self.model.spec

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from vidweave.types import FrameUse, Query, Trace
+from vidweave.types import FrameUse, PanelSource, Query, Trace
 
-__all__ = ["MAX_TRACE_FRAMES", "Stopwatch", "build_traces"]
+__all__ = ["MAX_TRACE_FRAMES", "Stopwatch", "build_traces", "make_panels"]
 
 MAX_TRACE_FRAMES = 512
 
@@ -50,9 +50,13 @@ def build_traces(
         provenance: Stream → (item, scene, row) of what was looked at.
         tokens: Per item, language-model tokens by block.
         seconds: Wall time of the whole batch by stage.
+        info: What the parts say, by name: the same for all items, or a PanelSource.
         full: Keep every picture; otherwise at most MAX_TRACE_FRAMES, with a note.
     """
-    traces = [Trace(tokens=dict(counts), seconds=dict(seconds), panels=dict(info)) for counts in tokens]
+    traces = [
+        Trace(tokens=dict(counts), seconds=dict(seconds), panels=make_panels(info, item, full))
+        for item, counts in enumerate(tokens)
+    ]
     for stream, rows in provenance.items():
         for item, scene, row in rows:
             label = queries[item].scenes[scene].label
@@ -69,3 +73,8 @@ def build_traces(
             )
             del trace.frames[MAX_TRACE_FRAMES:]
     return traces
+
+
+def make_panels(info: Mapping[str, Any], item: int, full: bool) -> dict[str, Any]:
+    """The panels of one item."""
+    return {name: v.make(item, full) if isinstance(v, PanelSource) else v for name, v in info.items()}

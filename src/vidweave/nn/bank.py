@@ -12,6 +12,7 @@ Functions that end in an underscore change the buffers they are given; all other
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import isfinite
 from typing import Literal
 
 import torch
@@ -31,6 +32,7 @@ __all__ = [
     "empty_bank",
     "place_",
     "push",
+    "runs",
     "shorten_",
 ]
 
@@ -196,6 +198,31 @@ def compress(values: Tensor, size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     is_merged = steps == here
     kept = values.gather(1, source[..., None].expand(*source.shape, values.shape[-1]))
     return torch.where(is_merged[..., None], mean, kept), torch.where(is_merged, total, size.gather(1, source)), first
+
+
+def runs(bank: Bank, row: int, most_tokens: int | None = None) -> dict[str, list]:
+    """Of one row, as plain lists: `tokens` that are told, and of each the `sizes` of its entries in order of time and the
+    `similarity` of each entry and the next (one fewer; None where the bank's rule compares nothing).
+
+    Args:
+        most_tokens: At most so many positions, evenly chosen; None is all.
+    """
+    count = bank.length.shape[1]
+    chosen = range(count)
+    if most_tokens is not None and count > most_tokens:
+        chosen = [i * (count - 1) // (most_tokens - 1) for i in range(most_tokens)] if most_tokens > 1 else [0]
+    tokens = torch.tensor(list(chosen), dtype=torch.long, device=bank.length.device)
+    length = bank.length[row, tokens].tolist()
+    size = bank.size[row].gather(0, bank.order[row])[:, tokens].T.long().tolist()
+    likeness = bank.similarity[row][:, tokens].T.tolist()
+    return {
+        "tokens": list(chosen),
+        "sizes": [sizes[:n] for sizes, n in zip(size, length, strict=True)],
+        "similarity": [
+            [round(value, 5) if isfinite(value) else None for value in values[: max(0, n - 1)]]
+            for values, n in zip(likeness, length, strict=True)
+        ],
+    }
 
 
 def place_(buffer: Tensor, at: Tensor, new: Tensor, journal: Journal | None = None) -> None:

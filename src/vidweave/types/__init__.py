@@ -1,6 +1,6 @@
 """What every room of the house speaks: carriers, specs, protocols, answers. Imports no torch."""
 
-from vidweave.types.answer import Answer, FrameUse, OptionScore, Trace
+from vidweave.types.answer import Answer, FrameUse, OptionScore, PanelSource, Trace
 from vidweave.types.configuration import (
     ComponentConfig,
     check_layers,
@@ -42,6 +42,7 @@ __all__ = [
     "ModelInputs",
     "Objective",
     "OptionScore",
+    "PanelSource",
     "PointCloud",
     "PointSpec",
     "PoolSpec",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-__all__ = ["Answer", "FrameUse", "OptionScore", "Trace"]
+__all__ = ["Answer", "FrameUse", "OptionScore", "PanelSource", "Trace"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,16 @@ class FrameUse:
     stream: str = "video"
     scene: str = ""
     why: str = "uniform"
+
+
+@dataclass(frozen=True)
+class PanelSource:
+    """A panel that is made only where a Trace wants it, one per item of a batch.
+
+    `make(item, full)` returns JSON data: bounded in size, or everything if `full`.
+    """
+
+    make: Callable[[int, bool], Any]
 
 
 @dataclass

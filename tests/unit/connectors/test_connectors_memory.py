@@ -221,3 +221,27 @@ def test_faults():
         ConnectorConfig(trunks={"fading": FadingConfig()}, ports=ports, output_width=6).build()
     with pytest.raises(ShapeError, match="stream 'video' has 5 groups in time, its time table 4 rows"):
         build(num_time_positions=4)(GIVEN, *PAIRS)
+
+
+def test_what_the_memory_holds_is_told_per_item_where_somebody_asks():
+    from vidweave.connectors.qformer import QFormerConfig
+    from vidweave.connectors.qformer_memory import MemoryConfig
+
+    trunk = QFormerConfig(hidden=8, layers=2, heads=2, intermediate=8, encoder_width=5, memory=MemoryConfig(length=2))
+    port = PortConfig(trunk="q", input_width=5, num_query_tokens=3)
+    connector = ConnectorConfig(trunks={"q": trunk}, ports={"video": port, "sound": port}, output_width=6).build()
+    item, scene = torch.tensor([0, 1]), torch.tensor([0, 0])
+
+    def seen(groups):
+        seconds = torch.arange(float(groups))[None, :, None] + torch.tensor([0.0, 1.0])
+        mask = torch.ones(2, groups, 7, dtype=torch.bool)
+        return Features(torch.randn(2, groups, 7, 5), mask, seconds.repeat(2, 1, 1), item, scene)
+
+    with torch.no_grad():
+        state = connector.push(connector.begin(item, scene), {"video": seen(3), "sound": seen(6)})
+        info = connector.read(state)[1]
+    assert [(told["stream"], told["groups"]) for told in info["memory"].make(0, False)] == [("video", 3), ("sound", 6)]
+    (_, told) = info["memory"].make(1, True)
+    assert (told["seconds"], told["scene"], list(told["banks"])) == ([0.0, 6.0], 0, ["visual", "layer 1"])
+    assert all(sum(sizes) == 5 for sizes in told["banks"]["visual"]["sizes"])
+    assert "memory" not in connector.read(state)[1]  # nothing is told where gradients are kept

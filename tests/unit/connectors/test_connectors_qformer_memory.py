@@ -271,3 +271,29 @@ def test_faults():
         MemoryConfig(length=0)
     with pytest.raises(ConfigError, match=r"window \(2\) belongs to the policies that merge, not to 'fifo'"):
         MemoryConfig(length=4, policy="fifo", window=2)
+
+
+def test_the_account_is_bounded_unless_all_is_asked_for():
+    qformer = build(layers=3)
+    queries, keys, text, text_mask = given(9)
+    _, memory = fast(qformer, queries, keys, text, text_mask)
+    told = qformer.account(memory, 1, 4)
+    assert (told["policy"], told["length"], list(told["banks"])) == ("merge", 3, ["visual"])
+    assert len(told["banks"]["visual"]["sizes"]) == 4
+    whole = qformer.account(memory, 1, None)["banks"]
+    assert list(whole) == ["visual", "layer 1", "layer 2"]
+    assert [len(bank["tokens"]) for bank in whole.values()] == [KEYS, QUERIES + LENGTH, QUERIES + LENGTH]
+    assert all(sum(sizes) == 8 for sizes in whole["visual"]["sizes"])
+    silent = build(banks="query")
+    _, memory = fast(silent, queries, keys, text, text_mask)
+    assert list(silent.account(memory, 0, 4)["banks"]) == ["layer 3"]
+
+
+def test_a_visual_bank_alone_is_filled_without_asking_the_layers(monkeypatch):
+    qformer = build(banks="visual")
+    queries, keys, text, text_mask = given(9)
+    monkeypatch.setattr(type(qformer.layers[0]), "feed", lambda *_: pytest.fail("a layer was asked"))
+    mask = torch.ones(keys.shape[:3], dtype=torch.bool)
+    memory = qformer.commit(queries, keys, mask, text, text_mask, memory=qformer.empty_memory(queries, text, text_mask))
+    assert memory.visual.bank.size.sum(1).eq(9).all()
+    assert qformer.replay(queries, text, text_mask, memory=memory) is memory

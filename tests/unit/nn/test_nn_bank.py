@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidweave.errors import ConfigError, ShapeError
-from vidweave.nn.bank import BankRule, append_, blend_, compress, empty_bank, place_, push, shorten_
+from vidweave.nn.bank import BankRule, append_, blend_, compress, empty_bank, place_, push, runs, shorten_
 
 ROWS, TOKENS, WIDTH = 3, 4, 5
 
@@ -191,3 +191,28 @@ def test_faults():
         BankRule(limit=0)
     with pytest.raises(ConfigError, match=r"window \(4\) must be between 1 and the bank's limit \(3\)"):
         BankRule(limit=3, window=4)
+
+
+def test_runs_tell_what_each_entry_averages():
+    rule, bank = BankRule(limit=3), empty_bank(2, 3, 5, 4, torch.zeros(1))
+    torch.manual_seed(5)
+    frames = torch.randn(2, 1, 5, 4) + 0.3 * torch.randn(2, 8, 5, 4).cumsum(1)
+    real = torch.ones(2, 8, 5, dtype=torch.bool)
+    real[1, 4:, 2] = False
+    for step in range(8):
+        bank = push(bank, frames[:, step], real[:, step], rule)
+    told = runs(bank, 1)
+    assert told["tokens"] == [0, 1, 2, 3, 4]
+    values, size = bank.in_time()
+    for token, (sizes, likeness) in enumerate(zip(told["sizes"], told["similarity"], strict=True)):
+        assert sum(sizes) == (4 if token == 2 else 8)
+        assert sizes == [int(s) for s in size[1, :, token] if s]
+        seen = values[1, : len(sizes), token]
+        expected = torch.nn.functional.cosine_similarity(seen[:-1], seen[1:], dim=-1)
+        torch.testing.assert_close(torch.tensor(likeness), expected, rtol=0, atol=1e-5)  # told in five digits
+    assert runs(bank, 0, 3)["tokens"] == [0, 2, 4]
+    assert runs(bank, 0, 1)["tokens"] == [0]
+    rule, forgetful = BankRule(limit=2, policy="drop"), empty_bank(1, 2, 1, 4, torch.zeros(1))
+    for step in range(3):
+        forgetful = push(forgetful, frames[:1, step, :1], None, rule)
+    assert runs(forgetful, 0) == {"tokens": [0], "sizes": [[1, 1]], "similarity": [[None]]}
