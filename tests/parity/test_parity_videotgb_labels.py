@@ -1,0 +1,50 @@
+"""Pseudo labels and the grounding metric of VideoTGB against recorded outputs of its original code."""
+
+import json
+
+import pytest
+import torch
+from goldens import close, golden_files, load_only
+from videotgb_cases import SYSTEM, below
+
+from vidweave.evaluation.overlap import unigram_recall
+from vidweave.evaluation.span_metrics import span_scores, step_iou
+from vidweave.nn.score_span import largest_rectangle, picture_to_step
+
+
+def test_spans_of_scores():
+    case = load_only(SYSTEM, "pseudo_span*.safetensors")
+    groups = sorted({key.partition(".")[0] for key in case})
+    assert groups
+    for group in groups:
+        found = below(case, f"{group}.")
+        count = found["scores"].shape[1]
+        for row, scores in enumerate(found["scores"].tolist()):
+            steps = int(found["flow_lengths"][row])
+            for form, subtract in (("raw", False), ("minsub", True)):
+                # in single precision, as the original subtracts
+                given = (found["scores"][row] - found["scores"][row].min()).tolist() if subtract else scores
+                span = largest_rectangle(given)
+                assert span == tuple(int(found[f"{form}.{side}"][row]) for side in ("start", "end"))
+                moved = tuple(picture_to_step(place, count, steps) for place in span)
+                assert moved == tuple(int(found[f"{form}.{side}_flow"][row]) for side in ("start", "end"))
+
+
+def test_scores_of_answers():
+    (file,) = golden_files(SYSTEM, "rouge_n*.json")
+    case = json.loads(file.read_text())
+    scores = [unigram_recall(gold, given) for gold, given in case["pairs"]]
+    assert scores == pytest.approx(case["single_mode"], abs=1e-6)
+    assert [score / len(scores) for score in scores] == pytest.approx(case["list_mode"], abs=1e-6)
+
+
+def test_grounding_metric():
+    case = load_only(SYSTEM, "span_iou*.safetensors")
+    groups = sorted({key.partition(".")[0] for key in case})
+    assert groups
+    for group in groups:
+        found = below(case, f"{group}.")
+        spans = torch.stack([found["start_logits"].argmax(1), found["end_logits"].argmax(1)], -1).tolist()
+        targets = torch.stack([found["start_target"], found["end_target"]], -1).tolist()
+        got = span_scores(spans, targets, step_iou)
+        close(torch.tensor(list(got.values())), found["iou_r3_r5"], 1e-5)
