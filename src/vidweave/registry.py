@@ -100,6 +100,7 @@ SELECTORS.register("grounding", "vidweave.selectors.grounding:GroundingSelectorC
 
 ENCODERS = Registry("encoder")
 ENCODERS.register("vision_tower", "vidweave.encoders.vision_tower:VisionTowerConfig")
+ENCODERS.register("motion", "vidweave.encoders.motion:MotionEncoderConfig")
 ENCODERS.register("patch", "vidweave.encoders.patch:PatchEncoderConfig")
 ENCODERS.register("pillars", "vidweave.encoders.pillars:PillarEncoderConfig")
 

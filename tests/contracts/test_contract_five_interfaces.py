@@ -30,6 +30,7 @@ from vidweave.connectors.projectors import ProjectorConfig
 from vidweave.connectors.qformer import QFormerConfig
 from vidweave.connectors.resampler import ResamplerConfig
 from vidweave.connectors.trunk import Trunk
+from vidweave.encoders.motion import MotionEncoderConfig
 from vidweave.encoders.patch import PatchEncoderConfig
 from vidweave.encoders.pillars import PillarEncoderConfig
 from vidweave.encoders.vision_tower import VisionTowerConfig
@@ -47,6 +48,7 @@ from vidweave.types import (
     Clip,
     ComponentConfig,
     Features,
+    MotionSpec,
     PointSpec,
     Query,
     Scene,
@@ -376,6 +378,12 @@ PICTURE = {"video": VisualSpec(height=12, width=12)}
 TINY_ENCODERS = {
     "vision_tower": VisionTowerConfig(config=SMALL_VIT, specs=PICTURE),
     "patch": PatchEncoderConfig(size=12, patch=4, width=8, layers=1, heads=2, specs=PICTURE),
+    "motion": MotionEncoderConfig(
+        height=4,
+        width=6,
+        patch=2,
+        specs={"video": MotionSpec(source="motion_vectors", fps=2, height=4, width=6)},
+    ),
     "pillars": PillarEncoderConfig(
         extent_metres=2.0,
         depth_metres=2.0,

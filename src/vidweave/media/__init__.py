@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from vidweave.media.inspect import inspect_file as inspect_file
     from vidweave.media.limits import DEFAULT_LIMITS as DEFAULT_LIMITS
     from vidweave.media.limits import Limits as Limits
+    from vidweave.media.motion import MotionMaps as MotionMaps
+    from vidweave.media.motion import read_motion as read_motion
     from vidweave.media.open import OpenSource as OpenSource
     from vidweave.media.open import open_source as open_source
     from vidweave.media.plan import FramePlan as FramePlan
@@ -33,6 +35,7 @@ _LAZY = {
     "FeatureStore": "store",
     "FramePlan": "plan",
     "Limits": "limits",
+    "MotionMaps": "motion",
     "OpenSource": "open",
     "VideoReader": "video",
     "apply": "preprocess",
@@ -43,6 +46,7 @@ _LAZY = {
     "read_audio": "audio",
     "read_features": "precomputed",
     "read_image": "image",
+    "read_motion": "motion",
     "read_points": "points",
     "write_array": "write",
     "write_audio": "write",
@@ -56,6 +60,7 @@ __all__ = [
     "FeatureStore",
     "FramePlan",
     "Limits",
+    "MotionMaps",
     "OpenSource",
     "VideoReader",
     "apply",
@@ -66,6 +71,7 @@ __all__ = [
     "read_audio",
     "read_features",
     "read_image",
+    "read_motion",
     "read_points",
     "write_array",
     "write_audio",

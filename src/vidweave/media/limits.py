@@ -25,6 +25,8 @@ class Limits:
         max_lost_fraction: Share of the pictures asked for that may be undecodable and replaced by their neighbours;
             0 refuses every damaged file.
         allow_outside_links: Follow a symbolic link that leaves its own folder.
+        isolate: Decode video files in a process of their own, which is killed after `max_decode_seconds` in one call:
+            for media that nobody vouches for. Costs its start (about a second) and a copy of the pictures.
     """
 
     max_file_bytes: int = 16 * 2**30
@@ -37,6 +39,7 @@ class Limits:
     max_decode_seconds: float = 900.0
     max_lost_fraction: float = 0.5
     allow_outside_links: bool = False
+    isolate: bool = False
 
     def check(self, setting: str, value: float, what: str) -> None:
         """Raise MediaLimitError when `value` is above the cap `setting`; `what` says what has that value."""

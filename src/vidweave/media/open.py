@@ -13,13 +13,15 @@ from vidweave.media.audio import check_audio, read_audio
 from vidweave.media.frames import ArrayFrames, FolderFrames, FrameSource, HeldFrames
 from vidweave.media.guards import GuardedFile, describe
 from vidweave.media.image import read_image
+from vidweave.media.isolate import IsolatedFrames
 from vidweave.media.limits import DEFAULT_LIMITS, Limits
+from vidweave.media.motion import MotionMaps, motion_seconds, read_motion
 from vidweave.media.points import read_points
 from vidweave.media.precomputed import read_features
 from vidweave.media.sniff import Kind, kind_of
 from vidweave.media.video import VideoReader
 from vidweave.registry import MODALITIES
-from vidweave.types import Frames, PointCloud, PrecomputedFeatures, Waveform
+from vidweave.types import Frames, MotionSpec, PointCloud, PrecomputedFeatures, Waveform
 
 __all__ = ["OpenSource", "open_source"]
 
@@ -38,7 +40,7 @@ class OpenSource:
 
     Attributes:
         modality: Name in `registry.MODALITIES`.
-        carrier: `frames` (`timeline`, `read_frames`), `waveform` (`read_waveform`), `points` (`read_points`), or
+        carrier: `frames` (`timeline`, `read_frames`, `read_motion`), `waveform` (`read_waveform`), `points` (`read_points`), or
             `features` (`read_features`) for features that were computed before, whatever the modality.
     """
 
@@ -59,6 +61,18 @@ class OpenSource:
     def read_frames(self, indices: Sequence[int] | np.ndarray) -> Frames:
         """Pictures by index, in the order asked for."""
         return self._pictures().read(indices)
+
+    def read_motion(self, spec: MotionSpec, *, span: tuple[float, float] | None = None) -> MotionMaps:
+        """How the pictures move (or, of the modality flow, the flow itself), as maps on one clock."""
+        frames = self._pictures()
+        label = frames.label if isinstance(frames, (VideoReader, IsolatedFrames)) else f"the {self.modality}"
+        if isinstance(frames, IsolatedFrames):
+            return frames.call(read_motion, spec, span, self._limits, label)
+        return read_motion(frames, spec, span, self._limits, label)
+
+    def motion_seconds(self, spec: MotionSpec, *, span: tuple[float, float] | None = None) -> np.ndarray:
+        """Start and end (T, 2) of the maps that `read_motion` makes; decodes nothing."""
+        return motion_seconds(self._pictures(), spec, span)
 
     def read_waveform(
         self, sample_rate: int, *, start_seconds: float | None = None, end_seconds: float | None = None
@@ -148,6 +162,12 @@ def _pictures_of(source: Any, modality: str, kind: Kind, fps: float | None, limi
         return ArrayFrames(source, fps=fps, limits=limits)
     if kind == "points":
         raise MediaTypeError(f"{describe(source)} is a PLY point cloud; give it as point_cloud, not as {modality}")
+    if limits.isolate:
+        return IsolatedFrames(_video, source, limits, limits=limits)
+    return _video(source, limits)
+
+
+def _video(source: Any, limits: Limits) -> FrameSource:
     return VideoReader(source, limits=limits)
 
 

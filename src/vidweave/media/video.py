@@ -84,6 +84,11 @@ class VideoReader:
         return self._file.label
 
     @property
+    def source(self) -> str | os.PathLike[str] | bytes:
+        """What was opened."""
+        return self._file.source
+
+    @property
     def index(self) -> PacketIndex:
         return self._index
 
@@ -166,6 +171,25 @@ class VideoReader:
             self._check_bytes(len(asked), values[0].size // 3)
             values = values[inverse]
         return Frames(values, self.pts_seconds[asked], asked, num_lost=num_lost)
+
+    def each(self, indices: Sequence[int] | np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        """Pictures by ascending index, one at a time and none kept: (index, (H, W, 3) uint8 RGB, rotated).
+
+        One that cannot be decoded is left out. Raises as `read` does, but never for lost pictures.
+        """
+        asked = np.unique(check_indices(indices, self.num_frames, self.label))
+        left = dict(zip(self._index.pts[asked].tolist(), asked.tolist(), strict=True))
+        deadline = Deadline(self._limits, self.label)
+        for run in self._index.runs(asked):
+            wanted = set(run.wanted) or set(left)
+            for pts, frame in self._pictures(run):
+                deadline.check()
+                wanted.discard(pts)
+                if pts in left:
+                    yield left.pop(pts), self._to_rgb(frame)
+                if not wanted:
+                    break
+        self._file.check_unchanged()
 
     def close(self) -> None:
         """Close the file; safe to call twice."""
@@ -341,20 +365,25 @@ class VideoReader:
     # ---- pictures
 
     def _keep(self, values: np.ndarray | None, slot: int, frame: VideoFrame, count: int) -> np.ndarray:
-        """Convert one picture to RGB, turn it, and put it into its slot."""
+        """Convert one picture and put it into its slot."""
+        picture = self._to_rgb(frame)
+        if values is None:
+            self._check_bytes(count, picture.size // 3)
+            values = np.zeros((count, *picture.shape), dtype=np.uint8)
+        values[slot] = picture
+        return values
+
+    def _to_rgb(self, frame: VideoFrame) -> np.ndarray:
+        """(H, W, 3) uint8, of the size of the first picture, turned as the file says."""
         self._learn(frame)
         assert self._size is not None
         width, height = self._size
-        if values is None:
-            self._check_bytes(count, width * height)
-            values = np.zeros((count, *self._shape(), 3), dtype=np.uint8)
         with decoding(self.label):
             rgb = self._reformatter.reformat(frame, width, height, format="rgb24", threads=1)
         plane = rgb.planes[0]
         rows = np.frombuffer(plane, dtype=np.uint8).reshape(height, plane.line_size)  # type: ignore[call-overload]
         picture = rows[:, : width * 3].reshape(height, width, 3)
-        values[slot] = np.rot90(picture, (self._rotation or 0) // 90)
-        return values
+        return np.rot90(picture, (self._rotation or 0) // 90)
 
     def _learn(self, frame: VideoFrame) -> None:
         """Size and rotation come from a decoded picture: headers may lie, and sizes may change on the way."""

@@ -12,6 +12,7 @@ import torch
 
 from vidweave.errors import QueryError
 from vidweave.model.gather import route
+from vidweave.model.selecting import tell_selection
 from vidweave.model.trace import build_traces
 from vidweave.types import Answer, Clip, ModelInputs, OptionScore, PrecomputedFeatures, PromptPlan, Query
 
@@ -90,7 +91,7 @@ def _answer_batch(
 ) -> list[Answer]:
     watch = model.new_stopwatch()
     with watch.stage("open"):
-        prepared = model.processor.prepare(queries, num_frames=num_frames)
+        prepared = model.processor.prepare(queries, num_frames=num_frames, cache=model.cache)
     with prepared:
         with watch.stage("select"):
             selection = model.select(prepared)
@@ -106,6 +107,7 @@ def _answer_batch(
     traces = build_traces(queries, inputs.provenance, tokens, watch.seconds, info, full=trace == "full")
     for item, note in inputs.plan.notes:
         traces[item].notes.append(note)
+    tell_selection(traces, queries, selection, prepared.energy)
     for item, prompt in enumerate(_prompts(model, inputs.plan)):
         traces[item].panels["prompt"] = prompt
     return [replace(a, trace=t) for a, t in zip(answers, traces, strict=True)]

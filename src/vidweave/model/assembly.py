@@ -26,9 +26,21 @@ from vidweave.model.config import ModelSpec, VideoLanguageConfig
 from vidweave.model.files import check_keys, locate, read_weights
 from vidweave.model.pool import pool_seconds, pool_tokens
 from vidweave.model.processor import Prepared, Processor
+from vidweave.model.selecting import motion_energy
 from vidweave.model.stream import Stream
 from vidweave.model.trace import Stopwatch
-from vidweave.types import Answer, Blocks, Clip, Embeds, Features, ModelInputs, Query, Selection, StreamInputs
+from vidweave.types import (
+    Answer,
+    Blocks,
+    Clip,
+    Embeds,
+    Features,
+    ModelInputs,
+    Query,
+    Selection,
+    StreamInputs,
+    TextTokens,
+)
 
 __all__ = ["VideoLanguageModel", "VideoLanguageOutput"]
 
@@ -84,6 +96,7 @@ class VideoLanguageModel(PreTrainedModel):
         if prepared.motion is not None:
             ((name, _),) = self.spec.selector_streams.items()
             motion = self.encode_stream(name, prepared.motion)
+            prepared.energy = motion_energy(motion)
         if k is None:
             k = max((need.num_frames or 1 for need in prepared.needs.values()), default=1)
         text = prepared.text.get("selector")
@@ -91,7 +104,7 @@ class VideoLanguageModel(PreTrainedModel):
         with torch.no_grad():
             selection = self.selector(
                 None if motion is None else motion.to(device),
-                None if text is None else text.to(device),
+                None if text is None else TextTokens(text.ids[prepared.item], text.mask[prepared.item]).to(device),
                 prepared.candidates.to(device),
                 prepared.mask.to(device),
                 k=k,

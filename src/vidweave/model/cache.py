@@ -62,21 +62,34 @@ class FeatureCache:
         encoder = self._encoders[self._spec.streams[stream].encoder]
         return not encoder.training and not any(p.requires_grad for p in encoder.parameters())
 
-    def get_or_encode(self, stream: str, modality: str, parts: dict[str, Any], values: Callable[[], Tensor]) -> Tensor:
-        """Features (T, N, C) of one row; `values` makes the encoder's input (T, …) if they are not known yet."""
+    def get_or_encode(
+        self,
+        stream: str,
+        modality: str,
+        parts: dict[str, Any],
+        values: Callable[[], Tensor],
+        notes: Callable[[], list[str]] = list,
+    ) -> tuple[Tensor, list[str]]:
+        """Features (T, N, C) of one row, and what the user should know of how they were made.
+
+        `values` makes the encoder's input (T, …) if they are not known yet; `notes` is asked after it, and what it says
+        is kept beside the features.
+        """
         config = self._spec.streams[stream]
         pool = config_to_dict(config.pool)
         key = store_key(**parts, pool=pool, encoder=self._fingerprint(config.encoder), dtype=str(self._dtype))
         known = self.store.get(key)
         if known is not None:
-            return known["values"]
+            return known["values"], list(self.store.info(key).get("notes", []))
         pixels = values()[None].to(self._device)
         pixels = pixels.to(self._dtype) if pixels.is_floating_point() else pixels
         encoder: Any = self._encoders[config.encoder]
         with torch.no_grad():
             features = pool_tokens(encoder.encode(pixels, modality), config.pool)[0].cpu()
-        self.store.put(key, {"values": features}, {"stream": stream, "modality": modality, "encoder": config.encoder})
-        return features
+        told = notes()
+        about = {"stream": stream, "modality": modality, "encoder": config.encoder, **({"notes": told} if told else {})}
+        self.store.put(key, {"values": features}, about)
+        return features, told
 
     def _fingerprint(self, encoder: str) -> str:
         weights = self._fingerprints.of(encoder, self._encoders[encoder])

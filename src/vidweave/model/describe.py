@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.config import StreamConfig, VideoLanguageConfig
 from vidweave.model.pool import pool_tokens
-from vidweave.types import AudioSpec, PointSpec, VisualSpec
+from vidweave.types import AudioSpec, MotionSpec, PointSpec, VisualSpec
 
 __all__ = ["SlotCost", "describe_model"]
 
@@ -91,6 +91,8 @@ def _input_shape(stream: StreamConfig, spec: Any) -> tuple[int, ...]:
         if not spec.mel_bins:
             return (1, 1, samples)
         return (1, 1, 1 + int((spec.window_seconds - spec.frame_seconds) / spec.hop_seconds), spec.mel_bins)
+    if isinstance(spec, MotionSpec):
+        return (1, 1, 1, 2, *((3,) if spec.source == "pictures" else ()), spec.height, spec.width)
     assert isinstance(spec, PointSpec)
     return (1, 1, spec.num_points, 3 + spec.feature_width)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -22,7 +22,9 @@ from vidweave.model.cache import FeatureCache
 from vidweave.model.config import ModelSpec, StreamConfig
 from vidweave.model.pool import pool_seconds
 from vidweave.registry import MODALITIES
-from vidweave.types import Clip, FrameNeed, Frames, PrecomputedFeatures, config_to_dict
+from vidweave.types import Clip, FrameNeed, Frames, MotionSpec, PrecomputedFeatures, config_to_dict
+
+T = TypeVar("T")
 
 __all__ = ["OpenScene", "StreamRow", "check_modalities", "gather_scene", "route"]
 
@@ -124,16 +126,20 @@ def gather_scene(
     """
     routes = {name: route(spec.streams[name], scene.clip) for name in needs}
     rows: dict[str, StreamRow] = {}
-    for modality in dict.fromkeys(m for m in routes.values() if m):
-        names = [name for name, fed_by in routes.items() if fed_by == modality]
+    kinds = {name: (m, _kind(spec, scene, name, m)) for name, m in routes.items() if m}
+    for modality, kind in dict.fromkeys(kinds.values()):
+        names = [name for name, found in kinds.items() if found == (modality, kind)]
         reading = _Reading(spec, scene, modality, {n: needs[n] for n in names}, moments, why, cache)
-        rows |= _READERS["features" if isinstance(scene.clip[modality], PrecomputedFeatures) else _carrier(modality)](
-            reading
-        )
+        rows |= _READERS[kind](reading)
     return rows
 
 
-def _carrier(modality: str) -> str:
+def _kind(spec: ModelSpec, scene: OpenScene, stream: str, modality: str) -> str:
+    """How a stream reads a modality: a key of `_READERS`."""
+    if isinstance(scene.clip[modality], PrecomputedFeatures):
+        return "features"
+    if isinstance(spec.encoders[spec.streams[stream].encoder].specs[modality], MotionSpec):
+        return "motion"
     return MODALITIES.entry(modality).facts["carrier"]
 
 
@@ -154,18 +160,25 @@ class _Reading:
         return self.spec.encoders[self.spec.streams[stream].encoder].specs[self.modality]
 
     def encode_or_keep(
-        self, stream: str, values: Callable[[], Tensor], seconds: Tensor, plan: dict[str, Any]
-    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        self,
+        stream: str,
+        values: Callable[[], Tensor],
+        seconds: Tensor,
+        plan: dict[str, Any],
+        notes: Callable[[], list[str]] = list,
+    ) -> tuple[tuple[Tensor, Tensor | None, Tensor | None], list[str]]:
         """(seconds, values, None) for the encoder to come, or (seconds, None, features) where a cache serves the stream.
 
-        Features have been pooled, so their times are too.
+        Features have been pooled, so their times are too. Second, the notes: those of `notes`, which is asked after
+        `values`, or those that were kept with the features.
 
         Args:
             plan: Which part of the content it is; one part of the cache's key.
         """
         seconds = seconds.to(torch.float32)
         if self.cache is None or not self.cache.serves(stream):
-            return seconds, values(), None
+            made = values()
+            return (seconds, made, None), notes()
         config = self.spec.streams[stream]
         parts = {
             "content": content_hash(self.scene.clip[self.modality]),
@@ -175,7 +188,8 @@ class _Reading:
             **plan,
         }
         pooled, _ = pool_seconds(seconds[None], torch.ones(1, len(seconds), dtype=torch.bool), config.pool)
-        return pooled[0], None, self.cache.get_or_encode(stream, self.modality, parts, values)
+        features, told = self.cache.get_or_encode(stream, self.modality, parts, values, notes)
+        return (pooled[0], None, features), told
 
 
 def _read_frames(reading: _Reading) -> dict[str, StreamRow]:
@@ -197,17 +211,34 @@ def _read_frames(reading: _Reading) -> dict[str, StreamRow]:
             return tensor.unflatten(0, (-1, window))
 
         used = [(int(i), float(pts_seconds[i])) for i in indices]
-        row = reading.encode_or_keep(name, values, seconds, {"indices": indices.tolist()})
+        row, _ = reading.encode_or_keep(name, values, seconds, {"indices": indices.tolist()})
         notes = [*source.notes, *plan.notes, *_lost_note(decoded, modality)]
         why = reading.why if moments is not None and need.follow_selection else plan.why
         rows[name] = StreamRow(modality, *row, frames=used, why=why, notes=notes)
     return rows
 
 
-def _lost_note(decoded: _Once, modality: str) -> list[str]:
+def _lost_note(decoded: _Once[Frames], modality: str) -> list[str]:
     if decoded.value is None or not decoded.value.num_lost:
         return []
     return [f"{modality}: {decoded.value.num_lost} pictures could not be decoded; the nearest ones stand in"]
+
+
+def _read_motion(reading: _Reading) -> dict[str, StreamRow]:
+    source, span, rows = reading.scene.source(reading.modality), reading.scene.span, {}
+    for name in reading.needs:
+        spec = reading.preprocess(name)
+        maps = _Once(lambda spec=spec: source.read_motion(spec, span=span))
+        seconds = torch.from_numpy(source.motion_seconds(spec, span=span))
+        row, notes = reading.encode_or_keep(
+            name,
+            lambda maps=maps: torch.from_numpy(maps().values)[:, None],
+            seconds,
+            {"span": None if span is None else [str(border) for border in span]},
+            lambda maps=maps: maps().notes,
+        )
+        rows[name] = StreamRow(reading.modality, *row, why=spec.source, notes=notes)
+    return rows
 
 
 def _read_waveform(reading: _Reading) -> dict[str, StreamRow]:
@@ -220,7 +251,7 @@ def _read_waveform(reading: _Reading) -> dict[str, StreamRow]:
         source = reading.scene.source(modality)
         waveform = source.read_waveform(audio_spec.sample_rate, start_seconds=start, end_seconds=end)
         tensor, seconds = apply(audio_spec, waveform)
-        row = reading.encode_or_keep(name, lambda t=tensor: t, seconds, {"span": [start, end]})
+        row, _ = reading.encode_or_keep(name, lambda t=tensor: t, seconds, {"span": [start, end]})
         covered = tensor.shape[0] * audio_spec.window_seconds
         notes = []
         if covered + 1e-6 < waveform.duration_seconds:
@@ -233,7 +264,7 @@ def _read_points(reading: _Reading) -> dict[str, StreamRow]:
     rows = {}
     for name in reading.needs:
         tensor, _ = apply(reading.preprocess(name), reading.scene.source(reading.modality).read_points())
-        row = reading.encode_or_keep(name, lambda t=tensor: t, torch.zeros(1, 2), {})
+        row, _ = reading.encode_or_keep(name, lambda t=tensor: t, torch.zeros(1, 2), {})
         rows[name] = StreamRow(reading.modality, *row, why="whole cloud")
     return rows
 
@@ -258,6 +289,7 @@ _READERS: dict[str, Callable[[_Reading], dict[str, StreamRow]]] = {
     "frames": _read_frames,
     "waveform": _read_waveform,
     "points": _read_points,
+    "motion": _read_motion,
     "features": _read_features,
 }
 
@@ -271,14 +303,14 @@ def _group_seconds(pts_seconds: np.ndarray, window: int, duration_seconds: float
     return torch.from_numpy(np.stack([grouped[:, 0], ends], axis=1).astype(np.float32))
 
 
-class _Once:
+class _Once(Generic[T]):
     """A value made at the first call and kept: frames that a full cache never needs are never decoded."""
 
-    def __init__(self, make: Callable[[], Frames]) -> None:
+    def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
-        self.value: Frames | None = None
+        self.value: T | None = None
 
-    def __call__(self) -> Frames:
+    def __call__(self) -> T:
         if self.value is None:
             self.value = self._make()
         return self.value

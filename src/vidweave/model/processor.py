@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from vidweave.connectors.counts import block_groups
-from vidweave.errors import CheckpointError, ConfigError, MediaError, QueryError
+from vidweave.errors import CheckpointError, ConfigError, MediaError, ModalityError, QueryError
 from vidweave.language.tokenizer import load_tokenizer
 from vidweave.media.limits import DEFAULT_LIMITS, Limits
 from vidweave.model.cache import FeatureCache
@@ -49,7 +49,8 @@ class Prepared:
     """Queries with their media opened and indexed, nothing decoded for the encoders yet.
 
     `candidates` (R, C) are the times a selector may choose from, `mask` marks the real ones, `item` and `scene` (R,)
-    say whose they are; `motion` is the selector's stream, where it has one.
+    say whose they are; `motion` is the selector's stream, where it has one, `motion_rows` what is told of it
+    and `energy` (R, L), once it was looked at, how much moves in each step.
     """
 
     queries: list[Query]
@@ -60,6 +61,8 @@ class Prepared:
     scene: Tensor
     text: dict[str, TextTokens]
     motion: StreamInputs | None = None
+    motion_rows: list[tuple[int, int, StreamRow]] = field(default_factory=list)
+    energy: Tensor | None = None
     needs: dict[str, FrameNeed] = field(default_factory=dict)
 
     def close(self) -> None:
@@ -102,12 +105,19 @@ class Processor:
 
     # -- queries -> inputs ---------------------------------------------------------------------------------------
 
-    def prepare(self, queries: Query | Sequence[Query], *, num_frames: int | None = None) -> Prepared:
-        """Open and index the media of `queries`; read text; list candidate moments.
+    def prepare(
+        self,
+        queries: Query | Sequence[Query],
+        *,
+        num_frames: int | None = None,
+        cache: FeatureCache | None = None,
+    ) -> Prepared:
+        """Open and index the media of `queries`; read text and motion; list candidate moments.
 
         Args:
             num_frames: Replaces the number of pictures of every connector stream that has one. The configured number
                 is repeated where a clip is shorter, and a note says so; a number that was asked for is not.
+            cache: Serves known motion vectors and stores new ones.
 
         Raises:
             ModalityError: a supplied modality that no stream of the model takes.
@@ -131,7 +141,11 @@ class Processor:
             text={slot: self._read_text(slot, queries) for slot in self.spec.text},
             needs={n: _with_frames(s.need, num_frames) for n, s in self.spec.connector_streams.items()},
         )
-        prepared.motion = self._motion(prepared)
+        try:
+            self._add_motion(prepared, cache)
+        except BaseException:
+            prepared.close()
+            raise
         return prepared
 
     def fetch(
@@ -176,7 +190,8 @@ class Processor:
             if seq2seq and targets is not None
             else None,
             selection=selection,
-            provenance={
+            provenance=dict.fromkeys(self.spec.selector_streams, prepared.motion_rows)
+            | {
                 name: [(i, s, replace(r, values=None, features=None)) for i, s, r in rows]
                 for name, rows in gathered.items()
             },
@@ -198,7 +213,7 @@ class Processor:
             if question is None:
                 raise QueryError("a clip came without a question; call processor(clip, 'What happens?')")
             queries = Query.about(queries, question, options)
-        with self.prepare(queries, num_frames=num_frames) as prepared:
+        with self.prepare(queries, num_frames=num_frames, cache=cache) as prepared:
             if selection is None and self.selector is not None:
                 selection = self.selector(prepared)
             return self.fetch(prepared, selection, targets=targets, cache=cache)
@@ -235,14 +250,15 @@ class Processor:
 
     def _pictures(self, clip: Clip) -> str | None:
         """The first modality of the clip that shows pictures to a stream."""
-        routes = (route(stream, clip) for stream in self.spec.streams.values())
+        streams = (*self.spec.connector_streams.values(), *self.spec.selector_streams.values())
+        routes = (route(stream, clip) for stream in streams)
         return next((modality for modality in routes if modality is not None and _shows_pictures(clip, modality)), None)
 
     def _check_number(self, scenes: Iterable[OpenScene], num_frames: int) -> None:
         """Raise MediaError where a video has fewer pictures; a single image has no number to choose."""
         for scene in scenes:
             routes = {route(s, scene.clip) for s in self.spec.connector_streams.values() if s.need.num_frames}
-            for modality in sorted(routes - {None, "image"}):
+            for modality in sorted(m for m in routes if m not in (None, "image")):
                 if not _shows_pictures(scene.clip, modality):
                     continue
                 available = max(1, len(scene.timeline(modality)))  # between two pictures, one is on show
@@ -252,17 +268,20 @@ class Processor:
                         f"ask for at most {available}"
                     )
 
-    def _motion(self, prepared: Prepared) -> StreamInputs | None:
-        streams = self.spec.selector_streams
-        if not streams:
-            return None
-        ((name, stream),) = streams.items()
-        rows = []
-        for (item, scene), opened in prepared.scenes.items():
-            found = gather_scene(self.spec, opened, {name: stream.need})
-            if name in found:
+    def _add_motion(self, prepared: Prepared, cache: FeatureCache | None) -> None:
+        """What the selector watches, one row for each row of candidates."""
+        for name, stream in self.spec.selector_streams.items():
+            rows = []
+            for item, scene in zip(prepared.item.tolist(), prepared.scene.tolist(), strict=True):
+                found = gather_scene(self.spec, prepared.scenes[item, scene], {name: stream.need}, cache=cache)
+                if name not in found:
+                    raise ModalityError(
+                        f"the selector watches {' or '.join(stream.modalities)}, and a clip has none; give it, or use a"
+                        " model whose selector needs no motion"
+                    )
                 rows.append((item, scene, found[name]))
-        return collate_stream(name, rows) if rows else None
+            prepared.motion = collate_stream(name, rows) if rows else None
+            prepared.motion_rows = [(i, s, replace(r, values=None, features=None)) for i, s, r in rows]
 
     def _groups(self, prepared: Prepared, streams: Mapping[str, StreamInputs]) -> dict[tuple[str, int, int], int]:
         """Groups in time of each block that the connector will make, by (block, item, scene)."""

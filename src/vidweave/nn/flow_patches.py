@@ -25,7 +25,8 @@ def flow_patches(flow: Tensor, patch: int) -> Tensor:
     if channels != 2 or height % patch or width % patch:
         raise ShapeError(f"flow must be (…, 2, H, W) with sides that are multiples of {patch}, got {tuple(flow.shape)}")
     tiles = flow.reshape(-1, 2, height // patch, patch, width // patch, patch)
-    return tiles.permute(0, 2, 4, 1, 3, 5).reshape(*lead, -1, 2 * patch * patch)
+    count = (height // patch) * (width // patch)
+    return tiles.permute(0, 2, 4, 1, 3, 5).reshape(*lead, count, 2 * patch * patch)
 
 
 def pool_patches(patches: Tensor, weight: Tensor) -> Tensor:

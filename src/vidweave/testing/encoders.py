@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vidweave.errors import ModalityError
 from vidweave.testing.close import expect_close, expect_finite, expect_shape
-from vidweave.types import AudioSpec, Encoder, PointSpec, VisualSpec
+from vidweave.types import AudioSpec, Encoder, MotionSpec, PointSpec, VisualSpec
 
 __all__ = ["check_encoder", "example_payload"]
 
@@ -57,6 +57,8 @@ def example_payload(spec: Any, window: int = 1) -> tuple[int, ...]:
         return (window, 3, spec.height, spec.width)
     if isinstance(spec, PointSpec):
         return (spec.num_points, 3 + spec.feature_width)
+    if isinstance(spec, MotionSpec):
+        return (1, 2, *((3,) if spec.source == "pictures" else ()), spec.height, spec.width)
     assert isinstance(spec, AudioSpec)
     if not spec.mel_bins:
         return (round(spec.window_seconds * spec.sample_rate),)

@@ -11,7 +11,16 @@ from vidweave.types.configuration import (
 from vidweave.types.media import Frames, PointCloud, PrecomputedFeatures, Waveform
 from vidweave.types.protocols import Answerer, Connector, Encoder, LanguageModel, Objective, Selector, Trunk
 from vidweave.types.query import Clip, Query, Scene
-from vidweave.types.specs import AudioSpec, FrameNeed, PointSpec, PoolSpec, PreprocessSpec, TextSpec, VisualSpec
+from vidweave.types.specs import (
+    AudioSpec,
+    FrameNeed,
+    MotionSpec,
+    PointSpec,
+    PoolSpec,
+    PreprocessSpec,
+    TextSpec,
+    VisualSpec,
+)
 from vidweave.types.tensors import (
     Blocks,
     Embeds,
@@ -40,6 +49,7 @@ __all__ = [
     "Frames",
     "LanguageModel",
     "ModelInputs",
+    "MotionSpec",
     "Objective",
     "OptionScore",
     "PanelSource",

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from vidweave.errors import ConfigError
 
-__all__ = ["AudioSpec", "FrameNeed", "PointSpec", "PoolSpec", "PreprocessSpec", "TextSpec", "VisualSpec"]
+__all__ = ["AudioSpec", "FrameNeed", "MotionSpec", "PointSpec", "PoolSpec", "PreprocessSpec", "TextSpec", "VisualSpec"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,37 @@ class PointSpec:
     normalize: bool = True
 
 
-PreprocessSpec = VisualSpec | AudioSpec | PointSpec
+@dataclass(frozen=True, kw_only=True)
+class MotionSpec:
+    """Motion → maps (T, 2, height, width) float32, one per step of 1/fps seconds, whatever the rate of the pictures.
+
+    Attributes:
+        source: `motion_vectors`: what the video codec stored, by block; `flow`: flow that was computed before;
+            `frame_differences`: brightness (0..1) that came and that went, no displacement; `pictures`: pairs of RGB
+            pictures (T, 2, 3, height, width) uint8, one step apart, for an encoder that estimates flow itself.
+        fps: Steps per second.
+        height, width: Of the maps. Displacements (right, down) are in pixels of a picture of this size, per step.
+        normalize: `clip_max` divides by the clip's largest magnitude (plus 1e-5), after `max_maps` has been applied.
+        max_maps: Of a longer clip that many maps are kept, evenly spread, and the Trace says so.
+        fallback: What to do with motion vectors where the codec has none: estimate them by encoding the pictures again
+            in memory (the Trace says so), or fail.
+    """
+
+    kind: ClassVar[str] = "motion"
+    source: Literal["motion_vectors", "flow", "frame_differences", "pictures"]
+    fps: float
+    height: int
+    width: int
+    normalize: Literal["none", "clip_max"] = "none"
+    max_maps: int = 65_536
+    fallback: Literal["reencode", "error"] = "reencode"
+
+    def __post_init__(self) -> None:
+        if not self.fps > 0 or self.max_maps < 1 or min(self.height, self.width) < 1:
+            raise ConfigError(f"a motion spec needs positive fps, size and max_maps, got {self}")
+
+
+PreprocessSpec = VisualSpec | AudioSpec | PointSpec | MotionSpec
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,111 @@
+"""Motion maps as vectors: patches of displacement, pooled over space where a bridge's weights say how.
+
+What a selector watches. Nothing is learnt here: pooled vectors are small, and kept in the feature store.
+"""
+
+# Axes: R rows, T steps, H height, W width, N patches of a map, C = 2 * patch² numbers of a patch
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from vidweave.encoders.chunked import check_modality, encode_groups
+from vidweave.errors import ConfigError, ShapeError
+from vidweave.nn.flow_patches import flow_patches, pool_patches
+from vidweave.types import ComponentConfig, MotionSpec
+
+__all__ = ["MotionEncoder", "MotionEncoderConfig"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MotionEncoderConfig(ComponentConfig):
+    """How maps become vectors.
+
+    Attributes:
+        height, width: Of the maps; the specs must agree.
+        patch: Side of a patch in pixels of the map; must divide both sides.
+        pooling: `none` publishes every patch; `weighted` their sum with weights (N,) that are stored with the model,
+            1/N unless they are set (a trained bridge's own, see `MotionEmbedding`).
+        chunk: Maps encoded at a time.
+        specs: Modality → where its motion comes from. All with one `fps` and `normalize`, since a bridge is trained
+            with one clock and one unit.
+    """
+
+    kind: ClassVar[str] = "motion"
+    height: int
+    width: int
+    patch: int
+    pooling: Literal["none", "weighted"] = "none"
+    chunk: int = 256
+    specs: dict[str, MotionSpec] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.patch < 1 or self.chunk < 1 or self.height % self.patch or self.width % self.patch:
+            raise ConfigError(
+                f"the patch ({self.patch}) must divide the maps' size {self.height} x {self.width}, and chunk "
+                f"({self.chunk}) be at least 1"
+            )
+        for modality, spec in self.specs.items():
+            if (spec.height, spec.width) != (self.height, self.width):
+                raise ConfigError(
+                    f"the spec of {modality!r} makes maps of {spec.height} x {spec.width}, the encoder takes "
+                    f"{self.height} x {self.width}"
+                )
+            if spec.source == "pictures":
+                raise ConfigError(
+                    f"the spec of {modality!r} gives pictures; an encoder that estimates flow takes those"
+                )
+        if len({(spec.fps, spec.normalize) for spec in self.specs.values()}) > 1:
+            raise ConfigError("the motion specs of one encoder must have one fps and one normalize")
+
+    @property
+    def num_patches(self) -> int:
+        """N of a map."""
+        return (self.height // self.patch) * (self.width // self.patch)
+
+    @property
+    def motion_width(self) -> int:
+        """C."""
+        return 2 * self.patch * self.patch
+
+    def build(self) -> MotionEncoder:
+        return MotionEncoder(self)
+
+
+class MotionEncoder(nn.Module):
+    """Maps of motion → one vector per patch, or one per map."""
+
+    def __init__(self, config: MotionEncoderConfig) -> None:
+        super().__init__()
+        self.specs = dict(config.specs)
+        self.width = config.motion_width
+        self.num_tokens = config.num_patches if config.pooling == "none" else 1
+        self.size = (config.height, config.width)
+        self.patch = config.patch
+        self.chunk = config.chunk
+        self.pooling = None
+        if config.pooling == "weighted":
+            weight = torch.full((config.num_patches,), 1.0 / config.num_patches)
+            self.pooling = nn.Parameter(weight, requires_grad=False)
+
+    def encode(self, values: Tensor, modality: str) -> Tensor:
+        """(R, T, 1, 2, H, W) → (R, T, N, C), or (R, T, 1, C) when pooled.
+
+        Raises:
+            ModalityError: no spec for `modality`.
+            ShapeError: maps of another size.
+        """
+        check_modality(modality, self.specs, "motion")
+        if values.ndim != 6 or tuple(values.shape[2:]) != (1, 2, *self.size):
+            height, width = self.size
+            raise ShapeError(f"the motion encoder takes (R, T, 1, 2, {height}, {width}), got {tuple(values.shape)}")
+        return encode_groups(self.forward, values[:, :, 0].float(), self.chunk)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(G, 2, H, W) → (G, N, C) or (G, 1, C)."""
+        patches = flow_patches(maps, self.patch)
+        return patches if self.pooling is None else pool_patches(patches, self.pooling)[:, None]

@@ -1,0 +1,312 @@
+"""Motion of any source as maps on one clock: codec vectors, flow, frame differences, or pairs of pictures.
+
+One function for training, evaluation and demo alike: rate and units are those of the `MotionSpec`, not of the file.
+"""
+
+# Axes: T steps of 1/fps, N pictures of the source, H height, W width, h and w of a source's own grid
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from PIL import Image
+
+from vidweave.errors import MediaTypeError
+from vidweave.media.frames import FrameSource
+from vidweave.media.limits import DEFAULT_LIMITS, Limits
+from vidweave.media.plan import spread
+from vidweave.media.vectors import Displacement, NoVectorsError, codec_vectors, estimated_vectors
+from vidweave.media.video import VideoReader
+from vidweave.types import MotionSpec
+
+__all__ = ["MotionMaps", "motion_seconds", "read_motion"]
+
+_CHUNK_BYTES = 2**25  # of pictures or flow that are held at a time
+_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
+_EPSILON = 1e-6  # of a step: what rounding of times may amount to
+
+
+@dataclass(frozen=True, eq=False)
+class MotionMaps:
+    """What `read_motion` found: ready for an encoder that takes the spec.
+
+    Attributes:
+        values: (T, 2, H, W) float32, or (T, 2, 3, H, W) uint8 for the source `pictures`.
+        seconds: (T, 2) float64, start and end of each step.
+        notes: What the user should know.
+    """
+
+    values: np.ndarray
+    seconds: np.ndarray
+    notes: list[str] = field(default_factory=list)
+
+
+def read_motion(
+    source: FrameSource,
+    spec: MotionSpec,
+    span: tuple[float, float] | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+    label: str = "the clip",
+) -> MotionMaps:
+    """Motion maps of a source of pictures (or of flow), one per step of 1/fps from its first picture to its last.
+
+    Motion between two pictures is shared out over the steps that it spans, so a variable rate needs no care. A source of
+    one picture has one map, of zeros. Memory: the maps, and a few pictures.
+
+    Args:
+        span: Start and end in seconds; steps begin at its start.
+
+    Raises:
+        MediaTypeError: flow that is none, vectors asked of a codec without (`fallback="error"`).
+        MediaLimitError: maps above `Limits.max_decoded_bytes`, or above `max_decode_seconds`.
+    """
+    clock = _clock(source, spec, span)
+    steps = _Steps(clock, spec, limits, label)
+    notes = list(clock.notes)
+    if spec.source == "motion_vectors":
+        notes += _add_vectors(steps, source, limits, label)
+    elif spec.source == "flow":
+        for moved in _flow(source, steps, label):
+            steps.add(moved)
+    else:
+        notes += _add_pictures(steps, source, label)
+    if spec.source != "pictures" and clock.end > clock.first and not steps.values.any():
+        notes.append(f"motion: nothing moves in {label}")
+    return MotionMaps(steps.finished(), clock.seconds, [*source.notes, *notes])
+
+
+@dataclass(frozen=True, eq=False)
+class _Clock:
+    """Steps of 1/fps from `first` to `end` seconds: `count` of them, of which `kept` (T,) are made."""
+
+    first: float
+    end: float
+    count: int
+    kept: np.ndarray
+    fps: float
+
+    @property
+    def seconds(self) -> np.ndarray:
+        starts = self.first + self.kept / self.fps
+        return np.stack([starts, starts + 1 / self.fps], axis=1)
+
+    @property
+    def notes(self) -> list[str]:
+        notes = []
+        if self.end <= self.first:
+            notes.append("motion: there is one picture, so there is no motion")
+        if len(self.kept) < self.count:
+            notes.append(f"motion: {len(self.kept)} of {self.count} maps are used, evenly spread (MotionSpec.max_maps)")
+        return notes
+
+
+def _clock(source: FrameSource, spec: MotionSpec, span: tuple[float, float] | None) -> _Clock:
+    times = source.pts_seconds
+    end = source.duration_seconds if spec.source == "flow" else float(times[-1])
+    first = max(float(times[0]), span[0]) if span else float(times[0])
+    end = max(first, min(end, span[1]) if span else end)
+    count = max(1, math.ceil((end - first) * spec.fps - _EPSILON))
+    return _Clock(first, end, count, spread(min(count, spec.max_maps), count), spec.fps)
+
+
+def motion_seconds(source: FrameSource, spec: MotionSpec, span: tuple[float, float] | None = None) -> np.ndarray:
+    """Start and end (T, 2) of the maps that `read_motion` makes; decodes nothing."""
+    return _clock(source, spec, span).seconds
+
+
+class _Steps:
+    """The maps that fill up, by a clock."""
+
+    def __init__(self, clock: _Clock, spec: MotionSpec, limits: Limits, label: str) -> None:
+        self.spec, self.first, self.end, self.count, self.kept = spec, clock.first, clock.end, clock.count, clock.kept
+        self._slot = np.full(self.count, -1, dtype=np.int64)
+        self._slot[self.kept] = np.arange(len(self.kept))
+        is_pairs = spec.source == "pictures"
+        shape = (len(self.kept), 2, *((3,) if is_pairs else ()), spec.height, spec.width)
+        what = f"{label}: {len(self.kept)} motion maps of {spec.width}x{spec.height} would take too many bytes"
+        limits.check("max_decoded_bytes", math.prod(shape) * (1 if is_pairs else 4), what)
+        self.values = np.zeros(shape, dtype=np.uint8 if is_pairs else np.float32)
+
+    def add(self, moved: Displacement) -> None:
+        """Share a displacement out over the steps that it spans."""
+        begin, end = ((t - self.first) * self.spec.fps for t in (moved.start, moved.end))
+        if end <= begin or not moved.grid.any():
+            return
+        grid = None
+        for step in range(max(0, math.floor(begin + _EPSILON)), min(self.count, math.ceil(end - _EPSILON))):
+            slot = self._slot[step]
+            share = (min(end, step + 1) - max(begin, step)) / (end - begin)
+            if slot >= 0 and share > 0:
+                grid = self._fitted(moved.grid) if grid is None else grid
+                self.values[slot] += share * grid
+
+    def _fitted(self, grid: np.ndarray) -> np.ndarray:
+        """(2, h, w) shares of the picture → (2, H, W) pixels of the map."""
+        fitted = _resized(grid, self.spec.height, self.spec.width)
+        return fitted * np.array([self.spec.width, self.spec.height], dtype=np.float32)[:, None, None]
+
+    def finished(self) -> np.ndarray:
+        """The maps, normalised as the spec says (the VideoTGB spec's rule: by the clip's largest magnitude)."""
+        if self.spec.normalize == "none" or self.spec.source == "pictures":
+            return self.values
+        largest = float(np.sqrt(np.square(self.values).sum(1)).max())
+        return self.values / np.float32(largest + 1e-5)
+
+
+def _resized(grid: np.ndarray, height: int, width: int) -> np.ndarray:
+    """(C, h, w) averaged down, or repeated up, to (C, height, width): the mean of all cells that a new cell touches."""
+    if grid.shape[1:] == (height, width):
+        return grid
+    total = np.zeros((len(grid), grid.shape[1] + 1, grid.shape[2] + 1))
+    total[:, 1:, 1:] = grid.cumsum(1, dtype=np.float64).cumsum(2)
+    top, bottom = _borders(grid.shape[1], height)
+    left, right = _borders(grid.shape[2], width)
+    strips = total[:, bottom] - total[:, top]
+    area = (bottom - top)[:, None] * (right - left)
+    return ((strips[:, :, right] - strips[:, :, left]) / area).astype(np.float32)
+
+
+def _borders(cells: int, new: int) -> tuple[np.ndarray, np.ndarray]:
+    steps = np.arange(new)
+    return steps * cells // new, -(-(steps + 1) * cells // new)
+
+
+# ---- sources
+
+
+def _add_vectors(steps: _Steps, source: FrameSource, limits: Limits, label: str) -> list[str]:
+    """Vectors of the codec; where there are none, estimated ones, and a note that says so."""
+    if steps.end <= steps.first:
+        return []
+    why = f"{label} is no video file, which alone has motion vectors"
+    if isinstance(source, VideoReader):
+        try:
+            for moved in codec_vectors(source, limits=limits, start=steps.first, end=steps.end):
+                steps.add(moved)
+            return []
+        except NoVectorsError as error:
+            why = str(error).partition(";")[0]
+            steps.values[:] = 0
+    if steps.spec.fallback == "error":
+        raise MediaTypeError(
+            f"{why}; let them be estimated (MotionSpec.fallback='reencode'), or watch frame differences"
+            " (MotionSpec.source='frame_differences')"
+        )
+    wanted = steps.first + np.arange(steps.count + 1) / steps.spec.fps
+    lost = _Lost()
+    for moved in estimated_vectors(_on_show(source, wanted.clip(max=steps.end), None, lost), label):
+        steps.add(moved)
+    rate = f"{steps.spec.fps:g} pictures per second"
+    return [f"motion: {why}; they were estimated by encoding {rate} again as MPEG-4", *lost.notes]
+
+
+def _flow(source: FrameSource, steps: _Steps, label: str) -> Iterator[Displacement]:
+    """Flow maps (N, H, W, 2) in pixels from each picture to the next."""
+    times = source.pts_seconds
+    ends = np.append(times[1:], max(source.duration_seconds, float(times[-1])))
+    inside = np.flatnonzero((ends > steps.first) & (times < steps.end))
+    if len(inside) == 0:
+        return
+    channels = source.read(inside[:1]).values
+    if channels.shape[3] != 2 or channels.dtype.kind != "f":
+        raise MediaTypeError(
+            f"{label} is no flow: expected floats (N, H, W, 2), right and down in pixels, got {channels.dtype} "
+            f"{channels.shape}"
+        )
+    for chunk in _chunks(inside, channels.nbytes):
+        for index, flow in zip(chunk.tolist(), source.read(chunk).values, strict=True):
+            height, width = flow.shape[:2]
+            grid = flow.transpose(2, 0, 1).astype(np.float32) / np.array([width, height], np.float32)[:, None, None]
+            yield Displacement(float(times[index]), float(ends[index]), grid)
+
+
+def _add_pictures(steps: _Steps, source: FrameSource, label: str) -> list[str]:
+    """Frame differences, or pairs of pictures: of each kept step, the pictures on show at its start and at its end."""
+    edges = np.unique(np.concatenate([steps.kept, steps.kept + 1]))
+    wanted = (steps.first + edges / steps.spec.fps).clip(max=max(steps.end, steps.first))
+    lost = _Lost()
+    size = (steps.spec.height, steps.spec.width)
+    slots = {int(step): slot for slot, step in enumerate(steps.kept)}
+    before: tuple[int, np.ndarray] | None = None
+    shown = _on_show(source, wanted, size, lost)
+    for edge, (_, picture) in zip(edges.tolist(), shown, strict=True):
+        now = picture if steps.spec.source == "pictures" else (picture.astype(np.float32) / 255) @ _LUMA
+        if before is not None and before[0] == edge - 1 and before[0] in slots:
+            steps.values[slots[before[0]]] = _change(before[1], now, steps.spec.source)
+        elif edge in slots and steps.spec.source == "pictures":
+            steps.values[slots[edge]] = np.stack([now.transpose(2, 0, 1)] * 2)
+        before = (edge, now)
+    return lost.notes
+
+
+def _change(before: np.ndarray, now: np.ndarray, source: str) -> np.ndarray:
+    if source == "pictures":
+        return np.stack([before, now]).transpose(0, 3, 1, 2)
+    change = now - before
+    return np.stack([change.clip(min=0), -change.clip(max=0)])
+
+
+@dataclass
+class _Lost:
+    """Pictures that could not be decoded; the ones before them stood in."""
+
+    count: int = 0
+
+    @property
+    def notes(self) -> list[str]:
+        return [f"motion: {self.count} pictures could not be decoded; the ones before stand in"] if self.count else []
+
+
+def _on_show(
+    source: FrameSource, wanted: np.ndarray, size: tuple[int, int] | None, lost: _Lost
+) -> Iterator[tuple[float, np.ndarray]]:
+    """(seconds, picture (H, W, 3) uint8) on show at each of the ascending times `wanted`, one at a time."""
+    times = source.pts_seconds
+    indices = (np.searchsorted(times, wanted + 1e-6, side="right") - 1).clip(0, len(times) - 1)
+    unique = np.unique(indices)
+    pictures = _each(source, unique, size)
+    held: tuple[int, np.ndarray] | None = None
+    ahead = next(pictures, None)
+    for time, index in zip(wanted.tolist(), indices.tolist(), strict=True):
+        while ahead is not None and ahead[0] <= index:
+            held, ahead = ahead, next(pictures, None)
+        if held is None:  # the first ones are lost: the first that is there stands in
+            held = ahead
+        if held is None:
+            raise MediaTypeError(f"none of {len(unique)} pictures can be decoded")
+        lost.count += held[0] != index
+        yield time, held[1]
+
+
+def _each(source: FrameSource, indices: np.ndarray, size: tuple[int, int] | None) -> Iterator[tuple[int, np.ndarray]]:
+    """Pictures of ascending indices, one at a time, RGB, resized to `size` (height, width)."""
+    if isinstance(source, VideoReader):
+        pictures: Iterator[tuple[int, np.ndarray]] = source.each(indices)
+    else:
+        pictures = (
+            (index, picture)
+            for chunk in _chunks(indices, source.read(indices[:1]).values.nbytes)
+            for index, picture in zip(chunk.tolist(), source.read(chunk).values, strict=True)
+        )
+    for index, picture in pictures:
+        yield index, _rgb(picture, size)
+
+
+def _rgb(picture: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
+    if picture.dtype != np.uint8 or picture.shape[2] not in (1, 3):
+        raise MediaTypeError(
+            f"motion is watched in 8-bit pictures, got {picture.dtype} of shape {picture.shape}; give flow as flow"
+        )
+    rgb = np.repeat(picture, 3, axis=2) if picture.shape[2] == 1 else picture
+    if size is None or rgb.shape[:2] == size:
+        return rgb
+    return np.asarray(Image.fromarray(rgb).resize((size[1], size[0]), Image.Resampling.BILINEAR))
+
+
+def _chunks(indices: np.ndarray, each_bytes: int) -> Iterator[np.ndarray]:
+    step = max(1, _CHUNK_BYTES // max(1, each_bytes))
+    for first in range(0, len(indices), step):
+        yield indices[first : first + step]

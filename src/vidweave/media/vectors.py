@@ -1,0 +1,301 @@
+"""Motion as the codec stored it: what each block was copied from, straight from the decoder, near to free."""
+
+# Axes: M vectors of a picture, h rows and w columns of a grid of cells
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import av
+import av.error
+import numpy as np
+
+from vidweave.errors import MediaTypeError
+from vidweave.media.container import Deadline, open_container, require_codec
+from vidweave.media.guards import GuardedFile
+from vidweave.media.limits import Limits
+from vidweave.media.video import VideoReader, video_stream
+
+__all__ = ["Displacement", "NoVectorsError", "codec_vectors", "estimated_vectors"]
+
+_CELL = 8  # pixels; smaller blocks share a cell, by area
+_ENOUGH_INTER = 30  # predicted pictures without any vector after which a codec is taken to give none
+_ENOUGH_KEYS = 300  # key pictures in a row after which a file is taken to have nothing else
+_OPTIONS = {"flags2": "+export_mvs", "skip_loop_filter": "all"}  # the loop filter changes pixels, never vectors
+_ESTIMATION_PIXELS = 256  # long side of pictures that are encoded only to get vectors
+_B_PICTURE = 3  # FFmpeg's number of the picture type B
+
+
+class NoVectorsError(MediaTypeError):
+    """The codec of a file gives no motion vectors, or all its pictures are key pictures."""
+
+
+@dataclass(frozen=True, eq=False)
+class Displacement:
+    """What moved from `start` to `end` (seconds): (2, h, w), right and down, as shares of the picture's width and height."""
+
+    start: float
+    end: float
+    grid: np.ndarray
+
+
+def codec_vectors(
+    reader: VideoReader, *, limits: Limits, start: float = 0.0, end: float = np.inf
+) -> Iterator[Displacement]:
+    """Displacements between successive pictures of a video file, in order of time, from `start` to `end` seconds.
+
+    A vector tells where a block comes from, and whether from the past or the future, not how far away that picture is.
+    It is taken to be the nearest picture that is no B picture: right for ordinary streams, too slow or too fast by the
+    ratio of the distances where an encoder chose another one. Blocks without a vector (key pictures, new content) count
+    as still.
+
+    Raises:
+        NoVectorsError: the codec gives none; raised as soon as that is clear.
+        MediaLimitError: above `Limits.max_decode_seconds`.
+    """
+    times = _times_of(reader)
+    deadline = Deadline(limits, reader.label)
+    with GuardedFile(reader.source, limits=limits) as file, open_container(file) as container:
+        stream = video_stream(container, reader.label)
+        require_codec(stream, reader.label)
+        stream.codec_context.options = {**_OPTIONS, "max_pixels": str(limits.max_pixels)}
+        stream.codec_context.thread_count = 1
+        if start > 0 and reader.index.has_own_pts:
+            _seek(container, stream, reader, start)
+            number = None
+        else:
+            number = 0
+        frames = _frames(container, stream, number)
+        timed = ((times(frame, n), frame) for n, frame in frames)
+        yield from _displacements(_until(timed, end, deadline), reader.label, reader.codec, start)
+
+
+def estimated_vectors(
+    pictures: Iterator[tuple[float, np.ndarray]], label: str, *, start: float = 0.0
+) -> Iterator[Displacement]:
+    """Displacements between pictures that carry none: they are encoded in memory, small, and the encoder's vectors read.
+
+    Args:
+        pictures: (seconds, (H, W, 3) uint8) in order of time.
+    """
+    yield from _displacements(_encoded(pictures), label, "mpeg4", start)
+
+
+# ---- decoding
+
+
+def _times_of(reader: VideoReader) -> Any:
+    """A function (frame, its number in the decoder's output) → seconds, or None for a picture that is not shown."""
+    ticks, seconds = reader.index.pts, reader.pts_seconds
+
+    def by_number(frame: Any, number: int | None) -> float | None:
+        return None if number is None or number >= len(seconds) else float(seconds[number])
+
+    def by_ticks(frame: Any, number: int | None) -> float | None:
+        if frame.pts is None:
+            return None
+        at = int(np.searchsorted(ticks, frame.pts))
+        return float(seconds[at]) if at < len(ticks) and ticks[at] == frame.pts else None
+
+    return by_ticks if reader.index.has_own_pts else by_number
+
+
+def _seek(container: Any, stream: Any, reader: VideoReader, start: float) -> None:
+    index = max(0, int(np.searchsorted(reader.pts_seconds, start)) - 1)
+    try:
+        container.seek(int(reader.index.pts[index]), stream=stream, backward=True)
+    except av.error.FFmpegError:
+        container.seek(0, stream=stream, backward=True)
+
+
+def _frames(container: Any, stream: Any, number: int | None) -> Iterator[tuple[int | None, Any]]:
+    """Decoded pictures in order of presentation, counted from `number`; corrupt packets are passed over."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets)
+            decoded = packet.decode()
+        except StopIteration:
+            return
+        except (av.error.FFmpegError, EOFError):
+            continue
+        for frame in decoded:
+            yield number, frame
+            number = None if number is None else number + 1
+
+
+def _until(timed: Iterator[tuple[float | None, Any]], end: float, deadline: Deadline) -> Iterator[tuple[float, Any]]:
+    """Pictures up to `end` seconds, and on to the next one that B pictures before it may have been predicted from."""
+    for time, frame in timed:
+        deadline.check()
+        if time is None:
+            continue
+        yield time, frame
+        if time >= end and int(frame.pict_type) != _B_PICTURE:
+            return
+
+
+def _encoded(pictures: Iterator[tuple[float, np.ndarray]]) -> Iterator[tuple[float, Any]]:
+    """(seconds, decoded picture with vectors): MPEG-4, each picture predicted from the one before it."""
+    encoder: Any = None
+    decoder: Any = av.CodecContext.create("mpeg4", "r")
+    decoder.options = {"flags2": "+export_mvs"}
+    times: list[float] = []
+    for time, picture in pictures:
+        if encoder is None:
+            encoder = _small_encoder(*picture.shape[:2])
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+        frame = frame.reformat(encoder.width, encoder.height, format="yuv420p")
+        frame.pts, frame.time_base = len(times), encoder.time_base
+        times.append(time)
+        for packet in encoder.encode(frame):
+            yield from ((times[out.pts], out) for out in decoder.decode(packet))
+    if encoder is not None:
+        for packet in encoder.encode(None):
+            yield from ((times[out.pts], out) for out in decoder.decode(packet))
+        yield from ((times[out.pts], out) for out in decoder.decode(None))
+
+
+def _small_encoder(height: int, width: int) -> Any:
+    scale = min(1.0, _ESTIMATION_PIXELS / max(height, width))
+    encoder: Any = av.CodecContext.create("mpeg4", "w")
+    encoder.height, encoder.width = (max(16, round(side * scale / 16) * 16) for side in (height, width))
+    encoder.pix_fmt, encoder.time_base, encoder.framerate = "yuv420p", Fraction(1, 25), Fraction(25, 1)
+    encoder.gop_size, encoder.max_b_frames = 600, 0
+    encoder.options = {"flags": "+qscale", "global_quality": str(4 * 118), "motion_est": "epzs"}
+    return encoder
+
+
+# ---- vectors → displacements
+
+
+Sums = tuple[np.ndarray, np.ndarray]  # displacement times area (2, h, w), and area (h, w)
+
+
+@dataclass(eq=False)
+class _Picture:
+    """A predicted picture: when it is shown, after which one, and where its blocks come from."""
+
+    previous: float
+    time: float
+    past: Sums
+    future: Sums
+    turn: int
+
+    def rate(self, before: float, after: float | None) -> np.ndarray:
+        """(2, h, w) displacement per second, from vectors to the pictures at `before` and `after` seconds."""
+        total, area = self.past[0] / max(self.time - before, 1e-9), self.past[1]
+        if after is not None and after > self.time:
+            total, area = total - self.future[0] / (after - self.time), area + self.future[1]
+        return total / np.maximum(area, _CELL * _CELL)
+
+    def moved(self, rate: np.ndarray) -> Displacement:
+        """What moved in the picture's own interval."""
+        grid = _turned(rate * (self.time - self.previous), self.turn)
+        return Displacement(self.previous, self.time, grid.astype(np.float32))
+
+
+def _displacements(timed: Iterator[tuple[float, Any]], label: str, codec: str, start: float) -> Iterator[Displacement]:
+    evidence = _Evidence(label, codec)
+    waiting: list[_Picture] = []  # B pictures whose later neighbour is not known yet
+    previous = anchor = None  # times of the last picture, and of the last one that is no B picture
+    for time, frame in timed:
+        vectors = frame.side_data.get("MOTION_VECTORS")
+        evidence.add(frame, vectors)
+        is_b = int(frame.pict_type) == _B_PICTURE
+        if previous is not None and anchor is not None and time > previous:
+            rows = vectors.to_ndarray() if vectors is not None else None
+            picture = _Picture(previous, time, *_by_direction(rows, frame), round(frame.rotation / 90) % 4)
+            waiting.append(picture)
+            if not is_b:
+                yield from _released(waiting, anchor, time, start)
+        previous = time
+        anchor = anchor if is_b else time
+    if anchor is not None:
+        yield from _released(waiting, anchor, None, start)
+    evidence.settle()
+
+
+def _released(waiting: list[_Picture], anchor: float, later: float | None, start: float) -> Iterator[Displacement]:
+    """Displacements of B pictures between those at `anchor` and `later`, and of the one at `later` itself."""
+    last = waiting[-1].rate(anchor, None) if waiting and later is not None else None
+    for picture in waiting:
+        rate = last if last is not None and picture.time == later else picture.rate(anchor, later)
+        # Some decoders (MPEG-4) give zeros for B pictures: what moved between their neighbours is shared out then.
+        rate = last if last is not None and not rate.any() and rate.shape == last.shape else rate
+        if picture.time > start:
+            yield picture.moved(rate)
+    waiting.clear()
+
+
+def _by_direction(rows: np.ndarray | None, frame: Any) -> tuple[Sums, Sums]:
+    """Sums of the vectors into the past, and into the future."""
+    shape = (-(-frame.height // _CELL), -(-frame.width // _CELL))
+    if rows is None:
+        empty = np.zeros((2, *shape)), np.zeros(shape)
+        return empty, empty
+    if int(frame.pict_type) != _B_PICTURE:  # one vector per block: those of still blocks add nothing
+        rows = rows[(rows["motion_x"] != 0) | (rows["motion_y"] != 0)]
+    size = np.array([frame.width, frame.height], dtype=np.float64)
+    is_past = rows["source"] < 0
+    return _paint(rows[is_past], shape, size), _paint(rows[~is_past], shape, size)
+
+
+def _paint(rows: np.ndarray, shape: tuple[int, int], size: np.ndarray) -> Sums:
+    """Vectors → cells. A vector points from its block to the source, so what is seen moved the other way."""
+    cells = shape[0] * shape[1]
+    wide, high = rows["w"].astype(np.int64), rows["h"].astype(np.int64)
+    across, down = np.maximum(wide // _CELL, 1), np.maximum(high // _CELL, 1)  # cells that a block covers
+    parts = across * down
+    block = np.repeat(np.arange(len(rows)), parts)
+    part = np.arange(len(block)) - np.repeat(np.cumsum(parts) - parts, parts)
+    x = (rows["dst_x"] - wide // 2)[block] // _CELL + part % across[block]
+    y = (rows["dst_y"] - high // 2)[block] // _CELL + part // across[block]
+    inside = (x >= 0) & (x < shape[1]) & (y >= 0) & (y < shape[0])
+    cell = (y * shape[1] + x)[inside]
+    pixels = (np.minimum(wide, _CELL) * np.minimum(high, _CELL)).astype(np.float64)
+    scale = -pixels / np.maximum(rows["motion_scale"], 1)
+    total = [
+        np.bincount(cell, (rows[name] * scale / side)[block][inside], cells)
+        for name, side in zip(("motion_x", "motion_y"), size, strict=True)
+    ]
+    area = np.bincount(cell, pixels[block][inside], cells)
+    return np.stack(total).reshape(2, *shape), area.reshape(shape)
+
+
+def _turned(grid: np.ndarray, turn: int) -> np.ndarray:
+    """The grid of a picture that is shown turned counter-clockwise by `turn` quarters."""
+    for _ in range(turn):
+        grid = np.rot90(np.stack([grid[1], -grid[0]]), axes=(1, 2))
+    return grid
+
+
+class _Evidence:
+    """Whether the decoder gives vectors at all."""
+
+    def __init__(self, label: str, codec: str) -> None:
+        self._label, self._codec = label, codec
+        self._keys = self._inter = 0
+        self._is_found = False
+
+    def add(self, frame: Any, vectors: Any) -> None:
+        self._is_found = self._is_found or vectors is not None
+        if int(frame.pict_type) == 1 or frame.key_frame:
+            self._keys += 1
+        else:
+            self._inter += 1
+        if self._inter >= _ENOUGH_INTER or self._keys >= _ENOUGH_KEYS:
+            self.settle()
+
+    def settle(self) -> None:
+        """Raise NoVectorsError if there were none among at least two pictures."""
+        if self._is_found or self._keys + self._inter < 2:
+            return
+        why = "gives no motion vectors" if self._inter else "holds key pictures only, which have no motion vectors"
+        raise NoVectorsError(
+            f"{self._label}: the codec {self._codec!r} {why}; let them be estimated (MotionSpec.fallback='reencode'), or"
+            " watch frame differences (MotionSpec.source='frame_differences')"
+        )

@@ -1,0 +1,78 @@
+"""Motion maps as patches and as pooled vectors: the two forms of one bridge's input."""
+
+import pytest
+import torch
+
+from vidweave.encoders.motion import MotionEncoderConfig
+from vidweave.errors import ConfigError, ModalityError, ShapeError
+from vidweave.registry import ENCODERS
+from vidweave.selectors.bridge import MotionEmbedding
+from vidweave.testing import check_encoder
+from vidweave.types import MotionSpec, component_from_dict
+
+VECTORS = MotionSpec(source="motion_vectors", fps=2, height=6, width=9)
+FLOW = MotionSpec(source="flow", fps=2, height=6, width=9)
+
+
+def config(**changes):
+    fields = {"height": 6, "width": 9, "patch": 3, "specs": {"video": VECTORS, "flow": FLOW}}
+    return MotionEncoderConfig(**{**fields, **changes})
+
+
+@pytest.mark.parametrize("pooling", ["none", "weighted"])
+def test_contract(pooling):
+    check_encoder(config(pooling=pooling, chunk=3).build().eval())
+
+
+def test_a_patch_is_what_a_convolution_sees():
+    encoder = config().build()
+    maps = torch.randn(2, 4, 1, 2, 6, 9)
+    tokens = encoder.encode(maps, "video")
+    assert tokens.shape == (2, 4, 6, 18)
+    conv = torch.nn.Conv2d(2, 5, 3, stride=3)
+    expected = conv(maps[:, :, 0].flatten(0, 1)).flatten(2).transpose(1, 2).unflatten(0, (2, 4))
+    assert torch.allclose(tokens @ conv.weight.flatten(1).T + conv.bias, expected, atol=1e-5)
+
+
+def test_pooled_vectors_are_what_the_bridge_pools():
+    torch.manual_seed(0)
+    maps = torch.randn(2, 5, 1, 2, 6, 9)
+    mask = torch.ones(2, 5, dtype=torch.bool)
+    embedding = MotionEmbedding(18, 8, num_patches=6, num_positions=0, dropout=0.0).eval()
+    torch.nn.init.normal_(embedding.spatial)
+    pooled = config(pooling="weighted").build()
+    pooled.load_state_dict({"pooling": embedding.spatial.detach()})
+    expected = embedding(config().build().encode(maps, "flow"), mask)
+    assert torch.allclose(embedding.pooled()(pooled.encode(maps, "flow"), mask), expected, atol=1e-5)
+
+
+def test_registered_and_read_back():
+    made = config(pooling="weighted")
+    assert component_from_dict(ENCODERS, made.to_dict()) == made
+    assert (made.num_patches, made.motion_width) == (6, 18)
+    assert not any(p.requires_grad for p in made.build().parameters())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"patch": 4}, r"the patch \(4\) must divide the maps' size 6 x 9"),
+        ({"height": 3}, "makes maps of 6 x 9, the encoder takes 3 x 9"),
+        ({"specs": {"video": MotionSpec(source="pictures", fps=2, height=6, width=9)}}, "gives pictures"),
+        (
+            {"specs": {"video": VECTORS, "flow": MotionSpec(source="flow", fps=4, height=6, width=9)}},
+            "must have one fps and one normalize",
+        ),
+    ],
+)
+def test_specs_that_do_not_fit(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        config(**changes)
+
+
+def test_what_is_no_map_is_refused():
+    encoder = config().build()
+    with pytest.raises(ShapeError, match=r"takes \(R, T, 1, 2, 6, 9\), got \(1, 1, 1, 2, 9, 6\)"):
+        encoder.encode(torch.zeros(1, 1, 1, 2, 9, 6), "video")
+    with pytest.raises(ModalityError, match="this motion encoder sees flow, video, not 'depth'"):
+        encoder.encode(torch.zeros(1, 1, 1, 2, 6, 9), "depth")
