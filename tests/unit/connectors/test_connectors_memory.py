@@ -229,7 +229,9 @@ def test_what_the_memory_holds_is_told_per_item_where_somebody_asks():
 
     trunk = QFormerConfig(hidden=8, layers=2, heads=2, intermediate=8, encoder_width=5, memory=MemoryConfig(length=2))
     port = PortConfig(trunk="q", input_width=5, num_query_tokens=3)
-    connector = ConnectorConfig(trunks={"q": trunk}, ports={"video": port, "sound": port}, output_width=6).build()
+    connector = (
+        ConnectorConfig(trunks={"q": trunk}, ports={"video": port, "sound": port}, output_width=6).build().eval()
+    )
     item, scene = torch.tensor([0, 1]), torch.tensor([0, 0])
 
     def seen(groups):
