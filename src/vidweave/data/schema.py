@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from vidweave.errors import AnnotationError
@@ -22,6 +23,7 @@ class Example:
         needs: Modalities without which only guessing is left.
         scope: `short` or `long`: how much of the clip must be looked at.
         encoder: `general`, or `speciality` for what only some encoders see.
+        facets: Further sides that accuracies are broken down by: name → value, the same names in all examples.
 
     Raises:
         AnnotationError: the truth is not among the options, or there is none.
@@ -34,6 +36,7 @@ class Example:
     needs: frozenset[str] = field(default_factory=frozenset)
     scope: str = "short"
     encoder: str = "general"
+    facets: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.truth.strip():

@@ -1,15 +1,15 @@
-"""Right or wrong, and accuracies per family."""
+"""Right or wrong, and accuracies per family, per facet, per combination of facets."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from vidweave.evaluation.records import Record
 from vidweave.evaluation.statistics import wilson
 
-__all__ = ["Accuracy", "accuracies", "is_correct"]
+__all__ = ["Accuracy", "accuracies", "accuracy_of", "facet_names", "group", "is_correct"]
 
 CONFIDENCE = 0.95
 
@@ -25,9 +25,10 @@ def _normal(text: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Accuracy:
-    """Share of right answers of a family, with its 95% Wilson interval.
+    """Share of right answers of a group of items, with its 95% Wilson interval.
 
     Attributes:
+        family: What the group is called: a family of questions, or values of facets.
         chance: Expected share of even guessing among the options; None if some item has none.
     """
 
@@ -44,12 +45,25 @@ class Accuracy:
         return asdict(self)
 
 
-def accuracies(records: Iterable[Record]) -> list[Accuracy]:
-    """One per family, in order of first appearance."""
-    families: dict[str, list[Record]] = {}
+def accuracies(records: Iterable[Record], facets: Sequence[str] = ()) -> list[Accuracy]:
+    """One per family, in order of first appearance; or one per combination of values of `facets`, sorted."""
+    return [accuracy_of(name, members) for name, members in group(records, facets).items()]
+
+
+def group(records: Iterable[Record], facets: Sequence[str] = ()) -> dict[str, list[Record]]:
+    """Records by family, or by values of `facets` (joined by a comma); a record without one of them is in no group."""
+    groups: dict[str, list[Record]] = {}
     for record in records:
-        families.setdefault(record.family, []).append(record)
-    return [accuracy_of(family, members) for family, members in families.items()]
+        if not facets:
+            groups.setdefault(record.family, []).append(record)
+        elif all(facet in record.facets for facet in facets):
+            groups.setdefault(", ".join(record.facets[facet] for facet in facets), []).append(record)
+    return dict(sorted(groups.items())) if facets else groups
+
+
+def facet_names(records: Iterable[Record]) -> list[str]:
+    """Facets that any record has, in order of first appearance."""
+    return list(dict.fromkeys(name for record in records for name in record.facets))
 
 
 def accuracy_of(family: str, records: list[Record]) -> Accuracy:

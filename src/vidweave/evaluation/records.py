@@ -11,7 +11,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -30,7 +30,7 @@ class Record:
     """What was asked, what was shown, what came back.
 
     Attributes:
-        id, family, question, options, truth: The item.
+        id, family, question, options, truth, facets: The item.
         prompt: The text that the language model read, if the model tells (`panels["prompt"]` of its trace).
         frames: Pictures that were looked at: stream, index and time in seconds of each.
         output: The answer's text.
@@ -48,6 +48,7 @@ class Record:
     output: str
     scores: tuple[float | None, ...]
     correct: bool
+    facets: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, example: Example, answer: Answer, *, correct: bool) -> Self:
@@ -67,6 +68,7 @@ class Record:
             output=answer.text,
             scores=tuple(_finite(scores.get(option)) for option in example.query.options),
             correct=correct,
+            facets=dict(example.facets),
         )
 
     @classmethod

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from vidweave.evaluation.metrics import Accuracy, accuracies, accuracy_of
+from vidweave.evaluation.choices import chosen_option
+from vidweave.evaluation.manifest import run_manifest
+from vidweave.evaluation.metrics import Accuracy, accuracies, accuracy_of, facet_names
 from vidweave.evaluation.records import Record
+from vidweave.evaluation.references import Baseline, Published, published
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -17,12 +21,18 @@ __all__ = ["Report"]
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Accuracies of a run.
+    """Accuracies of a run, and what they stand beside.
 
     Attributes:
         task, model: What was run, as they describe themselves.
         families: Per family, in order of first appearance.
         overall: Over all items.
+        facets: Name of a breakdown → accuracy per group.
+        choices: Position of an option (`A` the first) → how often it was chosen and how often it was right; `none` for
+            outputs that choose no option, which are wrong. Empty where items have no options.
+        baselines: Rules that look at nothing, on the same items.
+        published: Numbers from papers for the same task.
+        manifest: What it was made with.
         num_resumed: Items whose records were there already.
         seconds: Wall time of this call.
     """
@@ -31,8 +41,13 @@ class Report:
     model: Mapping[str, Any]
     families: tuple[Accuracy, ...]
     overall: Accuracy
-    num_resumed: int
-    seconds: float
+    facets: Mapping[str, tuple[Accuracy, ...]] = field(default_factory=dict)
+    choices: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    baselines: tuple[Baseline, ...] = ()
+    published: tuple[Published, ...] = ()
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+    num_resumed: int = 0
+    seconds: float = 0.0
 
     @classmethod
     def of(
@@ -41,26 +56,47 @@ class Report:
         *,
         task: Mapping[str, Any],
         model: Mapping[str, Any],
+        decoding: Mapping[str, Any] | None = None,
+        crossings: Sequence[Sequence[str]] = (),
+        baselines: Mapping[str, Mapping[str, float]] | None = None,
         num_resumed: int = 0,
         seconds: float = 0.0,
     ) -> Report:
-        """The report of records, at least one."""
+        """The report of records, at least one.
+
+        Args:
+            crossings: Facets that are broken down together, besides each facet alone.
+            baselines: Name of a rule → item id → its score there.
+        """
+        names = [(name,) for name in facet_names(records)] + [tuple(names) for names in crossings]
+        facets = {" x ".join(names): names for names in names}
         return cls(
             task=task,
             model=model,
             families=tuple(accuracies(records)),
             overall=accuracy_of("all", list(records)),
+            facets={title: tuple(accuracies(records, names)) for title, names in facets.items()},
+            choices=_choices(records),
+            baselines=tuple(Baseline.of(name, s, records, facets) for name, s in (baselines or {}).items()),
+            published=tuple(published(str(task.get("name")))),
+            manifest=run_manifest({"task": task, "model": model, "decoding": decoding or {}}, records),
             num_resumed=num_resumed,
             seconds=seconds,
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON data."""
+        """JSON data; `macro` is the mean of the groups of a breakdown, each counting alike."""
         return {
             "task": dict(self.task),
             "model": dict(self.model),
             "families": [accuracy.to_dict() for accuracy in self.families],
             "overall": self.overall.to_dict(),
+            "facets": {title: [a.to_dict() for a in groups] for title, groups in self.facets.items()},
+            "macro": {t: sum(a.accuracy for a in groups) / len(groups) for t, groups in self.facets.items() if groups},
+            "choices": {position: dict(counts) for position, counts in self.choices.items()},
+            "baselines": [baseline.to_dict() for baseline in self.baselines],
+            "published": [row.to_dict() for row in self.published],
+            "manifest": dict(self.manifest),
             "num_resumed": self.num_resumed,
             "seconds": self.seconds,
         }
@@ -84,3 +120,15 @@ def _cells(accuracy: Accuracy) -> list[str]:
     interval = f"{accuracy.low:.1%} to {accuracy.high:.1%}"
     counts = [str(accuracy.num_correct), str(accuracy.num_items)]
     return [accuracy.family, f"{accuracy.accuracy:.1%}", interval, chance, *counts]
+
+
+def _choices(records: Sequence[Record]) -> dict[str, dict[str, int]]:
+    asked = [record for record in records if record.options]
+    positions = [chosen_option(record.output, record.options) for record in asked]
+    chosen = Counter("none" if position is None else _letter(position) for position in positions)
+    right = Counter(_letter(record.options.index(record.truth)) for record in asked)
+    return {name: {"chosen": chosen[name], "right": right[name]} for name in sorted({*chosen, *right})}
+
+
+def _letter(position: int) -> str:
+    return chr(ord("A") + position) if position < 26 else str(position + 1)

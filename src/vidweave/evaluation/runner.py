@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,7 +15,10 @@ from vidweave.evaluation.records import Record, RecordFile
 from vidweave.evaluation.report import Report
 from vidweave.types import Answer, Answerer
 
-__all__ = ["Task", "ask", "progress_bar", "run"]
+__all__ = ["Judge", "Task", "ask", "progress_bar", "run", "says_the_truth"]
+
+Judge = Callable[[Example, str], bool]
+"""Whether an output answers an example rightly."""
 
 
 class Task(Protocol):
@@ -43,6 +46,7 @@ def run(
     limit: int | None = None,
     progress: bool = True,
     decoding: Mapping[str, Any] | None = None,
+    judge: Judge | None = None,
 ) -> Report:
     """Answer a task's questions and record each; what `records_path` already holds is not asked again.
 
@@ -54,6 +58,7 @@ def run(
         limit: Only the first that many examples.
         progress: Show a bar on stderr.
         decoding: Handed to the model with every batch, and part of what the file is for.
+        judge: Which outputs are right (default `says_the_truth`); what it decides is recorded.
 
     Raises:
         ConfigError: a batch size or limit below 1, or a task without examples.
@@ -72,21 +77,29 @@ def run(
         with progress_bar("asking", len(ids), done=len(ids) - len(todo), show=progress) as advance:
             for first in range(0, len(todo), batch_size):
                 examples = [task.example(i) for i in todo[first : first + batch_size]]
-                file.add(_answer(answerer, examples, decoding))
+                file.add(_answer(answerer, examples, decoding, judge or says_the_truth))
                 advance(len(examples))
         records = [file.records[name] for name in ids]
     return Report.of(
         records,
         task=manifest["task"],
         model=manifest["model"],
+        decoding=decoding,
         num_resumed=len(ids) - len(todo),
         seconds=time.perf_counter() - start,
     )
 
 
-def _answer(answerer: Answerer, examples: Sequence[Example], decoding: Mapping[str, Any]) -> list[Record]:
+def says_the_truth(example: Example, output: str) -> bool:
+    """The output is the truth, word for word."""
+    return is_correct(output, example.truth)
+
+
+def _answer(
+    answerer: Answerer, examples: Sequence[Example], decoding: Mapping[str, Any], judge: Judge
+) -> list[Record]:
     answers = ask(answerer, examples, decoding)
-    return [Record.of(e, a, correct=is_correct(a.text, e.truth)) for e, a in zip(examples, answers, strict=True)]
+    return [Record.of(e, a, correct=judge(e, a.text)) for e, a in zip(examples, answers, strict=True)]
 
 
 def ask(answerer: Answerer, examples: Sequence[Example], decoding: Mapping[str, Any] | None = None) -> list[Answer]:

@@ -1,0 +1,150 @@
+"""Two models on the same items: who is better, by how much, and how sure that is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from vidweave.errors import RecordError
+from vidweave.evaluation.metrics import facet_names, group
+from vidweave.evaluation.records import Record, read_records
+from vidweave.evaluation.statistics import paired_bootstrap
+
+__all__ = ["Comparison", "Difference", "compare", "compare_files", "mcnemar"]
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """Right answers of A and B on the same items.
+
+    Attributes:
+        name: Of the group of items.
+        num_items: How many both answered.
+        first, second: Accuracies.
+        difference, low, high: First minus second, with the 95% interval of a paired bootstrap.
+        only_first, only_second: Items that one of them alone has right.
+        p_value: Of McNemar's exact test: how likely a split of these items at least as uneven is if both are as good.
+    """
+
+    name: str
+    num_items: int
+    first: float
+    second: float
+    difference: float
+    low: float
+    high: float
+    only_first: int
+    only_second: int
+    p_value: float
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the interval leaves no difference out."""
+        return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A and B: overall, by family and by facet; and the items that only one of them was asked.
+
+    Attributes:
+        first, second: What was run, as the record files say.
+        overall: Over all items that both answered.
+        families: By family; `facets` by facet.
+        missing_in_first, missing_in_second: Items that only the other file has; left out.
+    """
+
+    first: Mapping[str, Any]
+    second: Mapping[str, Any]
+    overall: Difference
+    families: tuple[Difference, ...]
+    facets: Mapping[str, tuple[Difference, ...]]
+    missing_in_first: int
+    missing_in_second: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON data."""
+        return asdict(self)
+
+
+def compare_files(first: Path | str, second: Path | str) -> Comparison:
+    """Compare two record files.
+
+    Raises:
+        RecordError: a file that cannot be read, no common item, or an item that is not the same in both.
+    """
+    ours, theirs = read_records(first), read_records(second)
+    return compare(ours[1], theirs[1], first=ours[0], second=theirs[0])
+
+
+def compare(
+    ours: Sequence[Record],
+    theirs: Sequence[Record],
+    *,
+    first: Mapping[str, Any] | None = None,
+    second: Mapping[str, Any] | None = None,
+) -> Comparison:
+    """Compare records of two runs, paired by id; `first` and `second` say what they are."""
+    other = {record.id: record for record in theirs}
+    pairs = [(record, other[record.id]) for record in ours if record.id in other]
+    if not pairs:
+        raise RecordError("the two runs have no item in common; compare runs of one task")
+    for a, b in pairs:
+        if (a.question, a.truth) != (b.question, b.truth):
+            raise RecordError(
+                f"item {a.id!r} is not the same in both: {a.question!r} ({a.truth!r}) and {b.question!r} ({b.truth!r})"
+            )
+    right = {b.id: b.correct for _, b in pairs}
+    common = [a for a, _ in pairs]
+    return Comparison(
+        first=first or {},
+        second=second or {},
+        overall=_difference("all", common, right),
+        families=_by_group(common, right),
+        facets={facet: _by_group(common, right, (facet,)) for facet in facet_names(common)},
+        missing_in_first=len(theirs) - len(pairs),
+        missing_in_second=len(ours) - len(pairs),
+    )
+
+
+def _by_group(ours: Sequence[Record], right: Mapping[str, bool], facets: Sequence[str] = ()) -> tuple[Difference, ...]:
+    return tuple(_difference(name, members, right) for name, members in group(ours, facets).items())
+
+
+def _difference(name: str, ours: Sequence[Record], right: Mapping[str, bool]) -> Difference:
+    """`right` says by id whether the second model is right."""
+    first = [float(record.correct) for record in ours]
+    second = [float(right[record.id]) for record in ours]
+    interval = paired_bootstrap(first, second, CONFIDENCE)
+    only_first = sum(a > b for a, b in zip(first, second, strict=True))
+    only_second = sum(a < b for a, b in zip(first, second, strict=True))
+    total = len(ours)
+    return Difference(
+        name=name,
+        num_items=total,
+        first=sum(first) / total,
+        second=sum(second) / total,
+        difference=(only_first - only_second) / total,
+        low=interval.low,
+        high=interval.high,
+        only_first=only_first,
+        only_second=only_second,
+        p_value=mcnemar(only_first, only_second),
+    )
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """Two-sided exact p-value: a fair coin thrown once for each item that one alone has right.
+
+    Source: McNemar 1947, Psychometrika 12, 153-157, with the exact binomial distribution.
+    """
+    total, fewer = only_first + only_second, min(only_first, only_second)
+    # In logarithms: binomial coefficients leave the range of floats
+    logs = [math.lgamma(total + 1) - math.lgamma(k + 1) - math.lgamma(total - k + 1) for k in range(fewer + 1)]
+    tail = max(logs) + math.log(sum(math.exp(log - max(logs)) for log in logs))
+    return min(1.0, math.exp(tail + (1 - total) * math.log(2)))

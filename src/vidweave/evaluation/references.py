@@ -1,0 +1,143 @@
+"""What a result stands beside: rules that look at nothing, measured on the same items, and numbers from papers."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from typing import Any, Self
+
+import numpy as np
+
+from vidweave.errors import ConfigError
+from vidweave.evaluation.metrics import group
+from vidweave.evaluation.records import Record
+from vidweave.evaluation.statistics import paired_bootstrap
+
+__all__ = ["Baseline", "Published", "published"]
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """Accuracies of a rule on the items of a result, and by how much the result is above it.
+
+    Attributes:
+        overall: Mean score.
+        facets: Facet → value → mean score.
+        gain, low, high: Result minus rule, with the 95% interval of a paired bootstrap.
+    """
+
+    name: str
+    overall: float
+    facets: Mapping[str, Mapping[str, float]]
+    gain: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(
+        cls, name: str, scores: Mapping[str, float], records: Sequence[Record], facets: Mapping[str, Sequence[str]]
+    ) -> Self:
+        """Measure a rule against `records`.
+
+        Args:
+            scores: Item id → 1 right, 0 wrong, or the expected value of a rule that draws.
+            facets: Name of a breakdown → the facets that it combines.
+
+        Raises:
+            ConfigError: a record without a score.
+        """
+        missing = [record.id for record in records if record.id not in scores]
+        if missing:
+            raise ConfigError(f"baseline {name!r} has no score for {len(missing)} items, the first is {missing[0]!r}")
+        theirs = [scores[record.id] for record in records]
+        ours = [float(record.correct) for record in records]
+        interval = paired_bootstrap(ours, theirs, CONFIDENCE)
+        return cls(
+            name=name,
+            overall=float(np.mean(theirs)),
+            facets={
+                title: {
+                    value: float(np.mean([scores[r.id] for r in members]))
+                    for value, members in group(records, names).items()
+                }
+                for title, names in facets.items()
+            },
+            gain=float(np.mean(ours) - np.mean(theirs)),
+            low=interval.low,
+            high=interval.high,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON data."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """Numbers that a paper gives for a benchmark.
+
+    Attributes:
+        name: Of the model or row.
+        source: Where it stands: the folder of its `published.json`, and what that says of the row.
+        metric: In the paper's words, with the scale (a share, or percent).
+        overall: The main number, if there is one.
+        facets: Facet → value → number, by the names that our facets have.
+    """
+
+    name: str
+    source: str
+    metric: str
+    overall: float | None = None
+    facets: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON data."""
+        return asdict(self)
+
+
+def published(benchmark: str) -> list[Published]:
+    """What the `published.json` files of the package say of a benchmark, in the order of their folders.
+
+    Such a file has ``results``: benchmark → ``{"metric", "value"}``, ``{"metric", "values": {name: number}}`` or
+    ``{"metric", "rows": {name: {"overall": number, facet: {value: number}}}}``.
+    """
+    return [row for name, results in _files() if benchmark in results for row in _rows(name, results[benchmark])]
+
+
+def _files() -> Iterator[tuple[str, dict[str, Any]]]:
+    """(folder, results) of every file in the package."""
+    for folder in _folders(files("vidweave")):
+        path = folder / "published.json"
+        if path.is_file():
+            yield folder.name, json.loads(path.read_text(encoding="utf-8")).get("results", {})
+
+
+def _folders(root: Traversable) -> Iterator[Traversable]:
+    for room in ("systems", "contra4"):
+        folder = root / room
+        if folder.is_dir():
+            yield folder
+            yield from sorted((f for f in folder.iterdir() if f.is_dir()), key=lambda f: f.name)
+
+
+def _rows(source: str, entry: Mapping[str, Any]) -> Iterator[Published]:
+    metric = str(entry.get("metric", "accuracy"))
+    if _is_number(entry.get("value")):
+        yield Published(name=source, source=source, metric=metric, overall=entry["value"])
+    for name, value in entry.get("values", {}).items():
+        if _is_number(value):
+            yield Published(name=f"{source} {name}", source=source, metric=metric, overall=value)
+    for name, row in entry.get("rows", {}).items():
+        note = f"{source}: {row['note']}" if "note" in row else source
+        facets = {facet: dict(values) for facet, values in row.items() if isinstance(values, Mapping)}
+        yield Published(name=name, source=note, metric=metric, overall=row.get("overall"), facets=facets)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
