@@ -13,6 +13,7 @@ import typer
 from vidweave.cli.ask import DEFAULT_MODEL
 from vidweave.cli.output import Json, show, table
 from vidweave.cli.quiet import narrate
+from vidweave.cli.reports import ReportFile, check_report_file, write_report
 from vidweave.registry import TASKS
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def evaluate(
     cache: Annotated[
         str | None, typer.Option(envvar="VIDWEAVE_CACHE", help="Keep features of frozen encoders here.")
     ] = None,
+    report_file: ReportFile = None,
     as_json: Json = False,
 ) -> None:
     """Accuracy per family with 95% Wilson intervals."""
@@ -50,6 +52,7 @@ def evaluate(
     import vidweave
     from vidweave.evaluation.runner import run
 
+    check_report_file(report_file)
     narrate()
     wanted = {"seed": seed, "examples": examples, "families": family, "modalities": modality, "folder": folder}
     chosen = entry.load()(**{name: value for name, value in wanted.items() if value is not None})
@@ -57,7 +60,9 @@ def evaluate(
     decoding = {} if frames is None else {"num_frames": frames}
     with _record_path(records) as path:
         report = run(answerer, chosen, path, batch_size=batch_size, limit=limit, decoding=decoding)
-    show({**report.to_dict(), "records": records}, _text(report), as_json=as_json)
+    data = {**report.to_dict(), "records": records}
+    write_report(report_file, data)
+    show(data, _text(report), as_json=as_json)
 
 
 @contextmanager

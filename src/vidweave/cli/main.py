@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from vidweave import __version__
-from vidweave.cli import ask, cache, contra4, doctor, evaluate, explain, inspect, models, stream, train, world
+from vidweave.cli import ask, cache, compare, contra4, doctor, evaluate, explain, inspect, models, stream, train, world
 from vidweave.cli.quiet import hush_libraries
 from vidweave.errors import InputError, VidweaveError
 
@@ -33,6 +33,7 @@ app.add_typer(models.app)
 app.add_typer(world.app)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
+app.command("compare")(compare.compare)
 app.add_typer(cache.app)
 app.add_typer(contra4.app)
 app.command("doctor")(doctor.doctor)

@@ -9,10 +9,10 @@ __all__ = ["chosen_option"]
 
 # "A" before a small word is an article ("A man walks"), unless the word says something of a label ("A is louder")
 _ABOUT_LABELS = "and|as|because|but|can|does|has|is|or|over|rather|seems|shows|since|than|was|with|would"
-_LETTER = rf"([A-Z])(?!\w)(?!(?<=A) +(?!(?:{_ABOUT_LABELS})\b)[a-z])"
+_LETTER = rf"(?!I\b)([A-Z])(?!\w)(?!(?<=A) +(?!(?:{_ABOUT_LABELS})\b)[a-z])"
 _EXPLICIT = re.compile(r"\b(?:scene|option|choice)\s*[:#(]?\s*([a-z])\b", re.IGNORECASE)
 _LEADING = re.compile(rf"\W*{_LETTER}")
-_ALONE = re.compile(rf"(?<!\w)(?!I\b){_LETTER}")
+_ALONE = re.compile(rf"(?<!\w){_LETTER}")
 
 
 def chosen_option(text: str, options: Sequence[str]) -> int | None:

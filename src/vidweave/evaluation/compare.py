@@ -146,5 +146,6 @@ def mcnemar(only_first: int, only_second: int) -> float:
     total, fewer = only_first + only_second, min(only_first, only_second)
     # In logarithms: binomial coefficients leave the range of floats
     logs = [math.lgamma(total + 1) - math.lgamma(k + 1) - math.lgamma(total - k + 1) for k in range(fewer + 1)]
-    tail = max(logs) + math.log(sum(math.exp(log - max(logs)) for log in logs))
+    top = max(logs)
+    tail = top + math.log(sum(math.exp(log - top) for log in logs))
     return min(1.0, math.exp(tail + (1 - total) * math.log(2)))

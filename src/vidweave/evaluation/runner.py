@@ -95,9 +95,7 @@ def says_the_truth(example: Example, output: str) -> bool:
     return is_correct(output, example.truth)
 
 
-def _answer(
-    answerer: Answerer, examples: Sequence[Example], decoding: Mapping[str, Any], judge: Judge
-) -> list[Record]:
+def _answer(answerer: Answerer, examples: Sequence[Example], decoding: Mapping[str, Any], judge: Judge) -> list[Record]:
     answers = ask(answerer, examples, decoding)
     return [Record.of(e, a, correct=judge(e, a.text)) for e, a in zip(examples, answers, strict=True)]
 

@@ -10,7 +10,7 @@ from vidweave import __version__
 from vidweave.cli import inspect, main
 from vidweave.errors import CheckpointError, MediaDecodeError
 
-VERBS = ["ask", "stream", "inspect", "models", "world", "train", "evaluate", "cache", "doctor"]
+VERBS = ["ask", "stream", "inspect", "models", "world", "train", "evaluate", "compare", "cache", "doctor"]
 LEAVES = [
     "ask",
     "stream",
@@ -21,6 +21,7 @@ LEAVES = [
     "world show",
     "train",
     "evaluate",
+    "compare",
     "cache ls",
     "cache verify",
     "cache prune",

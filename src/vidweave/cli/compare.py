@@ -1,0 +1,57 @@
+"""`vidweave compare`: two record files, item by item."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vidweave.cli.output import Json, show, table
+from vidweave.cli.reports import ReportFile, check_report_file, write_report
+
+if TYPE_CHECKING:
+    from vidweave.evaluation.compare import Comparison
+
+__all__ = ["compare"]
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="A", help="Records of a run (--records of vidweave evaluate).")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Records of another run on the same items.")],
+    report_file: ReportFile = None,
+    as_json: Json = False,
+) -> None:
+    """Accuracy of A minus that of B on the items that both answered, with paired 95% intervals."""
+    check_report_file(report_file)
+    from vidweave.evaluation.compare import compare_files
+
+    comparison = compare_files(first, second)
+    data = comparison.to_dict()
+    write_report(report_file, data)
+    show(data, _text(comparison), as_json=as_json)
+
+
+def _text(comparison: Comparison) -> str:
+    groups = {"": [comparison.overall], "family": comparison.families, **comparison.facets}
+    rows = [
+        (
+            f"{title}: {d.name}" if title else d.name,
+            f"{d.difference:+.1%}",
+            f"{d.low:+.1%} to {d.high:+.1%}",
+            f"{d.first:.1%}",
+            f"{d.second:.1%}",
+            d.num_items,
+            f"{d.p_value:.2g}",
+        )
+        for title, differences in groups.items()
+        for d in differences
+        if not title or len(differences) > 1
+    ]
+    lines = [table(rows, ("", "A - B", "95% interval", "A", "B", "items", "p"))]
+    lines += [
+        f"{count} items that only {name} has are left out"
+        for name, count in (("A", comparison.missing_in_second), ("B", comparison.missing_in_first))
+        if count
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,45 @@
+"""Results written to a file: a page with plots (and its picture), Markdown, or JSON, as the file's name ends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vidweave.errors import ConfigError
+
+__all__ = ["ReportFile", "check_report_file", "write_report"]
+
+ReportFile = Annotated[
+    Path | None,
+    typer.Option("--report", help="Write the result here: .html (a page with plots), .md or .json."),
+]
+SUFFIXES = (".html", ".md", ".json")
+
+
+def check_report_file(path: Path | None) -> None:
+    """Before anything is computed: ConfigError for a name or folder that cannot be written to."""
+    if path is None:
+        return
+    if path.suffix not in SUFFIXES:
+        raise ConfigError(f"--report must end in {', '.join(SUFFIXES)}, got {path.name!r}")
+    if not path.parent.is_dir():
+        raise ConfigError(f"the folder of --report does not exist: {str(path.parent)!r}")
+
+
+def write_report(path: Path | None, data: Mapping[str, Any]) -> None:
+    """Write a result, or two compared (then `data` has a `first`)."""
+    if path is None:
+        return
+    from vidweave.report.results import comparison_markdown, comparison_page, results_markdown, results_page
+
+    is_comparison = "first" in data
+    if path.suffix == ".html":
+        (comparison_page if is_comparison else results_page)(data).save(path)
+    elif path.suffix == ".md":
+        path.write_text((comparison_markdown if is_comparison else results_markdown)(data), encoding="utf-8")
+    else:
+        path.write_text(json.dumps(data, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,212 @@
+"""The result of an evaluation as a page with plots, or as Markdown: ours beside rules that look at nothing and papers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from vidweave.report.drawing import PALETTE, Drawing, Words, wrap
+from vidweave.report.intervals import WIDTH, Figure, intervals
+from vidweave.report.page import Page
+
+__all__ = ["comparison_markdown", "comparison_page", "results_markdown", "results_page"]
+
+MOST_ROWS = 60  # of one chart; the JSON has them all
+Results = Mapping[str, Any]
+
+
+def results_page(results: Results) -> Page:
+    """The page of a result, given as the JSON data that `vidweave evaluate --json` prints."""
+    sections = [("Accuracy", intervals(_overall(results)))]
+    sections += [(f"By {title}", _with_rest(rows)) for title, rows in _breakdowns(results)]
+    if results.get("choices"):
+        sections.append(("How often each option was chosen (bar) and right (tick)", intervals(_choices(results))))
+    sections.append(("Made with", _lines(_made_with(results))))
+    return Page(_title(results), tuple(sections), json.dumps(results, ensure_ascii=False, indent=1, default=str))
+
+
+def results_markdown(results: Results) -> str:
+    """The same figures as Markdown tables."""
+    parts = [f"# {_title(results)}", _table(("", "accuracy", "95% interval", "note"), map(_cells, _overall(results)))]
+    for title, rows in _breakdowns(results):
+        marks = list(dict.fromkeys(name for row in rows for name in row.marks))
+        header = (title, "accuracy", "95% interval", "right", *marks)
+        cells = ([*_cells(row), *(_share(row.marks.get(name)) for name in marks)] for row in rows)
+        parts += [f"## By {title}", _table(header, cells)]
+    if results.get("choices"):
+        rows = ((row.name, _share(row.value), _share(row.marks["right"])) for row in _choices(results))
+        parts += ["## Options", _table(("option", "chosen", "right"), rows)]
+    parts += ["## Made with", *(f"- {line}" for line in _made_with(results))]
+    return _joined(parts)
+
+
+def comparison_page(comparison: Results) -> Page:
+    """The page of two runs compared, given as the JSON data that `vidweave compare --json` prints."""
+    groups = list(_differences(comparison))
+    ends = (abs(end) for _, rows in groups for row in rows for end in (row.low, row.high) if end is not None)
+    reach = max(0.04, *ends)
+    sections = [(title, _with_rest(rows, -reach, reach)) for title, rows in groups]
+    sections.append(("Compared", _lines(_compared(comparison))))
+    return Page("Two runs compared", tuple(sections), json.dumps(comparison, ensure_ascii=False, indent=1, default=str))
+
+
+def comparison_markdown(comparison: Results) -> str:
+    """The same figures as Markdown tables."""
+    parts = ["# Two runs compared", *(f"- {line}" for line in _compared(comparison))]
+    for title, rows in _differences(comparison):
+        header = ("", "first minus second", "95% interval", "accuracies")
+        parts += [
+            f"## {title}",
+            _table(header, ([row.name, f"{row.value:+.1%}", _span(row), row.note] for row in rows)),
+        ]
+    return _joined(parts)
+
+
+# -- rows
+
+
+def _overall(results: Results) -> list[Figure]:
+    """Ours, controls, rules and papers, one below the other."""
+    whole = results["overall"]
+    rows = [_figure(whole, str(results["model"].get("model", "model")), PALETTE[0])]
+    rows += [_figure(control, name, PALETTE[6]) for name, control in results.get("controls", {}).items()]
+    for rule in results.get("baselines", ()):
+        gain = f"model {rule['gain']:+.1%} ({rule['low']:+.1%} to {rule['high']:+.1%})"
+        rows.append(Figure(name=rule["name"], value=rule["overall"], note=gain, colour=PALETTE[1]))
+    for row in results.get("published", ()):
+        if row["overall"] is not None:
+            rows.append(
+                Figure(name=row["name"], value=_scaled(row), note=f"published: {row['source']}", colour="#cfcfcf")
+            )
+    return rows
+
+
+def _breakdowns(results: Results) -> Iterator[tuple[str, list[Figure]]]:
+    if len(results["families"]) > 1:
+        yield "family", [_figure(accuracy) for accuracy in results["families"]]
+    for title, groups in results.get("facets", {}).items():
+        if len(groups) > 1:
+            yield title, [_figure(group, marks=_marks(results, title, group["family"])) for group in groups]
+
+
+def _marks(results: Results, facet: str, value: str) -> dict[str, float]:
+    """What the strongest rule and the papers have for one group."""
+    rules = sorted(results.get("baselines", ()), key=lambda rule: -rule["overall"])[:1]
+    found = {rule["name"]: rule["facets"].get(facet, {}).get(value) for rule in rules}
+    for row in results.get("published", ()):
+        number = row["facets"].get(facet, {}).get(value)
+        found[f"{row['name']} (published)"] = None if number is None else _scaled(row, number)
+    return {name: number for name, number in found.items() if number is not None}
+
+
+def _figure(
+    accuracy: Mapping[str, Any], name: str = "", colour: str = "#9db7da", marks: Mapping[str, float] | None = None
+) -> Figure:
+    note = f"{accuracy['num_correct']} of {accuracy['num_items']}"
+    return Figure(
+        name=name or accuracy["family"],
+        value=accuracy["accuracy"],
+        note=note,
+        low=accuracy["low"],
+        high=accuracy["high"],
+        marks=marks or {},
+        colour=colour,
+    )
+
+
+def _choices(results: Results) -> list[Figure]:
+    counts = results["choices"]
+    total = sum(count["chosen"] for count in counts.values()) or 1
+    return [
+        Figure(
+            name=f"option {name}" if name != "none" else "no option",
+            value=count["chosen"] / total,
+            note=f"chosen {count['chosen']}, right {count['right']}",
+            marks={"right": count["right"] / total},
+        )
+        for name, count in counts.items()
+    ]
+
+
+def _differences(comparison: Results) -> Iterator[tuple[str, list[Figure]]]:
+    groups = {"Overall": [comparison["overall"]], "By family": comparison["families"]}
+    groups |= {f"By {facet}": rows for facet, rows in comparison["facets"].items()}
+    for title, rows in groups.items():
+        if title == "Overall" or len(rows) > 1:
+            yield title, [_difference(row) for row in rows]
+
+
+def _difference(row: Mapping[str, Any]) -> Figure:
+    note = f"{row['first']:.1%}, {row['second']:.1%} of {row['num_items']}; p {row['p_value']:.1g}"
+    return Figure(name=row["name"], value=row["difference"], low=row["low"], high=row["high"], note=note)
+
+
+# -- words
+
+
+def _title(results: Results) -> str:
+    return f"{results['model'].get('model', 'model')} on {results['task'].get('name', 'task')}"
+
+
+def _made_with(results: Results) -> list[str]:
+    manifest = results.get("manifest") or {"task": results["task"], "model": results["model"]}
+    return [f"{name}: {_plain(value)}" for name, value in manifest.items() if value not in (None, {}, [])]
+
+
+def _compared(comparison: Results) -> list[str]:
+    lines = [f"{name}: {_plain(comparison[name])}" for name in ("first", "second")]
+    missing = comparison["missing_in_first"], comparison["missing_in_second"]
+    return [*lines, f"items that only one run has, left out: {missing[0]} missing in first, {missing[1]} in second"]
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _lines(lines: Sequence[str]) -> Drawing:
+    drawing = Drawing(WIDTH)
+    for number, line in enumerate(wrap("\n".join(lines), WIDTH - 20, 11)):
+        drawing.add(Words(10, 15 * (number + 1), line, 11))
+    return drawing
+
+
+def _with_rest(rows: Sequence[Figure], low: float = 0.0, high: float = 1.0) -> Drawing:
+    """A chart of the first rows; says how many more there are."""
+    drawing = intervals(rows[:MOST_ROWS], low=low, high=high)
+    if len(rows) > MOST_ROWS:
+        note = f"{len(rows) - MOST_ROWS} more rows stand in the JSON data"
+        drawing.add(Words(10, drawing.height + 16, note, 11))
+    return drawing
+
+
+def _scaled(row: Mapping[str, Any], value: float | None = None) -> float:
+    """A published number as a share."""
+    number = row["overall"] if value is None else value
+    return number / 100 if "%" in row["metric"] else number
+
+
+def _cells(figure: Figure) -> list[str]:
+    return [figure.name, _share(figure.value), _span(figure), figure.note]
+
+
+def _span(figure: Figure) -> str:
+    return "" if figure.low is None or figure.high is None else f"{figure.low:.1%} to {figure.high:.1%}"
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.1%}"
+
+
+def _table(header: Sequence[str], rows: Any) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(str(cell).replace('|', '/') for cell in line)} |" for line in lines)
+
+
+def _joined(parts: Sequence[str]) -> str:
+    """Blank lines between parts, none between points of a list."""
+    text = parts[0]
+    for before, part in pairwise(parts):
+        text += ("\n" if before.startswith("- ") and part.startswith("- ") else "\n\n") + part
+    return text + "\n"

@@ -1,0 +1,70 @@
+"""Two runs on the same items."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from tests.unit.evaluation.evaluation_records import made_record, made_records
+from vidweave.errors import RecordError
+from vidweave.evaluation.compare import compare, compare_files, mcnemar
+from vidweave.evaluation.records import RecordFile
+
+
+def test_items_are_paired_by_id_and_the_rest_is_counted() -> None:
+    ours, theirs = made_records(50, 0.9, seed=1), made_records(50, 0.5, seed=2, first=8)
+    found = compare(ours, list(reversed(theirs)))
+    assert (found.overall.num_items, found.missing_in_first, found.missing_in_second) == (42, 8, 8)
+    right = {r.id: r.correct for r in theirs}
+    pairs = [(r.correct, right[r.id]) for r in ours if r.id in right]
+    assert found.overall.only_first == sum(a and not b for a, b in pairs)
+    assert found.overall.difference == pytest.approx(sum(a - b for a, b in pairs) / 42)
+    assert found.overall.first - found.overall.second == pytest.approx(found.overall.difference)
+    assert found.overall.is_sure
+
+
+def test_the_other_way_round_is_the_opposite() -> None:
+    ours, theirs = made_records(70, 0.7, seed=1), made_records(70, 0.6, seed=2)
+    one, other = compare(ours, theirs), compare(theirs, ours)
+    assert one.overall.difference == -other.overall.difference
+    assert one.overall.p_value == other.overall.p_value
+    assert (one.overall.low, one.overall.high) == pytest.approx((-other.overall.high, -other.overall.low), abs=0.03)
+
+
+def test_a_run_compared_with_itself_differs_in_nothing() -> None:
+    records = made_records(40, 0.5)
+    found = compare(records, records)
+    assert (found.overall.low, found.overall.high, found.overall.p_value) == (0, 0, 1)
+    assert not found.overall.is_sure
+    for groups in ({"family": found.families} | found.facets).values():
+        assert sum(d.num_items for d in groups) == 40
+
+
+@pytest.mark.parametrize(("only_first", "only_second"), [(0, 0), (3, 9), (5, 5), (0, 7), (21, 13)])
+def test_mcnemars_p_value_is_the_binomial_one(only_first, only_second) -> None:
+    total, fewer = only_first + only_second, min(only_first, only_second)
+    expected = min(1.0, 2 * sum(math.comb(total, k) for k in range(fewer + 1)) / 2**total)
+    assert mcnemar(only_first, only_second) == pytest.approx(expected, rel=1e-12)
+    assert 0 < mcnemar(40_000, 41_000) < 0.01  # no overflow
+
+
+def test_other_items_are_refused() -> None:
+    records = made_records(5, 1.0)
+    with pytest.raises(RecordError, match="no item in common; compare runs of one task"):
+        compare(records, made_records(5, 1.0, first=9))
+    with pytest.raises(RecordError, match="item 'item-2' is not the same in both: 'Which one is 2"):
+        compare(records, [made_record(2, True, question="Another?")])
+
+
+def test_files_say_what_was_compared(tmp_path) -> None:
+    for name, share in (("a", 0.8), ("b", 0.3)):
+        with RecordFile(tmp_path / name, {"model": {"model": name}}) as file:
+            file.add(made_records(30, share, seed=3))
+    found = compare_files(tmp_path / "a", tmp_path / "b")
+    assert (found.first["model"]["model"], found.second["model"]["model"]) == ("a", "b")
+    data = json.loads(json.dumps(found.to_dict()))
+    assert data["facets"]["scenes"][0]["name"] == "mc_2"
+    with pytest.raises(RecordError, match="cannot use the record file"):
+        compare_files(tmp_path / "a", tmp_path / "none")
