@@ -116,6 +116,8 @@ FUSIONS.register("concat", "vidweave.connectors.fusion:ConcatFusionConfig")
 FUSIONS.register("mean", "vidweave.connectors.mean_fusion:MeanFusionConfig")
 FUSIONS.register("channel_concat", "vidweave.connectors.mixer:ChannelConcatConfig")
 FUSIONS.register("mixer", "vidweave.connectors.mixer:MixerConfig")
+FUSIONS.register("gated_add", "vidweave.connectors.gated_fusion:GatedAddConfig")
+FUSIONS.register("gated_append", "vidweave.connectors.gated_fusion:GatedAppendConfig")
 
 CONNECTORS = Registry("connector")
 CONNECTORS.register("connector", "vidweave.connectors.connector:ConnectorConfig")

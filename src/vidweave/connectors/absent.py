@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from vidweave.connectors.groups import real_groups, whole_span
+from vidweave.connectors.groups import first_times, real_groups, whole_span
 from vidweave.connectors.ports import Port
 from vidweave.errors import ModalityError
 from vidweave.types import Blocks
@@ -71,21 +71,13 @@ def _times(blocks: Mapping[str, Blocks], name: str, one_group: frozenset[str]) -
         torch.cat([b.seconds for b in everything], 1), torch.cat([real_groups(b) for b in everything], 1)
     )
     longest = max(1, *(b.mask.shape[1] for b in everything))
-    seconds = functional.pad(spans[:, None], (0, 0, 0, longest - 1))
-    real = torch.zeros(seconds.shape[:2], dtype=torch.bool, device=seconds.device)
-    real[:, 0] = True
-    if name in one_group:
-        return seconds, real
-    has_times = torch.zeros(len(real), dtype=torch.bool, device=real.device)
-    for other, block in blocks.items():
-        if other in one_group or other == name:
-            continue
-        missing = longest - block.mask.shape[1]
-        use = ~absent_pairs(block) & ~has_times
-        seconds = torch.where(use[:, None, None], functional.pad(block.seconds, (0, 0, 0, missing)), seconds)
-        real = torch.where(use[:, None], functional.pad(real_groups(block), (0, missing)), real)
-        has_times = has_times | use
-    return seconds, real
+    span = functional.pad(spans[:, None], (0, 0, 0, longest - 1))
+    one = torch.arange(longest, device=span.device).expand(len(span), -1) == 0
+    others = [block for other, block in blocks.items() if other != name and other not in one_group]
+    if name in one_group or not others:
+        return span, one
+    seconds, real, found = first_times(others, longest)
+    return torch.where(found[:, None, None], seconds, span), torch.where(found[:, None], real, one)
 
 
 def _fill(blocks: Blocks, absent: Tensor, port: Port, seconds: Tensor, real: Tensor) -> Blocks:

@@ -89,6 +89,8 @@ class Connector(nn.Module):
         self.ports = nn.ModuleDict(ports)
         self.fusion = fusion
         for name, trunk in trunks.items():
+            if any(port.adapter is not None for port in self._ports_of(name).values()):
+                trunk.attach([port.adapter for port in ports.values()])
             counts = {p.query_tokens.shape[1] for p in self._ports_of(name).values() if p.query_tokens is not None}
             if trunk.has_memory and len(counts) != 1:
                 raise ConfigError(f"ports of trunk {name!r} share its memory and need equal query counts, got {counts}")
@@ -189,7 +191,8 @@ class Connector(nn.Module):
                 raise ConfigError(f"trunk {name!r} has read its groups with another text and keeps none of them")
             if trunk.reads_text and name in memories:
                 rows = self._memory_rows(name, state)
-                memory = trunk.replay(rows.queries, rows.text, rows.text_mask, memory=memories[name].memory)
+                held = memories[name].memory
+                memory = trunk.replay(rows.queries, rows.text, rows.text_mask, adapter=rows.adapter, memory=held)
                 memories[name] = replace(memories[name], memory=memory)
         return replace(state, memories=memories)
 

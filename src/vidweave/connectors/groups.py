@@ -8,17 +8,18 @@ order of time. A group is real when one of its tokens is.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from vidweave.errors import ShapeError
 from vidweave.types import Blocks, Features
 
-__all__ = ["append", "compact", "merge_seconds", "place", "real_groups", "whole_span"]
+__all__ = ["append", "compact", "first_times", "merge_seconds", "place", "real_groups", "whole_span"]
 
 Carrier = TypeVar("Carrier", Features, Blocks)
 
@@ -99,6 +100,24 @@ def merge_seconds(seconds: Tensor, time: int) -> Tensor:
         return seconds
     whole = seconds[:, : seconds.shape[1] // time * time].unflatten(1, (-1, time))
     return torch.stack([whole[:, :, 0, 0], whole[:, :, -1, 1]], -1)
+
+
+def first_times(carriers: Sequence[Features | Blocks], num_groups: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """Per row the groups of the first of `carriers` (same rows, canonical form) that has some.
+
+    Returns:
+        seconds (R, S, 2), real (R, S) and found (R,); S is `num_groups`, by default the longest's.
+    """
+    longest = max(carrier.mask.shape[1] for carrier in carriers) if num_groups is None else num_groups
+    like = carriers[0]
+    seconds = like.seconds.new_zeros(len(like.item), longest, 2)
+    real = torch.zeros(seconds.shape[:2], dtype=torch.bool, device=seconds.device)
+    for carrier in reversed(carriers):
+        missing = longest - carrier.mask.shape[1]
+        has_some = real_groups(carrier).any(1)
+        seconds = torch.where(has_some[:, None, None], functional.pad(carrier.seconds, (0, 0, 0, missing)), seconds)
+        real = torch.where(has_some[:, None], functional.pad(real_groups(carrier), (0, missing)), real)
+    return seconds, real, real.any(1)
 
 
 def _take(values: Tensor, order: Tensor) -> Tensor:

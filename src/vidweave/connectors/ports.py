@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from vidweave.connectors.modality_adapters import Adapter, AdapterConfig
 from vidweave.connectors.trunk import Trunk
 from vidweave.errors import ConfigError, ShapeError
 from vidweave.nn.attention import reset_normal
@@ -28,6 +29,7 @@ class PortConfig:
         input_norm: LayerNorm after the projection (the norm after a vision tower that papers train).
         norm_eps: Its epsilon.
         num_query_tokens: Q; 0 for a trunk without queries.
+        adapter: What the stream changes in the trunk, which it shares with others; None is nothing.
         span: `group`: the trunk sees each group in time alone; `clip`: all groups of a row at once, when it is read.
         num_time_positions: Rows of a learned table, added to the keys by the number of the group in its row. It starts
             at zero, so a fresh one changes nothing. 0 is no table.
@@ -47,6 +49,7 @@ class PortConfig:
     input_norm: bool = False
     norm_eps: float = 1e-5
     num_query_tokens: int = 0
+    adapter: AdapterConfig | None = None
     span: Literal["group", "clip"] = "group"
     num_time_positions: int = 0
     beyond_times: Literal["error", "clamp", "last"] = "error"
@@ -72,7 +75,8 @@ class PortConfig:
             ConfigError: the port does not fit its trunk or the language model's width; the message has both numbers.
         """
         self._check(name, trunk, output_width)
-        return Port(self, name, trunk.query_width or trunk.width, trunk.width, output_width)
+        adapter = None if self.adapter is None else self.adapter.build(name, trunk.sites())
+        return Port(self, name, trunk.query_width or trunk.width, trunk.width, output_width, adapter)
 
     def _check(self, name: str, trunk: Trunk, output_width: int) -> None:
         if self.key_width != trunk.key_width:
@@ -113,7 +117,15 @@ class PortConfig:
 class Port(nn.Module):
     """Weights of one stream; see PortConfig."""
 
-    def __init__(self, config: PortConfig, name: str, query_width: int, trunk_width: int, output_width: int) -> None:
+    def __init__(
+        self,
+        config: PortConfig,
+        name: str,
+        query_width: int,
+        trunk_width: int,
+        output_width: int,
+        adapter: Adapter | None = None,
+    ) -> None:
         super().__init__()
         self.name = name
         self.trunk = config.trunk
@@ -131,6 +143,7 @@ class Port(nn.Module):
         self.query_tokens = _zeros(1, config.num_query_tokens, query_width)
         self.output_proj = nn.Linear(trunk_width, output_width) if config.output_proj else None
         self.absent_tokens = _zeros(config.absent_tokens, output_width) if config.absent == "learned" else None
+        self.adapter = adapter
         reset_normal(self)
         for parameter in (self.query_tokens, self.absent_tokens):
             if parameter is not None:

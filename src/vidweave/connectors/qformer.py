@@ -9,21 +9,24 @@ Parameter names follow transformers', so that key tables stay short (`qformer_ke
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from vidweave.connectors.modality_adapters import Adapter
+from vidweave.connectors.qformer_layers import AdaptedLayer, QFormerEmbeddings, QFormerLayer, sites_of
 from vidweave.connectors.qformer_memory import MemoryConfig, QFormerMemory, account, commit, empty_memory, look, replay
 from vidweave.connectors.trunk import Trunk
 from vidweave.errors import ConfigError, ShapeError
-from vidweave.nn.attention import MultiHeadAttention, reset_normal
+from vidweave.nn.attention import reset_normal
 from vidweave.nn.bank import Journal
+from vidweave.nn.lora import RowAdapters, Site
 from vidweave.types import ComponentConfig, TextSpec
 
-__all__ = ["QFormer", "QFormerConfig", "QFormerLayer"]
+__all__ = ["QFormer", "QFormerConfig"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,93 +84,6 @@ class QFormerConfig(ComponentConfig):
         return QFormer(self)
 
 
-class _Output(nn.Module):
-    """Projection, dropout, residual, norm (post-norm, as in BERT)."""
-
-    def __init__(self, width_in: int, config: QFormerConfig) -> None:
-        super().__init__()
-        self.dense = nn.Linear(width_in, config.hidden)
-        self.LayerNorm = nn.LayerNorm(config.hidden, eps=config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.hidden_dropout)
-
-    def forward(self, states: Tensor, residual: Tensor) -> Tensor:
-        return self.LayerNorm(self.dropout(self.dense(states)) + residual)
-
-
-class _Attention(nn.Module):
-    """Self-attention, or cross-attention to keys of the encoder's width."""
-
-    def __init__(self, config: QFormerConfig, key_width: int | None = None) -> None:
-        super().__init__()
-        self.attention = MultiHeadAttention(
-            config.hidden, config.heads, key_width=key_width, dropout=config.attention_dropout
-        )
-        self.output = _Output(config.hidden, config)
-
-    def forward(self, states: Tensor, keys: Tensor | None, key_mask: Tensor | None) -> Tensor:
-        return self.output(self.attention(states, keys, key_mask), states)
-
-
-class _Intermediate(nn.Module):
-    def __init__(self, config: QFormerConfig) -> None:
-        super().__init__()
-        self.dense = nn.Linear(config.hidden, config.intermediate)
-
-    def forward(self, states: Tensor) -> Tensor:
-        return functional.gelu(self.dense(states))
-
-
-class QFormerLayer(nn.Module):
-    """Self-attention over queries and text; cross-attention and a feed-forward of their own for the queries."""
-
-    def __init__(self, config: QFormerConfig, has_cross_attention: bool) -> None:
-        super().__init__()
-        self.attention = _Attention(config)
-        self.crossattention = _Attention(config, config.encoder_width) if has_cross_attention else None
-        if config.vocab_size:
-            self.intermediate = _Intermediate(config)
-            self.output = _Output(config.intermediate, config)
-        self.intermediate_query = _Intermediate(config)
-        self.output_query = _Output(config.intermediate, config)
-
-    def forward(
-        self, states: Tensor, num_queries: int, mask: Tensor | None, keys: Tensor, key_mask: Tensor | None
-    ) -> Tensor:
-        """states (R, Q + L, H), mask (R, Q + L) → the same shape."""
-        states = self.attention(states, None, mask)
-        queries, text = states[:, :num_queries], states[:, num_queries:]
-        if self.crossattention is not None:
-            queries = self.crossattention(queries, keys, key_mask)
-        return self.feed(queries, text)
-
-    def feed(self, queries: Tensor, text: Tensor) -> Tensor:
-        """The feed-forwards: queries (…, Q, H) and text (…, L, H), which broadcasts, → (…, Q + L, H)."""
-        queries = self.output_query(self.intermediate_query(queries), queries)
-        if not text.shape[-2]:
-            return queries
-        text = self.output(self.intermediate(text), text)
-        return torch.cat([queries, text.expand(*queries.shape[:-2], -1, -1)], dim=-2)
-
-
-class _Embeddings(nn.Module):
-    """Queries, and word plus position embeddings of the text, under one norm; queries have no positions."""
-
-    def __init__(self, config: QFormerConfig) -> None:
-        super().__init__()
-        if config.vocab_size:
-            self.word_embeddings = nn.Embedding(config.vocab_size, config.hidden)
-            self.position_embeddings = nn.Embedding(config.max_positions, config.hidden)
-        self.layernorm = nn.LayerNorm(config.hidden, eps=config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.hidden_dropout)
-
-    def forward(self, queries: Tensor, text: Tensor | None) -> Tensor:
-        states = queries
-        if text is not None:
-            words = self.word_embeddings(text) + self.position_embeddings.weight[: text.shape[1]]
-            states = torch.cat([queries.to(words.dtype), words], dim=1)
-        return self.dropout(self.layernorm(states))
-
-
 class _Encoder(nn.Module):
     def __init__(self, config: QFormerConfig) -> None:
         super().__init__()
@@ -187,8 +103,9 @@ class QFormer(Trunk):
         self.max_positions = config.max_positions
         self.memory = config.memory
         self.has_memory = config.has_memory
-        self.embeddings = _Embeddings(config)
+        self.embeddings = QFormerEmbeddings(config)
         self.encoder = _Encoder(config)
+        self._adapters: tuple[Adapter | None, ...] = ()  # owned by their ports
         reset_normal(self)
 
     def forward(
@@ -206,18 +123,19 @@ class QFormer(Trunk):
 
         Raises:
             ShapeError: no queries, keys of another width, or text longer than the position table.
-            ConfigError: text without a text branch; an adapter; a memory that this Q-Former does not keep, or none.
+            ConfigError: text without a text branch; adapters that it has not; a memory that this Q-Former does not keep, or none.
         """
-        queries = self._check(queries, keys, text, adapter)
+        queries = self._check(queries, keys, text)
+        adapted = self._adapted(adapter)
         if self.memory is not None:
             memory = self._expect_memory(memory)
-            hidden = look(self, queries, keys, key_mask, text, text_mask, memory)
+            hidden = look(adapted, queries, keys, key_mask, text, text_mask, memory)
             mask = None if key_mask is None else key_mask[:, None]
-            return hidden, commit(self, queries, keys[:, None], mask, text, text_mask, memory)
+            return hidden, commit(adapted, queries, keys[:, None], mask, text, text_mask, memory)
         self.refuse(memory=memory)
         states = self.embeddings(queries, text)
         mask = self.self_mask(queries, text, text_mask)
-        for layer in self.layers:
+        for layer in adapted.layers:
             states = layer(states, queries.shape[1], mask, keys, key_mask)
         return states, None
 
@@ -235,8 +153,8 @@ class QFormer(Trunk):
         """As `forward`, without the new memory."""
         if self.memory is None:
             return self(queries, keys, key_mask, text, text_mask, adapter=adapter, memory=memory)[0]
-        queries = self._check(queries, keys, text, adapter)
-        return look(self, queries, keys, key_mask, text, text_mask, self._expect_memory(memory))
+        queries = self._check(queries, keys, text)
+        return look(self._adapted(adapter), queries, keys, key_mask, text, text_mask, self._expect_memory(memory))
 
     def empty_memory(self, queries: Tensor, text: Tensor | None, text_mask: Tensor | None) -> Any:
         """A memory of R rows that have seen nothing; ConfigError if this Q-Former keeps none."""
@@ -258,12 +176,41 @@ class QFormer(Trunk):
     ) -> Any:
         """The memory after groups keys (R, T, K, C); layer by layer over many groups, without a gradient. A key mask
         of None: all are real."""
-        queries = self._check(queries, keys, text, adapter)
-        return commit(self, queries, keys, key_mask, text, text_mask, self._expect_memory(memory), journal)
+        queries = self._check(queries, keys, text)
+        return commit(
+            self._adapted(adapter), queries, keys, key_mask, text, text_mask, self._expect_memory(memory), journal
+        )
 
-    def replay(self, queries: Tensor, text: Tensor | None, text_mask: Tensor | None, *, memory: Any) -> Any:
+    def replay(
+        self,
+        queries: Tensor,
+        text: Tensor | None,
+        text_mask: Tensor | None,
+        *,
+        adapter: Tensor | None = None,
+        memory: Any,
+    ) -> Any:
         """The same visual bank, and banks of queries that read it with another text, entry by entry: approximate."""
-        return replay(self, queries, text, text_mask, self._expect_memory(memory))
+        return replay(self._adapted(adapter), queries, text, text_mask, self._expect_memory(memory))
+
+    def sites(self) -> dict[Site, nn.Linear]:
+        """The projections of all its attention layers."""
+        found = [sites_of(layer, number) for number, layer in enumerate(self.encoder.layer)]  # type: ignore[arg-type]
+        return {site: linear for layer in found for site, linear in layer.items()}
+
+    def attach(self, adapters: Sequence[Adapter | None]) -> None:
+        """Rows may ask for these by their index from now on; the ports that own them keep owning them."""
+        self._adapters = tuple(adapters)
+        self.has_adapters = any(adapter is not None for adapter in adapters)
+
+    def _adapted(self, adapter: Tensor | None) -> QFormer:
+        """Itself, as the adapters of rows `adapter` (R,) change its layers."""
+        if adapter is None:
+            return self
+        if not self.has_adapters:
+            self.refuse(adapter=adapter)
+        sites = [{} if one is None else one.sites() for one in self._adapters]
+        return cast("QFormer", _AdaptedQFormer(self, RowAdapters.of(sites, adapter)))
 
     @property
     def remembers_text(self) -> bool:
@@ -290,8 +237,7 @@ class QFormer(Trunk):
             )
         return memory
 
-    def _check(self, queries: Tensor | None, keys: Tensor, text: Tensor | None, adapter: Tensor | None) -> Tensor:
-        self.refuse(adapter=adapter)
+    def _check(self, queries: Tensor | None, keys: Tensor, text: Tensor | None) -> Tensor:
         if queries is None or queries.shape[-1] != self.width:
             got = "none" if queries is None else str(tuple(queries.shape))
             raise ShapeError(f"the Q-Former needs queries (R, Q, {self.width}), got {got}")
@@ -311,3 +257,14 @@ class QFormer(Trunk):
         if text is None or text_mask is None:
             return None
         return torch.cat([text_mask.new_ones(queries.shape[:2]), text_mask], dim=1)
+
+
+class _AdaptedQFormer:
+    """A Q-Former whose layers have the adapters of some rows; all else is the Q-Former's."""
+
+    def __init__(self, qformer: QFormer, rows: RowAdapters) -> None:
+        self._qformer = qformer
+        self.layers = [AdaptedLayer(layer, rows, number) for number, layer in enumerate(qformer.layers)]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._qformer, name)

@@ -26,11 +26,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from vidweave.errors import ConfigError, ShapeError
-from vidweave.nn.attention import MultiHeadAttention, attend
+from vidweave.nn.attention import Attention, mix_heads
 from vidweave.nn.bank import Bank, BankRule, Journal, Move, append_, blend_, empty_bank, place_, runs, shorten_
 
 if TYPE_CHECKING:
-    from vidweave.connectors.qformer import QFormer, QFormerLayer
+    from vidweave.connectors.qformer import QFormer
+    from vidweave.connectors.qformer_layers import QFormerLayer
 
 __all__ = ["MemoryConfig", "Projected", "QFormerMemory", "account", "commit", "empty_memory", "look", "replay"]
 
@@ -248,7 +249,7 @@ def account(memory: QFormerMemory, row: int, most_tokens: int | None) -> dict[st
 
 
 def _beside(
-    attention: MultiHeadAttention, states: Tensor, new: Tensor, mask: Tensor | None, held: Projected | None, number: int
+    attention: Attention, states: Tensor, new: Tensor, mask: Tensor | None, held: Projected | None, number: int
 ) -> Tensor:
     """Attention of states (R, X, H) to a bank and the group's own entries `new` (R, N, C)."""
     if held is None or not held.bank.length.shape[1]:
@@ -405,7 +406,7 @@ def _cross_(
     return seen if query is None else cross.output(torch.stack(mixed, 1), seen)
 
 
-def _project(attention: MultiHeadAttention, states: Tensor) -> Tensor:
+def _project(attention: Attention, states: Tensor) -> Tensor:
     """(…, C) → keys and values side by side, (…, 2H)."""
     return torch.cat([attention.key(states), attention.value(states)], -1)
 
@@ -422,12 +423,10 @@ def _window(pair: Tensor, used: int, visible: Tensor | None, dtype: torch.dtype)
     return pair[:, :used].flatten(1, 2).to(dtype), visible
 
 
-def _mix(attention: MultiHeadAttention, query: Tensor, pair: Tensor, mask: Tensor | None) -> Tensor:
+def _mix(attention: Attention, query: Tensor, pair: Tensor, mask: Tensor | None) -> Tensor:
     """Projected queries (R, X, H) over keys and values (R, K, 2H) → (R, X, H)."""
     key, value = pair.chunk(2, -1)
-    dropout = attention.dropout if attention.training else 0.0
-    mixed = attend(attention.split(query), attention.split(key), attention.split(value), mask, dropout=dropout)
-    return mixed.transpose(1, 2).reshape(query.shape)
+    return mix_heads(attention, query, key, value, mask)
 
 
 def _at(mask: Tensor | None, step: int) -> Tensor | None:

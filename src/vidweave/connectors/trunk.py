@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,8 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vidweave.connectors.modality_adapters import Adapter
 from vidweave.errors import ConfigError
 from vidweave.nn.bank import Journal
+from vidweave.nn.lora import Site
 from vidweave.types import TextSpec, TextTokens
 
 __all__ = ["Request", "Trunk", "run_requests"]
@@ -115,13 +117,32 @@ class Trunk(nn.Module):
         this."""
         return self(queries, keys, key_mask, text, text_mask, adapter=adapter, memory=memory)[0]
 
-    def replay(self, queries: Tensor, text: Tensor | None, text_mask: Tensor | None, *, memory: Any) -> Any:
+    def replay(
+        self,
+        queries: Tensor,
+        text: Tensor | None,
+        text_mask: Tensor | None,
+        *,
+        adapter: Tensor | None = None,
+        memory: Any,
+    ) -> Any:
         """A memory for another text, made of what `memory` kept: approximate, since the groups are gone."""
         raise ConfigError(f"{type(self).__name__} cannot take another text for groups that it has seen")
 
     def account(self, memory: Any, row: int, most_tokens: int | None) -> dict[str, Any]:
         """What a row's memory holds, as JSON data for the Trace; `most_tokens` bounds its size, None tells all."""
         return {}
+
+    def sites(self) -> Mapping[Site, nn.Linear]:
+        """Linear layers that a port's adapter may change; none in a trunk that takes no adapters."""
+        return {}
+
+    def attach(self, adapters: Sequence[Adapter | None]) -> None:
+        """Take the adapters of all ports of a connector, by the index that `forward` is given per row.
+
+        A trunk without sites is never asked for one; one with other adapters than these (an expert mixture) may leave
+        this out and read the index alone.
+        """
 
     def refuse(self, **extras: Any) -> None:
         """Raise ConfigError when something came that this trunk would have to ignore."""

@@ -103,6 +103,10 @@ class Processor:
             raise ConfigError(f"the processor lacks tokenizers: {', '.join(sorted(missing))}")
         self.selector: Any = None
 
+    def for_config(self, config: VideoLanguageConfig) -> Processor:
+        """The same tokenizers and caps for another configuration."""
+        return Processor(config, self.tokenizers, limits=self.limits)
+
     # -- queries -> inputs ---------------------------------------------------------------------------------------
 
     def prepare(

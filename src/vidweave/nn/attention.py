@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vidweave.errors import ConfigError
+from vidweave.nn.lora import RowAdapters
 from vidweave.nn.rotary import rotate
 
-__all__ = ["MultiHeadAttention", "attend", "reset_normal"]
+__all__ = ["AdaptedAttention", "Attention", "MultiHeadAttention", "attend", "mix_heads", "reset_normal"]
 
 
 def attend(
@@ -79,12 +80,77 @@ class MultiHeadAttention(nn.Module):
         Args:
             rotary: Tables (Q, D) and (K, D) by which queries and keys are turned, see `nn.rotary`.
         """
-        keys = queries if keys is None else keys
-        query, key, value = self.split(self.query(queries)), self.split(self.key(keys)), self.split(self.value(keys))
-        if rotary is not None:
-            query, key = rotate(query, rotary[0]), rotate(key, rotary[1])
-        mixed = attend(query, key, value, key_mask, dropout=self.dropout if self.training else 0.0)
-        return mixed.transpose(1, 2).reshape(queries.shape)
+        return project_and_mix(self, queries, queries if keys is None else keys, key_mask, rotary)
+
+
+class AdaptedAttention:
+    """A `MultiHeadAttention` as the adapters of some rows change its projections; it holds no weights.
+
+    Args:
+        prefix: Of the names of its projections among the sites of `layer`.
+    """
+
+    def __init__(self, attention: MultiHeadAttention, rows: RowAdapters, layer: int, prefix: str = "") -> None:
+        self.attention, self.rows = attention, rows
+        self._layer, self._prefix = layer, prefix
+
+    @property
+    def dropout(self) -> float:
+        return self.attention.dropout
+
+    @property
+    def training(self) -> bool:
+        return self.attention.training
+
+    def split(self, states: Tensor) -> Tensor:
+        """As the attention's."""
+        return self.attention.split(states)
+
+    def query(self, states: Tensor) -> Tensor:
+        return self._project("query", states, self.attention.query)
+
+    def key(self, states: Tensor) -> Tensor:
+        return self._project("key", states, self.attention.key)
+
+    def value(self, states: Tensor) -> Tensor:
+        return self._project("value", states, self.attention.value)
+
+    def __call__(self, queries: Tensor, keys: Tensor | None = None, key_mask: Tensor | None = None) -> Tensor:
+        """As the attention's `forward`."""
+        return project_and_mix(self, queries, queries if keys is None else keys, key_mask)
+
+    def _project(self, name: str, states: Tensor, linear: nn.Linear) -> Tensor:
+        return self.rows.add((self._layer, self._prefix + name), states, linear)
+
+
+Attention = MultiHeadAttention | AdaptedAttention
+
+
+Rotary = tuple[Tensor, Tensor]
+
+
+def project_and_mix(
+    attention: Attention, queries: Tensor, keys: Tensor, key_mask: Tensor | None, rotary: Rotary | None = None
+) -> Tensor:
+    """States (R, Q, W) that look at states (R, K, key_width) → (R, Q, W)."""
+    return mix_heads(attention, attention.query(queries), attention.key(keys), attention.value(keys), key_mask, rotary)
+
+
+def mix_heads(
+    attention: Attention,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    key_mask: Tensor | None,
+    rotary: Rotary | None = None,
+) -> Tensor:
+    """Projected (R, Q, W) over projected (R, K, W) → (R, Q, W)."""
+    heads, keys = attention.split(query), attention.split(key)
+    if rotary is not None:
+        heads, keys = rotate(heads, rotary[0]), rotate(keys, rotary[1])
+    dropout = attention.dropout if attention.training else 0.0
+    mixed = attend(heads, keys, attention.split(value), key_mask, dropout=dropout)
+    return mixed.transpose(1, 2).reshape(query.shape)
 
 
 def _reset_normal(module: nn.Module, std: float) -> None:

@@ -25,7 +25,6 @@ from vidweave.errors import CheckpointError
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.config import VideoLanguageConfig
 from vidweave.model.files import check_keys, read_weights
-from vidweave.model.processor import Processor
 from vidweave.nn.keys import KeyTable
 from vidweave.registry import CHECKPOINT_FORMATS
 from vidweave.systems.malmm.preset import with_memory
@@ -214,7 +213,7 @@ def load_finetuned(
 
 def _with_processor(model: VideoLanguageModel, base: VideoLanguageModel) -> VideoLanguageModel:
     if base._processor is not None:
-        model.processor = Processor(model.config, base.processor.tokenizers, limits=base.processor.limits)
+        model.processor = base.processor.for_config(model.config)
     return model
 
 

@@ -1,0 +1,154 @@
+"""The layers of a Q-Former, and the same layers as the adapters of some rows change them."""
+
+# Axes: R rows, Q queries, L text tokens, K keys, C key width, H hidden width
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vidweave.nn.attention import AdaptedAttention, MultiHeadAttention
+from vidweave.nn.lora import RowAdapters, Site
+
+if TYPE_CHECKING:
+    from vidweave.connectors.qformer import QFormerConfig
+
+__all__ = ["AdaptedLayer", "QFormerEmbeddings", "QFormerLayer", "sites_of"]
+
+
+class _Output(nn.Module):
+    """Projection, dropout, residual, norm (post-norm, as in BERT)."""
+
+    def __init__(self, width_in: int, config: QFormerConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(width_in, config.hidden)
+        self.LayerNorm = nn.LayerNorm(config.hidden, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout)
+
+    def forward(self, states: Tensor, residual: Tensor) -> Tensor:
+        return self.LayerNorm(self.dropout(self.dense(states)) + residual)
+
+
+class _LookAndAdd:
+    """Attention, then projection, residual and norm."""
+
+    attention: Any  # Attention
+    output: _Output
+
+    def forward(self, states: Tensor, keys: Tensor | None, key_mask: Tensor | None) -> Tensor:
+        return self.output(self.attention(states, keys, key_mask), states)
+
+
+class _Attention(_LookAndAdd, nn.Module):
+    """Self-attention, or cross-attention to keys of the encoder's width."""
+
+    def __init__(self, config: QFormerConfig, key_width: int | None = None) -> None:
+        super().__init__()
+        self.attention = MultiHeadAttention(
+            config.hidden, config.heads, key_width=key_width, dropout=config.attention_dropout
+        )
+        self.output = _Output(config.hidden, config)
+
+
+class _AdaptedAttention(_LookAndAdd):
+    def __init__(self, base: _Attention, rows: RowAdapters, layer: int, prefix: str) -> None:
+        self.attention = AdaptedAttention(base.attention, rows, layer, prefix)
+        self.output = base.output
+
+    __call__ = _LookAndAdd.forward
+
+
+class _Intermediate(nn.Module):
+    def __init__(self, config: QFormerConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden, config.intermediate)
+
+    def forward(self, states: Tensor) -> Tensor:
+        return functional.gelu(self.dense(states))
+
+
+class _Steps:
+    """The steps of a layer: self-attention over queries and text; cross-attention and a feed-forward of their own for
+    the queries."""
+
+    attention: Any  # _Attention or _AdaptedAttention, as the next
+    crossattention: Any
+    feed: Callable[[Tensor, Tensor], Tensor]
+
+    def forward(
+        self, states: Tensor, num_queries: int, mask: Tensor | None, keys: Tensor, key_mask: Tensor | None
+    ) -> Tensor:
+        """states (R, Q + L, H), mask (R, Q + L) → the same shape."""
+        states = self.attention(states, None, mask)
+        queries, text = states[:, :num_queries], states[:, num_queries:]
+        if self.crossattention is not None:
+            queries = self.crossattention(queries, keys, key_mask)
+        return self.feed(queries, text)
+
+
+class QFormerLayer(_Steps, nn.Module):
+    """See _Steps; names of its parameters follow transformers'."""
+
+    def __init__(self, config: QFormerConfig, has_cross_attention: bool) -> None:
+        super().__init__()
+        self.attention = _Attention(config)
+        self.crossattention = _Attention(config, config.encoder_width) if has_cross_attention else None
+        if config.vocab_size:
+            self.intermediate = _Intermediate(config)
+            self.output = _Output(config.intermediate, config)
+        self.intermediate_query = _Intermediate(config)
+        self.output_query = _Output(config.intermediate, config)
+
+    def feed(self, queries: Tensor, text: Tensor) -> Tensor:
+        """The feed-forwards: queries (…, Q, H) and text (…, L, H), which broadcasts, → (…, Q + L, H)."""
+        queries = self.output_query(self.intermediate_query(queries), queries)
+        if not text.shape[-2]:
+            return queries
+        text = self.output(self.intermediate(text), text)
+        return torch.cat([queries, text.expand(*queries.shape[:-2], -1, -1)], dim=-2)
+
+
+class AdaptedLayer(_Steps):
+    """A layer with the adapters of some rows; it holds no weights."""
+
+    def __init__(self, layer: QFormerLayer, rows: RowAdapters, number: int) -> None:
+        cross = layer.crossattention
+        self.attention = _AdaptedAttention(layer.attention, rows, number, "")
+        self.crossattention = None if cross is None else _AdaptedAttention(cross, rows, number, "cross_")
+        self.feed = layer.feed
+
+    __call__ = _Steps.forward
+
+
+def sites_of(layer: QFormerLayer, number: int) -> dict[Site, nn.Linear]:
+    """The linear layers of layer `number` that an adapter may change."""
+    parts = {"": layer.attention, "cross_": layer.crossattention}
+    return {
+        (number, prefix + name): getattr(part.attention, name)
+        for prefix, part in parts.items()
+        if part is not None
+        for name in ("query", "key", "value")
+    }
+
+
+class QFormerEmbeddings(nn.Module):
+    """Queries, and word plus position embeddings of the text, under one norm; queries have no positions."""
+
+    def __init__(self, config: QFormerConfig) -> None:
+        super().__init__()
+        if config.vocab_size:
+            self.word_embeddings = nn.Embedding(config.vocab_size, config.hidden)
+            self.position_embeddings = nn.Embedding(config.max_positions, config.hidden)
+        self.layernorm = nn.LayerNorm(config.hidden, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout)
+
+    def forward(self, queries: Tensor, text: Tensor | None) -> Tensor:
+        states = queries
+        if text is not None:
+            words = self.word_embeddings(text) + self.position_embeddings.weight[: text.shape[1]]
+            states = torch.cat([queries.to(words.dtype), words], dim=1)
+        return self.dropout(self.layernorm(states))
