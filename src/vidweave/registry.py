@@ -102,6 +102,8 @@ ENCODERS = Registry("encoder")
 ENCODERS.register("vision_tower", "vidweave.encoders.vision_tower:VisionTowerConfig")
 ENCODERS.register("motion", "vidweave.encoders.motion:MotionEncoderConfig")
 ENCODERS.register("patch", "vidweave.encoders.patch:PatchEncoderConfig")
+ENCODERS.register("languagebind", "vidweave.encoders.languagebind:LanguageBindConfig")
+ENCODERS.register("timm", "vidweave.encoders.timm_tower:TimmTowerConfig")
 ENCODERS.register("pillars", "vidweave.encoders.pillars:PillarEncoderConfig")
 
 TRUNKS = Registry("trunk")

@@ -11,10 +11,12 @@ Six fake streams on one road, Selection → frames → Features → connector �
 over three (item, scene) pairs: item 0 compares two scenes, item 1 has one; clips of unequal length.
 """
 
+import sys
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar
 
+import fake_timm
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -30,9 +32,11 @@ from vidweave.connectors.projectors import ProjectorConfig
 from vidweave.connectors.qformer import QFormerConfig
 from vidweave.connectors.resampler import ResamplerConfig
 from vidweave.connectors.trunk import Trunk
+from vidweave.encoders.languagebind import LanguageBindConfig
 from vidweave.encoders.motion import MotionEncoderConfig
 from vidweave.encoders.patch import PatchEncoderConfig
 from vidweave.encoders.pillars import PillarEncoderConfig
+from vidweave.encoders.timm_tower import TimmTowerConfig
 from vidweave.encoders.vision_tower import VisionTowerConfig
 from vidweave.errors import ModalityError
 from vidweave.language.layout import EachGroup, EachScene, Slot, TemplateLayout, Text
@@ -384,6 +388,10 @@ TINY_ENCODERS = {
         patch=2,
         specs={"video": MotionSpec(source="motion_vectors", fps=2, height=4, width=6)},
     ),
+    "languagebind": LanguageBindConfig(
+        width=8, mlp_width=10, layers=2, heads=2, patch=4, size=12, window=2, specs=PICTURE
+    ),
+    "timm": TimmTowerConfig(name="vit_tiny", specs=PICTURE),
     "pillars": PillarEncoderConfig(
         extent_metres=2.0,
         depth_metres=2.0,
@@ -427,7 +435,8 @@ def what_it_watches(selector):
     ],
     ids=["encoders", "trunks", "selectors"],
 )
-def test_everything_registered_keeps_its_contract(registry, tiny, check):
+def test_everything_registered_keeps_its_contract(registry, tiny, check, monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", fake_timm.module())
     assert set(tiny) == set(registry), "give each registered kind a tiny configuration here"
     for kind, config in tiny.items():
         assert isinstance(config, registry.get(kind))

@@ -13,8 +13,9 @@ __all__ = ["FAMILIES", "Family", "family_of"]
 
 def _grid(config: Any, height: int, width: int) -> int:
     """Patches of one picture."""
-    patch = config.patch_size
-    return (height // patch) * (width // patch)
+    size = config.patch_size
+    rows, columns = (size, size) if isinstance(size, int) else size
+    return (height // rows) * (width // columns)
 
 
 def _vivit(config: Any, height: int, width: int) -> int:
@@ -30,6 +31,14 @@ def _timesformer(config: Any, height: int, width: int) -> int:
     return config.num_frames * _grid(config, height, width)
 
 
+def _hiera(config: Any, height: int, width: int) -> int:
+    """Patches, which queries pool over and over."""
+    rows, columns = (
+        p * q**config.num_query_pool for p, q in zip(config.patch_stride, config.query_stride, strict=True)
+    )
+    return (height // rows) * (width // columns)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Family:
     """One architecture of transformers.
@@ -37,9 +46,10 @@ class Family:
     Attributes:
         model: Class name in transformers.
         norm: Attribute of the norm behind the last layer; None when there is none.
-        prefix: Tokens before the patches (CLS, registers), from the config.
+        prefix: Tokens before the patches (CLS, registers), from the config; None: counted on what the tower gives.
         patches: Number of patch tokens of one input, from the config, height and width.
         is_video: It takes `config.num_frames` pictures together.
+        has_plain_layers: Its layers are alike and can be cut off (`layer`).
         takes_any_size: It resamples its positions to the picture's size.
         neighbours: Beginnings of the names of what stands beside the tower in the checkpoint of a larger model.
         settings: Configuration fields that leave out heads we do not use.
@@ -48,9 +58,10 @@ class Family:
 
     model: str
     norm: str | None
-    prefix: Callable[[Any], int] = lambda config: 1
+    prefix: Callable[[Any], int] | None = lambda config: 1
     patches: Callable[[Any, int, int], int] = _grid
     is_video: bool = False
+    has_plain_layers: bool = True
     takes_any_size: bool = False
     neighbours: tuple[str, ...] = ("classifier.",)
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -89,11 +100,30 @@ FAMILIES: dict[str, Family] = {
         settings={"use_mean_pooling": True},
     ),
     "timesformer": Family(model="TimesformerModel", norm="layernorm", patches=_timesformer, is_video=True),
+    "hiera": Family(
+        model="HieraModel", norm=None, prefix=lambda config: 0, patches=_hiera, has_plain_layers=False,
+        neighbours=("classifier.", "pooler.", "decoder."), arguments=_NO_POOLER,
+    ),
 }  # fmt: skip
 
 
 def family_of(model_type: str) -> Family:
-    """The family of a transformers `model_type`; raises UnknownNameError with near matches."""
-    if model_type not in FAMILIES:
-        raise UnknownNameError("vision tower", model_type, FAMILIES, "(add it to vidweave.encoders.families.FAMILIES)")
-    return FAMILIES[model_type]
+    """The family of a transformers `model_type`.
+
+    One that stands in no table is taken as it is, if it is a model of pictures: with its own last norm, and with as many
+    tokens before its patches as it turns out to give.
+
+    Raises:
+        UnknownNameError: transformers has no such model of pictures; lists near matches.
+    """
+    if model_type in FAMILIES:
+        return FAMILIES[model_type]
+    import transformers
+    from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
+
+    name = MODEL_MAPPING_NAMES.get(model_type)
+    model = getattr(transformers, name, None) if isinstance(name, str) else None
+    if model is None or getattr(model, "main_input_name", None) != "pixel_values":
+        known = [*FAMILIES, *(k for k in MODEL_MAPPING_NAMES if "vision" in k or "vit" in k)]
+        raise UnknownNameError("vision tower", model_type, known, "(add it to vidweave.encoders.families.FAMILIES)")
+    return Family(model=str(name), norm=None, prefix=None)

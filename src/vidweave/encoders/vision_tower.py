@@ -24,7 +24,8 @@ class VisionTowerConfig(ComponentConfig):
     """A tower, what of it is used, and what it is shown.
 
     Attributes:
-        config: Configuration of the transformers model, with `model_type`, one of `families.FAMILIES`.
+        config: Configuration of the transformers model, with `model_type`: one of `families.FAMILIES`, or any other model
+            of pictures, which is then used as it is.
         layer: Which hidden state is published, as transformers counts them: -1 the last, 0 the embeddings. Layers
             behind it are not built.
         drop_cls: Leave out the tokens before the patches (CLS and registers).
@@ -67,8 +68,10 @@ class VisionTower(nn.Module):
         self.window: int = inner.num_frames if family.is_video else 1
         self.is_video = family.is_video
         self.size = _size(family, inner, self.specs)
-        self.num_dropped = family.prefix(inner) if config.drop_cls else 0
-        self.num_tokens = family.prefix(inner) + family.patches(inner, *self.size) - self.num_dropped
+        patches = family.patches(inner, *self.size)
+        prefix = _measured_prefix(family, inner, self.size) if family.prefix is None else family.prefix(inner)
+        self.num_dropped = prefix if config.drop_cls else 0
+        self.num_tokens = prefix + patches - self.num_dropped
         self.tower = _build(family, inner, keep_norm=config.final_norm)
 
     def encode(self, values: Tensor, modality: str) -> Tensor:
@@ -118,6 +121,10 @@ def _whole_config(family: Family, config: Mapping[str, Any]) -> Any:
 def _transformers_config(family: Family, config: VisionTowerConfig) -> Any:
     """The model's configuration without the parts that are not used."""
     inner = _whole_config(family, {**config.config, **family.settings})
+    if not family.has_plain_layers or not hasattr(inner, "num_hidden_layers"):
+        if config.layer != -1:
+            raise ConfigError(f"{family.model} has stages that cannot be cut off; use layer=-1, got {config.layer}")
+        return inner
     layers = inner.num_hidden_layers
     kept = config.layer if config.layer >= 0 else layers + 1 + config.layer
     if not 0 <= kept <= layers:
@@ -137,6 +144,19 @@ def _size(family: Family, inner: Any, specs: Mapping[str, VisualSpec]) -> tuple[
     if size != own and not family.takes_any_size:
         raise ConfigError(f"the specs make pictures of {size}, this tower ({family.model}) takes {own}")
     return size
+
+
+def _measured_prefix(family: Family, inner: Any, size: tuple[int, int]) -> int:
+    """Tokens that the tower gives before its patches, for a family that the table does not know."""
+    with torch.device("meta"):
+        tokens = _build(family, inner, keep_norm=True)(pixel_values=torch.zeros(1, 3, *size)).last_hidden_state
+    shape, patches = tuple(tokens.shape), family.patches(inner, *size)
+    if len(shape) != 3 or not 0 <= shape[1] - patches <= 16:
+        raise ConfigError(
+            f"{family.model} is no tower of patches that can be used as it is: it gives {shape} for a picture of {patches}; "
+            "add it to vidweave.encoders.families.FAMILIES"
+        )
+    return shape[1] - patches
 
 
 def _build(family: Family, inner: Any, *, keep_norm: bool) -> nn.Module:

@@ -120,7 +120,8 @@ def _resize(spec: VisualSpec, planes: Tensor) -> Tensor:
         scale = max(spec.height / height, spec.width / width)
         rows, columns = max(spec.height, int(height * scale)), max(spec.width, int(width * scale))
         planes = _interpolate(spec, planes, rows, columns)
-        top, left = (rows - spec.height) // 2, (columns - spec.width) // 2
+        # halves go to the even side, as torchvision's crop has it, with which nearly all towers were trained
+        top, left = round((rows - spec.height) / 2), round((columns - spec.width) / 2)
         return planes[..., top : top + spec.height, left : left + spec.width]
     scale = min(spec.height / height, spec.width / width)
     rows, columns = max(1, min(spec.height, round(height * scale))), max(1, min(spec.width, round(width * scale)))

@@ -44,7 +44,10 @@ def fill(encoder, whole):
     encoder.tower.load_state_dict({key: state[key] for key in encoder.tower.state_dict()})
 
 
-@pytest.mark.parametrize("model_type", sorted(FAMILIES))
+PLAIN = sorted(name for name, family in FAMILIES.items() if family.has_plain_layers)
+
+
+@pytest.mark.parametrize("model_type", PLAIN)
 @pytest.mark.parametrize("layer", [-1, -2, 1])
 def test_publishes_the_hidden_state_before_the_norm(model_type, layer):
     whole = reference(model_type)
@@ -68,7 +71,7 @@ def test_publishes_the_hidden_state_before_the_norm(model_type, layer):
     torch.testing.assert_close(got.flatten(0, 1), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("model_type", sorted(set(FAMILIES) - {"clip_vision_model"}))
+@pytest.mark.parametrize("model_type", sorted(set(PLAIN) - {"clip_vision_model"}))
 def test_final_norm_publishes_the_last_hidden_state(model_type):
     whole = reference(model_type)
     encoder = tiny(model_type, final_norm=True, drop_cls=True).build().eval()
@@ -148,3 +151,47 @@ def test_the_whole_model_is_known_and_not_made():
     left_out = keys.keys() - encoder.tower.state_dict().keys()
     assert {key.split(".")[0] for key in left_out} == {"encoder", "post_layernorm", "head"}
     assert not encoder.tower.state_dict().keys() - keys.keys()
+
+
+HIERA = {
+    "model_type": "hiera",
+    "embed_dim": 8,
+    "depths": [1, 1, 1, 1],
+    "num_heads": [1, 1, 2, 2],
+    "image_size": [64, 64],
+}
+
+
+def test_hiera_publishes_its_last_stage():
+    spec = VisualSpec(height=64, width=64)
+    encoder = VisionTowerConfig(config=HIERA, specs={"video": spec}).build().eval()
+    assert (encoder.num_tokens, encoder.width) == (4, 64)
+    values = torch.randn(1, 2, 1, 3, 64, 64)
+    whole = encoder.tower(pixel_values=values[0, :, 0]).last_hidden_state
+    torch.testing.assert_close(encoder.encode(values, "video")[0], whole)
+    with pytest.raises(ConfigError, match="HieraModel has stages that cannot be cut off; use layer=-1, got -2"):
+        VisionTowerConfig(config=HIERA, layer=-2, specs={"video": spec}).build()
+
+
+@pytest.mark.parametrize(("model_type", "prefix"), [("ijepa", 0), ("vit_msn", 1), ("deit", 2), ("dinov3_vit", 5)])
+def test_a_tower_that_no_table_knows(model_type, prefix):
+    """By its name alone: as many tokens before the patches as it turns out to give, and its own norm."""
+    extra = {"dinov3_vit": {"num_register_tokens": 4}}.get(model_type, {})
+    inner = {"model_type": model_type, **SMALL, **extra}
+    full = VisionTowerConfig(config=inner, specs={"video": SPEC}).build().eval()
+    patches = VisionTowerConfig(config=inner, specs={"video": SPEC}, drop_cls=True).build()
+    assert (full.num_tokens, patches.num_tokens) == (9 + prefix, 9)
+    values = torch.randn(2, 1, 1, 3, 12, 12)
+    expected = full.tower(pixel_values=values[:, 0, 0]).last_hidden_state
+    torch.testing.assert_close(full.encode(values, "video")[:, 0], expected)
+
+
+def test_what_is_no_tower_of_patches_is_refused():
+    inner = {"model_type": "swin", "embed_dim": 8, "depths": [1, 1], "num_heads": [1, 1], "window_size": 4}
+    config = VisionTowerConfig(
+        config={**inner, "image_size": 32, "patch_size": 4}, specs={"video": VisualSpec(height=32, width=32)}
+    )
+    with pytest.raises(ConfigError, match=r"SwinModel is no tower of patches .* add it to"):
+        config.build()
+    with pytest.raises(UnknownNameError, match="unknown vision tower 'llama'"):
+        VisionTowerConfig(config={"model_type": "llama"})

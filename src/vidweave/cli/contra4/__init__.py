@@ -2,10 +2,9 @@
 
 import typer
 
-from vidweave.cli.contra4 import generate, stats
+from vidweave.cli.contra4 import stats
 
 __all__ = ["app"]
 
 app = typer.Typer(name="contra4", help="Contrastive questions over audio, video, images and 3D.", no_args_is_help=True)
 app.command("stats")(stats.stats)
-app.command("generate")(generate.generate)

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isqrt
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from vidweave.nn.keys import KeyTable
 
-__all__ = ["PROJECTOR", "RESAMPLER", "mixer_from_merv", "projector_from_merv", "resampler_from_merv"]
+__all__ = [
+    "PROJECTOR",
+    "RESAMPLER",
+    "dinov2_from_timm",
+    "mixer_from_merv",
+    "projector_from_merv",
+    "resampler_from_merv",
+    "siglip_from_timm",
+]
 
 # A head is a linear layer (`projector.weight`), or a stack with activations between (`projector.0`, `.2`, `.4`). In the
 # released files one more `projector.` stands before it, of the pooling projector whose head it is.
@@ -110,3 +120,74 @@ def mixer_from_merv(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if "attention.in_proj_bias" in state:
         split["attention.q_proj_bias"] = state["attention.in_proj_bias"].chunk(3)[0]
     return _MIXER.to_ours(split)
+
+
+# timm's vision transformers (0.9), split by `_split_qkv` before.
+_TIMM_SIGLIP = KeyTable(
+    (
+        ("patch_embed.proj.", "embeddings.patch_embedding."),
+        ("pos_embed", "embeddings.position_embedding.weight"),
+        ("blocks.{i}.norm1.", "encoder.layers.{i}.layer_norm1."),
+        ("blocks.{i}.norm2.", "encoder.layers.{i}.layer_norm2."),
+        ("blocks.{i}.attn.q.", "encoder.layers.{i}.self_attn.q_proj."),
+        ("blocks.{i}.attn.k.", "encoder.layers.{i}.self_attn.k_proj."),
+        ("blocks.{i}.attn.v.", "encoder.layers.{i}.self_attn.v_proj."),
+        ("blocks.{i}.attn.proj.", "encoder.layers.{i}.self_attn.out_proj."),
+        ("blocks.{i}.mlp.", "encoder.layers.{i}.mlp."),
+        ("norm.", "post_layernorm."),
+    ),
+    dropped=(r"attn_pool\..*",),
+)
+_TIMM_DINOV2 = KeyTable(
+    (
+        ("patch_embed.proj.", "embeddings.patch_embeddings.projection."),
+        ("cls_token", "embeddings.cls_token"),
+        ("reg_token", "embeddings.register_tokens"),
+        ("pos_embed", "embeddings.position_embeddings"),
+        ("mask_token", "embeddings.mask_token"),
+        ("blocks.{i}.norm1.", "encoder.layer.{i}.norm1."),
+        ("blocks.{i}.norm2.", "encoder.layer.{i}.norm2."),
+        ("blocks.{i}.attn.q.", "encoder.layer.{i}.attention.q_proj."),
+        ("blocks.{i}.attn.k.", "encoder.layer.{i}.attention.k_proj."),
+        ("blocks.{i}.attn.v.", "encoder.layer.{i}.attention.v_proj."),
+        ("blocks.{i}.attn.proj.", "encoder.layer.{i}.attention.o_proj."),
+        ("blocks.{i}.ls1.gamma", "encoder.layer.{i}.layer_scale1.lambda1"),
+        ("blocks.{i}.ls2.gamma", "encoder.layer.{i}.layer_scale2.lambda1"),
+        ("blocks.{i}.mlp.", "encoder.layer.{i}.mlp."),
+        ("norm.", "layernorm."),
+    )
+)
+
+
+def siglip_from_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """timm's SigLIP → transformers' `SiglipVisionModel` without its pooling head. Its activation is the exact GELU.
+
+    Raises:
+        CheckpointError: unknown keys.
+    """
+    split = _split_qkv(state)
+    return _TIMM_SIGLIP.to_ours({**split, "pos_embed": split["pos_embed"][0]})
+
+
+def dinov2_from_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """timm's DINOv2 with registers → transformers' `Dinov2WithRegistersModel`.
+
+    timm folds the class token's position into the token and drops the mask token; both become zeros.
+
+    Raises:
+        CheckpointError: unknown keys.
+    """
+    split = _split_qkv(state)
+    positions = split["pos_embed"]
+    if isqrt(positions.shape[1]) ** 2 == positions.shape[1]:
+        positions = torch.cat([torch.zeros_like(positions[:, :1]), positions], 1)
+    mask = torch.zeros(1, positions.shape[-1], dtype=positions.dtype)
+    return _TIMM_DINOV2.to_ours({"mask_token": mask, **split, "pos_embed": positions})
+
+
+def _split_qkv(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    plain = {key: value for key, value in state.items() if ".attn.qkv." not in key}
+    for key in state.keys() - plain.keys():
+        for part, value in zip("qkv", state[key].chunk(3), strict=True):
+            plain[key.replace(".qkv.", f".{part}.")] = value
+    return plain
