@@ -156,14 +156,13 @@ def motion_encoder(source: MotionSource, *, pooled: bool = True) -> MotionEncode
 
     An image has one map, of zeros.
     """
-    size = {"height": SIDE, "width": SIDE}
     pooling: Literal["none", "weighted"] = "weighted" if pooled else "none"
     kind = "pictures" if source == "raft" else source
-    spec = MotionSpec(source=kind, fps=FPS, normalize="clip_max", max_maps=MAPS, **size)
+    spec = MotionSpec(source=kind, fps=FPS, height=SIDE, width=SIDE, normalize="clip_max", max_maps=MAPS)
     specs = {"video": spec, "image": spec}
     if source == "raft":
-        return RaftEncoderConfig(**size, patch=PATCH, pooling=pooling, specs=specs)
-    return MotionEncoderConfig(**size, patch=PATCH, pooling=pooling, specs=specs)
+        return RaftEncoderConfig(height=SIDE, width=SIDE, patch=PATCH, pooling=pooling, specs=specs)
+    return MotionEncoderConfig(height=SIDE, width=SIDE, patch=PATCH, pooling=pooling, specs=specs)
 
 
 def _paper(
