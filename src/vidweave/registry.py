@@ -16,6 +16,7 @@ from vidweave.errors import ConfigError, UnknownNameError
 __all__ = [
     "CHECKPOINT_FORMATS",
     "CONNECTORS",
+    "CONVERTERS",
     "ENCODERS",
     "FUSIONS",
     "LANGUAGE_MODELS",
@@ -196,6 +197,16 @@ for _type in ("blip-2", "instructblip", "instructblipvideo"):
         "vidweave.systems.blip2.checkpoint:load_folder",
         config="vidweave.systems.blip2.checkpoint:config_from_folder",
     )
+# Released files that `vidweave convert` turns into folders of ours: layout → a function(Request) → Report
+# (model/conversion.py); facts: `summary`, the `parts` and `options` that it takes, and whether it wants a `base`.
+CONVERTERS = Registry("checkpoint layout")
+CONVERTERS.register(
+    "malmm",
+    "vidweave.systems.malmm.checkpoint:convert",
+    summary="MA-LMM's fine-tuned files, over the InstructBLIP that they were trained on",
+    base="InstructBLIP",
+    options=("length", "num_frames", "beyond_times"),
+)
 TASKS = Registry("task")
 TASKS.register("toyworld", "vidweave.evaluation.tasks.toyworld:ToyworldTask")
 

@@ -10,7 +10,21 @@ from typing import Annotated
 import typer
 
 from vidweave import __version__
-from vidweave.cli import ask, cache, compare, contra4, doctor, evaluate, explain, inspect, models, stream, train, world
+from vidweave.cli import (
+    ask,
+    cache,
+    compare,
+    contra4,
+    convert,
+    doctor,
+    evaluate,
+    explain,
+    inspect,
+    models,
+    stream,
+    train,
+    world,
+)
 from vidweave.cli.quiet import hush_libraries
 from vidweave.errors import InputError, VidweaveError
 
@@ -31,6 +45,7 @@ app.command("stream")(stream.stream)
 app.command("inspect")(inspect.inspect)
 app.add_typer(models.app)
 app.add_typer(world.app)
+app.command("convert")(convert.convert)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)

@@ -10,11 +10,13 @@ from test_systems_blip2 import NUM_QUERIES, QFORMER, VISION, _shake, _text_confi
 from transformers import InstructBlipConfig, InstructBlipForConditionalGeneration, LlamaForCausalLM
 
 import vidweave
+from vidweave.cli.main import run
 from vidweave.connectors.qformer_keys import lavis_connector_keys
 from vidweave.encoders.eva_vit import eva_to_lavis
 from vidweave.errors import CheckpointError, ConfigError, ShapeError, UnknownNameError
 from vidweave.language.decoding import Decoding
 from vidweave.model.assembly import VideoLanguageModel
+from vidweave.model.conversion import read_checkpoint
 from vidweave.model.describe import describe_model
 from vidweave.registry import MODELS
 from vidweave.systems.malmm.checkpoint import (
@@ -25,7 +27,6 @@ from vidweave.systems.malmm.checkpoint import (
     load_finetuned,
     load_plugged,
     plug_in,
-    read_checkpoint,
 )
 from vidweave.systems.malmm.preset import DATASETS, malmm, with_memory
 from vidweave.types import Clip, Frames
@@ -149,6 +150,20 @@ def test_finetuned_file(folder, tmp_path):
     assert not report.fresh
     assert any("left out Qformer" in line for line in report.lines())
     logits(model, 8)
+
+
+def test_the_command_converts_a_finetuned_file(folder, tmp_path, capsys):
+    base = vidweave.load(folder)
+    file, _ = finetuned_file(base, tmp_path)
+    expected, _ = load_finetuned(file, base, length=4, num_frames=6)
+    out = tmp_path / "converted"
+    words = ["convert", "malmm", file, "--base", folder, "--set", "length=4", "--set", "num_frames=6", "--out", out]
+    assert run([str(word) for word in words]) == 0
+    assert f"{file.name}:" in capsys.readouterr().out
+    torch.testing.assert_close(logits(vidweave.load(out), 6), logits(expected, 6))
+    report = json.loads((out / "conversion.json").read_text())
+    loaded = {key for keys in report["loaded"].values() for key in keys}
+    assert loaded == set(expected.state_dict())
 
 
 def test_a_finetuned_model_as_a_stream_of_any_length(folder, tmp_path):

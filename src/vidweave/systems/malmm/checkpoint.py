@@ -9,91 +9,41 @@ Three ways:
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from vidweave.connectors.qformer_keys import lavis_connector_keys
 from vidweave.encoders.eva_vit import LAVIS_EVA_VIT, eva_from_lavis
-from vidweave.errors import CheckpointError
+from vidweave.errors import CheckpointError, ConfigError
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.config import VideoLanguageConfig
+from vidweave.model.conversion import KeyReport, Request, Source, options_of, read_checkpoint, save
+from vidweave.model.conversion import assemble as assemble_model
 from vidweave.model.files import check_keys, read_weights
+from vidweave.model.load import load
 from vidweave.nn.keys import KeyTable
 from vidweave.registry import CHECKPOINT_FORMATS
-from vidweave.systems.malmm.preset import with_memory
+from vidweave.systems.malmm.preset import BeyondTimes, with_memory
 
 __all__ = [
-    "KeyReport",
-    "Source",
     "assemble",
+    "convert",
     "from_eva",
     "from_lavis",
     "from_vicuna",
     "load_finetuned",
     "load_plugged",
     "plug_in",
-    "read_checkpoint",
 ]
 
 TIMES = "connector.ports.video.time_embedding"
 LANGUAGE = KeyTable((("llm_model.", "language_model.model."),), dropped=(r"llm_model\..*rotary_emb\.inv_freq",))
-
-
-@dataclass(frozen=True)
-class Source:
-    """Weights of one file under our names, and the keys of the file that hold none."""
-
-    name: str
-    state: Mapping[str, Tensor]
-    dropped: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class KeyReport:
-    """Where every weight of a model came from.
-
-    Attributes:
-        loaded: Source → our names that it filled.
-        replaced: Our names that an earlier source had filled too.
-        dropped: Source → its keys that hold no weight of ours.
-        fresh: Our names, or parts of them, that no source holds, and which start at zero.
-    """
-
-    loaded: Mapping[str, tuple[str, ...]]
-    replaced: tuple[str, ...] = ()
-    dropped: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    fresh: tuple[str, ...] = ()
-
-    def lines(self) -> list[str]:
-        """For people: one line per source and finding."""
-        lines = [f"{name}: {len(keys)} weights" for name, keys in self.loaded.items()]
-        lines += [f"{name}: left out {', '.join(keys)}" for name, keys in self.dropped.items() if keys]
-        lines += [f"replaced by a later file: {len(self.replaced)} weights"] if self.replaced else []
-        return lines + ([f"started at zero: {', '.join(self.fresh)}"] if self.fresh else [])
-
-
-def read_checkpoint(file: str | Path) -> dict[str, Tensor]:
-    """Tensors of a `.pth` file (never its code), of the dict `model` inside it if there is one.
-
-    Raises:
-        CheckpointError: not there, not a dict of tensors, or a file that would have to run code.
-    """
-    try:
-        data = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{Path(file).name} cannot be read as a file of tensors alone ({reason})") from error
-    state = data.get("model", data) if isinstance(data, dict) else data
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise CheckpointError(f"{Path(file).name} holds no dict of tensors, neither at the top nor under 'model'")
-    return state
 
 
 def from_lavis(state: Mapping[str, Tensor], name: str = "lavis") -> Source:
@@ -130,28 +80,11 @@ def from_vicuna(folder: Path, name: str = "vicuna") -> Source:
 def assemble(
     config: VideoLanguageConfig, *sources: Source, dtype: Any = None, device_map: Any = None
 ) -> tuple[VideoLanguageModel, KeyReport]:
-    """One model from several sources, the later ones over the earlier ones; and where each weight came from.
+    """One model from several sources, see `model.conversion.assemble`.
 
     A table of times that no source holds starts at zero, and so do rows of the vocabulary behind the source's (padding).
-
-    Raises:
-        CheckpointError: missing, extra or mis-shaped keys; the message lists them.
     """
-    with torch.device("meta"):
-        skeleton = VideoLanguageModel(config)
-    expected = skeleton.state_dict()
-    state: dict[str, Tensor] = {}
-    replaced: list[str] = []
-    for source in sources:
-        replaced += [key for key in source.state if key in state]
-        state |= source.state
-    fresh = _add_times(state, expected) + _add_vocabulary(state, expected)
-    what = " and ".join(source.name for source in sources)
-    arguments = {"dtype": dtype, "device_map": device_map}
-    model = VideoLanguageModel.from_state(config, state, what=what, skeleton=skeleton, **arguments)
-    loaded = {source.name: tuple(source.state) for source in sources}
-    dropped = {source.name: source.dropped for source in sources if source.dropped}
-    return model.eval(), KeyReport(loaded, tuple(dict.fromkeys(replaced)), dropped, tuple(fresh))
+    return assemble_model(config, *sources, fill=_add_missing, dtype=dtype, device_map=device_map)
 
 
 def plug_in(model: VideoLanguageModel, **settings: Any) -> VideoLanguageModel:
@@ -179,7 +112,7 @@ def load_finetuned(
     *,
     length: int,
     num_frames: int,
-    beyond_times: Literal["error", "clamp", "last"] = "error",
+    beyond_times: BeyondTimes = "error",
     decoding: Mapping[str, Any] | None = None,
 ) -> tuple[VideoLanguageModel, KeyReport]:
     """MA-LMM's released file over an InstructBLIP model without memory, which brings the frozen parts.
@@ -211,6 +144,35 @@ def load_finetuned(
     return _with_processor(model, base), report
 
 
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What MA-LMM's file does not say; see `load_finetuned`."""
+
+    length: int
+    num_frames: int
+    beyond_times: BeyondTimes = "error"
+
+
+def convert(request: Request) -> KeyReport:
+    """MA-LMM's released file over an InstructBLIP `base`, as a folder of ours."""
+    request.expect(base=True)
+    settings = options_of(Settings, request)
+    if request.base is None:
+        raise ConfigError(
+            "MA-LMM's file holds what it trained alone; give the InstructBLIP that it was trained on (base)"
+        )
+    base = load(request.base)
+    model, report = load_finetuned(
+        request.file,
+        base,
+        length=settings.length,
+        num_frames=settings.num_frames,
+        beyond_times=settings.beyond_times,
+    )
+    save(model, request)
+    return report
+
+
 def _with_processor(model: VideoLanguageModel, base: VideoLanguageModel) -> VideoLanguageModel:
     if base._processor is not None:
         model.processor = base.processor.for_config(model.config)
@@ -219,6 +181,10 @@ def _with_processor(model: VideoLanguageModel, base: VideoLanguageModel) -> Vide
 
 def _dropped(table: KeyTable, state: Mapping[str, Tensor]) -> list[str]:
     return [key for key in state if any(re.fullmatch(pattern, key) for pattern in table.dropped)]
+
+
+def _add_missing(state: dict[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
+    return _add_times(state, expected) + _add_vocabulary(state, expected)
 
 
 def _add_times(state: dict[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
