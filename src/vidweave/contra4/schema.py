@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self, TypeGuard, get_args
 
 from vidweave.contra4.parsing import LETTERS, parse_scene, scene_name
 from vidweave.data.jsonl import expect
@@ -24,6 +24,7 @@ __all__ = [
     "check_modality",
     "index_of",
     "question_from_dict",
+    "questions_json",
     "read_objects",
     "read_questions",
     "write_questions",
@@ -159,8 +160,13 @@ def read_questions(path: Path | str) -> list[ContrastQuestion]:
 
 def write_questions(path: Path | str, questions: Iterable[ContrastQuestion]) -> None:
     """Write a JSON list in the released form."""
+    Path(path).write_bytes(questions_json(questions))
+
+
+def questions_json(questions: Iterable[ContrastQuestion]) -> bytes:
+    """A JSON list in the released form, one question per line."""
     lines = ",\n".join(json.dumps(question.to_dict(), ensure_ascii=False) for question in questions)
-    Path(path).write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+    return f"[\n{lines}\n]\n".encode()
 
 
 def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -278,9 +284,14 @@ def _scene(data: Any, modality: Any, where: str) -> SceneRef:
 
 def _caption(value: Any, where: str) -> str:
     first = value[0] if isinstance(value, list) and value else value
-    if not isinstance(first, str) or not first.strip():
+    if not _says_something(first):
         raise AnnotationError(f"{where}: the caption is empty or no text ({value!r}); every scene needs one")
     return first
+
+
+def _says_something(text: Any) -> TypeGuard[str]:
+    """A text that is not blank and can be written as UTF-8."""
+    return isinstance(text, str) and bool(text.strip()) and not any("\ud800" <= c <= "\udfff" for c in text)
 
 
 def _check_type(value: Any, count: int, where: str) -> None:
@@ -290,7 +301,7 @@ def _check_type(value: Any, count: int, where: str) -> None:
 
 def _question(data: Mapping[str, Any], where: str) -> str:
     text = data.get("question", _first(data.get("questions")))
-    if not isinstance(text, str) or not text.strip():
+    if not _says_something(text):
         raise AnnotationError(f"{where}: the question is missing or empty, got {text!r}")
     return text
 

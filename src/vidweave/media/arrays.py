@@ -1,23 +1,31 @@
-"""`.npy` files, read by rows: the header is checked against the file before anything is allocated; no pickles."""
+"""`.npy` files, and `.npz` archives of one array, read by rows.
+
+The header is checked against the file before anything is allocated; pickles are never loaded.
+"""
 
 from __future__ import annotations
 
 import os
+import struct
+import zlib
 from collections.abc import Sequence
+from io import BytesIO
 from typing import Self
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 from numpy.lib import format as npy
 
 from vidweave.errors import MediaDecodeError, MediaError, MediaTypeError
-from vidweave.media.guards import GuardedFile
+from vidweave.media.guards import GuardedFile, sanitize
 from vidweave.media.limits import DEFAULT_LIMITS, Limits
+from vidweave.media.sniff import holds_array
 
 __all__ = ["ArrayFile", "check_finite"]
 
 
 class ArrayFile:
-    """An open `.npy` file: `shape` and `dtype` at once, rows when asked for.
+    """An open `.npy` file, or the only array of an `.npz` archive: `shape` and `dtype` at once, rows when asked for.
 
     Raises:
         MediaTypeError: not an `.npy` file, or one that holds Python objects.
@@ -28,6 +36,8 @@ class ArrayFile:
         self._limits = limits
         self._file = GuardedFile(source, limits=limits)
         try:
+            if holds_array(self._file.head()):
+                self._file = _only_member(self._file, limits)
             self._read_header()
         except BaseException:
             self._file.close()
@@ -104,6 +114,25 @@ class ArrayFile:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _only_member(archive: GuardedFile, limits: Limits) -> GuardedFile:
+    """The array of an `.npz` archive, unpacked in memory; what its directory says of sizes is checked before."""
+    limits.check("max_decoded_bytes", archive.size, f"{archive.label} would take too many bytes")
+    parts = list(iter(lambda: archive.read(archive.size), b""))
+    try:
+        with archive, ZipFile(BytesIO(b"".join(parts))) as zipped:
+            members = zipped.infolist()
+            if len(members) != 1:
+                names = ", ".join(member.filename for member in members[:5])
+                raise MediaTypeError(f"{archive.label} holds {len(members)} arrays ({names}), one was expected")
+            limits.check("max_decoded_bytes", members[0].file_size, f"{archive.label} would take too many bytes")
+            data = zipped.read(members[0])
+    except (BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, struct.error) as error:
+        raise MediaDecodeError(f"{archive.label} is a damaged .npz archive ({sanitize(str(error))})") from None
+    inside = GuardedFile(data, limits=limits)
+    inside.label = archive.label
+    return inside
 
 
 def check_finite(values: np.ndarray, label: str, what: str) -> None:

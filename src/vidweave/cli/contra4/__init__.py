@@ -2,9 +2,12 @@
 
 import typer
 
-from vidweave.cli.contra4 import stats
+from vidweave.cli.contra4 import croissant, doctor, generate, stats
 
 __all__ = ["app"]
 
 app = typer.Typer(name="contra4", help="Contrastive questions over audio, video, images and 3D.", no_args_is_help=True)
 app.command("stats")(stats.stats)
+app.command("doctor")(doctor.doctor)
+app.command("croissant")(croissant.croissant)
+app.command("generate")(generate.generate)

@@ -1,0 +1,61 @@
+"""`vidweave contra4 generate`: make questions of this kind from captioned media."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vidweave.cli.output import Json, show, table
+from vidweave.cli.quiet import narrate
+from vidweave.errors import ConfigError
+from vidweave.types.recipe import read_recipe
+
+if TYPE_CHECKING:
+    from vidweave.contra4.pipeline import RunResult
+
+__all__ = ["generate"]
+
+
+def generate(
+    recipe: Annotated[str, typer.Argument(help="A Python file such as recipes/contra4/toy.py.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings of the recipe.")
+    ] = None,
+    out: Annotated[str | None, typer.Option(help="Folder of the run; runs/RECIPE if left out.")] = None,
+    start: Annotated[str | None, typer.Option("--from", help="Make this stage and all after it anew.")] = None,
+    until: Annotated[str | None, typer.Option(help="Stop after this stage.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Run RECIPE; started again, an interrupted run goes on where it was."""
+    from vidweave.contra4.pipeline import Pipeline, run
+
+    narrate()
+    make, settings = read_recipe(recipe, overrides or [])
+    pipeline = make(**settings)
+    if not isinstance(pipeline, Pipeline):
+        raise ConfigError(
+            f"recipe() in {recipe} must return a vidweave.contra4.pipeline.Pipeline, got {type(pipeline).__name__}"
+        )
+    folder = Path(out) if out else Path("runs") / Path(recipe).stem
+    result = run(pipeline, folder, start=start, until=until)
+    show(_data(result), _text(result), as_json=as_json)
+
+
+def _data(result: RunResult) -> dict[str, Any]:
+    from vidweave.contra4.pipeline import usage_of
+
+    stages = [{key: value for key, value in entry.items() if key != "settings"} for entry in result.stages]
+    return {"out": result.folder, "questions": result.questions, "stages": stages, "usage": usage_of(result)}
+
+
+def _text(result: RunResult) -> str:
+    header = ("stage", "rows", "requests", "tokens in", "tokens out", "cost")
+    rows = []
+    for entry in result.stages:
+        usage = entry.get("usage", {})
+        counts = [usage.get(key, "-") for key in ("requests", "input_tokens", "output_tokens")]
+        rows.append((entry["name"], entry.get("rows", "-"), *counts, f"{usage['cost']:.2f}" if usage else "-"))
+    done = f"questions in {result.questions}" if result.questions else f"stopped early, in {result.folder}"
+    return f"{table(rows, header)}\n{done}"

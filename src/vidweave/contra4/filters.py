@@ -1,0 +1,173 @@
+"""Stage: which rows are kept. By words of the question, and by how many verifiers agree, in one or in all orders."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import compress
+from typing import Any, ClassVar, Literal, Self, get_args
+
+from vidweave.contra4.parsing import parse_scene
+from vidweave.contra4.rows import Row, has_repeated_modality, orders, question_of
+from vidweave.contra4.schema import LABELS, index_of
+from vidweave.contra4.stage import Wrap, described
+from vidweave.errors import ConfigError, PipelineError
+
+__all__ = [
+    "FORBIDDEN",
+    "Filter",
+    "Filters",
+    "Quorum",
+    "agreement",
+    "filter_rows",
+    "has_forbidden_words",
+    "passes",
+    "with_formatted",
+]
+
+FORBIDDEN = (
+    *("more than one person", "more than one object", "elements", "more than one input", "more than one animal"),
+    *("similar", "rating", "score", "hear", "detail", "word", "animate", "movie", "action", "text", "verb", "noun"),
+    *("more objects", "most objects", "most people", "more colors", "most colors", "most elements", "more elements"),
+    *("quest", "caption", "sound", "descr", "sentenc", "visual", "image", "video", "audio", "3d", "point cloud"),
+    "more people",
+)
+"""Parts of words that a question may not hold, since they ask about the medium or the text; published, 36 in all."""
+
+Quorum = Literal["majority", "unanimous"]
+
+Filter = Literal["word", "majority", "unanimous", "majority_permute", "unanimous_permute"]
+"""``word`` alone, or ``word`` and agreement of at least two verifiers or of all, in the given order or in every order."""
+
+_FORBIDDEN = re.compile("|".join(map(re.escape, FORBIDDEN)))
+
+
+def has_forbidden_words(question: str) -> bool:
+    """Whether the question holds a forbidden part anywhere, inside words too ("interaction" holds "action")."""
+    return _FORBIDDEN.search(question.lower()) is not None
+
+
+def with_formatted(row: Row, verifiers: Sequence[str]) -> Row:
+    """The row with ``permutations`` and its answers and verdicts parsed again, as the published filters store them."""
+    parsed = {f"answer_{name}_formatted": [_parse(text) for text in row[f"answer_{name}"]] for name in verifiers}
+    answers = [_parse(text) for text in row["answers"]]
+    permutations = [list(order) for order in orders(len(row["examples"]))]
+    return {**row, "permutations": permutations, "answers_formatted": answers, **parsed}
+
+
+@lru_cache(maxsize=4096)  # nearly all texts are one of four
+def _parse(text: str) -> str:
+    return parse_scene(text, "filters")
+
+
+def agreement(row: Row, verifier: str) -> tuple[bool, bool]:
+    """Whether a verifier picks the answer in the given order, and whether it does so in every order.
+
+    Args:
+        row: With the fields of `with_formatted`.
+    """
+    answer = row["answers_formatted"][0] if row["answers_formatted"] else ""
+    verdicts = row[f"answer_{verifier}_formatted"]
+    given = bool(verdicts) and verdicts[0] == answer
+    count = len(row["examples"])
+    truth = index_of(answer, count)
+    if truth is None or len(verdicts) != len(row["permutations"]):
+        return given, False
+    picks = (index_of(verdict.strip(), count) for verdict in verdicts)
+    always = all(
+        pick is not None and order[pick] == truth for pick, order in zip(picks, row["permutations"], strict=True)
+    )
+    return given, always
+
+
+def passes(row: Row, verifiers: Sequence[str]) -> dict[str, bool]:
+    """Per filter whether a row passes it; for each verifier alone too (``NAME``, ``NAME_permute``).
+
+    Args:
+        row: With the fields of `with_formatted`.
+    """
+    word = not has_forbidden_words(question_of(row))
+    agreed = [agreement(row, name) for name in verifiers]
+    found = {"word": word}
+    for suffix, each in (("", [given for given, _ in agreed]), ("_permute", [always for _, always in agreed])):
+        found |= {f"{name}{suffix}": word and ok for name, ok in zip(verifiers, each, strict=True)}
+        found[f"majority{suffix}"] = word and sum(each) >= 2
+        found[f"unanimous{suffix}"] = word and all(each)
+    return found
+
+
+def filter_rows(rows: Iterable[Row], verifiers: Sequence[str]) -> dict[str, list[Row]]:
+    """Filter → the rows that pass it, in order. Rows with two scenes of one modality pass none."""
+    kept = [with_formatted(row, verifiers) for row in rows if not has_repeated_modality(row)]
+    verdicts = [passes(row, verifiers) for row in kept]
+    names = verdicts[0] if verdicts else []
+    return {"raw": kept, **{name: list(compress(kept, [v[name] for v in verdicts])) for name in names}}
+
+
+@dataclass(frozen=True, kw_only=True)
+class WordFilter:
+    """Settings of a stage that drops questions with forbidden words, e.g. before any verifier is paid for them."""
+
+    name: ClassVar[str] = "words"
+    scope: ClassVar[str] = "rows"
+
+    def run(self, rows: Sequence[Row]) -> list[Row]:
+        return [row for row in rows if not has_forbidden_words(question_of(row))]
+
+    def with_engines(self, wrap: Wrap) -> Self:
+        return self
+
+    def describe(self) -> dict[str, Any]:
+        return described(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filters:
+    """Settings of the stage.
+
+    Attributes:
+        verifiers: Names whose verdicts the rows hold.
+        keep: What a row must pass to be kept.
+    """
+
+    name: ClassVar[str] = "filters"
+    scope: ClassVar[str] = "rows"
+    verifiers: tuple[str, ...]
+    keep: Filter = "unanimous_permute"
+
+    def __post_init__(self) -> None:
+        if self.keep not in get_args(Filter):
+            raise ConfigError(f"keep must be one of {', '.join(get_args(Filter))}, got {self.keep!r}")
+        if self.keep.startswith("majority") and len(self.verifiers) < 2:
+            raise ConfigError(f"a majority is two verifiers at least, got {len(self.verifiers)}")
+
+    def run(self, rows: Sequence[Row]) -> list[Row]:
+        self._check(rows)
+        return filter_rows(rows, self.verifiers).get(self.keep, [])
+
+    def tally(self, rows: Sequence[Row]) -> dict[str, int]:
+        """``passed FILTER`` → rows, and ``NAME says TEXT`` → verdicts: a verifier that always says A shows here."""
+        found = {f"passed {name}": len(kept) for name, kept in filter_rows(rows, self.verifiers).items()}
+        said = Counter(
+            f"{name} says {text if text in LABELS else 'something else'}"
+            for row in rows
+            for name in self.verifiers
+            for text in row[f"answer_{name}"]
+        )
+        return {**found, **said}
+
+    def with_engines(self, wrap: Wrap) -> Self:
+        return self
+
+    def describe(self) -> dict[str, Any]:
+        return described(self)
+
+    def _check(self, rows: Sequence[Row]) -> None:
+        for row in rows:
+            if missing := [name for name in self.verifiers if f"answer_{name}" not in row]:
+                raise PipelineError(
+                    f"row {row['id']} has no verdicts of {missing[0]!r}; run a verification with it first"
+                )

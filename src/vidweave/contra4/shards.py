@@ -1,0 +1,116 @@
+"""The files between stages: JSON lines in shards that are whole or absent, each with a report that is there before it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from vidweave.contra4.rows import Row
+from vidweave.errors import PipelineError
+from vidweave.media.store.files import write_atomically
+
+__all__ = ["ShardFolder", "ShardReport", "put", "sweep"]
+
+_SCRATCH = re.compile(r"\..+\.\d+\.[0-9a-f]{8}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardReport:
+    """What is in a shard and what it took, the same in every run with the same seed."""
+
+    rows: int
+    sha256: str
+    tally: Mapping[str, int] = field(default_factory=dict)
+    usage: Mapping[str, float] = field(default_factory=dict)
+
+
+class ShardFolder:
+    """One stage's output: ``00000.jsonl``, … and for each a ``00000.json`` with its report."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def report(self, index: int) -> ShardReport | None:
+        """The report of a finished shard; None if it is absent, or not what was written."""
+        shard, report = self._shard(index), self._report(index)
+        try:
+            found = ShardReport(**json.loads(report.read_bytes()))
+            return found if sha256(shard.read_bytes()).hexdigest() == found.sha256 else None
+        except (FileNotFoundError, ValueError, TypeError):
+            return None
+
+    def read(self, index: int) -> list[Row]:
+        """The rows of a finished shard."""
+        return [json.loads(line) for line in self._shard(index).read_bytes().splitlines()]
+
+    def write(
+        self,
+        index: int,
+        rows: Sequence[Row],
+        tally: Mapping[str, int] | None = None,
+        usage: Mapping[str, float] | None = None,
+    ) -> ShardReport:
+        """Put a shard in place, all or nothing, unless it is there; PipelineError if the disk refuses."""
+        data = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+        report = ShardReport(
+            rows=len(rows), sha256=sha256(data).hexdigest(), tally=dict(tally or {}), usage=dict(usage or {})
+        )
+        if self.report(index) != report:
+            put(self._report(index), _json(asdict(report)))
+            put(self._shard(index), data)
+        return report
+
+    def write_all(self, rows: Iterable[Row], rows_per_shard: int) -> Iterator[ShardReport]:
+        """Write rows as they come, in as many shards as it takes; at least one."""
+        source, index = iter(rows), 0
+        while (part := list(islice(source, rows_per_shard))) or not index:
+            yield self.write(index, part)
+            index += 1
+
+    def _shard(self, index: int) -> Path:
+        return self.path / f"{index:05d}.jsonl"
+
+    def _report(self, index: int) -> Path:
+        return self.path / f"{index:05d}.json"
+
+
+def put(path: Path, data: bytes) -> None:
+    """Write a file, all or nothing.
+
+    Raises:
+        PipelineError: the file system refused; the message says what to do.
+    """
+    with _told(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, data, path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}"))
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes were writing; nobody may be writing in `folder` now."""
+    for path in folder.rglob(".*"):
+        if _SCRATCH.fullmatch(path.name):
+            path.unlink()
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        advice = "; free some space and run again, finished shards are kept" if full else ""
+        raise PipelineError(f"cannot write {path}: {error.strerror}{advice}") from error
+
+
+def _json(data: Any) -> bytes:
+    return json.dumps(data, indent=1).encode() + b"\n"

@@ -1,0 +1,104 @@
+"""What every stage of the pipeline is: settings that turn rows into rows, and say what decides the result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any, Literal, Protocol, Self, runtime_checkable
+
+from vidweave.contra4.rows import Row
+from vidweave.engines import Engine, Request
+from vidweave.errors import EngineError
+from vidweave.types import config_to_dict
+
+__all__ = ["FileStage", "RowStage", "Scope", "Stage", "Tallying", "Wrap", "complete", "described"]
+
+Wrap = Callable[[Engine], Engine]
+
+Scope = Literal["rows", "file"]
+"""Whether a stage sees some rows at a time, whichever, or all rows at once."""
+
+
+class Stage(Protocol):
+    """Common to both kinds."""
+
+    @property
+    def name(self) -> str:
+        """Unique in a pipeline, and the end of its folder's name."""
+        ...
+
+    @property
+    def scope(self) -> str:
+        """A `Scope`."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """All that decides the output, besides the input, as JSON data."""
+        ...
+
+
+@runtime_checkable
+class RowStage(Stage, Protocol):
+    """Works row by row: the output of a row depends on no other row, so that shards may be made in any order."""
+
+    def run(self, rows: Sequence[Row]) -> list[Row]:
+        """New rows for `rows`, in order; a row may be dropped."""
+        ...
+
+    def with_engines(self, wrap: Wrap) -> Self:
+        """The same stage with each of its engines wrapped (by a cache that counts)."""
+        ...
+
+
+@runtime_checkable
+class Tallying(Protocol):
+    """A stage that counts things worth reporting."""
+
+    def tally(self, rows: Sequence[Row]) -> dict[str, int]:
+        """Counts over the rows that came in; summed over shards into the manifest."""
+        ...
+
+
+@runtime_checkable
+class FileStage(Stage, Protocol):
+    """Needs all rows: sampling and balancing. Deterministic."""
+
+    def run_all(self, rows: Iterable[Row]) -> Iterator[Row]:
+        """All new rows."""
+        ...
+
+
+def complete(engine: Engine, requests: Sequence[Request]) -> list[str]:
+    """The texts for `requests`, in order.
+
+    Raises:
+        EngineError: some request failed for good, or the engine gave another number of completions.
+    """
+    completions = engine.complete(requests)
+    if len(completions) != len(requests):
+        name = engine.describe()
+        raise EngineError(f"engine {name} gave {len(completions)} completions for {len(requests)} requests")
+    failed = [completion.error for completion in completions if completion.error]
+    if failed:
+        raise EngineError(
+            f"{len(failed)} of {len(requests)} requests failed, the first with: {failed[0]}; "
+            "run again to go on, what was answered is kept"
+        )
+    return [completion.text for completion in completions]
+
+
+def described(stage: Any) -> dict[str, Any]:
+    """JSON data of a stage's settings; engines, embedders and the like describe themselves."""
+    return {"stage": stage.name, **{f.name: _plain(getattr(stage, f.name)) for f in fields(stage)}}
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "describe"):
+        return value.describe()
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return config_to_dict(value)

@@ -1,0 +1,171 @@
+"""Completions on disk, keyed by engine and request: what was answered once is never asked again.
+
+A folder of JSON-lines files, one per writing process, so that workers need no lock. Each line is one completion; what a
+killed process left of its last line is passed over.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from vidweave.engines.protocol import Completion, Engine, Request
+from vidweave.errors import PipelineError
+
+__all__ = ["CachedEngine", "ResponseCache", "Usage", "request_key"]
+
+REQUESTS_PER_CALL = 256  # what a kill can lose, per engine
+
+
+def request_key(engine: dict[str, Any], request: Request) -> bytes:
+    """The same for the same request to an engine that describes itself the same."""
+    asked = {"prompt": request.prompt, "sampling": vars(request.sampling), "schema": request.schema}
+    data = {"engine": engine, "request": asked}
+    return sha256(json.dumps(data, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")).digest()
+
+
+class ResponseCache:
+    """Completions of a folder. Their texts stay on disk; memory holds where each stands (about 250 bytes a piece)."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._places: dict[bytes, tuple[Path, int, int]] = {}  # file, first byte, bytes
+        self._inputs: dict[Path, int] = {}
+        self._output: int | None = None
+        self._path = folder / f"{os.getpid()}-{uuid.uuid4().hex[:12]}.jsonl"
+        for path in sorted(folder.glob("*.jsonl")):
+            self._index(path)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def get(self, key: bytes) -> Completion | None:
+        """What is known for `key`."""
+        if key not in self._places:
+            return None
+        path, offset, length = self._places[key]
+        if path not in self._inputs:
+            self._inputs[path] = os.open(path, os.O_RDONLY)
+        return Completion(**json.loads(os.pread(self._inputs[path], length, offset))["completion"])
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._places
+
+    def put(self, found: Sequence[tuple[bytes, Completion]]) -> None:
+        """Keep completions, on disk before this returns.
+
+        Raises:
+            PipelineError: the file system refused; then none of them is kept.
+        """
+        try:
+            self._append(found)
+        except OSError as error:
+            raise PipelineError(
+                f"cannot keep completions in {self.folder}: {error.strerror}; free some space and run again, "
+                "what was answered before is kept"
+            ) from error
+
+    def _append(self, found: Sequence[tuple[bytes, Completion]]) -> None:
+        if not found:
+            return
+        if self._output is None:
+            self._output = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+        size = os.fstat(self._output).st_size
+        lines = [_line(key, completion) for key, completion in found]
+        view = memoryview(b"".join(lines))
+        try:
+            while view:
+                view = view[os.write(self._output, view) :]
+            os.fsync(self._output)
+        except OSError:
+            os.ftruncate(self._output, size)
+            raise
+        for (key, _), line in zip(found, lines, strict=True):
+            self._places[key] = self._path, size, len(line)
+            size += len(line)
+
+    def close(self) -> None:
+        """Let go of the files."""
+        for descriptor in (*self._inputs.values(), *([] if self._output is None else [self._output])):
+            os.close(descriptor)
+        self._inputs, self._output = {}, None
+
+    def _index(self, path: Path) -> None:
+        offset = 0
+        with path.open("rb") as file:
+            for line in file:
+                if line.endswith(b"\n") and (key := _key_of(line)) is not None:
+                    self._places[key] = path, offset, len(line)
+                offset += len(line)
+
+
+def _line(key: bytes, completion: Completion) -> bytes:
+    return json.dumps({"key": key.hex(), "completion": vars(completion)}).encode() + b"\n"
+
+
+def _key_of(line: bytes) -> bytes | None:
+    """None for a line that is damaged: its request is asked again."""
+    try:
+        data = json.loads(line)
+        Completion(**data["completion"])
+        return bytes.fromhex(data["key"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+@dataclass
+class Usage:
+    """What texts cost to make, counted alike whether they were asked for now or came from the cache."""
+
+    requests: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: float = 0.0
+    asked: int = field(default=0, compare=False)
+    """How many requests went to the engine this time."""
+
+    def add(self, completion: Completion) -> None:
+        self.requests += 1
+        self.input_tokens += completion.input_tokens
+        self.output_tokens += completion.output_tokens
+        self.cost += completion.cost
+
+
+class CachedEngine:
+    """An engine behind a cache; counts into `usage`. A failed request is not kept."""
+
+    def __init__(self, engine: Engine, cache: ResponseCache, usage: Usage) -> None:
+        self.engine, self.cache, self.usage = engine, cache, usage
+
+    def describe(self) -> dict[str, Any]:
+        return self.engine.describe()
+
+    def complete(self, requests: Sequence[Request]) -> list[Completion]:
+        name = self.engine.describe()
+        keys = [request_key(name, request) for request in requests]
+        wanted = {key: request for key, request in zip(keys, requests, strict=True) if key not in self.cache}
+        failed = self._ask(wanted)
+        found = [failed.get(key) or self.cache.get(key) for key in keys]
+        for completion in found:
+            assert completion is not None, "what was asked is kept or has failed"
+            self.usage.add(completion)
+        return found  # type: ignore[return-value]
+
+    def _ask(self, wanted: dict[bytes, Request]) -> dict[bytes, Completion]:
+        """Ask the engine, keep what succeeds, return what fails."""
+        keys, failed = list(wanted), {}
+        for start in range(0, len(keys), REQUESTS_PER_CALL):
+            chunk = keys[start : start + REQUESTS_PER_CALL]
+            completions = self.engine.complete([wanted[key] for key in chunk])
+            pairs = list(zip(chunk, completions, strict=True))
+            self.cache.put([(key, completion) for key, completion in pairs if not completion.error])
+            failed |= {key: completion for key, completion in pairs if completion.error}
+            self.usage.asked += len(chunk)
+        return failed
