@@ -102,7 +102,6 @@ SELECTORS.register("grounding", "vidweave.selectors.grounding:GroundingSelectorC
 ENCODERS = Registry("encoder")
 ENCODERS.register("vision_tower", "vidweave.encoders.vision_tower:VisionTowerConfig")
 ENCODERS.register("motion", "vidweave.encoders.motion:MotionEncoderConfig")
-ENCODERS.register("raft", "vidweave.encoders.raft:RaftEncoderConfig")
 ENCODERS.register("patch", "vidweave.encoders.patch:PatchEncoderConfig")
 ENCODERS.register("languagebind", "vidweave.encoders.languagebind:LanguageBindConfig")
 ENCODERS.register("timm", "vidweave.encoders.timm_tower:TimmTowerConfig")
@@ -177,16 +176,6 @@ for _name, _function, _size, _use in (
         weights=f"Salesforce/instructblip-vicuna-{_size}",
         summary=f"MA-LMM on InstructBLIP with Vicuna-{_size.upper()}, memory put on without training; {_use}",
         loader="vidweave.systems.malmm.checkpoint:load_plugged",
-    )
-for _name, _function, _summary in (
-    ("videotgb-vicuna-7b", "videotgb_vicuna_7b", "InstructBLIP with Vicuna-7B behind a grounding bridge"),
-    ("videotgb-flan-t5-xl", "videotgb_flan_t5_xl", "BLIP-2 with Flan-T5-XL behind a grounding bridge"),
-):
-    MODELS.register(
-        _name,
-        f"vidweave.systems.videotgb.preset:{_function}",
-        weights="ColorfulAI/LSTP-Chat",
-        summary=f"VideoTGB: {_summary}; convert its .ckpt first",
     )
 # Folders that other libraries wrote: `model_type` of their config.json → a function(folder, …) → the model; the fact
 # `config` names a function(folder) → its configuration alone.

@@ -1,6 +1,19 @@
 """Configurations of language models that several systems build on, in transformers' words."""
 
-__all__ = ["VICUNA_13B", "VICUNA_7B"]
+__all__ = ["LLAMA2_7B", "VICUNA_13B", "VICUNA_7B"]
+
+LLAMA2_7B = {
+    "model_type": "llama",
+    "vocab_size": 32000,
+    "hidden_size": 4096,
+    "intermediate_size": 11008,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "max_position_embeddings": 4096,
+    "rms_norm_eps": 1e-5,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
 
 # Vicuna v1.1 as LAVIS uses it: `</s>` is begin, end and unknown; a padding token is added.
 VICUNA_7B = {

@@ -56,7 +56,10 @@ def _format_option(template: str, position: int, option: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class OptionsFormat:
-    """How {options} is written: each option as `item`, joined, with `prefix` and `suffix` only if there are options."""
+    """How {options} is written: each option as `item`, joined, with `prefix` and `suffix` only if there are options.
+
+    `prefix` and `suffix` may hold {letters}: A, B, … of all options.
+    """
 
     item: str = "{letter}. {option}"
     separator: str = " "
@@ -65,16 +68,18 @@ class OptionsFormat:
 
     def __post_init__(self) -> None:
         fields_of(self.item, OPTION_FIELDS, "option item")
+        for around in (self.prefix, self.suffix):
+            fields_of(around, {"letters"}, "prefix or suffix of the options")
 
     def render(self, options: Sequence[str]) -> str:
         """The text that stands for {options}; empty without options."""
         if not options:
             return ""
-        return (
-            self.prefix
-            + self.separator.join(_format_option(self.item, i, o) for i, o in enumerate(options))
-            + self.suffix
+        shown = self.separator.join(_format_option(self.item, i, o) for i, o in enumerate(options))
+        before, after = (
+            around.format(letters=", ".join(ascii_uppercase[: len(options)])) for around in (self.prefix, self.suffix)
         )
+        return before + shown + after
 
 
 @dataclass(frozen=True, kw_only=True)

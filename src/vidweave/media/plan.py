@@ -79,11 +79,13 @@ def spread(count: int, available: int, rule: str = "midpoint") -> np.ndarray:
     """`count` indices into 0..available-1, evenly spread; ascending, with repeats if there are too few.
 
     `midpoint`: middle of equal parts. `linspace`: first and last included, rounded half to even. `floor`:
-    floor(i * available / count), as transformers does it.
+    floor(i * available / count), as transformers does it. `truncate`: as `linspace`, cut off.
     """
     steps = np.arange(count, dtype=np.int64)
     if rule == "linspace":
         return np.rint(np.linspace(0, available - 1, count)).astype(np.int64)
+    if rule == "truncate":
+        return spread_between(0, available - 1, count, truncate=True)
     if rule == "floor":
         return steps * available // count
     return (2 * steps + 1) * available // (2 * count)
@@ -151,7 +153,8 @@ def _over_span(
     """Pictures by the need's own rule, and what the rule is called."""
     if need.num_frames is not None:
         _check_count(name, need, need.num_frames)
-        return first + spread(need.num_frames, stop - first, need.rule), "uniform"
+        dense = spread(need.num_frames * need.stride, stop - first, need.rule)
+        return first + dense[:: need.stride], "uniform"
     if need.fps is None:
         _check_count(name, need, stop - first)
         return np.arange(first, stop), "every frame"

@@ -135,7 +135,10 @@ class FrameNeed:
         window: Neighbouring pictures that the encoder takes together; T groups = pictures / window.
         follow_selection: False: the whole clip whatever the selector chose (e.g. sound).
         rule: How uniform pictures are placed. `linspace`: first and last included, rounded half to even (MA-LMM);
-            `midpoint`: middle of k equal parts (the default); `floor`: floor(i * N / k) (transformers).
+            `midpoint`: middle of k equal parts (the default); `floor`: floor(i * N / k) (transformers); `truncate`: as
+            `linspace`, but cut off instead of rounded.
+        stride: `num_frames` are every so manieth of a denser row of pictures, the first included: encoders with unequal
+            numbers of pictures then see the same moments.
     """
 
     num_frames: int | None = None
@@ -143,9 +146,12 @@ class FrameNeed:
     max_frames: int = 4_096
     window: int = 1
     follow_selection: bool = True
-    rule: Literal["midpoint", "linspace", "floor"] = "midpoint"
+    rule: Literal["midpoint", "linspace", "floor", "truncate"] = "midpoint"
+    stride: int = 1
 
     def __post_init__(self) -> None:
+        if self.stride < 1 or (self.stride > 1 and self.num_frames is None):
+            raise ConfigError(f"stride ({self.stride}) must be at least 1, and thins out a given num_frames")
         if self.num_frames is not None and self.fps is not None:
             raise ConfigError(f"give num_frames ({self.num_frames}) or fps ({self.fps}), not both")
         if self.num_frames is not None and self.num_frames < 1:

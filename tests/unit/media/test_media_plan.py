@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vidweave.errors import MediaError, MediaLimitError, ShapeError
+from vidweave.errors import ConfigError, MediaError, MediaLimitError, ShapeError
 from vidweave.media.plan import plan_frames, spread
 from vidweave.types import FrameNeed
 
@@ -184,3 +184,13 @@ def test_impossible_times(bad):
 def test_impossible_moments(bad):
     with pytest.raises(ShapeError, match="moments must be"):
         plan_frames({"a": FrameNeed(num_frames=1)}, times(3), 1.0, moments=bad)
+
+
+def test_strides_see_the_same_moments():
+    """An encoder of 16 pictures sees every second one of an encoder of 32; one decode serves both."""
+    dense, thin = FrameNeed(num_frames=32, rule="truncate"), FrameNeed(num_frames=16, rule="truncate", stride=2)
+    plan = plan_frames({"dense": dense, "thin": thin}, np.arange(601) / 29.97, 601 / 29.97)
+    assert np.array_equal(plan.indices[plan.streams["thin"]], plan.indices[plan.streams["dense"]][::2])
+    assert len(plan.indices) == 32
+    with pytest.raises(ConfigError, match="thins out a given num_frames"):
+        FrameNeed(fps=2, stride=2)

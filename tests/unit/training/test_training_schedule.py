@@ -26,7 +26,7 @@ def test_a_schedule_checks_its_numbers(changes):
 
 
 def test_an_unknown_schedule_names_the_known():
-    with pytest.raises(ConfigError, match="'cosine' or 'constant', got 'linear'"):
+    with pytest.raises(ConfigError, match="'cosine', 'constant' or 'warmup_cosine', got 'linear'"):
         Schedule("linear")  # type: ignore[arg-type]
 
 
@@ -63,3 +63,9 @@ def test_the_clock_counts_on_from_earlier_runs():
     assert Clock(None, elapsed=50.0).elapsed() >= 50.0
     with pytest.raises(ConfigError, match="budget must be positive"):
         Clock(0.0)
+
+
+def test_a_cosine_behind_the_warm_up():
+    schedule = Schedule("warmup_cosine", warmup_steps=2)
+    factors = [schedule.factor(step, step / 6) for step in range(7)]
+    assert factors == pytest.approx([0, 0.5, 1, 0.5 * (1 + 2**-0.5), 0.5, 0.5 * (1 - 2**-0.5), 0], abs=1e-12)

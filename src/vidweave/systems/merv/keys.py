@@ -9,12 +9,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from vidweave.encoders.languagebind import LANGUAGEBIND_KEYS
 from vidweave.nn.keys import KeyTable
 
 __all__ = [
     "PROJECTOR",
     "RESAMPLER",
     "dinov2_from_timm",
+    "languagebind_from_hub",
     "mixer_from_merv",
     "projector_from_merv",
     "resampler_from_merv",
@@ -191,3 +193,15 @@ def _split_qkv(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         for part, value in zip("qkv", state[key].chunk(3), strict=True):
             plain[key.replace(".qkv.", f".{part}.")] = value
     return plain
+
+
+def languagebind_from_hub(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """LanguageBind's released file, or its vision model alone → `LanguageBind`; words and projections are left out.
+
+    Raises:
+        CheckpointError: unknown keys of the vision model.
+    """
+    beside = ("text_model.", "text_projection.", "visual_projection.", "logit_scale")
+    own = {k.removeprefix("vision_model."): v for k, v in state.items() if not k.startswith(beside)}
+    ours = LANGUAGEBIND_KEYS.to_ours(own)
+    return {key: value[0] if key.endswith("temporal_embedding") else value for key, value in ours.items()}

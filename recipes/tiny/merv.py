@@ -1,0 +1,591 @@
+"""tiny-merv: three eyes that see different things behind one language model, and the rows that it is compared with.
+
+    vidweave train recipes/tiny/merv.py part=eye-detail --out runs/merv/eye-detail   (and eye-tempo, eye-generalist, language)
+    vidweave train recipes/tiny/merv.py part=attention parts=runs/merv --out runs/merv/attention     (and the other rows)
+
+Parts that are made once and frozen: the eyes, on dense labels of what each patch shows; and a language model, tiny-llama
+taught to read texture and speed. It is taught on the tokens of tiny-base, of which the first four tell one quarter of the
+picture each, with one learned vector per texture and speed added: what a perfect mixture of eyes could say. Those vectors
+stand beside it, and say to the connectors what to aim at.
+
+A row is a connector of its own, trained as every other: the general eye's Q-Former is that of tiny-base and stays as it is,
+its port and all of the other eyes learn, first to say what the language model was taught on, then to answer through it.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+import vidweave
+from vidweave.data.toy_training import NOTHING, ClipExample, ClipQuestions, LabelledPictures, train_scene
+from vidweave.data.toyworld import ToyQuestions
+from vidweave.encoders.tiny import PIXELS
+from vidweave.language.splice import splice
+from vidweave.media.preprocess import apply
+from vidweave.model.assembly import VideoLanguageModel
+from vidweave.model.assets import asset_folder
+from vidweave.model.processor import Processor
+from vidweave.nn.whitening import whitening
+from vidweave.systems.merv.tiny import (
+    detail_config,
+    generalist_config,
+    tempo_config,
+    tiny_merv,
+)
+from vidweave.toyworld import attributes as a
+from vidweave.toyworld.labels import dense_labels
+from vidweave.toyworld.questions import families, question
+from vidweave.toyworld.render import render, render_rgb
+from vidweave.toyworld.scene import ToyScene
+from vidweave.training.dense import DenseLabels, collate_pictures, dense_heads
+from vidweave.training.schedule import Schedule
+from vidweave.training.stages import AdamWSettings, Pass, Run, Stage
+from vidweave.types import Blocks, Clip, Features, Frames, PrecomputedFeatures, PromptPlan, Query
+
+DESCRIBE = "Describe the clip."
+SPEEDS = ("slow", "fast")
+_EYES = {"detail": detail_config, "tempo": tempo_config, "generalist": generalist_config}
+# What a language model does not learn among all families at once, it learns alone.
+LESSON = ("texture", "speed", "colour", "shape")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """`part` is `eye-` and the name of an eye, `language`, or a row of `vidweave.systems.merv.tiny.ROWS`; `parts` is where the parts are."""
+
+    part: str = "attention"
+    parts: str = "runs/merv"
+    seed: int = 0
+    eye_steps: int = 500
+    lesson_steps: int = 400
+    reading_steps: int = 300
+    aim_steps: int = 300
+    question_steps: int = 250
+    clips: int = 2_500
+    clips_per_step: int = 24
+    questions_per_clip: int = 3
+    evaluation_examples: int = 60
+
+
+def recipe(**overrides: Any) -> Run:
+    """The run of a part or row; `overrides` are fields of Settings."""
+    s = Settings(**overrides)
+    makers = {**{f"eye-{eye}": _eye for eye in _EYES}, "language": _language}
+    return makers[s.part](s) if s.part in makers else _row(s)
+
+
+def asked_families() -> list[str]:
+    """Everything that video alone answers in short clips: any eye, or one of the special ones."""
+    return [*families(needs={"video"}, scope="short")]
+
+
+_SETTINGS = partial(AdamWSettings, weight_decay=0.01, betas=(0.9, 0.98))
+_COSINE = Schedule("cosine", warmup_steps=40, min_lr_ratio=0.02)
+
+
+# -- eyes --------------------------------------------------------------------------------------------------------
+
+
+class EyeRoot(nn.Module):
+    """An encoder, and heads that are thrown away."""
+
+    def __init__(self, name: str, encoder: nn.Module, heads: nn.ModuleDict) -> None:
+        super().__init__()
+        self.model = nn.Module()
+        self.model.encoders = nn.ModuleDict({name: encoder})
+        self.heads = heads
+
+
+def _eye(s: Settings) -> Run:
+    eye = s.part.removeprefix("eye-")
+    encoder = _EYES[eye]().build()
+    width = encoder.width
+    if eye == "tempo":
+        sizes = {"motion": len(a.MOTIONS), "speed": len(SPEEDS), "quarter": 4, "presence": 1}
+        heads = nn.ModuleDict({name: nn.Linear(width, size) for name, size in sizes.items()})
+        how = {"objective": _MotionLabels(), "examples": _LabelledClips(), "collate": _collate_clips, "batch_size": 64}
+    else:
+        heads = dense_heads(width)
+        seen = ("shape", "colour", "texture") if eye == "detail" else ("shape", "colour", "size")
+        how = {"objective": DenseLabels(eye, attributes=seen), "batch_size": 96}
+        how |= {"examples": LabelledPictures(long_share=0.0), "collate": partial(collate_pictures, PIXELS)}
+    stage = Stage(name="eye", steps=s.eye_steps, optimizer=_SETTINGS(lr=1.5e-3), schedule=_COSINE, **how)
+    root = EyeRoot(eye, encoder, heads)
+    finish = partial(_write_eye, eye=eye, settings=asdict(s))
+    return Run(name=f"tiny-{eye}", model=root, stages=[stage], seed=s.seed, finish=finish, config=asdict(s))
+
+
+@dataclass(frozen=True)
+class _LabelledClips:
+    """Clips (8, H, W, 3), and per patch how the object moves that shows there most."""
+
+    def __len__(self) -> int:
+        return 2**31
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        scene = train_scene(index)
+        frames = np.rint(np.linspace(0, scene.num_frames - 1, 8)).astype(np.int64)
+        which = dense_labels(scene, frames=frames)["object"].reshape(8, -1)
+        counts = np.stack([(which == i).sum(0) for i in range(len(scene.objects))])
+        shown = np.where(counts.max(0) > 0, counts.argmax(0), NOTHING)
+        objects = scene.objects
+        motion = np.array([a.MOTIONS.index(o.motion) for o in objects] + [NOTHING])[shown]
+        moves = [o.motion != "still" and o.change == "stays" for o in objects]
+        speed = [SPEEDS.index(o.speed) if m else NOTHING for o, m in zip(objects, moves, strict=True)]
+        low = np.arange(6) >= 3
+        labels = {"motion": motion, "speed": np.array([*speed, NOTHING])[shown], "presence": shown >= 0}
+        return render_rgb(scene, frames=frames), {
+            **labels,
+            "quarter": (2 * low[:, None] + low[None]).flatten().astype(np.int64),
+        }
+
+
+def _collate_clips(examples: Sequence[tuple[np.ndarray, dict[str, np.ndarray]]]) -> dict[str, Tensor]:
+    pixels, _ = apply(PIXELS, Frames.from_array(np.concatenate([clip for clip, _ in examples]), fps=1))
+    labels = {name: torch.from_numpy(np.stack([row[name] for _, row in examples])) for name in examples[0][1]}
+    return {"pixels": pixels.unflatten(0, (len(examples), 1, 8)), **labels}
+
+
+class _MotionLabels:
+    """Read from each patch's token how what shows there moves, and where it stands."""
+
+    def __call__(self, root: EyeRoot, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        encoder: Any = root.model.encoders["tempo"]
+        noise = 0.06 * (torch.randn(len(batch["pixels"]), 1, 1, 3, 1, 1) + 0.3 * torch.randn_like(batch["pixels"]))
+        tokens = encoder.encode(batch["pixels"] + noise if root.training else batch["pixels"], "video")[:, 0]
+        there = root.heads["presence"](tokens)[..., 0]
+        parts = {"presence": functional.binary_cross_entropy_with_logits(there, batch["presence"].float())}
+        for name in ("motion", "speed", "quarter"):
+            logits, labels = root.heads[name](tokens).flatten(0, 1), batch[name].flatten()
+            parts[name] = functional.cross_entropy(logits, labels, ignore_index=NOTHING)
+            told = labels != NOTHING
+            parts[f"{name}_right"] = (logits.argmax(-1) == labels)[told].float().mean()
+        losses = [value for name, value in parts.items() if not name.endswith("_right")]
+        return {"loss": torch.stack(losses).sum(), **parts}
+
+
+def _write_eye(root: EyeRoot, out: Path, *, eye: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    part = root.get_submodule(f"model.encoders.{eye}").half()
+    folder = out / f"tiny-{eye}"
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: tensor.contiguous() for name, tensor in part.state_dict().items()}
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    _write_facts(folder, out, settings)
+    return {"bytes": (folder / "model.safetensors").stat().st_size}
+
+
+def _write_facts(folder: Path, out: Path, settings: Mapping[str, Any], **more: Any) -> None:
+    kept = {key: value for key, value in settings.items() if key != "parts"}
+    run = json.loads((out / "run.json").read_text())["hash"]
+    facts = {"recipe": "recipes/tiny/merv.py", "run": run, **kept, "commit": _commit(), **more}
+    (folder / "asset.json").write_text(json.dumps(facts, indent=2) + "\n")
+
+
+# -- clips and questions -----------------------------------------------------------------------------------------
+
+
+def special_labels(scene: ToyScene) -> Tensor:
+    """(4, 2) texture and speed of the object in each quarter, -1 where there is none."""
+    labels = torch.full((4, 2), -1)
+    for obj in scene.objects:
+        labels[obj.quarter] = torch.tensor([a.TEXTURES.index(obj.texture), SPEEDS.index(obj.speed)])
+    return labels
+
+
+class Codebook(nn.Module):
+    """One vector per texture and speed, added to the token of the quarter where it is seen."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.texture = nn.Parameter(torch.randn(len(a.TEXTURES), width))
+        self.speed = nn.Parameter(torch.randn(len(SPEEDS), width))
+
+    def forward(self, tokens: Tensor, labels: Tensor) -> Tensor:
+        """Tokens (B, Q, D) whose first four are quarters, labels (B, 4, 2) → tokens that also tell these."""
+        there = (labels >= 0).to(tokens.dtype)[..., None]
+        known = labels.clamp(min=0)
+        added = self.texture[known[..., 0]] * there[:, :, 0] + self.speed[known[..., 1]] * there[:, :, 1]
+        return torch.cat([tokens[:, :4] + added, tokens[:, 4:]], 1)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What stands for a clip: features per stream, the tokens of tiny-base, what the special eyes should see, and the
+    features that tiny-base made its tokens of where no stream has them."""
+
+    features: dict[str, PrecomputedFeatures]
+    tokens: Tensor
+    labels: Tensor
+    known: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Clips of several streams, tokens of tiny-base, labels, and questions about them."""
+
+    features: dict[str, Features]
+    tokens: Tensor
+    labels: Tensor
+    clip_of: Tensor
+    questions: PromptPlan
+
+    def to(self, device: Any) -> Batch:
+        features = {name: value.to(device) for name, value in self.features.items()}
+        moved = {f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name != "features"}
+        return Batch(features=features, **moved)
+
+
+def _collate(model: VideoLanguageModel, examples: Sequence[ClipExample]) -> Batch:
+    asked = [(clip, question) for clip, example in enumerate(examples) for question in example.questions]
+    streams = examples[0].clip.features
+    queries = [Query.about(Clip("clip"), question.text) for _, question in asked]
+    groups = {("video", item, 0): 1 for item in range(len(asked))}
+    if model.spec.connector.fusion.kind == "concat":
+        groups = dict.fromkeys(groups, len(streams))
+    plan = model.spec.layout.plan(queries, model.processor.tokenizers["language"], groups, [q.answer for _, q in asked])
+    return Batch(
+        features={name: _stack([example.clip.features[name] for example in examples]) for name in streams},
+        tokens=torch.stack([example.clip.tokens for example in examples]).float(),
+        labels=torch.stack([example.clip.labels for example in examples]),
+        clip_of=torch.tensor([clip for clip, _ in asked]),
+        questions=plan,
+    )
+
+
+def _stack(rows: Sequence[PrecomputedFeatures]) -> Features:
+    values = torch.from_numpy(np.stack([row.values for row in rows])).float()
+    seconds = torch.from_numpy(np.stack([row.seconds for row in rows]))
+    item = torch.arange(len(rows))
+    return Features(values, torch.ones(values.shape[:3], dtype=torch.bool), seconds, item, torch.zeros_like(item))
+
+
+def _answer_loss(model: VideoLanguageModel, batch: Batch, clips: Blocks) -> Tensor:
+    index = torch.arange(len(batch.clip_of))
+    rows = batch.clip_of
+    video = Blocks(clips.values[rows], clips.mask[rows], clips.seconds[rows], index, torch.zeros_like(index))
+    language = model.language_model
+    return language.loss(splice(batch.questions, {"video": video}, language.embed, language.side))
+
+
+@torch.no_grad()
+def _look(model: VideoLanguageModel, base: VideoLanguageModel, scene: ToyScene) -> Seen:
+    """Through the model's own processor and feature cache; the tokens of tiny-base from the same features."""
+    query = Query.about(Clip(video=render(scene, "video")), DESCRIBE)
+    inputs = model.processor(query, cache=model.cache)
+    features = {name: model.encode_stream(name, stream) for name, stream in inputs.streams.items()}
+    general = features.get("general")
+    if general is None:
+        general = base.encode_stream("video", base.processor(query, cache=base.cache).streams["video"])
+    tokens = base.connector({"video": general}, general.item, general.scene)[0]["video"].values[0, 0]
+    kept = {name: PrecomputedFeatures(f.values[0].half().numpy(), f.seconds[0].numpy()) for name, f in features.items()}
+    return Seen(kept, tokens.half(), special_labels(scene), None if "general" in features else general.values[0].half())
+
+
+# -- the language model ------------------------------------------------------------------------------------------
+
+
+class LanguageRoot(nn.Module):
+    """tiny-base, whose language model learns, and the codebook."""
+
+    def __init__(self, model: VideoLanguageModel) -> None:
+        super().__init__()
+        self.model = model
+        self.codebook = Codebook(model.language_model.width)
+
+
+def _language(s: Settings) -> Run:
+    root = LanguageRoot(vidweave.load("tiny-base").float())
+    source = partial(_base_clips, clips=s.clips, per_clip=s.questions_per_clip)
+    shared: dict[str, ClipQuestions] = {}
+
+    def asking(names: Sequence[str], root: LanguageRoot) -> ClipQuestions:
+        made = shared.setdefault("clips", source(root))
+        return made.asking(names, s.questions_per_clip)
+
+    special = ("texture", "speed")
+    common = {
+        "objective": _ReadTokens(),
+        "collate": partial(_collate, root.model),
+        "batch_size": s.clips_per_step,
+        "passes": (Pass("language model", ("model.language_model.*", "codebook.*")),),
+        "schedule": _COSINE,
+    }
+    stages = [
+        Stage(
+            name="lesson",
+            examples=partial(asking, LESSON),
+            steps=s.lesson_steps,
+            optimizer=_SETTINGS(lr=2e-3),
+            **common,
+        ),
+        Stage(
+            name="all",
+            examples=partial(asking, [*asked_families(), *special]),
+            steps=s.reading_steps,
+            optimizer=_SETTINGS(lr=1e-3),
+            evaluate=_right_from_codebook,
+            **common,
+        ),
+    ]
+    return Run(
+        name="tiny-merv-llama",
+        model=root,
+        stages=stages,
+        seed=s.seed,
+        finish=partial(_write_language, settings=asdict(s)),
+        config=asdict(s),
+    )
+
+
+def _base_clips(root: LanguageRoot, *, clips: int, per_clip: int) -> ClipQuestions:
+    return ClipQuestions(clips, LESSON, partial(_base_look, root.model), per_clip=per_clip)
+
+
+@torch.no_grad()
+def _base_look(base: VideoLanguageModel, scene: ToyScene) -> Seen:
+    inputs = base.processor(Query.about(Clip(video=render(scene, "video")), DESCRIBE), cache=base.cache)
+    features = base.encode_stream("video", inputs.streams["video"])
+    tokens = base.connector({"video": features}, features.item, features.scene)[0]["video"].values[0, 0]
+    return Seen({}, tokens, special_labels(scene))
+
+
+class _ReadTokens:
+    """Answer from the tokens of tiny-base with the codebook's vectors added."""
+
+    def __call__(self, root: LanguageRoot, batch: Batch) -> dict[str, Tensor]:
+        return {"loss": _answer_loss(root.model, batch, _as_blocks(root.codebook(batch.tokens, batch.labels)))}
+
+
+def _as_blocks(tokens: Tensor) -> Blocks:
+    """Tokens (B, Q, D) of one group."""
+    item = torch.arange(len(tokens))
+    mask = torch.ones(len(tokens), 1, tokens.shape[1], dtype=torch.bool)
+    return Blocks(tokens[:, None], mask, tokens.new_zeros(len(tokens), 1, 2), item, torch.zeros_like(item))
+
+
+@torch.no_grad()
+def _right_from_codebook(root: LanguageRoot, step: int, clips: int = 60) -> dict[str, float]:
+    """Share of right answers per family, from perfect tokens of scenes that were not trained on."""
+    rng, right = np.random.default_rng(step), {}
+    tokenizer, language = root.model.processor.tokenizers["language"], root.model.language_model
+    for scene in (train_scene(1_000_000 + index) for index in range(clips)):
+        seen = _base_look(root.model, scene)
+        asked = [found for family in asked_families() if (found := question(scene, family, rng)) is not None]
+        queries = [Query.about(Clip("clip"), q.text, q.options) for q in asked]
+        tokens = root.codebook(seen.tokens[None].float(), seen.labels[None]).expand(len(asked), -1, -1)
+        plan = root.model.spec.layout.plan(queries, tokenizer, {("video", i, 0): 1 for i in range(len(asked))})
+        embeds = splice(plan, {"video": _as_blocks(tokens)}, language.embed, language.side)
+        scores = language.score(language.prefill(embeds), root.model.processor.option_ids(queries))
+        for q, row in zip(asked, scores, strict=True):
+            right.setdefault(q.family, []).append(q.options[int(np.argmax(row))] == q.answer)
+    return {family: sum(found) / len(found) for family, found in right.items()}
+
+
+def _write_language(root: LanguageRoot, out: Path, *, settings: Mapping[str, Any]) -> dict[str, float]:
+    folder = out / "tiny-merv-llama"
+    folder.mkdir(parents=True, exist_ok=True)
+    model = root.model.language_model
+    tied = {f"model.{key}" for key in getattr(model.model, "all_tied_weights_keys", {})}
+    state = {name: tensor.half().contiguous() for name, tensor in model.state_dict().items() if name not in tied}
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    model.model.config.save_pretrained(folder)
+    root.model.processor.tokenizers["language"].save_pretrained(folder)
+    save_file({name: t.contiguous() for name, t in root.codebook.state_dict().items()}, out / "codebook.safetensors")
+    figures = _right_from_codebook(root, 0)
+    _write_facts(folder, out, settings, figures=figures)
+    trunk = out / "tiny-merv-qformer"
+    trunk.mkdir(exist_ok=True)
+    state = {name: t.half().contiguous() for name, t in root.model.connector.trunks["qformer"].state_dict().items()}
+    save_file(state, trunk / "model.safetensors", metadata={"format": "pt"})
+    _write_facts(trunk, out, settings)
+    return figures
+
+
+# -- rows --------------------------------------------------------------------------------------------------------
+
+
+class RowRoot(nn.Module):
+    """The row's model, and what its tokens should be."""
+
+    def __init__(self, model: VideoLanguageModel, codebook: Codebook) -> None:
+        super().__init__()
+        self.model = model
+        self.codebook = codebook
+
+
+def _row(s: Settings) -> Run:
+    parts, base = Path(s.parts), vidweave.load("tiny-base").float()
+    config = tiny_merv(s.part)
+    model = VideoLanguageModel(config)
+    for eye, encoder in model.encoders.items():
+        encoder.load_state_dict(_state(_eye_folder(parts, eye)))
+    model.language_model.load_state_dict(
+        {**model.language_model.state_dict(), **_state(parts / "language" / "tiny-merv-llama")}
+    )
+    model.processor = Processor(config, base.processor.tokenizers)
+    for whole in (model, base):
+        whole.use_cache_folder(parts / "features")
+    codebook = Codebook(model.language_model.width)
+    codebook.load_state_dict(load_file(parts / "language" / "codebook.safetensors"))
+    model.eval().requires_grad_(False)
+    source = ClipQuestions(s.clips, asked_families(), partial(_look, model, base), per_clip=s.questions_per_clip)
+    sample = [_look(model, base, train_scene(index)) for index in range(40)]
+    for eye in model.encoders:
+        _start_from_base(model, base, eye, sample)
+    _start_fusion(model.connector.fusion, len(model.encoders))
+    common = {
+        "examples": source,
+        "collate": partial(_collate, model),
+        "batch_size": s.clips_per_step,
+        "passes": (Pass("connector", _learning(model)),),
+        "schedule": _COSINE,
+    }
+    aim = Stage(name="aim", objective=_Aim(), steps=s.aim_steps, optimizer=_SETTINGS(lr=2e-3), **common)
+    ask = Stage(
+        name="answers",
+        objective=_Answers(),
+        steps=s.question_steps,
+        optimizer=_SETTINGS(lr=1e-3),
+        evaluate=partial(accuracy, examples=s.evaluation_examples),
+        **common,
+    )
+    return Run(
+        name=config.name,
+        model=RowRoot(model, codebook),
+        stages=[aim, ask],
+        seed=s.seed,
+        finish=partial(_write_row, settings=asdict(s)),
+        config={key: value for key, value in asdict(s).items() if key != "parts"},
+    )
+
+
+def _eye_folder(parts: Path, eye: str) -> Path:
+    return asset_folder("tiny-rgb") if eye == "general" else parts / f"eye-{eye}" / f"tiny-{eye}"  # type: ignore[return-value]
+
+
+def _state(folder: Path) -> dict[str, Tensor]:
+    return {name: tensor.float() for name, tensor in load_file(folder / "model.safetensors").items()}
+
+
+def _learning(model: VideoLanguageModel) -> tuple[str, ...]:
+    """Ports, fusion and the trunks that see specialities; the Q-Former of tiny-base stays as it is."""
+    trunks = [f"model.connector.trunks.{eye}.*" for eye in model.encoders if eye in ("detail", "tempo")]
+    fusion = ["model.connector.fusion.*"] if any(True for _ in model.connector.fusion.parameters()) else []
+    return ("model.connector.ports.*", *trunks, *fusion)
+
+
+@torch.no_grad()
+def _start_from_base(model: VideoLanguageModel, base: VideoLanguageModel, eye: str, sample: Sequence[Seen]) -> None:
+    """General eyes start from tiny-base, the others from white features.
+
+    An eye that tiny-base does not know is led to it by the linear map under which its features look most like those of
+    the eye that it knows.
+    """
+    port = model.connector.ports[eye]
+    values = torch.from_numpy(np.concatenate([seen.features[eye].values for seen in sample])).float().flatten(0, 1)
+    if eye in ("detail", "tempo"):
+        weight, bias = whitening(values)
+        spread = torch.randn(len(port.input_proj.weight), len(weight)) / len(weight) ** 0.5
+        port.input_proj.weight.copy_(spread @ weight)
+        port.input_proj.bias.copy_(spread @ bias)
+        nn.init.normal_(port.time_embedding, std=0.5)
+        return
+    model.connector.trunks[eye].load_state_dict(base.connector.trunks["qformer"].state_dict())
+    known = base.connector.ports["video"].state_dict()
+    if eye != "general":
+        theirs = torch.cat([seen.known for seen in sample]).float().flatten(0, 1)
+        ones = torch.ones(len(values), 1)
+        found = torch.linalg.lstsq(torch.cat([values, ones], 1), torch.cat([theirs, ones], 1)).solution[:, :-1]
+        weight, bias = known["input_proj.weight"], known["input_proj.bias"]
+        known["input_proj.weight"], known["input_proj.bias"] = weight @ found[:-1].T, weight @ found[-1] + bias
+    port.load_state_dict(known)
+    if len(model.encoders) > 1 and hasattr(model.connector.fusion, "weighting"):  # the mixture is a mean at first
+        port.output_proj.weight.mul_(len(model.encoders))
+        port.output_proj.bias.mul_(len(model.encoders))
+
+
+@torch.no_grad()
+def _start_fusion(fusion: nn.Module, streams: int) -> None:
+    """Even weights at first; channels joined so that the first stream passes."""
+    weighting = getattr(fusion, "weighting", None)
+    for name in ("query", "output"):
+        part = getattr(weighting, name, None)
+        if part is not None:
+            (part if isinstance(part, nn.Parameter) else part.weight).mul_(0.02)
+    if hasattr(fusion, "proj"):
+        width = len(fusion.proj.weight)
+        fusion.proj.weight.copy_(torch.cat([torch.eye(width), *[0.3 * torch.eye(width)] * (streams - 1)], 1))
+        nn.init.zeros_(fusion.proj.bias)
+
+
+def _tokens(root: RowRoot, batch: Batch) -> Blocks:
+    first = next(iter(batch.features.values()))
+    return root.model.connector(batch.features, first.item, first.scene)[0]["video"]
+
+
+def _aim(root: RowRoot, batch: Batch, blocks: Blocks) -> Tensor:
+    """Squared distance to what the language model was taught on, in units of its variance; tokens that stand one stream
+    after the other are summed."""
+    wanted = root.codebook(batch.tokens, batch.labels)
+    return functional.mse_loss(blocks.values.sum(1), wanted) / wanted.var()
+
+
+class _Aim:
+    def __call__(self, root: RowRoot, batch: Batch) -> dict[str, Tensor]:
+        return {"loss": _aim(root, batch, _tokens(root, batch))}
+
+
+class _Answers:
+    """Answer, and keep to the aim."""
+
+    def __call__(self, root: RowRoot, batch: Batch) -> dict[str, Tensor]:
+        blocks = _tokens(root, batch)
+        answers, aim = _answer_loss(root.model, batch, blocks), _aim(root, batch, blocks)
+        return {"loss": answers + 0.2 * aim, "answers": answers, "aim": aim}
+
+
+def accuracy(root: RowRoot, step: int, *, examples: int, seed: int = 0) -> dict[str, float]:
+    """Share of right answers per family, on scenes of the test split."""
+    asked = ToyQuestions(seed, examples, families=asked_families())
+    right: dict[str, list[bool]] = {}
+    for start in range(0, len(asked), 64):
+        batch = [asked[i] for i in range(start, min(start + 64, len(asked)))]
+        answers = root.model.answer([example.query for example in batch], trace=False)
+        for example, answer in zip(batch, answers, strict=True):
+            right.setdefault(example.family, []).append(answer.text == example.truth)
+    return {name: sum(found) / len(found) for name, found in right.items()}
+
+
+def _write_row(root: RowRoot, out: Path, *, settings: Mapping[str, Any]) -> dict[str, float]:
+    """The connector beside the names of its bases, which must be shipped already or lie beside it."""
+    model = root.model.half().float().eval()  # as it will be read back
+    figures = accuracy(root, -1, examples=settings["evaluation_examples"], seed=1)
+    folder = out / model.config.name
+    eyes = {f"encoders.{eye}": "tiny-rgb" if eye == "general" else f"tiny-{eye}" for eye in model.encoders}
+    trunks = {
+        f"connector.trunks.{eye}": "tiny-merv-qformer" for eye in model.encoders if eye in ("general", "generalist")
+    }
+    model.half().save_pretrained(folder, bases={**eyes, **trunks, "language_model": "tiny-merv-llama"})
+    model.float()
+    _write_facts(folder, out, settings, figures=figures)
+    return figures
+
+
+def _commit() -> str:
+    """The commit that the recipe stands at; `unknown` outside a repository."""
+    done = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip() or "unknown"

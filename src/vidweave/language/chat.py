@@ -1,0 +1,205 @@
+"""How conversations are written for language models: base models, chat models of the Llama family, and any tokenizer with a
+chat template.
+
+One format writes training texts and prompts alike, so that a model is asked the way it was taught. Blocks of tokens stand
+in front of all words, behind the begin token: `layout` places them, whatever the words are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from vidweave.errors import ConfigError, QueryError
+from vidweave.language.layout import AnswerFormat, OptionsFormat, Slot, Special, TemplateLayout, Text
+
+__all__ = [
+    "ASSISTANT",
+    "CHAT_FORMATS",
+    "LLAMA2_BASE",
+    "LLAMA2_CHAT",
+    "LLAMA3_CHAT",
+    "QWEN_CHAT",
+    "VICUNA_CHAT",
+    "ChatFormat",
+    "chat_format",
+]
+
+ASSISTANT = (
+    "You are a helpful language and vision assistant. You are able to understand the visual content that the user "
+    "provides, and assist the user with a variety of tasks using natural language."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatFormat:
+    """Templates of turns; {message} and {system} are filled in.
+
+    Attributes:
+        human: A question and all that stands before its answer.
+        first: Instead of `human` for the first question, for formats that tell the system's words there.
+        start: Before everything, for formats with a turn for the system's words.
+        answer: An answer, with the token that ends it.
+        end: That token, as text.
+        system: What the model is told that it is.
+        placeholders: Words that data sets put where a picture belongs; they are taken out of questions.
+        empty: Stands for an empty answer.
+        strips: A prompt's last blanks are dropped, since these tokenizers join a blank with the word behind it.
+    """
+
+    human: str
+    first: str = ""
+    start: str = ""
+    answer: str = "{message}</s>"
+    end: str = "</s>"
+    system: str = ASSISTANT
+    placeholders: tuple[str, ...] = ("<image>", "<video>")
+    empty: str = " "
+    strips: bool = True
+
+    def pieces(self, messages: Sequence[str]) -> list[str]:
+        """Question, answer, question, … → one text each; the first one begins with what the system is told.
+
+        Raises:
+            QueryError: no message.
+        """
+        if not messages:
+            raise QueryError("a conversation needs at least one message")
+        return [self._answer(m) if turn % 2 else self._question(m, turn == 0) for turn, m in enumerate(messages)]
+
+    def prompt(self, messages: Sequence[str]) -> str:
+        """All pieces as one text, as a model is asked."""
+        text = "".join(self.pieces(messages))
+        return text.rstrip() if self.strips else text
+
+    def spelt_for(self, tokenizer: Any) -> ChatFormat:
+        """The same with begin and end tokens as the tokenizer spells them, where it does not know these.
+
+        A base model's tokenizer that reads `</s>` as five letters would never learn to stop.
+        """
+        if self.end in tokenizer.all_special_tokens or not tokenizer.eos_token:
+            return self
+        end, begin = tokenizer.eos_token, tokenizer.bos_token or ""
+        return replace(
+            self,
+            answer=self.answer.replace(self.end, end),
+            human=self.human.replace("<s>", begin),
+            end=end,
+        )
+
+    def question_template(self) -> str:
+        """The prompt of one question, with {question}{options} where it stands; other braces are doubled."""
+        mark = "\0"
+        text = self.prompt([mark]).replace("{", "{{").replace("}", "}}")
+        return text.replace(mark, "{question}{options}")
+
+    def layout(self, block: str = "video", options: OptionsFormat | None = None) -> TemplateLayout:
+        """Begin token if the tokenizer has one, the block's tokens, then the words; answers end with the end token."""
+        return TemplateLayout(
+            parts=(Special(token="bos", if_any=True), Slot(block=block), Text(text=self.question_template())),
+            options=options or OptionsFormat(prefix="\n", item="{letter}. {option}", separator="\n"),
+            answer=AnswerFormat(),
+        )
+
+    def clean(self, message: str) -> str:
+        """A message without placeholders."""
+        for word in self.placeholders:
+            message = message.replace(word, "")
+        return message.strip()
+
+    def _question(self, message: str, is_first: bool) -> str:
+        template = self.first if is_first and self.first else self.human
+        start = self.start.replace("{system}", self.system) if is_first else ""
+        return start + _fill(template, self.system, self.clean(message))
+
+    def _answer(self, message: str) -> str:
+        return self.answer.replace("{message}", self.clean(message) or self.empty)
+
+
+def _fill(template: str, system: str, message: str) -> str:
+    """Both fields at once, so that a message that holds a field's name is left as it is."""
+    before, _, after = template.partition("{message}")
+    return before.replace("{system}", system) + message + after
+
+
+LLAMA2_BASE = ChatFormat(human="In: {message}\nOut: ")
+LLAMA2_CHAT = ChatFormat(
+    human="<s>[INST] {message} [/INST] ", first="[INST] <<SYS>>\n{system}\n<</SYS>>\n\n{message} [/INST] "
+)
+VICUNA_CHAT = ChatFormat(
+    human="USER: {message} ASSISTANT: ",
+    first="{system} USER: {message} ASSISTANT: ",
+    system=(
+        "A chat between a curious user and an artificial intelligence assistant. "
+        "The assistant gives helpful, detailed, and polite answers to the user's questions."
+    ),
+)
+LLAMA3_CHAT = ChatFormat(
+    start="<|start_header_id|>system<|end_header_id|>\n\n{system}<|eot_id|>",
+    human=(
+        "<|start_header_id|>user<|end_header_id|>\n\n{message}<|eot_id|>"
+        "<|start_header_id|>assistant<|end_header_id|>\n\n"
+    ),
+    answer="{message}<|eot_id|>",
+    end="<|eot_id|>",
+    empty="",
+    strips=False,
+)
+QWEN_CHAT = ChatFormat(
+    start="<|im_start|>system\n{system}<|im_end|>\n",
+    human="<|im_start|>user\n{message}<|im_end|>\n<|im_start|>assistant\n",
+    answer="{message}<|im_end|>",
+    end="<|im_end|>",
+    empty="",
+    strips=False,
+)
+CHAT_FORMATS = {
+    "llama2-base": LLAMA2_BASE,
+    "llama2-chat": LLAMA2_CHAT,
+    "vicuna": VICUNA_CHAT,
+    "llama3-chat": LLAMA3_CHAT,
+    "qwen-chat": QWEN_CHAT,
+}
+
+
+def chat_format(tokenizer: Any, system: str = ASSISTANT) -> ChatFormat:
+    """The format of a tokenizer's own chat template: what it writes around two questions and an answer, taken apart.
+
+    Raises:
+        ConfigError: no template, or one that changes messages or has no place for the system's words.
+    """
+    if not getattr(tokenizer, "chat_template", None):
+        raise ConfigError(f"the tokenizer has no chat template; take one of {', '.join(CHAT_FORMATS)}")
+    one, reply, two = "\ue001", "\ue002", "\ue003"  # no template changes characters of private use
+
+    def write(*turns: tuple[str, str], opens: bool = True) -> str:
+        messages = [{"role": role, "content": text} for role, text in turns]
+        return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=opens)
+
+    talk = [("system", system), ("user", one), ("assistant", reply), ("user", two)]
+    first, whole = write(*talk[:2]), write(*talk)
+    bos = getattr(tokenizer, "bos_token", None) or ""
+    start, _, opening = first.removeprefix(bos).partition(one)
+    between = whole.partition(reply)[2].partition(two)[0]
+    end = _end_of_turn(tokenizer, between)
+    if system not in start or not end or not whole.endswith(two + opening):
+        raise ConfigError(
+            "the tokenizer's chat template writes turns that depend on one another, or leaves the system's words out; "
+            f"take one of {', '.join(CHAT_FORMATS)}, or make a ChatFormat"
+        )
+    return ChatFormat(
+        first=start.replace(system, "{system}") + "{message}" + opening,
+        human=between.removeprefix(end) + "{message}" + opening,
+        answer="{message}" + end,
+        end=end,
+        system=system,
+        empty="",
+        strips=False,
+    )
+
+
+def _end_of_turn(tokenizer: Any, text: str) -> str:
+    """The special token that an answer ends with: the first one behind it."""
+    special = [token for token in tokenizer.all_special_tokens if token and text.startswith(token)]
+    return max(special, key=len, default="")

@@ -1,0 +1,57 @@
+"""What released configurations call the projectors and the fusion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from vidweave.connectors.mlp import HeadKind
+from vidweave.errors import ConfigError
+from vidweave.systems.merv.preset import Fusion
+
+__all__ = ["FUSIONS", "HEADS", "Arch", "parse_arch"]
+
+HEADS: dict[str, HeadKind] = {"fused-gelu-mlp": "fused_mlp", "gelu-mlp": "mlp", "linear": "linear", "none": "none"}
+FUSIONS: dict[str, Fusion] = {
+    "cross_attention_avg_lq": "attention",
+    "first": "equal",
+    "concat": "sequence",
+    "concat_channel": "channel",
+    "concat_channel_ln": "channel_norm",
+    "scalar": "scalar",
+}
+
+
+@dataclass(frozen=True)
+class Arch:
+    """What a released `arch_specifier` says: how tokens become fewer, how many frames one, and the head."""
+
+    pooling: Literal["none", "average", "average3d", "resampler", "conv2d", "conv3d"]
+    time: int
+    head: HeadKind
+    aligns: bool
+
+
+def parse_arch(text: str) -> Arch:
+    """A `+`-separated specifier, e.g. `no-align+3davg+linear`.
+
+    Raises:
+        ConfigError: a word that is none.
+    """
+    poolings = {"avg": "average", "3davg": "average3d", "attntv": "resampler", "conv": "conv2d", "3dconv": "conv3d"}
+    words = text.split("+")
+    pooling, time, head = "none", 1, None
+    for word in words:
+        if word in poolings:
+            pooling = poolings[word]
+        elif word in HEADS:
+            head = HEADS[word]
+        elif word.startswith("frame") and word[5:].isdigit() and int(word[5:]):
+            time = int(word[5:])
+        elif word != "no-align":
+            raise ConfigError(
+                f"{word!r} in arch_specifier {text!r} is none of {', '.join([*poolings, *HEADS])}, frame<k>"
+            )
+    if head is None:
+        raise ConfigError(f"arch_specifier {text!r} names no head ({', '.join(HEADS)})")
+    return Arch(pooling, time, head, "no-align" not in words)  # type: ignore[arg-type]

@@ -1,0 +1,55 @@
+"""Multiple choice as MERV is measured: a prompt with letters, a free answer, and its first character."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from string import ascii_uppercase
+
+from vidweave.errors import QueryError
+from vidweave.language.layout import OptionsFormat
+from vidweave.model.assembly import VideoLanguageModel
+from vidweave.types import Clip, Query
+
+__all__ = ["NAIVE_OPTIONS", "answer_by_letter", "gold_letter", "is_right", "naive_question"]
+
+# The four blanks before the first letter are in the original prompt, and part of what was measured.
+NAIVE_OPTIONS = OptionsFormat(
+    prefix=(
+        " Select the correct answer from the following options. Write your answer as only one of {letters} "
+        "and nothing else.\n\n    "
+    ),
+    item="{letter}. {option}",
+    separator="\n",
+)
+MOST_OPTIONS = 5
+
+
+def naive_question(question: str, options: Sequence[str]) -> str:
+    """The whole prompt text.
+
+    Raises:
+        QueryError: more options than the strategy has letters for.
+    """
+    if not 1 <= len(options) <= MOST_OPTIONS:
+        raise QueryError(f"this strategy has letters for 1 to {MOST_OPTIONS} options, got {len(options)}")
+    return question + NAIVE_OPTIONS.render(options)
+
+
+def gold_letter(answer: int) -> str:
+    """The letter of the right option."""
+    return ascii_uppercase[answer]
+
+
+def is_right(prediction: str, letter: str) -> bool:
+    """The original's rule: the first character, whatever its case, and nothing but it.
+
+    "(C)" and "The answer is C" are wrong, "because" counts as B. Scoring options by likelihood (`model.ask(options=…)`)
+    has no such accidents.
+    """
+    return prediction.lower()[:1] == letter.lower()
+
+
+def answer_by_letter(model: VideoLanguageModel, items: Sequence[tuple[Clip, Query]], **decoding: object) -> list[str]:
+    """Free answers to queries whose options stand in the prompt."""
+    asked = [Query.about(clip, naive_question(query.text, query.options)) for clip, query in items]
+    return [answer.text for answer in model.answer(asked, trace=False, **decoding)]

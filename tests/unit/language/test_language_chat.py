@@ -1,0 +1,133 @@
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from vidweave.errors import ConfigError, QueryError
+from vidweave.language.chat import (
+    CHAT_FORMATS,
+    LLAMA2_BASE,
+    LLAMA2_CHAT,
+    LLAMA3_CHAT,
+    QWEN_CHAT,
+    VICUNA_CHAT,
+    ChatFormat,
+    chat_format,
+)
+from vidweave.language.conversation import plan_captions, plan_conversations
+from vidweave.types import Clip, Query
+
+WORDS = "In Out : USER ASSISTANT What is it red a cup Where ? </s> user assistant system b h".split()
+SPECIAL = ["<|im_start|>", "<|im_end|>", "<|eot_id|>", "<|begin|>", "<|start_header_id|>", "<|end_header_id|>"]
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+HEADERS = (
+    "<|begin|>{% for m in messages %}<|start_header_id|>{{ m.role }}<|end_header_id|>\n\n{{ m.content }}<|eot_id|>"
+    "{% endfor %}{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}"
+)
+
+
+def tokenizer(template=None, bos=None, eos="<|im_end|>"):
+    inner = Tokenizer(models.WordLevel({w: i for i, w in enumerate(["[UNK]", *WORDS])}, unk_token="[UNK]"))
+    inner.pre_tokenizer = pre_tokenizers.Whitespace()
+    made = PreTrainedTokenizerFast(
+        tokenizer_object=inner, unk_token="[UNK]", bos_token=bos, eos_token=eos, additional_special_tokens=SPECIAL
+    )
+    made.chat_template = template
+    return made
+
+
+TALK = ["<image>\nWhat is it?", "a red cup", "Where?", "b"]
+
+
+def test_a_prompt_is_the_beginning_of_its_training_text():
+    for chat in CHAT_FORMATS.values():
+        pieces = chat.pieces(TALK)
+        for asked in (1, 3):
+            assert "".join(pieces[:asked]).startswith(chat.prompt(TALK[:asked]))
+        assert "<image>" not in "".join(pieces)
+        assert chat.pieces(["<video> go"])[0].endswith(chat.pieces(["go"])[0])
+
+
+@pytest.mark.parametrize(
+    ("template", "bos", "ours"),
+    [(CHATML, None, QWEN_CHAT), (HEADERS, "<|begin|>", LLAMA3_CHAT)],
+    ids=["qwen", "llama3"],
+)
+def test_the_tokenizers_own_template_decides(template, bos, ours):
+    words = tokenizer(template, bos)
+    own = chat_format(words)
+    messages = [{"role": "system", "content": own.system}]
+    messages += [
+        {"role": role, "content": text} for role, text in zip(["user", "assistant", "user"], "bhb", strict=True)
+    ]
+    expected = words.apply_chat_template(messages, tokenize=False, add_generation_prompt=True).removeprefix(bos or "")
+    assert own.prompt(["b", "h", "b"]) == expected
+    assert own.prompt(["b"]) == ours.prompt(["b"])
+    assert own.end == ours.end
+
+
+def test_templates_that_cannot_be_taken_apart():
+    with pytest.raises(ConfigError, match="the tokenizer has no chat template; take one of llama2-base"):
+        chat_format(tokenizer())
+    with pytest.raises(ConfigError, match="leaves the system's words out"):
+        chat_format(tokenizer(CHATML.replace("messages", "messages[1:]", 1)))
+
+
+def test_layout_puts_the_clip_behind_the_begin_token():
+    for chat, bos in (
+        (LLAMA2_BASE, "<|begin|>"),
+        (QWEN_CHAT, None),
+        (LLAMA2_CHAT, "<|begin|>"),
+        (VICUNA_CHAT, "<|begin|>"),
+    ):
+        words = tokenizer(bos=bos)
+        layout = chat.layout("clip")
+        plan = layout.plan([Query.about(Clip("c"), "What is it?")], words, {("clip", 0, 0): 1}, ["red"])
+        where = int((plan.slot[0] >= 0).nonzero()[0])
+        assert where == (0 if bos is None else 1)
+        text = plan.ids[0][(plan.ids[0] >= 0) & ~plan.is_target[0]][where:].tolist()
+        assert text == words(chat.prompt(["What is it?"]), add_special_tokens=False)["input_ids"]
+        assert plan.ids[0][plan.is_target[0]][-1] == words.eos_token_id
+
+
+def test_training_equals_asking():
+    """The ids of a one-turn conversation are those of the layout with the answer as target."""
+    for chat, words in ((LLAMA2_BASE, tokenizer(bos="<|begin|>", eos="<|eot_id|>")), (QWEN_CHAT, tokenizer())):
+        trained = plan_conversations([["What is it?", "red"]], words, chat, ["video"])
+        asked = chat.layout().plan([Query.about(Clip("c"), "What is it?")], words, {("video", 0, 0): 1}, ["red"])
+        assert torch.equal(trained.ids, asked.ids)
+        assert torch.equal(trained.is_target, asked.is_target)
+        assert trained.slots == asked.slots
+
+
+def test_a_tokenizer_that_does_not_know_the_end_token_learns_its_own():
+    words = tokenizer(bos="<|begin|>", eos="<|eot_id|>")
+    plan = plan_conversations([["What is it?", "red"]], words, LLAMA2_BASE, [None])
+    assert plan.ids[0][-1] == words.eos_token_id
+    assert "<|begin|>" in LLAMA2_CHAT.spelt_for(words).pieces(TALK)[2]
+
+
+def test_captions_are_learnt_whole():
+    words = tokenizer()
+    plan = plan_captions([" a red cup "], words, ["video"])
+    assert plan.slot[0].tolist() == [0, -1, -1, -1, -1]
+    assert plan.is_target[0].tolist() == [False, True, True, True, True]
+
+
+def test_messages_are_text_whatever_they_hold():
+    assert "{system} {x}" in VICUNA_CHAT.prompt(["{system} {x}"])
+    own = ChatFormat(human="Q {message} {not a field} A ")
+    assert own.layout().parts[2].text == "Q {question}{options} {{not a field}} A"
+
+
+def test_faults():
+    words = tokenizer()
+    with pytest.raises(QueryError, match="at least one message"):
+        LLAMA2_BASE.prompt([])
+    with pytest.raises(QueryError, match="must end with an answer, got 1 messages"):
+        plan_conversations([["What?"]], words, QWEN_CHAT, [None])
+    with pytest.raises(QueryError, match="2 blocks are given for 1 texts"):
+        plan_captions(["red"], words, [None, None])
