@@ -9,7 +9,7 @@ from typing import Any
 from vidweave.evaluation.records import Record
 from vidweave.evaluation.statistics import wilson
 
-__all__ = ["Accuracy", "accuracies", "accuracy_of", "facet_names", "group", "is_correct"]
+__all__ = ["Accuracy", "accuracies", "accuracy_of", "facet_names", "group", "is_correct", "signal_to_noise"]
 
 CONFIDENCE = 0.95
 
@@ -80,3 +80,16 @@ def accuracy_of(family: str, records: list[Record]) -> Accuracy:
         high=interval.high,
         chance=sum(1 / len(record.options) for record in records) / len(records) if has_options else None,
     )
+
+
+def signal_to_noise(measured: float, without: float, foreign: float) -> float | None:
+    """How much of a score comes from the media: (measured - mean of both controls) / that mean (MSNR).
+
+    Args:
+        without, foreign: Scores of the same model without media, and with media of other items.
+
+    Returns:
+        None where both controls score nothing, since the ratio has no value there.
+    """
+    noise = (without + foreign) / 2
+    return (measured - noise) / noise if noise else None
