@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,6 +9,7 @@ import typer
 from vidweave.cli.ask import DEFAULT_MODEL
 from vidweave.cli.output import Json, show, table
 from vidweave.cli.quiet import narrate
+from vidweave.cli.records import record_path
 from vidweave.cli.reports import ReportFile, check_report_file, write_report
 from vidweave.registry import TASKS
 
@@ -58,20 +55,11 @@ def evaluate(
     chosen = entry.load()(**{name: value for name, value in wanted.items() if value is not None})
     answerer = vidweave.load(model, device=device, dtype=dtype, cache_folder=cache)
     decoding = {} if frames is None else {"num_frames": frames}
-    with _record_path(records) as path:
+    with record_path(records) as path:
         report = run(answerer, chosen, path, batch_size=batch_size, limit=limit, decoding=decoding)
     data = {**report.to_dict(), "records": records}
     write_report(report_file, data)
     show(data, _text(report), as_json=as_json)
-
-
-@contextmanager
-def _record_path(given: str | None) -> Iterator[Path]:
-    if given is not None:
-        yield Path(given)
-        return
-    with TemporaryDirectory(prefix="vidweave-") as folder:
-        yield Path(folder) / "records.jsonl"
 
 
 def _text(report: Report) -> str:

@@ -15,6 +15,7 @@ from vidweave.errors import ConfigError
 __all__ = [
     "Style",
     "answer_prompt",
+    "caption_prompt",
     "category_prompt",
     "published",
     "question_prompt",
@@ -56,6 +57,13 @@ def scene_list(captions: Sequence[str]) -> str:
     part = published()["verification"]
     lines = (part["option"].format(letter=x, caption=c) for x, c in zip(LETTERS, captions, strict=False))
     return part["separator"].join(lines)
+
+
+def caption_prompt(captions: Sequence[str], question: str) -> str:
+    """The caption baseline's: the question with its options on one line, to be continued with a letter."""
+    part = published()["baselines"]["caption"]
+    options = (part["option"].format(letter=x, caption=c) for x, c in zip(LETTERS, captions, strict=False))
+    return part["template"].format(question=question, options=part["option_separator"].join(options))
 
 
 def category_prompt(question: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
 from vidweave.evaluation.records import Record
 from vidweave.evaluation.statistics import wilson
@@ -40,6 +40,20 @@ class Accuracy:
     high: float
     chance: float | None
 
+    @classmethod
+    def of(cls, family: str, right: Sequence[bool], chance: float | None = None) -> Self:
+        """Of items that are right or wrong, at least one."""
+        interval = wilson(sum(right), len(right), CONFIDENCE)
+        return cls(
+            family=family,
+            num_correct=sum(right),
+            num_items=len(right),
+            accuracy=sum(right) / len(right),
+            low=interval.low,
+            high=interval.high,
+            chance=chance,
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """JSON data."""
         return asdict(self)
@@ -66,20 +80,11 @@ def facet_names(records: Iterable[Record]) -> list[str]:
     return list(dict.fromkeys(name for record in records for name in record.facets))
 
 
-def accuracy_of(family: str, records: list[Record]) -> Accuracy:
+def accuracy_of(family: str, records: Sequence[Record]) -> Accuracy:
     """The accuracy over `records` (at least one)."""
-    num_correct = sum(record.correct for record in records)
-    interval = wilson(num_correct, len(records), CONFIDENCE)
     has_options = all(record.options for record in records)
-    return Accuracy(
-        family=family,
-        num_correct=num_correct,
-        num_items=len(records),
-        accuracy=num_correct / len(records),
-        low=interval.low,
-        high=interval.high,
-        chance=sum(1 / len(record.options) for record in records) / len(records) if has_options else None,
-    )
+    chance = sum(1 / len(record.options) for record in records) / len(records) if has_options else None
+    return Accuracy.of(family, [record.correct for record in records], chance)
 
 
 def signal_to_noise(measured: float, without: float, foreign: float) -> float | None:

@@ -104,7 +104,7 @@ class Published:
 def published(benchmark: str) -> list[Published]:
     """What the `published.json` files of the package say of a benchmark, in the order of their folders.
 
-    Such a file has ``results``: benchmark → ``{"metric", "value"}``, ``{"metric", "values": {name: number}}`` or
+    Such a file has ``results``: benchmark → ``{"metric", "split", "value"}``, ``{"metric", "values": {name: number}}`` or
     ``{"metric", "rows": {name: {"overall": number, facet: {value: number}}}}``.
     """
     return [row for name, results in _files() if benchmark in results for row in _rows(name, results[benchmark])]
@@ -126,13 +126,14 @@ def _folders(root: Traversable) -> Iterator[Traversable]:
             yield from sorted((f for f in folder.iterdir() if f.is_dir()), key=lambda f: f.name)
 
 
-def _rows(source: str, entry: Mapping[str, Any]) -> Iterator[Published]:
+def _rows(folder: str, entry: Mapping[str, Any]) -> Iterator[Published]:
     metric = str(entry.get("metric", "accuracy"))
+    source = f"{folder}, {entry['split']}" if "split" in entry else folder
     if _is_number(entry.get("value")):
-        yield Published(name=source, source=source, metric=metric, overall=entry["value"])
+        yield Published(name=folder, source=source, metric=metric, overall=entry["value"])
     for name, value in entry.get("values", {}).items():
         if _is_number(value):
-            yield Published(name=f"{source} {name}", source=source, metric=metric, overall=value)
+            yield Published(name=f"{folder} {name}", source=source, metric=metric, overall=value)
     for name, row in entry.get("rows", {}).items():
         note = f"{source}: {row['note']}" if "note" in row else source
         facets = {facet: dict(values) for facet, values in row.items() if isinstance(values, Mapping)}

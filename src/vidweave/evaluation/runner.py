@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,7 +16,7 @@ from vidweave.evaluation.records import Record, RecordFile
 from vidweave.evaluation.report import Report
 from vidweave.types import Answer, Answerer
 
-__all__ = ["Judge", "Task", "ask", "progress_bar", "run", "says_the_truth"]
+__all__ = ["Collected", "Judge", "Task", "ask", "collect", "progress_bar", "run", "says_the_truth"]
 
 Judge = Callable[[Example, str], bool]
 """Whether an output answers an example rightly."""
@@ -37,7 +38,34 @@ class Task(Protocol):
         ...
 
 
-def run(
+@dataclass(frozen=True, kw_only=True)
+class Collected:
+    """Records of every example that was asked for, and how they came about.
+
+    Attributes:
+        records: In the order of the task.
+        manifest: What the record file is for: task, model, decoding.
+        num_resumed: Records that were there already.
+        seconds: Wall time.
+    """
+
+    records: tuple[Record, ...]
+    manifest: Mapping[str, Any]
+    num_resumed: int
+    seconds: float
+
+    def report(self, **beside: Any) -> Report:
+        """Their report; `beside` are arguments of `Report.of`."""
+        facts = {"num_resumed": self.num_resumed, "seconds": self.seconds}
+        return Report.of(self.records, **self.manifest, **facts, **beside)
+
+
+def run(answerer: Answerer, task: Task, records_path: Path | str, **how: Any) -> Report:
+    """The report of what `collect` collects; same arguments."""
+    return collect(answerer, task, records_path, **how).report()
+
+
+def collect(
     answerer: Answerer,
     task: Task,
     records_path: Path | str,
@@ -47,7 +75,7 @@ def run(
     progress: bool = True,
     decoding: Mapping[str, Any] | None = None,
     judge: Judge | None = None,
-) -> Report:
+) -> Collected:
     """Answer a task's questions and record each; what `records_path` already holds is not asked again.
 
     Args:
@@ -80,14 +108,8 @@ def run(
                 file.add(_answer(answerer, examples, decoding, judge or says_the_truth))
                 advance(len(examples))
         records = [file.records[name] for name in ids]
-    return Report.of(
-        records,
-        task=manifest["task"],
-        model=manifest["model"],
-        decoding=decoding,
-        num_resumed=len(ids) - len(todo),
-        seconds=time.perf_counter() - start,
-    )
+    seconds = time.perf_counter() - start
+    return Collected(records=tuple(records), manifest=manifest, num_resumed=len(ids) - len(todo), seconds=seconds)
 
 
 def says_the_truth(example: Example, output: str) -> bool:

@@ -2,7 +2,7 @@
 
 import typer
 
-from vidweave.cli.contra4 import croissant, doctor, generate, stats
+from vidweave.cli.contra4 import croissant, doctor, evaluate, generate, stats
 
 __all__ = ["app"]
 
@@ -10,4 +10,5 @@ app = typer.Typer(name="contra4", help="Contrastive questions over audio, video,
 app.command("stats")(stats.stats)
 app.command("doctor")(doctor.doctor)
 app.command("croissant")(croissant.croissant)
+app.command("evaluate")(evaluate.evaluate)
 app.command("generate")(generate.generate)

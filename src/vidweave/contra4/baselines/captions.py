@@ -4,20 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any
 
-from vidweave.contra4.parsing import LETTERS
+from vidweave.contra4.prompts import Style, caption_prompt, verifier_prompt
+from vidweave.contra4.schema import read_objects
+from vidweave.data.jsonl import expect
 from vidweave.engines import Completion, Engine, Request, Sampling
-from vidweave.errors import QueryError
+from vidweave.errors import AnnotationError, QueryError
 from vidweave.types import Answer, Query, Trace
 
-__all__ = ["CaptionAnswerer", "completed"]
+__all__ = ["CaptionAnswerer", "completed", "read_captions"]
 
-CHAT = (
-    "Select which of the scenes best answers the question. Respond with brevity, and only include your choice in the "
-    "response.\n\nQuestion: {question} Choices:{choices} Answer:"
-)
-TEXT = "<s>Answer the question {question} by selecting one of the following options: {options}. Answer: Option"
+
+def read_captions(path: Path) -> dict[tuple[str, str], str]:
+    """(source, id) → caption from JSON or JSON lines of objects with `source`, `id` and `caption` (a text, or several).
+
+    Raises:
+        AnnotationError: an object without them; MediaNotFoundError: no such file.
+    """
+    found = {}
+    for where, data in read_objects(path):
+        (source,) = expect(data, where, source=str)
+        caption = data.get("caption")
+        text = caption[0] if isinstance(caption, list) and caption else caption
+        if "id" not in data or not isinstance(text, str):
+            raise AnnotationError(f"{where}: a caption needs 'id' and 'caption', got {data!r:.80}")
+        found[source, str(data["id"])] = text
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +46,10 @@ class CaptionAnswerer:
     """
 
     engine: Engine
-    style: Literal["text", "chat"] = "chat"
-    sampling: Sampling = field(default_factory=lambda: Sampling(temperature=0.3, top_p=0.9, max_tokens=30, min_tokens=10))
+    style: Style = "chat"
+    sampling: Sampling = field(
+        default_factory=lambda: Sampling(temperature=0.3, top_p=0.9, max_tokens=30, min_tokens=10)
+    )
 
     def describe(self) -> dict[str, Any]:
         facts = {"model": f"captions read by {self.engine.describe()['model']}", "engine": self.engine.describe()}
@@ -53,13 +69,12 @@ class CaptionAnswerer:
     def _prompt(self, query: Query) -> str | tuple[Mapping[str, Any], ...]:
         captions = query.extra.get("captions", ())
         if len(captions) != len(query.scenes):
-            raise QueryError(f"{len(captions)} captions for {len(query.scenes)} scenes; the caption baseline reads one each")
-        scenes = list(zip(LETTERS, captions, strict=False))
+            raise QueryError(
+                f"{len(captions)} captions for {len(query.scenes)} scenes; the caption baseline reads one each"
+            )
         if self.style == "text":
-            options = ", ".join(f"Option {letter}: {caption}" for letter, caption in scenes)
-            return TEXT.format(question=query.text, options=options)
-        choices = "\n".join(f'Scene {letter}. "{caption}"' for letter, caption in scenes)
-        return ({"role": "user", "content": CHAT.format(question=query.text, choices=choices)},)
+            return caption_prompt(captions, query.text)
+        return ({"role": "user", "content": verifier_prompt(captions, query.text, "chat")},)
 
 
 def completed(engine: Engine, requests: Sequence[Request]) -> list[Answer]:

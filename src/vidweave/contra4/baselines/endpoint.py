@@ -105,7 +105,9 @@ def _pictures(clip: Clip, modality: str, num_frames: int) -> np.ndarray:
         times, _ = source.timeline()
         inside = np.flatnonzero((times >= (clip.start_seconds or 0.0)) & (times <= (clip.end_seconds or np.inf)))
         if not inside.size:
-            raise ModalityError(f"the {modality} has no picture within its span {clip.start_seconds}..{clip.end_seconds} s")
+            raise ModalityError(
+                f"the {modality} has no picture within its span {clip.start_seconds}..{clip.end_seconds} s"
+            )
         places = np.linspace(0, inside.size - 1, min(num_frames, inside.size)).astype(int)
         return source.read_frames(inside[np.unique(places)]).values
 
@@ -130,5 +132,3 @@ def _file(clip: Clip) -> bytes:
 
 def _data(kind: str, data: bytes) -> str:
     return f"data:{kind};base64,{b64encode(data).decode()}"
-
-

@@ -1,0 +1,188 @@
+"""`vidweave contra4 evaluate`: a model on a file of questions, beside what scores without looking."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from vidweave.cli.output import Json, show, table
+from vidweave.cli.quiet import narrate
+from vidweave.cli.records import record_path
+from vidweave.cli.reports import ReportFile, check_report_file, write_report
+from vidweave.errors import ConfigError, MediaNotFoundError, UnknownNameError
+
+__all__ = ["evaluate"]
+
+MOST_ROWS = 20
+BLIND = ("always-a", "modality-prior", "longest-caption")
+Way = Literal["scenes", "apart", "captions", "endpoint"]
+
+
+def evaluate(
+    split: Annotated[Path, typer.Option(help="Questions as JSON or JSON lines, plain or gzip.")],
+    model: Annotated[
+        str,
+        typer.Option(
+            help="A model of vidweave (name, folder or hub id), a model behind --base-url, a language model for "
+            "--way captions; or a blind rule: always-a, modality-prior, longest-caption."
+        ),
+    ] = "modality-prior",
+    way: Annotated[
+        Way,
+        typer.Option(
+            help="scenes: all in one prompt; apart: one by one; captions: a language model reads what they show; "
+            "endpoint: a multimodal model behind --base-url sees them."
+        ),
+    ] = "scenes",
+    base_url: Annotated[
+        str | None, typer.Option(help="OpenAI-compatible server, e.g. http://127.0.0.1:8000/v1; key in OPENAI_API_KEY.")
+    ] = None,
+    folder: Annotated[
+        list[str] | None, typer.Option(help="NAME=FOLDER of a collection's media, e.g. coco=/data/coco; repeatable.")
+    ] = None,
+    captions: Annotated[
+        Path | None, typer.Option(help="Captions to read instead of the file's (source, id, caption).")
+    ] = None,
+    modality: Annotated[list[str] | None, typer.Option(help="Only questions about these; repeatable.")] = None,
+    fit_on: Annotated[Path | None, typer.Option(help="Another file, to fit a blind prior on.")] = None,
+    controls: Annotated[
+        bool, typer.Option("--controls", help="Ask also without media and with those of other questions (MSNR).")
+    ] = False,
+    orders: Annotated[bool, typer.Option("--orders", help="Ask also with the scenes in every order.")] = False,
+    records: Annotated[str | None, typer.Option(help="Keep one JSON line per item here, and resume from it.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first that many questions.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Questions per call of the model.")] = 16,
+    frames: Annotated[
+        int | None, typer.Option(min=1, help="Pictures per video; the model's own number if left out.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="Where to compute, e.g. cuda.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="Of the weights, e.g. bfloat16.")] = None,
+    report_file: ReportFile = None,
+    as_json: Json = False,
+) -> None:
+    """Accuracy by selection, number of scenes, modalities, answer and category, beside rules that look at nothing."""
+    check_report_file(report_file)
+    from vidweave.contra4.evaluate import Evaluation
+    from vidweave.contra4.evaluate import evaluate as measure
+    from vidweave.contra4.schema import read_questions
+
+    narrate()
+    what = Evaluation(
+        questions=_only(read_questions(split), modality),
+        file_hash=hashlib.sha256(split.read_bytes()).hexdigest(),
+        locate=None if way == "captions" or model in BLIND else _located(folder or []),
+        captions=_captions(captions),
+        fit_on=read_questions(fit_on) if fit_on is not None else None,
+        controls=controls,
+        orders=orders,
+        decoding={} if frames is None else {"num_frames": frames},
+        batch_size=batch_size,
+        limit=limit,
+    )
+    answerer = _answerer(model, way, base_url, {"device": device, "dtype": dtype})
+    with record_path(records) as path:
+        results = {**measure(answerer, what, path), "records": records}
+    write_report(report_file, results)
+    show(results, _text(results), as_json=as_json)
+
+
+def _only(questions: list[Any], modalities: list[str] | None) -> list[Any]:
+    if not modalities:
+        return questions
+    kept = [question for question in questions if set(question.modalities) <= set(modalities)]
+    if not kept:
+        raise ConfigError(f"no question is about {', '.join(modalities)} alone; the files call a point cloud pc")
+    return kept
+
+
+def _located(folders: list[str]) -> Any:
+    """A function that finds a scene's clip, or tells by None that it is not there."""
+    from vidweave.contra4.media import Media
+
+    unclear = [text for text in folders if "=" not in text]
+    if unclear:
+        raise ConfigError(f"--folder takes NAME=FOLDER, got {unclear[0]!r}")
+    media = Media.from_settings(dict(text.split("=", 1) for text in folders))
+
+    def locate(scene: Any) -> Any:
+        try:
+            return media.clip(scene)
+        except (MediaNotFoundError, UnknownNameError):
+            return None
+
+    return locate
+
+
+def _captions(path: Path | None) -> Any:
+    if path is None:
+        return None
+    from vidweave.contra4.baselines.captions import read_captions
+
+    return read_captions(path)
+
+
+def _answerer(model: str, way: Way, base_url: str | None, how: dict[str, str | None]) -> Any:
+    """Whatever answers, imported only now."""
+    if model in BLIND:
+        from vidweave.contra4.blind import BlindAnswerer, always, by_modality, longest_caption
+
+        return BlindAnswerer(model, dict(zip(BLIND, (always(0), by_modality(), longest_caption), strict=True))[model])
+    if way == "captions":
+        from vidweave.contra4.baselines.captions import CaptionAnswerer
+
+        return CaptionAnswerer(engine=_engine(model, base_url, how))
+    if way == "endpoint":
+        from vidweave.contra4.baselines.endpoint import EndpointAnswerer
+
+        if base_url is None:
+            raise ConfigError("--way endpoint needs --base-url, the address of an OpenAI-compatible server")
+        return EndpointAnswerer(engine=_engine(model, base_url, how))
+    if base_url is not None:
+        raise ConfigError(f"--base-url is for --way captions or endpoint, not for {way}")
+
+    import vidweave
+
+    loaded = vidweave.load(model, **how)
+    if way == "scenes":
+        return loaded
+    from vidweave.contra4.baselines.apart import SceneByScene
+
+    return SceneByScene(model=loaded)
+
+
+def _engine(model: str, base_url: str | None, how: dict[str, str | None]) -> Any:
+    if base_url is not None:
+        from vidweave.engines.openai import OpenAIEngine
+
+        return OpenAIEngine(model=model, base_url=base_url)
+    from vidweave.engines.local import TransformersEngine
+
+    return TransformersEngine(model, **{name: value for name, value in how.items() if value is not None})
+
+
+def _text(results: dict[str, Any]) -> str:
+    """Ours first, then controls, rules and papers; then every breakdown."""
+    whole, coverage = results["overall"], results["coverage"]
+    rows = [(results["model"].get("model", "model"), *_accuracy(whole), "")]
+    rows += [(name, *_accuracy(control), "control") for name, control in results["controls"].items()]
+    for rule in results["baselines"]:
+        gain = f"blind; {rule['gain']:+.3f} ({rule['low']:+.3f} to {rule['high']:+.3f}) above it"
+        rows.append((rule["name"], f"{rule['overall']:.3f}", "", "", gain))
+    rows += [(r["name"], f"{r['overall']:.3f}", "", "", f"published, {r['source']}") for r in results["published"]]
+    parts = [table(rows, ("", "accuracy", "95% interval", "questions", ""))]
+    parts += [f"{name}: {'-' if value is None else f'{value:.3f}'}" for name, value in results["measures"].items()]
+    if coverage["left_out"]:
+        parts.append(f"{coverage['left_out']} questions without all their media were left out")
+    for title, groups in results["facets"].items():
+        if 1 < len(groups) <= MOST_ROWS:
+            parts.append(
+                table([(g["family"], *_accuracy(g)) for g in groups], (title, "accuracy", "95% interval", "questions"))
+            )
+    return "\n\n".join(parts)
+
+
+def _accuracy(group: dict[str, Any]) -> tuple[Any, ...]:
+    return f"{group['accuracy']:.3f}", f"{group['low']:.3f} to {group['high']:.3f}", group["num_items"]

@@ -1,0 +1,20 @@
+"""Where a command keeps the records of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+__all__ = ["record_path"]
+
+
+@contextmanager
+def record_path(given: str | None) -> Iterator[Path]:
+    """The given file, or one that lasts as long as the command."""
+    if given is not None:
+        yield Path(given)
+        return
+    with TemporaryDirectory(prefix="vidweave-") as folder:
+        yield Path(folder) / "records.jsonl"

@@ -1,0 +1,127 @@
+"""A model on a file of questions: its score, beside rules that look at nothing, controls, and papers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vidweave.contra4.blind import blind_answers
+from vidweave.contra4.schema import ContrastQuestion
+from vidweave.contra4.task import Contra4Task, Locate, View, chooses_the_truth
+from vidweave.evaluation.choices import chosen_option
+from vidweave.evaluation.metrics import Accuracy, accuracy_of, signal_to_noise
+from vidweave.evaluation.records import Record
+from vidweave.evaluation.runner import Collected, collect
+from vidweave.types import Answerer
+
+__all__ = ["Evaluation", "evaluate"]
+
+CROSSINGS = (("selection", "scenes"), ("scenes", "answer modality"))
+ALL_SIDES = ("selection", "scenes", "modalities", "answer modality")
+CONTROLS: Mapping[View, str] = {"text_only": "question alone", "other_scenes": "scenes of other questions"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What to measure, and how.
+
+    Attributes:
+        questions: Of one file; `file_hash` identifies it in records.
+        locate, captions: See `Contra4Task`.
+        fit_on: Questions of another file, to fit a prior on.
+        controls: Ask also without media and with media of other questions: their scores make MSNR.
+        orders: Ask also with the scenes in every order (up to 24 times as many questions).
+        decoding: Handed to the model.
+        batch_size, limit, progress: As in `evaluation.runner.collect`.
+    """
+
+    questions: Sequence[ContrastQuestion]
+    file_hash: str = ""
+    locate: Locate | None = None
+    captions: Mapping[tuple[str, str], str] | None = None
+    fit_on: Sequence[ContrastQuestion] | None = None
+    controls: bool = False
+    orders: bool = False
+    decoding: Mapping[str, Any] = field(default_factory=dict)
+    batch_size: int = 16
+    limit: int | None = None
+    progress: bool = True
+
+    def task(self, view: View = "given") -> Contra4Task:
+        """The questions as shown in one way."""
+        return Contra4Task(
+            self.questions[: self.limit],
+            locate=self.locate,
+            view=view,
+            captions=self.captions,
+            file_hash=self.file_hash,
+        )
+
+
+def evaluate(answerer: Answerer, what: Evaluation, records_path: Path | str) -> dict[str, Any]:
+    """Measure a model; resumes from the record files, of which each control has its own beside `records_path`.
+
+    Returns:
+        The JSON data of a report (`evaluation.report`), with `controls`, `measures` (MSNR) and `coverage`.
+    """
+    task, path = what.task(), Path(records_path)
+    given = _collect(answerer, what, task, path)
+    blind = blind_answers(task.questions, what.fit_on)
+    report = given.report(crossings=(*CROSSINGS, ALL_SIDES), baselines=blind)
+    controls = {
+        title: accuracy_of(title, _collect(answerer, what, what.task(view), _beside(path, view)).records)
+        for view, title in CONTROLS.items()
+        if what.controls
+    }
+    measures = {}
+    if controls:
+        scores = (report.overall.accuracy, *(control.accuracy for control in controls.values()))
+        measures["signal over noise (MSNR)"] = signal_to_noise(*scores)
+    if what.orders:
+        controls |= order_scores(_collect(answerer, what, what.task("orders"), _beside(path, "orders")).records)
+    return {
+        **report.to_dict(),
+        "controls": {title: accuracy.to_dict() for title, accuracy in controls.items()},
+        "measures": measures,
+        "coverage": {"asked": len(task.questions), "left_out": task.num_left_out},
+    }
+
+
+def order_scores(records: Sequence[Record]) -> dict[str, Accuracy]:
+    """What the order of the scenes does: accuracy over all orders, and questions answered alike, or rightly, in each."""
+    by_question: dict[str, list[Record]] = {}
+    for record in records:
+        by_question.setdefault(record.id.rpartition("/")[0], []).append(record)
+    chosen = [{_scene(record) for record in asked} for asked in by_question.values()]
+    alike = [len(scenes) == 1 and None not in scenes for scenes in chosen]
+    always_right = [all(record.correct for record in asked) for asked in by_question.values()]
+    return {
+        "every order of the scenes": accuracy_of("every order", records),
+        "same scene in every order": Accuracy.of("same scene", alike),
+        "right in every order": Accuracy.of("always right", always_right),
+    }
+
+
+def _scene(record: Record) -> int | None:
+    """The scene that was chosen, by its place in the file."""
+    position = chosen_option(record.output, record.options)
+    return None if position is None else int(record.id.rpartition("/")[2][position])
+
+
+def _collect(answerer: Answerer, what: Evaluation, task: Contra4Task, path: Path) -> Collected:
+    return collect(
+        answerer,
+        task,
+        path,
+        batch_size=what.batch_size,
+        progress=what.progress,
+        decoding=what.decoding,
+        judge=chooses_the_truth,
+    )
+
+
+def _beside(path: Path, view: str) -> Path:
+    """`records.jsonl` → `records.orders.jsonl`."""
+    return path.with_name(f"{path.stem}.{view}{path.suffix}")

@@ -1,0 +1,96 @@
+"""A model measured: beside blind rules, with controls, in every order; resumed."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.unit.contra4.contra4_media import Brightest, brightness, clip_of
+from tests.unit.contra4.contra4_questions import question
+from vidweave.contra4.blind import BlindAnswerer, always, blind_answers, by_modality, fitted_prior
+from vidweave.contra4.evaluate import Evaluation, evaluate
+from vidweave.errors import QueryError
+from vidweave.evaluation.compare import compare_files
+from vidweave.types import Query
+
+
+def brightest(number: int):
+    """A question whose answer is its brightest scene."""
+    asked = question(number, scenes=2 + number % 3)
+    worth = [brightness(clip_of(scene)) for scene in asked.scenes]
+    return question(number, scenes=len(asked.scenes), answer=worth.index(max(worth)))
+
+
+QUESTIONS = [brightest(n) for n in range(24)]
+WHAT = Evaluation(questions=QUESTIONS, locate=clip_of, file_hash="ab", progress=False, controls=True, orders=True)
+
+
+def test_a_model_that_looks_is_told_from_rules_that_do_not(tmp_path) -> None:
+    found = evaluate(Brightest(), WHAT, tmp_path / "r.jsonl")
+    assert found["overall"]["accuracy"] == 1.0
+    assert found["coverage"] == {"asked": 24, "left_out": 0}
+    rules = {rule["name"]: rule for rule in found["baselines"]}
+    uniform = sum(1 / len(q.scenes) for q in QUESTIONS) / 24
+    assert rules["uniform"]["overall"] == pytest.approx(uniform)
+    assert rules["uniform"]["gain"] == pytest.approx(1 - uniform)
+    assert rules["always A"]["overall"] == sum(q.answer == 0 for q in QUESTIONS) / 24
+    assert found["controls"]["question alone"]["accuracy"] < 0.8
+    controls = [found["controls"][name]["accuracy"] for name in ("question alone", "scenes of other questions")]
+    noise = sum(controls) / 2
+    assert found["measures"]["signal over noise (MSNR)"] == pytest.approx((1 - noise) / noise)
+    assert found["controls"]["right in every order"]["accuracy"] == 1.0
+    assert {"selection", "scenes", "modalities", "answer modality"} <= found["facets"].keys()
+    assert "selection x scenes x modalities x answer modality" in found["facets"]
+    json.dumps(found, allow_nan=False)
+
+
+def test_a_model_that_favours_a_place_is_found_by_reordering(tmp_path) -> None:
+    found = evaluate(BlindAnswerer("always A", always(0)), WHAT, tmp_path / "r.jsonl")
+    asked = [len(q.scenes) for q in QUESTIONS]
+    by_order = {2: 1 / 2, 3: 1 / 3, 4: 1 / 4}
+    orders = {2: 2, 3: 6, 4: 24}
+    expected = sum(by_order[n] * orders[n] for n in asked) / sum(orders[n] for n in asked)
+    assert found["controls"]["every order of the scenes"]["accuracy"] == pytest.approx(expected)
+    assert found["controls"]["same scene in every order"]["accuracy"] == 0
+    assert found["measures"]["signal over noise (MSNR)"] == 0  # no medium was needed
+
+
+def test_a_rule_by_modality_stays_with_its_scene(tmp_path) -> None:
+    found = evaluate(BlindAnswerer("prior", by_modality()), WHAT, tmp_path / "r.jsonl")
+    assert found["controls"]["same scene in every order"]["accuracy"] == 1
+    rules = {rule["name"]: rule for rule in found["baselines"]}
+    assert rules["modality prior (audio > image > video > pc)"]["gain"] == 0
+
+
+def test_nothing_is_asked_twice_and_runs_compare(tmp_path) -> None:
+    first = evaluate(Brightest(), WHAT, tmp_path / "r.jsonl")
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "r.jsonl",
+        "r.orders.jsonl",
+        "r.other_scenes.jsonl",
+        "r.text_only.jsonl",
+    ]
+    again = evaluate(Brightest(), WHAT, tmp_path / "r.jsonl")
+    assert (again["num_resumed"], again["overall"]) == (24, first["overall"])
+    evaluate(BlindAnswerer("always A", always(0)), WHAT, tmp_path / "blind.jsonl")
+    found = compare_files(tmp_path / "r.jsonl", tmp_path / "blind.jsonl")
+    assert (found.overall.num_items, found.overall.first) == (24, 1.0)
+
+
+def test_the_fitted_prior_is_the_best_order_of_another_file() -> None:
+    flipped = [question(n, scenes=2 + n % 3, answer=1 + n % 3) for n in range(12)]  # the last scene is right
+    order = fitted_prior(flipped)
+    assert order.index("video") < order.index("image") < order.index("pc") < order.index("audio")
+    scores = blind_answers(flipped, fit_on=flipped)
+    assert set(scores["fitted prior (" + " > ".join(order) + ")"].values()) == {1.0}
+
+
+def test_a_rule_answers_this_task_only() -> None:
+    with pytest.raises(QueryError, match="the rule 'always A' answers questions of Contra4"):
+        BlindAnswerer("always A", always(0)).answer([Query.about("a.mp4", "Which?")])
+    picked = BlindAnswerer("d", always(3)).answer([Query("?", QUERY.scenes, QUERY.options, QUERY.extra)])
+    assert picked[0].text == ""  # there is no fourth scene
+
+
+QUERY = WHAT.task().example(0).query
