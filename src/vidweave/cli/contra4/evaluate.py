@@ -65,6 +65,7 @@ def evaluate(
 ) -> None:
     """Accuracy by selection, number of scenes, modalities, answer and category, beside rules that look at nothing."""
     check_report_file(report_file)
+    _check_way(way, base_url)
     from vidweave.contra4.evaluate import Evaluation
     from vidweave.contra4.evaluate import evaluate as measure
     from vidweave.contra4.schema import read_questions
@@ -87,6 +88,13 @@ def evaluate(
         results = {**measure(answerer, what, path), "records": records}
     write_report(report_file, results)
     show(results, _text(results), as_json=as_json)
+
+
+def _check_way(way: Way, base_url: str | None) -> None:
+    if way == "endpoint" and base_url is None:
+        raise ConfigError("--way endpoint needs --base-url, the address of an OpenAI-compatible server")
+    if way in ("scenes", "apart") and base_url is not None:
+        raise ConfigError(f"--base-url is for --way captions or endpoint, not for {way}")
 
 
 def _only(questions: list[Any], modalities: list[str] | None) -> list[Any]:
@@ -137,12 +145,7 @@ def _answerer(model: str, way: Way, base_url: str | None, how: dict[str, str | N
     if way == "endpoint":
         from vidweave.contra4.baselines.endpoint import EndpointAnswerer
 
-        if base_url is None:
-            raise ConfigError("--way endpoint needs --base-url, the address of an OpenAI-compatible server")
         return EndpointAnswerer(engine=_engine(model, base_url, how))
-    if base_url is not None:
-        raise ConfigError(f"--base-url is for --way captions or endpoint, not for {way}")
-
     import vidweave
 
     loaded = vidweave.load(model, **how)

@@ -1,0 +1,120 @@
+"""Requests per second through the endpoint client: ``python -m benchmarks.engine_throughput [--json FILE]``.
+
+A mock server in a process of its own answers after 50 ms. The bound of n requests in flight is n / 50 ms; a share of it
+is lost to the client's work per request. Beside it, with the same limit: a plain loop of httpx without retries, limits or
+adaptation, in the same run. Prints JSON with `criteria` as the claims do; exit 1 if one fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from vidweave.engines import Request, Sampling
+from vidweave.engines.openai import OpenAIEngine
+
+LEAST_SHARE = 0.9
+SECONDS = 0.05
+LIMITS = (1, 4, 8, 16, 32)
+JUDGED = 8
+
+
+@contextmanager
+def mock_endpoint() -> Iterator[str]:
+    """The address of a server that runs inside the block."""
+    command = [sys.executable, "-m", "benchmarks.mock_endpoint", "--milliseconds", str(SECONDS * 1000)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.kill()
+
+
+def client_rate(url: str, limit: int, count: int) -> float:
+    """Requests per second of our client, connections included."""
+    engine = OpenAIEngine(model="mock", base_url=url, concurrency=limit)
+    message = ({"role": "user", "content": "Which scene is louder? Choices: Scene A, Scene B. Answer:"},)
+    requests = [Request(prompt=message, sampling=Sampling(max_tokens=8))] * count
+    engine.complete(requests[:limit])  # imports
+    start = time.perf_counter()
+    done = engine.complete(requests)
+    seconds = time.perf_counter() - start
+    assert all(completion.text == "Scene B." for completion in done)
+    return count / seconds
+
+
+def plain_rate(url: str, limit: int, count: int) -> float:
+    """Requests per second of bare httpx with as many in flight."""
+    body = {"model": "mock", "messages": [{"role": "user", "content": "Which scene is louder?"}]}
+
+    async def work(client: httpx.AsyncClient, left: list[int]) -> None:
+        while left:
+            left.pop()
+            (await client.post("chat/completions", json=body)).json()
+
+    async def run() -> float:
+        left = [0] * count
+        async with httpx.AsyncClient(base_url=url, timeout=60) as client:
+            start = time.perf_counter()
+            await asyncio.gather(*(work(client, left) for _ in range(limit)))
+            return count / (time.perf_counter() - start)
+
+    return asyncio.run(run())
+
+
+def measure(url: str, limit: int, seconds: float) -> dict[str, float]:
+    """Rates side by side, and shares of what the latency allows; about `seconds` for each."""
+    ideal = limit / SECONDS
+    count = limit * max(1, round(ideal * seconds / limit))
+    ours, plain = client_rate(url, limit, count), plain_rate(url, limit, count)
+    rates = {"ideal": ideal, "requests_per_second": ours, "plain_httpx": plain}
+    return {k: round(v, 1) for k, v in rates.items()} | {
+        "share_of_ideal": round(ours / ideal, 4),
+        "share_of_plain": round(ours / plain, 4),
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement")
+    parser.add_argument("--rounds", type=int, default=3, help="of which the best counts")
+    parser.add_argument("--json", type=Path, help="write the result here as well")
+    arguments = parser.parse_args()
+    with mock_endpoint() as url:
+        rows = {
+            str(limit): max(
+                (measure(url, limit, arguments.seconds) for _ in range(arguments.rounds)),
+                key=lambda row: row["share_of_ideal"],
+            )
+            for limit in LIMITS
+        }
+    value = rows[str(JUDGED)]["share_of_ideal"]
+    criterion = {
+        "name": f"share of the ideal rate with {JUDGED} requests in flight and {SECONDS * 1000:g} ms of latency",
+        "value": value,
+        "threshold": LEAST_SHARE,
+        "ok": value >= LEAST_SHARE,
+    }
+    machine = f"{os.cpu_count()} cores, {platform.machine()}, load {os.getloadavg()[0]:.1f}"
+    result = {"machine": machine, "latency_seconds": SECONDS, "in_flight": rows, "criteria": [criterion]}
+    text = json.dumps(result, indent=1)
+    print(text)
+    if arguments.json:
+        arguments.json.write_text(text + "\n", encoding="utf-8")
+    return 0 if criterion["ok"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,48 @@
+"""An OpenAI-compatible server that thinks for a fixed time: ``python -m benchmarks.mock_endpoint``; prints its address.
+
+As little work per request as HTTP allows, so that what is measured is the client. Knows no more of HTTP than the client
+of `vidweave.engines` sends; loopback only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import re
+
+REPLY = json.dumps(
+    {
+        "choices": [{"message": {"content": "Scene B."}, "text": "Scene B."}],
+        "usage": {"prompt_tokens": 40, "completion_tokens": 4},
+    }
+).encode()
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(REPLY), REPLY)
+LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
+
+
+async def serve(seconds: float) -> None:
+    """Answer every request after `seconds`, until the process ends."""
+
+    async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                found = LENGTH.search(head)
+                await reader.readexactly(int(found[1]) if found else 0)
+                await asyncio.sleep(seconds)
+                writer.write(ANSWER)
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+
+    server = await asyncio.start_server(client, "127.0.0.1", 0)
+    print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1", flush=True)
+    async with server:
+        await server.serve_forever()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--milliseconds", type=float, default=50.0)
+    asyncio.run(serve(parser.parse_args().milliseconds / 1000))
