@@ -74,7 +74,9 @@ class Contra4Task:
     ) -> None:
         self.view, self._captions, self._seed, self._file_hash = view, captions, seed, file_hash
         self._clips = None if locate is None else _located(questions, locate)
-        self.questions = [q for q in questions if self._clips is None or all(s.key in self._clips for s in q.scenes)]
+        self.questions = [
+            q for q in questions if self._clips is None or all(_medium(s) in self._clips for s in q.scenes)
+        ]
         self.num_left_out = len(questions) - len(self.questions)
         if not self.questions:
             raise ConfigError(f"none of the {len(questions)} questions has all its media; see vidweave contra4 doctor")
@@ -147,14 +149,18 @@ class Contra4Task:
         if self._clips is None:
             named: dict[str, Any] = {scene.clip_modality: f"{scene.source}/{scene.id}"}
             return Clip(**named)
-        clip = self._clips[scene.key]
+        clip = self._clips[_medium(scene)]
         return blank_clip(clip) if self.view == "text_only" else clip
 
 
-def _located(questions: Sequence[ContrastQuestion], locate: Locate) -> dict[tuple[str, str], Clip]:
+def _located(questions: Sequence[ContrastQuestion], locate: Locate) -> dict[tuple[str, ...], Clip]:
     """The clips of all scenes that are there."""
-    scenes = {scene.key: scene for question in questions for scene in question.scenes}
+    scenes = {_medium(scene): scene for question in questions for scene in question.scenes}
     return {key: clip for key, scene in scenes.items() if (clip := locate(scene)) is not None}
+
+
+def _medium(scene: SceneRef) -> tuple[str, ...]:
+    return scene.modality, *scene.key
 
 
 def _pools(questions: Sequence[ContrastQuestion]) -> dict[str, list[SceneRef]]:

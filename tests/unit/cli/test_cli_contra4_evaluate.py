@@ -72,6 +72,8 @@ def test_only_some_modalities(vid, split):
     [
         (("--model", "m", "--way", "endpoint"), "--way endpoint needs --base-url"),
         (("--model", "m", "--base-url", "http://127.0.0.1:1/v1"), "--base-url is for --way captions or endpoint"),
+        (("--model", "m", "--media", "coco"), "coco"),
+        (("--model", "m"), "none of the 9 questions has all its media"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(vid, model, split, more, message):

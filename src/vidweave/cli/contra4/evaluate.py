@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from vidweave.cli.contra4.doctor import MediaOption, media_folders
 from vidweave.cli.output import Json, show, table
 from vidweave.cli.quiet import narrate
 from vidweave.cli.records import record_path
@@ -40,9 +41,7 @@ def evaluate(
     base_url: Annotated[
         str | None, typer.Option(help="OpenAI-compatible server, e.g. http://127.0.0.1:8000/v1; key in OPENAI_API_KEY.")
     ] = None,
-    folder: Annotated[
-        list[str] | None, typer.Option(help="NAME=FOLDER of a collection's media, e.g. coco=/data/coco; repeatable.")
-    ] = None,
+    media: MediaOption = None,
     captions: Annotated[
         Path | None, typer.Option(help="Captions to read instead of the file's (source, id, caption).")
     ] = None,
@@ -74,7 +73,7 @@ def evaluate(
     what = Evaluation(
         questions=_only(read_questions(split), modality),
         file_hash=hashlib.sha256(split.read_bytes()).hexdigest(),
-        locate=None if way == "captions" or model in BLIND else _located(folder or []),
+        locate=None if way == "captions" or model in BLIND else _located(media),
         captions=_captions(captions),
         fit_on=read_questions(fit_on) if fit_on is not None else None,
         controls=controls,
@@ -106,14 +105,11 @@ def _only(questions: list[Any], modalities: list[str] | None) -> list[Any]:
     return kept
 
 
-def _located(folders: list[str]) -> Any:
+def _located(folders: list[str] | None) -> Any:
     """A function that finds a scene's clip, or tells by None that it is not there."""
     from vidweave.contra4.media import Media
 
-    unclear = [text for text in folders if "=" not in text]
-    if unclear:
-        raise ConfigError(f"--folder takes NAME=FOLDER, got {unclear[0]!r}")
-    media = Media.from_settings(dict(text.split("=", 1) for text in folders))
+    media = Media.from_settings(media_folders(folders))
 
     def locate(scene: Any) -> Any:
         try:
