@@ -19,6 +19,7 @@ from vidweave.cli import (
     doctor,
     evaluate,
     explain,
+    extract,
     inspect,
     models,
     stream,
@@ -41,6 +42,7 @@ app = typer.Typer(
 )
 app.command("ask")(ask.ask)
 app.command("explain")(explain.explain)
+app.add_typer(extract.app)
 app.command("stream")(stream.stream)
 app.command("inspect")(inspect.inspect)
 app.add_typer(models.app)

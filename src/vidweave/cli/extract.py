@@ -1,0 +1,201 @@
+"""`vidweave extract`: depth, normals, frames, cuts and features of points, of one clip or of folders with thousands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vidweave.cli.output import Json, show
+from vidweave.errors import ConfigError
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="extract",
+    help="Make further modalities and files out of videos; what was made is not made again.",
+    no_args_is_help=True,
+)
+
+Clips = Annotated[list[str], typer.Argument(metavar="CLIP…", help="Video files, or folders that hold some.")]
+Out = Annotated[str, typer.Option(help="Folder for what is made, and manifest.jsonl.")]
+Workers = Annotated[int, typer.Option(min=1, help="Clips at a time.")]
+Fps = Annotated[float | None, typer.Option(help="Pictures per second; all of them if left out.")]
+Device = Annotated[str, typer.Option(help="Where to compute, e.g. cuda.")]
+
+
+@app.command("depth")
+def depth(
+    clips: Clips,
+    out: Out,
+    model: Annotated[
+        str, typer.Option(help="zoedepth, depth-anything[-indoor|-outdoor], a folder or hub id.")
+    ] = "zoedepth",
+    fps: Fps = None,
+    device: Device = "cpu",
+    workers: Workers = 1,
+    as_json: Json = False,
+) -> None:
+    """Depth of every picture: NAME.npy (T, H, W, 1) beside its times."""
+    from vidweave.derive.depth import DepthEstimator, DepthJob
+    from vidweave.derive.work import find_clips
+
+    found = find_clips(clips)
+    _run(DepthJob(estimator=DepthEstimator(model, device=device), fps=fps), found, out, workers, as_json)
+
+
+@app.command("normals")
+def normals(
+    clips: Annotated[list[str], typer.Argument(metavar="CLIP…", help="Arrays of depth, or videos; or folders.")],
+    out: Out,
+    method: Annotated[str, typer.Option(help="geometry, or a registered estimator of your own.")] = "geometry",
+    depth_model: Annotated[str | None, typer.Option(help="Metric depth model for clips that are videos.")] = None,
+    field_of_view: Annotated[float, typer.Option(help="Width of the camera's view in degrees.")] = 60.0,
+    fps: Fps = None,
+    device: Device = "cpu",
+    workers: Workers = 1,
+    as_json: Json = False,
+) -> None:
+    """Surface normals: NAME.npy (T, H, W, 3), unit vectors right, down, towards the eye."""
+    from vidweave.derive.depth import DepthEstimator
+    from vidweave.derive.normals import NormalsJob
+    from vidweave.derive.work import ARRAYS, VIDEOS, find_clips
+
+    found = find_clips(clips, ARRAYS if method == "geometry" and depth_model is None else VIDEOS)
+    estimator = None if depth_model is None else DepthEstimator(depth_model, device=device)
+    job = NormalsJob(method=method, depth=estimator, fps=fps, field_of_view=field_of_view)
+    _run(job, found, out, workers, as_json)
+
+
+@app.command("frames")
+def frames(
+    clips: Clips,
+    out: Out,
+    fps: Fps = None,
+    height: Annotated[int | None, typer.Option(min=1, help="Scale down to this height.")] = None,
+    pattern: Annotated[str, typer.Option(help="File names; MA-LMM's are frame%06d.jpg.")] = "%05d.jpg",
+    annotations: Annotated[
+        list[str] | None, typer.Option(help="Annotation files whose frame counts to rewrite.")
+    ] = None,
+    field: Annotated[str, typer.Option(help="Where an annotation tells the count.")] = "frame_length",
+    video_field: Annotated[str | None, typer.Option(help="Where it names the clip; its key if left out.")] = None,
+    workers: Workers = 1,
+    as_json: Json = False,
+) -> None:
+    """Pictures of each clip in a folder of its own, and annotations that tell how many there are."""
+    from vidweave.derive.frames import FrameJob, rewrite_counts
+    from vidweave.derive.work import find_clips
+
+    report = _run(FrameJob(fps=fps, height=height, pattern=pattern), find_clips(clips), out, workers, as_json)
+    counts = {name: line["num_frames"] for name, line in report.items() if "num_frames" in line}
+    for file in annotations or []:
+        changed = rewrite_counts(file, counts, Path(out) / Path(file).name, field=field, video=video_field)
+        if not as_json:
+            show({}, f"{changed} counts changed: {Path(out) / Path(file).name}", as_json=False)
+
+
+@app.command("trim")
+def trim(
+    out: Out,
+    clips: Annotated[
+        list[str] | None, typer.Argument(metavar="CLIP…", help="Videos to cut the same span from.")
+    ] = None,
+    start: Annotated[float, typer.Option(min=0.0, help="First second.")] = 0.0,
+    end: Annotated[float | None, typer.Option(min=0.0, help="Last second.")] = None,
+    annotations: Annotated[
+        str | None, typer.Option(help="Touch-QA's or Thermal-QA's samples, instead of CLIPs.")
+    ] = None,
+    videos: Annotated[str | None, typer.Option(help="Where the data set's videos are.")] = None,
+    task: Annotated[str, typer.Option(help="touch or thermal.")] = "touch",
+    workers: Workers = 1,
+    as_json: Json = False,
+) -> None:
+    """Cut spans out at key frames, nothing encoded again."""
+    from vidweave.derive.trim import Cut, TrimJob, cuts_of_annotations
+    from vidweave.derive.work import find_clips
+
+    if annotations is not None:
+        if videos is None or clips or task not in ("touch", "thermal"):
+            raise ConfigError("--annotations needs --videos and --task touch or thermal, and no CLIP")
+        cuts = cuts_of_annotations(annotations, videos, task)  # type: ignore[arg-type]
+    else:
+        found = find_clips(clips or [])
+        cuts = {name: Cut(source=path, start_seconds=start, end_seconds=end) for name, path in found.items()}
+    _run(TrimJob(cuts=cuts), {name: cut.source for name, cut in cuts.items()}, out, workers, as_json)
+
+
+@app.command("pointfeatures")
+def pointfeatures(
+    scenes: Annotated[
+        list[str], typer.Argument(metavar="SCENE…", help="Folders with color.mp4, depth.npy and cameras.json.")
+    ],
+    out: Out,
+    model: Annotated[str, typer.Option(help="Model whose eye looks at the views.")] = "tiny-base",
+    stream: Annotated[str, typer.Option(help="Stream of that eye.")] = "video",
+    views: Annotated[int, typer.Option(min=1, help="Pictures of each scene, evenly spread.")] = 32,
+    stride: Annotated[int, typer.Option(min=1, help="Every so many pixels become points.")] = 4,
+    device: Device = "cpu",
+    workers: Workers = 1,
+    as_json: Json = False,
+) -> None:
+    """Features of 3D points from several views, in 3D-LLM's file layout."""
+    from vidweave.derive.points import PointFeaturesJob
+
+    found = {Path(scene).name: Path(scene) / "color.mp4" for scene in scenes}
+    missing = [str(path) for path in found.values() if not path.exists()]
+    if missing or len(found) < len(scenes):
+        raise ConfigError(
+            f"scenes need names of their own and a color.mp4 each; missing: {', '.join(missing) or 'none'}"
+        )
+    job = PointFeaturesJob(
+        encode=_eye(model, stream, device), encoder_name=f"{model}/{stream}", views=views, stride=stride
+    )
+    _run(job, found, out, workers, as_json)
+
+
+def _eye(name: str, stream: str, device: str) -> Any:
+    """Pictures → tokens (T, N, C) of a model's stream."""
+    import torch
+
+    import vidweave
+    from vidweave.errors import UnknownNameError
+    from vidweave.media.preprocess import apply
+
+    model = vidweave.load(name, device=device)
+    if stream not in model.spec.streams:
+        raise UnknownNameError("stream", stream, model.spec.streams)
+    wiring = model.spec.streams[stream]
+    encoder: Any = model.encoders[wiring.encoder]
+
+    @torch.no_grad()
+    def encode(pictures: Any) -> torch.Tensor:
+        values, _ = apply(encoder.specs[wiring.modalities[0]], pictures)
+        return (
+            encoder.encode(values[None, :, None].to(model.device, model.dtype), wiring.modalities[0])[0].float().cpu()
+        )
+
+    return encode
+
+
+def _run(job: Any, clips: dict[str, Path], out: str, workers: int, as_json: bool) -> dict[str, dict[str, Any]]:
+    """Do the work with a bar, tell what came of it, and return the manifest's lines; exit code 1 if a clip failed."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from vidweave.derive.manifest import Manifest
+    from vidweave.derive.work import work
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task(str(job.settings()["kind"]), total=len(clips))
+        report = work(job, clips, out, workers=workers, progress=lambda name: progress.advance(bar))
+    told = {"out": out, "made": len(report.made), "kept": len(report.kept), "failed": report.failed}
+    lines = [f"{len(report.made)} made, {len(report.kept)} there already, {len(report.failed)} failed; in {out}"]
+    lines += [f"  {name}: {reason}" for name, reason in report.failed.items()]
+    show(told, "\n".join(lines), as_json=as_json)
+    if report.failed:
+        raise typer.Exit(1)
+    with Manifest(Path(out), job.settings()) as manifest:
+        return {name: manifest.clips[name] for name in clips}

@@ -1,0 +1,1 @@
+"""What is made from video alone: depth, normals, frames, cuts, features of points; whole folders, resumed after any kill."""

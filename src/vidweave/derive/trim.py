@@ -1,0 +1,167 @@
+"""Cutting spans out of clips without encoding them again, and the spans of Touch-QA's and Thermal-QA's annotations."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import av
+
+from vidweave.errors import AnnotationError, ConfigError, MediaError
+from vidweave.media.container import decoding, open_container, require_codec
+from vidweave.media.guards import GuardedFile
+from vidweave.media.limits import DEFAULT_LIMITS
+from vidweave.media.video import VideoReader
+
+__all__ = ["Cut", "TrimJob", "cut_video", "cuts_of_annotations"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """One span of one file, in seconds; `end_seconds` None is the end of the file."""
+
+    source: Path
+    start_seconds: float = 0.0
+    end_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        end = math.inf if self.end_seconds is None else self.end_seconds
+        if not 0 <= self.start_seconds < end:
+            raise ConfigError(f"a cut starts at 0 or later and ends after it starts, got {self.start_seconds}..{end}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrimJob:
+    """`NAME.mp4` per cut: packets as they are, from the last key frame before the start, so that it can begin a little
+    early, as the original tools' cuts do; the manifest tells by how much (`early_seconds`).
+
+    Attributes:
+        cuts: Name → span.
+    """
+
+    cuts: Mapping[str, Cut] = field(default_factory=dict)
+
+    def settings(self) -> dict[str, Any]:
+        spans = {n: [c.source.name, c.start_seconds, c.end_seconds] for n, c in sorted(self.cuts.items())}
+        return {"kind": "trim", "cuts_sha256": hashlib.sha256(json.dumps(spans).encode()).hexdigest()}
+
+    def run(self, source: Path, name: str, out: Path) -> dict[str, Any]:
+        early = cut_video(self.cuts[name], out / f"{name}.mp4")
+        return {"outputs": [f"{name}.mp4"], "early_seconds": round(early, 6)}
+
+
+def cut_video(cut: Cut, out: Path) -> float:
+    """Copy the packets of a span into the file `out`; returns how many seconds before the start it begins.
+
+    Raises:
+        MediaError: a file that cannot be read, a span behind its end, or a codec that MP4 does not hold.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = out.with_name(f".{out.stem}.part{out.suffix}")
+    try:
+        with GuardedFile(cut.source, limits=DEFAULT_LIMITS) as file, open_container(file) as given:
+            early = _copy(given, cut, part, file.label)
+        part.replace(out)
+    finally:
+        part.unlink(missing_ok=True)
+    return early
+
+
+def _copy(given: Any, cut: Cut, part: Path, label: str) -> float:
+    streams = [*given.streams.video[:1], *given.streams.audio[:1]]
+    if not given.streams.video:
+        raise MediaError(f"{label} has no video to cut")
+    for stream in streams:
+        require_codec(stream, label)
+    origin = (given.start_time or 0) / av.time_base
+    with decoding(label), av.open(str(part), "w", format="mp4") as made:
+        copies = {stream.index: made.add_stream_from_template(stream) for stream in streams}
+        given.seek(int((cut.start_seconds + origin) * av.time_base), backward=True)
+        first: float | None = None
+        last = 0.0  # when the last picture of the cut ends
+        for packet in given.demux(*streams):
+            if packet.dts is None or packet.pts is None:
+                continue
+            at = float(packet.pts * packet.time_base) - origin
+            if packet.stream.type == "video" and first is None:
+                if not packet.is_keyframe:
+                    continue
+                first = at
+            if first is None or at < first - 1e-6 or (cut.end_seconds is not None and at >= cut.end_seconds):
+                continue
+            if packet.stream.type == "video":
+                last = max(last, at + float((packet.duration or 1) * packet.time_base))
+            shift = round((first + origin) / packet.time_base)
+            packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+            packet.stream = copies[packet.stream.index]
+            made.mux(packet)
+    if first is None or last <= cut.start_seconds:
+        raise MediaError(f"{label} holds no picture from {cut.start_seconds} s on")
+    return max(0.0, cut.start_seconds - first)
+
+
+def cuts_of_annotations(
+    annotations: str | os.PathLike[str], videos: str | os.PathLike[str], task: Literal["touch", "thermal"]
+) -> dict[str, Cut]:
+    """The cuts that CREMA's tools make of Touch-QA (`touch`) or Thermal-QA (`thermal`), by the names they give them.
+
+    A sample tells `video_id`, `question_id`, `start` and, for touch, `end`, in frames of its RGB video. Touch and Go holds
+    `dataset/<video_id>/video.mp4` and `gelsight.mp4`, Thermal-IM `<video_id>/RGBD_RGB.mp4` and `RGBT_T.mp4`; cuts are
+    `clips/<question_id>` and `touch_clips/<question_id>_touch` or `thermal_clips/<question_id>_touch` (as it is spelt
+    there). Thermal cuts go on to the end.
+
+    Raises:
+        AnnotationError: a sample that does not tell what is needed.
+        MediaError: an RGB video that cannot be read.
+    """
+    try:
+        samples = json.loads(Path(annotations).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise AnnotationError(f"{annotations} is not JSON ({error})") from None
+    if not isinstance(samples, list):
+        raise AnnotationError(f"{annotations} must hold a list of samples, got {type(samples).__name__}")
+    below, rgb, other, folder = {
+        "touch": ("dataset", "video.mp4", "gelsight.mp4", "touch_clips"),
+        "thermal": ("", "RGBD_RGB.mp4", "RGBT_T.mp4", "thermal_clips"),
+    }[task]
+    rates: dict[Path, float] = {}
+    cuts: dict[str, Cut] = {}
+    for number, sample in enumerate(samples):
+        video, name, first, stop = _sample(annotations, number, sample, task)
+        home = Path(videos) / below / video
+        if home not in rates:
+            rates[home] = _rate(home / rgb)
+        fps = rates[home]
+        span = {"start_seconds": first / fps, "end_seconds": None if stop is None else stop / fps}
+        cuts[f"clips/{name}"] = Cut(source=home / rgb, **span)
+        cuts[f"{folder}/{name}_touch"] = Cut(source=home / other, **span)
+    return cuts
+
+
+def _sample(annotations: Any, number: int, sample: Any, task: str) -> tuple[str, str, float, float | None]:
+    wanted = ("video_id", "question_id", "start", *(("end",) if task == "touch" else ()))
+    missing = [name for name in wanted if not isinstance(sample, dict) or name not in sample]
+    if missing:
+        raise AnnotationError(f"{annotations}: sample {number} has no {', '.join(missing)}")
+    video, name = str(sample["video_id"]), str(sample["question_id"])
+    if any(part in ("", ".", "..") for text in (video, name) for part in text.split("/")):
+        raise AnnotationError(f"{annotations}: sample {number} names {video!r} and {name!r}, which are no plain names")
+    try:
+        first, stop = float(sample["start"]), float(sample["end"]) if task == "touch" else None
+    except (TypeError, ValueError):
+        raise AnnotationError(f"{annotations}: start and end of sample {number} must be frame numbers") from None
+    if not 0 <= first < (math.inf if stop is None else stop):
+        raise AnnotationError(f"{annotations}: sample {number} ends ({stop}) before it starts ({first})")
+    return video, name, first, stop
+
+
+def _rate(path: Path) -> float:
+    """Pictures per second, of all pictures that are there."""
+    with VideoReader(path) as reader:
+        return reader.num_frames / reader.duration_seconds
