@@ -10,11 +10,22 @@ from dataclasses import dataclass
 import numpy as np
 
 from vidweave.data.toy_training import ENDLESS, train_scene
+from vidweave.toyworld import attributes as a
 from vidweave.toyworld.labels import SENSE_CLASSES, sense_labels, sound_labels
 from vidweave.toyworld.render import render
+from vidweave.toyworld.scene import ToyScene
 from vidweave.types import Frames, PointCloud, Waveform
 
-__all__ = ["SENSE_CLASSES", "LabelledSense", "LabelledSenses"]
+__all__ = [
+    "SENSE_CLASSES",
+    "SENSE_SLOTS",
+    "LabelledSense",
+    "LabelledSenses",
+    "SlotTable",
+    "slot_labels",
+]
+
+UNTOLD = -100  # a label that is not to be learnt
 
 
 @dataclass(frozen=True)
@@ -33,13 +44,13 @@ class LabelledSenses(Sequence[Mapping[str, LabelledSense]]):
         senses: Names of `SENSE_CLASSES`.
         frames: Pictures of each sense that makes some.
         patch: Side of a patch of theirs in pixels.
-        sound_grid: Parts in time, and bands of pitch, of the tokens of sound.
+        sound_parts: Tokens of sound, each a part of the clip.
     """
 
     senses: tuple[str, ...] = tuple(SENSE_CLASSES)
     frames: int = 1
     patch: int = 8
-    sound_grid: tuple[int, int] = (8, 3)
+    sound_parts: int = 8
 
     def __len__(self) -> int:
         return ENDLESS
@@ -47,13 +58,42 @@ class LabelledSenses(Sequence[Mapping[str, LabelledSense]]):
     def __getitem__(self, index: int) -> Mapping[str, LabelledSense]:  # type: ignore[override]
         scene = train_scene(index)
         frames = np.random.default_rng([index, 14]).integers(0, scene.num_frames, self.frames)
-        parts, bands = self.sound_grid
         found = {}
         for sense in self.senses:
             if sense == "audio":
-                labels = {name: np.repeat(row, bands)[None] for name, row in sound_labels(scene, parts).items()}
+                labels = {name: row[None] for name, row in sound_labels(scene, self.sound_parts).items()}
             else:
                 labels = sense_labels(scene, sense, frames=frames, patch=self.patch)
             flat = {name: label.reshape(len(label), -1) for name, label in labels.items()}
             found[sense] = LabelledSense(render(scene, sense, frames=frames), flat)
         return found
+
+
+@dataclass(frozen=True)
+class SlotTable:
+    """Which tokens of a connector tell what a sense says of a clip: `count` of them from `first` on, each asked for every
+    name of `classes`."""
+
+    first: int
+    count: int
+    classes: dict[str, tuple[str, ...]]
+
+
+SENSE_SLOTS: dict[str, SlotTable] = {
+    **{sense: SlotTable(0, 4, {name: a.VALUES[name]}) for sense, name in a.SENSES.items() if sense != "touch"},
+    "touch": SlotTable(4, len(a.SHAPES), {"firmness": a.VALUES["firmness"]}),
+    "audio": SlotTable(9, 1, {"pitch": a.VALUES["pitch"], "beeps": ("1", "2", "3", "4")}),
+}
+"""Sense → its tokens: one per quarter of the picture for senses that know places, one per shape for touch, one for sound."""
+
+
+def slot_labels(scene: ToyScene) -> dict[str, dict[str, list[int]]]:
+    """Sense → name of `SENSE_SLOTS[sense].classes` → the class of each of its tokens, -100 where there is nothing to tell."""
+    told = {sense: {name: [UNTOLD] * table.count for name in table.classes} for sense, table in SENSE_SLOTS.items()}
+    for sense, name in a.SENSES.items():
+        for obj in scene.objects:
+            slot = a.SHAPES.index(obj.shape) if sense == "touch" else obj.quarter
+            told[sense][name][slot] = a.VALUES[name].index(getattr(obj, name))
+    if (beeper := scene.beeper) is not None:
+        told["audio"] = {"pitch": [a.VALUES["pitch"].index(beeper.pitch)], "beeps": [len(beeper.beeps) - 1]}
+    return told

@@ -2,7 +2,8 @@
 
 Where `config.bases` maps a state-dict root (``encoders.rgb``, ``language_model``) to a base, the weights below that root
 are read from the base: a folder, a shipped asset or a hub id. Its hash must be the one that was saved. A base holds
-either the names of our own slot, or those of the transformers model that the slot wraps.
+the names of our own slot, those of a whole model of ours with the same slot in the same place, or those of the
+transformers model that the slot wraps.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ def base_state(root: str, base: Mapping[str, Any], model: nn.Module, beside: Pat
             f"{expected[:12]}…; use that version of the base"
         )
     state = read_weights(folder)
+    state = {k.removeprefix(f"{root}."): t for k, t in state.items() if k.startswith(f"{root}.")} or state
     if not module.state_dict().keys() & state.keys():
         state = _of_transformers(f"base {base['source']!r} of {root!r}", state, module)
     return {f"{root}.{name}": tensor for name, tensor in state.items()}

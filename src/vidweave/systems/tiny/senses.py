@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from vidweave.encoders.patch import PatchEncoderConfig
 from vidweave.encoders.pillars import PillarEncoderConfig
 from vidweave.types import AudioSpec, ComponentConfig, PointSpec, VisualSpec
 
-__all__ = ["SENSE_ENCODERS", "SENSE_WIDTH", "SOUND_PARTS", "sense_encoders"]
+__all__ = ["SENSE_ENCODERS", "SENSE_WIDTH", "sense_encoders"]
 
 SENSE_WIDTH = 64
-SOUND_PARTS = 8  # of a window of sound, in which its encoder's tokens are ordered
 
 SENSE_ENCODERS = {
     "depth": "pictures",
@@ -32,19 +33,36 @@ _RANGES = {
 
 
 def sense_encoders() -> dict[str, ComponentConfig]:
-    """Encoder name → configuration; together about half a million parameters."""
-    size = {"width": SENSE_WIDTH, "layers": 3, "heads": 4, "chunk": 1024}
-    sound = AudioSpec(sample_rate=16_000, window_seconds=2.0, mel_bins=24, frame_seconds=1 / 32, hop_seconds=1 / 32)
+    """Encoder name → configuration; together about 340,000 parameters."""
+    sound = AudioSpec(sample_rate=16_000, window_seconds=2.0, mel_bins=8, frame_seconds=1 / 32, hop_seconds=1 / 32)
+    cloud = PointSpec(num_points=768, normalize=False)
+    pillars = _transformer(24, 4, channels=5)
     return {
-        "pictures": PatchEncoderConfig(size=48, patch=8, specs={m: _picture(m) for m in _RANGES}, **size),
-        "sound": PatchEncoderConfig(size=(64, 24), patch=8, channels=1, specs={"audio": sound}, **size),
+        "pictures": _transformer(48, 8, specs={modality: _picture(modality) for modality in _RANGES}),
+        "sound": _transformer((64, 8), 8, channels=1, specs={"audio": sound}),
         "points": PillarEncoderConfig(
-            extent_metres=1.2,
-            depth_metres=0.45,
-            pictures=PatchEncoderConfig(size=24, patch=4, channels=5, **size),
-            specs={"point_cloud": PointSpec(num_points=768, normalize=False)},
+            extent_metres=1.2, depth_metres=0.45, pictures=pillars, specs={"point_cloud": cloud}
         ),
     }
+
+
+def _transformer(
+    size: int | tuple[int, int],
+    patch: int,
+    *,
+    channels: int = 3,
+    specs: Mapping[str, VisualSpec | AudioSpec] | None = None,
+) -> PatchEncoderConfig:
+    return PatchEncoderConfig(
+        size=size,
+        patch=patch,
+        channels=channels,
+        specs=dict(specs or {}),
+        width=SENSE_WIDTH,
+        layers=2,
+        heads=4,
+        chunk=1024,
+    )
 
 
 def _picture(modality: str) -> VisualSpec:

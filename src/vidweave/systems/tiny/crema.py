@@ -1,0 +1,61 @@
+"""tiny-crema: what tiny-base sees, and a port for each further sense into the same Q-Former and the same tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from vidweave.connectors.gated_fusion import GatedAddConfig
+from vidweave.connectors.modality_adapters import AdapterConfig
+from vidweave.connectors.ports import PortConfig
+from vidweave.encoders.tiny import WIDTH
+from vidweave.model.config import StreamConfig, VideoLanguageConfig
+from vidweave.systems.tiny.preset import tiny_base
+from vidweave.systems.tiny.senses import SENSE_ENCODERS, SENSE_WIDTH, sense_encoders
+from vidweave.types import FrameNeed
+
+__all__ = ["SENSES", "tiny_crema"]
+
+SENSES = tuple(SENSE_ENCODERS)
+SENSE_FRAMES = 4  # pictures of each sense, as in the paper
+
+
+def tiny_crema(*, senses: Sequence[str] = SENSES, rank: int = 8) -> VideoLanguageConfig:
+    """Video as in tiny-base; every sense of `senses` may be missing, and none costs the language model a token.
+
+    Args:
+        senses: Names of SENSES, in any order: the fusion keeps a matrix for each under its name.
+        rank: Of each sense's low-rank change of the shared Q-Former.
+    """
+    base = tiny_base().parse()
+    used = {SENSE_ENCODERS[sense] for sense in senses}
+    connector: Any = base.connector
+    port = PortConfig(
+        trunk="qformer",
+        input_width=SENSE_WIDTH,
+        input_proj=WIDTH,
+        input_norm=True,
+        num_query_tokens=connector.ports["video"].num_query_tokens,
+        adapter=AdapterConfig(rank=rank, dropout=0.0),
+        span="clip",
+        num_time_positions=SENSE_FRAMES,
+        beyond_times="clamp",
+        absent="skip",
+    )
+    spec = replace(
+        base,
+        encoders={**base.encoders, **{name: config for name, config in sense_encoders().items() if name in used}},
+        streams={**base.streams, **{sense: _stream(sense) for sense in senses}},
+        connector=replace(
+            connector,
+            ports={**connector.ports, **dict.fromkeys(senses, port)},
+            fusion=GatedAddConfig(streams=("video", *senses)),
+        ),
+    )
+    return VideoLanguageConfig(spec, name="tiny-crema")
+
+
+def _stream(sense: str) -> StreamConfig:
+    need = FrameNeed(num_frames=SENSE_FRAMES)
+    return StreamConfig(encoder=SENSE_ENCODERS[sense], modalities=(sense,), need=need)
