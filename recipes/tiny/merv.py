@@ -51,7 +51,7 @@ from vidweave.toyworld.render import render, render_rgb
 from vidweave.toyworld.scene import ToyScene
 from vidweave.training.dense import DenseLabels, collate_pictures, dense_heads
 from vidweave.training.schedule import Schedule
-from vidweave.training.stages import AdamWSettings, Pass, Run, Stage
+from vidweave.training.stages import AdamWSettings, Examples, Pass, Run, Stage
 from vidweave.types import Blocks, Clip, Features, Frames, PrecomputedFeatures, PromptPlan, Query
 
 DESCRIBE = "Describe the clip."
@@ -74,6 +74,7 @@ class Settings:
     aim_steps: int = 300
     question_steps: int = 250
     clips: int = 2_500
+    eye_scenes: int = 1_500
     clips_per_step: int = 24
     questions_per_clip: int = 3
     evaluation_examples: int = 60
@@ -115,16 +116,40 @@ def _eye(s: Settings) -> Run:
     if eye == "tempo":
         sizes = {"motion": len(a.MOTIONS), "speed": len(SPEEDS), "quarter": 4, "presence": 1}
         heads = nn.ModuleDict({name: nn.Linear(width, size) for name, size in sizes.items()})
-        how = {"objective": _MotionLabels(), "examples": _LabelledClips(), "collate": _collate_clips, "batch_size": 64}
+        how = {
+            "objective": _MotionLabels(),
+            "examples": _Pool(_LabelledClips(), s.eye_scenes),
+            "collate": _collate_clips,
+            "batch_size": 64,
+        }
     else:
         heads = dense_heads(width)
         seen = ("shape", "colour", "texture") if eye == "detail" else ("shape", "colour", "size")
         how = {"objective": DenseLabels(eye, attributes=seen), "batch_size": 96}
-        how |= {"examples": LabelledPictures(long_share=0.0), "collate": partial(collate_pictures, PIXELS)}
+        how |= {
+            "examples": _Pool(LabelledPictures(long_share=0.0), s.eye_scenes),
+            "collate": partial(collate_pictures, PIXELS),
+        }
     stage = Stage(name="eye", steps=s.eye_steps, optimizer=_SETTINGS(lr=1.5e-3), schedule=_COSINE, **how)
     root = EyeRoot(eye, encoder, heads)
     finish = partial(_write_eye, eye=eye, settings=asdict(s))
     return Run(name=f"tiny-{eye}", model=root, stages=[stage], seed=s.seed, finish=finish, config=asdict(s))
+
+
+class _Pool:
+    """The first `size` examples of a source, each made once."""
+
+    def __init__(self, source: Examples, size: int) -> None:
+        self._source, self._size = source, size
+        self._known: dict[int, Any] = {}
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, index: int) -> Any:
+        if index not in self._known:
+            self._known[index] = self._source[index]
+        return self._known[index]
 
 
 @dataclass(frozen=True)

@@ -133,8 +133,9 @@ LAYOUTS = Registry("prompt layout")
 LAYOUTS.register("template", "vidweave.language.layout:TemplateLayout")
 
 # Whole things: models by name (presets and shipped tiny models), evaluation tasks.
-# A model's target is a function that returns its configuration; facts: `weights` (shipped asset, folder or hub id), a
-# `summary` in one line, and for weights that another model's folder holds a `loader`(folder, configuration, …).
+# A model's target is a function that returns its configuration; facts: `weights` (shipped asset, folder or hub id; without,
+# `get` says how to come by them), a `summary` in one line, and for weights that another model's folder holds a
+# `loader`(folder, configuration, …).
 MODELS = Registry("model")
 MODELS.register(
     "tiny-base",
@@ -177,6 +178,20 @@ for _name, _function, _size, _use in (
         summary=f"MA-LMM on InstructBLIP with Vicuna-{_size.upper()}, memory put on without training; {_use}",
         loader="vidweave.systems.malmm.checkpoint:load_plugged",
     )
+for _name, _function, _summary in (
+    ("merv-frozen", "merv_frozen", "MERV: LanguageBind, DINOv2, ViViT and SigLIP mixed before Llama-2-7B, one stage"),
+    ("merv-full", "merv_full", "MERV, two stages"),
+    ("languagebind-single", "languagebind_single", "MERV's recipe with LanguageBind alone"),
+    ("dinov2-single", "dinov2_single", "MERV's recipe with DINOv2 alone"),
+    ("vivit-single", "vivit_single", "MERV's recipe with ViViT alone"),
+    ("siglip-single", "siglip_single", "MERV's recipe with SigLIP alone"),
+):
+    MODELS.register(
+        _name,
+        f"vidweave.systems.merv.preset:{_function}",
+        summary=_summary,
+        get="convert its released file with `vidweave convert merv`, and load that folder",
+    )
 # Folders that other libraries wrote: `model_type` of their config.json → a function(folder, …) → the model; the fact
 # `config` names a function(folder) → its configuration alone.
 CHECKPOINT_FORMATS = Registry("checkpoint format")
@@ -195,6 +210,13 @@ CONVERTERS.register(
     summary="MA-LMM's fine-tuned files, over the InstructBLIP that they were trained on",
     base="InstructBLIP",
     options=("length", "num_frames", "beyond_times"),
+)
+CONVERTERS.register(
+    "merv",
+    "vidweave.systems.merv.checkpoint:convert",
+    summary="MERV's checkpoints; encoders and the language model's configuration come from folders of their own",
+    parts=("language", "tokenizer", "config", "languagebind", "dinov2", "vivit", "siglip"),
+    options=("stream_order", "prompt", "fold"),
 )
 TASKS = Registry("task")
 TASKS.register("toyworld", "vidweave.evaluation.tasks.toyworld:ToyworldTask")

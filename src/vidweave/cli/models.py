@@ -34,8 +34,12 @@ def list_models(as_json: Json = False) -> None:
                 "shipped": asset_folder(weights) is not None,
             }
         )
-    lines = [(r["name"], "shipped" if r["shipped"] else f"hub: {r['weights']}", r["summary"]) for r in rows]
+    lines = [(r["name"], _where(r), r["summary"]) for r in rows]
     show({"models": rows}, table(lines, ("name", "weights", "what it is")), as_json=as_json)
+
+
+def _where(row: dict[str, Any]) -> str:
+    return "shipped" if row["shipped"] else f"hub: {row['weights']}" if row["weights"] else "vidweave convert"
 
 
 @app.command("show")

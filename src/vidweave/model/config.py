@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -177,6 +178,11 @@ class VideoLanguageConfig(PreTrainedConfig):
         if found != cls.model_type:
             raise CheckpointError(f"{folder} holds a {found!r} model, not a {cls.model_type!r} one; use vidweave.load")
         return cls.from_dict(read_json(folder / "config.json"))
+
+    def to_json_string(self, use_diff: bool = True) -> str:
+        """As transformers writes it, but the spec in its own order: that of streams and ports means something."""
+        data = {**json.loads(super().to_json_string(use_diff)), "spec": self.spec}
+        return json.dumps(data, indent=2) + "\n"
 
     def parse(self) -> ModelSpec:
         """The ModelSpec; raises ConfigError where the data do not fit."""

@@ -63,7 +63,12 @@ def load(
 
 def _folder(name: str | Path) -> Path:
     if str(name) in MODELS:
-        return locate(MODELS.entry(str(name)).facts["weights"])
+        facts = MODELS.entry(str(name)).facts
+        if "weights" not in facts:
+            raise CheckpointError(
+                f"{str(name)!r} is a configuration whose weights no hub has in our layout; {facts['get']}"
+            )
+        return locate(facts["weights"])
     if Path(name).is_dir():
         return Path(name)
     if str(name).count("/") == 1 and not str(name).startswith((".", "/")) and not Path(name).parent.is_dir():

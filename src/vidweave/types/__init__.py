@@ -29,7 +29,6 @@ from vidweave.types.tensors import (
     Prefix,
     PromptPlan,
     Selection,
-    SelectorInputs,
     StreamInputs,
     TextTokens,
 )
@@ -65,7 +64,6 @@ __all__ = [
     "Scene",
     "Selection",
     "Selector",
-    "SelectorInputs",
     "StreamInputs",
     "TextSpec",
     "TextTokens",

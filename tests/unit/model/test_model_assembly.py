@@ -304,3 +304,13 @@ def _assert_same_state(a, b) -> None:
     assert ours.keys() == theirs.keys()
     for name in ours:
         torch.testing.assert_close(ours[name], theirs[name], rtol=0, atol=0, msg=name)
+
+
+def test_saving_keeps_the_order_of_streams(tmp_path):
+    """transformers sorts the keys of its JSON; the order of ports decides adapters, mixers and prompts."""
+    config = tiny_config("causal")
+    ports = config.spec["connector"]["ports"]
+    (only,) = ports.values()
+    config.spec["connector"]["ports"] = {"z": only, "a": only}
+    config.save_pretrained(tmp_path)
+    assert list(VideoLanguageConfig.from_folder(tmp_path).spec["connector"]["ports"]) == ["z", "a"]

@@ -1,10 +1,13 @@
 import pytest
 import torch
 
+import vidweave
 from vidweave.encoders.languagebind import LanguageBindConfig
-from vidweave.errors import ConfigError, QueryError, UnknownNameError
+from vidweave.errors import CheckpointError, ConfigError, QueryError, UnknownNameError
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.config import VideoLanguageConfig
+from vidweave.registry import MODELS
+from vidweave.systems.merv import preset
 from vidweave.systems.merv.arch import Arch, parse_arch
 from vidweave.systems.merv.choices import naive_question
 from vidweave.systems.merv.preset import (
@@ -124,3 +127,10 @@ def test_bad_input():
         tiny_merv("best")
     with pytest.raises(QueryError, match="letters for 1 to 5 options, got 6"):
         naive_question("?", "abcdef")
+
+
+@pytest.mark.parametrize("name", ["merv-frozen", "merv-full", *(f"{eye}-single" for eye in preset.RELEASED_ORDER)])
+def test_registered_models_have_no_weights_to_fetch(name):
+    assert MODELS.get(name)().name == name
+    with pytest.raises(CheckpointError, match="convert its released file with `vidweave convert merv`"):
+        vidweave.load(name)

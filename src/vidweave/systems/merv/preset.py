@@ -190,7 +190,7 @@ def merv(
     connector = ConnectorConfig(
         trunks={n: MLPConfig(key_width=e.width, widths=head_widths(head, e.width, width)) for n, e in eyes.items()},
         ports={n: PortConfig(trunk=n, input_width=e.width, output_proj=False) for n, e in eyes.items()},
-        fusion=_fusion(fusion),
+        fusion=_fusion(fusion, tuple(eyes)),
         output_width=width,
     )
     spec = ModelSpec(
@@ -221,12 +221,12 @@ def _stream(name: str, eye: Eye, stride: int, grid: int) -> StreamConfig:
     return StreamConfig(encoder=name, modalities=("video", "image"), need=need, pool=pool)
 
 
-def _fusion(kind: Fusion) -> Any:
+def _fusion(kind: Fusion, streams: tuple[str, ...]) -> Any:
     if kind == "sequence":
-        return ConcatFusionConfig(name="video", along="stream")
+        return ConcatFusionConfig(name="video", streams=streams, along="stream")
     if kind in ("channel", "channel_norm"):
-        return ChannelConcatConfig(name="video", norm=kind == "channel_norm")
-    return MixerConfig(name="video", weighting=kind)  # type: ignore[arg-type]
+        return ChannelConcatConfig(name="video", streams=streams, norm=kind == "channel_norm")
+    return MixerConfig(name="video", streams=streams, weighting=kind)  # type: ignore[arg-type]
 
 
 def _check_budget(eyes: Mapping[str, Eye], fusion: Fusion, tokens_per_frame: int, language: Mapping[str, Any]) -> None:

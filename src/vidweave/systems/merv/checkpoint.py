@@ -1,0 +1,269 @@
+"""Released MERV files as a VideoLanguageModel: strict, weights only, with a report of all keys.
+
+A released folder holds `config.json` and `checkpoints/latest-checkpoint.pt` with `projectors`, `feature_fusion` and
+`llm_backbone` (single encoders: `projector`; early files: `adapter`). Encoders stand in folders of their own, which the
+caller names; timm's files of SigLIP and DINOv2 and LanguageBind's are read under their names.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vidweave.connectors.mixer import Mixer, MixerConfig, fold
+from vidweave.errors import CheckpointError, ConfigError, UnknownNameError
+from vidweave.language.pretrained import source_config
+from vidweave.language.tokenizer import load_tokenizer
+from vidweave.model.assembly import VideoLanguageModel
+from vidweave.model.bases import base_state
+from vidweave.model.config import VideoLanguageConfig
+from vidweave.model.conversion import KeyReport, Request, Source, assemble, options_of, save
+from vidweave.model.files import locate, read_weights
+from vidweave.model.processor import Processor
+from vidweave.systems.merv.arch import FUSIONS, parse_arch
+from vidweave.systems.merv.keys import (
+    dinov2_from_timm,
+    languagebind_from_hub,
+    mixer_from_merv,
+    projector_from_merv,
+    siglip_from_timm,
+)
+from vidweave.systems.merv.preset import ENCODERS, merv
+
+__all__ = ["convert", "folded", "from_released", "read_released", "stream_order"]
+
+Parts = Mapping[str, Mapping[str, Tensor]]
+_TIMM = {"siglip": siglip_from_timm, "dinov2": dinov2_from_timm}
+
+
+def read_released(file: str | Path) -> dict[str, dict[str, Tensor]]:
+    """The modules of a released file under one name each: `projectors`, `feature_fusion`, `llm_backbone`.
+
+    Raises:
+        CheckpointError: not there, no such file, or one that would have to run code.
+    """
+    try:
+        data = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{Path(file).name} cannot be read as a file of tensors alone ({reason})") from error
+    modules = data.get("model") if isinstance(data, dict) else None
+    if not isinstance(modules, dict) or not modules or not all(isinstance(m, dict) for m in modules.values()):
+        raise CheckpointError(f"{Path(file).name} holds no modules under 'model'; a released MERV file does")
+    older = {"projector": "projectors", "adapter": "feature_fusion"}
+    parts = {older.get(name, name): dict(module) for name, module in modules.items()}
+    if "projector" in modules:
+        parts["projectors"] = {f"0.{key}": value for key, value in parts["projectors"].items()}
+    if unknown := parts.keys() - {"projectors", "feature_fusion", "llm_backbone"}:
+        raise CheckpointError(f"{Path(file).name} holds {', '.join(sorted(unknown))}, which is no module of MERV")
+    return parts
+
+
+def stream_order(backbones: Sequence[str]) -> tuple[str, ...]:
+    """Released backbone ids, or our names → our names, in the file's order.
+
+    Raises:
+        UnknownNameError: an id that we do not know.
+    """
+    known = {released: name for name, eye in ENCODERS.items() for released in (name, *eye.released_names)}
+    for backbone in backbones:
+        if backbone not in known:
+            raise UnknownNameError("video backbone", backbone, known)
+    return tuple(known[backbone] for backbone in backbones)
+
+
+def from_released(parts: Parts, order: Sequence[str], name: str = "merv") -> Source:
+    """The file's modules under our names; `order` says whose projector and weight is whose.
+
+    Raises:
+        CheckpointError: another number of projectors than `order`, projectors of other widths (another order), or
+            unknown keys.
+    """
+    projectors: dict[int, dict[str, Tensor]] = {}
+    for key, value in parts.get("projectors", {}).items():
+        number, _, rest = key.partition(".")
+        projectors.setdefault(int(number), {})[rest] = value
+    if sorted(projectors) != list(range(len(order))):
+        raise CheckpointError(
+            f"{name} holds {len(projectors)} projectors, the order names {len(order)} encoders ({', '.join(order)}); "
+            "give the encoders of the file (stream_order)"
+        )
+    _check_order(projectors, order, name)
+    state: dict[str, Tensor] = {}
+    for number, stream in enumerate(order):
+        ours = projector_from_merv(projectors[number], "mlp")
+        state |= {f"connector.trunks.{stream}.{key}": value for key, value in ours.items()}
+    fusion = parts.get("feature_fusion", {})
+    if len(order) > 1:  # one encoder has weight 1, whatever a mixer says
+        state |= {f"connector.fusion.{key}": value for key, value in mixer_from_merv(fusion).items()}
+    for key, value in parts.get("llm_backbone", {}).items():
+        if not key.startswith("llm."):
+            raise CheckpointError(f"{name} holds {key!r} in llm_backbone; its keys begin with 'llm.'")
+        if not key.endswith("rotary_emb.inv_freq"):
+            state[f"language_model.model.{key.removeprefix('llm.')}"] = value
+    dead = [f"feature_fusion.{key}" for key in fusion if len(order) == 1 or _is_dead(key)]
+    dead += [f"llm_backbone.{key}" for key in parts.get("llm_backbone", {}) if key.endswith("rotary_emb.inv_freq")]
+    return Source(name, state, tuple(dead))
+
+
+def _is_dead(key: str) -> bool:
+    return key == "attention.v_proj_weight" or key.startswith("attention.out_proj.")
+
+
+def _check_order(projectors: Mapping[int, Mapping[str, Tensor]], order: Sequence[str], name: str) -> None:
+    widths = [next(v.shape[1] for v in projectors[n].values() if v.ndim == 2) for n in range(len(order))]
+    for number, (stream, width) in enumerate(zip(order, widths, strict=True)):
+        if ENCODERS[stream].width != width:
+            have = ", ".join(map(str, widths))
+            raise CheckpointError(
+                f"projector {number} of {name} takes tokens of width {width}, encoder {stream!r} gives "
+                f"{ENCODERS[stream].width}: the file has its encoders in another order (widths {have}); say which with "
+                "stream_order"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What may be said beside the file's config.json: the order of its encoders, the prompt, and whether the mixer is
+    folded to one vector."""
+
+    stream_order: tuple[str, ...] = ()
+    prompt: str = ""
+    fold: bool = False
+
+
+_PROMPTS = {
+    "pure": "llama2-base",
+    "llama2": "llama2-chat",
+    "vicuna": "vicuna",
+    "llama3.1": "llama3-chat",
+    "qwen": "qwen-chat",
+}
+
+
+def convert(request: Request) -> KeyReport:
+    """A released file and its `config.json` (beside it, or one folder above) as a folder of ours.
+
+    Parts: `config` (another config.json), `tokenizer` and `language` (folder or hub id of the language model: its
+    configuration and tokenizer), and one per encoder by our names; an encoder without a part comes from its hub id.
+
+    Raises:
+        CheckpointError, ConfigError, UnknownNameError: as `from_released`, or a config.json that says what cannot be.
+    """
+    request.expect(parts=("config", "language", "tokenizer", *ENCODERS))
+    settings = options_of(Settings, request)
+    described = _read_config(request)
+    parts = read_released(request.file)
+    order = stream_order(settings.stream_order or described["video_backbone_ids"])
+    language = _language(request, parts)
+    config = _config(described, order, settings, language)
+    sources = [_encoder_source(config, n, request.parts.get(n, ENCODERS[n].source), request.file.parent) for n in order]
+    model, report = assemble(config, *sources, from_released(parts, order, request.file.name))
+    if described["image_resize_strategy"] != "resize-naive":
+        note = f"trained with pictures by {described['image_resize_strategy']!r}; here they are squashed (resize-naive)"
+        report = replace(report, notes=(*report.notes, note))
+    tokenizer = request.parts.get("tokenizer", request.parts.get("language"))
+    if tokenizer is not None:
+        model.processor = Processor(config, {"language": load_tokenizer(tokenizer)})
+    model = folded(model) if settings.fold else model
+    save(model, request)
+    return report
+
+
+def _read_config(request: Request) -> dict[str, Any]:
+    beside = [request.file.parent / "config.json", request.file.parent.parent / "config.json"]
+    given = request.parts.get("config")
+    found = Path(given) if given else next((path for path in beside if path.is_file()), None)
+    if found is None or not found.is_file():
+        raise CheckpointError("a released MERV file has a config.json; give it as part 'config'")
+    try:
+        described = json.loads(found.read_text(encoding="utf-8"))["model"]
+        needed = ("arch_specifier", "feature_fusion", "video_backbone_ids", "llm_backbone_id", "projector_token_length")
+        further = {"num_frames": None, "image_resize_strategy": "resize-naive"}
+        return {**{key: described[key] for key in needed}, **{k: described.get(k, v) for k, v in further.items()}}
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{found.name} is no configuration of MERV: {error!r}") from error
+
+
+def _language(request: Request, parts: Parts) -> dict[str, Any]:
+    source = request.parts.get("language")
+    if source is None:
+        raise ConfigError("give the language model's folder or hub id as part 'language': its configuration is needed")
+    table = parts.get("llm_backbone", {}).get("llm.model.embed_tokens.weight")
+    if table is None:
+        raise CheckpointError("the file has no llm_backbone; a file of stage align alone needs the model it began with")
+    return {**source_config(source), "vocab_size": len(table)}
+
+
+def _config(
+    described: Mapping[str, Any], order: Sequence[str], settings: Settings, language: Mapping[str, Any]
+) -> VideoLanguageConfig:
+    arch = parse_arch(described["arch_specifier"])
+    if arch.pooling not in ("average", "average3d") or arch.time != 1:
+        raise ConfigError(
+            f"arch_specifier {described['arch_specifier']!r} is none of the released ones; its projectors can be built "
+            "(connectors.projectors), but no released file has them"
+        )
+    fusion = described["feature_fusion"]
+    if fusion not in FUSIONS:
+        raise UnknownNameError("feature_fusion", str(fusion), FUSIONS)
+    backbone = described["llm_backbone_id"]
+    prompt = settings.prompt or next((ours for word, ours in _PROMPTS.items() if word in backbone), "llama2-base")
+    frames = described["num_frames"]
+    frames = (
+        dict(zip(order, [frames] * len(order) if isinstance(frames, int) else frames, strict=True)) if frames else None
+    )
+    return merv(
+        order,
+        fusion=FUSIONS[fusion] if len(order) > 1 else "equal",
+        head=arch.head,
+        tokens_per_frame=described["projector_token_length"],
+        num_frames=frames,
+        language=language,
+        prompt=prompt,
+    )
+
+
+def _encoder_source(config: VideoLanguageConfig, name: str, source: str, beside: Path) -> Source:
+    """Weights of one encoder, in whichever layout its folder has."""
+    root, encoder = f"encoders.{name}", config.parse().encoders[name]
+    folder = locate(source, beside)
+    state = read_weights(folder)
+    if any(".attn.qkv." in key for key in state) and name in _TIMM:
+        state = {f"tower.{key}": value for key, value in _TIMM[name](state).items()}
+    elif name == "languagebind" and not any(key.startswith("layers.") for key in state):
+        state = languagebind_from_hub(state)
+    else:
+        with torch.device("meta"):
+            skeleton = VideoLanguageModel(config)
+        return Source(source, base_state(root, {"source": str(folder)}, skeleton, beside))
+    with torch.device("meta"):
+        wanted = encoder.build().state_dict().keys()
+    kept = {f"{root}.{key}": value for key, value in state.items() if key in wanted}
+    return Source(source, kept, tuple(key for key in state if key not in wanted))
+
+
+def folded(model: VideoLanguageModel) -> VideoLanguageModel:
+    """The same model with its mixer folded to one vector (the released one has 22 million live weights)."""
+    mixer = model.connector.fusion
+    if not isinstance(mixer, Mixer):
+        raise ConfigError(f"only a mixer can be folded, this model has {type(mixer).__name__}")
+    small = fold(mixer)
+    config = model.config
+    spec = config.parse().to_dict()
+    assert isinstance(small.config, MixerConfig)
+    spec["connector"]["fusion"] = small.config.to_dict()
+    new = VideoLanguageConfig(spec, name=config.name, bases=config.bases)
+    state = {k: v for k, v in model.state_dict().items() if not k.startswith("connector.fusion.")}
+    state |= {f"connector.fusion.{key}": value for key, value in small.state_dict().items()}
+    made = VideoLanguageModel.from_state(new, state, dtype=model.dtype).eval()
+    if model._processor is not None:
+        made.processor = model.processor.for_config(new)
+    return made
