@@ -59,6 +59,6 @@ def test_killed_at_every_point_of(stage, whole, tmp_path):
     assert kills >= 4
     assert contents(out) == contents(whole / str(place + 1))
     assert not [path for path in out.rglob(".*") if path.name != ".lock"]
-    lines = [line for path in (out / "cache").glob("*.jsonl") for line in path.read_bytes().splitlines(keepends=True)]
+    lines = [line for path in (out / "cache").rglob("*.jsonl") for line in path.read_bytes().splitlines(keepends=True)]
     kept = Counter(json.loads(line)["key"] for line in lines if line.endswith(b"\n"))
     assert set(kept.values()) <= {1}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar, Literal
 
 from vidweave.contra4.parsing import parse_scene
@@ -47,13 +48,19 @@ def move_answer(row: Row, source: int, target: int, *, leave_stale: bool = False
 
 
 def _follow(row: Row, order: list[int], target: int) -> Row:
-    places = {order: place for place, order in enumerate(orders(len(order)))}
-    before = [places[tuple(order[i] for i in new)] for new in orders(len(order))]
+    before = _former_places(tuple(order))
     verdicts = {key: value for key, value in row.items() if key.startswith("answer_") and len(value) == len(before)}
     followed: Row = {key: [value[place] for place in before] for key, value in verdicts.items()}
     if "answers_formatted" in row:
         followed["answers_formatted"] = [LABELS[target], *row["answers_formatted"][1:]]
     return followed
+
+
+@cache
+def _former_places(order: tuple[int, ...]) -> list[int]:
+    """For each order of the moved scenes, the place of the order of the former ones that shows the same."""
+    places = {former: place for place, former in enumerate(orders(len(order)))}
+    return [places[tuple(order[i] for i in new)] for new in orders(len(order))]
 
 
 def balance_rows(rows: Iterable[Row], *, leave_stale: bool = False, lenient_length: bool = False) -> list[Row]:

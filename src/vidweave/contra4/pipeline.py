@@ -2,7 +2,7 @@
 
 ```
 FOLDER/manifest.json          what was run, with counts, checksums, tokens and cost per stage
-FOLDER/cache/                 completions; may be kept, shared and deleted
+FOLDER/cache/STAGE/           completions; may be kept, shared and deleted
 FOLDER/01-sampling/00000.jsonl …
 FOLDER/questions.json         the result in the released form, with statistics.json
 ```
@@ -160,7 +160,7 @@ class _Work:
         count = len(self.manifest.stages[index - 1]["shards"])
         reports = {shard: report for shard in range(count) if (report := after.report(shard)) is not None}
         todo = [shard for shard in range(count) if shard not in reports]
-        work = ShardWork(stage=stage, source=before.path, target=after.path, cache=self.folder / "cache")
+        work = ShardWork(stage=stage, source=before.path, target=after.path, cache=self.folder / "cache" / stage.name)
         with progress_bar(stage.name, count, done=len(reports), show=self.progress) as advance:
             for shard, report in self.executor.run(work, todo):
                 reports[shard] = report

@@ -26,6 +26,10 @@ def generate(
     out: Annotated[str | None, typer.Option(help="Folder of the run; runs/RECIPE if left out.")] = None,
     start: Annotated[str | None, typer.Option("--from", help="Make this stage and all after it anew.")] = None,
     until: Annotated[str | None, typer.Option(help="Stop after this stage.")] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Ray workers (extra `scale`); 0 works in this process.")] = 0,
+    address: Annotated[
+        str | None, typer.Option(help="Of a running Ray cluster; otherwise one is started here.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run RECIPE; started again, an interrupted run goes on where it was."""
@@ -39,8 +43,16 @@ def generate(
             f"recipe() in {recipe} must return a vidweave.contra4.pipeline.Pipeline, got {type(pipeline).__name__}"
         )
     folder = Path(out) if out else Path("runs") / Path(recipe).stem
-    result = run(pipeline, folder, start=start, until=until)
+    result = run(pipeline, folder, start=start, until=until, executor=_executor(workers, address))
     show(_data(result), _text(result), as_json=as_json)
+
+
+def _executor(workers: int, address: str | None) -> Any:
+    if not workers:
+        return None
+    from vidweave.contra4.ray_workers import RayWorkers
+
+    return RayWorkers(workers=workers, address=address)
 
 
 def _data(result: RunResult) -> dict[str, Any]:

@@ -1,0 +1,112 @@
+"""The same shards on a cluster: Ray Data hands them to a pool of workers (extra `scale`).
+
+All nodes must see the run's folder under the same path. A worker that dies is replaced and its shard made again; since
+shards are whole or absent, the result is the same.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from vidweave import errors
+from vidweave.contra4.executors import ShardWork, ShardWorker
+from vidweave.contra4.shards import ShardReport
+from vidweave.errors import ConfigError, MissingExtraError, PipelineError, VidweaveError
+
+__all__ = ["RayWorkers"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RayWorkers:
+    """An `Executor`.
+
+    Attributes:
+        workers: How many. Each keeps its engines and its own file in the cache.
+        num_cpus: That each one reserves. Half a core leaves room for Ray Data's own tasks: with whole ones, as many
+            workers as cores wait for ever.
+        num_gpus: That each one reserves, for engines in the process.
+        address: Of a running cluster; None starts one on this machine, or uses the one that is connected.
+    """
+
+    workers: int
+    num_cpus: float = 0.5
+    num_gpus: float = 0.0
+    address: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise ConfigError(f"a pool needs at least 1 worker, got {self.workers}")
+
+    def run(self, work: ShardWork, shards: Sequence[int]) -> Iterator[tuple[int, ShardReport]]:
+        if not shards:
+            return
+        ray = _connected(self.address)
+        pieces = ray.data.from_items([{"shard": shard} for shard in shards], override_num_blocks=len(shards))
+        done = pieces.map_batches(
+            _Worker,
+            fn_constructor_args=(_pickled(work),),
+            batch_size=1,
+            compute=ray.data.ActorPoolStrategy(size=min(self.workers, len(shards))),
+            num_cpus=self.num_cpus,
+            num_gpus=self.num_gpus,
+        )
+        for row in done.iter_rows():
+            _raise(row["kind"], row["message"])
+            yield int(row["shard"]), ShardReport(**json.loads(row["report"]))
+
+
+class _Worker:
+    """In a process of its own. Our errors come back as values: Ray would wrap them beyond recognition."""
+
+    def __init__(self, work: bytes) -> None:
+        import ray
+
+        self._worker = ShardWorker(ray.cloudpickle.loads(work))
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
+        shard, report, kind, message = int(batch["shard"][0]), "", "", ""
+        try:
+            report = json.dumps(asdict(self._worker.make(shard)))
+        except VidweaveError as error:
+            kind, message = type(error).__name__, str(error)
+        return {"shard": [shard], "report": [report], "kind": [kind], "message": [message]}
+
+
+def _raise(kind: str, message: str) -> None:
+    """The worker's error again, as what it was if its class takes a message alone."""
+    if not kind:
+        return
+    try:
+        error = getattr(errors, kind)(message)
+    except (AttributeError, TypeError):
+        error = PipelineError(message)
+    raise error
+
+
+def _pickled(work: ShardWork) -> bytes:
+    """The work with everything that recipe files define, which workers cannot import."""
+    import ray
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith("vidweave_recipe_"):
+            ray.cloudpickle.register_pickle_by_value(module)
+    return ray.cloudpickle.dumps(work)
+
+
+def _connected(address: str | None) -> Any:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise MissingExtraError("ray", "scale", "spreading a run over workers") from error
+    if not ray.is_initialized():
+        ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="error")
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    return ray
