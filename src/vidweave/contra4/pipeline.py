@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vidweave import __version__
 from vidweave.contra4.executors import Executor, InProcess, ShardWork
 from vidweave.contra4.rows import Row
 from vidweave.contra4.schema import question_from_dict, questions_json
@@ -206,6 +207,7 @@ class _Manifest:
         self.stages[index] = {
             **self.stages[index],
             "state": "done",
+            "vidweave": __version__,
             "rows": sum(report.rows for report in reports),
             "tally": dict(sorted(tally.items())),
             "usage": dict(usage),

@@ -50,7 +50,16 @@ class ShardFolder:
             return None
 
     def read(self, index: int) -> list[Row]:
-        """The rows of a finished shard."""
+        """The rows of a finished shard.
+
+        Raises:
+            PipelineError: it is not there, or not what was written.
+        """
+        if self.report(index) is None:
+            stage = self.path.name.partition("-")[2]
+            raise PipelineError(
+                f"{self._shard(index)} is not what was written there; make it and all after it anew with --from {stage}"
+            )
         return [json.loads(line) for line in self._shard(index).read_bytes().splitlines()]
 
     def write(

@@ -165,6 +165,15 @@ def test_damaged_shards_are_made_again(tmp_path):
     assert contents(tmp_path) == before
 
 
+def test_rows_that_somebody_changed_are_not_used(tmp_path):
+    run(pipeline(), tmp_path, until="answers", progress=False)
+    shard = tmp_path / "04-answers" / "00001.jsonl"
+    shard.write_bytes(shard.read_bytes().replace(b"Scene A", b"Scene B"))
+    with pytest.raises(PipelineError, match=r"00001\.jsonl is not what was written there; .* --from answers"):
+        run(pipeline(), tmp_path, progress=False)
+    run(pipeline(), tmp_path, start="answers", progress=False)
+
+
 class FullDisk:
     """The file system is full after so many bytes."""
 

@@ -1,0 +1,95 @@
+"""The published data: the released code's settings over its caption files, with models behind OpenAI-compatible servers.
+
+Start one server per model (`vllm serve meta-llama/Meta-Llama-3-8B --port 8000`, …), put the caption files into one folder
+and run
+
+    vidweave contra4 generate recipes/contra4/published.py pools=captions --out runs/contra4
+
+For MSR-VTT, whose captions come as parquet, write `msrvtt.jsonl`: a line ``{"source": "msrvtt_test", "id": "video6513",
+"url": …, "meta": {"start_time": …, "end_time": …}, "caption": […]}`` per row.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from vidweave.contra4.answers import Answers
+from vidweave.contra4.balance import Balance
+from vidweave.contra4.categories import Categories
+from vidweave.contra4.embedding import HuggingFaceEmbedder
+from vidweave.contra4.filters import Filters, WordFilter
+from vidweave.contra4.pipeline import Pipeline
+from vidweave.contra4.pools import PoolFile, Pools
+from vidweave.contra4.prompts import published
+from vidweave.contra4.questions import Questions
+from vidweave.contra4.sampling import Tuples
+from vidweave.contra4.verification import Verification, Verifier
+from vidweave.engines.openai import OpenAIEngine
+
+RELEASED = ("llama", "mistral", "phi")
+"""The verifiers of the released data."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of the recipe.
+
+    Attributes:
+        pools: Folder with `audiocaps.csv`, `clotho_development.csv` (or `_validation`, `_evaluation`), `coco.json`, `pointllm.json` and `msrvtt.jsonl`.
+        writer, category, llama, mistral, phi: Addresses of the servers.
+        per_combination: Tuples for each of the 11 combinations of modalities, per selection.
+        concurrency: Requests in flight per server.
+        thrifty: Drop forbidden words before anybody is asked for an answer, and ask a verifier no further once it has
+            lost: the same questions for half of the work.
+    """
+
+    pools: str = "captions"
+    writer: str = "http://127.0.0.1:8000/v1"
+    category: str = "http://127.0.0.1:8001/v1"
+    llama: str = "http://127.0.0.1:8001/v1"
+    mistral: str = "http://127.0.0.1:8002/v1"
+    phi: str = "http://127.0.0.1:8003/v1"
+    per_combination: int = 30_000
+    concurrency: int = 128
+    thrifty: bool = True
+
+
+def recipe(pools: str, per_combination: int, concurrency: int, thrifty: bool, **addresses: str) -> Pipeline:
+    """All stages."""
+
+    def engine(model: str, server: str) -> OpenAIEngine:
+        return OpenAIEngine(model=model, base_url=addresses[server], dialect="vllm", concurrency=concurrency)
+
+    models = published()
+    writer = engine(models["question"]["model"], "writer")
+    verifiers = tuple(
+        Verifier(name=name, engine=engine(facts["model"], name), style="chat" if facts["chat"] else "text")
+        for name, facts in models["verification"]["verifiers"].items()
+        if name in RELEASED
+    )
+    words = (WordFilter(),) if thrifty else ()
+    return Pipeline(
+        name="contra4",
+        stages=(
+            Pools(files=files(Path(pools))),
+            Tuples(per_combination=per_combination, embedder=HuggingFaceEmbedder()),
+            Questions(engine=writer),
+            *words,
+            Answers(engine=writer),
+            Verification(verifiers=verifiers, stop_when_lost=thrifty),
+            Filters(verifiers=RELEASED),
+            Balance(),
+            Categories(engine=engine(models["category"]["model"], "category")),
+        ),
+    )
+
+
+def files(folder: Path) -> tuple[PoolFile, ...]:
+    """In the order of the published pools."""
+    clotho = [folder / f"clotho_{split}.csv" for split in ("development", "validation", "evaluation")]
+    return (
+        PoolFile(path=str(folder / "audiocaps.csv"), modality="audio", format="audiocaps"),
+        *(PoolFile(path=str(path), modality="audio", format="clotho") for path in clotho if path.is_file()),
+        PoolFile(path=str(folder / "pointllm.json"), modality="pc", format="pointllm"),
+        PoolFile(path=str(folder / "coco.json"), modality="image", format="coco", source="coco_val"),
+        PoolFile(path=str(folder / "msrvtt.jsonl"), modality="video", source="msrvtt_test"),
+    )
