@@ -106,6 +106,8 @@ ENCODERS.register("patch", "vidweave.encoders.patch:PatchEncoderConfig")
 ENCODERS.register("languagebind", "vidweave.encoders.languagebind:LanguageBindConfig")
 ENCODERS.register("timm", "vidweave.encoders.timm_tower:TimmTowerConfig")
 ENCODERS.register("pillars", "vidweave.encoders.pillars:PillarEncoderConfig")
+ENCODERS.register("beats", "vidweave.encoders.beats:BeatsConfig")
+ENCODERS.register("point_features", "vidweave.encoders.point_cloud:PointFeaturesConfig")
 
 TRUNKS = Registry("trunk")
 TRUNKS.register("qformer", "vidweave.connectors.qformer:QFormerConfig")

@@ -32,10 +32,12 @@ from vidweave.connectors.projectors import ProjectorConfig
 from vidweave.connectors.qformer import QFormerConfig
 from vidweave.connectors.resampler import ResamplerConfig
 from vidweave.connectors.trunk import Trunk
+from vidweave.encoders.beats import BeatsConfig
 from vidweave.encoders.languagebind import LanguageBindConfig
 from vidweave.encoders.motion import MotionEncoderConfig
 from vidweave.encoders.patch import PatchEncoderConfig
 from vidweave.encoders.pillars import PillarEncoderConfig
+from vidweave.encoders.point_cloud import PointFeaturesConfig
 from vidweave.encoders.timm_tower import TimmTowerConfig
 from vidweave.encoders.vision_tower import VisionTowerConfig
 from vidweave.errors import ModalityError
@@ -399,6 +401,18 @@ TINY_ENCODERS = {
         specs={"point_cloud": PointSpec(num_points=7, normalize=False)},
     ),
 }
+TINY_ENCODERS |= {
+    "beats": BeatsConfig(
+        width=12, layers=2, heads=3, intermediate=14, patch=4, patch_width=5, conv_width=6, conv_groups=2,
+        num_buckets=8, max_distance=16, chunk=2,
+        specs={
+            "audio": AudioSpec(sample_rate=800, window_seconds=0.12, mel_bins=8, windows_of="frames")
+        },
+    ),
+    "point_features": PointFeaturesConfig(
+        width=7, specs={"point_cloud": PointSpec(num_points=5, feature_width=7, normalize=False)}
+    ),
+}  # fmt: skip
 TINY_TRUNKS = {
     "qformer": QFormerConfig(hidden=12, layers=2, heads=2, intermediate=14, encoder_width=8),
     "mlp": MLPConfig(key_width=6, widths=(7, 5)),

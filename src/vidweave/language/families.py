@@ -1,6 +1,6 @@
 """Configurations of language models that several systems build on, in transformers' words."""
 
-__all__ = ["LLAMA2_7B", "VICUNA_13B", "VICUNA_7B"]
+__all__ = ["BLIP2_FLAN_T5_XL", "FLAN_T5_XL", "LLAMA2_7B", "VICUNA_13B", "VICUNA_7B"]
 
 LLAMA2_7B = {
     "model_type": "llama",
@@ -36,3 +36,17 @@ VICUNA_13B = {
     "num_hidden_layers": 40,
     "num_attention_heads": 40,
 }
+FLAN_T5_XL = {
+    "model_type": "t5",
+    "vocab_size": 32128,
+    "d_model": 2048,
+    "d_kv": 64,
+    "d_ff": 5120,
+    "num_layers": 24,
+    "num_heads": 32,
+    "feed_forward_proj": "gated-gelu",
+    "tie_word_embeddings": False,
+    "decoder_start_token_id": 0,
+}
+# BLIP-2 opens Flan-T5 with the exact GELU instead of the tanh approximation that Flan-T5 was trained with.
+BLIP2_FLAN_T5_XL = {**FLAN_T5_XL, "dense_act_fn": "gelu"}

@@ -90,12 +90,14 @@ class AnswerFormat:
         prefix: Stands before every answer and is learnt with it (a space, for tokenizers that join words with it).
         option: How an answer that is one of the query's options is written; {letter}, {number}, {option}.
         eos: The end token closes it.
+        scores_eos: It counts when options are scored; False scores an option's own words alone.
         max_tokens: Longest answer, the end token included; the layout's `on_overflow` says what happens above.
     """
 
     prefix: str = ""
     option: str = "{option}"
     eos: bool = True
+    scores_eos: bool = True
     max_tokens: int | None = None
 
     def __post_init__(self) -> None:
@@ -194,7 +196,8 @@ class TemplateLayout(ComponentConfig):
     def option_ids(self, query: Query, tokenizer: Any) -> list[list[int]]:
         """Token ids of each option of `query`, written as an answer is: what `LanguageModel.score` takes."""
         wording = Wording(tokenizer, self.on_overflow)
-        return [self._answer_ids(option, query.options, wording) for option in query.options]
+        rows = [self._answer_ids(option, query.options, wording) for option in query.options]
+        return rows if self.answer.scores_eos or not self.answer.eos else [row[:-1] for row in rows]
 
     def answer_ids(self, text: str, tokenizer: Any, options: Sequence[str] = ()) -> list[int]:
         """Token ids of one answer, as it is learnt; one of `options` is written as the layout writes options."""

@@ -79,7 +79,8 @@ def spread(count: int, available: int, rule: str = "midpoint") -> np.ndarray:
     """`count` indices into 0..available-1, evenly spread; ascending, with repeats if there are too few.
 
     `midpoint`: middle of equal parts. `linspace`: first and last included, rounded half to even. `floor`:
-    floor(i * available / count), as transformers does it. `truncate`: as `linspace`, cut off.
+    floor(i * available / count), as transformers does it. `truncate`: as `linspace`, cut off. `borders`: halfway between
+    whole-numbered borders.
     """
     steps = np.arange(count, dtype=np.int64)
     if rule == "linspace":
@@ -88,6 +89,9 @@ def spread(count: int, available: int, rule: str = "midpoint") -> np.ndarray:
         return spread_between(0, available - 1, count, truncate=True)
     if rule == "floor":
         return steps * available // count
+    if rule == "borders":
+        borders = segment_borders(0, available, count)
+        return (borders[:-1] + borders[1:]) // 2
     return (2 * steps + 1) * available // (2 * count)
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
@@ -44,14 +45,21 @@ def apply(
 
 
 def audio_windows(num_samples: int, spec: AudioSpec) -> tuple[np.ndarray, list[str]]:
-    """First sample (V,) of each window over the clip, and a note if `max_windows` left some out (evenly)."""
-    size = max(1, round(spec.window_seconds * spec.sample_rate))
-    count = max(1, -(-num_samples // size))
-    kept = spread(min(count, spec.max_windows), count)
-    notes = []
-    if count > spec.max_windows:
-        notes.append(f"{spec.max_windows} of {count} windows of sound are used, evenly spread (AudioSpec.max_windows)")
-    return kept * size, notes
+    """First sample (V,) of each window over the clip, and a note if `max_windows` left some out."""
+    if spec.windows_of == "frames":
+        hop, size = round(spec.hop_seconds * spec.sample_rate), round(spec.frame_seconds * spec.sample_rate)
+        frames = max(0, num_samples - size) // hop + 1
+        step, count = spec.window_frames * hop, -(-frames // spec.window_frames)
+    else:
+        step = max(1, round(spec.window_seconds * spec.sample_rate))
+        count = max(1, -(-num_samples // step))
+    count = max(count, spec.min_windows)
+    most = min(count, spec.max_windows)
+    kept = np.arange(most) if spec.coverage == "head" else spread(most, count)
+    if count <= spec.max_windows:
+        return kept * step, []
+    how = "the first ones" if spec.coverage == "head" else "evenly spread"
+    return kept * step, [f"{most} of {count} windows of sound are used, {how} (AudioSpec.max_windows)"]
 
 
 # ---- pictures
@@ -142,11 +150,22 @@ def _pad(spec: VisualSpec, planes: Tensor) -> Tensor:
 def _interpolate(spec: VisualSpec, planes: Tensor, height: int, width: int) -> Tensor:
     if tuple(planes.shape[-2:]) == (height, width):
         return planes
+    if spec.resampler == "pillow" and not spec.value_range and bool((planes == planes.round()).all()):
+        return _by_pillow(spec, planes, height, width)
     if spec.interpolation == "nearest":
         return functional.interpolate(planes, (height, width), mode="nearest-exact")
     return functional.interpolate(
         planes, (height, width), mode=spec.interpolation, antialias=spec.antialias, align_corners=False
     )
+
+
+def _by_pillow(spec: VisualSpec, planes: Tensor, height: int, width: int) -> Tensor:
+    """8-bit planes (T, 3, H, W), resized by Pillow: rows first, then columns, whatever order its version takes."""
+    method = getattr(Image.Resampling, spec.interpolation.upper())
+    pictures = planes.permute(0, 2, 3, 1).to(torch.uint8).numpy()
+    rows = (Image.fromarray(picture).resize((width, planes.shape[2]), method) for picture in pictures)
+    resized = [np.asarray(picture.resize((width, height), method)) for picture in rows]
+    return torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2).float()
 
 
 # ---- sound
@@ -163,13 +182,36 @@ def _sound(spec: AudioSpec, waveform: Waveform, limits: Limits) -> tuple[Tensor,
         "max_decoded_bytes", 4 * size * len(starts), f"{len(starts)} windows of sound would take too many bytes"
     )
     samples = torch.from_numpy(np.asarray(waveform.samples, dtype=np.float32).copy())
-    windows = torch.stack(
-        [functional.pad(part, (0, size - len(part))) for part in (samples[s : s + size] for s in starts)]
-    )
+    samples = samples if spec.scale == 1.0 else samples * spec.scale
+    cut = _cut_frames if spec.windows_of == "frames" else _cut_samples
     begin = waveform.start_seconds + torch.from_numpy(starts / spec.sample_rate)
     end = (begin + size / spec.sample_rate).clamp(max=waveform.start_seconds + waveform.duration_seconds)
-    seconds = torch.stack([begin, end.maximum(begin)], dim=1)
-    return (log_mel(windows, spec) if spec.mel_bins else windows), seconds
+    return cut(spec, samples, starts, size), torch.stack([begin, end.maximum(begin)], dim=1)
+
+
+def _cut_samples(spec: AudioSpec, samples: Tensor, starts: np.ndarray, size: int) -> Tensor:
+    """Windows of samples, each with its own mel frames: (V, S) or (V, F, M)."""
+    parts = (samples[start : start + size] for start in starts)
+    windows = torch.stack([functional.pad(part, (0, size - len(part))) for part in parts])
+    return _normalized(spec, log_mel(windows, spec)) if spec.mel_bins else windows
+
+
+def _cut_frames(spec: AudioSpec, samples: Tensor, starts: np.ndarray, size: int) -> Tensor:
+    """Windows of the mel frames of the whole sound, (V, F, M); frames reach beyond the end of their window."""
+    hop, width = round(spec.hop_seconds * spec.sample_rate), round(spec.frame_seconds * spec.sample_rate)
+    if len(samples) < width:
+        raise ShapeError(f"the sound has {len(samples)} samples, less than one mel frame of {width}; give a longer one")
+    windows = torch.zeros(len(starts), spec.window_frames, spec.mel_bins)
+    for window, start in zip(windows, starts, strict=True):
+        part = samples[start : start + (spec.window_frames - 1) * hop + width]
+        if len(part) >= width:
+            frames = _normalized(spec, log_mel(part[None], spec))[0]
+            window[: len(frames)] = frames
+    return windows
+
+
+def _normalized(spec: AudioSpec, mel: Tensor) -> Tensor:
+    return (mel - spec.mel_mean) / spec.mel_std
 
 
 # ---- points
@@ -184,16 +226,28 @@ def _cloud(spec: PointSpec, cloud: PointCloud, limits: Limits) -> tuple[Tensor, 
     limits.check(
         "max_decoded_bytes", 4 * spec.num_points * (3 + spec.feature_width), "the points would take too many bytes"
     )
+    fill = 0
     if len(cloud) >= spec.num_points:
         rows = spread(spec.num_points, len(cloud), "floor")
+    elif spec.fill == "zero":
+        rows, fill = np.arange(len(cloud)), spec.num_points - len(cloud)
     else:
         rows = np.arange(spec.num_points) % len(cloud)
     points = torch.from_numpy(np.asarray(cloud.coordinates[rows], dtype=np.float64))
     if spec.normalize:  # the centre goes to 0, the farthest point to distance 1; a single point stays at 0
         points = points - points.mean(dim=0)
         points = points / points.norm(dim=1).max().clamp(min=1e-6)
+    if spec.voxels:
+        points = _in_cube(points, spec.voxels)
     points = points.float()
     if spec.feature_width and cloud.features is not None:
         features = torch.from_numpy(np.asarray(cloud.features[rows], dtype=np.float32))
         points = torch.cat([points, features], dim=1)
-    return points[None], torch.zeros(1, 2, dtype=torch.float64)
+    return functional.pad(points, (0, 0, 0, fill))[None], torch.zeros(1, 2, dtype=torch.float64)
+
+
+def _in_cube(points: Tensor, voxels: int) -> Tensor:
+    """(P, 3) → whole numbers 0..voxels-1, in the smallest cube that holds the points."""
+    low = points.amin(0)
+    side = (points - low).max().clamp(min=1e-6)
+    return ((points - low) / side * (voxels - 1)).round()

@@ -28,7 +28,10 @@ def check_encoder(encoder: Any, *, seed: int = 0) -> None:
     with torch.no_grad():
         for modality, spec in encoder.specs.items():
             payload = example_payload(spec, getattr(encoder, "window", 1))
-            _check_modality(encoder, modality, torch.randn(3, 2, *payload, generator=generator))
+            values = torch.randn(3, 2, *payload, generator=generator)
+            if isinstance(spec, PointSpec) and not spec.normalize:
+                values[..., :3] = values[..., :3].abs()  # places in metres or voxels
+            _check_modality(encoder, modality, values)
         try:
             encoder.encode(torch.zeros(1, 1, *payload), "no such modality")
         except ModalityError:
@@ -60,6 +63,8 @@ def example_payload(spec: Any, window: int = 1) -> tuple[int, ...]:
     if isinstance(spec, MotionSpec):
         return (1, 2, *((3,) if spec.source == "pictures" else ()), spec.height, spec.width)
     assert isinstance(spec, AudioSpec)
+    if spec.windows_of == "frames":
+        return (spec.window_frames, spec.mel_bins)
     if not spec.mel_bins:
         return (round(spec.window_seconds * spec.sample_rate),)
     # whole frames only; the small number forgives 0.97500001 / 0.01

@@ -5,6 +5,7 @@ and one or more passes that name what learns. ``train(run, out)`` resumes by its
 """
 
 from vidweave.training.clock import parse_duration
+from vidweave.training.early_exit import EarlyExit
 from vidweave.training.loop import TrainResult, train
 from vidweave.training.objectives import AnswerLoss, WeightedSum
 from vidweave.training.recipe import load_recipe, override, recipe_run
@@ -15,6 +16,7 @@ from vidweave.training.stages import AdamWSettings, Examples, Pass, Run, Stage
 __all__ = [
     "AdamWSettings",
     "AnswerLoss",
+    "EarlyExit",
     "Examples",
     "Pass",
     "Run",

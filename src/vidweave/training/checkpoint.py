@@ -35,6 +35,7 @@ class Position:
         elapsed_seconds: Training time so far, over all interruptions.
         stage_started_seconds: `elapsed_seconds` when the stage began.
         sampler: Where the order of examples stands (None between stages).
+        early_exit: What the stage's early exit knows (None without one).
         run: Description of the run, see `identity`.
     """
 
@@ -44,6 +45,7 @@ class Position:
     elapsed_seconds: float = 0.0
     stage_started_seconds: float = 0.0
     sampler: dict[str, int] | None = None
+    early_exit: dict[str, Any] | None = None
     run: dict[str, Any] = field(default_factory=dict)
 
 

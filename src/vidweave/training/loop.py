@@ -186,7 +186,7 @@ class _Session:
         shares = [later.share for later in self.run.stages[position.stage :]]
         self.clock.begin_stage(shares, position.stage_started_seconds)
         source = self._source(stage, position)
-        stage_step = StageStep(self.fabric, self.run.model, stage)
+        stage_step = StageStep(self.fabric, self.run.model, stage, step=position.step, exit_state=position.early_exit)
         load_optimizer(stage_step.raw_optimizer, stage_step.parameters, self.optimizer_state)
         self._announce(stage, stage_step)
         with self._report(stage, position) as report, closing(source.steps(position.step, stage.steps)) as batches:
@@ -199,7 +199,13 @@ class _Session:
         del stage_step
         gc.collect()  # a DDP wrapper holds hooks on the parameters until it is gone
         elapsed, _ = self._agreed()
-        ended = {"step": 0, "elapsed_seconds": elapsed, "stage_started_seconds": elapsed, "sampler": None}
+        ended = {
+            "step": 0,
+            "elapsed_seconds": elapsed,
+            "stage_started_seconds": elapsed,
+            "sampler": None,
+            "early_exit": None,
+        }
         position = replace(position, stage=position.stage + 1, **ended)
         self._save(position, {})
         return position
@@ -218,8 +224,9 @@ class _Session:
             row = self._step(stage_step, batches, position, stage.schedule.factor(position.step, progress))
             elapsed, stop_signal = self._agreed()
             done = {"step": position.step + 1, "total_steps": position.total_steps + 1, "elapsed_seconds": elapsed}
-            position = replace(position, **done, sampler=source.sampler.state(position.step + 1))
-            progress = self.clock.progress(position.step, stage.steps, elapsed)
+            exits = None if stage_step.exits is None else stage_step.exits.to_dict()
+            position = replace(position, **done, sampler=source.sampler.state(position.step + 1), early_exit=exits)
+            progress = 1.0 if stage_step.is_done else self.clock.progress(position.step, stage.steps, elapsed)
             report.step(position, row, progress, is_last=progress >= 1)
             report.evaluate(self.run.model, position, is_last=progress >= 1)
             if stop_signal or (progress < 1 and position.step % self.checkpoint_every == 0):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from vidweave.errors import ConfigError, TrainingError
+from vidweave.training.early_exit import EarlyExit
 from vidweave.training.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class Stage:
         collate: List of examples → batch.
         passes: Optimizer steps per batch; together they say what learns in this stage, everything else is frozen,
             holds no gradient and runs in eval mode.
+        early_exit: When a pass stops learning by itself; the stage ends early when all have.
         batch_size: Examples per step over all processes and micro-batches.
         accumulate: Micro-batches per step and process. Their losses count alike, so equal one big batch if the loss
             is a mean over examples.
@@ -104,6 +106,7 @@ class Stage:
     passes: Sequence[Pass] = (Pass(),)
     optimizer: AdamWSettings = field(default_factory=AdamWSettings)
     schedule: Schedule = field(default_factory=lambda: Schedule("cosine"))
+    early_exit: EarlyExit | None = None
     accumulate: int = 1
     shuffle: bool = True
     share: float = 1.0

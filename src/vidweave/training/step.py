@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from vidweave.errors import TrainingError
+from vidweave.training.early_exit import ExitState
 from vidweave.training.objectives import checked_losses
-from vidweave.training.stages import AdamWSettings, Stage
+from vidweave.training.stages import AdamWSettings, Stage, match_parameters
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -51,10 +52,14 @@ class TrainStep(nn.Module):
 class StageStep:
     """What a stage does with a batch. Freezes what does not learn, makes the optimizer, wraps the model."""
 
-    def __init__(self, fabric: Fabric, model: nn.Module, stage: Stage) -> None:
+    def __init__(
+        self, fabric: Fabric, model: nn.Module, stage: Stage, *, step: int = 0, exit_state: dict[str, Any] | None = None
+    ) -> None:
         self.fabric = fabric
         self.stage = stage
         self.passes = stage.trainable(model)
+        self._step = step
+        self.exits = None if stage.early_exit is None else ExitState(stage.early_exit, self.passes, exit_state)
         learnt = {name for names in self.passes.values() for name in names}
         freeze(model, learnt)
         set_modes(model)
@@ -71,11 +76,20 @@ class StageStep:
         lr = self.stage.optimizer.lr * lr_factor
         for group in self.raw_optimizer.param_groups:
             group["lr"] = lr
-        rows = {name: self._update(name, micro_batches) for name in self.passes}
-        if len(rows) == 1:
+        active = list(self.passes) if self.exits is None else self.exits.active
+        rows = {name: self._update(name, micro_batches) for name in active}
+        if self.exits is not None:
+            self.exits.observe({name: row["gauge"] for name, row in rows.items()}, self._step)
+        self._step += 1
+        if len(self.passes) == 1:
             return {"lr": lr, **next(iter(rows.values()))}
         named = {f"{name}/{key}": value for name, row in rows.items() for key, value in row.items()}
         return {"lr": lr, "loss": sum(row["loss"] for row in rows.values()), **named}
+
+    @property
+    def is_done(self) -> bool:
+        """Every pass has left."""
+        return self.exits is not None and not self.exits.active
 
     def _update(self, name: str, micro_batches: list[Any]) -> dict[str, float]:
         losses = self._backward(micro_batches)
@@ -83,10 +97,11 @@ class StageStep:
         for parameter_name, parameter in self.parameters.items():
             if parameter_name not in active:
                 parameter.grad = None
+        gauge = {} if self.exits is None else {"gauge": self._gauge(name)}
         limit = self.stage.optimizer.clip_norm or math.inf
         norm = self.fabric.clip_gradients(self.module, self.optimizer, max_norm=limit, error_if_nonfinite=False)
         assert norm is not None
-        row = self._averaged({**losses, "grad_norm": norm})
+        row = self._averaged({**losses, "grad_norm": norm, **gauge})
         bad = [f"{key} is {row[key]}" for key in ("loss", "grad_norm") if not math.isfinite(row[key])]
         if bad:
             self.optimizer.zero_grad()
@@ -94,6 +109,15 @@ class StageStep:
         self.optimizer.step()
         self.optimizer.zero_grad()
         return row
+
+    def _gauge(self, name: str) -> Tensor:
+        """Norm of the gradients of a pass's measured parameters, before they are clipped."""
+        assert self.stage.early_exit is not None
+        where = f"early exit of pass {name!r} in stage {self.stage.name!r}"
+        measured = match_parameters(self.passes[name], self.stage.early_exit.measured, where)
+        grads = [grad for key in measured if (grad := self.parameters[key].grad) is not None]
+        device = next(iter(self.parameters.values())).device
+        return torch.cat([grad.flatten().float() for grad in grads]).norm() if grads else torch.zeros((), device=device)
 
     def _backward(self, micro_batches: list[Any]) -> dict[str, Tensor]:
         """Gradients of the mean over micro-batches; returns the mean losses of this process."""

@@ -20,6 +20,7 @@ class VisualSpec:
     `rounding` is what happens to resized 8-bit pictures: `none` keeps fractions; `truncate` cuts them off, as tools do
     that hold the resized picture in 8 bits; `wrap` does so without clamping first, a fault of some of them (253 for -3)
     that checkpoints were trained and measured with.
+    `resampler`: `pillow` resizes 8-bit pictures with Pillow, which differs from torch by one step of 255 in places.
     """
 
     kind: ClassVar[str] = "visual"
@@ -33,6 +34,7 @@ class VisualSpec:
     scale: float = 1 / 255
     value_range: tuple[float, float] | None = None
     rounding: Literal["none", "truncate", "wrap"] = "none"
+    resampler: Literal["torch", "pillow"] = "torch"
 
     def __post_init__(self) -> None:
         if self.height < 1 or self.width < 1:
@@ -47,6 +49,14 @@ class AudioSpec:
 
     The whole clip is covered by windows of `window_seconds`, one after the other, the last one padded with silence;
     `max_windows` caps them (evenly spaced windows are kept, and the Trace says so).
+
+    Attributes:
+        coverage: `head` keeps the first `max_windows` instead.
+        windows_of: `samples` are cut, and each window has its own mel frames. `frames` of the whole sound are cut, as if
+            its log-mel picture had been made at once; the last window is padded with zeros behind `mel_mean`.
+        min_windows: So many windows at least, of nothing but padding if need be.
+        scale: Samples are multiplied by it before anything else.
+        mel_mean, mel_std: Subtracted from log-mel values, which are then divided.
     """
 
     kind: ClassVar[str] = "audio"
@@ -56,20 +66,51 @@ class AudioSpec:
     mel_bins: int = 0
     frame_seconds: float = 0.025
     hop_seconds: float = 0.010
+    coverage: Literal["spread", "head"] = "spread"
+    windows_of: Literal["samples", "frames"] = "samples"
+    min_windows: int = 1
+    scale: float = 1.0
+    mel_mean: float = 0.0
+    mel_std: float = 1.0
 
     def __post_init__(self) -> None:
         if self.sample_rate < 1 or self.window_seconds <= 0 or self.max_windows < 1:
             raise ConfigError(f"an audio spec needs positive rate, window and max_windows, got {self}")
+        if not 1 <= self.min_windows <= self.max_windows or self.mel_std <= 0 or self.scale <= 0:
+            raise ConfigError(
+                f"an audio spec needs min_windows within 1..max_windows, positive scale and mel_std, got {self}"
+            )
+        if self.windows_of == "frames" and not self.mel_bins:
+            raise ConfigError("windows_of='frames' needs mel_bins: without them there are samples only")
+
+    @property
+    def window_frames(self) -> int:
+        """Mel frames of a window, where frames are cut (`windows_of`)."""
+        return max(1, round(self.window_seconds / self.hop_seconds))
 
 
 @dataclass(frozen=True, kw_only=True)
 class PointSpec:
-    """Points → (1, num_points, 3 + feature_width): sampled or repeated to `num_points` by a fixed rule."""
+    """Points → (1, num_points, 3 + feature_width): sampled or repeated to `num_points` by a fixed rule.
+
+    Attributes:
+        normalize: The centre goes to 0, the farthest point to distance 1. Otherwise coordinates stay.
+        voxels: Coordinates become whole numbers 0..voxels-1 in the cloud's bounding cube; 0 leaves them.
+        fill: What stands behind too few points: the points again, or zeros (`zero`), which are then seen as points.
+    """
 
     kind: ClassVar[str] = "points"
     num_points: int
     feature_width: int = 0
     normalize: bool = True
+    voxels: int = 0
+    fill: Literal["repeat", "zero"] = "repeat"
+
+    def __post_init__(self) -> None:
+        if self.num_points < 1 or self.feature_width < 0 or self.voxels < 0:
+            raise ConfigError(f"a point spec needs num_points, and no negative feature_width or voxels, got {self}")
+        if self.voxels and self.normalize:
+            raise ConfigError("normalize and voxels both place the points; choose one")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +177,8 @@ class FrameNeed:
         follow_selection: False: the whole clip whatever the selector chose (e.g. sound).
         rule: How uniform pictures are placed. `linspace`: first and last included, rounded half to even (MA-LMM);
             `midpoint`: middle of k equal parts (the default); `floor`: floor(i * N / k) (transformers); `truncate`: as
-            `linspace`, but cut off instead of rounded.
+            `linspace`, but cut off instead of rounded; `borders`: halfway between whole-numbered borders of the parts,
+            rounded down (CREMA, SeViLA).
         stride: `num_frames` are every so manieth of a denser row of pictures, the first included: encoders with unequal
             numbers of pictures then see the same moments.
     """
@@ -146,7 +188,7 @@ class FrameNeed:
     max_frames: int = 4_096
     window: int = 1
     follow_selection: bool = True
-    rule: Literal["midpoint", "linspace", "floor", "truncate"] = "midpoint"
+    rule: Literal["midpoint", "linspace", "floor", "truncate", "borders"] = "midpoint"
     stride: int = 1
 
     def __post_init__(self) -> None:

@@ -26,7 +26,7 @@ def test_a_schedule_checks_its_numbers(changes):
 
 
 def test_an_unknown_schedule_names_the_known():
-    with pytest.raises(ConfigError, match="'cosine', 'constant' or 'warmup_cosine', got 'linear'"):
+    with pytest.raises(ConfigError, match="'cosine', 'constant', 'warmup_cosine' or 'epochs', got 'linear'"):
         Schedule("linear")  # type: ignore[arg-type]
 
 

@@ -11,7 +11,7 @@ from vidweave.connectors.qformer import QFormerConfig
 from vidweave.encoders.eva_vit import CLIP_MEAN, CLIP_STD, EVA_VIT_G
 from vidweave.encoders.vision_tower import VisionTowerConfig
 from vidweave.language.causal import CausalConfig
-from vidweave.language.families import VICUNA_7B, VICUNA_13B
+from vidweave.language.families import BLIP2_FLAN_T5_XL, VICUNA_7B, VICUNA_13B
 from vidweave.language.layout import OptionsFormat, Slot, Special, TemplateLayout, Text
 from vidweave.language.seq2seq import Seq2SeqConfig
 from vidweave.model.config import ModelSpec, StreamConfig, VideoLanguageConfig
@@ -28,21 +28,6 @@ __all__ = [
 ]
 
 Form = Literal["blip2", "instructblip"]
-
-FLAN_T5_XL = {
-    "model_type": "t5",
-    "vocab_size": 32128,
-    "d_model": 2048,
-    "d_kv": 64,
-    "d_ff": 5120,
-    "num_layers": 24,
-    "num_heads": 32,
-    "feed_forward_proj": "gated-gelu",
-    "tie_word_embeddings": False,
-    "decoder_start_token_id": 0,
-}
-# BLIP-2 opens Flan-T5 with the exact GELU instead of the tanh approximation that Flan-T5 was trained with.
-BLIP2_FLAN_T5_XL = {**FLAN_T5_XL, "dense_act_fn": "gelu"}
 
 
 def blip2(

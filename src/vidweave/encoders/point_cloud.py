@@ -1,0 +1,91 @@
+"""Points that bring features: they are the tokens, with the sinusoids of their voxel added (3D-LLM's way, CREMA 2.4).
+
+There is nothing to learn: features were lifted to the points from views before (`vidweave extract pointfeatures`).
+"""
+
+# Axes: R rows, P points, C width
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from vidweave.encoders.chunked import check_modality
+from vidweave.errors import ConfigError, ShapeError
+from vidweave.types import ComponentConfig, PointSpec
+
+__all__ = ["PointFeatures", "PointFeaturesConfig", "voxel_positions"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointFeaturesConfig(ComponentConfig):
+    """Width of the features, and how their places are marked.
+
+    Attributes:
+        width: C of the features.
+        num_voxels: Coordinates are whole numbers 0..num_voxels-1.
+        scale: Of the sinusoids.
+        specs: Modality → how raw points become (1, P, 3 + C).
+    """
+
+    kind: ClassVar[str] = "point_features"
+    width: int = 1408
+    num_voxels: int = 256
+    scale: float = 0.01
+    specs: dict[str, PointSpec] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.width < 3 or self.num_voxels < 1:
+            raise ConfigError(
+                f"point features need a width of 3 or more and voxels, got {self.width}, {self.num_voxels}"
+            )
+        for modality, spec in self.specs.items():
+            if spec.feature_width != self.width:
+                raise ConfigError(
+                    f"the spec of {modality!r} makes {spec.feature_width} features per point, the encoder takes {self.width}"
+                )
+
+    def build(self) -> PointFeatures:
+        return PointFeatures(self)
+
+
+class PointFeatures(nn.Module):
+    """See PointFeaturesConfig; it has no weights."""
+
+    def __init__(self, config: PointFeaturesConfig) -> None:
+        super().__init__()
+        self.width, self.num_voxels, self.scale = config.width, config.num_voxels, config.scale
+        self.specs = dict(config.specs)
+
+    def encode(self, values: Tensor, modality: str) -> Tensor:
+        """(R, 1, P, 3 + C), coordinates first → (R, 1, P, C).
+
+        Raises:
+            ModalityError: no spec for `modality`.
+            ShapeError: another width, or coordinates that are no voxels.
+        """
+        check_modality(modality, self.specs, "point")
+        if values.ndim != 4 or values.shape[-1] != 3 + self.width:
+            raise ShapeError(f"point features are (R, 1, points, {3 + self.width}), got {tuple(values.shape)}")
+        voxels, features = values[..., :3], values[..., 3:]
+        if voxels.numel() and not 0 <= float(voxels.amin()) <= float(voxels.amax()) < self.num_voxels:
+            raise ShapeError(
+                f"voxels must lie within 0..{self.num_voxels - 1}, got {float(voxels.amin()):g}..{float(voxels.amax()):g}; "
+                "PointSpec(voxels=…) places points in metres"
+            )
+        table = voxel_positions(self.width // 3, self.num_voxels, values.device).to(values.dtype)
+        places = table[voxels.long()].flatten(-2)
+        return features + self.scale * nn.functional.pad(places, (0, self.width - places.shape[-1]))
+
+
+def voxel_positions(width: int, count: int, device: torch.device | None = None) -> Tensor:
+    """(count, width) sinusoids of whole numbers: sine and cosine side by side, frequencies 10000^(-2i/E), where E is
+    `width` rounded up to an even number."""
+    even = 2 * math.ceil(width / 2)
+    frequencies = 10000.0 ** (-torch.arange(0, even, 2, device=device, dtype=torch.float32) / even)
+    angles = torch.arange(count, device=device, dtype=torch.float32)[:, None] * frequencies
+    return torch.stack([angles.sin(), angles.cos()], -1).flatten(1)[:, :width]

@@ -1,0 +1,362 @@
+"""CREMA as configurations of the four slots, and how each of its data sets is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from vidweave.connectors.connector import ConnectorConfig
+from vidweave.connectors.fusion import NoFusionConfig
+from vidweave.connectors.gated_fusion import GatedAddConfig, GatedAppendConfig
+from vidweave.connectors.modality_adapters import AdapterConfig
+from vidweave.connectors.ports import PortConfig
+from vidweave.connectors.qformer import QFormerConfig
+from vidweave.encoders.beats import BeatsConfig
+from vidweave.encoders.eva_vit import CLIP_MEAN, CLIP_STD, EVA_VIT_G
+from vidweave.encoders.point_cloud import PointFeaturesConfig
+from vidweave.encoders.vision_tower import VisionTowerConfig
+from vidweave.errors import ConfigError, UnknownNameError
+from vidweave.language.families import BLIP2_FLAN_T5_XL
+from vidweave.language.layout import (
+    AnswerFormat,
+    EachGroup,
+    OptionsFormat,
+    Slot,
+    Special,
+    TemplateLayout,
+    Text,
+    When,
+)
+from vidweave.language.seq2seq import Seq2SeqConfig
+from vidweave.model.config import ModelSpec, StreamConfig, VideoLanguageConfig
+from vidweave.selectors.uniform import UniformSelectorConfig
+from vidweave.types import FrameNeed, PointSpec, VisualSpec
+
+__all__ = [
+    "DATASETS",
+    "IMAGE_LIKE",
+    "Dataset",
+    "Fusion",
+    "Sizes",
+    "build",
+    "crema",
+    "crema_music_avqa",
+    "crema_nextqa",
+    "crema_sqa3d",
+    "crema_thermal_qa",
+    "crema_touch_qa",
+    "prompt_layout",
+]
+
+Fusion = Literal["none", "gated_add", "gated_append"]
+IMAGE_LIKE = ("video", "depth", "flow", "normals", "thermal", "touch")
+MODALITIES = (*IMAGE_LIKE, "audio", "point_cloud")
+MAX_TEXT_TOKENS = 77  # of question and instruction, the end token included
+_WORD = "answer the question using a single word or phase."  # (sic)
+_CHOOSE = "Considering the information presented in the frame, select the correct answer from the options."
+# Beam search as the original runs it: the length penalty of its configuration files never reaches it, and its shortest
+# length of 1 counts the start token.
+_BEAMS = {"num_beams": 5, "length_penalty": -1.0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """How one data set is asked (spec 5); how it is trained stands in `published.json`.
+
+    Attributes:
+        modalities: Those of the paper's largest model for it.
+        prompt: What the language model reads; {question}, and {options} where there are some.
+        chooses: Options have letters, and the answer is `Option <letter>`.
+        decoding: Of free answers.
+    """
+
+    modalities: tuple[str, ...]
+    prompt: str
+    chooses: bool = False
+    decoding: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _choice(*modalities: str) -> Dataset:
+    prompt = f"Question: {{question}}{{options}} {_CHOOSE}"
+    return Dataset(modalities=modalities, prompt=prompt, chooses=True, decoding={"max_new_tokens": 30})
+
+
+DATASETS: dict[str, Dataset] = {
+    "sqa3d": Dataset(
+        modalities=("video", "point_cloud", "depth", "normals"),
+        prompt=f"{{question}} Based on the frames and 3D Model information, {_WORD}",
+        decoding={**_BEAMS, "max_new_tokens": 40},
+    ),
+    "music-avqa": Dataset(
+        modalities=("video", "audio", "flow", "depth", "normals"),
+        prompt=f"Question: {{question}} Based on the frames and audio information, {_WORD}",
+        decoding={**_BEAMS, "max_new_tokens": 10},
+    ),
+    "nextqa": _choice("video", "depth", "flow", "normals"),
+    "touch-qa": _choice("video", "touch", "normals"),
+    "thermal-qa": _choice("video", "thermal", "depth"),
+    "audiocaps": Dataset(
+        modalities=("audio",),
+        prompt=f"Question: {{question}} Based on the audio information, {_WORD}",
+        decoding={**_BEAMS, "max_new_tokens": 10},
+    ),
+    "3d-llm": Dataset(
+        modalities=("point_cloud",),
+        prompt="Question: {question} Based on 3D Model information, answer the question.",
+        decoding={**_BEAMS, "max_new_tokens": 40},
+    ),
+    "3d-llm-test": Dataset(
+        modalities=("point_cloud",),
+        prompt=f"Question: {{question}} Based on 3D Model information, {_WORD}",
+        decoding={**_BEAMS, "max_new_tokens": 40},
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """All sizes; the defaults are the paper's. Tests and conversions of other files bring their own."""
+
+    vision: dict[str, Any] = field(default_factory=lambda: dict(EVA_VIT_G))
+    audio: BeatsConfig = field(default_factory=BeatsConfig)
+    qformer: QFormerConfig = field(default_factory=QFormerConfig)
+    language: dict[str, Any] = field(default_factory=lambda: dict(BLIP2_FLAN_T5_XL))
+    num_query_tokens: int = 32
+    num_points: int = 5000
+    rank: int = 64
+    lora_dropout: float = 0.1
+
+
+def crema(
+    dataset: str = "sqa3d",
+    *,
+    modalities: Sequence[str] | None = None,
+    fusion: Fusion = "gated_append",
+    num_frames: int = 4,
+    original_audio: bool = False,
+    original_points: bool = False,
+) -> VideoLanguageConfig:
+    """The paper's model for one of its data sets.
+
+    Args:
+        modalities: Instead of the data set's, video first; the others may be missing in a clip.
+        fusion: `gated_append` is the paper's second version (tokens of the video, and as many again for all others),
+            `gated_add` its first (the video's alone); `none` gives every modality its own tokens.
+        original_audio: Hear the first 10.24 s only, as the original does, instead of windows over the whole clip.
+        original_points: Too few points are filled up with zeros, which the model sees, as in the original.
+    """
+    if dataset not in DATASETS:
+        raise UnknownNameError("data set of CREMA", dataset, DATASETS)
+    names = tuple(DATASETS[dataset].modalities if modalities is None else modalities)
+    return build(
+        names,
+        dataset=dataset,
+        fusion=fusion if len(names) > 1 else "none",
+        num_frames=num_frames,
+        original_audio=original_audio,
+        original_points=original_points,
+    )
+
+
+def build(
+    modalities: Sequence[str],
+    *,
+    dataset: str = "sqa3d",
+    fusion: Fusion = "gated_append",
+    num_frames: int = 4,
+    original_audio: bool = False,
+    original_points: bool = False,
+    sizes: Sizes | None = None,
+    unadapted: Sequence[str] = (),
+    point_prefix: str = "3D Model: ",
+) -> VideoLanguageConfig:
+    """Any modalities, any sizes; see `crema`.
+
+    Args:
+        unadapted: Modalities without an adapter (the original's `-skip`: BLIP-2's own way for the video).
+        point_prefix: What stands before points without video; the original writes "Audio: ".
+    """
+    sizes = sizes or Sizes()
+    names = tuple(modalities)
+    _check(names, fusion)
+    spec = ModelSpec(
+        selector=UniformSelectorConfig(),
+        encoders=_encoders(names, sizes, original_audio, original_points),
+        streams={name: _stream(name, num_frames) for name in names},
+        connector=ConnectorConfig(
+            trunks={"qformer": sizes.qformer},
+            ports={name: _port(name, sizes, name not in unadapted) for name in names},
+            fusion=_fusion(names, fusion),
+            output_width=sizes.language["d_model"],
+        ),
+        language_model=Seq2SeqConfig(config=sizes.language),
+        layout=prompt_layout(names, fusion, dataset, point_prefix=point_prefix),
+        decoding=dict(DATASETS[dataset].decoding),
+    )
+    return VideoLanguageConfig(spec, name=f"crema-{dataset}")
+
+
+def _check(names: tuple[str, ...], fusion: Fusion) -> None:
+    for name in names:
+        if name not in MODALITIES:
+            raise UnknownNameError("modality of CREMA", name, MODALITIES)
+    if not names or len(set(names)) != len(names):
+        raise ConfigError(f"CREMA needs modalities, each once, got {names}")
+    if fusion != "none" and names[0] != "video":
+        raise ConfigError(f"the gated fusions of CREMA begin with the video, got {names}; or take fusion='none'")
+
+
+def _encoders(names: Sequence[str], sizes: Sizes, original_audio: bool, original_points: bool) -> dict[str, Any]:
+    encoders: dict[str, Any] = {}
+    size = int(sizes.vision["image_size"])
+    pictures = {name: _pictures(name, size) for name in names if name in IMAGE_LIKE}
+    if pictures:
+        more = {"image": pictures["video"]} if "video" in pictures else {}
+        encoders["vision"] = VisionTowerConfig(config=sizes.vision, specs={**pictures, **more})
+    if "audio" in names:
+        encoders["audio"] = _hearing(sizes.audio, original_audio)
+    if "point_cloud" in names:
+        width = sizes.qformer.encoder_width
+        points = PointSpec(
+            num_points=sizes.num_points,
+            feature_width=width,
+            normalize=False,
+            fill="zero" if original_points else "repeat",
+        )
+        encoders["points"] = PointFeaturesConfig(width=width, specs={"point_cloud": points})
+    return encoders
+
+
+def _pictures(name: str, size: int) -> VisualSpec:
+    """CLIP's mean and deviation for all of them (spec 5.1): maps are shown as pictures. Raw maps are scaled to 0..1 first:
+    depth in metres up to 10, flow within 20 pixels per frame, normals in -1..1."""
+    ranges = {"depth": (0.0, 10.0), "flow": (-20.0, 20.0), "normals": (-1.0, 1.0), "thermal": (0.0, 1.0)}
+    return VisualSpec(
+        height=size,
+        width=size,
+        mean=CLIP_MEAN,
+        std=CLIP_STD,
+        value_range=ranges.get(name),
+        rounding="truncate",
+        resampler="pillow",
+    )
+
+
+def _hearing(config: BeatsConfig, original: bool) -> BeatsConfig:
+    if not original:
+        return config
+    specs = {name: replace(spec, max_windows=2, min_windows=2, coverage="head") for name, spec in config.specs.items()}
+    return replace(config, specs=specs)
+
+
+def _stream(name: str, num_frames: int) -> StreamConfig:
+    if name == "audio":
+        return StreamConfig(encoder="audio", modalities=("audio",), need=FrameNeed(follow_selection=False))
+    if name == "point_cloud":
+        return StreamConfig(encoder="points", modalities=("point_cloud",), need=FrameNeed(follow_selection=False))
+    fed_by = ("video", "image") if name == "video" else (name,)
+    return StreamConfig(encoder="vision", modalities=fed_by, need=FrameNeed(num_frames=num_frames, rule="borders"))
+
+
+def _port(name: str, sizes: Sizes, has_adapter: bool) -> PortConfig:
+    key_width = sizes.qformer.encoder_width
+    width = sizes.audio.width if name == "audio" else key_width
+    return PortConfig(
+        trunk="qformer",
+        input_width=width,
+        input_proj=key_width if name == "audio" else None,
+        input_norm=name != "point_cloud",  # the original makes a norm for points and never uses it
+        num_query_tokens=sizes.num_query_tokens,
+        adapter=AdapterConfig(rank=sizes.rank, dropout=sizes.lora_dropout) if has_adapter else None,
+        absent="error" if name == "video" else "skip",
+    )
+
+
+def _fusion(names: Sequence[str], fusion: Fusion) -> Any:
+    if fusion == "none":
+        return NoFusionConfig()
+    # Sound is averaged over its windows and points are repeated: both are one set of tokens for all pictures.
+    once = {name: "mean_repeat" for name in names if name in ("audio", "point_cloud")}
+    return (GatedAddConfig if fusion == "gated_add" else GatedAppendConfig)(streams=tuple(names), align_stream=once)
+
+
+def prompt_layout(
+    modalities: Sequence[str], fusion: Fusion, dataset: str, *, point_prefix: str = "3D Model: "
+) -> TemplateLayout:
+    """The token order of spec 2.6: frames with their numbers, what is not seen in frames, then the question.
+
+    Frames without their gate, and the gates behind them, for `gated_append`; the frames' names stand before the gates
+    once more, in a block.
+    """
+    shown = [name for name in modalities if name in IMAGE_LIKE]
+    heard = [name for name in modalities if name not in IMAGE_LIKE]
+    settings = DATASETS[dataset]
+    parts: list[Any] = []
+    if shown:
+        inner = shown if fusion == "none" else shown[:1]
+        parts.append(_frames(shown[0], tuple(Slot(block=name, optional=name != shown[0]) for name in inner)))
+    if fusion == "gated_append":
+        parts += [_frames("fused", ()), Slot(block="fused", optional=True)]
+    if fusion == "none":
+        parts += [_unseen(name, bool(shown), point_prefix) for name in heard]
+    parts += [
+        Text(
+            text=settings.prompt if settings.chooses else settings.prompt + "{options}", max_tokens=MAX_TEXT_TOKENS - 1
+        ),
+        Special(token="eos"),
+    ]
+    return TemplateLayout(
+        parts=tuple(parts),
+        options=OptionsFormat(prefix=" ", item="Option {letter}: {option}")
+        if settings.chooses
+        else OptionsFormat(prefix=" Options: ", item="{option}", separator=", "),
+        answer=AnswerFormat(
+            option="Option {letter}" if settings.chooses else "{option}",
+            max_tokens=MAX_TEXT_TOKENS,
+            scores_eos=not settings.chooses,
+        ),
+        on_overflow="truncate",
+    )
+
+
+def _frames(block: str, slots: tuple[Slot, ...]) -> EachGroup:
+    return EachGroup(
+        block=block,
+        parts=(Text(text="Frame {index}: "), *slots),
+        single=(Text(text="Frame: "), *slots),
+        optional=block == "fused",
+    )
+
+
+def _unseen(name: str, has_frames: bool, point_prefix: str) -> Any:
+    slot = Slot(block=name, optional=True)
+    if name == "audio":
+        return slot if has_frames else When(present=("audio",), parts=(Text(text="Audio: "), slot))
+    prefix = "3D Model: " if has_frames else point_prefix
+    return When(present=(name,), parts=(Text(text=prefix), slot))
+
+
+def crema_sqa3d() -> VideoLanguageConfig:
+    """Video, 3D points, depth and normals."""
+    return crema("sqa3d")
+
+
+def crema_music_avqa() -> VideoLanguageConfig:
+    """Video, sound, flow, depth and normals."""
+    return crema("music-avqa")
+
+
+def crema_nextqa() -> VideoLanguageConfig:
+    """Video, depth, flow and normals."""
+    return crema("nextqa")
+
+
+def crema_touch_qa() -> VideoLanguageConfig:
+    """Video, touch and normals."""
+    return crema("touch-qa")
+
+
+def crema_thermal_qa() -> VideoLanguageConfig:
+    """Video, thermal and depth."""
+    return crema("thermal-qa")
