@@ -12,3 +12,4 @@ CLAIMS.register(
     "benchmarks.claims.contra4:contra4",
     what="tiny-crema compares scenes better than rules that look at nothing",
 )
+CLAIMS.register("malmm", "benchmarks.claims.malmm:malmm", what="merging neighbours keeps what came when in a long clip")

@@ -145,6 +145,12 @@ MODELS.register(
     weights="tiny-base",
     summary="shipped; knows the toy world: one eye, a Q-Former, a Llama",
 )
+MODELS.register(
+    "tiny-malmm",
+    "vidweave.systems.malmm.tiny:tiny_malmm",
+    weights="tiny-malmm",
+    summary="shipped; what came when in long clips of the toy world, in a memory that does not grow",
+)
 for _name, _function, _weights, _summary in (
     ("blip2-flan-t5-xl", "blip2_flan_t5_xl", "Salesforce/blip2-flan-t5-xl", "BLIP-2 with Flan-T5-XL"),
     (
