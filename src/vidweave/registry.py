@@ -200,6 +200,19 @@ for _name, _function, _summary in (
         summary=_summary,
         get="convert its released file with `vidweave convert merv`, and load that folder",
     )
+for _name, _function, _summary in (
+    ("crema-sqa3d", "crema_sqa3d", "video, 3D points, depth and normals"),
+    ("crema-music-avqa", "crema_music_avqa", "video, sound, flow, depth and normals"),
+    ("crema-nextqa", "crema_nextqa", "video, depth, flow and normals"),
+    ("crema-touch-qa", "crema_touch_qa", "video, touch and normals"),
+    ("crema-thermal-qa", "crema_thermal_qa", "video, thermal and depth"),
+):
+    MODELS.register(
+        _name,
+        f"vidweave.systems.crema.preset:{_function}",
+        summary=f"CREMA on Flan-T5-XL: {_summary}",
+        get="convert released files with `vidweave convert crema`, and load that folder",
+    )
 # Folders that other libraries wrote: `model_type` of their config.json → a function(folder, …) → the model; the fact
 # `config` names a function(folder) → its configuration alone.
 CHECKPOINT_FORMATS = Registry("checkpoint format")
@@ -225,6 +238,14 @@ CONVERTERS.register(
     summary="MERV's checkpoints; encoders and the language model's configuration come from folders of their own",
     parts=("language", "tokenizer", "config", "languagebind", "dinov2", "vivit", "siglip"),
     options=("stream_order", "prompt", "fold"),
+)
+CONVERTERS.register(
+    "crema",
+    "vidweave.systems.crema.checkpoint:convert",
+    summary="CREMA's files (crema_initial, crema_pretrained, v1_ckpt, v2_ckpt), or LAVIS' BLIP-2 Flan-T5-XL as its start",
+    base="CREMA, for files that hold a part",
+    parts=("vision", "audio", "language"),
+    options=("dataset", "modalities", "fusion", "stream_order", "filled"),
 )
 TASKS = Registry("task")
 TASKS.register("toyworld", "vidweave.evaluation.tasks.toyworld:ToyworldTask")
