@@ -253,6 +253,10 @@ TASKS.register("toyworld", "vidweave.evaluation.tasks.toyworld:ToyworldTask")
 # Keys of `Trace.panels` → a function(value, PanelContext) that draws it, see `report.panels`; the fact `title` stands above.
 PANELS = Registry("panel")
 PANELS.register("memory", "vidweave.report.memory:memory_panel", title="What the memory holds")
+PANELS.register("gates", "vidweave.report.attribution:gates_panel", title="How far the gate is open, and for what")
+PANELS.register(
+    "attribution", "vidweave.report.attribution:attribution_panel", title="The answer's probability without a modality"
+)
 
 # Modalities: facts say how raw values of the modality look (`carrier`: frames | waveform | points).
 MODALITIES = Registry("modality")
