@@ -5,7 +5,6 @@ trained by the same recipe (`recipes/tiny/malmm.py`), steps, clips and seed. The
 
 - `memory` merges the most alike neighbours per token (the shipped tiny-malmm);
 - `fifo` forgets the oldest, with as many entries;
-- `mean` keeps one running mean per token;
 - `none` sees the last picture alone.
 """
 
@@ -28,7 +27,6 @@ __all__ = ["ASSETS", "malmm"]
 ASSETS = {
     "memory": "tiny-malmm",
     "fifo": "tiny-malmm-fifo",
-    "mean": "tiny-malmm-mean",
     "none": "tiny-malmm-none",
 }
 FAMILIES = ("first", "order", "visits")
@@ -39,8 +37,8 @@ def malmm(seed: int, examples: int, *, progress: bool = True, models: Mapping[st
     """Measure the claim on world `seed`, `examples` items per family, on clips of 300 pictures.
 
     Families about order and count: the memory is at least 20 points above `fifo` and above `none` in each, and at chance
-    with another clip. `mean` is printed unjudged. The row of 8 pictures side by side (`row=concat` of the recipe) is not
-    shipped yet.
+    with another clip. The rows of a running mean and of 8 pictures side by side (`row=mean`, `row=concat` of the recipe)
+    are not shipped yet.
     """
     models = _load() if models is None else models
     items = toy_items(seed, examples, FAMILIES)
