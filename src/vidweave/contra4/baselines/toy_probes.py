@@ -44,5 +44,6 @@ def beside_grey_video(clip: Clip) -> Clip:
     if "video" in clip:
         return clip
     pictures = render(sample_scene(0), "video")
+    assert isinstance(pictures, Frames), "videos of the toy world are pictures"
     grey = Frames(np.full_like(pictures.values, 127), pictures.pts_seconds, pictures.indices)
     return Clip(grey, **dict(clip))
