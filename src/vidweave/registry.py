@@ -102,6 +102,7 @@ SELECTORS.register("grounding", "vidweave.selectors.grounding:GroundingSelectorC
 ENCODERS = Registry("encoder")
 ENCODERS.register("vision_tower", "vidweave.encoders.vision_tower:VisionTowerConfig")
 ENCODERS.register("motion", "vidweave.encoders.motion:MotionEncoderConfig")
+ENCODERS.register("raft", "vidweave.encoders.raft:RaftEncoderConfig")
 ENCODERS.register("patch", "vidweave.encoders.patch:PatchEncoderConfig")
 ENCODERS.register("languagebind", "vidweave.encoders.languagebind:LanguageBindConfig")
 ENCODERS.register("timm", "vidweave.encoders.timm_tower:TimmTowerConfig")
@@ -212,6 +213,16 @@ for _name, _function, _summary in (
         f"vidweave.systems.crema.preset:{_function}",
         summary=f"CREMA on Flan-T5-XL: {_summary}",
         get="convert released files with `vidweave convert crema`, and load that folder",
+    )
+for _name, _function, _summary in (
+    ("videotgb-vicuna-7b", "videotgb_vicuna_7b", "InstructBLIP with Vicuna-7B behind a grounding bridge"),
+    ("videotgb-flan-t5-xl", "videotgb_flan_t5_xl", "BLIP-2 with Flan-T5-XL behind a grounding bridge"),
+):
+    MODELS.register(
+        _name,
+        f"vidweave.systems.videotgb.preset:{_function}",
+        summary=f"VideoTGB: {_summary}",
+        get="convert its released .ckpt with `vidweave convert videotgb`, and load that folder",
     )
 # Folders that other libraries wrote: `model_type` of their config.json → a function(folder, …) → the model; the fact
 # `config` names a function(folder) → its configuration alone.
