@@ -258,6 +258,13 @@ CONVERTERS.register(
     parts=("vision", "audio", "language"),
     options=("dataset", "modalities", "fusion", "stream_order", "filled"),
 )
+CONVERTERS.register(
+    "videotgb",
+    "vidweave.systems.videotgb.checkpoint:convert",
+    summary="VideoTGB's LSTP-7B.ckpt and LSTP-FlanT5xl.ckpt, bare or from Lightning; adapters are merged",
+    parts=("language", "selector", "qformer"),
+    options=("motion", "pooling", "mode"),
+)
 TASKS = Registry("task")
 TASKS.register("toyworld", "vidweave.evaluation.tasks.toyworld:ToyworldTask")
 

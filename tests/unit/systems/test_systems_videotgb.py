@@ -16,17 +16,20 @@ from transformers import (
 import vidweave
 from vidweave.connectors.qformer import QFormerConfig
 from vidweave.encoders.raft import RaftEncoderConfig
-from vidweave.errors import CheckpointError
+from vidweave.errors import CheckpointError, ConfigError
 from vidweave.language.causal import CausalConfig
 from vidweave.language.seq2seq import Seq2SeqConfig
 from vidweave.model.assembly import VideoLanguageModel
+from vidweave.model.conversion import Request, convert
 from vidweave.model.describe import describe_model
 from vidweave.nn.raft import RAFT_KEYS, Raft
 from vidweave.registry import MODELS
 from vidweave.selectors.bridge import Bridge
 from vidweave.selectors.grounding import GroundingSelectorConfig
+from vidweave.systems.videotgb import checkpoint
+from vidweave.systems.videotgb.attach import attach_bridge
 from vidweave.systems.videotgb.bridge_keys import BRIDGE
-from vidweave.systems.videotgb.checkpoint import convert
+from vidweave.systems.videotgb.checkpoint import convert_file
 from vidweave.systems.videotgb.preset import videotgb, videotgb_flan_t5_xl, videotgb_vicuna_7b
 from vidweave.types import Clip, Frames, MotionSpec, TextSpec
 
@@ -169,7 +172,7 @@ def test_a_released_file_becomes_a_model_that_answers(form, wrapped, tmp_path):
     state, theirs, bridge, raft = replica(form, with_lora=form == "blip2")
     content = {"state_dict": state, "epoch": 1, "global_step": 7} if wrapped else state
     torch.save(content, tmp_path / "LSTP.ckpt")
-    report = convert(
+    report = convert_file(
         tmp_path / "LSTP.ckpt",
         tmp_path / "out",
         config=tiny(form),
@@ -191,8 +194,7 @@ def test_a_released_file_becomes_a_model_that_answers(form, wrapped, tmp_path):
     )
     assert len(report.merged) == (12 if form == "blip2" else 0)
     assert any("merged adapters into 12 matrices" in line for line in report.lines()) == (form == "blip2")
-    told = json.loads((tmp_path / "out" / "conversion.json").read_text())
-    assert told["dropped"] == dict(report.dropped)
+    assert json.loads(json.dumps(report.to_dict()))["dropped"] == dict(report.dropped)
     answer = model.ask(clip(), "what is the colour of a cat ?")
     assert len(answer.trace.frames) >= 4
     assert {use.why for use in answer.trace.frames if use.stream == "video"} == {"grounding"}
@@ -202,13 +204,40 @@ def test_a_released_file_becomes_a_model_that_answers(form, wrapped, tmp_path):
     assert model.ask(image, "what is here ?").trace.tokens["video"] == NUM_QUERIES
 
 
+@pytest.mark.parametrize("form", ["blip2", "instructblip"])
+def test_the_command_converts_and_brings_tokenizers(form, tmp_path, monkeypatch):
+    state, *_ = replica(form)
+    torch.save(state, tmp_path / "LSTP.ckpt")
+    asked = {}
+    preset = "videotgb_vicuna_7b" if form == "instructblip" else "videotgb_flan_t5_xl"
+    monkeypatch.setattr(checkpoint, preset, lambda **settings: asked.update(settings) or tiny(form))
+    made = tokenizers(form)
+    made["language"].save_pretrained(tmp_path / "base")
+    made["selector"].save_pretrained(tmp_path / "bert")
+    if form == "instructblip":
+        made["qformer"].save_pretrained(tmp_path / "base" / "qformer_tokenizer")
+    parts = {"language": str(tmp_path / "base"), "selector": str(tmp_path / "bert")}
+    request = Request(
+        file=tmp_path / "LSTP.ckpt", out=tmp_path / "out", parts=parts, options={"mode": "multi_modal"}, dtype="float16"
+    )
+    convert("videotgb", request)
+    assert asked == {"motion": "raft", "pooling": "mean", "mode": "multi_modal"}
+    told = json.loads((tmp_path / "out" / "conversion.json").read_text())
+    assert told["layout"] == "videotgb"
+    assert "model.temporal_projection.bias" in told["dropped"]
+    assert vidweave.load(tmp_path / "out").ask(clip(), "what is here ?").trace.tokens["video"] == NUM_QUERIES
+    lacking = Request(file=request.file, out=tmp_path / "other", parts={"language": parts["language"]})
+    with pytest.raises(ConfigError, match="the tokenizers of selector are missing; give them as parts"):
+        convert("videotgb", lacking)
+
+
 def test_pooled_motion_and_patches_choose_alike(tmp_path):
     state, *_ = replica("blip2")
     torch.save(state, tmp_path / "LSTP.ckpt")
     chosen = []
     for pooled in (True, False):
         out = tmp_path / str(pooled)
-        convert(tmp_path / "LSTP.ckpt", out, config=tiny("blip2", pooled=pooled), tokenizers=tokenizers("blip2"))
+        convert_file(tmp_path / "LSTP.ckpt", out, config=tiny("blip2", pooled=pooled), tokenizers=tokenizers("blip2"))
         model = vidweave.load(out)
         with model.processor.prepare([vidweave.Query.about(clip(), "what is here ?")]) as prepared:
             chosen.append(model.select(prepared))
@@ -219,7 +248,7 @@ def test_pooling_of_frames_is_stored_and_counts(tmp_path):
     state, *_ = replica("instructblip")
     torch.save(state, tmp_path / "LSTP.ckpt")
     out = tmp_path / "concat"
-    convert(
+    convert_file(
         tmp_path / "LSTP.ckpt",
         out,
         config=tiny("instructblip", pooling="concat"),
@@ -233,7 +262,7 @@ def test_pooling_of_frames_is_stored_and_counts(tmp_path):
 def test_half_precision(tmp_path):
     state, *_ = replica("blip2")
     torch.save(state, tmp_path / "LSTP.ckpt")
-    convert(tmp_path / "LSTP.ckpt", tmp_path / "out", config=tiny("blip2"), dtype=torch.bfloat16)
+    convert_file(tmp_path / "LSTP.ckpt", tmp_path / "out", config=tiny("blip2"), dtype=torch.bfloat16)
     model = VideoLanguageModel.from_pretrained(tmp_path / "out", dtype="auto")
     assert model.dtype == torch.bfloat16
 
@@ -256,7 +285,7 @@ def test_files_that_do_not_fit(damage, message, tmp_path):
     damage(state)
     torch.save(state, tmp_path / "LSTP.ckpt")
     with pytest.raises(CheckpointError, match=message):
-        convert(tmp_path / "LSTP.ckpt", tmp_path / "out", config=tiny("blip2"))
+        convert_file(tmp_path / "LSTP.ckpt", tmp_path / "out", config=tiny("blip2"))
     assert not (tmp_path / "out").exists()
 
 
@@ -268,18 +297,18 @@ class Harmful:
 def test_no_code_is_run_and_nothing_is_overwritten(tmp_path, capsys):
     torch.save({"state_dict": {}, "callbacks": Harmful()}, tmp_path / "harmful.ckpt")
     with pytest.raises(CheckpointError, match=r"harmful\.ckpt cannot be read as a file of tensors alone"):
-        convert(tmp_path / "harmful.ckpt", tmp_path / "out")
+        convert_file(tmp_path / "harmful.ckpt", tmp_path / "out")
     assert capsys.readouterr().out == ""
     (tmp_path / "torn.ckpt").write_bytes(b"PK\x03\x04 torn")
     with pytest.raises(CheckpointError, match=r"torn\.ckpt cannot be read"):
-        convert(tmp_path / "torn.ckpt", tmp_path / "out")
+        convert_file(tmp_path / "torn.ckpt", tmp_path / "out")
     torch.save([1], tmp_path / "list.ckpt")
     with pytest.raises(CheckpointError, match=r"list\.ckpt holds no dict of tensors"):
-        convert(tmp_path / "list.ckpt", tmp_path / "out")
+        convert_file(tmp_path / "list.ckpt", tmp_path / "out")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").write_text("")
     with pytest.raises(CheckpointError, match="full is not empty; give a new folder"):
-        convert(tmp_path / "list.ckpt", tmp_path / "full")
+        convert_file(tmp_path / "list.ckpt", tmp_path / "full")
 
 
 # The released totals without the projection that nothing uses and the word positions that nothing reads; the pooled form
@@ -297,6 +326,34 @@ def test_paper_size(name):
     assert model.spec.streams["video"].need.num_frames == 4
     costs = {cost.slot: cost for cost in describe_model(config)}
     assert costs["encoders.motion"].parameters == 5_257_536 + 196
+
+
+def test_a_bridge_is_put_in_front_of_a_base(tmp_path):
+    state, *_ = replica("instructblip")
+    torch.save(state, tmp_path / "LSTP.ckpt")
+    config, made = tiny("instructblip"), tokenizers("instructblip")
+    convert_file(tmp_path / "LSTP.ckpt", tmp_path / "out", config=config, tokenizers=made)
+    base = vidweave.load(tmp_path / "out")
+    encoder = {
+        k.removeprefix("temporal_encoder."): v for k, v in state.items() if "temporal_encoder.encoder.layer" in k
+    }
+    bert = {f"bert.{key}": value for key, value in encoder.items() if "cross" not in key}
+    bert = {key.replace("LayerNorm.weight", "LayerNorm.gamma"): value for key, value in bert.items()}
+    bert["bert.embeddings.word_embeddings.weight"] = torch.full((40, 24), 2.0)
+    bert["bert.pooler.dense.weight"] = torch.zeros(2)
+    raft = {k.removeprefix("of_extractor."): v for k, v in state.items() if k.startswith("of_extractor.")}
+    model = attach_bridge(base, tiny("instructblip", pooled=False), bert=bert, raft=raft)
+    ours, theirs = model.state_dict(), base.state_dict()
+    assert (ours["selector.bridge.words.word_embeddings.weight"] == 2).all()
+    for key in (
+        "connector.ports.video.query_tokens",
+        "selector.bridge.layers.1.attention.output.norm.weight",
+        "encoders.motion.raft.cnet.conv1.bias",
+    ):
+        assert torch.equal(ours[key], theirs[key])
+    assert model.ask(clip(), "what is here ?").trace.tokens["video"] == NUM_QUERIES
+    with pytest.raises(CheckpointError, match="this is no state dict of BERT"):
+        attach_bridge(base, tiny("instructblip"), bert={"x": torch.zeros(1)})
 
 
 def test_choices_of_the_preset():

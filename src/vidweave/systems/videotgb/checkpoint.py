@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +11,19 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from vidweave.encoders.raft import RaftEncoderConfig
-from vidweave.errors import CheckpointError
+from vidweave.errors import CheckpointError, ConfigError, UnknownNameError
+from vidweave.language.tokenizer import load_tokenizer
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.config import VideoLanguageConfig
-from vidweave.model.files import check_keys
+from vidweave.model.conversion import Request, options_of
+from vidweave.model.files import check_keys, locate
 from vidweave.model.processor import Processor
 from vidweave.model.sharded import write_sharded
-from vidweave.systems.videotgb.preset import videotgb_flan_t5_xl, videotgb_vicuna_7b
+from vidweave.selectors.bridge import Mode
+from vidweave.systems.videotgb.preset import MotionSource, Pooling, videotgb_flan_t5_xl, videotgb_vicuna_7b
 from vidweave.systems.videotgb.released import form_of, read_released, to_ours
 
-__all__ = ["Conversion", "convert"]
+__all__ = ["Conversion", "Settings", "convert", "convert_file"]
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,54 @@ class Conversion:
         lines += [f"merged adapters into {len(self.merged)} matrices"] if self.merged else []
         return lines + [f"left out {key}: {why}" for key, why in self.dropped.items()]
 
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON data."""
+        files = [file.name for file in self.files]
+        return {"files": files, "loaded": self.loaded, "merged": list(self.merged), "dropped": dict(self.dropped)}
 
-def convert(
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the file does not say.
+
+    Attributes:
+        motion: Where motion comes from; the weights were trained on RAFT's.
+        pooling: Of pictures; the released weights were trained with the mean.
+        mode: Layers of the bridge that run; `multi_modal` is how the original evaluated the 7B model.
+    """
+
+    motion: MotionSource = "raft"
+    pooling: Pooling = "mean"
+    mode: Mode = "fusion"
+
+
+def convert(request: Request) -> Conversion:
+    """A released file as a folder of ours; parts `language` (a folder of the base model, with the Q-Former's tokenizer),
+    `selector` (BERT's) and `qformer` bring the tokenizers. Without them the folder has no processor."""
+    request.expect(parts=("language", "selector", "qformer"))
+    form = form_of(read_released(request.file))
+    preset = videotgb_vicuna_7b if form == "instructblip" else videotgb_flan_t5_xl
+    config = preset(**asdict(options_of(Settings, request)))
+    dtype = None if request.dtype is None else getattr(torch, request.dtype, None)
+    if request.dtype is not None and not isinstance(dtype, torch.dtype):
+        raise UnknownNameError("dtype", request.dtype, ["float32", "float16", "bfloat16"])
+    return convert_file(request.file, request.out, config=config, tokenizers=_tokenizers(request, config), dtype=dtype)
+
+
+def _tokenizers(request: Request, config: VideoLanguageConfig) -> dict[str, PreTrainedTokenizerBase] | None:
+    if not request.parts:
+        return None
+    folders = {role: locate(source) for role, source in request.parts.items()}
+    if "language" in folders and (folders["language"] / "qformer_tokenizer").is_dir():
+        folders.setdefault("qformer", folders["language"] / "qformer_tokenizer")
+    wanted = ["language", *(text.tokenizer for text in config.parse().text.values())]
+    missing = [name for name in wanted if name not in folders]
+    if missing:
+        raise ConfigError(f"the tokenizers of {', '.join(missing)} are missing; give them as parts, or give no part")
+    return {name: load_tokenizer(folders[name]) for name in dict.fromkeys(wanted)}
+
+
+def convert_file(
     file: str | Path,
     out: str | Path,
     *,
@@ -94,7 +142,4 @@ def convert(
     if tokenizers is not None:
         Processor(config, tokenizers).save_pretrained(out)
     dropped = {**released.dropped, **{key: f"the same as {tied[key]}" for key in released.tensors if key in tied}}
-    report = Conversion(tuple(files), len(tensors), released.merged, dropped)
-    told = {"source": Path(file).name, "merged": list(report.merged), "dropped": dict(report.dropped)}
-    (out / "conversion.json").write_text(json.dumps(told, indent=2) + "\n")
-    return report
+    return Conversion(tuple(files), len(tensors), released.merged, dropped)

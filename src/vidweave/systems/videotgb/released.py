@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from vidweave.connectors.qformer_keys import connector_keys
 from vidweave.errors import CheckpointError
+from vidweave.model.conversion import read_checkpoint
 from vidweave.model.sharded import LazyTensor
 from vidweave.nn.keys import KeyTable
 from vidweave.nn.raft import raft_from_published
@@ -49,14 +49,7 @@ def read_released(file: str | Path) -> dict[str, Tensor]:
         CheckpointError: not there, damaged, not VideoTGB's, or a file that would have to run code.
     """
     name = Path(file).name
-    try:
-        data = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{name} cannot be read as a file of tensors alone ({reason})") from error
-    state = data.get("state_dict", data) if isinstance(data, dict) else data
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise CheckpointError(f"{name} holds no dict of tensors, neither at the top nor under 'state_dict'")
+    state = read_checkpoint(file, inside="state_dict")
     strangers = sorted(key for key in state if not key.startswith(_ROOTS))
     if strangers or not all(any(key.startswith(root) for key in state) for root in _ROOTS):
         found = f"it holds {', '.join(strangers[:4])}" if strangers else "one is missing"
