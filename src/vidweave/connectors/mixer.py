@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -25,10 +26,11 @@ from torch.nn import functional
 
 from vidweave.connectors.fusion import Join, JoinConfig
 from vidweave.errors import ConfigError, ShapeError
-from vidweave.types import Blocks
+from vidweave.types import Blocks, PanelSource
 
 __all__ = ["ChannelConcat", "ChannelConcatConfig", "Mixer", "MixerConfig", "fold"]
 
+MOST_GROUPS = 16
 Weighting = Literal["attention", "folded", "query_mlp", "scalar", "equal"]
 
 
@@ -77,7 +79,8 @@ class Mixer(Join):
         weights = self.weigh(values, mask)
         mixed = torch.einsum("re,retqd->rtqd", weights, values)
         fused = replace(members[0], values=mixed, mask=mask.any(1))
-        return fused, {"encoder_weights": _by_pair(self.members, weights, members[0])}
+        told = partial(_tell, self.members, weights.detach(), values.detach(), fused)
+        return fused, {"encoder_weights": PanelSource(told)}
 
     def weigh(self, values: Tensor, mask: Tensor) -> Tensor:
         """Tokens (R, E, T, Q, D), zero where `mask` (R, E, T, Q) is False → weights (R, E)."""
@@ -232,7 +235,22 @@ def _means(values: Tensor, mask: Tensor) -> Tensor:
     return values.sum((2, 3)) / mask.sum((2, 3)).clamp(min=1)[..., None]
 
 
-def _by_pair(members: Sequence[str], weights: Tensor, block: Blocks) -> list[dict[str, Any]]:
-    """For the Trace: per (item, scene) pair the weight of each stream."""
-    rows = zip(block.item.tolist(), block.scene.tolist(), weights.detach().float().tolist(), strict=True)
-    return [{"item": i, "scene": s, "weights": dict(zip(members, row, strict=True))} for i, s, row in rows]
+def _tell(
+    members: Sequence[str], weights: Tensor, values: Tensor, fused: Blocks, item: int, full: bool
+) -> list[dict[str, Any]]:
+    """For the Trace, per scene of an item: each stream's weight, and how loud (root mean square) its tokens are, times it.
+
+    At most MOST_GROUPS groups in time, evenly, unless `full`.
+    """
+    found = []
+    for row in (fused.item == item).nonzero().flatten().tolist():
+        groups = fused.mask[row].any(-1).nonzero().flatten()
+        if not full and len(groups) > MOST_GROUPS:
+            groups = groups[torch.arange(MOST_GROUPS) * len(groups) // MOST_GROUPS]
+        weight = weights[row].float()
+        loud = values[row][:, groups].float().square().mean(-1).sqrt() * weight[:, None, None]
+        maps = dict(zip(members, [[[round(v, 4) for v in g] for g in m] for m in loud.tolist()], strict=True))
+        shares = dict(zip(members, weight.tolist(), strict=True))
+        scene = {"scene": int(fused.scene[row]), "weights": shares, "seconds": fused.seconds[row][groups].tolist()}
+        found.append({**scene, "maps": maps})
+    return found

@@ -90,19 +90,25 @@ def _answer_batch(
     decoding: dict[str, Any],
 ) -> list[Answer]:
     watch = model.new_stopwatch()
+    cache = model.cache
+    before = None if cache is None else cache.counts()
     with watch.stage("open"):
         prepared = model.processor.prepare(queries, num_frames=num_frames, cache=model.cache)
     with prepared:
         with watch.stage("select"):
             selection = model.select(prepared)
         with watch.stage("decode"):
-            inputs = model.processor.fetch(prepared, selection, cache=model.cache)
+            inputs = model.processor.fetch(prepared, selection, cache=cache)
     with watch.stage("look"):
         embeds, info = model.embed(inputs)
     with watch.stage("answer"):
         answers = answer_embeds(model, queries, embeds, normalize, decoding)
+    if cache is not None:
+        cache.store.flush()
     if not trace:
         return answers
+    if cache is not None and before is not None:
+        info["cache"] = {name: count - before[name] for name, count in cache.counts().items()}
     tokens = _count_tokens(inputs, info.pop("tokens_by_item"))
     traces = build_traces(queries, inputs.provenance, tokens, watch.seconds, info, full=trace == "full")
     for item, note in inputs.plan.notes:

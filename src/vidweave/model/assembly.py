@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -205,7 +206,11 @@ class VideoLanguageModel(PreTrainedModel):
 
     def use_cache_folder(self, folder: str | Path | None) -> None:
         """Keep features of frozen encoders in `folder` and use those that are there; None turns it off."""
+        if self._store is not None:
+            self._store.close()
         self._store = None if folder is None else FeatureStore(Path(folder))
+        if self._store is not None:  # what is still in memory is written when the model goes, or the process ends
+            weakref.finalize(self, self._store.close)
 
     def ask(
         self,

@@ -57,6 +57,11 @@ class FeatureCache:
         self._dtype = dtype
         self._fingerprints = fingerprints
 
+    def counts(self) -> dict[str, int]:
+        """Rows of streams that were known, and that had to be computed, since the store was opened."""
+        stats = self.store.stats()
+        return {"known": stats.num_hits, "computed": stats.num_misses}
+
     def serves(self, stream: str) -> bool:
         """Whether the stream's encoder is frozen, so that its features may be stored."""
         encoder = self._encoders[self._spec.streams[stream].encoder]

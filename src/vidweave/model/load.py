@@ -33,7 +33,7 @@ def load(
         device: Where to put it; None stays on the CPU (or follows `device_map`).
         dtype: e.g. torch.bfloat16 or "bfloat16"; None is float32 on the CPU, and the checkpoint's own elsewhere.
         device_map: As in transformers (needs accelerate).
-        cache_folder: Keep features of frozen encoders there; None recomputes them.
+        cache_folder: Keep features of the encoders there, which are then frozen; None recomputes them.
 
     Raises:
         UnknownNameError: nothing goes by that name; lists near matches.
@@ -57,6 +57,8 @@ def load(
         raise CheckpointError(f"{folder} holds a {held!r} model; vidweave reads folders of: {known}")
     if device is not None:
         model.to(device)  # type: ignore[arg-type]  # transformers' wrapper of `to` loses its signature
+    if cache_folder is not None:  # whoever loads a model to use its features again does not train its encoders
+        model.encoders.requires_grad_(False)
     model.use_cache_folder(cache_folder)
     return model.eval()
 

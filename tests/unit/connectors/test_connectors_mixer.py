@@ -35,7 +35,8 @@ def three(lengths):
 
 
 def weights_of(info):
-    return torch.tensor([list(row["weights"].values()) for row in info["encoder_weights"]])
+    rows = [info["encoder_weights"].make(item, False) for item in range(8)]
+    return torch.tensor([list(scenes[0]["weights"].values()) for scenes in rows if scenes])
 
 
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
@@ -48,7 +49,10 @@ def test_a_weighted_sum_whose_weights_are_told(weighting):
     expected = sum(weights[:, e, None, None, None] * blocks[name].values for e, name in enumerate("abc"))
     torch.testing.assert_close(fused["mix"].values, expected)
     assert info["fused"] == {"mix": ["a", "b", "c"]}
-    assert info["encoder_weights"][1].keys() == {"item", "scene", "weights"}
+    (told,) = info["encoder_weights"].make(1, False)
+    assert told["seconds"] == blocks["a"].seconds[1].tolist()
+    loud = blocks["b"].values[1].square().mean(-1).sqrt() * weights[1, 1]
+    torch.testing.assert_close(torch.tensor(told["maps"]["b"]), loud, rtol=0, atol=1e-4)
     is_one_for_all = torch.allclose(weights[0], weights[1])
     assert is_one_for_all == (weighting in ("scalar", "equal"))
 
@@ -110,6 +114,14 @@ def test_one_token_stands_for_a_whole_clip():
     one = block([1, 1], tokens=1, seed=5)
     fused, _ = mixer({"a": block([4, 2]), "b": one})
     torch.testing.assert_close(fused["fused"].values[0] * 2, block([4, 2]).values[0] + one.values[0])
+
+
+def test_the_account_of_a_long_clip_is_bounded():
+    mixer = build(MixerConfig(weighting="equal"), ("a", "b"))
+    _, info = mixer({"a": block([40]), "b": block([40], seed=1)})
+    (short,), (full,) = (info["encoder_weights"].make(0, full) for full in (False, True))
+    assert (len(short["maps"]["a"]), len(full["maps"]["b"])) == (16, 40)
+    assert len(short["seconds"]) == 16
 
 
 def test_channel_concat():

@@ -159,8 +159,7 @@ def _engine(model: str, base_url: str | None, how: dict[str, str | None]) -> Any
         return OpenAIEngine(model=model, base_url=base_url)
     from vidweave.engines.local import TransformersEngine
 
-    given: dict[str, Any] = {name: value for name, value in how.items() if value is not None}
-    return TransformersEngine(model, **given)
+    return TransformersEngine(model, **{name: value for name, value in how.items() if value is not None})
 
 
 def _text(results: dict[str, Any]) -> str:

@@ -1,0 +1,227 @@
+"""What the feature cache saves: ``python -m benchmarks.cache [--json FILE]``.
+
+First and cached epochs of a tiny and a mid-size training run, bytes per clip, pictures decoded for all encoders together,
+and what the mixer adds to the encoders. Ratios are taken side by side in one run; prints JSON with `criteria` as the claims
+do, exit 1 if one fails. Bounds stand beside the figures: a cached epoch cannot be faster than its training steps alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+
+import vidweave
+from vidweave.connectors.connector import ConnectorConfig
+from vidweave.connectors.mixer import MixerConfig
+from vidweave.connectors.mlp import MLPConfig
+from vidweave.connectors.ports import PortConfig
+from vidweave.data.toy_training import train_scene
+from vidweave.encoders.patch import PatchEncoderConfig
+from vidweave.encoders.tiny import PIXELS
+from vidweave.language.chat import LLAMA2_BASE
+from vidweave.media import video
+from vidweave.media.write import write_video
+from vidweave.model.assembly import VideoLanguageModel
+from vidweave.model.config import ModelSpec, StreamConfig, VideoLanguageConfig
+from vidweave.model.pool import pool_tokens
+from vidweave.model.processor import Processor
+from vidweave.selectors.uniform import UniformSelectorConfig
+from vidweave.systems.merv.tiny import tiny_merv
+from vidweave.toyworld.render import render_rgb
+from vidweave.types import Clip, Features, FrameNeed, Frames, PoolSpec, Query
+
+LEAST_GAIN, MOST_MIXER = 5.0, 0.03
+
+
+def tiny() -> VideoLanguageConfig:
+    """tiny-merv: three eyes of 0.2 to 0.8 million weights."""
+    return tiny_merv()
+
+
+def middle() -> VideoLanguageConfig:
+    """Two eyes of 22 million weights each (ViT-S) over eight pictures, pooled before the store, a mixer, the tiny Llama."""
+    base = tiny_merv().parse()
+    encoder = PatchEncoderConfig(size=96, patch=8, width=384, layers=12, heads=6, chunk=64, specs={
+        "video": replace(PIXELS, height=96, width=96)})  # fmt: skip
+    names = ("one", "two")
+    spec = ModelSpec(
+        selector=UniformSelectorConfig(),
+        encoders=dict.fromkeys(names, encoder),
+        streams={n: StreamConfig(encoder=n, modalities=("video",), need=FrameNeed(num_frames=8), pool=PoolSpec(grid=3)) for n in names},
+        connector=ConnectorConfig(
+            trunks={n: MLPConfig(key_width=384, widths=(128,)) for n in names},
+            ports={n: PortConfig(trunk=n, input_width=384, output_proj=False) for n in names},
+            fusion=MixerConfig(name="video", streams=names, query_width=128),
+            output_width=128,
+        ),
+        language_model=base.language_model,
+        layout=LLAMA2_BASE.layout(),
+    )  # fmt: skip
+    return VideoLanguageConfig(spec, name="middle")
+
+
+def build(config: VideoLanguageConfig) -> VideoLanguageModel:
+    torch.manual_seed(0)
+    model = VideoLanguageModel(config).eval()
+    model.processor = Processor(config, vidweave.load("tiny-base").processor.tokenizers)
+    for encoder in model.encoders.values():
+        encoder.requires_grad_(False)
+    return model
+
+
+def clips(folder: Path, count: int) -> list[Clip]:
+    """Toy clips as files: what is decoded costs what decoding costs."""
+    made = []
+    for index in range(count):
+        file = folder / f"{index}.mp4"
+        scene = train_scene(index)
+        write_video(file, Frames.from_array(render_rgb(scene), fps=scene.fps))
+        made.append(Clip(file))
+    return made
+
+
+def epoch(model: VideoLanguageModel, data: list[Clip], batch: int) -> dict[str, float]:
+    """One pass of training over the clips: seconds of all, and of the steps alone."""
+    learning = [p for name, p in model.named_parameters() if name.startswith(("connector.", "language_model."))]
+    optimizer = torch.optim.AdamW(learning, lr=1e-5)
+    start, stepping = time.perf_counter(), 0.0
+    for first in range(0, len(data), batch):
+        queries = [Query.about(clip, "How many objects can be seen?") for clip in data[first : first + batch]]
+        inputs = model.processor(queries, targets=["two"] * len(queries), cache=model.cache)
+        ready = time.perf_counter()
+        model(inputs).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        stepping += time.perf_counter() - ready
+    return {"seconds": time.perf_counter() - start, "stepping_seconds": stepping}
+
+
+def epochs(config: VideoLanguageConfig, folder: Path, count: int, batch: int) -> dict[str, Any]:
+    """First and cached epochs, without a cache for comparison, and what a clip takes on disk."""
+    model, data = build(config), clips(folder, count)
+    plain = epoch(model, data, batch)
+    model.use_cache_folder(folder / "features")
+    first = epoch(model, data, batch)
+    cached = [epoch(model, data, batch) for _ in range(2)]
+    assert model.cache is not None
+    model.cache.store.flush()
+    stats = model.cache.store.stats()
+    best = min(cached, key=lambda run: run["seconds"])
+    return {
+        "clips": count,
+        "without_cache": plain,
+        "first": first,
+        "cached": best,
+        "gain": first["seconds"] / best["seconds"],
+        "bound": first["seconds"] / best["stepping_seconds"],
+        "bytes_per_clip": stats.num_bytes / count,
+        "hit_rate": stats.hit_rate,
+    }
+
+
+def decoding(folder: Path) -> dict[str, Any]:
+    """Pictures that are decoded for one clip, beside the union of what the encoders ask for."""
+    model, (clip, *_) = build(tiny()), clips(folder, 1)
+    calls: list[int] = []
+    real = video.VideoReader.read
+
+    def counted(self: Any, indices: Any, *args: Any, **kwargs: Any) -> Any:
+        calls.append(len(indices))
+        return real(self, indices, *args, **kwargs)
+
+    with mock.patch.object(video.VideoReader, "read", counted):
+        inputs = model.processor([Query.about(clip, "How many?")])
+    used = [{index for index, _ in row.frames} for rows in inputs.provenance.values() for _, _, row in rows]
+    return {"passes": len(calls), "decoded": sum(calls), "union": len(set.union(*used)), "asked": sum(map(len, used))}
+
+
+def mixer(rounds: int) -> dict[str, float]:
+    """Seconds of two ViT-S eyes, of their mixture, and of both with it, interleaved."""
+    model = build(middle())
+    pixels = torch.randn(1, 8, 1, 3, 96, 96)
+    runs: dict[str, list[float]] = {"encoders": [], "mixture": []}
+    features: dict[str, Any] = {}
+
+    def look() -> None:
+        item = torch.zeros(1, dtype=torch.long)
+        for name, encoder in model.encoders.items():
+            tokens = pool_tokens(encoder.encode(pixels, "video"), PoolSpec(grid=3))
+            seconds = torch.arange(9.0).unfold(0, 2, 1)[None]
+            features[name] = Features(tokens, torch.ones(tokens.shape[:3], dtype=torch.bool), seconds, item, item)
+
+    def mix() -> None:
+        item = torch.zeros(1, dtype=torch.long)
+        model.connector(features, item, item)
+
+    with torch.no_grad():
+        for _ in range(rounds):
+            for name, work in (("encoders", look), ("mixture", mix)):
+                runs[name].append(_timed(work))
+    found = {name: statistics.median(times[1:]) for name, times in runs.items()}
+    return {**found, "share": found["mixture"] / found["encoders"]}
+
+
+def _timed(work: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def measure(count: int, rounds: int) -> dict[str, Any]:
+    """All figures and their criteria."""
+    with tempfile.TemporaryDirectory() as name:
+        folders = [Path(name) / part for part in ("tiny", "middle", "decoding")]
+        for folder in folders:
+            folder.mkdir()
+        figures = {
+            "tiny": epochs(tiny(), folders[0], count, 8),
+            "middle": epochs(middle(), folders[1], count, 8),
+            "decoding": decoding(folders[2]),
+            "mixer": mixer(rounds),
+        }
+    seen = figures["decoding"]
+    criteria = [
+        *(
+            _criterion(f"{size}: cached epoch faster by", figures[size]["gain"], LEAST_GAIN)
+            for size in ("tiny", "middle")
+        ),
+        _criterion("mixer's share of the encoders at most", figures["mixer"]["share"], MOST_MIXER, most=True),
+        _criterion("decoded pictures beyond the union", seen["decoded"] - seen["union"], 0, most=True),
+    ]
+    machine = {"machine": platform.machine(), "python": platform.python_version(), "threads": torch.get_num_threads()}
+    return {"benchmark": "cache", **machine, **figures, "criteria": criteria}
+
+
+def _criterion(name: str, value: float, threshold: float, *, most: bool = False) -> dict[str, Any]:
+    ok = value <= threshold if most else value >= threshold
+    return {"name": name, "value": value, "threshold": threshold, "ok": ok}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser("python -m benchmarks.cache", description=__doc__)
+    parser.add_argument("--clips", type=int, default=24)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--json", type=Path, help="write the result here")
+    options = parser.parse_args()
+    result = measure(options.clips, options.rounds)
+    text = json.dumps(result, indent=2)
+    if options.json:
+        options.json.write_text(text + "\n", encoding="utf-8")
+    print(text)
+    return 0 if all(criterion["ok"] for criterion in result["criteria"]) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,41 @@
+"""MERV (frozen): one stage, which trains projectors, mixer and language model on instructions; encoders stay as they are.
+
+    vidweave train recipes/merv/frozen.py start=FOLDER instructions=tune.json media=FOLDER --out runs/merv-frozen
+
+`start` is a model folder with the encoders' and the language model's weights. Without one, a tiny model with random weights
+learns from the toy world: a rehearsal of the whole run in a minute.
+
+The paper calls this recipe frozen since its first stage, in which only the connector would learn, is left out: what the
+original's code trains in the remaining one is the language model too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from vidweave.systems.merv.training import FINETUNE, StageSettings
+from vidweave.training.stages import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Where things are; the stage's numbers are the paper's, of which `steps` follows from the data."""
+
+    start: str = ""
+    instructions: str = ""
+    media: str = ""
+    cache: str = ""
+    seed: int = 7
+    finetune: StageSettings = FINETUNE
+
+
+def recipe(**overrides: Any) -> Run:
+    """The run; `overrides` are fields of Settings."""
+    from recipes.merv.stages import finish, open_model, stage, talks
+
+    s = Settings(**overrides)
+    model = open_model(s.start, s.cache, s.seed)
+    data = talks(s.instructions, s.media)
+    stages = [stage("finetune", s.finetune, model, data)]
+    return Run(name="merv-frozen", model=model, stages=stages, seed=s.seed, finish=finish, config=asdict(s))

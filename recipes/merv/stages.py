@@ -1,0 +1,121 @@
+"""What MERV's recipes share: the model to begin with, the data, and a stage of the paper as a stage of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import vidweave
+from vidweave.data.toy_training import train_scene
+from vidweave.language.chat import LLAMA2_BASE
+from vidweave.model.assembly import VideoLanguageModel
+from vidweave.model.conversations import ConversationLoss, collate_captions, collate_conversations
+from vidweave.model.processor import Processor
+from vidweave.systems.merv.tiny import tiny_merv
+from vidweave.systems.merv.training import TRAINABLE, StageName, StageSettings
+from vidweave.toyworld.captions import description
+from vidweave.toyworld.questions import questions
+from vidweave.toyworld.render import render
+from vidweave.training.schedule import Schedule
+from vidweave.training.stages import AdamWSettings, Pass, Stage
+from vidweave.types import Clip
+
+__all__ = ["finish", "open_model", "stage", "talks"]
+
+
+def open_model(start: str, cache: str, seed: int) -> VideoLanguageModel:
+    """The folder `start`, or without one a tiny model with random weights; features are kept in the folder `cache`."""
+    if start:
+        model = vidweave.load(start)
+    else:
+        torch.manual_seed(seed)
+        config = tiny_merv()
+        model = VideoLanguageModel(config)
+        model.processor = Processor(config, vidweave.load("tiny-base").processor.tokenizers)
+    model.use_cache_folder(cache or None)
+    return model
+
+
+def talks(file: str, media: str) -> Sequence[Talk]:
+    """Conversations of a file, or without one some about the toy world."""
+    if not file:
+        return ToyTalks()
+    from vidweave.data.instruct import read_instruct
+
+    return read_instruct(file, media)
+
+
+@dataclass(frozen=True)
+class Talk:
+    """Questions with answers about a clip, or about nothing; items of `vidweave.data.instruct` say the same."""
+
+    turns: tuple[tuple[str, str], ...]
+    clip: Clip | None = None
+
+
+class ToyTalks(Sequence[Talk]):
+    """A description and a question about each of some scenes, and a text-only one now and then."""
+
+    def __len__(self) -> int:
+        return 64
+
+    def __getitem__(self, index: int) -> Talk:  # type: ignore[override]
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        scene = train_scene(index)
+        asked = questions(scene, families=["colour", "shape", "count"])[0]
+        if index % 8 == 7:
+            turn = ("How many colours has the toy world?", "six")
+            return Talk((turn,))
+        turns = ((asked.text, asked.answer), ("Describe the clip.", description(scene)))
+        return Talk(turns, Clip(video=render(scene, "video")))
+
+
+class _Captions(Sequence[Talk]):
+    """Of each conversation about a clip, its last answer as a caption."""
+
+    def __init__(self, talks: Sequence[Talk]) -> None:
+        self._talks = talks
+        self._about = [i for i in range(len(talks)) if talks[i].clip is not None]
+
+    def __len__(self) -> int:
+        return len(self._about)
+
+    def __getitem__(self, index: int) -> Talk:  # type: ignore[override]
+        talk = self._talks[self._about[index]]
+        return replace(talk, turns=talk.turns[-1:])
+
+
+def stage(name: StageName, settings: StageSettings, model: VideoLanguageModel, data: Sequence[Talk]) -> Stage:
+    """A stage of the paper: captions for both kinds of align, conversations for finetune."""
+    is_finetune = name == "finetune"
+    examples = data if is_finetune else _Captions(data)
+    steps = settings.num_steps(len(examples))
+    collate: Any = (
+        partial(collate_conversations, model, LLAMA2_BASE, max_tokens=settings.max_tokens)
+        if is_finetune
+        else partial(collate_captions, model, max_tokens=settings.max_tokens)
+    )
+    return Stage(
+        name=name,
+        objective=ConversationLoss(),
+        examples=examples,
+        collate=collate,
+        passes=(Pass(name, TRAINABLE[name]),),
+        steps=steps,
+        batch_size=settings.batch_size,
+        accumulate=settings.accumulate,
+        optimizer=AdamWSettings(lr=settings.lr, weight_decay=settings.weight_decay, clip_norm=settings.clip_norm),
+        schedule=Schedule("warmup_cosine", warmup_steps=int(settings.warmup_ratio * steps)),
+    )
+
+
+def finish(model: VideoLanguageModel, out: Path) -> Mapping[str, Any]:
+    """Write the whole model, ready for `vidweave.load`."""
+    model.eval().save_pretrained(out / "model")
+    return {"model": str(out / "model")}

@@ -1,0 +1,98 @@
+"""Conversations → training inputs of a model: clips through its own processor and cache, texts as whole conversations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+import torch
+
+from vidweave.errors import ConfigError, QueryError
+from vidweave.language.chat import ChatFormat
+from vidweave.language.conversation import plan_captions, plan_conversations
+from vidweave.language.splice import splice
+from vidweave.model.assembly import VideoLanguageModel
+from vidweave.types import Clip, ModelInputs, Query
+
+__all__ = ["ConversationLoss", "Talk", "collate_captions", "collate_conversations"]
+
+
+class Talk(Protocol):
+    """What is read of a conversation: questions with answers, and the clip that they are about, if any."""
+
+    @property
+    def turns(self) -> Sequence[tuple[str, str]]: ...
+
+    @property
+    def clip(self) -> Clip | None: ...
+
+
+def collate_conversations(
+    model: VideoLanguageModel, chat: ChatFormat, talks: Sequence[Talk], *, max_tokens: int = 2048
+) -> ModelInputs:
+    """A batch of which every answer is learnt; conversations about nothing cost no encoder anything.
+
+    Raises:
+        ConfigError: a model with another number of blocks than one, whose place a conversation does not say.
+    """
+    block, tokenizer = _block(model), model.processor.tokenizers["language"]
+    blocks = [None if talk.clip is None else block for talk in talks]
+    plan = plan_conversations(
+        [[m for turn in talk.turns for m in turn] for talk in talks], tokenizer, chat, blocks, max_tokens=max_tokens
+    )
+    return _inputs(model, talks, plan)
+
+
+def collate_captions(model: VideoLanguageModel, talks: Sequence[Talk], *, max_tokens: int = 2048) -> ModelInputs:
+    """A batch of clips with their captions, the answer of each conversation; questions are left out.
+
+    Raises:
+        QueryError: a conversation of several answers, or about nothing.
+    """
+    odd = next((talk for talk in talks if len(talk.turns) != 1 or talk.clip is None), None)
+    if odd is not None:
+        raise QueryError(f"a caption is one answer about one clip, got {len(odd.turns)} answers and clip {odd.clip!r}")
+    tokenizer, captions = model.processor.tokenizers["language"], [talk.turns[0][1] for talk in talks]
+    plan = plan_captions(captions, tokenizer, [_block(model)] * len(talks), max_tokens=max_tokens)
+    return _inputs(model, talks, plan)
+
+
+def _block(model: VideoLanguageModel) -> str:
+    names = model.connector.block_names
+    if len(names) != 1:
+        raise ConfigError(f"conversations are written around one block, this model makes {', '.join(names)}")
+    return names[0]
+
+
+def _inputs(model: VideoLanguageModel, talks: Sequence[Talk], plan: Any) -> ModelInputs:
+    """The clips' streams under the numbers of the whole batch."""
+    about = [number for number, talk in enumerate(talks) if talk.clip is not None]
+    if not about:
+        return ModelInputs(streams={}, text={}, plan=plan, num_items=len(talks), pairs=())
+    queries = [Query.about(talks[n].clip, "?") for n in about]  # type: ignore[arg-type]
+    made = model.processor(queries, cache=model.cache)
+    numbers = torch.tensor(about)
+    streams = {
+        name: replace(
+            stream,
+            item=numbers[stream.item],
+            features=None if stream.features is None else replace(stream.features, item=numbers[stream.features.item]),
+        )
+        for name, stream in made.streams.items()
+    }
+    return replace(
+        made, streams=streams, plan=plan, num_items=len(talks), pairs=tuple((about[i], s) for i, s in made.pairs)
+    )
+
+
+class ConversationLoss:
+    """The loss of a batch of conversations; one without any clip is a batch of the language model alone."""
+
+    def __call__(self, model: VideoLanguageModel, batch: ModelInputs) -> dict[str, torch.Tensor]:
+        if batch.streams:
+            loss = model(batch).loss
+            assert loss is not None
+            return {"loss": loss}
+        language = model.language_model
+        return {"loss": language.loss(splice(batch.plan.to(model.device), {}, language.embed, language.side))}

@@ -1,0 +1,92 @@
+"""The feature cache behind asking and training: written, found again, told of, and never bad."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import vidweave
+from vidweave.media.store import FeatureStore
+from vidweave.types import Clip, Frames, Query
+
+
+def clips(count):
+    rng = np.random.default_rng(0)
+    return [Clip(Frames.from_array(rng.integers(0, 255, (6, 48, 48, 3), dtype=np.uint8), fps=2)) for _ in range(count)]
+
+
+def ask(model, clip, **more):
+    return model.ask(clip, "What colour is the circle?", options=["red", "blue"], **more)
+
+
+def test_another_model_finds_what_the_first_one_saw(tmp_path):
+    first, second = (vidweave.load("tiny-base", cache_folder=tmp_path) for _ in range(2))
+    one, two = clips(2)
+    answers = [ask(first, one), ask(first, two), ask(second, one)]
+    assert [a.trace.panels["cache"] for a in answers] == [
+        {"known": 0, "computed": 1}, {"known": 0, "computed": 1}, {"known": 1, "computed": 0}
+    ]  # fmt: skip
+    assert answers[0].options == answers[2].options
+    assert ask(vidweave.load("tiny-base"), one).options == answers[0].options
+    stats = second.cache.store.stats()
+    assert (stats.num_entries, stats.hit_rate) == (2, 1.0)
+
+
+def test_what_training_kept_in_memory_is_written_when_the_model_goes(tmp_path):
+    model = vidweave.load("tiny-base", cache_folder=tmp_path)
+    model.processor([Query.about(clip, "How many?") for clip in clips(3)], cache=model.cache)
+    assert FeatureStore(tmp_path).stats().num_entries == 0
+    model.use_cache_folder(None)
+    assert FeatureStore(tmp_path).stats().num_entries == 3
+
+
+FILL = """
+import sys
+import numpy as np
+import vidweave
+from vidweave.types import Clip, Frames
+
+model = vidweave.load("tiny-base", cache_folder=sys.argv[1])
+rng = np.random.default_rng(int(sys.argv[2]))
+print("ready", flush=True)
+while True:
+    clip = Clip(Frames.from_array(rng.integers(0, 255, (6, 48, 48, 3), dtype=np.uint8), fps=2))
+    model.ask(clip, "What colour is the circle?", options=["red", "blue"], trace=False)
+    print("asked", flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_filling_a_cache_and_dying_at_random_points_leaves_no_bad_entry(tmp_path):
+    rng, seen = random.Random(3), 0
+    for turn in range(3):
+        filler = subprocess.Popen(
+            [sys.executable, "-c", FILL, str(tmp_path), str(turn)],
+            stdout=subprocess.PIPE,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        try:
+            assert filler.stdout is not None
+            for line in [b"ready\n", *[b"asked\n"] * rng.randint(1, 4)]:
+                assert filler.stdout.readline() == line
+            time.sleep(rng.uniform(0.0, 0.5))
+        finally:
+            filler.send_signal(signal.SIGKILL)
+            filler.communicate()
+        store = FeatureStore(tmp_path)
+        assert store.verify().ok
+        assert store.stats().num_entries >= seen
+        seen = store.stats().num_entries
+    assert seen
+    fresh, cached = vidweave.load("tiny-base"), vidweave.load("tiny-base", cache_folder=tmp_path)
+    rng = np.random.default_rng(0)  # the first filler's clips
+    for _ in range(2):
+        clip = Clip(Frames.from_array(rng.integers(0, 255, (6, 48, 48, 3), dtype=np.uint8), fps=2))
+        assert ask(fresh, clip).options == ask(cached, clip).options
+    assert cached.cache.store.stats().num_hits
