@@ -90,6 +90,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement")
     parser.add_argument("--rounds", type=int, default=3, help="of which the best counts")
+    parser.add_argument(
+        "--in-flight", type=int, nargs="+", default=LIMITS, help=f"limits to measure; {JUDGED} is judged"
+    )
     parser.add_argument("--json", type=Path, help="write the result here as well")
     arguments = parser.parse_args()
     with mock_endpoint() as url:
@@ -98,7 +101,7 @@ def main() -> int:
                 (measure(url, limit, arguments.seconds) for _ in range(arguments.rounds)),
                 key=lambda row: row["share_of_ideal"],
             )
-            for limit in LIMITS
+            for limit in sorted({*arguments.in_flight, JUDGED})
         }
     value = rows[str(JUDGED)]["share_of_ideal"]
     criterion = {

@@ -7,3 +7,9 @@ from vidweave.registry import Registry
 
 CLAIMS = Registry("claim")
 CLAIMS.register("base", "benchmarks.claims.base:base", what="tiny-base knows what it sees, and only that")
+CLAIMS.register(
+    "contra4",
+    "benchmarks.claims.contra4:contra4",
+    what="tiny-crema compares scenes better than rules that look at nothing",
+)
+CLAIMS.register("malmm", "benchmarks.claims.malmm:malmm", what="merging neighbours keeps what came when in a long clip")

@@ -117,6 +117,12 @@ class Claim:
             verdict = loses_at_most(self.scores(row, family), self.scores(to, family), loss)
             self.check(f"{row}: {family} loses at most {loss:.0%} to {to}", verdict)
 
+    def each_gains_at_least(self, row: str, over: str, families: Iterable[str], gain: float) -> None:
+        """Every family of a row is at least `gain` above the same family of row `over`."""
+        for family in families:
+            verdict = loses_at_most(self.scores(row, family), self.scores(over, family), -gain)
+            self.check(f"{row}: {family} at least {gain:.0%} above {over}", verdict)
+
     # -- results
 
     @property

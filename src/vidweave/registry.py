@@ -102,6 +102,7 @@ SELECTORS.register("grounding", "vidweave.selectors.grounding:GroundingSelectorC
 ENCODERS = Registry("encoder")
 ENCODERS.register("vision_tower", "vidweave.encoders.vision_tower:VisionTowerConfig")
 ENCODERS.register("motion", "vidweave.encoders.motion:MotionEncoderConfig")
+ENCODERS.register("raft", "vidweave.encoders.raft:RaftEncoderConfig")
 ENCODERS.register("patch", "vidweave.encoders.patch:PatchEncoderConfig")
 ENCODERS.register("languagebind", "vidweave.encoders.languagebind:LanguageBindConfig")
 ENCODERS.register("timm", "vidweave.encoders.timm_tower:TimmTowerConfig")
@@ -144,6 +145,12 @@ MODELS.register(
     "vidweave.systems.tiny.preset:tiny_base",
     weights="tiny-base",
     summary="shipped; knows the toy world: one eye, a Q-Former, a Llama",
+)
+MODELS.register(
+    "tiny-malmm",
+    "vidweave.systems.malmm.tiny:tiny_malmm",
+    weights="tiny-malmm",
+    summary="shipped; what came when in long clips of the toy world, in a memory that does not grow",
 )
 for _name, _function, _weights, _summary in (
     ("blip2-flan-t5-xl", "blip2_flan_t5_xl", "Salesforce/blip2-flan-t5-xl", "BLIP-2 with Flan-T5-XL"),
@@ -194,6 +201,29 @@ for _name, _function, _summary in (
         summary=_summary,
         get="convert its released file with `vidweave convert merv`, and load that folder",
     )
+for _name, _function, _summary in (
+    ("crema-sqa3d", "crema_sqa3d", "video, 3D points, depth and normals"),
+    ("crema-music-avqa", "crema_music_avqa", "video, sound, flow, depth and normals"),
+    ("crema-nextqa", "crema_nextqa", "video, depth, flow and normals"),
+    ("crema-touch-qa", "crema_touch_qa", "video, touch and normals"),
+    ("crema-thermal-qa", "crema_thermal_qa", "video, thermal and depth"),
+):
+    MODELS.register(
+        _name,
+        f"vidweave.systems.crema.preset:{_function}",
+        summary=f"CREMA on Flan-T5-XL: {_summary}",
+        get="convert released files with `vidweave convert crema`, and load that folder",
+    )
+for _name, _function, _summary in (
+    ("videotgb-vicuna-7b", "videotgb_vicuna_7b", "InstructBLIP with Vicuna-7B behind a grounding bridge"),
+    ("videotgb-flan-t5-xl", "videotgb_flan_t5_xl", "BLIP-2 with Flan-T5-XL behind a grounding bridge"),
+):
+    MODELS.register(
+        _name,
+        f"vidweave.systems.videotgb.preset:{_function}",
+        summary=f"VideoTGB: {_summary}",
+        get="convert its released .ckpt with `vidweave convert videotgb`, and load that folder",
+    )
 # Folders that other libraries wrote: `model_type` of their config.json → a function(folder, …) → the model; the fact
 # `config` names a function(folder) → its configuration alone.
 CHECKPOINT_FORMATS = Registry("checkpoint format")
@@ -220,12 +250,31 @@ CONVERTERS.register(
     parts=("language", "tokenizer", "config", "languagebind", "dinov2", "vivit", "siglip"),
     options=("stream_order", "prompt", "fold"),
 )
+CONVERTERS.register(
+    "crema",
+    "vidweave.systems.crema.checkpoint:convert",
+    summary="CREMA's files (crema_initial, crema_pretrained, v1_ckpt, v2_ckpt), or LAVIS' BLIP-2 Flan-T5-XL as its start",
+    base="CREMA, for files that hold a part",
+    parts=("vision", "audio", "language"),
+    options=("dataset", "modalities", "fusion", "stream_order", "filled"),
+)
+CONVERTERS.register(
+    "videotgb",
+    "vidweave.systems.videotgb.checkpoint:convert",
+    summary="VideoTGB's LSTP-7B.ckpt and LSTP-FlanT5xl.ckpt, bare or from Lightning; adapters are merged",
+    parts=("language", "selector", "qformer"),
+    options=("motion", "pooling", "mode"),
+)
 TASKS = Registry("task")
 TASKS.register("toyworld", "vidweave.evaluation.tasks.toyworld:ToyworldTask")
 
 # Keys of `Trace.panels` → a function(value, PanelContext) that draws it, see `report.panels`; the fact `title` stands above.
 PANELS = Registry("panel")
 PANELS.register("memory", "vidweave.report.memory:memory_panel", title="What the memory holds")
+PANELS.register("gates", "vidweave.report.attribution:gates_panel", title="How far the gate is open, and for what")
+PANELS.register(
+    "attribution", "vidweave.report.attribution:attribution_panel", title="The answer's probability without a modality"
+)
 PANELS.register("encoder_weights", "vidweave.report.encoders:encoders_panel", title="Which encoder counted, and where")
 
 # Modalities: facts say how raw values of the modality look (`carrier`: frames | waveform | points).

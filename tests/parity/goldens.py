@@ -46,3 +46,14 @@ def cases(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
 
 def close(got: Tensor, expected: Tensor, atol: float, rtol: float = 0.0) -> None:
     torch.testing.assert_close(got.to(expected.dtype), expected, atol=atol, rtol=rtol)
+
+
+class WordsOfNumbers:
+    """A tokenizer whose words are their own ids."""
+
+    def __init__(self, special: int) -> None:
+        self.bos_token_id = self.eos_token_id = special
+        self.all_special_tokens = []
+
+    def __call__(self, text: str, **_: object) -> dict[str, list[int]]:
+        return {"input_ids": [int(word) for word in text.split()]}

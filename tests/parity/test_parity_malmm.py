@@ -5,7 +5,7 @@ from functools import cache
 
 import pytest
 import torch
-from goldens import cases, close, golden_files, golden_folder, load, load_only
+from goldens import WordsOfNumbers, cases, close, golden_files, golden_folder, load, load_only
 
 from vidweave.connectors.connector import ConnectorConfig
 from vidweave.connectors.ports import PortConfig
@@ -343,17 +343,6 @@ def test_frame_indices(file):
 
 
 # ---- what the language model learns
-
-
-class WordsOfNumbers:
-    """A tokenizer whose words are their own ids."""
-
-    def __init__(self, special):
-        self.bos_token_id = self.eos_token_id = special
-        self.all_special_tokens = []
-
-    def __call__(self, text, **_):
-        return {"input_ids": [int(word) for word in text.split()]}
 
 
 @files("llm_sequence*")

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from vidweave.cli.audit import audit_lines
 from vidweave.cli.output import Json, show, table
 from vidweave.errors import MediaTypeError, QueryError
 from vidweave.registry import MODALITIES
@@ -89,7 +90,8 @@ def ask(
     )
     rows = [(f"  {choice.text}", f"{choice.score:.3f}") for choice in answer.options]
     notes = [f"note: {note}" for note in (answer.trace.notes if answer.trace else [])]
-    show(answer.to_dict(), "\n".join(filter(None, [answer.text, table(rows), *notes])), as_json=as_json)
+    lines = [answer.text, table(rows), *audit_lines(answer.trace), *notes]
+    show(answer.to_dict(), "\n".join(filter(None, lines)), as_json=as_json)
 
 
 def answer_clip(
@@ -100,6 +102,8 @@ def answer_clip(
     span: Any,
     wanted: dict[str, Any],
     how: dict[str, Any],
+    *,
+    attributes: bool = False,
 ) -> tuple[Any, Any]:
     """The query and its answer; what is wrong with either fails before a model is loaded.
 
@@ -108,6 +112,7 @@ def answer_clip(
         span: From and to in seconds, or None each.
         wanted: Arguments of `vidweave.load`.
         how: Arguments of the model's `ask`.
+        attributes: Put what the answer owes to each modality into its trace, if there are several.
     """
     import vidweave
 
@@ -115,7 +120,13 @@ def answer_clip(
     query = vidweave.Query.about(clip, text, options)
     _check_sources(clip)
     model = vidweave.load(wanted.pop("name"), **wanted)
-    return query, model.ask(clip, text, options=options, **how)
+    answer = model.ask(clip, text, options=options, **how)
+    if attributes and len(list(clip)) > 1:
+        from vidweave.model.attribution import leave_one_out
+
+        owed = leave_one_out(model, query, answer, num_frames=how.get("num_frames"))
+        answer.trace.panels["attribution"] = owed
+    return query, answer
 
 
 def _check_sources(clip: Any) -> None:

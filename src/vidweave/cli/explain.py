@@ -40,8 +40,8 @@ def explain(
 ) -> None:
     """Answer QUESTION about CLIP, and write down how the answer came about.
 
-    The page is one HTML file without scripts: the pictures used and why, tokens, seconds, and what each part of the
-    model says of itself.
+    The page is one HTML file without scripts: the pictures used and why, tokens, seconds, what each part of the model
+    says of itself, and, with several modalities, how probable the answer is without each.
     """
     given = {name: source for name, source in modalities.items() if source is not None}
     video, text = (clip, question) if question is not None else (None, clip)
@@ -55,7 +55,7 @@ def explain(
         raise QueryError(f"the folder of --out does not exist: {str(out.parent)!r}")
     wanted = {"name": model, "device": device, "dtype": dtype}
     how = {"num_frames": frames, "trace": "full" if full_trace else True}
-    query, answer = answer_clip(video, given, text, option or [], (start, end), wanted, how)
+    query, answer = answer_clip(video, given, text, option or [], (start, end), wanted, how, attributes=True)
     from vidweave.report.page import explain as explain_answer
 
     page, picture = explain_answer(query, answer).save(out)

@@ -116,7 +116,7 @@ class BlindAnswerer:
     def describe(self) -> dict[str, Any]:
         return {"model": self.name, "blind": True}
 
-    def answer(self, queries: Sequence[Query], **decoding: Any) -> list[Answer]:
+    def answer(self, queries: Sequence[Query], *, trace: bool | str = True, **decoding: Any) -> list[Answer]:
         """What the rule picks; nothing where it picks nothing.
 
         Raises:

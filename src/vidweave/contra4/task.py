@@ -10,6 +10,7 @@ from itertools import permutations
 from typing import Any, Literal
 
 from vidweave.contra4.schema import ContrastQuestion, SceneRef
+from vidweave.contra4.toy import TOY_SOURCE
 from vidweave.data.schema import Example
 from vidweave.errors import ConfigError
 from vidweave.evaluation.choices import chosen_option
@@ -80,6 +81,8 @@ class Contra4Task:
         self.num_left_out = len(questions) - len(self.questions)
         if not self.questions:
             raise ConfigError(f"none of the {len(questions)} questions has all its media; see vidweave contra4 doctor")
+        is_toy = all(scene.source == TOY_SOURCE for question in self.questions for scene in question.scenes)
+        self._name = "toyworld contra4" if is_toy else "contra4"  # published numbers are about the second
         self._asked = [(q, order) for q in self.questions for order in self._orders(q)]
         self._pools = _pools(self.questions)
 
@@ -105,7 +108,7 @@ class Contra4Task:
 
     def describe(self) -> dict[str, Any]:
         facts = {
-            "name": "contra4",
+            "name": self._name,
             "file_sha256": self._file_hash,
             "view": self.view,
             "media": self._clips is not None,

@@ -25,6 +25,7 @@ from vidweave.model.bases import base_state, name_bases, save_trained_part
 from vidweave.model.cache import FeatureCache, Fingerprints, module_fingerprint
 from vidweave.model.config import ModelSpec, VideoLanguageConfig
 from vidweave.model.files import check_keys, locate, read_weights
+from vidweave.model.mixing import mix_moments
 from vidweave.model.pool import pool_seconds, pool_tokens
 from vidweave.model.processor import Prepared, Processor
 from vidweave.model.selecting import motion_energy
@@ -39,8 +40,8 @@ from vidweave.types import (
     ModelInputs,
     Query,
     Selection,
+    SelectorInputs,
     StreamInputs,
-    TextTokens,
 )
 
 __all__ = ["VideoLanguageModel", "VideoLanguageOutput"]
@@ -54,11 +55,13 @@ class VideoLanguageOutput(ModelOutput):
         loss: Mean cross-entropy of the answers, if there were any.
         logits: (B, V) of the token that would follow the prompt, if there were no answers to learn.
         info: What the parts say about themselves (gates, weights, memory).
+        selection: What was selected; with the gradient of a selector that learns.
     """
 
     loss: Tensor | None = None
     logits: Tensor | None = None
     info: dict[str, Any] | None = None
+    selection: Any = None
 
 
 class VideoLanguageModel(PreTrainedModel):
@@ -93,24 +96,40 @@ class VideoLanguageModel(PreTrainedModel):
         """Moments for every (item, scene) with pictures; None where there are none (sound only)."""
         if prepared.candidates.shape[0] == 0:
             return None
-        motion = None
-        if prepared.motion is not None:
-            ((name, _),) = self.spec.selector_streams.items()
-            motion = self.encode_stream(name, prepared.motion)
-            prepared.energy = motion_energy(motion)
-        if k is None:
-            k = max((need.num_frames or 1 for need in prepared.needs.values()), default=1)
-        text = prepared.text.get("selector")
-        device = self.device
+        moments = prepared.moments(k)
         with torch.no_grad():
-            selection = self.selector(
-                None if motion is None else motion.to(device),
-                None if text is None else TextTokens(text.ids[prepared.item], text.mask[prepared.item]).to(device),
-                prepared.candidates.to(device),
-                prepared.mask.to(device),
-                k=k,
-            )
+            motion = self._motion(moments)
+            prepared.energy = None if motion is None else motion_energy(motion)
+            selection = self._choose(moments, motion)
         return replace(selection, item=prepared.item, scene=prepared.scene)
+
+    def choose(self, moments: SelectorInputs, generator: torch.Generator | None = None) -> Selection:
+        """As `select`, with gradients: for training the selector.
+
+        Args:
+            generator: For selectors that draw their spans while they train.
+        """
+        return self._choose(moments, self._motion(moments), generator)
+
+    def _motion(self, moments: SelectorInputs) -> Features | None:
+        if moments.motion is None:
+            return None
+        ((name, _),) = self.spec.selector_streams.items()
+        return self.encode_stream(name, moments.motion)
+
+    def _choose(
+        self, moments: SelectorInputs, motion: Features | None, generator: torch.Generator | None = None
+    ) -> Selection:
+        text, device = moments.text, self.device
+        selection = self.selector(
+            None if motion is None else motion.to(device),
+            None if text is None else text.to(device),
+            moments.candidates.to(device),
+            moments.mask.to(device),
+            k=moments.k,
+            generator=generator,
+        )
+        return replace(selection, item=moments.item, scene=moments.scene)
 
     def encode_stream(self, name: str, inputs: StreamInputs) -> Features:
         """Features of one stream: through its encoder and its pooling, unless they were known already."""
@@ -144,6 +163,13 @@ class VideoLanguageModel(PreTrainedModel):
             for name, stream in inputs.streams.items()
             if name in self.spec.connector_streams
         }
+        selection = inputs.selection
+        if selection is not None and selection.mix is not None:
+            needs = {name: stream.need for name, stream in self.spec.connector_streams.items()}
+            features = {
+                name: mix_moments(f, selection, needs[name]) if needs[name].follow_selection else f
+                for name, f in features.items()
+            }
         item, scene = _pairs(inputs, self.device)
         text = inputs.text.get("trunk")
         blocks, info = self.connector(features, item, scene, None if text is None else text.to(self.device))
@@ -153,18 +179,34 @@ class VideoLanguageModel(PreTrainedModel):
         info["tokens_by_item"] = _tokens_by_item(blocks, inputs.num_items)
         return embeds, info
 
-    def forward(self, inputs: ModelInputs | None = None, **inputs_by_name: Any) -> VideoLanguageOutput:
+    def forward(
+        self,
+        inputs: ModelInputs | None = None,
+        *,
+        generator: torch.Generator | None = None,
+        **inputs_by_name: Any,
+    ) -> VideoLanguageOutput:
         """Loss where the inputs hold answers, else the logits of the first token of the answer.
+
+        A selector that learns chooses anew, with a gradient, among the candidates that the inputs hold.
 
         Args:
             inputs: From the processor; its fields may also be given by name (``model(**inputs)``).
+            generator: For selectors that draw their spans while they train.
         """
         inputs = _inputs(inputs, inputs_by_name)
+        if inputs.moments is not None and self._selector_learns():
+            inputs = replace(inputs, selection=self.choose(inputs.moments, generator))
         embeds, info = self.embed(inputs)
         target = None if inputs.target is None else inputs.target.to(self.device)
+        said = {"info": info, "selection": inputs.selection}
         if target is None and embeds.labels is None:
-            return VideoLanguageOutput(logits=self.language_model.next_logits(embeds), info=info)
-        return VideoLanguageOutput(loss=self.language_model.loss(embeds, target), info=info)
+            return VideoLanguageOutput(logits=self.language_model.next_logits(embeds), **said)
+        return VideoLanguageOutput(loss=self.language_model.loss(embeds, target), **said)
+
+    def _selector_learns(self) -> bool:
+        learns = any(parameter.requires_grad for parameter in self.selector.parameters())
+        return self.selector.training and learns and torch.is_grad_enabled()
 
     @torch.no_grad()
     def generate(self, inputs: ModelInputs | None = None, **arguments: Any) -> Tensor:

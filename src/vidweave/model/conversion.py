@@ -168,20 +168,20 @@ def _shortened(keys: Sequence[str], most: int = 8) -> str:
     return ", ".join(keys[:most]) + (f" and {more} more" if more > 0 else "")
 
 
-def read_checkpoint(file: str | Path) -> State:
-    """Tensors of a `.pth` file (never its code), of the dict `model` inside it if there is one.
+def read_checkpoint(file: str | Path, *, inside: str = "model") -> State:
+    """Tensors of a `.pth` file (never its code), of the dict `inside` it if there is one; mapped until they are used.
 
     Raises:
         CheckpointError: not there, not a dict of tensors, or a file that would have to run code.
     """
     try:
         data = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError) as error:
+    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{Path(file).name} cannot be read as a file of tensors alone ({reason})") from error
-    state = data.get("model", data) if isinstance(data, dict) else data
+    state = data.get(inside, data) if isinstance(data, dict) else data
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise CheckpointError(f"{Path(file).name} holds no dict of tensors, neither at the top nor under 'model'")
+        raise CheckpointError(f"{Path(file).name} holds no dict of tensors, neither at the top nor under {inside!r}")
     return state
 
 

@@ -24,6 +24,7 @@ from vidweave.model.collate import collate_stream
 from vidweave.model.config import ModelSpec, VideoLanguageConfig
 from vidweave.model.files import read_json
 from vidweave.model.gather import OpenScene, StreamRow, check_modalities, gather_scene, route
+from vidweave.model.mixing import mixed_groups, mixed_needs
 from vidweave.model.pool import pool_groups
 from vidweave.registry import MODALITIES
 from vidweave.types import (
@@ -33,6 +34,7 @@ from vidweave.types import (
     PrecomputedFeatures,
     Query,
     Selection,
+    SelectorInputs,
     StreamInputs,
     TextSpec,
     TextTokens,
@@ -64,6 +66,17 @@ class Prepared:
     motion_rows: list[tuple[int, int, StreamRow]] = field(default_factory=list)
     energy: Tensor | None = None
     needs: dict[str, FrameNeed] = field(default_factory=dict)
+
+    def moments(self, k: int | None = None, target_spans: Tensor | None = None) -> SelectorInputs:
+        """What the selector needs; k is by default the most pictures that a stream wants."""
+        if k is None:
+            k = max((need.num_frames or 1 for need in self.needs.values()), default=1)
+        text = self.text.get("selector")
+        if text is not None:
+            text = TextTokens(text.ids[self.item], text.mask[self.item])
+        return SelectorInputs(
+            self.motion, text, self.candidates, self.mask, self.item, self.scene, k, target_spans=target_spans
+        )
 
     def close(self) -> None:
         """Close all files."""
@@ -158,22 +171,25 @@ class Processor:
         selection: Selection | None = None,
         *,
         targets: Sequence[str] | None = None,
+        target_spans: Tensor | None = None,
         cache: FeatureCache | None = None,
     ) -> ModelInputs:
         """Decode what the selection and the streams' needs ask for, preprocess it, and plan the prompt.
 
         Args:
             selection: From the model's `select`, or any other (oracle, per-frame labelling); None: by each need's rule.
+                One with `mix` (`mixing.every_candidate`) fetches all its candidates.
             targets: Answers to learn, one per query.
+            target_spans: Spans (R, m, 2) in seconds that the selector learns, a row for each row of candidates.
             cache: Serves known features and stores new ones.
         """
         moments = {} if selection is None or selection.reason in RULE_SELECTIONS else _moments(selection, prepared)
         why = selection.reason if selection is not None else "uniform"
+        mixed = selection is not None and selection.mix is not None
+        needs = mixed_needs(prepared.needs, self.spec.streams) if mixed else prepared.needs
         gathered: dict[str, list[tuple[int, int, StreamRow]]] = {}
         for (item, scene), opened in prepared.scenes.items():
-            rows = gather_scene(
-                self.spec, opened, prepared.needs, moments=moments.get((item, scene)), why=why, cache=cache
-            )
+            rows = gather_scene(self.spec, opened, needs, moments=moments.get((item, scene)), why=why, cache=cache)
             for name, row in rows.items():
                 gathered.setdefault(name, []).append((item, scene, row))
         streams = {name: collate_stream(name, rows) for name, rows in gathered.items()}
@@ -181,7 +197,7 @@ class Processor:
         plan = self.spec.layout.plan(
             prepared.queries,
             self.tokenizers["language"],
-            self._groups(prepared, streams),
+            self._groups(prepared, streams, selection),
             targets=None if seq2seq else targets,
         )
         return ModelInputs(
@@ -194,6 +210,7 @@ class Processor:
             if seq2seq and targets is not None
             else None,
             selection=selection,
+            moments=self._selector_inputs(prepared, selection, target_spans),
             provenance=dict.fromkeys(self.spec.selector_streams, prepared.motion_rows)
             | {
                 name: [(i, s, replace(r, values=None, features=None)) for i, s, r in rows]
@@ -287,14 +304,28 @@ class Processor:
             prepared.motion = collate_stream(name, rows) if rows else None
             prepared.motion_rows = [(i, s, replace(r, values=None, features=None)) for i, s, r in rows]
 
-    def _groups(self, prepared: Prepared, streams: Mapping[str, StreamInputs]) -> dict[tuple[str, int, int], int]:
+    def _selector_inputs(
+        self, prepared: Prepared, selection: Selection | None, target_spans: Tensor | None
+    ) -> SelectorInputs | None:
+        if prepared.motion is None:
+            return None
+        k = None if selection is None else selection.seconds.shape[1]
+        return prepared.moments(k, target_spans)
+
+    def _groups(
+        self, prepared: Prepared, streams: Mapping[str, StreamInputs], selection: Selection | None
+    ) -> dict[tuple[str, int, int], int]:
         """Groups in time of each block that the connector will make, by (block, item, scene)."""
         lengths: dict[tuple[str, int, int], int] = {}
         for name, stream in streams.items():
             pool = None if stream.features is not None else self.spec.streams[name].pool
             per_row = stream.mask.sum(1).tolist()
+            need = prepared.needs[name]
+            mix = None if selection is None or not need.follow_selection else selection.mix
             for item, scene, groups in zip(stream.item.tolist(), stream.scene.tolist(), per_row, strict=True):
-                lengths[name, item, scene] = pool_groups(groups, pool)
+                lengths[name, item, scene] = (
+                    pool_groups(groups, pool) if mix is None else mixed_groups(need, mix.shape[1])
+                )
         return block_groups(self.spec.connector, lengths, prepared.scenes)
 
     def _read_text(self, slot: str, queries: Sequence[Query]) -> TextTokens:
@@ -342,10 +373,14 @@ def _with_frames(need: FrameNeed, num_frames: int | None) -> FrameNeed:
 
 
 def _moments(selection: Selection, prepared: Prepared) -> dict[tuple[int, int], np.ndarray]:
+    """Seconds to decode: the moments, or all candidates where these are to be mixed."""
     item = prepared.item if selection.item is None else selection.item
     scene = prepared.scene if selection.scene is None else selection.scene
     pairs = zip(item.tolist(), scene.tolist(), strict=True)
-    return {pair: selection.seconds[r][selection.mask[r]].cpu().numpy() for r, pair in enumerate(pairs)}
+    seconds, mask = selection.seconds, selection.mask
+    if selection.mix is not None and selection.candidates is not None and selection.candidate_mask is not None:
+        seconds, mask = selection.candidates, selection.candidate_mask
+    return {pair: seconds[r][mask[r]].cpu().numpy() for r, pair in enumerate(pairs)}
 
 
 def _pairs(keys: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:

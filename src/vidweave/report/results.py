@@ -72,6 +72,8 @@ def _overall(results: Results) -> list[Figure]:
     whole = results["overall"]
     rows = [_figure(whole, str(results["model"].get("model", "model")), PALETTE[0])]
     rows += [_figure(control, name, PALETTE[6]) for name, control in results.get("controls", {}).items()]
+    for name, value in results.get("measures", {}).items():
+        rows.append(Figure(name=name, value=None, note="no value" if value is None else f"{value:.3f}"))
     for rule in results.get("baselines", ()):
         gain = f"model {rule['gain']:+.1%} ({rule['low']:+.1%} to {rule['high']:+.1%})"
         rows.append(Figure(name=rule["name"], value=rule["overall"], note=gain, colour=PALETTE[1]))
@@ -152,7 +154,8 @@ def _title(results: Results) -> str:
 
 def _made_with(results: Results) -> list[str]:
     manifest = results.get("manifest") or {"task": results["task"], "model": results["model"]}
-    return [f"{name}: {_plain(value)}" for name, value in manifest.items() if value not in (None, {}, [])]
+    covered = {"coverage": results["coverage"]} if "coverage" in results else {}
+    return [f"{n}: {_plain(value)}" for n, value in {**manifest, **covered}.items() if value not in (None, {}, [])]
 
 
 def _compared(comparison: Results) -> list[str]:

@@ -210,7 +210,7 @@ class Bridge(nn.Module):
                 nn.init.normal_(parameter, std=0.02)
         self.step_table = self.word_table = None
         if stored_tables:
-            table = sinusoid_table(num_positions, self.head_width)
+            table = sinusoid_table(num_positions, self.head_width).to(torch.get_default_dtype())
             self.step_table = nn.Parameter(table, requires_grad=False)
             self.word_table = nn.Parameter(table.clone(), requires_grad=False)
 

@@ -53,8 +53,9 @@ class GroundingSelectorConfig(ComponentConfig):
         num_candidates: Candidates are thinned evenly to so many; None takes every picture.
         rounding: `seconds` takes the candidates whose times lie in the spans. The others are those of the released
             code (`nn.span_rounding`), on indices.
-        train_through: What training mixes, so that the loss of the answer reaches the bridge: the candidates weighted
-            (`soft`), the chosen ones with the weights' gradient (`straight_through`), or nothing (`none`).
+        train_through: How candidates become moments in training: the chosen ones alone, as released models were trained
+            (`hard`), those with the weights' gradient, so that the loss of the answer reaches the bridge
+            (`straight_through`), or weighted sums of all (`soft`). `none` gives no weights.
         sampling: `gumbel` draws spans while training; it needs a generator.
         temperature: Of that noise: above 1 follows it more, below 1 the logits.
     """
@@ -84,7 +85,7 @@ class GroundingSelectorConfig(ComponentConfig):
     max_steps: int | None = None
     num_candidates: int | None = None
     rounding: Literal["seconds"] | RoundingName = "seconds"
-    train_through: Literal["none", "soft", "straight_through"] = "none"
+    train_through: Literal["none", "hard", "straight_through", "soft"] = "none"
     sampling: Literal["none", "gumbel"] = "none"
     temperature: float = 1.0
 
@@ -260,10 +261,8 @@ class GroundingSelector(nn.Module):
             return None
         density = moment_density(logits, real)
         soft = soft_moments(_at(candidates, density, steps, real), mask, index.shape[1])
-        if self.config.train_through == "soft":
-            return soft
         hard = torch.zeros_like(soft).scatter(2, index[..., None], 1.0)
-        return hard + soft - soft.detach()
+        return {"soft": soft, "hard": hard}.get(self.config.train_through, hard + soft - soft.detach())
 
 
 _NO_MOTION = "no motion to go by: moments are spread over the whole clip"

@@ -7,7 +7,7 @@ and one or more passes that name what learns. ``train(run, out)`` resumes by its
 from vidweave.training.clock import parse_duration
 from vidweave.training.early_exit import EarlyExit
 from vidweave.training.loop import TrainResult, train
-from vidweave.training.objectives import AnswerLoss, WeightedSum
+from vidweave.training.objectives import AnswerLoss, GroundedAnswerLoss, SpanLoss, WeightedSum
 from vidweave.training.recipe import load_recipe, override, recipe_run
 from vidweave.training.sampler import Sampler
 from vidweave.training.schedule import Schedule
@@ -18,10 +18,12 @@ __all__ = [
     "AnswerLoss",
     "EarlyExit",
     "Examples",
+    "GroundedAnswerLoss",
     "Pass",
     "Run",
     "Sampler",
     "Schedule",
+    "SpanLoss",
     "Stage",
     "TrainResult",
     "WeightedSum",

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from vidweave.types import Objective
 
-__all__ = ["AnswerLoss", "WeightedSum", "checked_losses"]
+__all__ = ["AnswerLoss", "GroundedAnswerLoss", "SpanLoss", "WeightedSum", "checked_losses"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,53 @@ class AnswerLoss:
         if loss is None:
             raise TrainingError("the model returned no loss; give the batch its targets")
         return {"loss": loss}
+
+
+@dataclass(frozen=True)
+class SpanLoss:
+    """How far the selector's spans are from those of the batch; nothing else of the model runs.
+
+    A batch is `SelectorInputs`, or `ModelInputs` that hold them, with `target_spans`.
+    """
+
+    def __call__(self, model: Any, batch: Any) -> dict[str, Tensor]:
+        moments = getattr(batch, "moments", batch)
+        return {"loss": _span_loss(model, model.choose(moments, _step_generator()), moments)}
+
+
+@dataclass(frozen=True)
+class GroundedAnswerLoss:
+    """The answer's loss and the selector's, in one pass: joint training of both.
+
+    Where the selector mixes its candidates (`train_through`), the answer's loss reaches it too.
+
+    Attributes:
+        span_weight: Of the selector's loss beside the answer's; 0 learns from the answer alone.
+    """
+
+    span_weight: float = 1.0
+
+    def __call__(self, model: Any, batch: Any) -> dict[str, Tensor]:
+        output = model(batch, generator=_step_generator())
+        if output.loss is None:
+            raise TrainingError("the model returned no loss; give the batch its targets")
+        if not self.span_weight:
+            return {"loss": output.loss, "answer": output.loss}
+        spans = _span_loss(model, output.selection, batch.moments)
+        return {"loss": output.loss + self.span_weight * spans, "answer": output.loss, "spans": spans}
+
+
+def _span_loss(model: Any, selection: Any, moments: Any) -> Tensor:
+    if moments is None or moments.target_spans is None:
+        raise TrainingError("the batch holds no target_spans; fetch it with them, or train without the span loss")
+    return model.selector.loss(selection, moments.target_spans.to(selection.seconds.device))
+
+
+def _step_generator() -> Any:
+    """A generator of this step, from the numbers that every step is seeded with, so that a resumed run draws alike."""
+    import torch
+
+    return torch.Generator().manual_seed(int(torch.randint(2**62, ())))
 
 
 @dataclass(frozen=True)

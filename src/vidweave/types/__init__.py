@@ -29,6 +29,7 @@ from vidweave.types.tensors import (
     Prefix,
     PromptPlan,
     Selection,
+    SelectorInputs,
     StreamInputs,
     TextTokens,
 )
@@ -64,6 +65,7 @@ __all__ = [
     "Scene",
     "Selection",
     "Selector",
+    "SelectorInputs",
     "StreamInputs",
     "TextSpec",
     "TextTokens",

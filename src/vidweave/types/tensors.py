@@ -26,6 +26,7 @@ __all__ = [
     "Prefix",
     "PromptPlan",
     "Selection",
+    "SelectorInputs",
     "StreamInputs",
     "TextTokens",
 ]
@@ -181,6 +182,31 @@ class StreamInputs(_Movable):
 
 
 @dataclass(frozen=True, eq=False)
+class SelectorInputs(_Movable):
+    """What a selector needs for a batch: to choose, and to choose again with a gradient while it learns.
+
+    Attributes:
+        motion: What it watches, a row for each row of candidates; None for selectors that watch nothing.
+        text: The question, a row for each row of candidates.
+        candidates: Seconds; `mask` marks the real ones, `item` and `scene` say whose they are.
+        k: Moments.
+        target_spans: In seconds, where spans are learnt; NaN marks spans that are not there.
+    """
+
+    motion: StreamInputs | None
+    text: TextTokens | None
+    candidates: Tensor  # (R, C)
+    mask: Tensor  # (R, C) bool
+    item: Tensor  # (R,) int64
+    scene: Tensor  # (R,) int64
+    k: int
+    target_spans: Tensor | None = None  # (R, m, 2)
+
+    def __post_init__(self) -> None:
+        _expect(self, candidates=("R", "C"), mask=("R", "C"), item=("R",), scene=("R",), target_spans=("R", "m", 2))
+
+
+@dataclass(frozen=True, eq=False)
 class PromptPlan(_Movable):
     """Where text and tokens go, before any embedding: one row per item, right-padded with ids of -1.
 
@@ -238,7 +264,8 @@ class ModelInputs(_Movable):
         target: (B, L) answers for a sequence-to-sequence model, None otherwise.
         num_items: B.
         pairs: All (item, scene) pairs of the batch.
-        selection: What was selected, for the Trace.
+        selection: What was selected, for the Trace; with `mix`, its candidates' features are mixed into its moments.
+        moments: What the selector saw, where it watches motion.
         provenance: Stream → per row the pictures used (`indices`, `pts_seconds`), for the Trace.
     """
 
@@ -249,6 +276,7 @@ class ModelInputs(_Movable):
     pairs: tuple[tuple[int, int], ...]
     target: TextTokens | None = None
     selection: Selection | None = None
+    moments: SelectorInputs | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     # A mapping of its fields, so that `model.generate(**inputs)` works as it does in transformers.

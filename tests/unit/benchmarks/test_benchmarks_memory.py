@@ -15,13 +15,16 @@ FINE = {
 CLIP = {"at_once_seconds": 4.0, "stepping_seconds": 5.0}
 
 
-def verdicts(changes=None, clip=CLIP, grown=0):
+ASKED = {"first_seconds": 2.0, "second_seconds": 0.1}
+
+
+def verdicts(changes=None, clip=CLIP, grown=0, asked=ASKED):
     measured = {length: {**found, **(changes or {}).get(length, {})} for length, found in FINE.items()}
-    return {criterion["name"]: criterion["ok"] for criterion in memory.judge(measured, clip, grown)}
+    return {criterion["name"]: criterion["ok"] for criterion in memory.judge(measured, clip, grown, asked)}
 
 
 def test_all_criteria_hold():
-    assert len(verdicts()) == 10
+    assert len(verdicts()) == 11
     assert all(verdicts().values())
 
 
@@ -34,6 +37,7 @@ def test_all_criteria_hold():
         ("state, M=20, bytes beside the formula", {"changes": {20: {"state_bytes": 1}}}),
         ("clip at once, share of stepping", {"clip": {"at_once_seconds": 6.0, "stepping_seconds": 5.0}}),
         ("growth of the process, bytes", {"grown": 3 * 2**20}),
+        ("second question, share of the first", {"asked": {"first_seconds": 2.0, "second_seconds": 0.3}}),
     ],
 )
 def test_each_can_fail_alone(name, arguments):
@@ -58,3 +62,8 @@ def test_units_are_medians():
 def test_the_process_does_not_grow_with_pushes():
     with torch.no_grad():
         assert memory.growth(120) < memory.MOST_GROWTH
+
+
+def test_a_second_question_costs_a_fraction_of_the_first():
+    asked = memory.second_question("tiny-malmm", 40)
+    assert 0 < asked["second_seconds"] < asked["first_seconds"]

@@ -45,6 +45,18 @@ def test_the_page_tells_ours_rules_papers_and_breakdowns(results):
         assert text in page
 
 
+def test_controls_measures_and_coverage_are_told(results):
+    control = {**results["overall"], "accuracy": 0.125, "family": "question alone"}
+    more = {
+        "controls": {"question alone": control},
+        "measures": {"MSNR": 1.25, "none": None},
+        "coverage": {"left_out": 7},
+    }
+    for text in (results_page({**results, **more}).html(), results_markdown({**results, **more})):
+        for told in ("question alone", "12.5%", "MSNR", "1.250", "no value", "left_out"):
+            assert told in text
+
+
 def test_the_page_stands_alone_and_runs_nothing(results, tmp_path):
     page = results_page(results)
     assert "<b>tiny" not in page.html()

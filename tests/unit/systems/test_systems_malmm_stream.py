@@ -9,7 +9,14 @@ from transformers import Blip2Config, Blip2ForConditionalGeneration
 
 import vidweave
 from vidweave.connectors.saving import flatten, unflatten
-from vidweave.errors import CheckpointError, ModalityError, QueryError, ShapeError
+from vidweave.errors import (
+    CheckpointError,
+    MediaDecodeError,
+    MediaTypeError,
+    ModalityError,
+    QueryError,
+    ShapeError,
+)
 from vidweave.model.stream import Stream
 from vidweave.systems.malmm.checkpoint import plug_in
 from vidweave.types import Clip, Frames, PrecomputedFeatures
@@ -169,6 +176,42 @@ def test_rates_spans_and_features(asked):
     stream.push(PrecomputedFeatures(np.ones((2, 5, 24), np.float32), np.array([[4.0, 5.0], [5.0, 6.0]])))
     assert stream.groups == {"video": 6}
     assert stream.ask(QUESTION, max_new_tokens=2, num_beams=1, trace=False).trace is None
+
+
+@pytest.mark.parametrize(
+    ("source", "error", "message"),
+    [
+        (np.zeros((2, 28, 28, 3), np.int64), MediaTypeError, "holds int64; pictures are uint8"),
+        (np.zeros((2, 28, 28, 3), np.float32), ShapeError, "float pictures .* need a spec with value_range"),
+        (np.zeros((2, 28, 28, 5), np.uint8), ShapeError, "pictures have 1, 2 or 3 channels, got 5"),
+        (np.zeros((0, 28, 28, 3), np.uint8), MediaDecodeError, "the frames given are empty"),
+        (PrecomputedFeatures(np.zeros((0, 5, 24), np.float32), np.zeros((0, 2))), ShapeError, "at least one token"),
+        (PrecomputedFeatures(np.zeros((1, 5, 9), np.float32), np.array([[9.0, 10.0]])), ModalityError, "are 9 wide"),
+        (
+            PrecomputedFeatures(np.zeros((1, 5, 24), np.int32), np.array([[9.0, 10.0]])),
+            ShapeError,
+            "floats were expected",
+        ),
+    ],
+    ids=["dtype", "float", "channels", "empty", "no features", "width", "feature dtype"],
+)
+def test_what_is_no_picture_is_refused_and_the_stream_goes_on(asked, source, error, message):
+    stream = asked.stream(QUESTION)
+    stream.push(cut(frames(), 0, 4))
+    before = stream.ask(QUESTION, options=OPTIONS)
+    if isinstance(source, np.ndarray):
+        source = Frames(source, 4.0 + np.arange(len(source)), np.arange(len(source)))
+    with pytest.raises(error, match=message):
+        stream.push(source)
+    expect_equal(stream.ask(QUESTION, options=OPTIONS), before)
+    larger = Frames(np.zeros((1, 60, 40, 3), np.uint8), np.array([20.0]), np.array([9]))
+    stream.push(larger)  # pictures of any size are brought to that of the eye
+    assert stream.groups == {"video": 5}
+
+
+def test_an_empty_clip_is_named(asked):
+    with pytest.raises(MediaDecodeError, match="the frames given are empty"):
+        asked.ask(Clip(Frames.from_array(np.zeros((0, 28, 28, 3), np.uint8), fps=2)), QUESTION)
 
 
 def test_faults(asked, tmp_path):

@@ -159,7 +159,8 @@ def _engine(model: str, base_url: str | None, how: dict[str, str | None]) -> Any
         return OpenAIEngine(model=model, base_url=base_url)
     from vidweave.engines.local import TransformersEngine
 
-    return TransformersEngine(model, **{name: value for name, value in how.items() if value is not None})
+    given: dict[str, Any] = {name: value for name, value in how.items() if value is not None}
+    return TransformersEngine(model, **given)
 
 
 def _text(results: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vidweave.errors import QueryError
-from vidweave.types import Answer, Answerer, OptionScore, Query, Scene
+from vidweave.types import Answer, Answerer, Clip, OptionScore, Query, Scene
 
 __all__ = ["Ask", "Probe", "SceneByScene", "asks_whether"]
 
@@ -45,11 +45,13 @@ class SceneByScene:
         model: Scores options.
         ask: Turns a question into probes of a single scene.
         name: Of `ask`, for records.
+        shown: What is made of a scene's clip before the model sees it.
     """
 
     model: Answerer
     ask: Ask = asks_whether
     name: str = "whether"
+    shown: Callable[[Clip], Clip] = lambda clip: clip
 
     def describe(self) -> dict[str, Any]:
         return {**self.model.describe(), "scenes": "one by one", "probe": self.name}
@@ -62,7 +64,7 @@ class SceneByScene:
         """
         probes = [[self.ask(query, scene) for scene in query.scenes] for query in queries]
         alone = [
-            Query(probe.text, (Scene("", scene.clip),), list(probe.worth))
+            Query(probe.text, (Scene("", self.shown(scene.clip)),), list(probe.worth))
             for query, asked in zip(queries, probes, strict=True)
             for scene, of_scene in zip(query.scenes, asked, strict=True)
             for probe in of_scene

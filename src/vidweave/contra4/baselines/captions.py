@@ -55,7 +55,7 @@ class CaptionAnswerer:
         facts = {"model": f"captions read by {self.engine.describe()['model']}", "engine": self.engine.describe()}
         return {**facts, "style": self.style, "temperature": self.sampling.temperature, "seed": self.sampling.seed}
 
-    def answer(self, queries: Sequence[Query], **decoding: Any) -> list[Answer]:
+    def answer(self, queries: Sequence[Query], *, trace: bool | str = True, **decoding: Any) -> list[Answer]:
         """One answer per query: the first line of what the model says.
 
         Raises:

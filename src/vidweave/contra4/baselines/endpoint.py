@@ -52,7 +52,7 @@ class EndpointAnswerer:
         engine = self.engine.describe()
         return {"model": engine["model"], "engine": engine, "video": self.video, "num_frames": self.num_frames}
 
-    def answer(self, queries: Sequence[Query], **decoding: Any) -> list[Answer]:
+    def answer(self, queries: Sequence[Query], *, trace: bool | str = True, **decoding: Any) -> list[Answer]:
         """One answer per query.
 
         Raises:

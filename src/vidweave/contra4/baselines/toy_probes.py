@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
+
 from vidweave.contra4.baselines.apart import Probe
 from vidweave.errors import QueryError
 from vidweave.toyworld.attributes import COLOURS
-from vidweave.types import Query, Scene
+from vidweave.toyworld.render import render
+from vidweave.toyworld.scene import sample_scene
+from vidweave.types import Clip, Frames, Query, Scene
 
-__all__ = ["asks_toy_world"]
+__all__ = ["asks_toy_world", "beside_grey_video"]
 
 NUMBERS = {"one": 1, "two": 2, "three": 3, "four": 4}
 _SHAPE, _EXACTLY, _MOST = re.compile(r"holds an? (\w+)\?"), re.compile(r"has exactly (\w+) of"), "has the most of"
@@ -33,3 +37,13 @@ def asks_toy_world(query: Query, scene: Scene) -> list[Probe]:
     if _MOST in query.text:
         return [Probe(text=text, worth={str(n): float(n) for n in NUMBERS.values()})]
     raise QueryError(f"{query.text!r} is none of the toy world's questions about several scenes")
+
+
+def beside_grey_video(clip: Clip) -> Clip:
+    """The clip, with a grey video of a short scene if it has none, for models to whom video is never missing."""
+    if "video" in clip:
+        return clip
+    pictures = render(sample_scene(0), "video")
+    assert isinstance(pictures, Frames), "videos of the toy world are pictures"
+    grey = Frames(np.full_like(pictures.values, 127), pictures.pts_seconds, pictures.indices)
+    return Clip(grey, **dict(clip))

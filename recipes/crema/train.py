@@ -1,0 +1,124 @@
+"""CREMA's training: fine-tuning on SQA3D, MUSIC-AVQA, NExT-QA, Touch-QA or Thermal-QA, or pre-training of one modality's
+adapter set (`dataset=audiocaps` for sound, `dataset=3d-llm` for points).
+
+    vidweave train recipes/crema/train.py --out runs/sqa3d start=./crema-start dataset=sqa3d annotations=SQA_train.json media=./sqa3d
+
+`start` is a folder of `vidweave convert crema` with the modalities that are to learn. One pass per modality per batch: its
+port and the fusion learn, the others rest (`sequential=False`: all in one pass). Learning rates, epochs and the
+temperature of early exit are the released ones (`systems/crema/published.json`) where not given.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import vidweave
+from vidweave.errors import ConfigError
+from vidweave.model.assembly import VideoLanguageModel
+from vidweave.systems.crema.annotations import Sample, read
+from vidweave.training import AdamWSettings, AnswerLoss, EarlyExit, Pass, Run, Schedule, Stage
+from vidweave.types import ModelInputs, Query
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Attributes:
+    start: Folder of the model that learns.
+    annotations, media: The data set's file and the folder of its media.
+    batch_size, epochs, lr: 0 takes the released ones.
+    exit_temperature: 0 is no early exit, -1 the released one.
+    exit_statistic: `last` as the released code behaves.
+    held_out: Part of the examples that is not trained on; its loss is logged after each epoch.
+    """
+
+    start: str = ""
+    dataset: str = "sqa3d"
+    annotations: str = ""
+    media: str = ""
+    sequential: bool = True
+    batch_size: int = 0
+    epochs: int = 0
+    lr: float = 0.0
+    exit_temperature: float = 0.0
+    exit_statistic: str = "epoch_mean"
+    held_out: float = 0.02
+    seed: int = 42
+
+
+def recipe(**overrides: Any) -> Run:
+    """The run; its model is `start`, and the folder `<out>/model` holds what became of it."""
+    s = Settings(**overrides)
+    if not (s.start and s.annotations and s.media):
+        raise ConfigError("give start=FOLDER, annotations=FILE and media=FOLDER")
+    model = vidweave.load(s.start)
+    streams = list(model.spec.connector_streams)
+    released = _released(s.dataset)
+    examples = list(read(s.dataset, Path(s.annotations), Path(s.media), streams, trains=True))
+    held_out = int(len(examples) * s.held_out)
+    learning = examples[: len(examples) - held_out]
+    batch = min(s.batch_size or released["batch_per_gpu"], len(learning))
+    steps, epochs = len(learning) // batch, s.epochs or released["epochs"]
+    lr = s.lr or released["lr"]
+    temperature = released["temperature"] if s.exit_temperature < 0 else s.exit_temperature
+    stage = Stage(
+        name=s.dataset,
+        objective=AnswerLoss(),
+        examples=learning,
+        collate=partial(_collate, model),
+        steps=steps * epochs,
+        batch_size=batch,
+        passes=passes(model, streams, sequential=s.sequential),
+        optimizer=AdamWSettings(lr=lr, weight_decay=0.05, clip_norm=None, no_decay=("*bias*", "*norm*")),
+        schedule=Schedule(
+            "epochs",
+            num_epochs=epochs,
+            steps_per_epoch=steps,
+            warmup_steps=released["warmup_steps"],
+            min_lr_ratio=released["min_lr"] / lr,
+            start_ratio=released["warmup_lr"] / lr,
+        ),
+        early_exit=EarlyExit(steps_per_epoch=steps, temperature=temperature, statistic=s.exit_statistic)  # type: ignore[arg-type]
+        if temperature
+        else None,
+        evaluate=partial(_held_out_loss, examples[len(learning) :], batch) if held_out else None,
+        evaluate_every=steps if held_out else 0,
+    )
+    return Run(name=f"crema-{s.dataset}", model=model, stages=[stage], seed=s.seed, config=asdict(s), finish=_finish)
+
+
+def passes(model: VideoLanguageModel, streams: Sequence[str], *, sequential: bool) -> list[Pass]:
+    """What learns: per modality its port, and the fusion, where there is one; everything else is frozen."""
+    fusion = ("connector.fusion.*",) if any(True for _ in model.connector.fusion.parameters()) else ()
+    ports = {name: f"connector.ports.{name}.*" for name in streams}
+    if not sequential:
+        return [Pass("all", (*ports.values(), *fusion))]
+    return [Pass(name, (port, *fusion)) for name, port in ports.items()]
+
+
+def _released(dataset: str) -> dict[str, Any]:
+    file = resources.files("vidweave.systems.crema") / "published.json"
+    return json.loads(file.read_text())["training"][dataset]
+
+
+def _collate(model: VideoLanguageModel, rows: Sequence[tuple[Query, Sample]]) -> ModelInputs:
+    return model.processor([query for query, _ in rows], targets=[sample.answer for _, sample in rows])
+
+
+def _held_out_loss(
+    rows: Sequence[tuple[Query, Sample]], batch: int, model: VideoLanguageModel, step: int
+) -> dict[str, float]:
+    parts = [rows[first : first + batch] for first in range(0, len(rows), batch)]
+    losses = [float(model(_collate(model, part)).loss) * len(part) for part in parts]
+    return {"held_out_loss": sum(losses) / len(rows)}
+
+
+def _finish(model: VideoLanguageModel, out: Path) -> dict[str, str]:
+    """Everything is written, whatever learnt last."""
+    model.save_pretrained(out / "model")
+    return {"model": str(out / "model")}

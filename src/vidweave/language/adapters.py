@@ -1,0 +1,74 @@
+"""LoRA (arXiv 2106.09685) on a wrapped language model, through PEFT (extra `train`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+from vidweave.errors import ConfigError, MissingExtraError
+from vidweave.language.pretrained import PretrainedLanguageModel
+
+__all__ = ["add_lora", "merge_lora"]
+
+# Query and value matrices, PEFT's own choice for these families
+TARGETS = {"t5": ("q", "v"), "llama": ("q_proj", "v_proj")}
+
+
+def add_lora(
+    language_model: PretrainedLanguageModel,
+    *,
+    rank: int = 8,
+    alpha: float = 32,
+    dropout: float = 0.1,
+    targets: Sequence[str] = (),
+) -> list[str]:
+    """Put adapters beside matrices of the model, in place; they start at zero, so nothing changes yet.
+
+    Args:
+        targets: Ends of module names; empty takes query and value matrices of the families that are known.
+
+    Returns:
+        Names of the new parameters, relative to `language_model`.
+
+    Raises:
+        MissingExtraError: PEFT is not installed.
+        ConfigError: an unknown family and no targets.
+    """
+    family = language_model.model.config.model_type
+    chosen = tuple(targets) or TARGETS.get(family, ())
+    if not chosen:
+        raise ConfigError(f"which matrices of a {family!r} model get adapters? Give targets, e.g. ('q_proj', 'v_proj')")
+    peft = _peft()
+    before = {name for name, _ in language_model.named_parameters()}
+    config = peft.LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(chosen))
+    peft.inject_adapter_in_model(config, language_model.model)
+    language_model.train(language_model.training)  # the new dropouts too
+    return [name for name, _ in language_model.named_parameters() if name not in before and ".lora_" in name]
+
+
+def merge_lora(language_model: PretrainedLanguageModel) -> int:
+    """Merge all adapters into the matrices they change, in place; the model has its plain names again.
+
+    Returns:
+        Number of merged matrices.
+    """
+    layer_class = import_module("peft.tuners.tuners_utils").BaseTunerLayer if _has_adapters(language_model) else ()
+    found = [(name, module) for name, module in language_model.named_modules() if isinstance(module, layer_class)]
+    for name, module in found:
+        layer: Any = module
+        layer.merge()
+        parent, _, child = name.rpartition(".")
+        setattr(language_model.get_submodule(parent), child, layer.get_base_layer())
+    return len(found)
+
+
+def _has_adapters(language_model: PretrainedLanguageModel) -> bool:
+    return any(".lora_" in name for name, _ in language_model.named_parameters())
+
+
+def _peft() -> Any:
+    try:
+        return import_module("peft")
+    except ImportError as error:
+        raise MissingExtraError("peft", "train", "LoRA on a language model") from error

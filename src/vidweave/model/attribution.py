@@ -1,0 +1,64 @@
+"""What an answer owes to each modality: its probability again, with that modality left out."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from vidweave.errors import ModalityError
+from vidweave.types import Answer, Clip, Query
+
+if TYPE_CHECKING:
+    from vidweave.model.assembly import VideoLanguageModel
+
+__all__ = ["leave_one_out"]
+
+
+@torch.no_grad()
+def leave_one_out(
+    model: VideoLanguageModel, query: Query, answer: Answer, *, num_frames: int | None = None
+) -> list[dict[str, Any]]:
+    """One entry for the whole query (`modality` None), then one per modality that its clips have.
+
+    With options, `probability` is the answer's among them; without, that of writing exactly this answer. `change` is
+    what leaving the modality out does to it. A modality without which the model cannot answer has `needed` instead.
+    """
+    whole = _probability(model, query, answer, num_frames)
+    entries: list[dict[str, Any]] = [{"modality": None, "probability": whole}]
+    for modality in dict.fromkeys(name for scene in query.scenes for name in scene.clip):
+        without = _without(query, modality)
+        try:
+            if without is None:
+                raise ModalityError("nothing would be left")
+            probability = _probability(model, without, answer, num_frames)
+        except ModalityError:
+            entries.append({"modality": modality, "needed": True})
+            continue
+        entries.append({"modality": modality, "probability": probability, "change": probability - whole})
+    return entries
+
+
+def _without(query: Query, modality: str) -> Query | None:
+    scenes = []
+    for scene in query.scenes:
+        left = {name: source for name, source in scene.clip.items() if name != modality}
+        if not left:
+            return None
+        span = {"start_seconds": scene.clip.start_seconds, "end_seconds": scene.clip.end_seconds}
+        scenes.append(replace(scene, clip=Clip(**left, **span)))
+    return replace(query, scenes=tuple(scenes))
+
+
+def _probability(model: VideoLanguageModel, query: Query, answer: Answer, num_frames: int | None) -> float:
+    inputs = model.processor([query], num_frames=num_frames, cache=model.cache)
+    layout, tokenizer = model.spec.layout, model.processor.tokenizers["language"]
+    if not query.options:
+        (score,) = (
+            model.score(inputs, [[layout.answer_ids(answer.text, tokenizer)]])[0] if answer.text.strip() else [0.0]
+        )
+        return math.exp(score)
+    scores = torch.tensor(model.score(inputs, model.processor.option_ids([query]))[0], dtype=torch.float64)
+    return float(scores.softmax(0)[list(query.options).index(answer.text)])

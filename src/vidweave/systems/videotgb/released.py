@@ -1,0 +1,163 @@
+"""The keys of `LSTP-7B.ckpt` and `LSTP-FlanT5xl.ckpt` under our names, without copying a tensor."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from vidweave.connectors.qformer_keys import connector_keys
+from vidweave.errors import CheckpointError
+from vidweave.model.conversion import read_checkpoint
+from vidweave.model.sharded import LazyTensor
+from vidweave.nn.keys import KeyTable
+from vidweave.nn.raft import raft_from_published
+from vidweave.systems.videotgb.bridge_keys import bridge_from_released
+
+__all__ = ["Released", "form_of", "merge_lora", "read_released", "to_ours"]
+
+Form = Literal["blip2", "instructblip"]
+LORA_ALPHA = 32
+_LORA = re.compile(r"(.+)\.lora_([AB])\.default\.weight")
+_ROOTS = ("model.", "temporal_encoder.", "of_extractor.")
+
+
+@dataclass(frozen=True)
+class Released:
+    """What a file holds, under our names.
+
+    Attributes:
+        tensors: Our name → tensor, made when it is written.
+        merged: Weights that adapters were merged into.
+        dropped: Keys of the file that hold no weight of ours → why.
+    """
+
+    tensors: dict[str, LazyTensor]
+    merged: tuple[str, ...]
+    dropped: dict[str, str]
+
+
+def read_released(file: str | Path) -> dict[str, Tensor]:
+    """Tensors of a `.ckpt`, bare or below `state_dict` (Lightning); mapped, not read, and never its code.
+
+    Raises:
+        CheckpointError: not there, damaged, not VideoTGB's, or a file that would have to run code.
+    """
+    name = Path(file).name
+    state = read_checkpoint(file, inside="state_dict")
+    strangers = sorted(key for key in state if not key.startswith(_ROOTS))
+    if strangers or not all(any(key.startswith(root) for key in state) for root in _ROOTS):
+        found = f"it holds {', '.join(strangers[:4])}" if strangers else "one is missing"
+        raise CheckpointError(f"{name} is no checkpoint of VideoTGB: keys begin with {', '.join(_ROOTS)}; {found}")
+    return state
+
+
+def form_of(state: Mapping[str, Any]) -> Form:
+    """Which model the file is for: only InstructBLIP's Q-Former reads words."""
+    return "instructblip" if "model.qformer.embeddings.word_embeddings.weight" in state else "blip2"
+
+
+def to_ours(state: Mapping[str, Tensor], *, has_raft: bool, pooled: bool, dtype: torch.dtype | None = None) -> Released:
+    """All of a file for a model of `preset.videotgb`.
+
+    Args:
+        has_raft: The model estimates flow itself; otherwise RAFT's weights are dropped.
+        pooled: The motion encoder pools over space: the bridge's weights for that move there.
+        dtype: Of floating weights; None keeps them.
+
+    Raises:
+        CheckpointError: unknown keys; the message lists them.
+    """
+    dropped: dict[str, str] = {}
+    parts = {root: {k.removeprefix(root): v for k, v in state.items() if k.startswith(root)} for root in _ROOTS}
+    model, merged = merge_lora(parts["model."], dtype)
+    for key in [key for key in model if key.startswith("temporal_projection.")]:
+        del model[key]
+        dropped[f"model.{key}"] = "motion tokens for the language model, which no code path makes"
+    table = _model_table(form_of(state))
+    dropped |= {f"model.{key}": "computed, not learnt" for key in _dropped(table, model)}
+    ours = table.to_ours(model)
+    bridge = _bridge(parts["temporal_encoder."], pooled)
+    dropped["temporal_encoder.embeddings.position_embeddings.weight"] = "loaded and never read by the original"
+    dropped["temporal_encoder.temporal_embeddings.position_ids"] = "computed, not learnt"
+    ours |= {key: LazyTensor.of(value, dtype) for key, value in bridge.items()}
+    raft = raft_from_published(parts["of_extractor."])
+    if has_raft:
+        ours |= {f"encoders.motion.raft.{key}": LazyTensor.of(value, dtype) for key, value in raft.items()}
+    else:
+        dropped["of_extractor.*"] = "RAFT; this model takes its motion from elsewhere"
+    return Released(ours, merged, {key: why for key, why in dropped.items() if key in state or key.endswith("*")})
+
+
+def merge_lora(
+    state: Mapping[str, Tensor], dtype: torch.dtype | None = None, *, alpha: float = LORA_ALPHA
+) -> tuple[dict[str, LazyTensor], tuple[str, ...]]:
+    """Adapters of PEFT merged into the matrices they change, W + alpha / r * B A, under the names without PEFT's.
+
+    Raises:
+        CheckpointError: half an adapter, or one without its matrix.
+    """
+    adapters: dict[str, dict[str, Tensor]] = {}
+    plain: dict[str, Tensor] = {}
+    for key, value in state.items():
+        found = _LORA.fullmatch(key)
+        if found:
+            adapters.setdefault(_without_peft(found[1]), {})[found[2]] = value
+        else:
+            plain[_without_peft(key)] = value
+    merged: dict[str, LazyTensor] = {key: LazyTensor.of(value, dtype) for key, value in plain.items()}
+    for name, halves in adapters.items():
+        target = f"{name}.weight"
+        if set(halves) != {"A", "B"} or target not in plain:
+            raise CheckpointError(f"the adapter of {name} is not whole: it has {sorted(halves)}, its matrix {target}")
+        merged[target] = _merged(plain[target], halves["A"], halves["B"], alpha, dtype)
+    return merged, tuple(f"{name}.weight" for name in sorted(adapters))
+
+
+def _merged(weight: Tensor, down: Tensor, up: Tensor, alpha: float, dtype: torch.dtype | None) -> LazyTensor:
+    kept = weight.dtype if dtype is None else dtype
+
+    def make() -> Tensor:
+        # in place on one copy: no second matrix of this size
+        return weight.float().clone().addmm_(up.float(), down.float(), alpha=alpha / len(down)).to(kept)
+
+    return LazyTensor(tuple(weight.shape), kept, make)
+
+
+def _without_peft(key: str) -> str:
+    return key.replace("language_model.base_model.model.", "language_model.").replace(".base_layer.", ".")
+
+
+def _model_table(form: Form) -> KeyTable:
+    connector = connector_keys(form)
+    return KeyTable(
+        (
+            *((theirs, f"connector.{ours}") for theirs, ours in connector.pairs),
+            ("vision_model.", "encoders.vision.tower."),
+            ("language_model.", "language_model.model."),
+        ),
+        dropped=(*connector.dropped, r"language_model\..*rotary_emb\.inv_freq"),
+    )
+
+
+def _dropped(table: KeyTable, state: Mapping[str, Any]) -> list[str]:
+    return [key for key in state if any(re.fullmatch(pattern, key) for pattern in table.dropped)]
+
+
+def _bridge(state: Mapping[str, Tensor], pooled: bool) -> dict[str, Tensor]:
+    ours = {f"selector.bridge.{key}": value for key, value in bridge_from_released(state).items()}
+    if not pooled:
+        return ours
+    # sum over patches of w (W x + b) + c = W (sum of w x) + b sum(w) + c
+    weight = ours.pop("selector.bridge.motion.spatial")
+    bias = ours.pop("selector.bridge.motion.spatial_bias")
+    ours["encoders.motion.pooling"] = weight
+    ours["selector.bridge.motion.projection.bias"] = (
+        ours["selector.bridge.motion.projection.bias"] * weight.sum() + bias
+    )
+    return ours

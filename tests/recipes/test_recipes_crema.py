@@ -1,0 +1,76 @@
+"""CREMA's recipe on tiny files of the real layout: exactly what it says learns, and the folder it leaves answers."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from tiny_crema_model import SIZES, tokenizer
+
+import vidweave
+from vidweave.errors import ConfigError
+from vidweave.media.write import write_image
+from vidweave.model.assembly import VideoLanguageModel
+from vidweave.model.processor import Processor
+from vidweave.systems.crema.preset import build
+from vidweave.training.loop import train
+from vidweave.training.recipe import recipe_run
+
+RECIPE = "recipes/crema/train.py"
+
+
+@pytest.fixture
+def world(tmp_path):
+    torch.manual_seed(0)
+    config = build(("video", "depth", "normals"), dataset="nextqa", sizes=SIZES)
+    model = VideoLanguageModel(config).eval()
+    model.processor = Processor(config, {"language": tokenizer()})
+    model.save_pretrained(tmp_path / "start")
+    rng, rows = np.random.default_rng(0), []
+    for number in range(4):
+        for ending in ("", "_depth", "_norm"):
+            folder = tmp_path / f"frames{ending}" / f"11/{number}"
+            folder.mkdir(parents=True)
+            for index in range(3):
+                write_image(folder / f"{index:05d}.png", rng.integers(0, 255, (20, 24, 3), dtype=np.uint8))
+            (folder / "frames.json").write_text(json.dumps({"fps": 3}))
+        rows.append(
+            {"video": f"11/{number}", "num_option": 2, "qid": f"CW_{number}_0", "a0": "a cat", "a1": "a dog",
+             "answer": number % 2, "question": "what is it ?"}
+        )  # fmt: skip
+    (tmp_path / "train.json").write_text(json.dumps(rows))
+    return tmp_path
+
+
+def settings(world, **changes):
+    words = {"start": world / "start", "dataset": "nextqa", "annotations": world / "train.json"}
+    words |= {"media": world / "frames", "batch_size": 2, "epochs": 2, "lr": 0.01, "held_out": 0.0, **changes}
+    return [f"{key}={value}" for key, value in words.items()]
+
+
+def test_one_pass_per_modality_and_nothing_else_learns(world):
+    run = recipe_run(RECIPE, settings(world, exit_temperature=-1))
+    before = {name: p.detach().clone() for name, p in run.model.named_parameters()}
+    (stage,) = run.stages
+    for name, names in stage.trainable(run.model).items():
+        assert all(n.startswith((f"connector.ports.{name}.", "connector.fusion.")) for n in names)
+    result = train(run, world / "out", has_progress=False, has_events=False)
+    assert result.total_steps == 4
+    moved = {name for name, p in run.model.named_parameters() if not torch.equal(p, before[name])}
+    own = {name for name in before if name.startswith(("connector.ports.", "connector.fusion."))}
+    assert moved <= own
+    assert {name.split(".")[2] for name in moved if ".ports." in name} == {"video", "depth", "normals"}
+    again = vidweave.load(world / "out" / "model")
+    assert all(torch.equal(p, again.get_parameter(name)) for name, p in run.model.named_parameters())
+
+
+def test_jointly_and_held_out(world):
+    run = recipe_run(RECIPE, settings(world, sequential=False, held_out=0.5, epochs=1))
+    result = train(run, world / "out", has_progress=False, has_events=False)
+    assert list(result.metrics["nextqa"]) == ["held_out_loss"]
+    assert result.total_steps == 1
+
+
+def test_what_must_be_given():
+    with pytest.raises(ConfigError, match="give start=FOLDER, annotations=FILE and media=FOLDER"):
+        recipe_run(RECIPE, [])

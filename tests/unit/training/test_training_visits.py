@@ -1,0 +1,50 @@
+"""Dense labels of long clips: each is read from its own tokens, and classes that are not there cost nothing."""
+
+import torch
+from torch import nn
+
+from vidweave.data.toy_long import VISIT_LABELS, LongQuestions
+from vidweave.training.visits import VisitLabels, collate_visits, visit_heads
+from vidweave.types import Blocks
+
+WIDTH = 11
+
+
+class Root(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.visit_heads = visit_heads(WIDTH)
+
+
+def look(rows):
+    values = torch.randn(rows, 1, 16, WIDTH, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    index = torch.arange(rows)
+    mask = torch.ones(rows, 1, 16, dtype=torch.bool)
+    return values, {"video": Blocks(values, mask, torch.zeros(rows, 1, 2), index, torch.zeros_like(index))}
+
+
+def test_every_label_moves_its_own_tokens_and_no_other():
+    source = LongQuestions(9)
+    labels = collate_visits([source[i].labels for i in range(5)])
+    for name, (_, (start, end)) in VISIT_LABELS.items():
+        values, blocks = look(5)
+        VisitLabels()(Root(), blocks, {name: labels[name]})["loss"].backward()
+        moved = values.grad[:, 0].abs().sum((0, 2)) > 0
+        assert moved[start:end].any()
+        assert not moved[:start].any()
+        assert not moved[end:].any()
+
+
+def test_the_loss_is_the_weighted_sum_of_its_parts():
+    source, root = LongQuestions(9), Root()
+    labels = collate_visits([source[i].labels for i in range(5)])
+    found = VisitLabels(weights={"answer": 3.0})(root, look(5)[1], labels)
+    total = sum(part * (3.0 if name == "answer" else 1.0) for name, part in found.items() if name != "loss")
+    torch.testing.assert_close(found["loss"], total)
+    silent = {"rank of colour": torch.full((5, 6), -100), "answer": labels["answer"]}
+    silent["rank of colour"][0, 0] = 2
+    logits = root.visit_heads["rank of colour"](look(5)[1]["video"].values[:1, 0, 0])
+    expected = nn.functional.cross_entropy(logits, torch.tensor([2]))
+    got = VisitLabels()(root, look(5)[1], silent)["rank_of_colour"]
+    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6)
