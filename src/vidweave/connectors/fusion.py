@@ -91,7 +91,12 @@ class JoinConfig(ComponentConfig):
 
 
 class Join(nn.Module):
-    """See JoinConfig; a subclass says what becomes of the members, aligned and side by side."""
+    """See JoinConfig; a subclass says what becomes of the members, aligned and side by side.
+
+    `shares_places`: the joined block has as many tokens as one member, not as all together.
+    """
+
+    shares_places: ClassVar[bool] = False
 
     def __init__(self, config: JoinConfig, streams: Sequence[str]) -> None:
         super().__init__()

@@ -65,6 +65,8 @@ class MixerConfig(JoinConfig):
 class Mixer(Join):
     """See MixerConfig. A stream that a clip does not have gets weight 0 there."""
 
+    shares_places = True
+
     def __init__(self, config: MixerConfig, streams: Sequence[str], width: int) -> None:
         super().__init__(config, streams)
         self.config = config
@@ -198,6 +200,8 @@ class ChannelConcatConfig(JoinConfig):
 
 class ChannelConcat(Join):
     """See ChannelConcatConfig."""
+
+    shares_places = True
 
     def __init__(self, config: ChannelConcatConfig, streams: Sequence[str], width: int) -> None:
         super().__init__(config, streams)

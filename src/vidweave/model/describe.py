@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import ceil
 from typing import Any
@@ -53,7 +53,7 @@ def describe_model(config: VideoLanguageConfig, *, dtype: torch.dtype = torch.bf
         note = ", ".join(f"{tokens.shape[1]} x {tokens.shape[2]} tokens" for tokens, _ in streams)
         rows.append(_cost(f"encoders.{name}", encoder, dtype, sum(flops for _, flops in streams), note))
     connected = {name: _connect(model, name, encoded[name][0]) for name in model.spec.connector_streams}
-    tokens = sum(count for count, _ in connected.values())
+    tokens = _prompt_tokens(model.connector.fusion, {name: count for name, (count, _) in connected.items()})
     flops = sum(flops for _, flops in connected.values())
     rows.append(_cost("connector", model.connector, dtype, flops, f"{tokens} tokens to the language model"))
     prefill = _read_prompt(model, tokens + QUESTION_TOKENS)
@@ -120,6 +120,12 @@ def _connect(model: VideoLanguageModel, name: str, features: Tensor) -> tuple[in
 
     tokens, flops = _count(remember if trunk.has_memory else work)
     return tokens.shape[0] * tokens.shape[1], flops
+
+
+def _prompt_tokens(fusion: nn.Module, counts: Mapping[str, int]) -> int:
+    """Of all streams; those that are mixed share their places."""
+    mixed = getattr(fusion, "members", ()) if getattr(fusion, "shares_places", False) else ()
+    return sum(n for name, n in counts.items() if name not in mixed) + max((counts[name] for name in mixed), default=0)
 
 
 def _read_prompt(model: VideoLanguageModel, length: int) -> int:

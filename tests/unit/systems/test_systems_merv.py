@@ -6,6 +6,7 @@ from vidweave.encoders.languagebind import LanguageBindConfig
 from vidweave.errors import CheckpointError, ConfigError, QueryError, UnknownNameError
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.config import VideoLanguageConfig
+from vidweave.model.describe import describe_model
 from vidweave.registry import MODELS
 from vidweave.systems.merv import preset
 from vidweave.systems.merv.arch import Arch, parse_arch
@@ -134,3 +135,11 @@ def test_registered_models_have_no_weights_to_fetch(name):
     assert MODELS.get(name)().name == name
     with pytest.raises(CheckpointError, match="convert its released file with `vidweave convert merv`"):
         vidweave.load(name)
+
+
+def test_the_language_model_pays_for_one_encoder():
+    small = {"tokens_per_frame": 4, "language": TINY_LLAMA}
+    notes = {
+        f: describe_model(merv(("siglip", "dinov2"), fusion=f, **small))[-1].note for f in ("attention", "sequence")
+    }
+    assert notes == {"attention": "prefill of 64 + 32 tokens", "sequence": "prefill of 128 + 32 tokens"}
