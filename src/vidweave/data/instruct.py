@@ -1,0 +1,240 @@
+"""Instruction data of images, videos and text, as VideoTGB's files hold it, and the words it is put into.
+
+A conversation is read strictly and never replaced by another: what the original skipped or swapped in silence is an error
+with file and entry, or counted.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from vidweave.data.jsonl import expect
+from vidweave.data.schema import Example
+from vidweave.errors import AnnotationError, MediaNotFoundError
+from vidweave.types import Clip, Query
+
+__all__ = ["InstructItem", "MediaKind", "Template", "read_instruct", "read_pseudo_spans", "read_video_instruct"]
+
+MediaKind = Literal["video", "image", "text"]
+Template = Literal["single", "conversation", "evaluation"]
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm")
+_MARKER = re.compile(r"<(image|video|audio|thermal|depth)>")
+_MAX_BYTES = 2 * 2**30
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstructItem:
+    """One conversation about one picture, video, or nothing.
+
+    Attributes:
+        id: Unique within its file.
+        kind: What it is about; `text` has no clip.
+        turns: (question, answer) in order, at least one. Only the last answer is learnt.
+        clip: Where the media are.
+    """
+
+    id: str
+    kind: MediaKind
+    turns: tuple[tuple[str, str], ...]
+    clip: Clip | None = None
+
+    @property
+    def answer(self) -> str:
+        """What is learnt: the last answer."""
+        return self.turns[-1][1]
+
+    def prompt(self, template: Template = "conversation") -> str:
+        """All that is read before the answer.
+
+        `single`: ``USER: {q}ASSISTANT: `` (stages SF and TG; there is no space before ASSISTANT). `conversation`: turns
+        joined as ``USER: {q}  ASSISTANT: {a} </s>USER: …`` with the medium's marker in front (stages IV and IVT).
+        `evaluation`: ``USER: <video>\\n{q} ASSISTANT: ``.
+        """
+        *earlier, (last, _) = self.turns
+        if template == "single":
+            return f"USER: {last}ASSISTANT: "
+        if template == "evaluation":
+            return f"USER: {self._marked(last)} ASSISTANT: "
+        told = "".join(f"USER: {q}  ASSISTANT: {a} </s>" for q, a in self._marked_turns(earlier))
+        (now, _), *_ = self._marked_turns([(last, "")]) if not earlier else [(last, "")]
+        return f"{told}USER: {now}  ASSISTANT: "
+
+    def target(self, template: Template = "conversation", *, has_end: bool = False) -> str:
+        """The answer as it is learnt: `single` always ends with an end mark, `conversation` where the tokenizer adds
+        none (`has_end`: Vicuna)."""
+        return f"{self.answer} </s>" if template == "single" else self.answer + "</s>" * has_end
+
+    def to_example(self, family: str = "instruct") -> Example:
+        """The last turn as an example with an open answer.
+
+        Raises:
+            AnnotationError: the item is about no medium.
+        """
+        if self.clip is None:
+            raise AnnotationError(f"{self.id} is about no picture or video; only text is left of it")
+        return Example(id=self.id, family=family, query=Query.about(self.clip, self.turns[-1][0]), truth=self.answer)
+
+    def _marked(self, text: str) -> str:
+        return text if self.kind == "text" else f"<{self.kind}>\n{text}"
+
+    def _marked_turns(self, turns: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+        """The marker stands before the first question."""
+        return [(self._marked(q) if i == 0 else q, a) for i, (q, a) in enumerate(turns)]
+
+
+def read_video_instruct(path: Path | str, media: Path | str) -> list[InstructItem]:
+    """Question and answer per video: ``{"0": {"q", "a", "video_id"}, …}`` (Video-ChatGPT's list by running index).
+
+    Args:
+        media: Folder of the videos; a video is its id and one of VIDEO_SUFFIXES.
+
+    Raises:
+        MediaNotFoundError: no such file.
+        AnnotationError: not this format, or an entry without its fields.
+    """
+    path, media = Path(path), Path(media)
+    data = _json(path)
+    if not isinstance(data, dict):
+        raise AnnotationError(f"{path}: expected an object of entries by index, got {type(data).__name__}")
+    items = []
+    for index, entry in data.items():
+        where = f"{path}: entry {index!r}"
+        question, answer, video = expect(_object(entry, where), where, q=str, a=str, video_id=str)
+        clip = Clip(_video(media, _inside(media, video, where)))
+        items.append(InstructItem(id=str(index), kind="video", turns=(_turn(question, answer, where),), clip=clip))
+    return items
+
+
+def read_instruct(path: Path | str, media: Path | str, *, text: Path | str | None = None) -> list[InstructItem]:
+    """Conversations in LLaVA's form: a list of ``{"id", "image" | "video", "conversations": [{"from", "value"}, …]}``.
+
+    Markers (``<video>``) are taken out of the turns; templates put them in front. A conversation that the assistant
+    begins loses that first turn, as in the original.
+
+    Args:
+        media: Folder that paths are relative to.
+        text: A further file of conversations without media (recognised there by ``"model"``), appended; their ids get
+            the prefix ``text/``, so that they cannot meet others.
+
+    Raises:
+        MediaNotFoundError: no such file.
+        AnnotationError: not this format; turns that do not alternate or do not end with an answer; an id twice; a path
+            outside the folder.
+    """
+    items = [_conversation(entry, where, Path(media)) for entry, where in _entries(Path(path))]
+    if text is not None:
+        items += [_conversation(entry, where, None, prefix="text/") for entry, where in _entries(Path(text))]
+    seen: set[str] = set()
+    for item in items:
+        if item.id in seen:
+            raise AnnotationError(f"{path}: the id {item.id!r} is there twice")
+        seen.add(item.id)
+    return items
+
+
+def read_pseudo_spans(path: Path | str) -> dict[str, tuple[float, float]]:
+    """The original's offline labels, ``{"<idx>": [start, end], …}``: picture numbers 0..31, or ratios 0..1.
+
+    Raises:
+        AnnotationError: not this format, or an end before its start.
+    """
+    path = Path(path)
+    data = _json(path)
+    if not isinstance(data, dict):
+        raise AnnotationError(f"{path}: expected an object of spans by index, got {type(data).__name__}")
+    spans = {}
+    for index, span in data.items():
+        numbers = isinstance(span, list) and len(span) == 2 and all(isinstance(n, (int, float)) for n in span)
+        if not numbers or span[0] < 0 or span[1] < span[0]:
+            raise AnnotationError(f"{path}: entry {index!r} must be [start, end] with start <= end, got {span!r}")
+        spans[str(index)] = (float(span[0]), float(span[1]))
+    return spans
+
+
+# ---- entries
+
+
+def _entries(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
+    data = _json(path)
+    if not isinstance(data, list):
+        raise AnnotationError(f"{path}: expected a list of conversations, got {type(data).__name__}")
+    for number, entry in enumerate(data):
+        where = f"{path}: entry {number}"
+        yield _object(entry, where), where
+
+
+def _conversation(entry: dict[str, Any], where: str, media: Path | None, prefix: str = "") -> InstructItem:
+    (turns,) = expect(entry, where, conversations=list)
+    name = entry.get("id", entry.get("idx"))
+    if not isinstance(name, (str, int)):
+        raise AnnotationError(f"{where}: 'id' must be a text or a number, got {name!r}")
+    kinds = [kind for kind in ("video", "image") if kind in entry]
+    if media is None or not kinds:
+        if media is not None and "model" not in entry:
+            raise AnnotationError(f"{where}: neither 'video' nor 'image' is there, nor the 'model' of a text entry")
+        return InstructItem(id=f"{prefix}{name}", kind="text", turns=_turns(turns, where))
+    if len(kinds) > 1:
+        raise AnnotationError(f"{where}: both 'video' and 'image' are there; one was expected")
+    kind: MediaKind = "video" if kinds[0] == "video" else "image"
+    (file,) = expect(entry, where, **{kind: str})
+    path = _inside(media, file, where)
+    clip = Clip(path) if kind == "video" else Clip(image=path)
+    return InstructItem(id=f"{prefix}{name}", kind=kind, turns=_turns(turns, where), clip=clip)
+
+
+def _turns(turns: list[Any], where: str) -> tuple[tuple[str, str], ...]:
+    said = []
+    for number, turn in enumerate(turns):
+        role, value = expect(
+            _object(turn, f"{where}, turn {number}"), f"{where}, turn {number}", **{"from": str, "value": str}
+        )
+        said.append((role, _MARKER.sub("", value).strip()))
+    if said and said[0][0] == "gpt":
+        said = said[1:]
+    expected = ["human", "gpt"] * (len(said) // 2)
+    if not said or [role for role, _ in said] != expected:
+        raise AnnotationError(
+            f"{where}: turns must alternate human, gpt and end with gpt, got {', '.join(role for role, _ in said) or 'none'}"
+        )
+    return tuple(_turn(said[i][1], said[i + 1][1], where) for i in range(0, len(said), 2))
+
+
+def _turn(question: str, answer: str, where: str) -> tuple[str, str]:
+    if not question.strip() or not answer.strip():
+        raise AnnotationError(f"{where}: a question or an answer is empty")
+    return question.strip(), answer.strip()
+
+
+def _inside(folder: Path, name: str, where: str) -> Path:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts:
+        raise AnnotationError(f"{where}: the file {name!r} lies outside the folder; give a path within it")
+    return folder / path
+
+
+def _video(folder: Path, stem: Path) -> Path:
+    """The file of a video id; where none is there yet, the first ending, so that opening it says what is missing."""
+    names = [stem.with_name(stem.name + suffix) for suffix in VIDEO_SUFFIXES]
+    return next((name for name in names if name.is_file()), names[0])
+
+
+def _object(entry: Any, where: str) -> dict[str, Any]:
+    if not isinstance(entry, dict):
+        raise AnnotationError(f"{where}: expected an object, got {str(entry)[:40]!r}")
+    return entry
+
+
+def _json(path: Path) -> Any:
+    if not path.is_file():
+        raise MediaNotFoundError(f"there is no file {path}")
+    if path.stat().st_size > _MAX_BYTES:
+        raise AnnotationError(f"{path} has more than {_MAX_BYTES:,} bytes; split it")
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise AnnotationError(f"{path} is not JSON ({error})") from error

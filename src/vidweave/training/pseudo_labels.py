@@ -1,0 +1,227 @@
+"""Spans without temporal annotation: where single pictures, each shown alone to a base model, know the answer.
+
+Bootstrapping (VideoTGB, section 3): a base model's scores of single pictures become the span that a bridge learns to find.
+"""
+
+# Axes: T candidate pictures, Q questions about one clip
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import groupby, pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal, Protocol
+
+from vidweave.data.schema import Example
+from vidweave.errors import RecordError
+from vidweave.evaluation.overlap import token_f1, unigram_recall
+from vidweave.nn.score_span import largest_rectangle
+from vidweave.types import Clip, Query
+
+__all__ = ["MEASURES", "PseudoLabel", "Scorer", "ScoreKind", "Subtract", "label_clips", "read_labels", "span_seconds"]
+
+ScoreKind = Literal["recall", "f1", "likelihood"]
+Subtract = Literal["none", "min", "median"]
+MEASURES = {"recall": unigram_recall, "f1": token_f1, "likelihood": None}
+"""Name of a score → what a scorer compares texts with; None compares none."""
+
+FORMAT = "vidweave pseudo labels"
+
+
+class Scorer(Protocol):
+    """Scores single pictures; `vidweave.model.frame_scores.FrameScorer` is one."""
+
+    def __call__(
+        self, clip: Clip, queries: Sequence[Query], answers: Sequence[str]
+    ) -> tuple[list[float], list[list[float]]]:
+        """Times (T,) of the candidates, ascending, and scores (Q, T), none negative."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """What made the scores."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class PseudoLabel:
+    """The span of one question.
+
+    Attributes:
+        id: Of the example.
+        question, answer: What was asked, and the true answer.
+        start, end: Seconds.
+        seconds, scores: (T,) of the candidates.
+    """
+
+    id: str
+    question: str
+    answer: str
+    start: float
+    end: float
+    seconds: tuple[float, ...]
+    scores: tuple[float, ...]
+
+
+def span_seconds(seconds: Sequence[float], scores: Sequence[float], subtract: Subtract = "none") -> tuple[float, float]:
+    """Start and end of the largest rectangle under the scores; a picture reaches half way to its neighbours.
+
+    Args:
+        subtract: What is taken off all scores first: nothing (InstructBLIP's labels in the paper's code), the smallest
+            (BLIP-2's), or the median, below which nothing counts: where most of a clip says nothing of the question,
+            but more than its worst picture, a wide and low rectangle would win otherwise.
+    """
+    heights = [max(0.0, score - median(scores)) for score in scores] if subtract == "median" else scores
+    first, last = largest_rectangle(heights, subtract_min=subtract == "min")
+    gaps = [later - earlier for earlier, later in pairwise(seconds)] or [0.0]
+    before = gaps[first - 1] if first else gaps[0]
+    after = gaps[last] if last < len(seconds) - 1 else gaps[-1]
+    return max(0.0, seconds[first] - before / 2), seconds[last] + after / 2
+
+
+def label_clips(
+    scorer: Scorer,
+    examples: Iterable[Example],
+    out: Path | str,
+    *,
+    subtract: Subtract = "min",
+    provenance: Mapping[str, Any] | None = None,
+) -> Iterator[PseudoLabel]:
+    """Label examples and append them to the JSON-lines file `out`, as an iterator over all labels.
+
+    The first line says what made the labels; a run that is taken up again goes on after the last whole line, and asks
+    no question twice. Successive examples about one clip share what was seen of it.
+
+    Args:
+        subtract: See `span_seconds`.
+        provenance: Further facts for the first line, e.g. the data.
+
+    Raises:
+        RecordError: `out` is of another run, is held by another process, or is damaged.
+    """
+    manifest = {
+        "format": FORMAT,
+        **scorer.describe(),
+        "subtract": subtract,
+        **dict(provenance or {}),
+    }
+    with _LabelFile(Path(out), json.loads(json.dumps(manifest, default=str))) as file:
+        for _, group in groupby(examples, key=_clip_key):
+            asked = list(group)
+            missing = [example for example in asked if example.id not in file.labels]
+            if missing:
+                file.add(_label(scorer, missing, subtract))
+            yield from (file.labels[example.id] for example in asked)
+
+
+def read_labels(path: Path | str) -> tuple[dict[str, Any], dict[str, PseudoLabel]]:
+    """The provenance and the labels (by id) of a finished file.
+
+    Raises:
+        RecordError: there is no such file, or it holds something else.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise RecordError(f"there is no file {path}; make one with `vidweave pseudo-label`")
+    return _parse(path, path.read_bytes())[:2]
+
+
+def _clip_key(example: Example) -> tuple[tuple[str, Any], ...]:
+    """Equal for examples about one clip: by path or content, carriers by identity."""
+    clip = example.query.scenes[0].clip
+    return tuple((name, s if isinstance(s, (str, bytes, os.PathLike)) else id(s)) for name, s in sorted(clip.items()))
+
+
+def _label(scorer: Scorer, examples: Sequence[Example], subtract: Subtract) -> list[PseudoLabel]:
+    clip = examples[0].query.scenes[0].clip
+    seconds, scores = scorer(clip, [e.query for e in examples], [e.truth for e in examples])
+    labels = []
+    for example, row in zip(examples, scores, strict=True):
+        start, end = span_seconds(seconds, row, subtract)
+        labels.append(
+            PseudoLabel(
+                id=example.id,
+                question=example.query.text,
+                answer=example.truth,
+                start=round(start, 4),
+                end=round(end, 4),
+                seconds=tuple(round(s, 4) for s in seconds),
+                scores=tuple(round(s, 6) for s in row),
+            )
+        )
+    return labels
+
+
+class _LabelFile:
+    """The file, open for appending by this process alone; half a line that a killed one left is cut off."""
+
+    def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
+        self.path, self._manifest = path, manifest
+
+    def __enter__(self) -> _LabelFile:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self.path.open("a+b")
+        try:
+            self._take_up()
+        except BaseException:
+            self._file.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def _take_up(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RecordError(f"{self.path} is being written by another process") from None
+        self._file.seek(0)
+        data = self._file.read()
+        whole = data[: data.rfind(b"\n") + 1]
+        self._file.truncate(len(whole))
+        if not whole:
+            self.labels: dict[str, PseudoLabel] = {}
+            self._append([self._manifest])
+            return
+        found, self.labels, _ = _parse(self.path, whole)
+        differing = sorted(k for k in {*found, *self._manifest} if found.get(k) != self._manifest.get(k))
+        if differing:
+            name = differing[0]
+            raise RecordError(
+                f"{self.path} was made with other settings: {name} is {found.get(name)!r} there, "
+                f"{self._manifest.get(name)!r} here; give another file"
+            )
+
+    def add(self, labels: Sequence[PseudoLabel]) -> None:
+        self._append([asdict(label) for label in labels])
+        self.labels |= {label.id: label for label in labels}
+
+    def _append(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        self._file.write("".join(json.dumps(row) + "\n" for row in rows).encode())
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+
+def _parse(path: Path, data: bytes) -> tuple[dict[str, Any], dict[str, PseudoLabel], int]:
+    """Manifest, labels and number of lines."""
+    lines = data.decode("utf-8", "replace").splitlines()
+    labels: dict[str, PseudoLabel] = {}
+    manifest: dict[str, Any] = {}
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+            if number == 1:
+                if row["format"] != FORMAT:
+                    raise KeyError("format")
+                manifest = row
+                continue
+            label = PseudoLabel(**{**row, "seconds": tuple(row["seconds"]), "scores": tuple(row["scores"])})
+        except (ValueError, KeyError, TypeError):
+            raise RecordError(f"{path}:{number} is no {FORMAT}; give a file that pseudo-label wrote") from None
+        labels[label.id] = label
+    return manifest, labels, len(lines)

@@ -1,0 +1,107 @@
+"""Instruction data in VideoTGB's layouts: read strictly, put into its words exactly."""
+
+import json
+
+import pytest
+
+from vidweave.data.instruct import read_instruct, read_pseudo_spans, read_video_instruct
+from vidweave.errors import AnnotationError, MediaNotFoundError
+
+
+def written(path, data):
+    path.write_text(json.dumps(data))
+    return path
+
+
+def human(text):
+    return {"from": "human", "value": text}
+
+
+def gpt(text):
+    return {"from": "gpt", "value": text}
+
+
+def test_video_instruct_by_index(tmp_path):
+    (tmp_path / "v_abc.mkv").write_bytes(b"x")
+    entries = {"0": {"q": "What does the man paint?", "a": "A fence.", "video_id": "v_abc"}}
+    (item,) = read_video_instruct(written(tmp_path / "train.json", entries), tmp_path)
+    assert item.clip["video"] == tmp_path / "v_abc.mkv"
+    assert item.prompt("single") == "USER: What does the man paint?ASSISTANT: "
+    assert item.target("single") == "A fence. </s>"
+    assert item.prompt("evaluation") == "USER: <video>\nWhat does the man paint? ASSISTANT: "
+    example = item.to_example()
+    assert (example.query.text, example.truth) == ("What does the man paint?", "A fence.")
+
+
+def test_conversations_of_videos_images_and_text(tmp_path):
+    media = [
+        {
+            "id": "7",
+            "video": "a/v.mp4",
+            "conversations": [human("Describe it.\n<video>"), gpt("A man."), human("Why?"), gpt("Fun.")],
+        },
+        {"id": 8, "image": "i.jpg", "conversations": [gpt("Hello."), human("<image>\nWhat is it?"), gpt("A cat.")]},
+    ]
+    text = [{"id": 8, "model": "x", "conversations": [human("Add 1 and 2."), gpt("3")]}]
+    items = read_instruct(written(tmp_path / "m.json", media), tmp_path, text=written(tmp_path / "t.json", text))
+    video, image, words = items
+    assert [item.kind for item in items] == ["video", "image", "text"]
+    assert [item.id for item in items] == ["7", "8", "text/8"]
+    assert video.prompt() == "USER: <video>\nDescribe it.  ASSISTANT: A man. </s>USER: Why?  ASSISTANT: "
+    assert (video.target(), video.target(has_end=True)) == ("Fun.", "Fun.</s>")
+    assert image.prompt() == "USER: <image>\nWhat is it?  ASSISTANT: "
+    assert image.clip["image"] == tmp_path / "i.jpg"
+    assert words.prompt() == "USER: Add 1 and 2.  ASSISTANT: "
+    assert words.clip is None
+    with pytest.raises(AnnotationError, match="about no picture or video"):
+        words.to_example()
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"id": "1", "video": "v.mp4", "conversations": [human("a"), human("b")]}, r"entry 0: turns must alternate"),
+        ({"id": "1", "video": "v.mp4", "conversations": []}, r"got none"),
+        ({"id": "1", "video": "v.mp4", "conversations": [human("a")]}, r"end with gpt, got human"),
+        (
+            {"id": "1", "video": "v.mp4", "conversations": [human(" <video>"), gpt("b")]},
+            r"question or an answer is empty",
+        ),
+        ({"id": "1", "video": "/v.mp4", "conversations": [human("a"), gpt("b")]}, r"outside the folder"),
+        ({"id": "1", "video": "../v.mp4", "conversations": [human("a"), gpt("b")]}, r"outside the folder"),
+        ({"id": "1", "video": "v", "image": "i", "conversations": [human("a"), gpt("b")]}, r"both 'video' and 'image'"),
+        ({"id": "1", "conversations": [human("a"), gpt("b")]}, r"neither 'video' nor 'image' is there"),
+        ({"video": "v", "conversations": [human("a"), gpt("b")]}, r"'id' must be a text or a number, got None"),
+        ({"id": "1", "video": "v"}, r"'conversations' is missing"),
+        ({"id": "1", "video": "v", "conversations": ["a"]}, r"turn 0: expected an object, got 'a'"),
+        ("x", r"entry 0: expected an object, got 'x'"),
+    ],
+)
+def test_broken_conversations_are_told_with_their_place(entry, message, tmp_path):
+    with pytest.raises(AnnotationError, match=message):
+        read_instruct(written(tmp_path / "m.json", [entry]), tmp_path)
+
+
+def test_broken_files(tmp_path):
+    with pytest.raises(MediaNotFoundError, match="there is no file"):
+        read_instruct(tmp_path / "none.json", tmp_path)
+    (tmp_path / "half.json").write_text('{"0": {')
+    with pytest.raises(AnnotationError, match="is not JSON"):
+        read_video_instruct(tmp_path / "half.json", tmp_path)
+    with pytest.raises(AnnotationError, match="expected an object of entries by index, got list"):
+        read_video_instruct(written(tmp_path / "list.json", []), tmp_path)
+    with pytest.raises(AnnotationError, match="expected a list of conversations, got dict"):
+        read_instruct(written(tmp_path / "dict.json", {}), tmp_path)
+    twice = [{"id": "1", "video": "v", "conversations": [human("a"), gpt("b")]}] * 2
+    with pytest.raises(AnnotationError, match="the id '1' is there twice"):
+        read_instruct(written(tmp_path / "twice.json", twice), tmp_path)
+    with pytest.raises(AnnotationError, match="entry '0': 'a' is missing"):
+        read_video_instruct(written(tmp_path / "short.json", {"0": {"q": "x", "video_id": "v"}}), tmp_path)
+
+
+def test_spans_of_the_original(tmp_path):
+    spans = read_pseudo_spans(written(tmp_path / "p.json", {"0": [3, 9], "1": [0.25, 0.5]}))
+    assert spans == {"0": (3.0, 9.0), "1": (0.25, 0.5)}
+    for wrong in ([5, 3], [1], "x", [-1, 2]):
+        with pytest.raises(AnnotationError, match=r"entry '0' must be \[start, end\]"):
+            read_pseudo_spans(written(tmp_path / "q.json", {"0": wrong}))
