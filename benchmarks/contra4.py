@@ -101,6 +101,7 @@ def peak_bytes() -> int:
 def measure(records: int, size: int, plain: int, base: int) -> dict[str, Any]:
     """All figures."""
     found: dict[str, Any] = {"records": records, "media_per_modality": size}
+    found["neighbours"] = neighbours(base)  # first, while this process has not been larger
     pools, embeddings, found["embedding_seconds"] = make_pools(size)
     for selection in ("random", "similarity"):
         start = time.perf_counter()
@@ -124,7 +125,6 @@ def measure(records: int, size: int, plain: int, base: int) -> dict[str, Any]:
     balanced = balance_rows(kept)
     found["balance"] = _rate(len(balanced), time.perf_counter() - start)
     found["peak_bytes"] = peak_bytes()
-    found["neighbours"] = neighbours(base)
     return found
 
 
@@ -165,8 +165,8 @@ def judge(found: dict[str, Any]) -> list[dict[str, Any]]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--records", type=int, default=300_000)
-    parser.add_argument("--media", type=int, default=10_000, help="per modality")
-    parser.add_argument("--plain", type=int, default=500, help="records of the straightforward form")
+    parser.add_argument("--media", type=int, default=5_000, help="per modality")
+    parser.add_argument("--plain", type=int, default=300, help="records of the straightforward form")
     parser.add_argument("--base", type=int, default=100_000, help="captions of the search whose memory is measured")
     parser.add_argument("--json", type=Path, help="write the result here as well")
     arguments = parser.parse_args()

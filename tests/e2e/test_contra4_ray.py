@@ -10,7 +10,7 @@ from vidweave.contra4.pipeline import run
 from vidweave.errors import ConfigError, EngineError
 from vidweave.types.recipe import read_recipe
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 RECIPE = """
 import os
@@ -82,9 +82,9 @@ def test_a_killed_worker_changes_nothing(ray, tmp_path):
         recipe, defaults = read_recipe(tmp_path / "r.py")
         return recipe(**(defaults | settings))
 
-    run(made(), tmp_path / "alone", progress=False)
+    run(made(), tmp_path / "alone", until="answers", progress=False)
     marker = tmp_path / "killed"
-    run(made(marker=str(marker)), tmp_path / "pool", progress=False, executor=RayWorkers(workers=2))
+    run(made(marker=str(marker)), tmp_path / "pool", until="answers", progress=False, executor=RayWorkers(workers=2))
     assert marker.exists()
     assert contents(tmp_path / "pool") == contents(tmp_path / "alone")
     writers = {path.name.partition("-")[0] for path in (tmp_path / "pool" / "cache").rglob("*.jsonl")}
@@ -92,6 +92,6 @@ def test_a_killed_worker_changes_nothing(ray, tmp_path):
     assert str(os.getpid()) not in writers  # the work was done elsewhere
 
     with pytest.raises(EngineError, match="requests failed, the first with: no such model"):
-        run(made(fails=True), tmp_path / "failed", progress=False, executor=RayWorkers(workers=2))
+        run(made(fails=True), tmp_path / "failed", until="answers", progress=False, executor=RayWorkers(workers=2))
     with pytest.raises(ConfigError, match="a pool needs at least 1 worker, got 0"):
         RayWorkers(workers=0)

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import compress
 from typing import Any, ClassVar, Literal, Self, get_args
 
@@ -72,15 +72,14 @@ def agreement(row: Row, verifier: str) -> tuple[bool, bool]:
     answer = row["answers_formatted"][0] if row["answers_formatted"] else ""
     verdicts = row[f"answer_{verifier}_formatted"]
     given = bool(verdicts) and verdicts[0] == answer
-    count = len(row["examples"])
-    truth = index_of(answer, count)
-    if truth is None or len(verdicts) != len(row["permutations"]):
-        return given, False
-    picks = (index_of(verdict.strip(), count) for verdict in verdicts)
-    always = all(
-        pick is not None and order[pick] == truth for pick, order in zip(picks, row["permutations"], strict=True)
-    )
-    return given, always
+    truth = index_of(answer, len(row["examples"]))
+    return given, truth is not None and [text.strip() for text in verdicts] == _right(len(row["examples"]), truth)
+
+
+@cache
+def _right(count: int, truth: int) -> list[str]:
+    """What names scene `truth` in each order of `count` scenes."""
+    return [LABELS[order.index(truth)] for order in orders(count)]
 
 
 def passes(row: Row, verifiers: Sequence[str]) -> dict[str, bool]:
