@@ -13,3 +13,4 @@ CLAIMS.register(
     what="tiny-crema compares scenes better than rules that look at nothing",
 )
 CLAIMS.register("malmm", "benchmarks.claims.malmm:malmm", what="merging neighbours keeps what came when in a long clip")
+CLAIMS.register("videotgb", "benchmarks.claims.videotgb:videotgb", what="the bridge finds the few pictures that matter")

@@ -57,15 +57,18 @@ class Claim:
 
     def answer(self, row: str, answerer: Answerer, examples: Sequence[Example]) -> None:
         """Let `answerer` answer `examples` (made one batch at a time, if the sequence is lazy) as row `row`."""
-        answers = self.rows.setdefault(row, {})
         with progress_bar(f"{self.name}: {row}", len(examples), show=self.progress) as advance:
             for first in range(0, len(examples), self.batch_size):
                 batch = [examples[i] for i in range(first, min(first + self.batch_size, len(examples)))]
                 for example, answer in zip(batch, ask(answerer, batch, {"trace": False}), strict=True):
-                    answers[example.id] = answer.text
-                    kept = self.items.setdefault(example.id, _without_clip(example))
-                    assert kept.truth == example.truth, f"{example.id} has two truths"
+                    self.enter(row, example, answer.text)
                 advance(len(batch))
+
+    def enter(self, row: str, example: Example, answer: str) -> None:
+        """One answer to one item, for claims that share work between rows."""
+        self.rows.setdefault(row, {})[example.id] = answer
+        kept = self.items.setdefault(example.id, _without_clip(example))
+        assert kept.truth == example.truth, f"{example.id} has two truths"
 
     def scores(self, row: str, family: str | None = None) -> list[float]:
         """1.0 or 0.0 per answered item of a family (None: of all), in the order of the items."""
@@ -122,6 +125,15 @@ class Claim:
         for family in families:
             verdict = loses_at_most(self.scores(row, family), self.scores(over, family), -gain)
             self.check(f"{row}: {family} at least {gain:.0%} above {over}", verdict)
+
+    def gains_at_least(self, row: str, over: str, gain: float) -> None:
+        """A row is at least `gain` above row `over`, over all its items."""
+        differences = [a - b for a, b in zip(self.scores(row), self.scores(over), strict=True)]
+        self.check(f"{row}: at least {gain:.0%} above {over}", at_least(differences, gain))
+
+    def all_lose_at_most(self, row: str, to: str, loss: float) -> None:
+        """A row is at most `loss` below row `to`, over all its items."""
+        self.check(f"{row}: loses at most {loss:.0%} to {to}", loses_at_most(self.scores(row), self.scores(to), loss))
 
     # -- results
 

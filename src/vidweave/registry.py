@@ -97,6 +97,7 @@ class Registry:
 SELECTORS = Registry("selector")
 SELECTORS.register("uniform", "vidweave.selectors.uniform:UniformSelectorConfig")
 SELECTORS.register("all_frames", "vidweave.selectors.all_frames:AllFramesSelectorConfig")
+SELECTORS.register("motion_peaks", "vidweave.selectors.motion_peaks:MotionPeaksSelectorConfig")
 SELECTORS.register("grounding", "vidweave.selectors.grounding:GroundingSelectorConfig")
 
 ENCODERS = Registry("encoder")
@@ -151,6 +152,12 @@ MODELS.register(
     "vidweave.systems.malmm.tiny:tiny_malmm",
     weights="tiny-malmm",
     summary="shipped; what came when in long clips of the toy world, in a memory that does not grow",
+)
+MODELS.register(
+    "tiny-videotgb",
+    "vidweave.systems.videotgb.tiny:tiny_videotgb",
+    weights="tiny-videotgb",
+    summary="shipped; tiny-base with a bridge that finds the moment a question asks for by its motion",
 )
 for _name, _function, _weights, _summary in (
     ("blip2-flan-t5-xl", "blip2_flan_t5_xl", "Salesforce/blip2-flan-t5-xl", "BLIP-2 with Flan-T5-XL"),
@@ -270,6 +277,7 @@ TASKS.register("toyworld", "vidweave.evaluation.tasks.toyworld:ToyworldTask")
 
 # Keys of `Trace.panels` → a function(value, PanelContext) that draws it, see `report.panels`; the fact `title` stands above.
 PANELS = Registry("panel")
+PANELS.register("selection", "vidweave.report.selection:selection_panel", title="Which moments, and why")
 PANELS.register("memory", "vidweave.report.memory:memory_panel", title="What the memory holds")
 PANELS.register("gates", "vidweave.report.attribution:gates_panel", title="How far the gate is open, and for what")
 PANELS.register(

@@ -47,6 +47,7 @@ from vidweave.language.splice import splice
 from vidweave.registry import ENCODERS, SELECTORS, TRUNKS
 from vidweave.selectors.all_frames import AllFramesSelectorConfig
 from vidweave.selectors.grounding import GroundingSelectorConfig
+from vidweave.selectors.motion_peaks import MotionPeaksSelectorConfig
 from vidweave.selectors.uniform import UniformSelectorConfig
 from vidweave.testing import check_encoder, check_selector, check_trunk
 from vidweave.testing.encoders import example_payload
@@ -432,6 +433,7 @@ TINY_TRUNKS = {
 TINY_SELECTORS = {
     "uniform": UniformSelectorConfig(),
     "all_frames": AllFramesSelectorConfig(),
+    "motion_peaks": MotionPeaksSelectorConfig(),
     "grounding": GroundingSelectorConfig(
         hidden=12, layers=2, fusion_layer=1, heads=3, intermediate=14, vocab_size=30, motion_width=6
     ),

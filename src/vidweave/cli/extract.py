@@ -68,6 +68,40 @@ def normals(
     _run(job, found, out, workers, as_json)
 
 
+@app.command("flow")
+def flow(
+    clips: Clips,
+    out: Out,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="RAFT's published weights (raft-sintel.pth, or safetensors); without them --vectors."),
+    ] = None,
+    vectors: Annotated[
+        bool, typer.Option("--vectors", help="What the codec stored, by block, instead of RAFT.")
+    ] = False,
+    fps: Annotated[float, typer.Option(min=0.001, help="Pictures per second.")] = 2.0,
+    size: Annotated[int, typer.Option(min=1, help="Side of the maps; RAFT takes 128 and more.")] = 224,
+    rgb: Annotated[
+        bool, typer.Option("--rgb", help="Also NAME_rgb.mp4: hue is direction, colour is distance.")
+    ] = False,
+    iterations: Annotated[int, typer.Option(min=1, help="Of RAFT.")] = 20,
+    device: Device = "cpu",
+    workers: Workers = 1,
+    as_json: Json = False,
+) -> None:
+    """Flow from each picture to the next: NAME.npy (T, H, W, 2), right and down in pixels, beside its times."""
+    from vidweave.derive.flow import FlowJob
+    from vidweave.derive.work import find_clips
+
+    if vectors == (weights is not None):
+        raise ConfigError("give RAFT's weights with --weights, or take the codec's motion vectors with --vectors")
+    found = find_clips(clips)
+    estimator = None if weights is None else _raft(weights, size, iterations, device)
+    name = "motion vectors" if weights is None else f"raft, {iterations} iterations, {_digest(weights)}"
+    job = FlowJob(estimator=estimator, name=name, fps=fps, height=size, width=size, has_pictures=rgb)
+    _run(job, found, out, workers, as_json)
+
+
 @app.command("frames")
 def frames(
     clips: Clips,
@@ -152,6 +186,35 @@ def pointfeatures(
         encode=_eye(model, stream, device), encoder_name=f"{model}/{stream}", views=views, stride=stride
     )
     _run(job, found, out, workers, as_json)
+
+
+def _raft(weights: str, size: int, iterations: int, device: str) -> Any:
+    """A motion encoder with RAFT's published weights."""
+    import torch
+    from safetensors.torch import load_file
+
+    from vidweave.encoders.motion import MotionEncoderConfig
+    from vidweave.errors import CheckpointError
+    from vidweave.nn.raft import raft_from_published
+    from vidweave.types import MotionSpec
+
+    spec = MotionSpec(source="pictures", fps=1.0, height=size, width=size)
+    encoder = MotionEncoderConfig(
+        height=size, width=size, patch=size, iterations=iterations, specs={"video": spec}
+    ).build()
+    try:
+        state = load_file(weights) if weights.endswith(".safetensors") else torch.load(weights, weights_only=True)
+        assert encoder.raft is not None
+        encoder.raft.load_state_dict(raft_from_published(state))
+    except (OSError, RuntimeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{weights!r} holds no weights of RAFT ({str(error).splitlines()[0]})") from error
+    return encoder.eval().to(device)
+
+
+def _digest(path: str) -> str:
+    from hashlib import sha256
+
+    return sha256(Path(path).read_bytes()).hexdigest()[:12]
 
 
 def _eye(name: str, stream: str, device: str) -> Any:

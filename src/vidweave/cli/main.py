@@ -22,6 +22,8 @@ from vidweave.cli import (
     extract,
     inspect,
     models,
+    pseudo_label,
+    select,
     stream,
     train,
     world,
@@ -44,11 +46,13 @@ app.command("ask")(ask.ask)
 app.command("explain")(explain.explain)
 app.add_typer(extract.app)
 app.command("stream")(stream.stream)
+app.command("select")(select.select)
 app.command("inspect")(inspect.inspect)
 app.add_typer(models.app)
 app.add_typer(world.app)
 app.command("convert")(convert.convert)
 app.command("train")(train.train)
+app.command("pseudo-label")(pseudo_label.pseudo_label)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.add_typer(cache.app)

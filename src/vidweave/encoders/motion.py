@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from vidweave.encoders.chunked import check_modality, encode_groups
 from vidweave.errors import ConfigError, ShapeError
 from vidweave.nn.flow_patches import flow_patches, pool_patches
+from vidweave.nn.raft import SMALLEST, Raft
 from vidweave.types import ComponentConfig, MotionSpec
 
 __all__ = ["MotionEncoder", "MotionEncoderConfig"]
@@ -31,6 +32,7 @@ class MotionEncoderConfig(ComponentConfig):
         pooling: `none` publishes every patch; `weighted` their sum with weights (N,) that are stored with the model,
             1/N unless they are set (a trained bridge's own, see `MotionEmbedding`).
         chunk: Maps encoded at a time.
+        iterations: Of RAFT, for specs that give pairs of pictures; its weights are the model's (`raft.*`).
         specs: Modality → where its motion comes from. All with one `fps` and `normalize`, since a bridge is trained
             with one clock and one unit.
     """
@@ -41,6 +43,7 @@ class MotionEncoderConfig(ComponentConfig):
     patch: int
     pooling: Literal["none", "weighted"] = "none"
     chunk: int = 256
+    iterations: int = 20
     specs: dict[str, MotionSpec] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -55,9 +58,9 @@ class MotionEncoderConfig(ComponentConfig):
                     f"the spec of {modality!r} makes maps of {spec.height} x {spec.width}, the encoder takes "
                     f"{self.height} x {self.width}"
                 )
-            if spec.source == "pictures":
+            if spec.source == "pictures" and min(self.height, self.width) < SMALLEST:
                 raise ConfigError(
-                    f"the spec of {modality!r} gives pictures; an encoder that estimates flow takes those"
+                    f"RAFT takes pictures of at least {SMALLEST} pixels a side, got {self.height} x {self.width}"
                 )
         if len({(spec.fps, spec.normalize) for spec in self.specs.values()}) > 1:
             raise ConfigError("the motion specs of one encoder must have one fps and one normalize")
@@ -87,23 +90,51 @@ class MotionEncoder(nn.Module):
         self.size = (config.height, config.width)
         self.patch = config.patch
         self.chunk = config.chunk
+        self.iterations = config.iterations
+        self.raft = Raft() if any(spec.source == "pictures" for spec in config.specs.values()) else None
         self.pooling = None
         if config.pooling == "weighted":
             weight = torch.full((config.num_patches,), 1.0 / config.num_patches)
             self.pooling = nn.Parameter(weight, requires_grad=False)
 
     def encode(self, values: Tensor, modality: str) -> Tensor:
-        """(R, T, 1, 2, H, W) → (R, T, N, C), or (R, T, 1, C) when pooled.
+        """(R, T, 1, 2, H, W), or pairs of pictures (R, T, 1, 2, 3, H, W), → (R, T, N, C), or (R, T, 1, C) when pooled.
 
         Raises:
             ModalityError: no spec for `modality`.
-            ShapeError: maps of another size.
+            ShapeError: maps or pictures of another size.
         """
         check_modality(modality, self.specs, "motion")
-        if values.ndim != 6 or tuple(values.shape[2:]) != (1, 2, *self.size):
-            height, width = self.size
-            raise ShapeError(f"the motion encoder takes (R, T, 1, 2, {height}, {width}), got {tuple(values.shape)}")
-        return encode_groups(self.forward, values[:, :, 0].float(), self.chunk)
+        spec = self.specs[modality]
+        payload = (1, 2, *((3,) if spec.source == "pictures" else ()), *self.size)
+        if tuple(values.shape[2:]) != payload:
+            raise ShapeError(
+                f"the motion encoder takes (R, T, {', '.join(map(str, payload))}), got {tuple(values.shape)}"
+            )
+        maps = values[:, :, 0]
+        if spec.source == "pictures":
+            maps = self.flow(maps)
+            if spec.normalize == "clip_max":
+                maps = maps / (maps.norm(dim=2).flatten(1).amax(1) + 1e-5)[:, None, None, None, None]
+        return encode_groups(self.forward, maps.float(), self.chunk)
+
+    def flow(self, pairs: Tensor) -> Tensor:
+        """Pairs of pictures (R, T, 2, 3, H, W), 0..255 → RAFT's flow (R, T, 2, H, W); equal pictures do not move.
+
+        A picture that ends one pair and begins the next is encoded once.
+        """
+        assert self.raft is not None
+        if not pairs.shape[0] or not pairs.shape[1]:
+            return pairs.new_zeros(*pairs.shape[:3], *pairs.shape[4:], dtype=torch.float32)
+        rows = []
+        for row in pairs:
+            is_chain = bool((row[1:, 0] == row[:-1, 1]).all())
+            pictures = torch.cat([row[:1, 0], row[:, 1]]) if is_chain else row.flatten(0, 1)
+            index = None if is_chain else torch.arange(len(pictures), device=row.device).reshape(-1, 2)
+            found = self.raft(pictures, index, iterations=self.iterations)
+            is_still = (row[:, 0] == row[:, 1]).flatten(1).all(1)
+            rows.append(found.masked_fill(is_still[:, None, None, None], 0.0))
+        return torch.stack(rows)
 
     def forward(self, maps: Tensor) -> Tensor:
         """(G, 2, H, W) → (G, N, C) or (G, 1, C)."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from vidweave.language.causal import CausalConfig
+from vidweave.language.layout import AnswerFormat, Slot, Special, TemplateLayout, Text
 from vidweave.language.seq2seq import Seq2SeqConfig
 
-__all__ = ["VOCAB_SIZE", "llama_config", "t5_config"]
+__all__ = ["VOCAB_SIZE", "layout", "llama_config", "t5_config"]
 
 WIDTH = 128
 VOCAB_SIZE = 520
@@ -48,4 +49,11 @@ def t5_config() -> Seq2SeqConfig:
             "eos_token_id": 2,
             "decoder_start_token_id": 0,
         }
+    )
+
+
+def layout() -> TemplateLayout:
+    """What tiny-base reads: the block `video`, then the question."""
+    return TemplateLayout(
+        parts=(Special(token="bos"), Slot(block="video"), Text(text=" {question}")), answer=AnswerFormat(prefix=" ")
     )

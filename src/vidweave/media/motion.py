@@ -8,7 +8,7 @@ One function for training, evaluation and demo alike: rate and units are those o
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -26,6 +26,8 @@ __all__ = ["MotionMaps", "motion_seconds", "read_motion"]
 
 _CHUNK_BYTES = 2**25  # of pictures or flow that are held at a time
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
+_DENSE = 8  # pictures per step from which on those that no other one is predicted from are left out: they add nothing
+_MOST_WAITING = 8  # steps that are summed up at a time
 _EPSILON = 1e-6  # of a step: what rounding of times may amount to
 
 
@@ -73,6 +75,7 @@ def read_motion(
             steps.add(moved)
     else:
         notes += _add_pictures(steps, source, label)
+    steps.settle()
     if spec.source != "pictures" and clock.end > clock.first and not steps.values.any():
         notes.append(f"motion: nothing moves in {label}")
     return MotionMaps(steps.finished(), clock.seconds, [*source.notes, *notes])
@@ -129,19 +132,40 @@ class _Steps:
         what = f"{label}: {len(self.kept)} motion maps of {spec.width}x{spec.height} would take too many bytes"
         limits.check("max_decoded_bytes", math.prod(shape) * (1 if is_pairs else 4), what)
         self.values = np.zeros(shape, dtype=np.uint8 if is_pairs else np.float32)
+        self._waiting: dict[int, np.ndarray] = {}  # slot → displacement on a source's own grid
 
     def add(self, moved: Displacement) -> None:
         """Share a displacement out over the steps that it spans."""
         begin, end = ((t - self.first) * self.spec.fps for t in (moved.start, moved.end))
         if end <= begin or not moved.grid.any():
             return
-        grid = None
         for step in range(max(0, math.floor(begin + _EPSILON)), min(self.count, math.ceil(end - _EPSILON))):
             slot = self._slot[step]
             share = (min(end, step + 1) - max(begin, step)) / (end - begin)
             if slot >= 0 and share > 0:
-                grid = self._fitted(moved.grid) if grid is None else grid
-                self.values[slot] += share * grid
+                self._gather(int(slot), moved.grid * np.float32(share))
+
+    def _gather(self, slot: int, grid: np.ndarray) -> None:
+        """Sum up on the source's own grid: it is brought to the map's size once per step, not once per picture."""
+        waiting = self._waiting.get(slot)
+        if waiting is not None and waiting.shape == grid.shape:
+            waiting += grid
+            return
+        self._settle(() if waiting is None and len(self._waiting) < _MOST_WAITING else tuple(self._waiting))
+        self._waiting[slot] = grid
+
+    def _settle(self, slots: Iterable[int]) -> None:
+        for slot in slots:
+            self.values[slot] += self._fitted(self._waiting.pop(slot))
+
+    def settle(self) -> None:
+        """Put all that was added into `values`."""
+        self._settle(tuple(self._waiting))
+
+    def clear(self) -> None:
+        """Forget all that was added."""
+        self._waiting.clear()
+        self.values[:] = 0
 
     def _fitted(self, grid: np.ndarray) -> np.ndarray:
         """(2, h, w) shares of the picture → (2, H, W) pixels of the map."""
@@ -149,7 +173,8 @@ class _Steps:
         return fitted * np.array([self.spec.width, self.spec.height], dtype=np.float32)[:, None, None]
 
     def finished(self) -> np.ndarray:
-        """The maps, normalised as the spec says (the VideoTGB spec's rule: by the clip's largest magnitude)."""
+        """The maps, normalised as the spec says (VideoTGB's training rule: by the clip's largest magnitude)."""
+        self.settle()
         if self.spec.normalize == "none" or self.spec.source == "pictures":
             return self.values
         largest = float(np.sqrt(np.square(self.values).sum(1)).max())
@@ -184,12 +209,14 @@ def _add_vectors(steps: _Steps, source: FrameSource, limits: Limits, label: str)
     why = f"{label} is no video file, which alone has motion vectors"
     if isinstance(source, VideoReader):
         try:
-            for moved in codec_vectors(source, limits=limits, start=steps.first, end=steps.end):
+            dense = len(source.pts_seconds) / max(source.duration_seconds, 1e-9) / steps.spec.fps
+            is_sparse = dense >= _DENSE
+            for moved in codec_vectors(source, limits=limits, start=steps.first, end=steps.end, is_sparse=is_sparse):
                 steps.add(moved)
             return []
         except NoVectorsError as error:
             why = str(error).partition(";")[0]
-            steps.values[:] = 0
+            steps.clear()
     if steps.spec.fallback == "error":
         raise MediaTypeError(
             f"{why}; let them be estimated (MotionSpec.fallback='reencode'), or watch frame differences"

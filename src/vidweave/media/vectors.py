@@ -43,7 +43,7 @@ class Displacement:
 
 
 def codec_vectors(
-    reader: VideoReader, *, limits: Limits, start: float = 0.0, end: float = np.inf
+    reader: VideoReader, *, limits: Limits, start: float = 0.0, end: float = np.inf, is_sparse: bool = False
 ) -> Iterator[Displacement]:
     """Displacements between successive pictures of a video file, in order of time, from `start` to `end` seconds.
 
@@ -51,6 +51,10 @@ def codec_vectors(
     It is taken to be the nearest picture that is no B picture: right for ordinary streams, too slow or too fast by the
     ratio of the distances where an encoder chose another one. Blocks without a vector (key pictures, new content) count
     as still.
+
+    Args:
+        is_sparse: Leave out pictures that no other is predicted from: they are not even decoded. What moves is then told
+            by fewer and longer steps.
 
     Raises:
         NoVectorsError: the codec gives none; raised as soon as that is clear.
@@ -63,6 +67,8 @@ def codec_vectors(
         require_codec(stream, reader.label)
         stream.codec_context.options = {**_OPTIONS, "max_pixels": str(limits.max_pixels)}
         stream.codec_context.thread_count = 1
+        if is_sparse and reader.index.has_own_pts:
+            stream.codec_context.skip_frame = "NONREF"
         if start > 0 and reader.index.has_own_pts:
             _seek(container, stream, reader, start)
             number = None
@@ -247,6 +253,8 @@ def _by_direction(rows: np.ndarray | None, frame: Any) -> tuple[Sums, Sums]:
 def _paint(rows: np.ndarray, shape: tuple[int, int], size: np.ndarray) -> Sums:
     """Vectors → cells. A vector points from its block to the source, so what is seen moved the other way."""
     cells = shape[0] * shape[1]
+    if not len(rows):
+        return np.zeros((2, *shape)), np.zeros(shape)
     wide, high = rows["w"].astype(np.int64), rows["h"].astype(np.int64)
     across, down = np.maximum(wide // _CELL, 1), np.maximum(high // _CELL, 1)  # cells that a block covers
     parts = across * down

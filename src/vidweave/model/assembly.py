@@ -92,15 +92,22 @@ class VideoLanguageModel(PreTrainedModel):
 
     # -- the road of one question --------------------------------------------------------------------------------
 
-    def select(self, prepared: Prepared, *, k: int | None = None) -> Selection | None:
-        """Moments for every (item, scene) with pictures; None where there are none (sound only)."""
+    def select(
+        self, prepared: Prepared, *, k: int | None = None, selector: nn.Module | None = None
+    ) -> Selection | None:
+        """Moments for every (item, scene) with pictures; None where there are none (sound only).
+
+        Args:
+            k: How many; None is what the streams need.
+            selector: Chooses in place of the model's own.
+        """
         if prepared.candidates.shape[0] == 0:
             return None
         moments = prepared.moments(k)
         with torch.no_grad():
             motion = self._motion(moments)
             prepared.energy = None if motion is None else motion_energy(motion)
-            selection = self._choose(moments, motion)
+            selection = self._choose(moments, motion, selector=selector)
         return replace(selection, item=prepared.item, scene=prepared.scene)
 
     def choose(self, moments: SelectorInputs, generator: torch.Generator | None = None) -> Selection:
@@ -118,10 +125,14 @@ class VideoLanguageModel(PreTrainedModel):
         return self.encode_stream(name, moments.motion)
 
     def _choose(
-        self, moments: SelectorInputs, motion: Features | None, generator: torch.Generator | None = None
+        self,
+        moments: SelectorInputs,
+        motion: Features | None,
+        generator: torch.Generator | None = None,
+        selector: nn.Module | None = None,
     ) -> Selection:
         text, device = moments.text, self.device
-        selection = self.selector(
+        selection = (self.selector if selector is None else selector)(
             None if motion is None else motion.to(device),
             None if text is None else text.to(device),
             moments.candidates.to(device),

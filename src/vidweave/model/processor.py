@@ -128,6 +128,7 @@ class Processor:
         *,
         num_frames: int | None = None,
         cache: FeatureCache | None = None,
+        has_motion: bool = True,
     ) -> Prepared:
         """Open and index the media of `queries`; read text and motion; list candidate moments.
 
@@ -135,6 +136,7 @@ class Processor:
             num_frames: Replaces the number of pictures of every connector stream that has one. The configured number
                 is repeated where a clip is shorter, and a note says so; a number that was asked for is not.
             cache: Serves known motion vectors and stores new ones.
+            has_motion: Read what the selector watches; False where another one chooses, which watches nothing.
 
         Raises:
             ModalityError: a supplied modality that no stream of the model takes.
@@ -159,7 +161,8 @@ class Processor:
             needs={n: _with_frames(s.need, num_frames) for n, s in self.spec.connector_streams.items()},
         )
         try:
-            self._add_motion(prepared, cache)
+            if has_motion:
+                self._add_motion(prepared, cache)
         except BaseException:
             prepared.close()
             raise

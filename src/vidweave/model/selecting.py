@@ -5,18 +5,51 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from vidweave.errors import ModalityError
 from vidweave.model.processor import RULE_SELECTIONS
-from vidweave.types import Features, Query, Selection, Trace
+from vidweave.types import Clip, Features, Query, Selection, Trace
 
-__all__ = ["MAX_STEPS", "describe_row", "motion_energy", "tell_selection"]
+if TYPE_CHECKING:
+    from torch import nn
+
+    from vidweave.model.assembly import VideoLanguageModel
+
+__all__ = ["MAX_STEPS", "describe_row", "motion_energy", "select_moments", "tell_selection"]
 
 MAX_STEPS = 256  # of a curve: neighbours are joined by their largest above it
+
+
+def select_moments(
+    model: VideoLanguageModel, clip: Clip, question: str, *, k: int, selector: nn.Module | None = None
+) -> dict[str, Any]:
+    """Which k moments of `clip` the question is about, without answering it; the pictures themselves are not decoded.
+
+    Args:
+        selector: Chooses in place of the model's own, from the same motion.
+
+    Returns:
+        `reason`, `seconds`, `indices` of the pictures on show then, and what `describe_row` tells; `notes`.
+
+    Raises:
+        ModalityError: the clip has no pictures, or not what the selector watches.
+    """
+    chooser: Any = model.selector if selector is None else selector
+    query = Query.about(clip, question)
+    with model.processor.prepare(query, cache=model.cache, has_motion=chooser.needs_motion) as prepared:
+        selection = model.select(prepared, k=k, selector=selector)
+        if selection is None:
+            raise ModalityError("the clip has no pictures to select from")
+        candidates = prepared.candidates[0][prepared.mask[0]]
+    told = describe_row(selection, 0, prepared.energy)
+    apart = (candidates[None] - torch.tensor(told["seconds"], dtype=candidates.dtype)[:, None]).abs()
+    notes = [note for *_, row in prepared.motion_rows for note in row.notes] + [note for _, note in selection.notes]
+    return {"reason": selection.reason, **told, "indices": apart.argmin(1).tolist(), "notes": notes}
 
 
 def motion_energy(motion: Features) -> Tensor:

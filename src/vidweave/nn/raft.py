@@ -15,7 +15,7 @@ from vidweave.nn.keys import KeyTable
 from vidweave.nn.raft_correlation import CorrelationPyramid, pixel_grid
 from vidweave.nn.raft_layers import HIDDEN, PictureEncoder, UpdateBlock
 
-__all__ = ["RAFT_KEYS", "Raft", "consecutive", "raft_from_published"]
+__all__ = ["RAFT_KEYS", "SMALLEST", "Raft", "consecutive", "raft_from_published"]
 
 SMALLEST = 128  # pixels a side: below, the coarsest correlations are one point wide
 

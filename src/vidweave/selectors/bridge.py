@@ -8,7 +8,7 @@ from `fusion_layer` on they also look at the words of the question.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,9 @@ __all__ = ["Bridge", "CrossPosition", "Mode", "MotionEmbedding", "check_sizes"]
 
 Mode = Literal["fusion", "multi_modal", "text"]
 CrossPosition = Literal["words", "both"]
+
+
+SEGMENT = 1024  # tokens of a long clip that are read at a time where there is a window
 
 
 class MotionEmbedding(nn.Module):
@@ -215,28 +218,57 @@ class Bridge(nn.Module):
             self.word_table = nn.Parameter(table.clone(), requires_grad=False)
 
     def forward(self, motion: Tensor, mask: Tensor, ids: Tensor, ids_mask: Tensor) -> Tensor:
-        """motion (R, L, N, C), its real steps (R, L), word ids (R, W) and mask → logits (R, L, 2)."""
-        states = self.states(motion, mask, ids, ids_mask)[-1]
+        """motion (R, L, N, C), its real steps (R, L), word ids (R, W) and mask → logits (R, L, 2).
+
+        With a window, long clips are read in segments that overlap by as far as a step can see: the same result, in
+        memory that grows with the clip's length and not with its square.
+        """
+        if self.window is None or motion.shape[1] + 2 <= SEGMENT:
+            states = self.states(motion, mask, ids, ids_mask)[-1]
+        else:
+            states = self._in_segments(motion, mask, ids, ids_mask, self.window)
         return self.span_head(states[:, 1:-1])
 
     def states(self, motion: Tensor, mask: Tensor, ids: Tensor, ids_mask: Tensor) -> list[Tensor]:
         """(R, S, H) before each layer that runs, and after the last."""
+        states, table, words = self._embedded(motion, mask, ids, ids_mask)
+        visible = self._visible(mask, 0, states.shape[1])
+        found = [states]
+        for layer in self._running():
+            states = layer(states, visible, table, self._seen(words, table))
+            found.append(states)
+        return found
+
+    def _in_segments(self, motion: Tensor, mask: Tensor, ids: Tensor, ids_mask: Tensor, window: int) -> Tensor:
+        """(R, S, H) after the last layer."""
+        states, table, words = self._embedded(motion, mask, ids, ids_mask)
+        length, reach, parts = states.shape[1], window * len(self._running()), []
+        for first in range(0, length, SEGMENT):
+            low, high = max(0, first - reach), min(length, first + SEGMENT + reach)
+            part, visible = states[:, low:high], self._visible(mask, low, high)
+            for layer in self._running():
+                part = layer(part, visible, table[low:high], self._seen(words, table[low:high]))
+            parts.append(part[:, first - low : first - low + SEGMENT])
+        return torch.cat(parts, 1)
+
+    def _embedded(
+        self, motion: Tensor, mask: Tensor, ids: Tensor, ids_mask: Tensor
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor, Tensor]]:
+        """Tokens of the motion (R, S, H), their rotary table, and the words: states, mask and table."""
         ids_mask = ids_mask.bool()
         words, word_table = self.words(ids), self._table(self.word_table, ids.shape[1], "question", "tokens")
         if self.encode_words:
             for layer in self.layers[: self.fusion_layer]:
                 words = layer(words, ids_mask, word_table, None)
         states = self.motion(motion, mask)
-        length = states.shape[1]
-        table = self._table(self.step_table, length, "clip", "motion steps with begin and end")
+        table = self._table(self.step_table, states.shape[1], "clip", "motion steps with begin and end")
+        return states, table, (words, ids_mask, word_table)
+
+    def _seen(self, words: tuple[Tensor, Tensor, Tensor], table: Tensor) -> tuple[Tensor, Tensor, Any]:
+        """What a layer gets of the words: states, mask, and the tables of steps and words."""
+        states, mask, word_table = words
         unturned = sinusoid_table(1, self.head_width, device=table.device)  # position 0
-        seen = (words, ids_mask, (table if self.cross_position == "both" else unturned, word_table))
-        visible = self._visible(mask, length)
-        found = [states]
-        for layer in self._running():
-            states = layer(states, visible, table, seen)
-            found.append(states)
-        return found
+        return states, mask, (table if self.cross_position == "both" else unturned, word_table)
 
     def _running(self) -> nn.ModuleList:
         first, last = {
@@ -246,9 +278,9 @@ class Bridge(nn.Module):
         }[self.mode]
         return self.layers[first:last]  # type: ignore[return-value]
 
-    def _visible(self, mask: Tensor, length: int) -> Tensor:
-        """Keys (R, S), or (R, S, S) with a window: the real steps, begin and end."""
-        place = torch.arange(length, device=mask.device)
+    def _visible(self, mask: Tensor, low: int, high: int) -> Tensor:
+        """Of tokens `low` to `high`, the keys (R, S), or (R, S, S) with a window: real steps, begin and end."""
+        place = torch.arange(low, high, device=mask.device)
         real = place < mask.sum(1, keepdim=True) + 2
         if self.window is None:
             return real

@@ -58,7 +58,7 @@ def test_registered_and_read_back():
     [
         ({"patch": 4}, r"the patch \(4\) must divide the maps' size 6 x 9"),
         ({"height": 3}, "makes maps of 6 x 9, the encoder takes 3 x 9"),
-        ({"specs": {"video": MotionSpec(source="pictures", fps=2, height=6, width=9)}}, "gives pictures"),
+        ({"specs": {"video": MotionSpec(source="pictures", fps=2, height=6, width=9)}}, "at least 128 pixels a side"),
         (
             {"specs": {"video": VECTORS, "flow": MotionSpec(source="flow", fps=4, height=6, width=9)}},
             "must have one fps and one normalize",
@@ -76,3 +76,37 @@ def test_what_is_no_map_is_refused():
         encoder.encode(torch.zeros(1, 1, 1, 2, 9, 6), "video")
     with pytest.raises(ModalityError, match="this motion encoder sees flow, video, not 'depth'"):
         encoder.encode(torch.zeros(1, 1, 1, 2, 6, 9), "depth")
+
+
+def raft_encoder(**spec):
+    torch.manual_seed(0)
+    size = {"height": 128, "width": 144}
+    specs = {"video": MotionSpec(source="pictures", fps=2, **size, **spec)}
+    return MotionEncoderConfig(**size, patch=16, iterations=2, specs=specs).build().eval()
+
+
+def test_raft_watches_pairs_and_encodes_shared_pictures_once(monkeypatch):
+    encoder = raft_encoder()
+    pictures = torch.randint(0, 255, (4, 3, 128, 144), dtype=torch.uint8)
+    chain = torch.stack([torch.stack([pictures[i], pictures[i + 1]]) for i in range(3)])
+    expected = encoder.raft(pictures, iterations=2)
+    seen = []
+    encode = encoder.raft.fnet.forward
+    monkeypatch.setattr(encoder.raft.fnet, "forward", lambda x: seen.append(len(x)) or encode(x))
+    flow = encoder.flow(chain[None])[0]
+    assert sum(seen) == 4
+    assert torch.allclose(flow, expected, atol=1e-4)
+    swapped = encoder.flow(chain[None, [2, 0, 1]])[0]  # no chain any more
+    assert torch.allclose(swapped, expected[[2, 0, 1]], atol=1e-3)
+    tokens = encoder.encode(chain[None, :, None], "video")
+    assert tokens.shape == (1, 3, 72, 512)
+
+
+def test_equal_pictures_do_not_move_and_a_clip_is_normalised():
+    encoder = raft_encoder(normalize="clip_max")
+    pictures = torch.randint(0, 255, (1, 2, 1, 2, 3, 128, 144), dtype=torch.uint8)
+    pictures[0, 1, 0, 1] = pictures[0, 1, 0, 0]
+    tokens = encoder.encode(pictures, "video")
+    assert tokens[0, 1].abs().max() == 0
+    right, down = tokens[0, 0].unflatten(-1, (2, 256)).unbind(1)
+    assert torch.hypot(right, down).max() == pytest.approx(1.0, abs=1e-4)

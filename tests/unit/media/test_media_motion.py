@@ -9,6 +9,7 @@ from vidweave.errors import ConfigError, MediaLimitError, MediaTypeError
 from vidweave.media.frames import HeldFrames
 from vidweave.media.limits import Limits
 from vidweave.media.motion import motion_seconds, read_motion
+from vidweave.media.vectors import codec_vectors
 from vidweave.media.video import VideoReader
 from vidweave.types import Frames, MotionSpec
 
@@ -284,3 +285,15 @@ def test_memory_and_time_are_capped(folder):
 def test_impossible_specs_are_refused(wrong):
     with pytest.raises(ConfigError, match="a motion spec needs positive fps, size and max_maps"):
         MotionSpec(**{"source": "motion_vectors", "fps": 2.0, "height": 5, "width": 7, **wrong})
+
+
+def test_dense_pictures_are_left_out_and_the_motion_stays(folder):
+    pictures = square(40, speed=np.array([1, 0]))
+    with VideoReader(written(folder, "dense.mp4", pictures=pictures, b_frames=3, fps=40)) as reader:
+        every, few = (list(codec_vectors(reader, limits=Limits(), is_sparse=is_sparse)) for is_sparse in (False, True))
+        maps = read_motion(reader, MotionSpec(source="motion_vectors", fps=4, **GRID))
+    assert len(few) < 0.6 * len(every)
+    whole, part = (sum(moved.grid.sum((1, 2)) for moved in moves) for moves in (every, few))
+    assert part == pytest.approx(whole, rel=0.25, abs=0.2)
+    assert np.allclose(maps.values.sum((0, 2, 3))[1], 0, atol=0.2)
+    assert maps.values.sum((0, 2, 3))[0] > 1

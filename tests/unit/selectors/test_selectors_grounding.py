@@ -277,3 +277,14 @@ def test_paper_size():
     # The released encoder without the position table of words, which nothing reads (spec 1.3)
     assert sum(p.numel() for p in bridge.parameters()) == 123_932_615 - 512 * 768
     assert sum(p.numel() for n, p in bridge.named_parameters() if n.endswith("_table")) == 65_536
+
+
+@pytest.mark.parametrize("cross_position", ["words", "both"])
+def test_long_clips_are_read_in_segments_to_the_same_scores(cross_position, monkeypatch):
+    selector = build(window=2, cross_position=cross_position, mode="multi_modal")
+    watched, asked = motion([37, 23]), text([4, 4])
+    real = watched.mask.any(-1)
+    whole = selector.bridge(watched.values, real, asked.ids, asked.mask)
+    monkeypatch.setattr("vidweave.selectors.bridge.SEGMENT", 7)
+    parts = selector.bridge(watched.values, real, asked.ids, asked.mask)
+    assert torch.allclose(parts[real], whole[real], atol=1e-5)

@@ -1,0 +1,89 @@
+"""`vidweave pseudo-label`: spans for training a selector, made by a base model without temporal annotation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vidweave.cli.ask import DEFAULT_MODEL
+from vidweave.cli.output import Json, show
+from vidweave.errors import ConfigError
+
+if TYPE_CHECKING:
+    from vidweave.data.schema import Example
+
+__all__ = ["pseudo_label"]
+
+
+def pseudo_label(
+    data: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATA",
+            help="A folder of `vidweave world make`, or a video-instruct JSON file with q, a and video_id.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="JSON lines; a run that was stopped goes on from them.")],
+    media: Annotated[Path | None, typer.Option(help="Folder of the videos of a video-instruct file.")] = None,
+    model: Annotated[
+        str, typer.Option(help="The base model: a name from `vidweave models list`, a folder or a hub id.")
+    ] = DEFAULT_MODEL,
+    score: Annotated[
+        str, typer.Option(help="`recall` or `f1` of words that the model writes, or `likelihood` (writes nothing).")
+    ] = "likelihood",
+    subtract: Annotated[
+        str, typer.Option(help="Off all scores of a clip first: `none`, the `min`, or the `median`.")
+    ] = "min",
+    candidates: Annotated[int, typer.Option(min=1, help="Pictures per clip.")] = 32,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures that are read at a time.")] = 32,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first that many questions.")] = None,
+    device: Annotated[str | None, typer.Option(help="Where to compute, e.g. cuda.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="Of the weights, e.g. bfloat16.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show the base model single pictures of each clip, and keep the span in which they know the answer.
+
+    Each line of OUT holds the question, the span in seconds, and the score of every picture; the first one tells the
+    model and the settings.
+    """
+    for name, value, known in (
+        ("--score", score, ("recall", "f1", "likelihood")),
+        ("--subtract", subtract, ("none", "min", "median")),
+    ):
+        if value not in known:
+            raise ConfigError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+    examples = _examples(data, media)[:limit]
+
+    import vidweave
+    from vidweave.evaluation.runner import progress_bar
+    from vidweave.model.frame_scores import FrameScorer
+    from vidweave.training.pseudo_labels import MEASURES, label_clips
+
+    base = vidweave.load(model, device=device, dtype=dtype)
+    scorer = FrameScorer(base, num_candidates=candidates, measure=MEASURES[score], batch_size=batch_size)
+    count, seconds = 0, 0.0
+    with progress_bar("pseudo-label", len(examples)) as advance:
+        made: Any = subtract
+        for label in label_clips(scorer, examples, out, subtract=made, provenance={"data": str(data), "score": score}):
+            count, seconds = count + 1, seconds + label.end - label.start
+            advance(1)
+    mean = seconds / max(1, count)
+    show(
+        {"out": out, "labels": count, "mean_span_seconds": round(mean, 3)},
+        f"{count} labels in {out}, {mean:.2f} s on average",
+        as_json=as_json,
+    )
+
+
+def _examples(data: Path, media: Path | None) -> list[Example]:
+    if data.is_dir():
+        from vidweave.data.toyworld import read_world
+
+        return read_world(data)
+    from vidweave.data.instruct import read_video_instruct
+
+    if media is None:
+        raise ConfigError(f"{data} names its videos by id; give their folder with --media")
+    return [item.to_example() for item in read_video_instruct(data, media)]

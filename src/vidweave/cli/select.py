@@ -1,0 +1,75 @@
+"""`vidweave select`: which moments of a clip a question is about."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from vidweave.cli.output import Json, show, table
+from vidweave.errors import ConfigError
+from vidweave.registry import SELECTORS
+
+__all__ = ["DEFAULT_SELECTING_MODEL", "select"]
+
+DEFAULT_SELECTING_MODEL = "tiny-videotgb"  # shipped: its bridge knows the motions of the toy world
+
+
+def select(
+    clip: Annotated[str, typer.Argument(metavar="CLIP", help="Video file.")],
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="What the moments are for.")],
+    k: Annotated[int, typer.Option("--k", "-k", min=1, help="How many moments.")] = 8,
+    selector: Annotated[
+        str, typer.Option(help=f"One of {', '.join(SELECTORS)}; `grounding` is the model's own.")
+    ] = "grounding",
+    model: Annotated[
+        str, typer.Option(help="Whose selector and motion: a name from `vidweave models list`, a folder or a hub id.")
+    ] = DEFAULT_SELECTING_MODEL,
+    start: Annotated[float | None, typer.Option(help="Look from here on, in seconds.")] = None,
+    end: Annotated[float | None, typer.Option(help="Look up to here, in seconds.")] = None,
+    flow: Annotated[
+        str | None, typer.Option(help="Flow that was extracted before, for a model that watches it.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="Where to compute, e.g. cuda.")] = None,
+    isolate: Annotated[bool, typer.Option("--isolate", help="Decode in a process that can be killed.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Name the K moments of CLIP that QUESTION is about, with spans and scores; the pictures are not even decoded.
+
+    Any model can look at them then: the times are seconds of the file.
+    """
+    config = SELECTORS.entry(selector)  # unknown names fail before anything heavy is imported
+
+    import vidweave
+    from vidweave.media.open import open_source
+
+    given = vidweave.Clip(clip, start_seconds=start, end_seconds=end, flow=flow)
+    vidweave.Query.about(given, question)
+    with open_source(clip, "video"):
+        pass
+    told = _moments(vidweave.load(model, device=device), config, given, question, k, isolate)
+    show({"clip": clip, "question": question, "selector": selector, **told}, _text(told), as_json=as_json)
+
+
+def _moments(model: Any, entry: Any, clip: Any, question: str, k: int, isolate: bool) -> dict[str, Any]:
+    from dataclasses import replace
+
+    from vidweave.model.selecting import select_moments
+
+    if isolate:
+        model.processor.limits = replace(model.processor.limits, isolate=True)
+    own = model.spec.selector.kind
+    if entry.name == "grounding" and own != "grounding":
+        raise ConfigError(f"this model selects by {own!r}; give one with a bridge, or --selector {own}")
+    chooser = None if entry.name == own else entry.load()().build().eval()
+    return select_moments(model, clip, question, k=k, selector=chooser)
+
+
+def _text(told: dict[str, Any]) -> str:
+    rows = [(f"{t:.3f}", index) for t, index in zip(told["seconds"], told["indices"], strict=True)]
+    spans = [
+        f"span {span['start']:.3f} to {span['end']:.3f} s" + ("" if span["score"] is None else f", {span['score']:.1%}")
+        for span in told["spans"]
+    ]
+    notes = [f"note: {note}" for note in told["notes"]]
+    return "\n".join([table(rows, ("seconds", "picture")), *spans[:8], *notes])

@@ -1,0 +1,168 @@
+"""What single pictures of a clip, each shown alone, know of the answer to a question: the raw matter of pseudo labels."""
+
+# Axes: T candidate pictures, b pictures of a batch, N tokens, C width, Q questions
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vidweave.connectors.counts import block_groups
+from vidweave.errors import ConfigError, ModalityError
+from vidweave.language.splice import splice
+from vidweave.media.plan import spread
+from vidweave.types import Clip, Embeds, Features, FrameNeed, PromptPlan, Query, Selection
+
+if TYPE_CHECKING:
+    from vidweave.model.assembly import VideoLanguageModel
+
+__all__ = ["FrameScorer", "SinglePictures"]
+
+
+@dataclass(frozen=True, eq=False)
+class SinglePictures:
+    """Candidate pictures that the encoders have seen.
+
+    Attributes:
+        seconds: (T,) when each is shown.
+        features: Stream → (T, 1, N, C): one row per picture.
+    """
+
+    seconds: np.ndarray
+    features: Mapping[str, Features]
+
+
+class FrameScorer:
+    """Scores of single pictures by a base model, batched; no gradient.
+
+    Args:
+        model: With its processor.
+        num_candidates: Pictures per clip, the middles of equal parts (the paper: 32).
+        measure: ``(true answer, written answer) -> 0..1``; the paper's is `unigram_recall`. None writes nothing and takes
+            how probable the true answer is, among the options if there are any, per token otherwise: far cheaper.
+        batch_size: Pictures that the language model reads at a time.
+        max_new_tokens: Of written answers (the paper's limit of 128, less the first token).
+    """
+
+    def __init__(
+        self,
+        model: VideoLanguageModel,
+        *,
+        num_candidates: int = 32,
+        measure: Callable[[str, str], float] | None = None,
+        batch_size: int = 32,
+        max_new_tokens: int = 127,
+    ) -> None:
+        if num_candidates < 1 or batch_size < 1:
+            raise ConfigError(f"at least one candidate and one per batch, got {num_candidates} and {batch_size}")
+        self.model, self.num_candidates, self.measure = model, num_candidates, measure
+        self.batch_size, self.max_new_tokens = batch_size, max_new_tokens
+
+    def describe(self) -> dict[str, Any]:
+        """Model and settings, for the provenance of labels."""
+        return {**self.model.describe(), "num_candidates": self.num_candidates}
+
+    def __call__(
+        self, clip: Clip, queries: Sequence[Query], answers: Sequence[str]
+    ) -> tuple[list[float], list[list[float]]]:
+        """Times (T,) of a clip's candidates and their scores (Q, T) in 0..1; every query is about the clip."""
+        pictures = self.look(clip)
+        rows = [self.scores(pictures, query, answer) for query, answer in zip(queries, answers, strict=True)]
+        return pictures.seconds.tolist(), rows
+
+    @torch.no_grad()
+    def look(self, clip: Clip) -> SinglePictures:
+        """Decode and encode the candidates, each once."""
+        model, query = self.model, Query.about(clip, "What is there?")
+        with model.processor.prepare(query) as prepared:
+            if not prepared.candidates.shape[1]:
+                raise ModalityError("the clip has no pictures to score one by one")
+            times = prepared.candidates[0].numpy()
+            times = times[spread(min(self.num_candidates, len(times)), len(times))]
+            moments = torch.from_numpy(times)[None]
+            selection = Selection(
+                seconds=moments,
+                mask=torch.ones_like(moments, dtype=torch.bool),
+                spans=torch.stack([moments[:, :1], moments[:, -1:]], -1),
+                reason="single pictures",
+            )
+            prepared.needs = {name: _every_moment(need, len(times)) for name, need in prepared.needs.items()}
+            inputs = model.processor.fetch(prepared, selection, cache=model.cache)
+        features = {name: _one_row_each(model.encode_stream(name, s), len(times)) for name, s in inputs.streams.items()}
+        return SinglePictures(times, features)
+
+    @torch.no_grad()
+    def scores(self, pictures: SinglePictures, query: Query, answer: str) -> list[float]:
+        """(T,) what each picture knows of `answer`."""
+        parts: list[float] = []
+        for first in range(0, len(pictures.seconds), self.batch_size):
+            rows = slice(first, first + self.batch_size)
+            parts += self._batch({n: _rows(f, rows) for n, f in pictures.features.items()}, query, answer)
+        return parts
+
+    def _batch(self, features: Mapping[str, Features], query: Query, answer: str) -> list[float]:
+        embeds, count = self._embeds(features, query)
+        tokenizer = self.model.processor.tokenizers["language"]
+        if self.measure is not None:
+            ids = self.model.language_model.generate(embeds, do_sample=False, max_new_tokens=self.max_new_tokens)
+            return [self.measure(answer, text) for text in self.model.processor.decode(ids)]
+        layout, prefix = self.model.spec.layout, self.model.language_model.prefill(embeds)
+        if not query.options:
+            ids = layout.answer_ids(answer, tokenizer)
+            found = self.model.language_model.score(prefix, [[ids]] * count, normalize="mean")
+            return [math.exp(row[0]) for row in found]
+        options = layout.option_ids(query, tokenizer)
+        found = torch.tensor(self.model.language_model.score(prefix, [options] * count))
+        return found.softmax(1)[:, query.options.index(answer)].tolist()
+
+    def _embeds(self, features: Mapping[str, Features], query: Query) -> tuple[Embeds, int]:
+        """The prompt of `query`, once for each row of `features`."""
+        model = self.model
+        count = len(next(iter(features.values())).item)
+        item = torch.arange(count)
+        scene = torch.zeros_like(item)
+        text = model.processor.read_text("trunk", [query.text] * count) if "trunk" in model.spec.text else None
+        device = model.device
+        read = None if text is None else text.to(device)
+        blocks, _ = model.connector(features, item.to(device), scene.to(device), read)
+        plan = self._plan(features, query, count).to(device)
+        return splice(plan, blocks, model.language_model.embed, model.language_model.side), count
+
+    def _plan(self, features: Mapping[str, Features], query: Query, count: int) -> PromptPlan:
+        spec, pairs = self.model.spec, [(i, 0) for i in range(count)]
+        lengths = {(name, i, 0): seen.mask.shape[1] for name, seen in features.items() for i in range(count)}
+        groups = block_groups(spec.connector, lengths, pairs)
+        return spec.layout.plan([query] * count, self.model.processor.tokenizers["language"], groups)
+
+
+def _every_moment(need: FrameNeed, count: int) -> FrameNeed:
+    if not need.follow_selection:
+        return need
+    return replace(need, num_frames=count * need.window, fps=None)
+
+
+def _one_row_each(features: Features, count: int) -> Features:
+    """Features (1, T, N, C) → (T, 1, N, C); what does not follow the pictures (sound) is there for each of them."""
+    item = torch.arange(count, device=features.values.device)
+    values, mask, seconds = features.values, features.mask, features.seconds
+    if values.shape[1] == count:
+        values, mask, seconds = values[0][:, None], mask[0][:, None], seconds[0][:, None]
+    else:
+        values, mask, seconds = (_repeated(tensor, count) for tensor in (values, mask, seconds))
+    return Features(values, mask, seconds, item, torch.zeros_like(item))
+
+
+def _repeated(values: Tensor, count: int) -> Tensor:
+    return values.expand(count, *values.shape[1:])
+
+
+def _rows(features: Features, rows: slice) -> Features:
+    values = features.values[rows]
+    item = torch.arange(len(values), device=values.device)
+    return Features(values, features.mask[rows], features.seconds[rows], item, torch.zeros_like(item))
