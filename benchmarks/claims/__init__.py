@@ -6,6 +6,9 @@ A claim is a function ``(seed, examples, *, progress) -> Claim``, in a file of i
 from vidweave.registry import Registry
 
 CLAIMS = Registry("claim")
+CLAIMS.register(
+    "crema", "benchmarks.claims.crema:crema", what="a further sense answers its own questions and costs no token"
+)
 CLAIMS.register("base", "benchmarks.claims.base:base", what="tiny-base knows what it sees, and only that")
 CLAIMS.register(
     "contra4",

@@ -45,6 +45,7 @@ class Claim:
         rows: Row name → item id → answer.
         criteria: In the order in which they were stated.
         unjudged: Families that are printed and not judged.
+        facts: What is printed beside, row by row: name → column → value.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Claim:
     rows: dict[str, dict[str, str]] = field(default_factory=dict)
     criteria: list[Criterion] = field(default_factory=list)
     unjudged: tuple[str, ...] = ()
+    facts: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def answer(self, row: str, answerer: Answerer, examples: Sequence[Example]) -> None:
         """Let `answerer` answer `examples` (made one batch at a time, if the sequence is lazy) as row `row`."""
@@ -149,6 +151,7 @@ class Claim:
             "rows": list(self.rows),
             "criteria": [asdict(criterion) for criterion in self.criteria],
             "unjudged": list(self.unjudged),
+            "facts": self.facts,
             "records": [
                 {
                     "id": item.id,
@@ -164,7 +167,7 @@ class Claim:
 
     def tables(self) -> list[RenderableType]:
         """Accuracies of all rows and the criteria, for a terminal."""
-        return [self._accuracy_table(), self._criteria_table()]
+        return [self._accuracy_table(), *([self._fact_table()] if self.facts else []), self._criteria_table()]
 
     def _accuracy_table(self) -> RenderableType:
         from rich.table import Table
@@ -181,6 +184,17 @@ class Claim:
             return "-"
         interval = wilson(int(sum(scores)), len(scores), CONFIDENCE)
         return f"{sum(scores) / len(scores):.1%} ({interval.low:.0%} to {interval.high:.0%})"
+
+    def _fact_table(self) -> RenderableType:
+        from rich.table import Table
+
+        columns = list(dict.fromkeys(column for row in self.facts.values() for column in row))
+        table = Table("", *columns, title=f"{self.name}: beside")
+        for name, row in self.facts.items():
+            table.add_row(
+                name, *(f"{row[c]:,}" if isinstance(row.get(c), int) else str(row.get(c, "-")) for c in columns)
+            )
+        return table
 
     def _criteria_table(self) -> RenderableType:
         from rich.table import Table

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any, get_args
@@ -39,6 +39,8 @@ class ToyQuestions(Sequence[Example]):
         families: Names; None is every available family.
         modalities: What the clips hold.
         size: Width and height of pictures.
+        form: What becomes of a clip before it is asked about (features instead of pictures); None leaves it.
+        kept: Clips that are kept, since several questions are about one.
 
     Attributes:
         ids, families: Of every item, known without rendering it.
@@ -56,6 +58,8 @@ class ToyQuestions(Sequence[Example]):
         families: Sequence[str] | None = None,
         modalities: Sequence[str] = ("video",),
         size: int = 48,
+        form: Callable[[Clip], Clip] | None = None,
+        kept: int = 16,
     ) -> None:
         if examples < 1:
             raise ConfigError(f"a toy world needs at least 1 example per family, got {examples}")
@@ -64,7 +68,8 @@ class ToyQuestions(Sequence[Example]):
             if name not in FAMILIES:
                 raise UnknownNameError("question family", name, FAMILIES)
         self.modalities, self.size = tuple(modalities), size
-        self._render = lru_cache(maxsize=16)(self._make_clip)
+        self._form = form
+        self._render = lru_cache(maxsize=kept)(self._make_clip)
         self._plan = _plan(seed, examples, [FAMILIES[name] for name in names])
         self.ids = [f"{asked.family}/{scene_seed}" for scene_seed, asked in self._plan]
         self.families = [asked.family for _, asked in self._plan]
@@ -88,7 +93,8 @@ class ToyQuestions(Sequence[Example]):
     def _make_clip(self, scene_seed: int, scope: Length) -> Clip:
         scene = sample_scene(scene_seed, length=scope)
         sources: dict[str, Any] = {name: render(scene, name, size=self.size) for name in self.modalities}
-        return Clip(**sources)
+        clip = Clip(**sources)
+        return clip if self._form is None else self._form(clip)
 
 
 def _plan(seed: int, examples: int, families: Sequence[Family]) -> list[tuple[int, ToyQuestion]]:

@@ -105,7 +105,9 @@ def name_bases(model: nn.Module, bases: Mapping[str, str | Path], beside: Path) 
 
 
 def save_trained_part(model: nn.Module, roots: Iterable[str], file: Path) -> None:
-    """Write all weights of `model` except those below the given state-dict roots."""
+    """Write all weights of `model` except those below the given state-dict roots; of tied ones, the first alone."""
     below = tuple(root + "." for root in roots)
-    kept = {name: tensor.contiguous() for name, tensor in model.state_dict().items() if not name.startswith(below)}
+    tied = getattr(model, "all_tied_weights_keys", {})
+    state = {name: tensor for name, tensor in model.state_dict().items() if name not in tied}
+    kept = {name: tensor.contiguous() for name, tensor in state.items() if not name.startswith(below)}
     save_file(kept, file, metadata={"format": "pt"})

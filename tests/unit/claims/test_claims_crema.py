@@ -1,0 +1,50 @@
+"""The claim about further senses: rows that differ in what they say, controls that can fail, facts beside."""
+
+import io
+
+import pytest
+import torch
+
+import vidweave
+from benchmarks.claims import CLAIMS
+from benchmarks.claims.crema import crema
+from vidweave.model.assembly import VideoLanguageModel
+from vidweave.systems.tiny.crema import SENSES, tiny_crema
+
+
+@pytest.fixture(scope="module")
+def claim():
+    torch.manual_seed(0)
+    config = tiny_crema()
+    model = VideoLanguageModel(config)
+    model.processor = vidweave.load("tiny-base").processor.for_config(config)
+    return crema(3, 2, progress=False, model=model.eval())
+
+
+def test_it_is_registered():
+    assert CLAIMS.get("crema") is crema
+
+
+def test_every_row_answers_what_it_should(claim):
+    sensed = {"beeps", "pitch", "distance", "nearer", "spin", "temperature", "relief", "firmness", "consistency"}
+    assert set(claim.families("video + needed")) == set(claim.families("needed zeroed")) == sensed
+    assert set(claim.families("all senses")) == set(claim.families("video only")) > sensed
+    assert {len(claim.scores(row, "spin")) for row in claim.rows} == {2}
+
+
+def test_a_model_that_knows_nothing_does_not_pass(claim):
+    assert not claim.ok
+    failed = {c.name for c in claim.criteria if not c.ok}
+    assert any("at least 95%" in name for name in failed)
+
+
+def test_the_table_counts_tokens_and_parameters(claim):
+    facts = claim.to_dict()["facts"]
+    assert list(facts) == ["video", *(f"+ {sense}" for sense in SENSES)]
+    assert [row["tokens"] for row in facts.values()] == [16, *[32] * len(SENSES)]
+    assert all(20_000 < row["trained parameters"] < 65_000 for name, row in facts.items() if name != "video")
+    from rich.console import Console
+
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(*claim.tables())
+    assert "trained parameters" in console.export_text()

@@ -1,0 +1,59 @@
+"""tiny-crema's configuration: any set of senses, never a token more, and no parameter that belongs to two."""
+
+import pytest
+import torch
+
+import vidweave
+from vidweave.model.assembly import VideoLanguageModel
+from vidweave.model.growth import parameters_of
+from vidweave.systems.tiny.crema import SENSES, tiny_crema
+from vidweave.toyworld.questions import FAMILIES
+from vidweave.toyworld.render import render
+from vidweave.toyworld.scene import sample_scene
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    config = tiny_crema()
+    model = VideoLanguageModel(config)
+    model.processor = vidweave.load("tiny-base").processor.for_config(config)
+    return model.eval()
+
+
+def clip(*senses):
+    scene = sample_scene(11)
+    return vidweave.Clip(**{name: render(scene, name) for name in ("video", *senses)})
+
+
+def test_it_has_every_sense_that_a_question_needs():
+    needed = {modality for family in FAMILIES.values() for modality in family.needs}
+    assert needed == {"video", *SENSES}
+
+
+def test_the_number_of_tokens_does_not_grow_with_the_senses(model):
+    counts = {}
+    for senses in ((), SENSES[:1], SENSES[2:5], SENSES):
+        answer = model.ask(clip(*senses), "How many objects are there?", options=["1", "2"])
+        counts[len(senses)] = sum(n for block, n in answer.trace.tokens.items() if block != "text")
+    assert counts == {0: 16, 1: 32, 3: 32, 7: 32}
+
+
+def test_the_trace_tells_which_sense_had_which_share(model):
+    answer = model.ask(clip("depth", "audio"), "Is the circle near or far?", options=["near", "far"])
+    (gates,) = answer.trace.panels["gates"]
+    assert set(gates["share"]) == {"depth", "audio"}
+    assert sum(gates["share"].values()) == pytest.approx(1, abs=1e-4)
+
+
+def test_no_parameter_belongs_to_two_senses(model):
+    own = [set(parameters_of(model, sense)) for sense in SENSES]
+    assert sum(map(len, own)) == len(set.union(*own))
+    sizes = {name: p.numel() for name, p in model.named_parameters()}
+    assert all(sum(sizes[name] for name in names) < 65_000 for names in own)
+
+
+def test_some_senses_alone_are_a_model_too():
+    spec = tiny_crema(senses=("touch", "audio")).parse()
+    assert set(spec.connector_streams) == {"video", "touch", "audio"}
+    assert set(spec.encoders) == {"rgb", "pictures", "sound"}
