@@ -125,7 +125,8 @@ def answer_clip(
         from vidweave.model.attribution import leave_one_out
 
         owed = leave_one_out(model, query, answer, num_frames=how.get("num_frames"))
-        answer.trace.panels["attribution"] = owed
+        if answer.trace is not None:
+            answer.trace.panels["attribution"] = owed
     return query, answer
 
 

@@ -23,6 +23,8 @@ def hush_libraries() -> None:
     """Hold back what libraries warn and log below an error; ``python -W`` and PYTHONWARNINGS bring it back."""
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
+    if "transformers" in sys.modules:  # it read the settings when it was imported
+        sys.modules["transformers"].utils.logging.disable_progress_bar()
     logging.lastResort = logging.StreamHandler()
     logging.lastResort.setLevel(logging.ERROR)
     if not sys.warnoptions:

@@ -7,6 +7,7 @@ shards are whole or absent, the result is the same.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -64,9 +65,9 @@ class _Worker:
     """In a process of its own. Our errors come back as values: Ray would wrap them beyond recognition."""
 
     def __init__(self, work: bytes) -> None:
-        import ray
+        from ray import cloudpickle
 
-        self._worker = ShardWorker(ray.cloudpickle.loads(work))
+        self._worker = ShardWorker(cloudpickle.loads(work))
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
         shard, report, kind, message = int(batch["shard"][0]), "", "", ""
@@ -90,12 +91,12 @@ def _raise(kind: str, message: str) -> None:
 
 def _pickled(work: ShardWork) -> bytes:
     """The work with everything that recipe files define, which workers cannot import."""
-    import ray
+    from ray import cloudpickle
 
     for name, module in list(sys.modules.items()):
         if name.startswith("vidweave_recipe_"):
-            ray.cloudpickle.register_pickle_by_value(module)
-    return ray.cloudpickle.dumps(work)
+            cloudpickle.register_pickle_by_value(module)
+    return cloudpickle.dumps(work)
 
 
 def _connected(address: str | None) -> Any:
@@ -106,7 +107,7 @@ def _connected(address: str | None) -> Any:
     except ImportError as error:
         raise MissingExtraError("ray", "scale", "spreading a run over workers") from error
     if not ray.is_initialized():
-        ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="error")
+        ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     return ray

@@ -104,7 +104,7 @@ class TimmTower(nn.Module):
 
 def _timm() -> Any:
     try:
-        import timm
+        import timm  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise ConfigError(
             "an encoder of kind 'timm' needs timm, which is not installed with vidweave since it brings torchvision along; "

@@ -117,4 +117,4 @@ def _write(stream: BinaryIO, key: str, lazy: LazyTensor) -> None:
             f"{key} became {tensor.dtype} {tuple(tensor.shape)}, not {lazy.dtype} {lazy.shape} as was announced"
         )
     if tensor.numel():
-        stream.write(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+        stream.write(tensor.reshape(-1).view(torch.uint8).numpy().data)

@@ -27,6 +27,9 @@ _OWN = {
     "timesformer": {"num_frames": 2},
 }
 TOWERS = {name: {"model_type": name, **_SMALL, **own} for name, own in _OWN.items()}
+# Halved three times between its stages: pictures of another size, wider at the end.
+TOWERS["hiera"] = {"model_type": "hiera", "embed_dim": 2, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 1, 1]}
+TOWERS["hiera"] |= {"image_size": [32, 32]}
 _OPT = {"hidden_size": 24, "ffn_dim": 44, "num_hidden_layers": 2, "num_attention_heads": 4, "word_embed_proj_dim": 24}
 _TOKENS = {"vocab_size": 40, "max_position_embeddings": 128, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
 _MOE = {"num_experts": 4, "moe_intermediate_size": 12, "shared_expert_intermediate_size": 12, "num_experts_per_tok": 2}
@@ -43,7 +46,9 @@ CAUSAL = {
 
 def tower_model(model_type: str, **changes) -> VideoLanguageModel:
     """A causal model that sees through a tower of this family."""
-    encoder = VisionTowerConfig(config=TOWERS[model_type], specs={"video": VisualSpec(height=12, width=12)}, **changes)
+    side = 32 if model_type == "hiera" else 12
+    pixels = VisualSpec(height=side, width=side)
+    encoder = VisionTowerConfig(config=TOWERS[model_type], specs={"video": pixels}, **changes)
     window = TOWERS[model_type].get("num_frames", 1)
     need = FrameNeed(num_frames=2 * window, window=window)
     qformer = QFormerConfig(hidden=16, layers=2, heads=2, intermediate=20, encoder_width=16)

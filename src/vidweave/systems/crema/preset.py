@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from vidweave.connectors.align import AlignRule
 from vidweave.connectors.connector import ConnectorConfig
 from vidweave.connectors.fusion import NoFusionConfig
 from vidweave.connectors.gated_fusion import GatedAddConfig, GatedAppendConfig
@@ -277,7 +278,7 @@ def _fusion(names: Sequence[str], fusion: Fusion) -> Any:
     if fusion == "none":
         return NoFusionConfig()
     # Sound is averaged over its windows and points are repeated: both are one set of tokens for all pictures.
-    once = {name: "mean_repeat" for name in names if name in ("audio", "point_cloud")}
+    once: dict[str, AlignRule] = {name: "mean_repeat" for name in names if name in ("audio", "point_cloud")}
     return (GatedAddConfig if fusion == "gated_add" else GatedAppendConfig)(streams=tuple(names), align_stream=once)
 
 

@@ -90,7 +90,12 @@ def _tower(pixels: VisualSpec, layer: int, *, final_norm: bool = False, **inner:
 
 
 def _dinov2() -> VisionTowerConfig:
-    sizes = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "num_register_tokens": 4}
+    sizes: dict[str, Any] = {
+        "hidden_size": 1024,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+        "num_register_tokens": 4,
+    }
     return _tower(DINOV2_PIXELS, -2, model_type="dinov2_with_registers", image_size=518, patch_size=14, **sizes)
 
 
@@ -105,7 +110,12 @@ def _siglip() -> VisionTowerConfig:
 
 def _clip() -> VisionTowerConfig:
     pixels = replace(_SQUASHED, resize="crop", mean=CLIP_MEAN, std=CLIP_STD)
-    sizes = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
+    sizes: dict[str, Any] = {
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+    }
     return _tower(pixels, -2, model_type="clip_vision_model", patch_size=14, projection_dim=768, **sizes)
 
 
