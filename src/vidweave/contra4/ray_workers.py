@@ -96,7 +96,7 @@ def _pickled(work: ShardWork) -> bytes:
     for name, module in list(sys.modules.items()):
         if name.startswith("vidweave_recipe_"):
             cloudpickle.register_pickle_by_value(module)
-    return cloudpickle.dumps(work)
+    return cloudpickle.dumps(work)  # pyright: ignore[reportPrivateImportUsage]
 
 
 def _connected(address: str | None) -> Any:

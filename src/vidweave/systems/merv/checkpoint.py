@@ -58,7 +58,9 @@ def read_released(file: str | Path) -> dict[str, dict[str, Tensor]]:
     if not isinstance(modules, dict) or not modules or not all(isinstance(m, dict) for m in modules.values()):
         raise CheckpointError(f"{Path(file).name} holds no modules under 'model'; a released MERV file does")
     older = {"projector": "projectors", "adapter": "feature_fusion"}
-    parts: dict[str, dict[str, Tensor]] = {older.get(name, name): dict(module) for name, module in modules.items()}
+    parts: dict[str, dict[str, Tensor]] = {
+        older.get(str(name), str(name)): dict(module) for name, module in modules.items()
+    }
     if "projector" in modules:
         parts["projectors"] = {f"0.{key}": value for key, value in parts["projectors"].items()}
     if unknown := parts.keys() - {"projectors", "feature_fusion", "llm_backbone"}:

@@ -60,7 +60,7 @@ ROWS: dict[str, tuple[tuple[str, ...], Any]] = {
 
 def detail_config() -> PatchEncoderConfig:
     """The eye for texture: small, one picture at a time."""
-    return PatchEncoderConfig(size=48, patch=8, width=_NARROW, layers=3, heads=4, chunk=1024, specs=_SPECS)
+    return PatchEncoderConfig(size=48, patch=8, width=_NARROW, layers=3, heads=4, chunk=1024, specs={**_SPECS})
 
 
 def tempo_config() -> VisionTowerConfig:
@@ -73,7 +73,7 @@ def tempo_config() -> VisionTowerConfig:
 
 def generalist_config() -> PatchEncoderConfig:
     """One eye with as many weights as the three together."""
-    return PatchEncoderConfig(size=48, patch=8, width=156, layers=4, heads=4, chunk=1024, specs=_SPECS)
+    return PatchEncoderConfig(size=48, patch=8, width=156, layers=4, heads=4, chunk=1024, specs={**_SPECS})
 
 
 _ENCODERS = {"general": encoder_config, "detail": detail_config, "tempo": tempo_config, "generalist": generalist_config}
