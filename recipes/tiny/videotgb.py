@@ -5,9 +5,9 @@
 Bootstrapping as in the paper: tiny-base looks at single pictures of long clips and says how probable the true answer is;
 the largest rectangle under its scores is the span. The bridge learns those spans (stage `bridge`, the paper's TG).
 
-The shipped model answers with tiny-base's own connector. With `answer_steps` above 0 the connector then learns to answer
-about long clips from few pictures (stage `answers`, the paper's IV): eye and Llama stay frozen, and pictures come from the
-same spans, from even places, from random ones and from motion peaks in equal shares, so that no way of selecting is at home.
+Then tiny-base's connector learns to answer about long clips from few pictures (stage `answers`, the paper's IV): eye and Llama
+stay frozen, and pictures come from the same spans, from even places, from random ones and from motion peaks in equal shares,
+so that no way of selecting is at home. With `answer_steps=0` it stays tiny-base's own, which is enough to compare bridges.
 
 Clips for training last 75 pictures, a quarter of those that the claim is measured on.
 """
@@ -73,7 +73,7 @@ class Settings:
     bridge_steps: int = 600
     bridge_batch: int = 32
     bridge_rate: float = 2e-3
-    answer_steps: int = 0
+    answer_steps: int = 160
     answer_batch: int = 24
     answer_rate: float = 5e-4
     evaluation_clips: int = 10
