@@ -103,7 +103,6 @@ SELECTORS.register("grounding", "vidweave.selectors.grounding:GroundingSelectorC
 ENCODERS = Registry("encoder")
 ENCODERS.register("vision_tower", "vidweave.encoders.vision_tower:VisionTowerConfig")
 ENCODERS.register("motion", "vidweave.encoders.motion:MotionEncoderConfig")
-ENCODERS.register("raft", "vidweave.encoders.raft:RaftEncoderConfig")
 ENCODERS.register("patch", "vidweave.encoders.patch:PatchEncoderConfig")
 ENCODERS.register("languagebind", "vidweave.encoders.languagebind:LanguageBindConfig")
 ENCODERS.register("timm", "vidweave.encoders.timm_tower:TimmTowerConfig")

@@ -38,7 +38,6 @@ from vidweave.encoders.motion import MotionEncoderConfig
 from vidweave.encoders.patch import PatchEncoderConfig
 from vidweave.encoders.pillars import PillarEncoderConfig
 from vidweave.encoders.point_cloud import PointFeaturesConfig
-from vidweave.encoders.raft import RaftEncoderConfig
 from vidweave.encoders.timm_tower import TimmTowerConfig
 from vidweave.encoders.vision_tower import VisionTowerConfig
 from vidweave.errors import ModalityError
@@ -396,14 +395,6 @@ TINY_ENCODERS = {
         width=8, mlp_width=10, layers=2, heads=2, patch=4, size=12, window=2, specs=PICTURE
     ),
     "timm": TimmTowerConfig(name="vit_tiny", specs=PICTURE),
-    "raft": RaftEncoderConfig(
-        height=128,
-        width=136,
-        patch=8,
-        pooling="weighted",
-        iterations=1,
-        specs={"video": MotionSpec(source="pictures", fps=2, height=128, width=136)},
-    ),
     "pillars": PillarEncoderConfig(
         extent_metres=2.0,
         depth_metres=2.0,

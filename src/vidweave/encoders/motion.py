@@ -128,9 +128,9 @@ class MotionEncoder(nn.Module):
             return pairs.new_zeros(*pairs.shape[:3], *pairs.shape[4:], dtype=torch.float32)
         rows = []
         for row in pairs:
-            is_chain = bool((row[1:, 0] == row[:-1, 1]).all())
+            is_chain = not row.is_meta and bool((row[1:, 0] == row[:-1, 1]).all())  # meta: only counted
             pictures = torch.cat([row[:1, 0], row[:, 1]]) if is_chain else row.flatten(0, 1)
-            index = None if is_chain else torch.arange(len(pictures), device=row.device).reshape(-1, 2)
+            index = None if is_chain else torch.arange(len(pictures)).reshape(-1, 2)
             found = self.raft(pictures, index, iterations=self.iterations)
             is_still = (row[:, 0] == row[:, 1]).flatten(1).all(1)
             rows.append(found.masked_fill(is_still[:, None, None, None], 0.0))

@@ -15,7 +15,7 @@ from transformers import (
 
 import vidweave
 from vidweave.connectors.qformer import QFormerConfig
-from vidweave.encoders.raft import RaftEncoderConfig
+from vidweave.encoders.motion import MotionEncoderConfig
 from vidweave.errors import CheckpointError, ConfigError
 from vidweave.language.causal import CausalConfig
 from vidweave.language.seq2seq import Seq2SeqConfig
@@ -70,7 +70,7 @@ def tiny(form, *, pooled=True, pooling="mean"):
             cross_position="both",
             text_spec=TextSpec(tokenizer="selector", max_tokens=POSITIONS),
         ),
-        motion=RaftEncoderConfig(
+        motion=MotionEncoderConfig(
             height=SIDE,
             width=SIDE,
             patch=PATCH,

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from vidweave.encoders.raft import RaftEncoderConfig
 from vidweave.errors import CheckpointError, ConfigError, UnknownNameError
 from vidweave.language.tokenizer import load_tokenizer
 from vidweave.model.assembly import VideoLanguageModel
@@ -128,7 +127,8 @@ def convert_file(
         config = videotgb_vicuna_7b() if form_of(state) == "instructblip" else videotgb_flan_t5_xl()
     motion = config.parse().encoders["motion"]
     pooled = motion.pooling == "weighted"
-    released = to_ours(state, has_raft=isinstance(motion, RaftEncoderConfig), pooled=pooled, dtype=dtype)
+    has_raft = any(spec.source == "pictures" for spec in motion.specs.values())
+    released = to_ours(state, has_raft=has_raft, pooled=pooled, dtype=dtype)
     tensors: dict[str, Any] = dict(released.tensors)
     with torch.device("meta"):
         skeleton = VideoLanguageModel(config)

@@ -11,7 +11,6 @@ from vidweave.connectors.ports import PortConfig
 from vidweave.connectors.qformer import QFormerConfig
 from vidweave.encoders.eva_vit import CLIP_MEAN, CLIP_STD, EVA_VIT_G
 from vidweave.encoders.motion import MotionEncoderConfig
-from vidweave.encoders.raft import RaftEncoderConfig
 from vidweave.encoders.vision_tower import VisionTowerConfig
 from vidweave.language.causal import CausalConfig
 from vidweave.language.families import VICUNA_7B
@@ -65,7 +64,7 @@ def videotgb(
     num_query_tokens: int,
     language_model: CausalConfig | Seq2SeqConfig,
     selector: GroundingSelectorConfig,
-    motion: MotionEncoderConfig | RaftEncoderConfig,
+    motion: MotionEncoderConfig,
     pooling: Pooling = "mean",
     num_frames: int = 4,
     decoding: dict[str, Any] | None = None,
@@ -151,7 +150,7 @@ def bridge_config(*, released: bool = True, pooled: bool = True, **changes: Any)
     return GroundingSelectorConfig(**settings)
 
 
-def motion_encoder(source: MotionSource, *, pooled: bool = True) -> MotionEncoderConfig | RaftEncoderConfig:
+def motion_encoder(source: MotionSource, *, pooled: bool = True) -> MotionEncoderConfig:
     """Motion at 2 maps a second, at most 64, each 224 x 224, divided by the clip's largest: as training had it.
 
     An image has one map, of zeros.
@@ -160,8 +159,6 @@ def motion_encoder(source: MotionSource, *, pooled: bool = True) -> MotionEncode
     kind = "pictures" if source == "raft" else source
     spec = MotionSpec(source=kind, fps=FPS, height=SIDE, width=SIDE, normalize="clip_max", max_maps=MAPS)
     specs = {"video": spec, "image": spec}
-    if source == "raft":
-        return RaftEncoderConfig(height=SIDE, width=SIDE, patch=PATCH, pooling=pooling, specs=specs)
     return MotionEncoderConfig(height=SIDE, width=SIDE, patch=PATCH, pooling=pooling, specs=specs)
 
 
