@@ -5,6 +5,8 @@ trained by the same recipe (`recipes/tiny/malmm.py`), steps, clips and seed. The
 
 - `memory` merges the most alike neighbours per token (the shipped tiny-malmm);
 - `fifo` forgets the oldest, with as many entries;
+- `mean` keeps the running mean alone;
+- `concat` sees 8 pictures, evenly spread, side by side;
 - `none` sees the last picture alone.
 """
 
@@ -27,6 +29,8 @@ __all__ = ["ASSETS", "malmm"]
 ASSETS = {
     "memory": "tiny-malmm",
     "fifo": "tiny-malmm-fifo",
+    "mean": "tiny-malmm-mean",
+    "concat": "tiny-malmm-concat",
     "none": "tiny-malmm-none",
 }
 FAMILIES = ("first", "order", "visits")
@@ -37,8 +41,7 @@ def malmm(seed: int, examples: int, *, progress: bool = True, models: Mapping[st
     """Measure the claim on world `seed`, `examples` items per family, on clips of 300 pictures.
 
     Families about order and count: the memory is at least 20 points above `fifo` and above `none` in each, and at chance
-    with another clip. The rows of a running mean and of 8 pictures side by side (`row=mean`, `row=concat` of the recipe)
-    are not shipped yet.
+    with another clip. The running mean and the 8 pictures side by side are printed beside them.
     """
     models = _load() if models is None else models
     items = toy_items(seed, examples, FAMILIES)

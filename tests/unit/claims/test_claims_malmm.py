@@ -47,7 +47,7 @@ def blind():
 
 def test_the_claim_is_registered_and_its_rows_are_named():
     assert CLAIMS.get("malmm") is malmm
-    assert list(ASSETS) == ["memory", "fifo", "none"]
+    assert list(ASSETS) == ["memory", "fifo", "mean", "concat", "none"]
 
 
 def test_a_memory_that_knows_beside_others_that_forget_holds(blind):
