@@ -13,7 +13,7 @@ from vidweave.encoders.eva_vit import CLIP_MEAN, CLIP_STD, EVA_VIT_G
 from vidweave.encoders.motion import MotionEncoderConfig
 from vidweave.encoders.vision_tower import VisionTowerConfig
 from vidweave.language.causal import CausalConfig
-from vidweave.language.families import VICUNA_7B
+from vidweave.language.families import BLIP2_FLAN_T5_XL, VICUNA_7B
 from vidweave.language.layout import AnswerFormat, OptionsFormat, Slot, Special, TemplateLayout, Text
 from vidweave.language.seq2seq import Seq2SeqConfig
 from vidweave.model.config import ModelSpec, StreamConfig, VideoLanguageConfig
@@ -22,7 +22,6 @@ from vidweave.types import FrameNeed, MotionSpec, TextSpec, VisualSpec
 
 __all__ = [
     "BRIDGE_QUESTION",
-    "FLAN_T5_XL",
     "MotionSource",
     "Pooling",
     "bridge_config",
@@ -36,20 +35,6 @@ __all__ = [
 Pooling = Literal["concat", "mean"]
 MotionSource = Literal["raft", "motion_vectors", "frame_differences"]
 
-# Flan-T5-XL with BLIP-2's exact GELU, and an output matrix of its own
-FLAN_T5_XL = {
-    "model_type": "t5",
-    "vocab_size": 32128,
-    "d_model": 2048,
-    "d_kv": 64,
-    "d_ff": 5120,
-    "num_layers": 24,
-    "num_heads": 32,
-    "feed_forward_proj": "gated-gelu",
-    "dense_act_fn": "gelu",
-    "tie_word_embeddings": False,
-    "decoder_start_token_id": 0,
-}
 # What the bridge was trained to read; the original's evaluation and demo showed it other texts.
 BRIDGE_QUESTION = "USER: {question}ASSISTANT: "
 QUESTION = "USER: <video>\n{question} ASSISTANT: "
@@ -208,6 +193,6 @@ def videotgb_flan_t5_xl(
     **bridge: Any,
 ) -> VideoLanguageConfig:
     """BLIP-2 with Flan-T5-XL behind the bridge: `LSTP-FlanT5xl.ckpt`. `bridge`: fields of GroundingSelectorConfig."""
-    language_model = Seq2SeqConfig(config=FLAN_T5_XL)
+    language_model = Seq2SeqConfig(config=BLIP2_FLAN_T5_XL)
     arguments = (motion, pooling, released, pooled_motion, bridge)
     return _paper("videotgb-flan-t5-xl", QFormerConfig(), language_model, *arguments)
