@@ -56,3 +56,10 @@ class Clock:
         if self._stage_seconds <= 0:
             return 1.0
         return min(1.0, max(done, (elapsed - self.stage_started) / self._stage_seconds))
+
+    def schedule_step(self, step: int, steps: int, progress: float) -> int:
+        """The step that a schedule stands at: `step`, or where time is further, the step of a whole run that is as far.
+
+        So a warm-up shrinks with its stage, and does not fill a short one.
+        """
+        return step if self._stage_seconds is None else max(step, int(progress * steps))

@@ -221,7 +221,8 @@ class _Session:
         stage = stage_step.stage
         progress = self.clock.progress(position.step, stage.steps, position.elapsed_seconds)
         while progress < 1:
-            row = self._step(stage_step, batches, position, stage.schedule.factor(position.step, progress))
+            at = self.clock.schedule_step(position.step, stage.steps, progress)
+            row = self._step(stage_step, batches, position, stage.schedule.factor(at, progress))
             elapsed, stop_signal = self._agreed()
             done = {"step": position.step + 1, "total_steps": position.total_steps + 1, "elapsed_seconds": elapsed}
             exits = None if stage_step.exits is None else stage_step.exits.to_dict()

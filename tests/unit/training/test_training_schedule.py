@@ -59,6 +59,16 @@ def test_a_used_up_budget_ends_a_stage_at_once():
     assert clock.progress(0, 10, 11.0) == 1.0
 
 
+def test_a_warm_up_shrinks_with_its_stage():
+    clock = Clock(100.0)
+    assert clock.schedule_step(3, 1000, 0.5) == 3  # no stage yet, so no end in time
+    clock.begin_stage([1.0], started=0.0)
+    assert clock.schedule_step(3, 1000, 0.5) == 500
+    assert clock.schedule_step(700, 1000, 0.5) == 700
+    schedule = Schedule("cosine", warmup_steps=100)
+    assert schedule.factor(clock.schedule_step(5, 1000, 0.1), 0.1) > 0.95
+
+
 def test_the_clock_counts_on_from_earlier_runs():
     assert Clock(None, elapsed=50.0).elapsed() >= 50.0
     with pytest.raises(ConfigError, match="budget must be positive"):
