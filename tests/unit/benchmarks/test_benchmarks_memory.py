@@ -65,5 +65,5 @@ def test_the_process_does_not_grow_with_pushes():
 
 
 def test_a_second_question_costs_a_fraction_of_the_first():
-    asked = memory.second_question("tiny-malmm", 40)
+    asked = memory.second_question("tiny-malmm", 40, 2)
     assert 0 < asked["second_seconds"] < asked["first_seconds"]
