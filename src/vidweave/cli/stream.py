@@ -8,12 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from vidweave.cli.amounts import parse_seconds
-from vidweave.cli.ask import DEFAULT_MODEL
 from vidweave.cli.output import Json, show
 from vidweave.errors import QueryError
 
 __all__ = ["stream"]
 
+DEFAULT_MODEL = "tiny-malmm"  # shipped, with a memory: takes clips of any length
 
 def stream(
     clip: Annotated[str, typer.Argument(metavar="CLIP", help="Video file.")],

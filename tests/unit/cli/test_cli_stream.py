@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from vidweave.cli.amounts import parse_seconds
+from vidweave.cli.stream import DEFAULT_MODEL
 from vidweave.errors import ConfigError
+from vidweave.systems.malmm.tiny import tiny_malmm
 from vidweave.types import Answer
 
 
@@ -45,6 +47,13 @@ def test_answers_with_times_while_it_reads(vid, live, clip):
     ]
     assert live.pushed == [(0.0, 0.5, 2.0), (0.5, 1.0, 2.0), (1.0, 1.5, 2.0), (1.5, 1.75, 2.0)]
     assert live.questions == ["What happens?"]
+
+
+def test_the_model_that_streams_by_default_takes_clips_of_any_length(vid, live, model, clip):
+    vid("stream", clip, "What?")
+    ((name, _),) = model.loads
+    assert name == DEFAULT_MODEL == tiny_malmm().name
+    assert tiny_malmm().parse().connector.ports["video"].beyond_times == "clamp"
 
 
 def test_json_and_spans(vid, live, model, clip):
