@@ -15,6 +15,7 @@ __all__ = ["stream"]
 
 DEFAULT_MODEL = "tiny-malmm"  # shipped, with a memory: takes clips of any length
 
+
 def stream(
     clip: Annotated[str, typer.Argument(metavar="CLIP", help="Video file.")],
     question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to ask.")],

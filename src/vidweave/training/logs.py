@@ -6,14 +6,14 @@ import csv
 import io
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from vidweave.errors import TrainingError
 
-__all__ = ["CsvLog", "EventLog"]
+__all__ = ["CsvLog", "EventLog", "write_names"]
 
 
 class CsvLog:
@@ -59,7 +59,7 @@ class CsvLog:
                 self._file = self.path.open("ab", buffering=0)  # unbuffered: a full disk fails here, not at the end
             self._file.write(line.getvalue().encode())
         except OSError as error:
-            raise TrainingError(f"the log {self.path} could not be written ({error}); free space and resume") from error
+            raise _unwritten(self.path, error) from error
 
     def _truncate(self, last_step: int) -> None:
         lines = [line for line in self.path.read_text().splitlines(keepends=True) if line.endswith("\n")]
@@ -71,6 +71,24 @@ class CsvLog:
         temporary = self.path.with_suffix(".tmp")
         temporary.write_text("".join([lines[0], *kept]))
         os.replace(temporary, self.path)
+
+
+def write_names(path: Path, passes: Mapping[str, Iterable[str]]) -> None:
+    """A line per parameter that learns: its pass, a tab, its name.
+
+    Raises:
+        TrainingError: the disk is full.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = (f"{name}\t{member}\n" for name, members in passes.items() for member in members)
+        path.write_text("".join(lines), encoding="utf-8")
+    except OSError as error:
+        raise _unwritten(path, error) from error
+
+
+def _unwritten(path: Path, error: OSError) -> TrainingError:
+    return TrainingError(f"the log {path} could not be written ({error}); free space and resume")
 
 
 class EventLog:

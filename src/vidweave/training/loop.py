@@ -28,7 +28,7 @@ from vidweave.training.clock import Clock
 from vidweave.training.engine import is_out_of_memory, start_engine
 from vidweave.training.identity import check_same_run, describe_run, run_hash
 from vidweave.training.interruption import StopRequest, locked_folder, stop_requests
-from vidweave.training.logs import EventLog
+from vidweave.training.logs import EventLog, write_names
 from vidweave.training.progress import ProgressDisplay
 from vidweave.training.reporting import StageReport
 from vidweave.training.sampler import Sampler
@@ -76,7 +76,8 @@ def train(
     has_events: bool | None = None,
     has_progress: bool = True,
 ) -> TrainResult:
-    """Train `run` into the folder `out`: checkpoints, ``logs/*.csv``, TensorBoard events, ``run.json``.
+    """Train `run` into the folder `out`: checkpoints, ``logs/*.csv``, TensorBoard events, the names
+    of what learnt (``logs/*.trainable.txt``), ``run.json``.
 
     On the CPU a run that was killed at any moment and is started again goes on to the same losses, bit for bit
     (without a time budget, and with the same number of processes and threads).
@@ -271,15 +272,17 @@ class _Session:
         return BatchSource(stage=stage, examples=examples, sampler=sampler, **ranks)
 
     def _announce(self, stage: Stage, stage_step: StageStep) -> None:
-        """Say and log exactly what learns."""
+        """Say what learns; every name of it is in ``logs/STAGE.trainable.txt``."""
         learnt = sum(p.numel() for p in stage_step.parameters.values())
         total = sum(p.numel() for p in self.run.model.parameters())
         self.display.begin(stage.name)
         self.display.say(
             f"stage {stage.name}: {learnt:,} of {total:,} parameters learn, in {len(stage_step.parameters)} tensors"
         )
-        for name, members in stage_step.passes.items():
-            _LOG.info("stage %s, pass %s learns: %s", stage.name, name, ", ".join(members))
+        for learning in stage.passes:
+            _LOG.info("stage %s, pass %s learns %s", stage.name, learning.name, ", ".join(learning.trainable))
+        if self.fabric.is_global_zero:
+            write_names(self.out / "logs" / f"{stage.name}.trainable.txt", stage_step.passes)
 
     def _report(self, stage: Stage, position: Position) -> AbstractContextManager[StageReport]:
         return StageReport(

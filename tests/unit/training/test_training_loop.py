@@ -390,7 +390,8 @@ def test_events_and_progress_are_written(tmp_path, capsys):
 def test_what_learns_is_logged(tmp_path, caplog):
     with caplog.at_level("INFO", logger="vidweave.training"):
         quietly(tiny_run(tiny_stage(passes=(Pass("head", ("head.*",)),))), tmp_path)
-    assert "stage only, pass head learns: head.weight, head.bias" in caplog.text
+    assert "stage only, pass head learns head.*" in caplog.text
+    assert (tmp_path / "logs" / "only.trainable.txt").read_text() == "head\thead.weight\nhead\thead.bias\n"
 
 
 def test_modes_and_freezing():
