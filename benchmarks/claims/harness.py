@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Claim", "Criterion"]
 
+MOST_COLUMNS = 8  # rows of answers that stand beside one another on a terminal
+
 
 @dataclass(frozen=True)
 class Criterion:
@@ -167,16 +169,41 @@ class Claim:
 
     def tables(self) -> list[RenderableType]:
         """Accuracies of all rows and the criteria, for a terminal."""
-        return [self._accuracy_table(), *([self._fact_table()] if self.facts else []), self._criteria_table()]
+        accuracies = [self._accuracy_table()] if len(self.rows) <= MOST_COLUMNS else self._tables_by_families()
+        return [*accuracies, *([self._fact_table()] if self.facts else []), self._criteria_table()]
 
     def _accuracy_table(self) -> RenderableType:
+        """A line per family, a column per row."""
         from rich.table import Table
 
-        table = Table("family", "chance", *self.rows, title=f"{self.name}: accuracy and its 99% interval")
+        table = Table("family", "chance", *self.rows, title=self._title)
         for family in dict.fromkeys(item.family for item in self.items.values()):
-            mark = " (unjudged)" if family in self.unjudged else ""
-            table.add_row(family + mark, f"{self.chance(family):.1%}", *(self._cell(row, family) for row in self.rows))
+            cells = (self._cell(row, family) for row in self.rows)
+            table.add_row(self._marked(family), f"{self.chance(family):.1%}", *cells)
         return table
+
+    def _tables_by_families(self) -> list[RenderableType]:
+        """For many rows: a table for those that were asked the same families, a line per row."""
+        from rich.table import Table
+
+        alike: dict[tuple[str, ...], list[str]] = {}
+        for row in self.rows:
+            alike.setdefault(tuple(self.families(row)), []).append(row)
+        tables: list[RenderableType] = []
+        for families, rows in alike.items():
+            table = Table("row", *(self._marked(family) for family in families), title=self._title)
+            table.add_row("chance", *(f"{self.chance(family):.1%}" for family in families), end_section=True)
+            for row in rows:
+                table.add_row(row, *(self._cell(row, family) for family in families))
+            tables.append(table)
+        return tables
+
+    @property
+    def _title(self) -> str:
+        return f"{self.name}: accuracy and its 99% interval"
+
+    def _marked(self, family: str) -> str:
+        return family + (" (unjudged)" if family in self.unjudged else "")
 
     def _cell(self, row: str, family: str) -> str:
         scores = self.scores(row, family)

@@ -1,12 +1,14 @@
 """The claims harness with fake models: what knows passes, what does not or what cheats fails."""
 
 import hashlib
+import io
 import json
 import random
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from benchmarks.claims import CLAIMS
 from benchmarks.claims.__main__ import main
@@ -209,10 +211,6 @@ def test_a_claim_without_criteria_does_not_hold():
 
 
 def test_tables_say_what_failed(seen):
-    import io
-
-    from rich.console import Console
-
     text = io.StringIO()
     Console(file=text, width=220).print(*seen.tables())
     for words in ("base: holds", "100.0%", "texture (unjudged)", "another clip: colour at chance", "25.0%"):
@@ -234,6 +232,20 @@ def fakes():
     yield
     for name in ("fake-good", "fake-bad", "fake-broken"):
         CLAIMS.unregister(name)
+
+
+def test_many_rows_stand_below_one_another_with_those_that_were_asked_alike():
+    claim = Claim("many", progress=False)
+    (*_, last) = examples = toy_items(SEED, 1, families=["colour", "size"])
+    for row in "abcdefghi":
+        for example in examples:
+            claim.enter(row, example, example.truth)
+    claim.enter("alone", last, last.truth)
+    text = io.StringIO()
+    Console(file=text, width=90).print(*claim.tables())
+    lines = [line for line in text.getvalue().splitlines() if "100.0% (" in line]
+    assert [line.split()[1] for line in lines] == [*"abcdefghi", "alone"]
+    assert [line.count("100.0%") for line in lines] == [2] * 9 + [1]
 
 
 @pytest.mark.usefixtures("fakes")
