@@ -15,7 +15,7 @@ from pathlib import Path
 from vidweave.contra4.answers import Answers
 from vidweave.contra4.balance import Balance
 from vidweave.contra4.categories import Categories
-from vidweave.contra4.embedding import HuggingFaceEmbedder
+from vidweave.contra4.embedding import MINILM, HuggingFaceEmbedder, TfIdfEmbedder
 from vidweave.contra4.filters import Filters, WordFilter
 from vidweave.contra4.pipeline import Pipeline
 from vidweave.contra4.pools import PoolFile, Pools
@@ -38,6 +38,7 @@ class Settings:
         writer, category, llama, mistral, phi: Addresses of the servers.
         per_combination: Tuples for each of the 11 combinations of modalities, per selection.
         concurrency: Requests in flight per server.
+        embedder: Encoder of captions, by hub id or folder; `tf-idf` compares words and needs no model.
         thrifty: Drop forbidden words before anybody is asked for an answer, and ask a verifier no further once it has
             lost: the same questions for half of the work.
     """
@@ -50,10 +51,13 @@ class Settings:
     phi: str = "http://127.0.0.1:8003/v1"
     per_combination: int = 30_000
     concurrency: int = 128
+    embedder: str = MINILM
     thrifty: bool = True
 
 
-def recipe(pools: str, per_combination: int, concurrency: int, thrifty: bool, **addresses: str) -> Pipeline:
+def recipe(
+    pools: str, per_combination: int, concurrency: int, embedder: str, thrifty: bool, **addresses: str
+) -> Pipeline:
     """All stages."""
 
     def engine(model: str, server: str) -> OpenAIEngine:
@@ -71,7 +75,10 @@ def recipe(pools: str, per_combination: int, concurrency: int, thrifty: bool, **
         name="contra4",
         stages=(
             Pools(files=files(Path(pools))),
-            Tuples(per_combination=per_combination, embedder=HuggingFaceEmbedder()),
+            Tuples(
+                per_combination=per_combination,
+                embedder=TfIdfEmbedder() if embedder == "tf-idf" else HuggingFaceEmbedder(model=embedder),
+            ),
             Questions(engine=writer),
             *words,
             Answers(engine=writer),

@@ -36,9 +36,14 @@ def narrate() -> None:
     logger = logging.getLogger("vidweave")
     logger.setLevel(logging.INFO)
     if not logger.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        logger.addHandler(handler)
+        logger.addHandler(_Narrator())
+
+
+class _Narrator(logging.Handler):
+    """Tells whatever is stderr by then: a process may run several commands, each with a stderr of its own."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr)
 
 
 def _show_own(message: Warning | str, category: type[Warning], filename: str, *_: object, **__: object) -> None:

@@ -1,63 +1,26 @@
-"""Stages for media of your own: find them in folders, and say in words what each shows."""
+"""Stages for media without captions: find them, and say in words what each shows."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Literal, Self
 
+from vidweave.contra4.captioners import Captioner
+from vidweave.contra4.doctor import look
+from vidweave.contra4.media import Media, MediaFolder
 from vidweave.contra4.pools import clean_caption
 from vidweave.contra4.rows import Row
-from vidweave.contra4.schema import SceneRef, check_modality
+from vidweave.contra4.schema import SceneRef, check_modality, read_questions
 from vidweave.contra4.stage import Wrap
 from vidweave.errors import ConfigError, MediaNotFoundError, PipelineError
-from vidweave.types import Answerer, Clip, Query
 
-__all__ = ["AnswererCaptioner", "Captioner", "Captioning", "MediaFiles"]
+__all__ = ["Captioning", "MediaFiles", "QuestionMedia"]
 
-PROMPTS = {
-    "image": "Describe the image.",
-    "video": "Describe this set of frames. Consider the frames to be a part of the same video.",
-    "audio": "Describe the audio.",
-    "pc": "Describe the 3D model",
-}
-"""What the published captioners were asked, per modality."""
-
-
-class Captioner(Protocol):
-    """Anything that says what clips show; `Clip` holds the one modality."""
-
-    def caption(self, clips: Sequence[Clip]) -> list[str]:
-        """One text per clip, in order."""
-        ...
-
-    def describe(self) -> dict[str, Any]:
-        """What decides the texts, as JSON data."""
-        ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class AnswererCaptioner:
-    """Any model of vidweave as a captioner.
-
-    Attributes:
-        model: What answers.
-        prompt: What it is asked of each clip.
-        batch_size: Clips per call.
-    """
-
-    model: Answerer
-    prompt: str
-    batch_size: int = 16
-
-    def caption(self, clips: Sequence[Clip]) -> list[str]:
-        queries = [Query.about(clip, self.prompt) for clip in clips]
-        batches = (queries[i : i + self.batch_size] for i in range(0, len(queries), self.batch_size))
-        return [answer.text for batch in batches for answer in self.model.answer(batch)]
-
-    def describe(self) -> dict[str, Any]:
-        return {"captioner": "answerer", "model": self.model.describe(), "prompt": self.prompt}
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +29,8 @@ class MediaFiles:
 
     Attributes:
         folders: Modality → folder; hidden files and folders in it are left out.
-        source: Name of the collection in the result; `id` is the file's name in its folder.
+        source: Beginning of the collections' names in the result: the pictures are of collection ``own_image``, and `id`
+            is a file's name in its folder. So files of one name in two folders are two media.
     """
 
     name: ClassVar[str] = "media"
@@ -83,10 +47,47 @@ class MediaFiles:
             if not names:
                 raise MediaNotFoundError(f"the folder {folder} holds no file for {modality}")
             for name in names:
-                yield {"source": self.source, "id": name, "modality": modality, "url": None, "meta": {}}
+                yield {"source": f"{self.source}_{modality}", "id": name, "modality": modality, "url": None, "meta": {}}
+
+    def media(self) -> Media:
+        """Where the scenes of these files lie, for `Captioning` and evaluation."""
+        return Media(folders={f"{self.source}_{name}": MediaFolder(path=path) for name, path in self.folders.items()})
 
     def describe(self) -> dict[str, Any]:
         return {"stage": self.name, "source": self.source, "media": list(self.run_all(()))}
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuestionMedia:
+    """Settings of a first stage: each medium that the questions of a file show, once, without its caption.
+
+    What captioners say of them is what the caption baseline reads (``evaluate --way captions --captions``).
+
+    Attributes:
+        file: Questions as JSON or JSON lines, plain or gzip.
+        modalities: Only media of these; all if left out.
+    """
+
+    name: ClassVar[str] = "media"
+    scope: ClassVar[str] = "file"
+    file: str
+    modalities: Sequence[str] | None = None
+
+    def run_all(self, rows: Iterable[Row]) -> Iterator[Row]:
+        found: dict[tuple[str, ...], SceneRef] = {}
+        for scene in (scene for question in read_questions(self.file) for scene in question.scenes):
+            if self.modalities is None or scene.modality in self.modalities:
+                found.setdefault((scene.modality, *scene.key), scene)
+        for scene in found.values():
+            facts = {"source": scene.source, "id": scene.id, "modality": scene.modality}
+            yield {**facts, "url": scene.url, "meta": dict(scene.meta)}
+
+    def describe(self) -> dict[str, Any]:
+        if not Path(self.file).is_file():
+            raise MediaNotFoundError(f"there is no file {self.file}")
+        digest = sha256(Path(self.file).read_bytes()).hexdigest()
+        wanted = None if self.modalities is None else list(self.modalities)
+        return {"stage": self.name, "sha256": digest, "modalities": wanted}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,19 +96,23 @@ class Captioning:
 
     Attributes:
         captioners: Modality → who says what such a medium shows; others must have captions already.
-        folders: Modality → where `MediaFiles` found the files.
+        media: Where the files are.
+        unreadable: A file that is missing or cannot be decoded stops the run, or is dropped with a warning.
     """
 
     name: ClassVar[str] = "captions"
     scope: ClassVar[str] = "rows"
     captioners: Mapping[str, Captioner]
-    folders: Mapping[str, str]
+    media: Media
+    unreadable: Literal["stop", "drop"] = "stop"
 
     def run(self, rows: Sequence[Row]) -> list[Row]:
+        if self.unreadable == "drop":
+            rows = [row for row in rows if self._is_readable(row)]
         said: dict[int, str] = {}
         for modality, captioner in self.captioners.items():
             places = [i for i, row in enumerate(rows) if row["modality"] == modality]
-            texts = captioner.caption([self._clip(rows[i]) for i in places])
+            texts = captioner.caption([self.media.clip(_scene(rows[i])) for i in places])
             if len(texts) != len(places):
                 raise PipelineError(f"the captioner of {modality} gave {len(texts)} captions for {len(places)} media")
             said |= dict(zip(places, texts, strict=True))
@@ -121,17 +126,19 @@ class Captioning:
             raise PipelineError(f"the captioner of {row['modality']} said nothing of {row['id']!r}")
         return {**row, "caption": caption}
 
-    def _clip(self, row: Row) -> Clip:
-        scene = SceneRef(source=row["source"], id=row["id"], modality=row["modality"], caption="")
-        folder = self.folders.get(row["modality"])
-        if folder is None:
-            raise ConfigError(f"no folder for {row['modality']}; give one in `folders`")
-        sources: dict[str, Any] = {scene.clip_modality: str(Path(folder) / str(scene.id))}
-        return Clip(**sources)
+    def _is_readable(self, row: Row) -> bool:
+        status, why = look(_scene(row), self.media)
+        if status in ("missing", "undecodable"):
+            _log.warning("%s %r is left out: %s", row["source"], row["id"], why)
+        return status not in ("missing", "undecodable")
 
     def with_engines(self, wrap: Wrap) -> Self:
-        return self
+        return replace(self, captioners={name: who.with_engines(wrap) for name, who in self.captioners.items()})
 
     def describe(self) -> dict[str, Any]:
         captioners = {name: captioner.describe() for name, captioner in self.captioners.items()}
-        return {"stage": self.name, "captioners": captioners}
+        return {"stage": self.name, "captioners": captioners, "unreadable": self.unreadable}
+
+
+def _scene(row: Row) -> SceneRef:
+    return SceneRef(source=row["source"], id=row["id"], modality=row["modality"], caption="")

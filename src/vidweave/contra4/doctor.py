@@ -11,7 +11,7 @@ from vidweave.contra4.schema import ContrastQuestion, SceneRef
 from vidweave.errors import InputError, MediaNotFoundError
 from vidweave.media import open_source
 
-__all__ = ["Examined", "examine"]
+__all__ = ["Examined", "Status", "examine", "look"]
 
 Status = Literal["ok", "missing", "undecodable", "no folder"]
 
@@ -46,11 +46,12 @@ def examine(questions: Sequence[ContrastQuestion], media: Media, *, decode: bool
         for scene in {scene.key: scene for scene in question.scenes}.values():
             needed.setdefault((scene.modality, *scene.key), (scene, []))[1].append(question.id)
     for scene, ids in needed.values():
-        status, why = _look(scene, media, decode)
+        status, why = look(scene, media, decode=decode)
         yield Examined(scene=scene, status=status, why=why, questions=tuple(ids))
 
 
-def _look(scene: SceneRef, media: Media, decode: bool) -> tuple[Status, str]:
+def look(scene: SceneRef, media: Media, *, decode: bool = True) -> tuple[Status, str]:
+    """What is wrong with the medium of one scene, and the error; `decode` as in `examine`."""
     try:
         clip = media.clip(scene)
     except MediaNotFoundError as error:

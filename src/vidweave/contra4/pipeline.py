@@ -4,7 +4,7 @@
 FOLDER/manifest.json          what was run, with counts, checksums, tokens and cost per stage
 FOLDER/cache/STAGE/           completions; may be kept, shared and deleted
 FOLDER/01-sampling/00000.jsonl …
-FOLDER/questions.json         the result in the released form, with statistics.json
+FOLDER/questions.json         the result in the released form, with statistics.json; or captions.jsonl
 ```
 """
 
@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from vidweave import __version__
 from vidweave.contra4.executors import Executor, InProcess, ShardWork
@@ -48,11 +48,14 @@ class Pipeline:
         name: For messages and the manifest.
         stages: In order; the first one needs no rows.
         rows_per_shard: How many rows are one piece of work, and what a kill can cost at most (completions are kept).
+        result: What the last stage's rows are: questions, or captioned media, which a further run may take as its pools
+            (`PoolFile`) and the caption baseline as what it reads.
     """
 
     name: str
     stages: tuple[RowStage | FileStage, ...]
     rows_per_shard: int = 500
+    result: Literal["questions", "captions"] = "questions"
 
     def __post_init__(self) -> None:
         names = [stage.name for stage in self.stages]
@@ -73,11 +76,12 @@ class Pipeline:
 
 @dataclass(frozen=True, kw_only=True)
 class RunResult:
-    """What a run came to: the manifest's stages, and the file of questions if all stages are done."""
+    """What a run came to: the manifest's stages, and the file of questions or captions if all stages are done."""
 
     folder: Path
     stages: tuple[dict[str, Any], ...]
-    questions: Path | None
+    questions: Path | None = None
+    captions: Path | None = None
 
 
 def run(
@@ -114,8 +118,8 @@ def run(
         for index, stage in enumerate(pipeline.stages[: last + 1]):
             work.do(index, stage)
         is_whole = last == len(pipeline.stages) - 1
-        questions = _export(folder, work.rows(last)) if is_whole else None
-    return RunResult(folder=folder, stages=tuple(manifest.stages), questions=questions)
+        made = {pipeline.result: _EXPORTS[pipeline.result](folder, work.rows(last))} if is_whole else {}
+    return RunResult(folder=folder, stages=tuple(manifest.stages), **made)
 
 
 class _Work:
@@ -305,12 +309,21 @@ def _locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _export(folder: Path, rows: Iterator[Row]) -> Path:
+def _export_questions(folder: Path, rows: Iterator[Row]) -> Path:
     questions = [question_from_dict(row, f"row {row.get('id')!r}") for row in rows]
     path = folder / "questions.json"
     put(path, questions_json(questions))
     put(folder / "statistics.json", json.dumps(statistics(questions), indent=1).encode() + b"\n")
     return path
+
+
+def _export_captions(folder: Path, rows: Iterator[Row]) -> Path:
+    path = folder / "captions.jsonl"
+    put(path, b"".join(json.dumps(row).encode() + b"\n" for row in rows))
+    return path
+
+
+_EXPORTS = {"questions": _export_questions, "captions": _export_captions}
 
 
 def usage_of(result: RunResult) -> dict[str, float]:

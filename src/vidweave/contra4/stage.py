@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
-from typing import Any, Literal, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 
 from vidweave.contra4.rows import Row
 from vidweave.engines import Engine, Request
@@ -20,17 +20,15 @@ Scope = Literal["rows", "file"]
 
 
 class Stage(Protocol):
-    """Common to both kinds."""
+    """Common to both kinds.
 
-    @property
-    def name(self) -> str:
-        """Unique in a pipeline, and the end of its folder's name."""
-        ...
+    Attributes:
+        name: Unique in a pipeline, and the end of its folder's name.
+        scope: A `Scope`.
+    """
 
-    @property
-    def scope(self) -> str:
-        """A `Scope`."""
-        ...
+    name: ClassVar[str]
+    scope: ClassVar[str]
 
     def describe(self) -> dict[str, Any]:
         """All that decides the output, besides the input, as JSON data."""

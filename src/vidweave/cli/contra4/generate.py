@@ -59,7 +59,8 @@ def _data(result: RunResult) -> dict[str, Any]:
     from vidweave.contra4.pipeline import usage_of
 
     stages = [{key: value for key, value in entry.items() if key != "settings"} for entry in result.stages]
-    return {"out": result.folder, "questions": result.questions, "stages": stages, "usage": usage_of(result)}
+    made = {"questions": result.questions, "captions": result.captions}
+    return {"out": result.folder, **made, "stages": stages, "usage": usage_of(result)}
 
 
 def _text(result: RunResult) -> str:
@@ -69,5 +70,6 @@ def _text(result: RunResult) -> str:
         usage = entry.get("usage", {})
         counts = [usage.get(key, "-") for key in ("requests", "input_tokens", "output_tokens")]
         rows.append((entry["name"], entry.get("rows", "-"), *counts, f"{usage['cost']:.2f}" if usage else "-"))
-    done = f"questions in {result.questions}" if result.questions else f"stopped early, in {result.folder}"
+    made = {"questions": result.questions, "captions": result.captions}
+    done = next((f"{what} in {path}" for what, path in made.items() if path), f"stopped early, in {result.folder}")
     return f"{table(rows, header)}\n{done}"
