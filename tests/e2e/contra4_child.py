@@ -1,4 +1,5 @@
-"""A small Contra4 run in a process of its own that kills itself: ``contra4_child.py OUT UNTIL DEATH``.
+"""A small Contra4 run in a process of its own that kills itself: ``contra4_child.py OUT UNTIL DEATH [MEDIA]``;
+with a folder of media the run begins at files of one's own.
 
 Dies (as from ``kill -9``) at the DEATH-th time that it touches the disk: half-way through a write, before a rename, or
 after one. 0 lives.
@@ -12,7 +13,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "contra4"))
 
-from contra4_rows import pipeline
+from contra4_rows import media_pipeline, pipeline
 
 from vidweave.contra4.pipeline import run
 
@@ -41,6 +42,7 @@ class Death:
 
 
 if __name__ == "__main__":
-    out, until, death = sys.argv[1:]
+    out, until, death, *media = sys.argv[1:]
+    made = media_pipeline(Path(media[0])) if media else pipeline()
     Death(int(death))
-    run(pipeline(), out, until=until, progress=False)
+    run(made, out, until=until, progress=False)

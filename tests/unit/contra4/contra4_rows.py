@@ -1,20 +1,31 @@
 """Rows, scripted models and whole small pipelines for the tests of this folder."""
 
+import base64
+import io
 import re
+import wave
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
+
+import numpy as np
+from PIL import Image
 
 from vidweave.contra4.answers import Answers
 from vidweave.contra4.balance import Balance
+from vidweave.contra4.captioners import EngineCaptioner
+from vidweave.contra4.captioning import Captioning, MediaFiles
 from vidweave.contra4.categories import Categories
-from vidweave.contra4.filters import Filters
+from vidweave.contra4.filters import Filters, WordFilter
 from vidweave.contra4.pipeline import Pipeline
 from vidweave.contra4.questions import Questions
 from vidweave.contra4.rows import orders
 from vidweave.contra4.sampling import Tuples
 from vidweave.contra4.verification import Verification, Verifier
 from vidweave.engines import ScriptedEngine
+from vidweave.media import write_audio, write_image
+from vidweave.types import Waveform
 
 MODALITIES = ("audio", "pc", "image", "video")
 _SCENE = re.compile(r'Scene ([A-D])\. "?([^"\n]*?)"?(?=\n|$| Answer)')
@@ -96,6 +107,43 @@ def pipeline(
         Categories(engine=models.generator),
     )
     return Pipeline(**{"name": "loud", "stages": stages, "rows_per_shard": 9} | changes)
+
+
+def measured(request: Any) -> str:
+    """A captioner that says how loud a sound is, or how wide a picture."""
+    part = request.prompt[0]["content"][0]
+    if part["type"] == "input_audio":
+        with wave.open(io.BytesIO(base64.b64decode(part["input_audio"]["data"]))) as wav:
+            return f"a sound at loudness {wav.getnframes()}"
+    with Image.open(io.BytesIO(base64.b64decode(part["image_url"]["url"].partition(",")[2]))) as picture:
+        return f"a picture at loudness {picture.width}"
+
+
+def asker(request: Any) -> str:
+    """Asks in forbidden words about some scenes."""
+    level = int(shown(request.prompt)[0][1].rpartition(" ")[2])
+    return " has more sound?" if level % 3 == 0 else " is the loudest?"
+
+
+def media_pipeline(folder: Path) -> Pipeline:
+    """The stages that `pipeline` lacks: files of one's own, captions, words. Makes the files in `folder`."""
+    folders = {name: folder / name for name in ("audio", "image")}
+    for path in folders.values():
+        path.mkdir(parents=True, exist_ok=True)
+    for n in range(7):
+        write_audio(folders["audio"] / f"{n}.wav", Waveform(np.zeros(1_000 + n, np.float32), 16_000))
+        write_image(folders["image"] / f"{n}.png", np.zeros((8, 20 + n, 3), np.uint8))
+    files = MediaFiles(folders={name: str(path) for name, path in folders.items()})
+    captioner = EngineCaptioner(engine=ScriptedEngine(measured, "captioner", price=1.0), batch_size=2)
+    stages = (
+        files,
+        Captioning(captioners=dict.fromkeys(files.folders, captioner), media=files.media()),
+        Tuples(per_combination=9),
+        Questions(engine=ScriptedEngine(asker, "asker")),
+        WordFilter(),
+        Answers(engine=ScriptedEngine(generator, "generator")),
+    )
+    return Pipeline(name="own", stages=stages, rows_per_shard=4)
 
 
 def tuple_row(number: int, scenes: int, answer: int, **changes: Any) -> dict[str, Any]:

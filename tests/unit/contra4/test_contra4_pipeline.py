@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from contra4_rows import LoudPools, Models, always_a, checker, generator, pipeline
+from contra4_rows import LoudPools, Models, always_a, checker, generator, media_pipeline, pipeline
 
 from vidweave.cli.main import run as command
 from vidweave.contra4.pipeline import Pipeline, run, usage_of
@@ -65,6 +65,15 @@ def test_two_runs_give_the_same_bytes_and_questions_that_are_right(tmp_path):
     statistics = json.loads((tmp_path / "a" / "statistics.json").read_text())
     assert statistics["questions"] == 44
     assert not list(tmp_path.rglob(".0*"))
+
+
+def test_two_runs_from_files_of_ones_own_give_the_same_bytes(tmp_path):
+    made = media_pipeline(tmp_path / "media")
+    results = [run(made, tmp_path / name, progress=False) for name in ("a", "b")]
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+    rows = {entry["name"]: entry["rows"] for entry in results[0].stages}
+    assert rows["captions"] == rows["media"] == 14
+    assert 0 < rows["words"] == rows["answers"] < rows["questions"] == 18
 
 
 def test_tokens_and_cost_are_counted(tmp_path):
