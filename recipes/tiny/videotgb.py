@@ -3,7 +3,10 @@
     vidweave train recipes/tiny/videotgb.py --out runs/tiny-videotgb
 
 Bootstrapping as in the paper: tiny-base looks at single pictures of long clips and says how probable the true answer is;
-the largest rectangle under its scores is the span. The bridge learns those spans (stage `bridge`, the paper's TG).
+the largest rectangle under its scores is the span. The bridge learns those spans (stage `bridge`, the paper's TG). Two things
+make them cleaner: a label counts where most of what its scores say lies in the span, and the colour of an event is asked for
+alone (two events of a clip may share their shape; measured on 600 labels each, 90% of colours' spans and 51% of shapes' touched
+the event, and of colours with a share of 0.6 and more 96%). What was found so serves the question about the event's shape too.
 
 Then tiny-base's connector learns to answer about long clips from few pictures (stage `answers`, the paper's IV): eye and Llama
 stay frozen, and pictures come from the same spans, from even places, from random ones and from motion peaks in equal shares,
@@ -17,7 +20,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,6 +33,7 @@ from torch import Tensor, nn
 import vidweave
 from vidweave.data.schema import Example
 from vidweave.data.toy_training import train_scene
+from vidweave.errors import ConfigError
 from vidweave.language.splice import splice
 from vidweave.media.frames import HeldFrames
 from vidweave.media.motion import read_motion
@@ -44,13 +48,14 @@ from vidweave.systems.videotgb.tiny import GRID, MOTION_FPS, MotionSource, tiny_
 from vidweave.toyworld.questions import questions
 from vidweave.toyworld.render import render
 from vidweave.toyworld.scene import ToyScene
-from vidweave.training.pseudo_labels import PseudoLabel, label_clips
+from vidweave.training.pseudo_labels import PseudoLabel, label_clips, span_share
 from vidweave.training.schedule import Schedule
 from vidweave.training.stages import AdamWSettings, Pass, Run, Stage
 from vidweave.types import Clip, Features, MotionSpec, PromptPlan, Query, Selection, TextTokens
 
 NAME, BASE = "tiny-videotgb", "tiny-base"
 FAMILIES = ("event_colour", "event_shape")
+LABELLED = "event_colour"
 SOURCES: tuple[MotionSource, ...] = ("motion_vectors", "frame_differences", "flow")
 POLICIES = ("label", "uniform", "random", "peaks")
 
@@ -65,12 +70,13 @@ class Settings:
     seed: int = 0
     source: MotionSource = "motion_vectors"
     rope: Literal["sinusoid", "stored"] = "sinusoid"
-    clips: int = 160
+    clips: int = 480
     num_frames: int = 75
     size: int = 96
-    candidates: int = 25
+    candidates: int = 38
+    least_share: float = 0.6
     labels: str = "runs/tiny-videotgb/pseudo_labels.jsonl"
-    bridge_steps: int = 600
+    bridge_steps: int = 900
     bridge_batch: int = 32
     bridge_rate: float = 2e-3
     answer_steps: int = 160
@@ -89,7 +95,7 @@ def recipe(**overrides: Any) -> Run:
         for table in (model.selector.bridge.step_table, model.selector.bridge.word_table):
             nn.init.normal_(table, std=0.02)
     model.processor = Processor(model.config, base.processor.tokenizers)
-    clips = partial(_clips, s.clips, s.num_frames, s.size, s.candidates, s.labels, s.answer_steps > 0)
+    clips = partial(_clips, s.clips, s.num_frames, s.size, s.candidates, s.labels, s.least_share, s.answer_steps > 0)
     optimizer = partial(AdamWSettings, weight_decay=0.01, betas=(0.9, 0.98))
     stages = [
         Stage(
@@ -167,7 +173,9 @@ def asked_about(index: int, scene: ToyScene, clip: Clip) -> list[Example]:
 
 
 @cache
-def _clips(count: int, num_frames: int, size: int, candidates: int, labels: str, has_pictures: bool) -> list[SeenClip]:
+def _clips(
+    count: int, num_frames: int, size: int, candidates: int, labels: str, least_share: float, has_pictures: bool
+) -> list[SeenClip]:
     """All clips; their pseudo labels come from single pictures, and are kept in a file."""
     base = vidweave.load(BASE)
     scorer = FrameScorer(base, num_candidates=candidates, batch_size=candidates)
@@ -175,13 +183,35 @@ def _clips(count: int, num_frames: int, size: int, candidates: int, labels: str,
     scenes = [train_scene(index, length="long", num_frames=num_frames) for index in range(count)]
     files = [Clip(encoded(scene, size)) for scene in scenes]
     examples = [asked_about(i, scene, clip) for i, (scene, clip) in enumerate(zip(scenes, files, strict=True))]
-    flat = [example for one in examples for example in one]
-    made = label_clips(scorer, flat, labels, subtract="median", provenance={"data": "toyworld long"})
-    found = {label.id: label for label in made}
+    colours = [example for one in examples for example in one if example.family == LABELLED]
+    made = list(label_clips(scorer, colours, labels, subtract="median", provenance={"data": "toyworld long"}))
+    found = {
+        _event(example): label
+        for example, label in zip(colours, made, strict=True)
+        if span_share(label, "median") >= least_share
+    }
+    if not found:
+        raise ConfigError(
+            f"none of {len(made)} labels has a share of {least_share} or more; lower least_share, or take more clips"
+        )
     return [
-        _see(eye, scene, clip, [(e.query, found[e.id]) for e in one], size)
+        _see(eye, scene, clip, _with_labels(one, found), size)
         for scene, clip, one in zip(scenes, files, examples, strict=True)
     ]
+
+
+def _with_labels(
+    examples: list[Example], found: Mapping[tuple[str, str], PseudoLabel]
+) -> list[tuple[Query, PseudoLabel]]:
+    """Questions whose event was found, each with the label of that event."""
+    known = [(example, found[_event(example)]) for example in examples if _event(example) in found]
+    return [(e.query, replace(label, id=e.id, question=e.query.text, answer=e.truth)) for e, label in known]
+
+
+def _event(example: Example) -> tuple[str, str]:
+    """The clip, and what the event is called in the question."""
+    _, index, text = example.id.split("/")
+    return index, text.split(" that ")[1]
 
 
 def _see(eye: FrameScorer, scene: ToyScene, clip: Clip, asked: list[tuple[Query, PseudoLabel]], size: int) -> SeenClip:
@@ -234,13 +264,22 @@ class MotionBatch:
 
 
 def _collate_motion(processor: Processor, source: str, examples: list[Any]) -> MotionBatch:
-    maps = torch.from_numpy(np.stack([clip.motion[source] for clip, *_ in examples]))
+    moved = [_moved(clip.motion[source], rng) for clip, _, _, rng in examples]
+    maps = torch.from_numpy(np.stack(moved))
     steps = torch.from_numpy(np.stack([clip.steps for clip, *_ in examples])).float()
     values = maps.flatten(2)[:, :, None]  # one patch: the whole map
     item = torch.arange(len(examples))
     motion = Features(values, torch.ones(values.shape[:3], dtype=torch.bool), steps, item, torch.zeros_like(item))
     spans = torch.tensor([[[label.start, label.end]] for _, _, label, _ in examples])
     return MotionBatch(motion, processor.read_text("selector", [query.text for _, query, *_ in examples]), spans)
+
+
+def _moved(maps: np.ndarray, rng: np.random.Generator, most: int = 3) -> np.ndarray:
+    """Maps (L, 2, H, W) moved by up to `most` cells, with rest where nothing is known: a kind of motion is the same anywhere."""
+    down, right = rng.integers(-most, most + 1, 2)
+    height, width = maps.shape[-2:]
+    wide = np.pad(maps, ((0, 0), (0, 0), (most, most), (most, most)))
+    return wide[:, :, most - down : most - down + height, most - right : most - right + width]
 
 
 class _Ground:

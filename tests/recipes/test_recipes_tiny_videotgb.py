@@ -15,7 +15,15 @@ pytestmark = pytest.mark.slow
 
 def test_from_a_base_model_to_an_asset(tmp_path):
     labels = tmp_path / "labels.jsonl"
-    small = ["clips=2", "candidates=3", "bridge_steps=2", "bridge_batch=3", "answer_steps=2", "answer_batch=3"]
+    small = [
+        "clips=2",
+        "candidates=3",
+        "least_share=0",
+        "bridge_steps=2",
+        "bridge_batch=3",
+        "answer_steps=2",
+        "answer_batch=3",
+    ]
     run = recipe_run("recipes/tiny/videotgb.py", [*small, "evaluation_clips=1", f"labels={labels}"])
     learnt = {
         stage.name: {n.split(".")[0] for ns in stage.trainable(run.model).values() for n in ns} for stage in run.stages

@@ -23,7 +23,17 @@ from vidweave.evaluation.overlap import token_f1, unigram_recall
 from vidweave.nn.score_span import largest_rectangle
 from vidweave.types import Clip, Query
 
-__all__ = ["MEASURES", "PseudoLabel", "Scorer", "ScoreKind", "Subtract", "label_clips", "read_labels", "span_seconds"]
+__all__ = [
+    "MEASURES",
+    "PseudoLabel",
+    "Scorer",
+    "ScoreKind",
+    "Subtract",
+    "label_clips",
+    "read_labels",
+    "span_seconds",
+    "span_share",
+]
 
 ScoreKind = Literal["recall", "f1", "likelihood"]
 Subtract = Literal["none", "min", "median"]
@@ -75,12 +85,27 @@ def span_seconds(seconds: Sequence[float], scores: Sequence[float], subtract: Su
             (BLIP-2's), or the median, below which nothing counts: where most of a clip says nothing of the question,
             but more than its worst picture, a wide and low rectangle would win otherwise.
     """
-    heights = [max(0.0, score - median(scores)) for score in scores] if subtract == "median" else scores
-    first, last = largest_rectangle(heights, subtract_min=subtract == "min")
+    first, last = largest_rectangle(_heights(scores, subtract))
     gaps = [later - earlier for earlier, later in pairwise(seconds)] or [0.0]
     before = gaps[first - 1] if first else gaps[0]
     after = gaps[last] if last < len(seconds) - 1 else gaps[-1]
     return max(0.0, seconds[first] - before / 2), seconds[last] + after / 2
+
+
+def span_share(label: PseudoLabel, subtract: Subtract = "none") -> float:
+    """How much of all that the scores say, above what is subtracted, they say within the span: 0..1.
+
+    A label whose scores stand up elsewhere too, be it that the answer fits several moments or that the base model is
+    unsure, has a small share; training may leave it out.
+    """
+    heights = _heights(label.scores, subtract)
+    inside = (h for h, second in zip(heights, label.seconds, strict=True) if label.start <= second <= label.end)
+    return sum(inside) / (sum(heights) or 1.0)
+
+
+def _heights(scores: Sequence[float], subtract: Subtract) -> list[float]:
+    floor = {"none": lambda _: 0.0, "min": min, "median": median}[subtract](scores)
+    return [max(0.0, score - floor) for score in scores]
 
 
 def label_clips(

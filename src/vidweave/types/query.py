@@ -81,10 +81,19 @@ class Clip(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self._sources)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Clips go to worker processes; a view of a dict would not."""
+        span = {"start_seconds": self.start_seconds, "end_seconds": self.end_seconds}
+        return _clip_of, ({**self._sources, **span},)
+
     def __repr__(self) -> str:
         parts = [f"{name}={source!r}" for name, source in self._sources.items()]
         parts += [f"{n}={v}" for n in ("start_seconds", "end_seconds") if (v := getattr(self, n)) is not None]
         return f"Clip({', '.join(parts)})"
+
+
+def _clip_of(arguments: Mapping[str, Any]) -> Clip:
+    return Clip(**arguments)
 
 
 @dataclass(frozen=True)

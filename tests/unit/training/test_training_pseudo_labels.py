@@ -11,7 +11,7 @@ import pytest
 
 from vidweave.data.schema import Example
 from vidweave.errors import RecordError
-from vidweave.training.pseudo_labels import MEASURES, label_clips, read_labels, span_seconds
+from vidweave.training.pseudo_labels import MEASURES, PseudoLabel, label_clips, read_labels, span_seconds, span_share
 from vidweave.types import Query
 
 
@@ -60,6 +60,19 @@ def examples(count=6):
         Example(id=str(i), family="x", query=Query.about(f"clip{i // 2}.mp4", f"what is {i}?"), truth=f"answer {i}")
         for i in range(count)
     ]
+
+
+def test_the_share_tells_whether_scores_stand_up_elsewhere():
+    def label(*scores):
+        seconds = tuple(range(len(scores)))
+        start, end = span_seconds(seconds, scores, "median")
+        return PseudoLabel(id="", question="", answer="", start=start, end=end, seconds=seconds, scores=scores)
+
+    assert span_share(label(0.1, 0.9, 0.9, 0.1, 0.1, 0.1), "median") == pytest.approx(1)
+    assert span_share(label(0.1, 0.9, 0.9, 0.1, 0.1, 0.1, 0.5), "median") == pytest.approx(0.8)
+    assert span_share(label(0.1, 0.9, 0.9, 0.1, 0.1, 0.1, 0.5)) == pytest.approx(1.8 / 2.7)
+    assert span_share(label(0.1, 0.9, 0.9, 0.1, 0.1, 0.1, 0.5), "min") == pytest.approx(0.8)
+    assert span_share(label(0.2, 0.2, 0.2), "median") == 0
 
 
 def test_clips_are_looked_at_once_and_labels_told_in_full(tmp_path):
