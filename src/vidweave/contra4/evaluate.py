@@ -90,15 +90,20 @@ def evaluate(answerer: Answerer, what: Evaluation, records_path: Path | str) -> 
 
 
 def order_scores(records: Sequence[Record]) -> dict[str, Accuracy]:
-    """What the order of the scenes does: accuracy over all orders, and questions answered alike, or rightly, in each."""
+    """What the order of the scenes does: accuracy over all orders, and questions answered alike, or rightly, in each.
+
+    In the first, each question counts once, by the share of its orders that are answered rightly: what an order drawn at
+    random would score. Orders of one question are not independent, so its interval comes from resampled questions.
+    """
     by_question: dict[str, list[Record]] = {}
     for record in records:
         by_question.setdefault(record.id.rpartition("/")[0], []).append(record)
     chosen = [{_scene(record) for record in asked} for asked in by_question.values()]
     alike = [len(scenes) == 1 and None not in scenes for scenes in chosen]
     always_right = [all(record.correct for record in asked) for asked in by_question.values()]
+    shares = [sum(record.correct for record in asked) / len(asked) for asked in by_question.values()]
     return {
-        "every order of the scenes": accuracy_of("every order", records),
+        "every order of the scenes": Accuracy.of_shares("every order", shares),
         "same scene in every order": Accuracy.of("same scene", alike),
         "right in every order": Accuracy.of("always right", always_right),
     }

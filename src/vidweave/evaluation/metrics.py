@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from vidweave.evaluation.records import Record
-from vidweave.evaluation.statistics import wilson
+from vidweave.evaluation.statistics import paired_bootstrap, wilson
 
 __all__ = ["Accuracy", "accuracies", "accuracy_of", "facet_names", "group", "is_correct", "signal_to_noise"]
 
@@ -52,6 +52,23 @@ class Accuracy:
             low=interval.low,
             high=interval.high,
             chance=chance,
+        )
+
+    @classmethod
+    def of_shares(cls, family: str, shares: Sequence[float]) -> Self:
+        """Of items that are each right to some share (0 to 1), at least one; `num_correct` is their sum, rounded.
+
+        The interval is that of the bootstrap over items.
+        """
+        interval = paired_bootstrap(shares, 0.0, CONFIDENCE)
+        return cls(
+            family=family,
+            num_correct=round(sum(shares)),
+            num_items=len(shares),
+            accuracy=sum(shares) / len(shares),
+            low=interval.low,
+            high=interval.high,
+            chance=None,
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-__all__ = ["FAINT", "INK", "PALETTE", "Box", "Drawing", "Line", "Picture", "Words", "fit", "shade", "wrap"]
+__all__ = ["FAINT", "INK", "LETTER", "PALETTE", "Box", "Drawing", "Line", "Picture", "Words", "fit", "shade", "wrap"]
 
 INK, FAINT = "#222222", "#8a8a8a"
 PALETTE = ("#3b6fb6", "#d1782c", "#4c9a52", "#a8485c", "#7a62b3", "#8a7340", "#3f9aa3", "#b65fa0")

@@ -31,16 +31,17 @@ _STYLE = (
 
 @dataclass(frozen=True)
 class Page:
-    """Titled drawings, one below the other; `account` is the trace as JSON, for those who want all of it."""
+    """Titled drawings, one below the other; `account` is all that they show and more as JSON, under its own name."""
 
     title: str
     sections: tuple[tuple[str, Drawing], ...]
     account: str = ""
+    account_name: str = "all of the trace"
 
     def html(self) -> str:
         """Self-contained: no script, no file beside it, nothing from the network."""
         body = "".join(f"<h2>{escape(name)}</h2>{to_svg(drawing)}" for name, drawing in self.sections)
-        more = f"<details><summary>all of the trace</summary><pre>{escape(self.account)}</pre></details>"
+        more = f"<details><summary>{escape(self.account_name)}</summary><pre>{escape(self.account)}</pre></details>"
         return (
             f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{escape(self.title)}</title>'
             f"<style>{_STYLE}</style></head><body>{body}{more if self.account else ''}</body></html>\n"

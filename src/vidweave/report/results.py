@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from vidweave.report.drawing import PALETTE, Drawing, Words, wrap
-from vidweave.report.intervals import WIDTH, Figure, intervals
+from vidweave.report.intervals import WIDTH, Figure, intervals, name_room
 from vidweave.report.page import Page
 
 __all__ = ["comparison_markdown", "comparison_page", "results_markdown", "results_page"]
@@ -19,12 +19,15 @@ Results = Mapping[str, Any]
 
 def results_page(results: Results) -> Page:
     """The page of a result, given as the JSON data that `vidweave evaluate --json` prints."""
-    sections = [("Accuracy", intervals(_overall(results)))]
-    sections += [(f"By {title}", _with_rest(rows)) for title, rows in _breakdowns(results)]
+    charts = {f"Accuracy of {_title(results)}": _overall(results)}
+    charts |= {f"By {title}": rows for title, rows in _breakdowns(results)}
     if results.get("choices"):
-        sections.append(("How often each option was chosen (bar) and right (tick)", intervals(_choices(results))))
+        charts["How often each option was chosen (bar) and right (tick)"] = _choices(results)
+    sections = _charts(charts)
+    if said := [f"{row['name']}: {row['source']}" for row in results.get("published", ())]:
+        sections.append(("Where published numbers are from", _lines(said)))
     sections.append(("Made with", _lines(_made_with(results))))
-    return Page(_title(results), tuple(sections), json.dumps(results, ensure_ascii=False, indent=1, default=str))
+    return Page(_title(results), tuple(sections), _json(results), "all figures")
 
 
 def results_markdown(results: Results) -> str:
@@ -44,12 +47,12 @@ def results_markdown(results: Results) -> str:
 
 def comparison_page(comparison: Results) -> Page:
     """The page of two runs compared, given as the JSON data that `vidweave compare --json` prints."""
-    groups = list(_differences(comparison))
-    ends = (abs(end) for _, rows in groups for row in rows for end in (row.low, row.high) if end is not None)
+    charts = dict(_differences(comparison))
+    ends = (abs(end) for rows in charts.values() for row in rows for end in (row.low, row.high) if end is not None)
     reach = max(0.04, *ends)
-    sections = [(title, _with_rest(rows, -reach, reach)) for title, rows in groups]
+    sections = _charts(charts, -reach, reach)
     sections.append(("Compared", _lines(_compared(comparison))))
-    return Page("Two runs compared", tuple(sections), json.dumps(comparison, ensure_ascii=False, indent=1, default=str))
+    return Page("Two runs compared", tuple(sections), _json(comparison), "all figures")
 
 
 def comparison_markdown(comparison: Results) -> str:
@@ -79,18 +82,23 @@ def _overall(results: Results) -> list[Figure]:
         rows.append(Figure(name=rule["name"], value=rule["overall"], note=gain, colour=PALETTE[1]))
     for row in results.get("published", ()):
         if row["overall"] is not None:
-            rows.append(
-                Figure(name=row["name"], value=_scaled(row), note=f"published: {row['source']}", colour="#cfcfcf")
-            )
+            note = f"published: {row['source'].partition(':')[0]}"
+            rows.append(Figure(name=row["name"], value=_scaled(row), note=note, colour="#cfcfcf"))
     return rows
 
 
 def _breakdowns(results: Results) -> Iterator[tuple[str, list[Figure]]]:
-    if len(results["families"]) > 1:
+    facets = results.get("facets", {})
+    if _tells_more(results["families"], facets):
         yield "family", [_figure(accuracy) for accuracy in results["families"]]
-    for title, groups in results.get("facets", {}).items():
+    for title, groups in facets.items():
         if len(groups) > 1:
             yield title, [_figure(group, marks=_marks(results, title, group["family"])) for group in groups]
+
+
+def _tells_more(families: Sequence[Results], facets: Mapping[str, Sequence[Results]]) -> bool:
+    """Whether families are several, and no facet is the same under another name."""
+    return len(families) > 1 and not any(all(f in groups for f in families) for groups in facets.values())
 
 
 def _marks(results: Results, facet: str, value: str) -> dict[str, float]:
@@ -133,11 +141,12 @@ def _choices(results: Results) -> list[Figure]:
 
 
 def _differences(comparison: Results) -> Iterator[tuple[str, list[Figure]]]:
-    groups = {"Overall": [comparison["overall"]], "By family": comparison["families"]}
-    groups |= {f"By {facet}": rows for facet, rows in comparison["facets"].items()}
-    for title, rows in groups.items():
-        if title == "Overall" or len(rows) > 1:
-            yield title, [_difference(row) for row in rows]
+    yield "Overall", [_difference(comparison["overall"])]
+    if _tells_more(comparison["families"], comparison["facets"]):
+        yield "By family", [_difference(row) for row in comparison["families"]]
+    for facet, rows in comparison["facets"].items():
+        if len(rows) > 1:
+            yield f"By {facet}", [_difference(row) for row in rows]
 
 
 def _difference(row: Mapping[str, Any]) -> Figure:
@@ -175,13 +184,22 @@ def _lines(lines: Sequence[str]) -> Drawing:
     return drawing
 
 
-def _with_rest(rows: Sequence[Figure], low: float = 0.0, high: float = 1.0) -> Drawing:
-    """A chart of the first rows; says how many more there are."""
-    drawing = intervals(rows[:MOST_ROWS], low=low, high=high)
-    if len(rows) > MOST_ROWS:
-        note = f"{len(rows) - MOST_ROWS} more rows stand in the JSON data"
-        drawing.add(Words(10, drawing.height + 16, note, 11))
-    return drawing
+def _charts(groups: Mapping[str, Sequence[Figure]], low: float = 0.0, high: float = 1.0) -> list[tuple[str, Drawing]]:
+    """A chart per group, all on one axis and in the same colours, of the first rows; says how many more there are."""
+    shown = [row for rows in groups.values() for row in rows[:MOST_ROWS]]
+    left, marked = name_room(shown), list(dict.fromkeys(name for row in shown for name in row.marks))
+    found = []
+    for title, rows in groups.items():
+        drawing = intervals(rows[:MOST_ROWS], low=low, high=high, left=left, marked=marked)
+        if len(rows) > MOST_ROWS:
+            note = f"{len(rows) - MOST_ROWS} more rows stand in the JSON data"
+            drawing.add(Words(10, drawing.height + 16, note, 11))
+        found.append((title, drawing))
+    return found
+
+
+def _json(data: Results) -> str:
+    return json.dumps(data, ensure_ascii=False, indent=1, default=str)
 
 
 def _scaled(row: Mapping[str, Any], value: float | None = None) -> float:

@@ -45,6 +45,30 @@ def test_the_page_tells_ours_rules_papers_and_breakdowns(results):
         assert text in page
 
 
+def test_families_that_are_a_facet_too_are_told_once(results):
+    families = results["facets"]["scenes"]
+    again = {**results, "families": families}
+    assert "By family" not in results_page(again).html()
+    assert "## By family" not in results_markdown(again)
+    found = compare(made_records(60, 0.8, seed=1), made_records(60, 0.5, seed=2)).to_dict()
+    assert "By family" in comparison_page(found).html()
+    assert "By family" not in comparison_page({**found, "families": found["facets"]["scenes"]}).html()
+
+
+def test_long_names_are_told_whole_and_colours_stay_from_chart_to_chart(results):
+    name = "similarity, mc_4, audio+image+pc+video, audio"
+    groups = [{**results["overall"], "family": name + end} for end in ("", ".")]
+    published = [
+        {**results["published"][0], "name": paper, "facets": {facet: {name: 40} for facet in facets}}
+        for paper, facets in (("First", "a"), ("Second", "ab"))
+    ]
+    page = results_page({**results, "facets": {"a": groups, "b": groups}, "published": published}).html()
+    assert page.count(f">{name}<") == 2
+    legends = re.findall(r'fill="(#\w+)"[^>]*>Second \(published\)<', page)
+    assert len(legends) == 2
+    assert len(set(legends)) == 1
+
+
 def test_controls_measures_and_coverage_are_told(results):
     control = {**results["overall"], "accuracy": 0.125, "family": "question alone"}
     more = {
