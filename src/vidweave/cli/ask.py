@@ -9,13 +9,12 @@ from typing import Annotated, Any
 import typer
 
 from vidweave.cli.audit import audit_lines
+from vidweave.cli.options import DEFAULT_MODEL, Choices, Device, Dtype, End, FeatureCache, ModelName, NumFrames, Start
 from vidweave.cli.output import Json, show, table
 from vidweave.errors import MediaTypeError, QueryError
 from vidweave.registry import MODALITIES
 
-__all__ = ["DEFAULT_MODEL", "answer_clip", "ask", "with_modalities"]
-
-DEFAULT_MODEL = "tiny-base"  # shipped with the package: knows the toy world only
+__all__ = ["answer_clip", "ask", "with_modalities"]
 
 
 def with_modalities(command: Callable[..., None]) -> Callable[..., None]:
@@ -38,26 +37,20 @@ def ask(
         str, typer.Argument(metavar="CLIP", help="Video file; leave it out where another modality is given.")
     ],
     question: Annotated[str | None, typer.Argument(metavar="QUESTION", help="What to ask.")] = None,
-    option: Annotated[list[str] | None, typer.Option(help="An answer to choose from; give it once per option.")] = None,
-    model: Annotated[
-        str, typer.Option(help="A name from `vidweave models list`, a folder or a hub id.")
-    ] = DEFAULT_MODEL,
-    start: Annotated[float | None, typer.Option(help="Look from here on, in seconds.")] = None,
-    end: Annotated[float | None, typer.Option(help="Look up to here, in seconds.")] = None,
-    frames: Annotated[
-        int | None, typer.Option(min=1, help="Pictures to look at; the model's own number if left out.")
-    ] = None,
+    option: Choices = None,
+    model: ModelName = DEFAULT_MODEL,
+    start: Start = None,
+    end: End = None,
+    frames: NumFrames = None,
     max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer (without options).")] = None,
     num_beams: Annotated[int | None, typer.Option(min=1, help="Beams of the search (without options).")] = None,
     temperature: Annotated[
         float | None, typer.Option(min=0.0, help="Sample at this temperature (without options).")
     ] = None,
     normalize: Annotated[str, typer.Option(help="Option scores: `sum` over tokens, or `mean` per token.")] = "sum",
-    device: Annotated[str | None, typer.Option(help="Where to compute, e.g. cuda.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="Of the weights, e.g. bfloat16.")] = None,
-    cache: Annotated[
-        str | None, typer.Option(envvar="VIDWEAVE_CACHE", help="Keep features of frozen encoders here.")
-    ] = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    cache: FeatureCache = None,
     full_trace: Annotated[
         bool, typer.Option("--full-trace", help="Everything the trace can tell (with --json).")
     ] = False,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vidweave.cli.ask import DEFAULT_MODEL
+from vidweave.cli.options import DEFAULT_MODEL, Device, Dtype, FeatureCache, ModelName
 from vidweave.cli.output import Json, show, table
 from vidweave.cli.quiet import narrate
 from vidweave.cli.records import record_path
@@ -20,9 +20,7 @@ __all__ = ["evaluate"]
 
 
 def evaluate(
-    model: Annotated[
-        str, typer.Option(help="A name from `vidweave models list`, a folder or a hub id.")
-    ] = DEFAULT_MODEL,
+    model: ModelName = DEFAULT_MODEL,
     task: Annotated[str, typer.Option(help="What to measure.")] = "toyworld",
     records: Annotated[str | None, typer.Option(help="Keep one JSON line per item here, and resume from it.")] = None,
     examples: Annotated[int | None, typer.Option(min=1, help="Questions per family.")] = None,
@@ -35,11 +33,9 @@ def evaluate(
     frames: Annotated[
         int | None, typer.Option(min=1, help="Pictures per question; the model's own number if left out.")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="Where to compute, e.g. cuda.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="Of the weights, e.g. bfloat16.")] = None,
-    cache: Annotated[
-        str | None, typer.Option(envvar="VIDWEAVE_CACHE", help="Keep features of frozen encoders here.")
-    ] = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    cache: FeatureCache = None,
     report_file: ReportFile = None,
     as_json: Json = False,
 ) -> None:

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from vidweave.cli.ask import DEFAULT_MODEL, answer_clip, with_modalities
+from vidweave.cli.ask import answer_clip, with_modalities
+from vidweave.cli.options import DEFAULT_MODEL, Choices, Device, Dtype, End, ModelName, NumFrames, Start
 from vidweave.cli.output import Json, show
 from vidweave.errors import QueryError
 
@@ -21,17 +22,13 @@ def explain(
     ],
     question: Annotated[str | None, typer.Argument(metavar="QUESTION", help="What to ask.")] = None,
     out: Annotated[Path, typer.Option(help="The page; a picture of it is written beside it.")] = Path("explain.html"),
-    option: Annotated[list[str] | None, typer.Option(help="An answer to choose from; give it once per option.")] = None,
-    model: Annotated[
-        str, typer.Option(help="A name from `vidweave models list`, a folder or a hub id.")
-    ] = DEFAULT_MODEL,
-    start: Annotated[float | None, typer.Option(help="Look from here on, in seconds.")] = None,
-    end: Annotated[float | None, typer.Option(help="Look up to here, in seconds.")] = None,
-    frames: Annotated[
-        int | None, typer.Option(min=1, help="Pictures to look at; the model's own number if left out.")
-    ] = None,
-    device: Annotated[str | None, typer.Option(help="Where to compute, e.g. cuda.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="Of the weights, e.g. bfloat16.")] = None,
+    option: Choices = None,
+    model: ModelName = DEFAULT_MODEL,
+    start: Start = None,
+    end: End = None,
+    frames: NumFrames = None,
+    device: Device = None,
+    dtype: Dtype = None,
     full_trace: Annotated[
         bool, typer.Option("--full-trace", help="Everything the trace can tell, however long.")
     ] = False,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vidweave.cli.ask import DEFAULT_MODEL
+from vidweave.cli.options import DEFAULT_MODEL, Device, Dtype
 from vidweave.cli.output import Json, show
 from vidweave.errors import ConfigError
 
@@ -39,8 +39,8 @@ def pseudo_label(
     candidates: Annotated[int, typer.Option(min=1, help="Pictures per clip.")] = 32,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures that are read at a time.")] = 32,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first that many questions.")] = None,
-    device: Annotated[str | None, typer.Option(help="Where to compute, e.g. cuda.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="Of the weights, e.g. bfloat16.")] = None,
+    device: Device = None,
+    dtype: Dtype = None,
     as_json: Json = False,
 ) -> None:
     """Show the base model single pictures of each clip, and keep the span in which they know the answer.

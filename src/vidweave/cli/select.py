@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from vidweave.cli.options import Device, End, Start
 from vidweave.cli.output import Json, show, table
 from vidweave.errors import ConfigError
 from vidweave.registry import SELECTORS
@@ -25,12 +26,12 @@ def select(
     model: Annotated[
         str, typer.Option(help="Whose selector and motion: a name from `vidweave models list`, a folder or a hub id.")
     ] = DEFAULT_SELECTING_MODEL,
-    start: Annotated[float | None, typer.Option(help="Look from here on, in seconds.")] = None,
-    end: Annotated[float | None, typer.Option(help="Look up to here, in seconds.")] = None,
+    start: Start = None,
+    end: End = None,
     flow: Annotated[
         str | None, typer.Option(help="Flow that was extracted before, for a model that watches it.")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="Where to compute, e.g. cuda.")] = None,
+    device: Device = None,
     isolate: Annotated[bool, typer.Option("--isolate", help="Decode in a process that can be killed.")] = False,
     as_json: Json = False,
 ) -> None:

@@ -8,8 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from vidweave.cli.amounts import parse_seconds
+from vidweave.cli.options import Choices, Device, Dtype, End, ModelName, Start
 from vidweave.cli.output import Json, show
 from vidweave.errors import QueryError
+from vidweave.types import Clip
 
 __all__ = ["stream"]
 
@@ -21,14 +23,12 @@ def stream(
     question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to ask.")],
     every: Annotated[str, typer.Option(help="Answer this often in the clip's time, e.g. 5s or 1.5m.")] = "5s",
     fps: Annotated[float, typer.Option(min=0.001, help="Pictures per second to look at.")] = 1.0,
-    option: Annotated[list[str] | None, typer.Option(help="An answer to choose from; give it once per option.")] = None,
-    model: Annotated[
-        str, typer.Option(help="A name from `vidweave models list`, a folder or a hub id.")
-    ] = DEFAULT_MODEL,
-    start: Annotated[float | None, typer.Option(min=0.0, help="Look from here on, in seconds.")] = None,
-    end: Annotated[float | None, typer.Option(min=0.0, help="Look up to here, in seconds.")] = None,
-    device: Annotated[str | None, typer.Option(help="Where to compute, e.g. cuda.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="Of the weights, e.g. bfloat16.")] = None,
+    option: Choices = None,
+    model: ModelName = DEFAULT_MODEL,
+    start: Start = None,
+    end: End = None,
+    device: Device = None,
+    dtype: Dtype = None,
     as_json: Json = False,
 ) -> None:
     """Answer QUESTION about what was seen of CLIP so far, with the time, while it is read.
@@ -38,6 +38,7 @@ def stream(
     step = parse_seconds(every)
     if step <= 0:
         raise QueryError(f"--every must be above 0, got {every!r}")
+    Clip(clip, start_seconds=start, end_seconds=end)  # a bad span fails before anything is read
     pieces = list(_pieces(clip, step, start or 0.0, end))
     answers: list[dict[str, Any]] = []
     for until, answer in _answers(clip, question, option or [], pieces, fps, model, device, dtype):

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from vidweave.cli.contra4.doctor import MediaOption, media_folders
+from vidweave.cli.options import Device, Dtype
 from vidweave.cli.output import Json, show, table
 from vidweave.cli.quiet import narrate
 from vidweave.cli.records import record_path
@@ -57,8 +58,8 @@ def evaluate(
     frames: Annotated[
         int | None, typer.Option(min=1, help="Pictures per video; the model's own number if left out.")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="Where to compute, e.g. cuda.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="Of the weights, e.g. bfloat16.")] = None,
+    device: Device = None,
+    dtype: Dtype = None,
     report_file: ReportFile = None,
     as_json: Json = False,
 ) -> None:
