@@ -20,8 +20,6 @@ machine five minutes are too few (36.8% before the shares were set so).
 
 from __future__ import annotations
 
-import json
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import partial
@@ -48,6 +46,7 @@ from vidweave.toyworld.render import render
 from vidweave.toyworld.scene import ToyScene
 from vidweave.training.dense import DenseLabels, collate_pictures, dense_heads
 from vidweave.training.objectives import WeightedSum
+from vidweave.training.provenance import write_facts
 from vidweave.training.reading import FactBatch, ReadFacts, collate_facts
 from vidweave.training.schedule import Schedule
 from vidweave.training.slots import QuarterLabels, collate_quarters, quarter_heads
@@ -384,16 +383,6 @@ def _finish(root: TinyRoot, out: Path, *, examples: int, settings: Mapping[str, 
             tokenizer.save_pretrained(folder)
     model.half().save_pretrained(assets / BASE, bases={"encoders.rgb": ENCODER, "language_model": LLAMA})
     model.float()
-    made = {"recipe": "recipes/tiny/base.py", "run": json.loads((out / "run.json").read_text())["hash"], **settings}
     for name in (ENCODER, LLAMA, T5, BASE):
-        facts = {**made, "commit": _commit(), **({"figures": figures} if name == BASE else {})}
-        (assets / name / "asset.json").write_text(json.dumps(facts, indent=2) + "\n")
+        write_facts(assets / name, __file__, out, {**settings, **({"figures": figures} if name == BASE else {})})
     return figures
-
-
-def _commit() -> str:
-    """The commit that the recipe stands at; `unknown` outside a repository."""
-    done = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip() or "unknown"

@@ -19,8 +19,6 @@ names a folder in which several rows share the encoded clips.
 
 from __future__ import annotations
 
-import json
-import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -60,6 +58,7 @@ from vidweave.toyworld.questions import question
 from vidweave.toyworld.render import render
 from vidweave.toyworld.scene import ToyScene, sample_scene
 from vidweave.toyworld.splits import split_seed
+from vidweave.training.provenance import write_facts
 from vidweave.training.schedule import Schedule
 from vidweave.training.stages import AdamWSettings, Pass, Run, Stage
 from vidweave.training.visits import VisitLabels, collate_visits, visit_heads
@@ -493,15 +492,5 @@ def _finish(
     model.half().save_pretrained(folder, bases=BASES)
     model.float()
     kept = {key: value for key, value in settings.items() if key != "features"}
-    run = json.loads((out / "run.json").read_text())["hash"]
-    facts = {"recipe": "recipes/tiny/malmm.py", "run": run, **kept, "commit": _commit(), "figures": figures}
-    (folder / "asset.json").write_text(json.dumps(facts, indent=2) + "\n")
+    write_facts(folder, __file__, out, {**kept, "figures": figures})
     return figures
-
-
-def _commit() -> str:
-    """The commit that the recipe stands at; `unknown` outside a repository."""
-    done = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip() or "unknown"

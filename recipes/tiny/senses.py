@@ -12,7 +12,6 @@ to hear of a beep from a neighbour, and three quarters of the parts were counted
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -25,6 +24,7 @@ from torch import nn
 
 from vidweave.data.toy_senses import LabelledSenses
 from vidweave.systems.tiny.senses import SENSE_ENCODERS, SENSE_WIDTH, sense_encoders
+from vidweave.training.provenance import write_facts
 from vidweave.training.schedule import Schedule
 from vidweave.training.senses import SenseLabels, collate_senses, sense_heads
 from vidweave.training.stages import AdamWSettings, Pass, Run, Stage
@@ -105,15 +105,12 @@ def _figures(root: SensesRoot, scenes: int) -> dict[str, float]:
 def _finish(root: SensesRoot, out: Path, *, scenes: int, settings: Mapping[str, Any]) -> Mapping[str, Any]:
     root.half().float().eval()  # as they will be read back
     figures = _figures(root, scenes)
-    run = json.loads((out / "run.json").read_text())["hash"]
     for name, asset in ASSETS.items():
         folder = out / "assets" / asset
         folder.mkdir(parents=True, exist_ok=True)
         encoder: Any = root.model.encoders[name]  # type: ignore[index]
         state = {key: tensor.half().contiguous() for key, tensor in encoder.state_dict().items()}
         save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-        made = {"seed": settings["seed"], "steps": settings[f"{name}_steps"], "run": run}
-        told = {sense: figures[sense] for sense in _senses_of(name)}
-        facts = {"recipe": "recipes/tiny/senses.py", **made, "figures": told}
-        (folder / "asset.json").write_text(json.dumps(facts, indent=2) + "\n")
+        made = {"seed": settings["seed"], "steps": settings[f"{name}_steps"]}
+        write_facts(folder, __file__, out, {**made, "figures": {sense: figures[sense] for sense in _senses_of(name)}})
     return figures

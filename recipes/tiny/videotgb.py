@@ -17,8 +17,6 @@ Clips for training last 75 pictures, a quarter of those that the claim is measur
 
 from __future__ import annotations
 
-import json
-import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
@@ -48,6 +46,7 @@ from vidweave.systems.videotgb.tiny import GRID, MOTION_FPS, MotionSource, tiny_
 from vidweave.toyworld.questions import questions
 from vidweave.toyworld.render import render
 from vidweave.toyworld.scene import ToyScene
+from vidweave.training.provenance import write_facts
 from vidweave.training.pseudo_labels import PseudoLabel, label_clips, span_share
 from vidweave.training.schedule import Schedule
 from vidweave.training.stages import AdamWSettings, Pass, Run, Stage
@@ -384,15 +383,5 @@ def _finish(model: VideoLanguageModel, out: Path, *, settings: Mapping[str, Any]
     folder = out / "assets" / NAME
     model.half().save_pretrained(folder, bases={"encoders.rgb": "tiny-rgb", "language_model": "tiny-llama"})
     model.float()
-    run = json.loads((out / "run.json").read_text())["hash"]
-    facts = {"recipe": "recipes/tiny/videotgb.py", "run": run, **settings, "commit": _commit(), "figures": figures}
-    (folder / "asset.json").write_text(json.dumps(facts, indent=2) + "\n")
+    write_facts(folder, __file__, out, {**settings, "figures": figures})
     return figures
-
-
-def _commit() -> str:
-    """The commit that the recipe stands at; `unknown` outside a repository."""
-    done = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip() or "unknown"
