@@ -5,8 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import random
+import ssl
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
@@ -98,6 +102,7 @@ class OpenAIEngine:
             from anyio.from_thread import start_blocking_portal
         except ImportError:
             raise MissingExtraError("httpx", "eval", "a language model behind an endpoint") from None
+        _settle_absence("sniffio")
         # A loop of its own in a thread of its own: works where a loop runs already, as in a notebook
         with start_blocking_portal() as portal:
             return portal.call(self._complete, list(requests))
@@ -115,6 +120,7 @@ class OpenAIEngine:
             base_url=self.base_url,
             headers={"Authorization": f"Bearer {key}"} if key else {},
             timeout=self.timeout_seconds,
+            verify=False if urlsplit(self.base_url).scheme == "http" else _certificates(),
             limits=httpx.Limits(max_connections=workers or 1),
         )
 
@@ -214,6 +220,24 @@ class OpenAIEngine:
             }
         system = [{"role": "system", "content": asked}] if asked else []
         return "chat/completions", {**body, "messages": [*system, *map(dict, request.prompt)], **self.body}
+
+
+@cache
+def _certificates() -> ssl.SSLContext:
+    """Who is trusted; read once, since that takes as long as an answer."""
+    import httpx
+
+    return httpx.create_ssl_context()
+
+
+def _settle_absence(module: str) -> None:
+    """Let imports of a module that is not installed fail at once.
+
+    httpcore tries sniffio whenever it makes a lock, several times a request; each try would search the whole path, which
+    took a fifth of the client's time.
+    """
+    if module not in sys.modules and find_spec(module) is None:
+        sys.modules[module] = None  # type: ignore[assignment]  (what the import system documents for this)
 
 
 def _size(request: Request) -> float:

@@ -73,7 +73,8 @@ class Throttle:
         import anyio
 
         async with self._slots:
-            await anyio.sleep(max(self._requests.wait(), self._tokens.wait(tokens)))
+            if (seconds := max(self._requests.wait(), self._tokens.wait(tokens))) > 0:
+                await anyio.sleep(seconds)
             yield self._clock()
 
     def served(self) -> None:
@@ -90,5 +91,5 @@ class Throttle:
 
     def _set(self, limit: float) -> None:
         self.limit = min(max(limit, 1.0), float(self.most))
-        if self._slots is not None:
+        if self._slots is not None and self._slots.total_tokens != int(self.limit):
             self._slots.total_tokens = int(self.limit)
