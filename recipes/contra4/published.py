@@ -5,8 +5,7 @@ and run
 
     vidweave contra4 generate recipes/contra4/published.py pools=captions --out runs/contra4
 
-For MSR-VTT, whose captions come as parquet, write `msrvtt.jsonl`: a line ``{"source": "msrvtt_test", "id": "video6513",
-"url": …, "meta": {"start_time": …, "end_time": …}, "caption": […]}`` per row.
+The captions of MSR-VTT come as parquet, which pyarrow reads (extra `scale`).
 """
 
 from dataclasses import dataclass
@@ -34,7 +33,8 @@ class Settings:
     """Of the recipe.
 
     Attributes:
-        pools: Folder with `audiocaps.csv`, `clotho_development.csv` (or `_validation`, `_evaluation`), `coco.json`, `pointllm.json` and `msrvtt.jsonl`.
+        pools: Folder with `audiocaps.csv`, `clotho_development.csv` (or `_validation`, `_evaluation`), `coco.json`, `pointllm.json` and
+            `msrvtt.parquet`.
         writer, category, llama, mistral, phi: Addresses of the servers.
         per_combination: Tuples for each of the 11 combinations of modalities, per selection.
         concurrency: Requests in flight per server.
@@ -98,5 +98,5 @@ def files(folder: Path) -> tuple[PoolFile, ...]:
         *(PoolFile(path=str(path), modality="audio", format="clotho") for path in clotho if path.is_file()),
         PoolFile(path=str(folder / "pointllm.json"), modality="pc", format="pointllm"),
         PoolFile(path=str(folder / "coco.json"), modality="image", format="coco", source="coco_val"),
-        PoolFile(path=str(folder / "msrvtt.jsonl"), modality="video", source="msrvtt_test"),
+        PoolFile(path=str(folder / "msrvtt.parquet"), modality="video", format="msrvtt", source="msrvtt_test"),
     )

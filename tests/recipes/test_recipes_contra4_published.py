@@ -3,7 +3,9 @@
 import json
 import os
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from vidweave.contra4.embedding import TfIdfEmbedder
 from vidweave.contra4.pipeline import run
@@ -27,8 +29,11 @@ def captions(tmp_path):
         "annotations": [{"image_id": i % 3, "caption": f"picture {i}"} for i in range(9)],
     }
     (folder / "coco.json").write_text(json.dumps(coco))
-    videos = [{"id": f"video{i}", "caption": [f"film {i}"], "url": None, "meta": {}} for i in range(4)]
-    (folder / "msrvtt.jsonl").write_text("\n".join(map(json.dumps, videos)))
+    videos = [
+        {"video_id": f"video{i}", "caption": f"film {i}", "url": f"u{i}", "start time": 1.5 * i, "end time": 9.0}
+        for i in range(4)
+    ]
+    parquet.write_table(pyarrow.Table.from_pylist(videos), folder / "msrvtt.parquet")
     return folder
 
 
@@ -67,3 +72,12 @@ def test_first_stages_over_the_published_formats(captions, tmp_path, monkeypatch
     object.__setattr__(pipeline.stages[1], "embedder", TfIdfEmbedder())  # the published one is on the hub
     result = run(pipeline, tmp_path / "out", until="sampling", progress=False)
     assert [entry["rows"] for entry in result.stages] == [5 + 1 + 4 + 9 + 4, 2 * 11 * 2]
+    rows = [json.loads(line) for line in (tmp_path / "out" / "01-pools" / "00000.jsonl").read_text().splitlines()]
+    assert rows[-3] == {
+        "source": "msrvtt_test",
+        "id": "video1",
+        "url": "u1",
+        "meta": {"start_time": 1.5, "end_time": 9.0},
+        "caption": ["film 1"],
+        "modality": "video",
+    }

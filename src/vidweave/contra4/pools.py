@@ -15,11 +15,11 @@ from vidweave.contra4.rows import Row
 from vidweave.contra4.schema import check_modality, read_objects
 from vidweave.contra4.stage import described
 from vidweave.data.jsonl import expect
-from vidweave.errors import AnnotationError, ConfigError, MediaNotFoundError
+from vidweave.errors import AnnotationError, ConfigError, MediaNotFoundError, MissingExtraError
 
 __all__ = ["PoolFile", "Pools", "clean_caption"]
 
-Format = Literal["rows", "audiocaps", "clotho", "coco", "pointllm"]
+Format = Literal["rows", "audiocaps", "clotho", "coco", "msrvtt", "pointllm"]
 
 _LINE = re.compile(r"[\s\x00-\x1f\x7f\u2028\u2029]+")
 
@@ -37,7 +37,8 @@ class PoolFile:
         path: Where it is.
         modality: What its media are; of `rows` files each row may say it instead.
         format: ``rows`` is JSON lines or a JSON list of ``{source, id, caption, url, meta}``; the others are the
-            caption files of AudioCaps (CSV), Clotho (CSV), COCO 2017 (JSON) and PointLLM's brief descriptions (JSON).
+            caption files of AudioCaps (CSV), Clotho (CSV), COCO 2017 (JSON), MSR-VTT (parquet, as the mirror
+            ``AlexZigma/msr-vtt`` has it) and PointLLM's brief descriptions (JSON).
         source: Name of the collection in the result; the format's own if left out.
         raw: Leave captions as they are, as published; otherwise line breaks and control characters become a blank.
     """
@@ -54,6 +55,7 @@ class PoolFile:
         Raises:
             MediaNotFoundError: there is no such file.
             AnnotationError: an entry that does not say what it should, or has an empty caption.
+            MissingExtraError: a parquet file, without pyarrow.
         """
         path = Path(self.path)
         if not path.is_file():
@@ -117,12 +119,12 @@ def _own(path: Path, source: str) -> Found:
 
 def _audiocaps(path: Path, source: str) -> Found:
     for where, line in _table(path, "audiocap_id", "youtube_id", "start_time", "caption"):
-        start = int(line["start_time"])
+        name, start = (_whole(line, key, where) for key in ("audiocap_id", "start_time"))
         yield (
             where,
             {
                 "source": source,
-                "id": int(line["audiocap_id"]),
+                "id": name,
                 "url": f"https://www.youtube.com/watch?v={line['youtube_id']}",
                 "meta": {"start_time": start, "end_time": start + 10},
                 "caption": [line["caption"]],
@@ -148,18 +150,32 @@ def _clotho(path: Path, source: str) -> Found:
 def _coco(path: Path, source: str) -> Found:
     data = _document(path)
     images, annotations = expect(data, str(path), images=list, annotations=list)
-    urls = {image["id"]: image.get("coco_url") for image in images}
+    urls: dict[int, Any] = {}
+    for number, entry in enumerate(images, start=1):
+        (image,) = expect(_object(entry, f"{path}: image {number}"), f"{path}: image {number}", id=int)
+        urls[image] = entry.get("coco_url")
     for number, entry in enumerate(annotations, start=1):
         where = f"{path}: annotation {number}"
-        image, caption = expect(entry, where, image_id=int, caption=str)
+        image, caption = expect(_object(entry, where), where, image_id=int, caption=str)
         yield where, {"source": source, "id": image, "url": urls.get(image), "meta": {}, "caption": [caption]}
+
+
+def _msrvtt(path: Path, source: str) -> Found:
+    columns = {"video_id": str, "caption": str, "url": str, "start time": float, "end time": float}
+    for number, entry in enumerate(_parquet(path, columns), start=1):
+        where = f"{path}: row {number}"
+        name, caption, url, start, end = expect(entry, where, **columns)
+        times = {"start_time": start, "end_time": end}
+        yield where, {"source": source, "id": name, "url": url, "meta": times, "caption": [caption]}
 
 
 def _pointllm(path: Path, source: str) -> Found:
     data = _document(path)
-    for number, entry in enumerate(data if isinstance(data, list) else [], start=1):
+    if not isinstance(data, list):
+        raise AnnotationError(f"{path}: expected a JSON list of descriptions, got {str(data)[:40]!r}")
+    for number, entry in enumerate(data, start=1):
         where = f"{path}: entry {number}"
-        name, turns = expect(entry, where, object_id=str, conversations=list)
+        name, turns = expect(_object(entry, where), where, object_id=str, conversations=list)
         if not turns or not isinstance(turns[-1], dict):
             raise AnnotationError(f"{where}: 'conversations' has no turn with a caption")
         (caption,) = expect(turns[-1], where, value=str)
@@ -172,6 +188,7 @@ _READERS: Mapping[str, Callable[[Path, str], Found]] = {
     "audiocaps": _audiocaps,
     "clotho": _clotho,
     "coco": _coco,
+    "msrvtt": _msrvtt,
     "pointllm": _pointllm,
 }
 
@@ -186,6 +203,34 @@ def _table(path: Path, *columns: str) -> Iterator[tuple[str, dict[str, str]]]:
             if any(line[name] is None for name in columns):
                 raise AnnotationError(f"{where}: the line has too few columns")
             yield where, line
+
+
+def _whole(line: Mapping[str, str], name: str, where: str) -> int:
+    try:
+        return int(line[name])
+    except ValueError:
+        raise AnnotationError(f"{where}: {name!r} must be a whole number, got {line[name]!r}") from None
+
+
+def _object(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise AnnotationError(f"{where}: expected a JSON object, got {str(value)[:40]!r}")
+    return value
+
+
+def _parquet(path: Path, columns: Iterable[str]) -> list[dict[str, Any]]:
+    """The rows of a parquet file, with those of its columns that are asked for."""
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError:
+        raise MissingExtraError("pyarrow", "scale", "reading the captions of MSR-VTT") from None
+    try:
+        file = parquet.ParquetFile(path)
+        if missing := [name for name in columns if name not in file.schema_arrow.names]:
+            raise AnnotationError(f"{path} has no column {missing[0]!r}; it has {', '.join(file.schema_arrow.names)}")
+        return file.read(columns=list(columns)).to_pylist()
+    except ArrowException as error:
+        raise AnnotationError(f"{path}: not a parquet file that can be read ({error})") from error
 
 
 def _document(path: Path) -> Any:

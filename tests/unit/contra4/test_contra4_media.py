@@ -3,11 +3,14 @@
 import gzip
 import hashlib
 import json
+import sys
 from dataclasses import replace
 
 import numpy as np
+import pyarrow
 import pytest
 from contra4_questions import question
+from pyarrow import parquet
 
 from vidweave.cli.main import run
 from vidweave.contra4.croissant import croissant
@@ -15,7 +18,7 @@ from vidweave.contra4.doctor import examine
 from vidweave.contra4.media import Media, MediaFolder
 from vidweave.contra4.pools import PoolFile, Pools, clean_caption
 from vidweave.contra4.schema import SceneRef, read_questions, write_questions
-from vidweave.errors import AnnotationError, ConfigError, MediaNotFoundError, UnknownNameError
+from vidweave.errors import AnnotationError, ConfigError, MediaNotFoundError, MissingExtraError, UnknownNameError
 from vidweave.media import write_audio, write_image, write_video
 from vidweave.types import Frames, Waveform
 
@@ -248,11 +251,50 @@ def test_pools_of_the_published_sources(tmp_path):
         ("file_name,caption_1\nx\n", {"format": "clotho", "modality": "audio"}, "has no column 'caption_2'"),
         ("{", {"format": "coco", "modality": "image"}, "not JSON"),
         ('[{"object_id": "a", "conversations": []}]', {"format": "pointllm", "modality": "pc"}, "has no turn"),
+        ('{"object_id": "a"}', {"format": "pointllm", "modality": "pc"}, "expected a JSON list of descriptions"),
+        ("[3]", {"format": "pointllm", "modality": "pc"}, "entry 1: expected a JSON object, got '3'"),
+        ('{"images": [{}], "annotations": []}', {"format": "coco", "modality": "image"}, "image 1: 'id' is missing"),
+        (
+            '{"images": [], "annotations": [3]}',
+            {"format": "coco", "modality": "image"},
+            "annotation 1: expected a JSON",
+        ),
+        (
+            "audiocap_id,youtube_id,start_time,caption\n1,a,soon,b\n",
+            {"format": "audiocaps", "modality": "audio"},
+            "pool:2: 'start_time' must be a whole number, got 'soon'",
+        ),
+        ("PAR1", {"format": "msrvtt", "modality": "video"}, "not a parquet file that can be read"),
     ],
 )
 def test_pools_that_are_wrong(tmp_path, text, settings, message):
     with pytest.raises(AnnotationError, match=message):
         pool(tmp_path, text, **settings)
+
+
+def test_captions_in_parquet(tmp_path, monkeypatch):
+    row = {
+        "video_id": "video6513",
+        "caption": "a film",
+        "url": "u",
+        "start time": 116.03,
+        "end time": 126.21,
+        "id": 6513,
+    }
+    file = PoolFile(path=str(tmp_path / "pool"), format="msrvtt", modality="video")
+    parquet.write_table(pyarrow.Table.from_pylist([row]), file.path)
+    (found,) = file.rows()
+    assert (found["id"], found["caption"], found["url"]) == ("video6513", ["a film"], "u")
+    assert found["meta"] == {"start_time": 116.03, "end_time": 126.21}
+    parquet.write_table(pyarrow.Table.from_pylist([{**row, "caption": None}]), file.path)
+    with pytest.raises(AnnotationError, match="row 1: 'caption' must be str, got None"):
+        list(file.rows())
+    parquet.write_table(pyarrow.Table.from_pylist([{"caption": "x"}]), file.path)
+    with pytest.raises(AnnotationError, match="has no column 'video_id'; it has caption"):
+        list(file.rows())
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingExtraError, match=r"reading the captions of MSR-VTT needs pyarrow; .*vidweave\[scale\]"):
+        list(file.rows())
 
 
 def test_pools_that_are_not_there(tmp_path):
