@@ -33,7 +33,10 @@ def compare(
 
 
 def _text(comparison: Comparison) -> str:
-    groups = {"": [comparison.overall], "family": comparison.families, **comparison.facets}
+    from vidweave.report.results import tells_more
+
+    families = {"family": comparison.families} if tells_more(comparison.families, comparison.facets) else {}
+    groups = {"": [comparison.overall], **families, **comparison.facets}
     rows = [
         (
             f"{title}: {d.name}" if title else d.name,

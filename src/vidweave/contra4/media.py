@@ -97,6 +97,9 @@ class Media:
             return toy_clip(scene)
         path = self.path(scene)
         if not path.exists():
+            folder = self._folder(scene).path
+            if not Path(folder).is_dir():
+                raise MediaNotFoundError(f"there is no folder {folder} for media of {scene.source}")
             raise MediaNotFoundError(f"there is no {path} for scene {scene.id!r} of {scene.source}")
         sources: dict[str, Any] = {scene.clip_modality: str(path)}
         return Clip(**sources)

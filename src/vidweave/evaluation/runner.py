@@ -131,11 +131,13 @@ def ask(answerer: Answerer, examples: Sequence[Example], decoding: Mapping[str, 
 
 @contextmanager
 def progress_bar(what: str, total: int, *, done: int = 0, show: bool = True) -> Iterator[Any]:
-    """A bar on stderr; yields the function that advances it by a number of items."""
+    """A bar on stderr, where that is a terminal or a notebook; yields the function that advances it by a number of items."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not show, transient=True) as bar:
+    console = Console(stderr=True)
+    is_seen = show and (console.is_terminal or console.is_jupyter)  # a log would get an empty line for each bar
+    with Progress(*columns, console=console, disable=not is_seen, transient=True) as bar:
         row = bar.add_task(what, total=total, completed=done)
         yield lambda count: bar.advance(row, count)

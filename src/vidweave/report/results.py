@@ -11,7 +11,7 @@ from vidweave.report.drawing import PALETTE, Drawing, Words, wrap
 from vidweave.report.intervals import WIDTH, Figure, intervals, name_room
 from vidweave.report.page import Page
 
-__all__ = ["comparison_markdown", "comparison_page", "results_markdown", "results_page"]
+__all__ = ["comparison_markdown", "comparison_page", "results_markdown", "results_page", "tells_more"]
 
 MOST_ROWS = 60  # of one chart; the JSON has them all
 Results = Mapping[str, Any]
@@ -89,14 +89,14 @@ def _overall(results: Results) -> list[Figure]:
 
 def _breakdowns(results: Results) -> Iterator[tuple[str, list[Figure]]]:
     facets = results.get("facets", {})
-    if _tells_more(results["families"], facets):
+    if tells_more(results["families"], facets):
         yield "family", [_figure(accuracy) for accuracy in results["families"]]
     for title, groups in facets.items():
         if len(groups) > 1:
             yield title, [_figure(group, marks=_marks(results, title, group["family"])) for group in groups]
 
 
-def _tells_more(families: Sequence[Results], facets: Mapping[str, Sequence[Results]]) -> bool:
+def tells_more(families: Sequence[Any], facets: Mapping[str, Sequence[Any]]) -> bool:
     """Whether families are several, and no facet is the same under another name."""
     return len(families) > 1 and not any(all(f in groups for f in families) for groups in facets.values())
 
@@ -142,7 +142,7 @@ def _choices(results: Results) -> list[Figure]:
 
 def _differences(comparison: Results) -> Iterator[tuple[str, list[Figure]]]:
     yield "Overall", [_difference(comparison["overall"])]
-    if _tells_more(comparison["families"], comparison["facets"]):
+    if tells_more(comparison["families"], comparison["facets"]):
         yield "By family", [_difference(row) for row in comparison["families"]]
     for facet, rows in comparison["facets"].items():
         if len(rows) > 1:

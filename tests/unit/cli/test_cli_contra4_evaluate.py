@@ -73,6 +73,7 @@ def test_only_some_modalities(vid, split):
         (("--model", "m", "--way", "endpoint"), "--way endpoint needs --base-url"),
         (("--model", "m", "--base-url", "http://127.0.0.1:1/v1"), "--base-url is for --way captions or endpoint"),
         (("--model", "m", "--media", "coco"), "coco"),
+        (("--model", "always-a", "--controls"), "always-a looks at no medium, so that --controls would ask the same"),
         (("--model", "m"), "none of the 9 questions has all its media"),
     ],
 )

@@ -152,12 +152,27 @@ def test_command(folders, tmp_path, capsys):
     out = capsys.readouterr().out
     assert "1 of 3 questions have all their media" in out
     assert "missing: there is no" in out
+    assert "(2 questions)" in out
     assert run(["contra4", "doctor", str(tmp_path / "q.json"), *options[2:], "--json"]) == 1
     data = json.loads(capsys.readouterr().out)
     assert data["covered_questions"] == 0
     assert [row["status"] for row in data["bad"]] == ["no folder", "missing"]
     assert run(["contra4", "doctor", str(tmp_path / "q.json"), "--media", "coco"]) == 2
     assert "'coco' is no media folder; write NAME=FOLDER" in capsys.readouterr().err
+
+
+def test_one_trouble_is_one_line_however_many_media_have_it(tmp_path, capsys):
+    scenes = [replace(RELEASED[name], id=f"{name}{n}") for name in ("msrvtt", "coco") for n in range(30)]
+    pairs = zip(scenes[:30], scenes[30:], strict=True)
+    write_questions(tmp_path / "q.json", [replace(question(n, scenes=2), scenes=pair) for n, pair in enumerate(pairs)])
+    assert run(["contra4", "doctor", str(tmp_path / "q.json"), "--media", f"coco={tmp_path / 'gone'}"]) == 1
+    assert capsys.readouterr().out.splitlines()[-3:] == [
+        "no folder: unknown media folder 'msrvtt'; known: coco (give one, or set MSRVTT_DIR) (30 media, 30 questions)",
+        f"missing: there is no folder {tmp_path / 'gone'} for media of coco_val (30 media, 30 questions)",
+        "0 of 30 questions have all their media",
+    ]
+    assert run(["contra4", "doctor", str(tmp_path / "q.json"), "--media", f"coco={tmp_path}"]) == 1
+    assert "and 11 more; --json lists them all" in capsys.readouterr().out
 
 
 # ---- metadata

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vidweave.cli.output import Json, show, table
 from vidweave.errors import ConfigError
+
+if TYPE_CHECKING:
+    from vidweave.contra4.doctor import Examined
 
 __all__ = ["MediaOption", "doctor", "media_folders"]
 
@@ -67,12 +71,25 @@ def doctor(
         ],
     }
     lines = [table([(s, t, n) for (s, t), n in sorted(counts.items())], ("source", "status", "media"))]
-    lines += [f"{e.status}: {e.why} ({len(e.questions)} questions)" for e in bad[:SHOWN]]
-    lines += [f"and {len(bad) - SHOWN} more; --json lists them all"] if len(bad) > SHOWN else []
+    lines += _told(bad)
     lines.append(f"{len(questions) - len(lost)} of {len(questions)} questions have all their media")
     show(data, "\n".join(lines), as_json=as_json)
     if bad:
         raise typer.Exit(1)
+
+
+def _told(bad: Sequence[Examined]) -> list[str]:
+    """A line for each trouble, however many media have it: a folder that nobody named is one."""
+    troubles: dict[tuple[str, str], list[Examined]] = {}
+    for examined in bad:
+        troubles.setdefault((examined.status, examined.why), []).append(examined)
+    lines = []
+    for (status, why), same in list(troubles.items())[:SHOWN]:
+        media = f"{len(same)} media, " if len(same) > 1 else ""
+        questions = {name for examined in same for name in examined.questions}
+        lines.append(f"{status}: {why} ({media}{len(questions)} question{'s' * (len(questions) != 1)})")
+    rest = len(troubles) - SHOWN
+    return [*lines, f"and {rest} more; --json lists them all"] if rest > 0 else lines
 
 
 def media_folders(options: list[str] | None) -> dict[str, str]:

@@ -66,6 +66,10 @@ def evaluate(
     """Accuracy by selection, number of scenes, modalities, answer and category, beside rules that look at nothing."""
     check_report_file(report_file)
     _check_way(way, base_url)
+    if model in BLIND and controls:
+        raise ConfigError(
+            f"{model} looks at no medium, so that --controls would ask the same three times; leave it out"
+        )
     from vidweave.contra4.evaluate import Evaluation
     from vidweave.contra4.evaluate import evaluate as measure
     from vidweave.contra4.schema import read_questions
