@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vidweave.contra4.blind import blind_answers
+from vidweave.contra4.legacy_scores import score_2024, score_2025
 from vidweave.contra4.schema import ContrastQuestion
 from vidweave.contra4.task import Contra4Task, Locate, View, chooses_the_truth
 from vidweave.evaluation.choices import chosen_option
@@ -64,18 +65,21 @@ def evaluate(answerer: Answerer, what: Evaluation, records_path: Path | str) -> 
     """Measure a model; resumes from the record files, of which each control has its own beside `records_path`.
 
     Returns:
-        The JSON data of a report (`evaluation.report`), with `controls`, `measures` (MSNR) and `coverage`.
+        The JSON data of a report (`evaluation.report`), with `controls`, `measures` (MSNR, and what the old scorers make
+        of the same outputs) and `coverage`.
     """
     task, path = what.task(), Path(records_path)
     given = _collect(answerer, what, task, path)
     blind = blind_answers(task.questions, what.fit_on)
-    report = given.report(crossings=(*CROSSINGS, ALL_SIDES), baselines=blind)
+    has_kinds = any(question.category is not None for question in task.questions)
+    sides = (*CROSSINGS, ALL_SIDES, *([(*ALL_SIDES, "category")] if has_kinds else ()))
+    report = given.report(crossings=sides, baselines=blind)
     controls = {
         title: accuracy_of(title, _collect(answerer, what, what.task(view), _beside(path, view)).records)
         for view, title in CONTROLS.items()
         if what.controls
     }
-    measures = {}
+    measures: dict[str, float | None] = legacy_accuracies(task.questions, given.records)
     if controls:
         scores = (report.overall.accuracy, *(control.accuracy for control in controls.values()))
         measures["signal over noise (MSNR)"] = signal_to_noise(*scores)
@@ -86,6 +90,17 @@ def evaluate(answerer: Answerer, what: Evaluation, records_path: Path | str) -> 
         "controls": {title: accuracy.to_dict() for title, accuracy in controls.items()},
         "measures": measures,
         "coverage": {"asked": len(task.questions), "left_out": task.num_left_out},
+    }
+
+
+def legacy_accuracies(questions: Sequence[ContrastQuestion], records: Sequence[Record]) -> dict[str, float | None]:
+    """What the scorers of 2025 and 2024 make of the outputs; lenient, and only for comparison with old numbers."""
+    asked = [{**question.to_dict(), "gt_answer": question.answer_label} for question in questions]
+    said = [{"id": record.id, "pred_ans": record.output, "gt_answer": record.truth} for record in records]
+    right, counted = score_2025(asked, said).predictions
+    return {
+        "accuracy by the lenient scorer of 2025": right / counted,
+        "accuracy by the lenient scorer of 2024": score_2024(asked, said)["accuracy"],
     }
 
 

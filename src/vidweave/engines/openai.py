@@ -157,7 +157,7 @@ class OpenAIEngine:
                 await anyio.sleep(wait or 0.0)
         if not self._has_answered:
             raise EngineError(f"{self.base_url} never answered; the last of {self.retries + 1} attempts: {reason}")
-        return Completion(text="", error=f"{self.retries + 1} attempts failed; the last: {reason}")
+        return Completion(text="", error=f"{self.retries + 1} attempts failed; the last: {reason}", may_pass=True)
 
     def _pauses(self) -> Iterator[float | None]:
         """Seconds to wait after each attempt; None after the last."""

@@ -61,12 +61,14 @@ class Completion:
     Attributes:
         text: The new text alone; may be empty.
         error: Why there is no text, in one line, after all retries; empty if there is one.
+        may_pass: The error is the server's trouble of the moment, not the request's; asked later it may succeed.
         input_tokens, output_tokens: As the engine counts them.
         cost: In the currency of the engine's price list; 0 where nothing is paid.
     """
 
     text: str
     error: str = ""
+    may_pass: bool = False
     input_tokens: int = 0
     output_tokens: int = 0
     cost: float = 0.0

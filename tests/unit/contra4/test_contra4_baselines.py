@@ -19,7 +19,7 @@ from vidweave.contra4.baselines.endpoint import EndpointAnswerer
 from vidweave.contra4.baselines.toy_probes import asks_toy_world
 from vidweave.contra4.task import Contra4Task
 from vidweave.engines import Completion, ScriptedEngine
-from vidweave.errors import AnnotationError, ModalityError, QueryError
+from vidweave.errors import AnnotationError, EngineError, ModalityError, QueryError
 from vidweave.media import write_video
 from vidweave.toyworld.questions import FAMILIES
 from vidweave.toyworld.questions import question as toy_question
@@ -79,12 +79,26 @@ def test_a_base_model_continues_the_published_text() -> None:
 
 
 def test_an_engine_that_fails_leaves_an_empty_answer_with_the_reason() -> None:
-    class Failing(Recorder):
-        def complete(self, requests):
-            return [Completion(text="", error="timed out") for _ in requests]
+    (answer,) = CaptionAnswerer(engine=Failing(False)).answer(queries(question()))
+    assert (answer.text, answer.trace.notes) == ("", ["no answer: it fails"])
+    one, other = CaptionAnswerer(engine=Failing(False, True)).answer(queries(question(0), question(1)))
+    assert one.text == other.text == ""
 
-    (answer,) = CaptionAnswerer(engine=Failing()).answer(queries(question()))
-    assert (answer.text, answer.trace.notes) == ("", ["no answer: timed out"])
+
+def test_a_server_that_has_gone_is_no_wrong_answer() -> None:
+    with pytest.raises(EngineError, match="all 2 requests failed, the first with: it fails; run again to go on"):
+        CaptionAnswerer(engine=Failing(True, True)).answer(queries(question(0), question(1)))
+
+
+class Failing(ScriptedEngine):
+    """Fails each request, in a way that may pass or in one that does not."""
+
+    def __init__(self, *may_pass: bool) -> None:
+        super().__init__(lambda request: "", "failing")
+        self.may_pass = may_pass
+
+    def complete(self, requests):
+        return [Completion(text="", error="it fails", may_pass=passes) for passes in self.may_pass]
 
 
 def test_captions_are_read_from_a_file(tmp_path) -> None:

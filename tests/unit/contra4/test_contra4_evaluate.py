@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -12,7 +13,7 @@ from vidweave.contra4.blind import BlindAnswerer, always, blind_answers, by_moda
 from vidweave.contra4.evaluate import Evaluation, evaluate
 from vidweave.errors import QueryError
 from vidweave.evaluation.compare import compare_files
-from vidweave.types import Query
+from vidweave.types import Answer, Query
 
 
 def brightest(number: int):
@@ -43,6 +44,37 @@ def test_a_model_that_looks_is_told_from_rules_that_do_not(tmp_path) -> None:
     assert {"selection", "scenes", "modalities", "answer modality"} <= found["facets"].keys()
     assert "selection x scenes x modalities x answer modality" in found["facets"]
     json.dumps(found, allow_nan=False)
+
+
+def test_old_scorers_are_lenient_beside_the_strict_one(tmp_path) -> None:
+    class Hedging(Brightest):
+        """Names all scenes, and says so in a way that no rule but the old ones takes."""
+
+        def describe(self):
+            return {"model": "hedging"}
+
+        def answer(self, queries, **decoding):
+            return [Answer(", ".join(reversed(query.options))) for query in queries]
+
+    what = Evaluation(questions=QUESTIONS, locate=clip_of, progress=False)
+    found = evaluate(Hedging(), what, tmp_path / "r.jsonl")
+    assert found["overall"]["accuracy"] == sum(q.answer == len(q.scenes) - 1 for q in QUESTIONS) / 24
+    assert found["measures"] == {
+        "accuracy by the lenient scorer of 2025": 1.0,
+        "accuracy by the lenient scorer of 2024": 1.0,
+    }
+
+
+def test_categories_are_a_side_where_the_file_has_them(tmp_path) -> None:
+    every = "selection x scenes x modalities x answer modality"
+    for category in (None, "Other"):
+        asked = [replace(q, category=category) for q in QUESTIONS]
+        found = evaluate(
+            BlindAnswerer("prior", by_modality()), Evaluation(questions=asked, progress=False), tmp_path / f"{category}"
+        )
+        assert every in found["facets"]
+        assert (f"{every} x category" in found["facets"]) is (category is not None)
+    assert found["facets"][f"{every} x category"][0]["family"] == "random, mc_2, audio+pc, audio, Other"
 
 
 def test_a_model_that_favours_a_place_is_found_by_reordering(tmp_path) -> None:

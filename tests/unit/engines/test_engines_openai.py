@@ -104,6 +104,7 @@ def test_a_request_that_never_succeeds_costs_no_other() -> None:
         done = engine(server).complete(requests("a", "bad", "b"))
     assert [c.text for c in done] == ["good", "", "good"]
     assert done[1].error == "4 attempts failed; the last: 500: status 500 for you"
+    assert [c.may_pass for c in done] == [False, True, False]
     assert server.attempts["bad"] == 4
 
 
@@ -113,6 +114,7 @@ def test_a_request_that_is_refused_is_asked_once() -> None:
     with serving(lambda body, attempt: 400 if "prompt" in body else refusal) as server:
         long, refused = engine(server).complete([*requests("far too long"), chat])
     assert long.error == "400: status 400 for you"
+    assert not long.may_pass
     assert refused.error == "the model refuses: no"
     assert set(server.attempts.values()) == {1}
 

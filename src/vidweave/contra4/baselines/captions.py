@@ -11,7 +11,7 @@ from vidweave.contra4.prompts import Style, caption_prompt, verifier_prompt
 from vidweave.contra4.schema import read_objects
 from vidweave.data.jsonl import expect
 from vidweave.engines import Completion, Engine, Request, Sampling
-from vidweave.errors import AnnotationError, QueryError
+from vidweave.errors import AnnotationError, EngineError, QueryError
 from vidweave.types import Answer, Query, Trace
 
 __all__ = ["CaptionAnswerer", "completed", "read_captions"]
@@ -78,8 +78,18 @@ class CaptionAnswerer:
 
 
 def completed(engine: Engine, requests: Sequence[Request]) -> list[Answer]:
-    """Answers from what an engine says: the first line; nothing where it failed, with the reason in the trace."""
-    return [_answer(request, done) for request, done in zip(requests, engine.complete(requests), strict=True)]
+    """Answers from what an engine says: the first line; nothing where it failed, with the reason in the trace.
+
+    Raises:
+        EngineError: every request failed in a way that may pass. A server that has gone is no model that is wrong.
+    """
+    completions = engine.complete(requests)
+    if completions and all(done.may_pass for done in completions):
+        raise EngineError(
+            f"all {len(requests)} requests failed, the first with: {completions[0].error}; "
+            "run again to go on, what was answered is recorded"
+        )
+    return [_answer(request, done) for request, done in zip(requests, completions, strict=True)]
 
 
 def _answer(request: Request, done: Completion) -> Answer:
