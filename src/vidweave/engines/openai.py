@@ -5,12 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import random
-import ssl
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
@@ -21,8 +17,9 @@ from vidweave.engines.throttle import Throttle
 from vidweave.errors import ConfigError, EngineError, MissingExtraError
 
 if TYPE_CHECKING:
-    import httpx
     from anyio.abc import TaskGroup
+
+    from vidweave.engines.connection import Connection
 
 __all__ = ["OpenAIEngine"]
 
@@ -102,52 +99,46 @@ class OpenAIEngine:
             from anyio.from_thread import start_blocking_portal
         except ImportError:
             raise MissingExtraError("httpx", "eval", "a language model behind an endpoint") from None
-        _settle_absence("sniffio")
         # A loop of its own in a thread of its own: works where a loop runs already, as in a notebook
         with start_blocking_portal() as portal:
             return portal.call(self._complete, list(requests))
 
     async def _complete(self, requests: list[Request]) -> list[Completion]:
         import anyio
-        import httpx
+
+        from vidweave.engines.connection import Connection
 
         done: dict[int, Completion] = {}
         fatal: list[EngineError] = []
         key = os.environ.get(self.key_variable)
         todo = iter(enumerate(requests))
         workers = min(self.concurrency, len(requests))
-        client = httpx.AsyncClient(
-            base_url=self.base_url,
-            headers={"Authorization": f"Bearer {key}"} if key else {},
-            timeout=self.timeout_seconds,
-            verify=False if urlsplit(self.base_url).scheme == "http" else _certificates(),
-            limits=httpx.Limits(max_connections=workers or 1),
-        )
+        server = Connection(self.base_url, key, workers or 1)
 
         async def work(group: TaskGroup) -> None:
             for index, request in todo:
                 try:
-                    done[index] = await self._one(client, request)
+                    done[index] = await self._one(server, request)
                 except EngineError as error:
                     fatal.append(error)
                     group.cancel_scope.cancel()
 
         with self._throttle.open():
-            async with client, anyio.create_task_group() as group:
+            async with server, anyio.create_task_group() as group:
                 for _ in range(workers):
                     group.start_soon(work, group)
         if fatal:
             raise fatal[0]
         return [done[index] for index in range(len(requests))]
 
-    async def _one(self, client: httpx.AsyncClient, request: Request) -> Completion:
+    async def _one(self, server: Connection, request: Request) -> Completion:
         """The completion of one request after as many attempts as it takes and may take."""
         import anyio
 
         reason = ""
         for pause in self._pauses():
             try:
-                return await self._attempt(client, request)
+                return await self._attempt(server, request)
             except Refused as error:
                 return Completion(text="", error=str(error))
             except Retry as error:
@@ -165,23 +156,24 @@ class OpenAIEngine:
             yield min(self.pause_seconds * 2**attempt, MAX_WAIT_SECONDS) * self._random.uniform(0.5, 1.5)
         yield None
 
-    async def _attempt(self, client: httpx.AsyncClient, request: Request) -> Completion:
+    async def _attempt(self, server: Connection, request: Request) -> Completion:
         import anyio
-        import httpx
+
+        from vidweave.engines.connection import Lost
 
         path, body = self._body(request)
         async with self._throttle.turn(_size(request)) as started:
             try:
-                with anyio.fail_after(self.timeout_seconds):  # httpx bounds each wait, not their sum
-                    reply = await client.post(path, json=body)
-            except (httpx.TransportError, TimeoutError) as error:
+                with anyio.fail_after(self.timeout_seconds):
+                    reply = await server.post(path, body)
+            except (Lost, TimeoutError) as error:
                 raise Retry(f"{type(error).__name__}: {error}".rstrip(": ")) from None
             self._has_answered = True
-            if reply.status_code in (400, 422) and "response_format" in body and b"response_format" in reply.content:
+            if reply.status in (400, 422) and "response_format" in body and b"response_format" in reply.body:
                 self._do_without_schemas()
                 raise Retry("the server cannot enforce a schema", seconds=0.0)
             try:
-                completion = read_reply(reply.status_code, reply.headers, reply.content, is_chat="messages" in body)
+                completion = read_reply(reply.status, reply.headers, reply.body, is_chat="messages" in body)
             except Retry as error:
                 if error.overloaded:
                     self._throttle.refused(started, error.seconds)
@@ -220,24 +212,6 @@ class OpenAIEngine:
             }
         system = [{"role": "system", "content": asked}] if asked else []
         return "chat/completions", {**body, "messages": [*system, *map(dict, request.prompt)], **self.body}
-
-
-@cache
-def _certificates() -> ssl.SSLContext:
-    """Who is trusted; read once, since that takes as long as an answer."""
-    import httpx
-
-    return httpx.create_ssl_context()
-
-
-def _settle_absence(module: str) -> None:
-    """Let imports of a module that is not installed fail at once.
-
-    httpcore tries sniffio whenever it makes a lock, several times a request; each try would search the whole path, which
-    took a fifth of the client's time.
-    """
-    if module not in sys.modules and find_spec(module) is None:
-        sys.modules[module] = None  # type: ignore[assignment]  (what the import system documents for this)
 
 
 def _size(request: Request) -> float:

@@ -6,7 +6,6 @@ import json
 import logging
 import pickle
 import socket
-import ssl
 import sys
 from email.utils import formatdate
 
@@ -14,7 +13,7 @@ import pytest
 
 from tests.unit.engines.language_server import serving, words
 from vidweave.engines import Request, Sampling
-from vidweave.engines.openai import OpenAIEngine, _settle_absence
+from vidweave.engines.openai import OpenAIEngine
 from vidweave.errors import ConfigError, EngineError, MissingExtraError
 
 GREEDY = Sampling(max_tokens=13)
@@ -231,48 +230,3 @@ def test_without_httpx_the_install_line_is_told(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "httpx", None)
     with pytest.raises(MissingExtraError, match=r"needs httpx; install it with: pip install 'vidweave\[eval\]'"):
         OpenAIEngine(model="m").complete(requests("a"))
-
-
-@pytest.mark.parametrize(
-    ("url", "is_verified"),
-    [("http://127.0.0.1:9/v1", False), ("https://127.0.0.1:9/v1", True), ("HTTPS://127.0.0.1:9/v1", True)],
-)
-def test_certificates_are_read_once_and_always_verified(url, is_verified, monkeypatch) -> None:
-    import httpx
-
-    given = []
-
-    class Client(httpx.AsyncClient):
-        def __init__(self, **how):
-            given.append(how["verify"])
-            super().__init__(**how)
-
-    monkeypatch.setattr(httpx, "AsyncClient", Client)
-    client = OpenAIEngine(model="m", base_url=url, retries=0)
-    for _ in range(2):
-        with pytest.raises(EngineError, match="never answered"):
-            client.complete(requests("a"))
-    assert given[0] is given[1]
-    assert is_verified is (given[0] is not False)
-    if is_verified:
-        assert (given[0].verify_mode, given[0].check_hostname) == (ssl.CERT_REQUIRED, True)
-
-
-def test_a_module_that_is_absent_is_not_searched_for_again(monkeypatch) -> None:
-    looks = []
-
-    class Finder:
-        @staticmethod
-        def find_spec(name, path=None, target=None):
-            looks.append(name)
-
-    monkeypatch.setattr(sys, "meta_path", [Finder, *sys.meta_path])
-    monkeypatch.delitem(sys.modules, "vidweave_absent", raising=False)
-    for _ in range(3):
-        _settle_absence("vidweave_absent")
-        with pytest.raises(ImportError):
-            import vidweave_absent  # noqa: F401
-    assert looks == ["vidweave_absent"]
-    monkeypatch.delitem(sys.modules, "vidweave_absent")
-    _settle_absence("json")
-    assert sys.modules["json"] is json
