@@ -75,13 +75,13 @@ class Settings:
     candidates: int = 38
     least_share: float = 0.6
     labels: str = "runs/tiny-videotgb/pseudo_labels.jsonl"
-    bridge_steps: int = 900
+    bridge_steps: int = 1500
     bridge_batch: int = 32
     bridge_rate: float = 2e-3
-    answer_steps: int = 160
+    answer_steps: int = 240
     answer_batch: int = 24
     answer_rate: float = 5e-4
-    evaluation_clips: int = 10
+    evaluation_clips: int = 20
 
 
 def recipe(**overrides: Any) -> Run:
