@@ -1,7 +1,8 @@
-"""The HTTP side of an endpoint: requests over kept connections, with as little work for each as httpx allows (extra `eval`).
+"""The HTTP side of an endpoint: requests over a kept connection, with as little work for each as httpx allows (extra `eval`).
 
 Cookies, redirects and the joining of addresses, which `httpx.AsyncClient` does for every request, take a third of its time
-and are of no use here; so its transport is used alone.
+and are of no use here; so its transport is used alone. Whoever asks has a connection of its own: a shared pool looks at all
+its connections for every request.
 """
 
 from __future__ import annotations
@@ -38,24 +39,22 @@ class Reply:
 
 
 class Connection:
-    """To one server, inside ``async with``; no time limit of its own.
+    """To one server, inside ``async with``; one request at a time, with no time limit of its own.
 
     Args:
         base_url: Up to and with `/v1`.
         key: Sent with every request, if there is one.
-        most: Requests at once.
     """
 
-    def __init__(self, base_url: str, key: str | None, most: int) -> None:
+    def __init__(self, base_url: str, key: str | None) -> None:
         _settle_absence("sniffio")
-        is_plain = urlsplit(base_url).scheme == "http"
         self._base = base_url.rstrip("/")
         self._urls: dict[str, httpx.URL] = {}
         self._headers = {"Content-Type": "application/json", "User-Agent": f"vidweave/{__version__}"}
         self._headers |= {"Authorization": f"Bearer {key}"} if key else {}
         self._transport = httpx.AsyncHTTPTransport(
-            verify=False if is_plain else _certificates(),  # plain http has none to verify
-            limits=httpx.Limits(max_connections=most),
+            verify=_trust(urlsplit(base_url).scheme),
+            limits=httpx.Limits(max_connections=1),
             proxy=_proxy(base_url),
         )
 
@@ -81,9 +80,9 @@ class Connection:
 
 
 @cache
-def _certificates() -> ssl.SSLContext:
-    """Who is trusted; read once, since that takes as long as an answer."""
-    return httpx.create_ssl_context()
+def _trust(scheme: str) -> ssl.SSLContext:
+    """Whose certificates are believed, without TLS nobody's; made once, since reading them takes as long as an answer."""
+    return httpx.create_ssl_context(verify=scheme != "http")
 
 
 def _proxy(url: str) -> str | None:

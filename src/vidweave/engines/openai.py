@@ -113,18 +113,18 @@ class OpenAIEngine:
         key = os.environ.get(self.key_variable)
         todo = iter(enumerate(requests))
         workers = min(self.concurrency, len(requests))
-        server = Connection(self.base_url, key, workers or 1)
 
         async def work(group: TaskGroup) -> None:
-            for index, request in todo:
-                try:
-                    done[index] = await self._one(server, request)
-                except EngineError as error:
-                    fatal.append(error)
-                    group.cancel_scope.cancel()
+            async with Connection(self.base_url, key) as server:
+                for index, request in todo:
+                    try:
+                        done[index] = await self._one(server, request)
+                    except EngineError as error:
+                        fatal.append(error)
+                        group.cancel_scope.cancel()
 
         with self._throttle.open():
-            async with server, anyio.create_task_group() as group:
+            async with anyio.create_task_group() as group:
                 for _ in range(workers):
                     group.start_soon(work, group)
         if fatal:
