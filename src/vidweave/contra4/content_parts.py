@@ -53,8 +53,7 @@ def medium_parts(clip: Clip, *, video: VideoForm = "frames", num_frames: int = 4
             yield {"type": "input_audio", "input_audio": sound}
         else:
             raise ModalityError(
-                f"an endpoint takes image, video and audio, not {modality}; leave such questions out (--modality), "
-                "or have a model of vidweave look at them"
+                f"an endpoint takes image, video and audio, not {modality}; a model of vidweave can look at it"
             )
 
 

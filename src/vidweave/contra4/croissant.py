@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vidweave.contra4.schema import ContrastQuestion
+from vidweave.errors import AnnotationError
 
 __all__ = ["croissant"]
 
@@ -66,10 +67,17 @@ def croissant(
         path: The file as `read_questions` read it, a JSON list; compressed ones are described by what they hold.
         questions: What it holds.
         name, description, license_url, url: For people and catalogues; what is empty is left out.
+
+    Raises:
+        AnnotationError: the file holds JSON lines, in which these paths of fields lead nowhere.
     """
     data = path.read_bytes()
     is_zipped = data.startswith(b"\x1f\x8b")
     content = gzip.decompress(data) if is_zipped else data
+    if content.lstrip()[:1] != b"[":
+        raise AnnotationError(
+            f"{path} holds JSON lines; metadata can be written for a JSON list, as questions.json of a run is"
+        )
     about = {"description": description, "license": license_url, "url": url}
     return {
         "@context": _CONTEXT,

@@ -8,13 +8,16 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
 from tests.unit.contra4.contra4_questions import question
 from tests.unit.engines.language_server import serving
-from vidweave.contra4.schema import write_questions
+from vidweave.contra4.schema import SceneRef, write_questions
+from vidweave.contra4.toy import TOY_SOURCE
 from vidweave.evaluation.records import read_records
+from vidweave.toyworld.scene import sample_scene
 
 
 @pytest.fixture
@@ -65,6 +68,19 @@ def test_only_some_modalities(vid, split):
     assert done.data["overall"]["num_items"] == 3
     none = vid("contra4", "evaluate", "--split", split, "--modality", "image")
     assert (none.code, "no question is about image alone" in none.err) == (2, True)
+
+
+def test_what_nobody_can_see_is_to_be_left_out(vid, tmp_path):
+    scenes = [
+        SceneRef(source=TOY_SOURCE, id=sample_scene(seed).seed, modality=modality, caption="a thing")
+        for seed, modality in ((1, "video"), (2, "depth"))
+    ]
+    write_questions(tmp_path / "toy.json", [replace(question(0, scenes=2), scenes=tuple(scenes))])
+    how = ("--split", tmp_path / "toy.json", "--model", "m", "--way", "endpoint", "--base-url", "http://127.0.0.1:9/v1")
+    done = vid("contra4", "evaluate", *how)
+    assert done.code == 2
+    assert "an endpoint takes image, video and audio, not depth; " in done.err
+    assert "--modality NAME, repeatable, leaves questions about others out" in done.err
 
 
 @pytest.mark.parametrize(

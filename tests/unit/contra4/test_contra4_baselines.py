@@ -170,7 +170,7 @@ def test_a_video_file_can_be_sent_whole(tmp_path) -> None:
 
 
 def test_3d_is_refused_by_name() -> None:
-    with pytest.raises(ModalityError, match="takes image, video and audio, not point_cloud; leave such questions out"):
+    with pytest.raises(ModalityError, match="takes image, video and audio, not point_cloud; a model of vidweave can"):
         EndpointAnswerer(engine=Recorder()).answer(queries(question(scenes=2), locate=clip_of))
 
 

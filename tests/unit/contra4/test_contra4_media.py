@@ -208,6 +208,12 @@ def test_croissant_command(tmp_path, capsys):
     assert read_questions(tmp_path / "q.json") == [question()]
 
 
+def test_croissant_of_json_lines_is_refused(tmp_path, capsys):
+    (tmp_path / "q.jsonl").write_text(json.dumps(question().to_dict()))
+    assert run(["contra4", "croissant", str(tmp_path / "q.jsonl")]) == 2
+    assert "q.jsonl holds JSON lines; metadata can be written for a JSON list" in capsys.readouterr().err
+
+
 # ---- pools
 
 

@@ -14,7 +14,7 @@ from vidweave.cli.output import Json, show, table
 from vidweave.cli.quiet import narrate
 from vidweave.cli.records import record_path
 from vidweave.cli.reports import ReportFile, check_report_file, write_report
-from vidweave.errors import ConfigError, MediaNotFoundError, UnknownNameError
+from vidweave.errors import ConfigError, MediaNotFoundError, ModalityError, UnknownNameError
 
 __all__ = ["evaluate"]
 
@@ -88,8 +88,11 @@ def evaluate(
         limit=limit,
     )
     answerer = _answerer(model, way, base_url, {"device": device, "dtype": dtype})
-    with record_path(records) as path:
-        results = {**measure(answerer, what, path), "records": records}
+    try:
+        with record_path(records) as path:
+            results = {**measure(answerer, what, path), "records": records}
+    except ModalityError as error:
+        raise ModalityError(f"{error}; --modality NAME, repeatable, leaves questions about others out") from error
     write_report(report_file, results)
     show(results, _text(results), as_json=as_json)
 
