@@ -17,3 +17,4 @@ CLAIMS.register(
 )
 CLAIMS.register("malmm", "benchmarks.claims.malmm:malmm", what="merging neighbours keeps what came when in a long clip")
 CLAIMS.register("videotgb", "benchmarks.claims.videotgb:videotgb", what="the bridge finds the few pictures that matter")
+CLAIMS.register("merv", "benchmarks.claims.merv:merv", what="a mixture of special eyes knows what each of them sees")

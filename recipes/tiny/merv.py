@@ -18,9 +18,8 @@ its port and all of the other eyes learn, first to say what the language model w
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -33,16 +32,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import vidweave
-from vidweave.data.toy_training import NOTHING, ClipExample, ClipQuestions, LabelledPictures, train_scene
+from vidweave.data.toy_training import LABEL_CLASSES, NOTHING, ClipExample, ClipQuestions, LabelledPictures, train_scene
 from vidweave.data.toyworld import ToyQuestions
 from vidweave.encoders.tiny import PIXELS
 from vidweave.language.splice import splice
 from vidweave.media.preprocess import apply
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.assets import asset_folder
+from vidweave.model.cache import module_fingerprint
 from vidweave.model.processor import Processor
 from vidweave.nn.whitening import whitening
+from vidweave.systems.merv.rows import MODEL, own_weights
 from vidweave.systems.merv.tiny import (
+    TUBE,
     detail_config,
     generalist_config,
     tempo_config,
@@ -52,7 +54,7 @@ from vidweave.toyworld import attributes as a
 from vidweave.toyworld.labels import dense_labels
 from vidweave.toyworld.questions import families, question
 from vidweave.toyworld.render import render, render_rgb
-from vidweave.toyworld.scene import ToyScene
+from vidweave.toyworld.scene import ToyObject, ToyScene
 from vidweave.training.dense import DenseLabels, collate_pictures, dense_heads
 from vidweave.training.schedule import Schedule
 from vidweave.training.stages import AdamWSettings, Examples, Pass, Run, Stage
@@ -63,6 +65,7 @@ SPEEDS = ("slow", "fast")
 _EYES = {"detail": detail_config, "tempo": tempo_config, "generalist": generalist_config}
 # What a language model does not learn among all families at once, it learns alone.
 LESSON = ("texture", "speed", "colour", "shape")
+UNSEEN = 1_000_000  # training scenes from here on are kept for figures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,15 +76,18 @@ class Settings:
     parts: str = "runs/merv"
     seed: int = 0
     eye_steps: int = 500
+    eye_batch: int = 64
+    eye_learning_rate: float = 2e-3
     lesson_steps: int = 400
     reading_steps: int = 300
     aim_steps: int = 300
     question_steps: int = 250
     clips: int = 2_500
-    eye_scenes: int = 1_500
+    eye_scenes: int = 6_000
     clips_per_step: int = 24
     questions_per_clip: int = 3
     evaluation_examples: int = 60
+    figure_scenes: int = 256
 
 
 def recipe(**overrides: Any) -> Run:
@@ -116,28 +122,60 @@ class EyeRoot(nn.Module):
 def _eye(s: Settings) -> Run:
     eye = s.part.removeprefix("eye-")
     encoder = _EYES[eye]().build()
-    width = encoder.width
-    if eye == "tempo":
-        sizes = {"motion": len(a.MOTIONS), "speed": len(SPEEDS), "quarter": 4, "presence": 1}
-        heads = nn.ModuleDict({name: nn.Linear(width, size) for name, size in sizes.items()})
-        how = {
-            "objective": _MotionLabels(),
-            "examples": _Pool(_LabelledClips(), s.eye_scenes),
-            "collate": _collate_clips,
-            "batch_size": 64,
-        }
+    _wide_awake(encoder)
+    if eye == "generalist":
+        source, collate, names = LabelledPictures(long_share=0.0), partial(collate_pictures, PIXELS), GENERAL
+        heads, objective = dense_heads(encoder.width), DenseLabels(eye, attributes=names)
     else:
-        heads = dense_heads(width)
-        seen = ("shape", "colour", "texture") if eye == "detail" else ("shape", "colour", "size")
-        how = {"objective": DenseLabels(eye, attributes=seen), "batch_size": 96}
-        how |= {
-            "examples": _Pool(LabelledPictures(long_share=0.0), s.eye_scenes),
-            "collate": partial(collate_pictures, PIXELS),
-        }
-    stage = Stage(name="eye", steps=s.eye_steps, optimizer=_SETTINGS(lr=1.5e-3), schedule=_COSINE, **how)
+        source, collate, names = SEEN[eye], SEEN[eye].collate, tuple(SEEN[eye].weights)
+        heads, objective = SEEN[eye].heads(encoder.width), TokenLabels(eye, SEEN[eye].weights)
+    stage = Stage(
+        name="eye",
+        objective=objective,
+        examples=_Pool(source, s.eye_scenes),
+        collate=collate,
+        steps=s.eye_steps,
+        batch_size=s.eye_batch,
+        optimizer=_SETTINGS(lr=s.eye_learning_rate, clip_norm=5.0),
+        schedule=_COSINE,
+        evaluate=partial(
+            labels_right, eye=eye, source=source, collate=collate, names=names, scenes=min(64, s.figure_scenes)
+        ),
+        evaluate_every=50,
+    )
     root = EyeRoot(eye, encoder, heads)
-    finish = partial(_write_eye, eye=eye, settings=asdict(s))
+    finish = partial(_write_eye, eye=eye, settings=asdict(s), evaluate=stage.evaluate)
     return Run(name=f"tiny-{eye}", model=root, stages=[stage], seed=s.seed, finish=finish, config=asdict(s))
+
+
+def _wide_awake(encoder: nn.Module) -> None:
+    """Weights of 0.02 are made for a width of 768; at 64 a layer's products with them are so small that nothing but sums
+    of pixels is seen for hundreds of steps, and a pattern is no sum."""
+    for layer in encoder.modules():
+        if isinstance(layer, (nn.Linear, nn.Conv3d)):
+            nn.init.xavier_uniform_(layer.weight.flatten(1))
+
+
+@torch.no_grad()
+def labels_right(
+    root: EyeRoot,
+    step: int,
+    *,
+    eye: str,
+    source: Examples,
+    collate: Callable[[list[Any]], dict[str, Tensor]],
+    names: Sequence[str],
+    scenes: int = 64,
+) -> dict[str, float]:
+    """Share of tokens whose label is read right, per name, on scenes that were not trained on."""
+    batch = collate([source[UNSEEN + index] for index in range(scenes)])
+    encoder: Any = root.model.encoders[eye]  # type: ignore[index]
+    tokens = encoder.encode(batch["pixels"], "video").flatten(1, 2)
+    found = {}
+    for name in names:
+        told = batch[name] != NOTHING
+        found[name] = float((root.heads[name](tokens).argmax(-1) == batch[name])[told].float().mean())
+    return found
 
 
 class _Pool:
@@ -156,80 +194,130 @@ class _Pool:
         return self._known[index]
 
 
+QUARTER = ("top left", "top right", "bottom left", "bottom right")
+CLASSES = {"motion": a.MOTIONS, "speed": SPEEDS, "quarter": QUARTER, **LABEL_CLASSES}
+
+
 @dataclass(frozen=True)
-class _LabelledClips:
-    """Clips (8, H, W, 3), and per patch how the object moves that shows there most."""
+class Labelled:
+    """Clips (F, H, W, 3) of short scenes and per token of an eye what the object is like that shows there.
+
+    Attributes:
+        weights: Name of CLASSES → weight of its loss.
+        patch, tube: A token begins from `tube` pictures of `patch` x `patch` pixels.
+        frames: Pictures, evenly spread, or two at random moments.
+    """
+
+    weights: Mapping[str, float]
+    patch: int
+    tube: int
+    frames: int
 
     def __len__(self) -> int:
         return 2**31
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         scene = train_scene(index)
-        frames = np.rint(np.linspace(0, scene.num_frames - 1, 8)).astype(np.int64)
-        which = dense_labels(scene, frames=frames)["object"].reshape(8, -1)
-        counts = np.stack([(which == i).sum(0) for i in range(len(scene.objects))])
-        shown = np.where(counts.max(0) > 0, counts.argmax(0), NOTHING)
-        objects = scene.objects
-        motion = np.array([a.MOTIONS.index(o.motion) for o in objects] + [NOTHING])[shown]
-        moves = [o.motion != "still" and o.change == "stays" for o in objects]
-        speed = [SPEEDS.index(o.speed) if m else NOTHING for o, m in zip(objects, moves, strict=True)]
-        low = np.arange(6) >= 3
-        labels = {"motion": motion, "speed": np.array([*speed, NOTHING])[shown], "presence": shown >= 0}
-        return render_rgb(scene, frames=frames), {
-            **labels,
-            "quarter": (2 * low[:, None] + low[None]).flatten().astype(np.int64),
+        last = scene.num_frames - 1
+        moments = np.linspace(0, last, self.frames)
+        if self.tube == 1:
+            moments = np.random.default_rng([index, 16]).integers(0, last + 1, self.frames)
+        frames = np.rint(moments).astype(np.int64)
+        seen = dense_labels(scene, frames=frames, patch=self.patch)["object"]
+        side = seen.shape[1]
+        seen = seen.reshape(-1, self.tube, side * side)
+        shows = np.stack([(seen == i).sum(1).flatten() for i in range(len(scene.objects))])
+        which = np.where(shows.max(0) > 0, shows.argmax(0), NOTHING)
+        labels = {
+            name: np.array([_class_of(o, name) for o in scene.objects] + [NOTHING])[which] for name in self.weights
         }
+        low = np.arange(side) >= side / 2
+        own = np.tile((2 * low[:, None] + low[None]).flatten(), len(seen))
+        labels["quarter"] = np.where(which != NOTHING, labels["quarter"], own)
+        return render_rgb(scene, frames=frames), {**labels, "presence": which != NOTHING}
+
+    def collate(self, examples: Sequence[tuple[np.ndarray, dict[str, np.ndarray]]]) -> dict[str, Tensor]:
+        """Pixels (B, T, W, 3, H, W) and labels (B, tokens)."""
+        pixels, _ = apply(PIXELS, Frames.from_array(np.concatenate([clip for clip, _ in examples]), fps=1))
+        labels = {name: torch.from_numpy(np.stack([row[name] for _, row in examples])) for name in examples[0][1]}
+        shape = (len(examples), 1, self.frames) if self.tube > 1 else (len(examples), self.frames, 1)
+        return {"pixels": pixels.unflatten(0, shape), **labels}
+
+    def heads(self, width: int) -> nn.ModuleDict:
+        """Linear readers of an eye's tokens, thrown away after training."""
+        sizes = {"presence": 1, **{name: len(CLASSES[name]) for name in self.weights}}
+        return nn.ModuleDict({name: nn.Linear(width, size) for name, size in sizes.items()})
 
 
-def _collate_clips(examples: Sequence[tuple[np.ndarray, dict[str, np.ndarray]]]) -> dict[str, Tensor]:
-    pixels, _ = apply(PIXELS, Frames.from_array(np.concatenate([clip for clip, _ in examples]), fps=1))
-    labels = {name: torch.from_numpy(np.stack([row[name] for _, row in examples])) for name in examples[0][1]}
-    return {"pixels": pixels.unflatten(0, (len(examples), 1, 8)), **labels}
+def _class_of(obj: ToyObject, name: str) -> int:
+    """What stands still has no speed."""
+    value = QUARTER[obj.quarter] if name == "quarter" else getattr(obj, name)
+    return NOTHING if name == "speed" and obj.motion == "still" else CLASSES[name].index(value)
 
 
-class _MotionLabels:
-    """Read from each patch's token how what shows there moves, and where it stands."""
+GENERAL = ("shape", "colour", "size")
+SEEN = {
+    "detail": Labelled({"texture": 2.0, "colour": 1.0, "shape": 0.5, "quarter": 1.0}, patch=4, tube=1, frames=2),
+    "tempo": Labelled(
+        {"speed": 2.0, "motion": 1.0, "colour": 0.5, "shape": 0.5, "quarter": 1.0}, patch=8, tube=TUBE, frames=8
+    ),
+}
+
+
+@dataclass(frozen=True)
+class TokenLabels:
+    """Read from each token whether an object shows there, and what it is like; pixels are shaken a little."""
+
+    eye: str
+    weights: Mapping[str, float]
+    noise: float = 0.06
 
     def __call__(self, root: EyeRoot, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        encoder: Any = root.model.encoders["tempo"]
-        noise = 0.06 * (torch.randn(len(batch["pixels"]), 1, 1, 3, 1, 1) + 0.3 * torch.randn_like(batch["pixels"]))
-        tokens = encoder.encode(batch["pixels"] + noise if root.training else batch["pixels"], "video")[:, 0]
+        encoder: Any = root.model.encoders[self.eye]  # type: ignore[index]
+        pixels = self._shake(batch["pixels"]) if root.training else batch["pixels"]
+        tokens = encoder.encode(pixels, "video").flatten(1, 2)
         there = root.heads["presence"](tokens)[..., 0]
         parts = {"presence": functional.binary_cross_entropy_with_logits(there, batch["presence"].float())}
-        for name in ("motion", "speed", "quarter"):
+        for name, weight in self.weights.items():
             logits, labels = root.heads[name](tokens).flatten(0, 1), batch[name].flatten()
-            parts[name] = functional.cross_entropy(logits, labels, ignore_index=NOTHING)
-            told = labels != NOTHING
-            parts[f"{name}_right"] = (logits.argmax(-1) == labels)[told].float().mean()
-        losses = [value for name, value in parts.items() if not name.endswith("_right")]
-        return {"loss": torch.stack(losses).sum(), **parts}
+            parts[name] = weight * functional.cross_entropy(logits, labels, ignore_index=NOTHING)
+        return {"loss": torch.stack(list(parts.values())).sum(), **parts}
+
+    def _shake(self, pixels: Tensor) -> Tensor:
+        """Of each clip the tint, of each picture the grain."""
+        tint = torch.randn(len(pixels), 1, 1, 3, 1, 1)
+        return pixels + self.noise * (tint + 0.3 * torch.randn_like(pixels))
 
 
-def _write_eye(root: EyeRoot, out: Path, *, eye: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+def _write_eye(
+    root: EyeRoot, out: Path, *, eye: str, settings: Mapping[str, Any], evaluate: Callable[..., dict[str, float]]
+) -> dict[str, Any]:
+    figures = evaluate(root.half().float().eval(), -1, scenes=settings["figure_scenes"])  # as it will be read back
     part = root.get_submodule(f"model.encoders.{eye}").half()
     folder = out / f"tiny-{eye}"
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: tensor.contiguous() for name, tensor in part.state_dict().items()}
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-    _write_facts(folder, out, settings)
-    return {"bytes": (folder / "model.safetensors").stat().st_size}
+    _write_facts(folder / "asset.json", out, settings, figures=figures)
+    return figures
 
 
-def _write_facts(folder: Path, out: Path, settings: Mapping[str, Any], **more: Any) -> None:
+def _write_facts(file: Path, out: Path, settings: Mapping[str, Any], **more: Any) -> None:
     kept = {key: value for key, value in settings.items() if key != "parts"}
     run = json.loads((out / "run.json").read_text())["hash"]
     facts = {"recipe": "recipes/tiny/merv.py", "run": run, **kept, "commit": _commit(), **more}
-    (folder / "asset.json").write_text(json.dumps(facts, indent=2) + "\n")
+    file.write_text(json.dumps(facts, indent=2) + "\n")
 
 
 # -- clips and questions -----------------------------------------------------------------------------------------
 
 
 def special_labels(scene: ToyScene) -> Tensor:
-    """(4, 2) texture and speed of the object in each quarter, -1 where there is none."""
-    labels = torch.full((4, 2), -1)
+    """(4, 2) texture and speed of the object in each quarter, NOTHING where there is none, or where it stands still."""
+    labels = torch.full((4, 2), NOTHING)
     for obj in scene.objects:
-        labels[obj.quarter] = torch.tensor([a.TEXTURES.index(obj.texture), SPEEDS.index(obj.speed)])
+        speed = NOTHING if obj.motion == "still" else SPEEDS.index(obj.speed)
+        labels[obj.quarter] = torch.tensor([a.TEXTURES.index(obj.texture), speed])
     return labels
 
 
@@ -308,18 +396,47 @@ def _answer_loss(model: VideoLanguageModel, batch: Batch, clips: Blocks) -> Tens
     return language.loss(splice(batch.questions, {"video": video}, language.embed, language.side))
 
 
+class Looks:
+    """What some eyes see of the first training scenes, and the tokens of tiny-base; made once for all rows, on disk."""
+
+    def __init__(self, eyes: Mapping[str, nn.Module], base: VideoLanguageModel, folder: Path, clips: int) -> None:
+        self._seen = {eye: _features(eye, encoder, folder, clips) for eye, encoder in eyes.items()}
+        self._known = self._seen.get("general") or _features("general", base.encoders["rgb"], folder, clips)
+        self._base = base
+        self.has_known = "general" not in self._seen
+
+    @torch.no_grad()
+    def __call__(self, scene: ToyScene) -> Seen:
+        """Of training scene number `scene.seed`."""
+        row = scene.seed
+        seen = {
+            eye: PrecomputedFeatures(f["values"][row].numpy(), f["seconds"][row].numpy())
+            for eye, f in self._seen.items()
+        }
+        known = self._known["values"][row]
+        general = _stack([PrecomputedFeatures(known.numpy(), self._known["seconds"][row].numpy())])
+        blocks, _ = self._base.connector({"video": general}, general.item, general.scene)
+        return Seen(seen, blocks["video"].values[0, 0], special_labels(scene), known if self.has_known else None)
+
+
 @torch.no_grad()
-def _look(model: VideoLanguageModel, base: VideoLanguageModel, scene: ToyScene) -> Seen:
-    """Through the model's own processor and feature cache; the tokens of tiny-base from the same features."""
-    query = Query.about(Clip(video=render(scene, "video")), DESCRIBE)
-    inputs = model.processor(query, cache=model.cache)
-    features = {name: model.encode_stream(name, stream) for name, stream in inputs.streams.items()}
-    general = features.get("general")
-    if general is None:
-        general = base.encode_stream("video", base.processor(query, cache=base.cache).streams["video"])
-    tokens = base.connector({"video": general}, general.item, general.scene)[0]["video"].values[0, 0]
-    kept = {name: PrecomputedFeatures(f.values[0].half().numpy(), f.seconds[0].numpy()) for name, f in features.items()}
-    return Seen(kept, tokens.half(), special_labels(scene), None if "general" in features else general.values[0].half())
+def _features(eye: str, encoder: nn.Module, folder: Path, clips: int) -> dict[str, Tensor]:
+    """Features (clips, T, N, C) in half precision and their seconds, through the processor of a model with this eye alone."""
+    file = folder / f"{eye}-{module_fingerprint(encoder)[:12]}-{clips}.safetensors"
+    if file.is_file():
+        return load_file(file)
+    config = tiny_merv(eye)
+    processor = Processor(config, vidweave.load("tiny-base").processor.tokenizers)
+    values, seconds = [], []
+    for index in range(clips):
+        clip = Clip(video=render(train_scene(index), "video"))
+        stream = processor(Query.about(clip, DESCRIBE)).streams[eye]
+        values.append(encoder.encode(stream.values, "video")[0].half())  # type: ignore[operator]
+        seconds.append(stream.seconds[0])
+    made = {"values": torch.stack(values), "seconds": torch.stack(seconds)}
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(made, file)
+    return made
 
 
 # -- the language model ------------------------------------------------------------------------------------------
@@ -364,7 +481,7 @@ def _language(s: Settings) -> Run:
             examples=partial(asking, [*asked_families(), *special]),
             steps=s.reading_steps,
             optimizer=_SETTINGS(lr=1e-3),
-            evaluate=_right_from_codebook,
+            evaluate=partial(_right_from_codebook, clips=s.evaluation_examples),
             **common,
         ),
     ]
@@ -405,11 +522,11 @@ def _as_blocks(tokens: Tensor) -> Blocks:
 
 
 @torch.no_grad()
-def _right_from_codebook(root: LanguageRoot, step: int, clips: int = 60) -> dict[str, float]:
+def _right_from_codebook(root: LanguageRoot, step: int, *, clips: int) -> dict[str, float]:
     """Share of right answers per family, from perfect tokens of scenes that were not trained on."""
     rng, right = np.random.default_rng(step), {}
     tokenizer, language = root.model.processor.tokenizers["language"], root.model.language_model
-    for scene in (train_scene(1_000_000 + index) for index in range(clips)):
+    for scene in (train_scene(UNSEEN + index) for index in range(clips)):
         seen = _base_look(root.model, scene)
         asked = [found for family in asked_families() if (found := question(scene, family, rng)) is not None]
         queries = [Query.about(Clip("clip"), q.text, q.options) for q in asked]
@@ -432,13 +549,8 @@ def _write_language(root: LanguageRoot, out: Path, *, settings: Mapping[str, Any
     model.model.config.save_pretrained(folder)
     root.model.processor.tokenizers["language"].save_pretrained(folder)
     save_file({name: t.contiguous() for name, t in root.codebook.state_dict().items()}, out / "codebook.safetensors")
-    figures = _right_from_codebook(root, 0)
-    _write_facts(folder, out, settings, figures=figures)
-    trunk = out / "tiny-merv-qformer"
-    trunk.mkdir(exist_ok=True)
-    state = {name: t.half().contiguous() for name, t in root.model.connector.trunks["qformer"].state_dict().items()}
-    save_file(state, trunk / "model.safetensors", metadata={"format": "pt"})
-    _write_facts(trunk, out, settings)
+    figures = _right_from_codebook(root, 0, clips=5 * settings["evaluation_examples"])
+    _write_facts(folder / "asset.json", out, settings, figures=figures)
     return figures
 
 
@@ -464,13 +576,13 @@ def _row(s: Settings) -> Run:
         {**model.language_model.state_dict(), **_state(parts / "language" / "tiny-merv-llama")}
     )
     model.processor = Processor(config, base.processor.tokenizers)
-    for whole in (model, base):
-        whole.use_cache_folder(parts / "features")
     codebook = Codebook(model.language_model.width)
     codebook.load_state_dict(load_file(parts / "language" / "codebook.safetensors"))
     model.eval().requires_grad_(False)
-    source = ClipQuestions(s.clips, asked_families(), partial(_look, model, base), per_clip=s.questions_per_clip)
-    sample = [_look(model, base, train_scene(index)) for index in range(40)]
+    looks = Looks(dict(model.encoders.items()), base.eval(), parts / "features", s.clips)
+    source = ClipQuestions(s.clips, asked_families(), looks, per_clip=s.questions_per_clip)
+    sample = [looks(train_scene(index)) for index in range(min(40, s.clips))]
+    model.use_cache_folder(parts / "cache")  # for the clips that rows are held against
     for eye in model.encoders:
         _start_from_base(model, base, eye, sample)
     _start_fusion(model.connector.fusion, len(model.encoders))
@@ -487,7 +599,6 @@ def _row(s: Settings) -> Run:
         objective=_Answers(),
         steps=s.question_steps,
         optimizer=_SETTINGS(lr=1e-3),
-        evaluate=partial(accuracy, examples=s.evaluation_examples),
         **common,
     )
     return Run(
@@ -530,6 +641,8 @@ def _start_from_base(model: VideoLanguageModel, base: VideoLanguageModel, eye: s
         port.input_proj.weight.copy_(spread @ weight)
         port.input_proj.bias.copy_(spread @ bias)
         nn.init.normal_(port.time_embedding, std=0.5)
+        nn.init.normal_(port.query_tokens, std=0.5)
+        _wide_awake(model.connector.trunks[eye])
         return
     model.connector.trunks[eye].load_state_dict(base.connector.trunks["qformer"].state_dict())
     known = base.connector.ports["video"].state_dict()
@@ -598,22 +711,20 @@ def accuracy(root: RowRoot, step: int, *, examples: int, seed: int = 0) -> dict[
 
 
 def _write_row(root: RowRoot, out: Path, *, settings: Mapping[str, Any]) -> dict[str, float]:
-    """The connector beside the names of its bases, which must be shipped already or lie beside it."""
-    model = root.model.half().float().eval()  # as it will be read back
+    """The whole model of row `attention`, beside the general eye's name; of the others what they learnt themselves."""
+    model, row = root.model.half().float().eval(), settings["part"]  # as it will be read back
     figures = accuracy(root, -1, examples=settings["evaluation_examples"], seed=1)
-    folder = out / model.config.name
-    eyes = {eye: "tiny-rgb" if eye == "general" else f"tiny-{eye}" for eye in model.encoders}
-    bases = {f"encoders.{eye}": name for eye, name in eyes.items()}
-    bases |= {f"connector.trunks.{eye}": "tiny-merv-qformer" for eye in eyes if eye in ("general", "generalist")}
-    bases["language_model"] = "tiny-merv-llama"
-    parts = Path(settings["parts"])
-    made = {f"tiny-{eye}": _eye_folder(parts, eye) for eye in eyes if eye != "general"}
-    made |= {name: parts / "language" / name for name in ("tiny-merv-qformer", "tiny-merv-llama")}
-    for name in set(bases.values()) & made.keys():  # beside the row, until they are shipped
-        shutil.copytree(made[name], out / name, dirs_exist_ok=True)
-    model.half().save_pretrained(folder, bases=bases)
-    model.float()
-    _write_facts(folder, out, settings, figures=figures)
+    if row == "attention":
+        folder = out / "assets" / MODEL
+        model.half().save_pretrained(folder, bases={"encoders.general": "tiny-rgb"})
+        model.float()
+        _write_facts(folder / "asset.json", out, settings, figures=figures)
+        return figures
+    folder = out / "assets" / f"{MODEL}-rows"
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: tensor.half().contiguous() for name, tensor in own_weights(model).items()}
+    save_file(state, folder / f"{row}.safetensors", metadata={"format": "pt"})
+    _write_facts(folder / f"{row}.json", out, settings, figures=figures)
     return figures
 
 

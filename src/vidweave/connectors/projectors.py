@@ -105,7 +105,7 @@ class Projector(Trunk):
         """
         real = _whole_groups(mask)
         self._check_groups(real.sum(1))
-        keys = keys.masked_fill(~real[..., None, None], 0.0)
+        keys = keys if bool(real.all()) else keys.masked_fill(~real[..., None, None], 0.0)
         pooled = self.pooling(keys) if keys.numel() else self._empty(keys)
         real = real[:, : pooled.shape[1] * self.time].unflatten(1, (-1, self.time)).any(2)
         return self.head(None, pooled, None)[0], real[..., None].expand(pooled.shape[:3])

@@ -113,12 +113,17 @@ def _connect(model: VideoLanguageModel, name: str, features: Tensor) -> tuple[in
         hidden = trunk.evaluate(queries, line[:, -1], None, text_row, None, memory=memory)
         return port.project(hidden[:, : queries.shape[1]])
 
-    def work() -> Tensor:
+    def merge() -> Tensor:
+        line = features.new_empty(*features.shape[:3], trunk.key_width)
+        hidden, _ = trunk.over_time(line, torch.ones(line.shape[:3], dtype=torch.bool))  # the mask is looked into
+        return port.project(hidden[0])
+
+    def look() -> Tensor:
         queries = port.queries(len(keys))
         hidden, _ = trunk(queries, keys, None, text, None)
         return port.project(hidden if queries is None else hidden[:, : queries.shape[1]])
 
-    tokens, flops = _count(remember if trunk.has_memory else work)
+    tokens, flops = _count(remember if trunk.has_memory else merge if trunk.keeps_groups else look)
     return tokens.shape[0] * tokens.shape[1], flops
 
 

@@ -1,7 +1,11 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 import vidweave
+from vidweave.connectors.ports import PortConfig
+from vidweave.connectors.projectors import ProjectorConfig
 from vidweave.encoders.languagebind import LanguageBindConfig
 from vidweave.errors import CheckpointError, ConfigError, QueryError, UnknownNameError
 from vidweave.model.assembly import VideoLanguageModel
@@ -143,3 +147,15 @@ def test_the_language_model_pays_for_one_encoder():
         f: describe_model(merv(("siglip", "dinov2"), fusion=f, **small))[-1].note for f in ("attention", "sequence")
     }
     assert notes == {"attention": "prefill of 64 + 32 tokens", "sequence": "prefill of 128 + 32 tokens"}
+
+
+@pytest.mark.parametrize(("pooling", "inside"), [("average", 0), ("conv3d", 2 * 8 * 36 * 27 * 128 * 128)])
+def test_what_a_projector_that_merges_time_costs(pooling, inside):
+    """8 pictures of 36 tokens become 4 groups of 4, and go through one linear layer."""
+    spec = tiny_merv("general").parse()
+    projector = ProjectorConfig(key_width=128, pooling=pooling, num_tokens=4, time=2, widths=(128,))
+    port = PortConfig(trunk="pool", input_width=128, span="clip", output_proj=False)
+    connector = replace(spec.connector, trunks={"pool": projector}, ports={"general": port})
+    cost = describe_model(VideoLanguageConfig(replace(spec, connector=connector)))[-2]
+    assert (cost.slot, cost.note) == ("connector", "16 tokens to the language model")
+    assert cost.flops == 2 * 16 * 128 * 128 + inside

@@ -14,21 +14,31 @@ from vidweave.connectors.connector import ConnectorConfig
 from vidweave.connectors.fusion import ConcatFusionConfig
 from vidweave.connectors.mixer import ChannelConcatConfig, MixerConfig
 from vidweave.connectors.ports import PortConfig
-from vidweave.connectors.qformer import QFormerConfig
 from vidweave.connectors.resampler import ResamplerConfig
+from vidweave.connectors.tiny import connector_config
 from vidweave.encoders.patch import PatchEncoderConfig
 from vidweave.encoders.tiny import PIXELS, WIDTH, encoder_config
 from vidweave.encoders.vision_tower import VisionTowerConfig
 from vidweave.errors import UnknownNameError
-from vidweave.language.layout import AnswerFormat, Slot, Special, TemplateLayout, Text
-from vidweave.language.tiny import llama_config
+from vidweave.language.tiny import layout, llama_config
 from vidweave.model.config import ModelSpec, StreamConfig, VideoLanguageConfig
 from vidweave.selectors.uniform import UniformSelectorConfig
 from vidweave.types import FrameNeed
 
-__all__ = ["EYES", "NUM_TOKENS", "ROWS", "Row", "detail_config", "generalist_config", "tempo_config", "tiny_merv"]
+__all__ = [
+    "EYES",
+    "NUM_TOKENS",
+    "ROWS",
+    "TUBE",
+    "Row",
+    "detail_config",
+    "generalist_config",
+    "tempo_config",
+    "tiny_merv",
+]
 
 NUM_TOKENS = 16
+TUBE = 8  # pictures that a token of the eye for tempo looks through
 EYES = ("general", "detail", "tempo")
 Row = Literal[
     "general",
@@ -59,21 +69,24 @@ ROWS: dict[str, tuple[tuple[str, ...], Any]] = {
 
 
 def detail_config() -> PatchEncoderConfig:
-    """The eye for texture: small, one picture at a time."""
-    return PatchEncoderConfig(size=48, patch=8, width=_NARROW, layers=3, heads=4, chunk=1024, specs={**_SPECS})
+    """The eye for texture: small, one picture at a time, in patches of one period of a pattern (4 pixels)."""
+    return PatchEncoderConfig(size=48, patch=4, width=_NARROW, layers=3, heads=4, chunk=256, specs={**_SPECS})
 
 
 def tempo_config() -> VisionTowerConfig:
-    """The eye for speed: all eight pictures of a window at once, each patch over all of them."""
-    inner = {"model_type": "vivit", "hidden_size": _NARROW, "num_hidden_layers": 2, "num_attention_heads": 4}
-    inner |= {"intermediate_size": 4 * _NARROW, "image_size": 48, "num_frames": 8, "tubelet_size": [8, 8, 8]}
+    """The eye for speed: all eight pictures of a window at once, each patch through all of them.
+
+    Tokens of two pictures each would have to find the same object in one another to tell how far it went.
+    """
+    inner = {"model_type": "vivit", "hidden_size": _NARROW, "num_hidden_layers": 3, "num_attention_heads": 4}
+    inner |= {"intermediate_size": 4 * _NARROW, "image_size": 48, "num_frames": 8, "tubelet_size": [TUBE, 8, 8]}
     inner |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     return VisionTowerConfig(config=inner, drop_cls=True, final_norm=True, chunk=256, specs=_SPECS)
 
 
 def generalist_config() -> PatchEncoderConfig:
     """One eye with as many weights as the three together."""
-    return PatchEncoderConfig(size=48, patch=8, width=156, layers=4, heads=4, chunk=1024, specs={**_SPECS})
+    return PatchEncoderConfig(size=48, patch=8, width=154, layers=4, heads=7, chunk=1024, specs={**_SPECS})
 
 
 _ENCODERS = {"general": encoder_config, "detail": detail_config, "tempo": tempo_config, "generalist": generalist_config}
@@ -107,9 +120,7 @@ def tiny_merv(row: str = "attention") -> VideoLanguageConfig:
         streams={eye: StreamConfig(encoder=eye, modalities=("video", "image"), need=_NEEDS[eye]) for eye in eyes},
         connector=connector,
         language_model=llama_config(),
-        layout=TemplateLayout(
-            parts=(Special(token="bos"), Slot(block="video"), Text(text=" {question}")), answer=AnswerFormat(prefix=" ")
-        ),
+        layout=layout(),
         decoding={"max_new_tokens": 80},
     )
     return VideoLanguageConfig(spec, name="tiny-merv" if row == "attention" else f"tiny-merv-{row}")
@@ -127,16 +138,7 @@ def _trunk(eye: str) -> Any:
     """General eyes keep the Q-Former of tiny-base, with its weights; the others look once."""
     if not _is_general(eye):
         return ResamplerConfig(key_width=WIDTH, heads=4, mlp_ratio=2)
-    return QFormerConfig(
-        hidden=WIDTH,
-        layers=3,
-        heads=4,
-        intermediate=2 * WIDTH,
-        cross_attention_frequency=1,
-        encoder_width=WIDTH,
-        hidden_dropout=0.0,
-        attention_dropout=0.0,
-    )
+    return connector_config().trunks["qformer"]
 
 
 def _port(eye: str, width: int) -> PortConfig:

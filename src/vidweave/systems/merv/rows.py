@@ -1,0 +1,55 @@
+"""The rows that tiny-merv is compared with: frozen parts of tiny-merv, and what a row learnt itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+import vidweave
+from vidweave.errors import CheckpointError, UnknownNameError
+from vidweave.model.assembly import VideoLanguageModel
+from vidweave.model.assets import asset_folder
+from vidweave.model.processor import Processor
+from vidweave.systems.merv.tiny import ROWS, tiny_merv
+
+__all__ = ["MODEL", "load_row", "own_weights"]
+
+MODEL = "tiny-merv"
+# The Q-Former of tiny-base looks through the general eye and through the generalist.
+_QFORMERS = ("connector.trunks.general.", "connector.trunks.generalist.")
+_LENT = ("encoders.general.", "encoders.detail.", "encoders.tempo.", "language_model.", *_QFORMERS)
+
+
+def own_weights(model: nn.Module) -> dict[str, Tensor]:
+    """What a row has of its own: ports, fusion, the trunks of special eyes; and the generalist's eye."""
+    return {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(_LENT)}
+
+
+def load_row(row: str) -> VideoLanguageModel:
+    """The model of a row of `systems.merv.tiny.ROWS`, in evaluation mode; `attention` is tiny-merv itself.
+
+    Raises:
+        UnknownNameError: no such row.
+        CheckpointError: its weights are not shipped with this installation, or do not fit.
+    """
+    if row not in ROWS:
+        raise UnknownNameError("row of tiny-merv", row, ROWS)
+    whole = vidweave.load(MODEL)
+    if row == "attention":
+        return whole
+    file = Path(asset_folder(MODEL) or MODEL).parent / f"{MODEL}-rows" / f"{row}.safetensors"
+    if not file.is_file():
+        raise CheckpointError(f"row {row!r} of {MODEL} has no weights at {file}; recipes/tiny/merv.py makes them")
+    config = tiny_merv(row)
+    with torch.device("meta"):
+        skeleton = VideoLanguageModel(config)
+    lent = whole.state_dict()
+    lent |= {name.replace(*_QFORMERS): tensor for name, tensor in lent.items()}
+    state = {name: lent[name] for name in skeleton.state_dict() if name.startswith(_LENT)}
+    state |= {name: tensor.to(whole.dtype) for name, tensor in load_file(file).items()}
+    model = VideoLanguageModel.from_state(config, state, what=str(file), skeleton=skeleton).eval()
+    model.processor = Processor(config, whole.processor.tokenizers)
+    return model

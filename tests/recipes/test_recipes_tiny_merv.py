@@ -1,0 +1,99 @@
+"""The recipe of tiny-merv: eyes, language model and rows are made, learn only what they say, and load again."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import vidweave
+from vidweave.systems.merv.rows import own_weights
+from vidweave.toyworld.render import render
+from vidweave.toyworld.scene import sample_scene
+from vidweave.training.loop import train
+from vidweave.training.recipe import load_recipe, recipe_run
+
+RECIPE = "recipes/tiny/merv.py"
+SMALL = ["clips=6", "clips_per_step=4", "evaluation_examples=1", "aim_steps=2", "question_steps=2", "eye_steps=2"]
+SMALL += ["eye_batch=4", "eye_scenes=5", "lesson_steps=1", "reading_steps=1", "figure_scenes=4"]
+
+
+def made(part, parts):
+    run = recipe_run(RECIPE, [*SMALL, f"part={part}", f"parts={parts}"])
+    return run, train(run, parts / part, has_progress=False, has_events=False)
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("merv")
+    for part in ("eye-detail", "eye-tempo", "language"):
+        made(part, folder)
+    return folder
+
+
+@pytest.fixture(scope="module", params=["attention", "detail"])
+def row(request, parts):
+    return request.param, *made(request.param, parts)
+
+
+def test_a_row_learns_ports_mixer_and_special_trunks(row):
+    name, run, _ = row
+    for stage in run.stages:
+        (learnt,) = stage.trainable(run.model).values()
+        roots = {".".join(key.split(".")[2:4]) for key in learnt}
+        special = {f"trunks.{eye}" for eye in ("detail", "tempo") if name == "attention" or eye == name}
+        ports = {f"ports.{eye}" for eye in run.model.model.encoders}
+        assert roots == special | ports | ({"fusion.weighting"} if name == "attention" else set())
+    base = vidweave.load("tiny-base").connector.trunks["qformer"].state_dict()
+    if name == "attention":
+        kept = run.model.model.connector.trunks["general"].state_dict()
+        assert all(torch.allclose(kept[key], base[key], atol=1e-3) for key in base)
+
+
+def test_what_is_written_is_what_was_trained(row):
+    name, run, result = row
+    folder = result.out / "assets" / ("tiny-merv" if name == "attention" else "tiny-merv-rows")
+    facts = json.loads((folder / ("asset.json" if name == "attention" else f"{name}.json")).read_text())
+    assert (facts["part"], "texture" in facts["figures"], "parts" in facts) == (name, True, False)
+    if name != "attention":
+        written, own = load_file(folder / f"{name}.safetensors"), own_weights(run.model.model)
+        assert written.keys() == own.keys()
+        assert all(torch.equal(written[key].float(), own[key]) for key in own)
+        return
+    model = vidweave.load(folder)
+    clip = vidweave.Clip(render(sample_scene(3), "video"))
+    asked = {"question": "What colour is the circle?", "options": ("red", "blue", "green")}
+    answer, expected = model.ask(clip, **asked), run.model.model.eval().ask(clip, **asked)
+    scores = [sorted((o.text, o.score) for o in a.options) for a in (answer, expected)]
+    for (text, score), (other, known) in zip(*scores, strict=True):
+        assert text == other
+        assert score == pytest.approx(known, abs=1e-3)
+
+
+def test_the_tempo_eyes_labels_follow_what_moves():
+    """A tube shows what is in most of its pictures; what stands still has no speed, and empty tubes their own quarter."""
+    module = load_recipe(RECIPE)
+    seen = module.SEEN["tempo"]
+    for index in range(30):
+        scene, (pictures, labels) = module.train_scene(index), seen[index]
+        assert pictures.shape == (8, 48, 48, 3)
+        there = labels["presence"]
+        assert there.shape == labels["speed"].shape == (36,)
+        assert set(labels["quarter"][there]) <= {o.quarter for o in scene.objects}
+        still = {module.a.MOTIONS.index("still")}
+        assert set(labels["motion"][there & (labels["speed"] < 0)]) <= still
+        assert set(labels["motion"][labels["speed"] >= 0]).isdisjoint(still)
+        np.testing.assert_array_equal(
+            labels["quarter"][:6], np.where(there[:6], labels["quarter"][:6], [0, 0, 0, 1, 1, 1])
+        )
+
+
+def test_the_codebook_tells_texture_and_speed_where_something_is():
+    module = load_recipe(RECIPE)
+    book = module.Codebook(8)
+    labels = torch.tensor([[[2, -1], [-1, -1], [0, 1], [-1, -1]]])
+    added = book(torch.zeros(1, 6, 8), labels)[0]
+    torch.testing.assert_close(added[0], book.texture[2])
+    torch.testing.assert_close(added[2], book.texture[0] + book.speed[1])
+    assert not added[[1, 3, 4, 5]].any()

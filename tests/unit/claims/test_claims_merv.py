@@ -1,0 +1,105 @@
+"""The claim about special eyes, with fake models: a mixture that knows less than an eye fails, and one that cheats does too."""
+
+import random
+
+import pytest
+import torch
+from torch import nn
+
+from benchmarks.claims import CLAIMS
+from benchmarks.claims.merv import MIXTURE, SPECIALITIES, WITHOUT, Without, merv
+from vidweave.systems.merv.tiny import EYES, ROWS
+from vidweave.toyworld.questions import FAMILIES
+from vidweave.types import Answer, Blocks
+
+SEED, EXAMPLES = 12, 60
+
+
+class Knower:
+    """Right in the families whose speciality is among `eyes`; guesses by a die elsewhere."""
+
+    def __init__(self, truths, *eyes):
+        self.truths, self.eyes = truths, eyes
+
+    def answer(self, queries, **_):
+        return [Answer(self.choose(query)) for query in queries]
+
+    def choose(self, query):
+        family, truth = self.truths[query.text, tuple(query.options), query.scenes[0].clip["video"].values.tobytes()]
+        die = random.Random(f"{query.text}{query.options}{truth}")
+        return truth if SPECIALITIES[family] in self.eyes else die.choice(sorted(query.options))
+
+
+@pytest.fixture(scope="module")
+def truths():
+    from benchmarks.claims.items import toy_items
+
+    items = toy_items(SEED, EXAMPLES, list(SPECIALITIES))
+    examples = [items[i] for i in range(len(items))]
+    pictures = [example.query.scenes[0].clip["video"].values.tobytes() for example in examples]
+    return {
+        (e.query.text, tuple(e.query.options), shown): (e.family, e.truth)
+        for e, shown in zip(examples, pictures, strict=True)
+    }
+
+
+def models(truths, **changes):
+    """What the claim says, changed."""
+    rows = {row: Knower(truths, *EYES) for row in ROWS}
+    rows |= {eye: Knower(truths, eye) for eye in EYES} | {"generalist": Knower(truths, "general")}
+    rows |= {row: Knower(truths, *(e for e in EYES if e != eye)) for row, eye in WITHOUT.items()}
+    return {**rows, **changes}
+
+
+def test_the_claim_is_registered_and_says_whose_speciality_is_what():
+    assert CLAIMS.get("merv") is merv
+    assert {name for name, eye in SPECIALITIES.items() if eye != "general"} == {"texture", "speed"}
+    assert all(FAMILIES[name].needs == {"video"} for name in SPECIALITIES)
+
+
+def test_a_mixture_that_knows_what_each_eye_knows_holds(truths):
+    claim = merv(SEED, EXAMPLES, progress=False, models=models(truths))
+    assert claim.ok
+    assert list(claim.rows) == [*ROWS, *WITHOUT]
+    assert claim.criteria[0].name == "attention: at least 10% above general"
+    assert sum("loses at most 2%" in criterion.name for criterion in claim.criteria) == len(SPECIALITIES)
+
+
+@pytest.mark.parametrize(
+    ("row", "eyes", "failing"),
+    [
+        ("generalist", EYES, "above generalist"),
+        (MIXTURE, ("general", "tempo"), "attention: texture loses at most 2% to detail"),
+        (MIXTURE, ("detail", "tempo"), "attention: colour loses at most 2% to general"),
+        ("without detail", EYES, "without detail: texture at chance"),
+        ("without tempo", EYES, "without tempo: speed at chance"),
+    ],
+)
+def test_it_fails_where_a_row_knows_too_little_or_too_much(truths, row, eyes, failing):
+    claim = merv(SEED, EXAMPLES, progress=False, models=models(truths, **{row: Knower(truths, *eyes)}))
+    assert any(failing in c.name and not c.ok for c in claim.criteria)
+    assert not claim.ok
+
+
+class Sum(nn.Module):
+    def forward(self, blocks):
+        return {name: float(block.values.sum()) for name, block in blocks.items()}
+
+
+class Stub:
+    """Its answer is what the fusion gets of each stream."""
+
+    def __init__(self):
+        self.connector = nn.Module()
+        self.connector.fusion = Sum()
+
+    def answer(self, queries, **_):
+        row = torch.zeros(1, dtype=torch.long)
+        block = Blocks(torch.ones(1, 1, 2, 3), torch.ones(1, 1, 2).bool(), torch.zeros(1, 1, 2), row, row)
+        return self.connector.fusion({"detail": block, "tempo": block})
+
+
+def test_the_tokens_of_one_stream_are_zeros_while_it_is_asked():
+    stub = Stub()
+    assert Without(stub, "detail").answer([]) == {"detail": 0.0, "tempo": 6.0}
+    assert stub.answer([]) == {"detail": 6.0, "tempo": 6.0}
