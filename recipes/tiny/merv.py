@@ -1,15 +1,13 @@
 """tiny-merv: three eyes that see different things behind one language model, and the rows that it is compared with.
 
-    vidweave train recipes/tiny/merv.py part=eye-detail --out runs/merv/eye-detail   (and eye-tempo, eye-generalist, language)
+    vidweave train recipes/tiny/merv.py part=eye-detail eye_steps=600 eye_batch=24 --out runs/merv/eye-detail
+    vidweave train recipes/tiny/merv.py part=eye-tempo --out runs/merv/eye-tempo      (also eye-generalist, language)
     vidweave train recipes/tiny/merv.py part=attention parts=runs/merv --out runs/merv/attention     (and the other rows)
 
 Parts that are made once and frozen: the eyes, on dense labels of what each patch shows; and a language model, tiny-llama
 taught to read texture and speed. It is taught on the tokens of tiny-base, of which the first four tell one quarter of the
 picture each, with one learned vector per texture and speed added: what a perfect mixture of eyes could say. Those vectors
 stand beside it, and say to the connectors what to aim at.
-
-So far the language model has been made with this recipe (it reads every family at 98% or more from such tokens); the eyes have
-not been trained to the end: after 250 steps that for detail knows colours and not yet textures. Rows run, none is shipped.
 
 A row is a connector of its own, trained as every other: the general eye's Q-Former is that of tiny-base and stays as it is,
 its port and all of the other eyes learn, first to say what the language model was taught on, then to answer through it.
@@ -75,9 +73,9 @@ class Settings:
     part: str = "attention"
     parts: str = "runs/merv"
     seed: int = 0
-    eye_steps: int = 500
+    eye_steps: int = 800
     eye_batch: int = 64
-    eye_learning_rate: float = 2e-3
+    eye_learning_rate: float = 3e-3
     lesson_steps: int = 400
     reading_steps: int = 300
     aim_steps: int = 300
