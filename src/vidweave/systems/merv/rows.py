@@ -8,10 +8,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-import vidweave
 from vidweave.errors import CheckpointError, UnknownNameError
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.assets import asset_folder
+from vidweave.model.load import load
 from vidweave.model.processor import Processor
 from vidweave.systems.merv.tiny import ROWS, tiny_merv
 
@@ -37,7 +37,7 @@ def load_row(row: str) -> VideoLanguageModel:
     """
     if row not in ROWS:
         raise UnknownNameError("row of tiny-merv", row, ROWS)
-    whole = vidweave.load(MODEL)
+    whole = load(MODEL)
     if row == "attention":
         return whole
     file = Path(asset_folder(MODEL) or MODEL).parent / f"{MODEL}-rows" / f"{row}.safetensors"
