@@ -86,7 +86,7 @@ def tempo_config() -> VisionTowerConfig:
 
 def generalist_config() -> PatchEncoderConfig:
     """One eye with as many weights as the three together."""
-    return PatchEncoderConfig(size=48, patch=8, width=154, layers=4, heads=7, chunk=1024, specs={**_SPECS})
+    return PatchEncoderConfig(size=48, patch=8, width=158, layers=4, heads=2, chunk=1024, specs={**_SPECS})
 
 
 _ENCODERS = {"general": encoder_config, "detail": detail_config, "tempo": tempo_config, "generalist": generalist_config}
