@@ -83,7 +83,7 @@ class Without:
         finally:
             hook.remove()
 
-    def describe(self) -> Mapping[str, Any]:
+    def describe(self) -> dict[str, Any]:
         return self.model.describe()
 
     def _blank(self, _: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:

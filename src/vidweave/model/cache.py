@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -56,6 +57,13 @@ class FeatureCache:
         self._device = device
         self._dtype = dtype
         self._fingerprints = fingerprints
+        self._at_rest: dict[str, Any] | None = None
+
+    def at_rest(self) -> FeatureCache:
+        """The same for a time in which no weight changes, such as one batch: it looks at each encoder once."""
+        held = copy.copy(self)
+        held._at_rest = {}
+        return held
 
     def counts(self) -> dict[str, int]:
         """Rows of streams that were known, and that had to be computed, since the store was opened."""
@@ -64,8 +72,8 @@ class FeatureCache:
 
     def serves(self, stream: str) -> bool:
         """Whether the stream's encoder is frozen, so that its features may be stored."""
-        encoder = self._encoders[self._spec.streams[stream].encoder]
-        return not encoder.training and not any(p.requires_grad for p in encoder.parameters())
+        name = self._spec.streams[stream].encoder
+        return self._once(f"{name} is frozen", lambda: _is_frozen(self._encoders[name]))
 
     def get_or_encode(
         self,
@@ -97,8 +105,22 @@ class FeatureCache:
         return features, told
 
     def _fingerprint(self, encoder: str) -> str:
-        weights = self._fingerprints.of(encoder, self._encoders[encoder])
-        return store_key(config=config_to_dict(self._spec.encoders[encoder]), weights=weights)
+        def look() -> str:
+            weights = self._fingerprints.of(encoder, self._encoders[encoder])
+            return store_key(config=config_to_dict(self._spec.encoders[encoder]), weights=weights)
+
+        return self._once(encoder, look)
+
+    def _once(self, what: str, look: Callable[[], Any]) -> Any:
+        if self._at_rest is None:
+            return look()
+        if what not in self._at_rest:
+            self._at_rest[what] = look()
+        return self._at_rest[what]
+
+
+def _is_frozen(encoder: nn.Module) -> bool:
+    return not encoder.training and not any(p.requires_grad for p in encoder.parameters())
 
 
 def _weights(module: nn.Module) -> list[tuple[str, Tensor]]:

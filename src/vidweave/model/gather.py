@@ -73,6 +73,7 @@ class OpenScene:
         self.clip = clip
         self.limits = limits
         self._open: dict[tuple[int | str, str], OpenSource] = {}
+        self._content: dict[str, str] = {}
 
     def source(self, modality: str) -> OpenSource:
         """The opened source of `modality`; features that were computed before have none."""
@@ -81,6 +82,12 @@ class OpenScene:
         if key not in self._open:
             self._open[key] = open_source(raw, modality, limits=self.limits)
         return self._open[key]
+
+    def content(self, modality: str) -> str:
+        """The hash of what `modality` holds, read once for all streams."""
+        if modality not in self._content:
+            self._content[modality] = content_hash(self.clip[modality])
+        return self._content[modality]
 
     @property
     def span(self) -> tuple[float, float] | None:
@@ -181,7 +188,7 @@ class _Reading:
             return (seconds, made, None), notes()
         config = self.spec.streams[stream]
         parts = {
-            "content": content_hash(self.scene.clip[self.modality]),
+            "content": self.scene.content(self.modality),
             "modality": self.modality,
             "preprocess": config_to_dict(self.preprocess(stream)),
             "window": config.need.window,

@@ -191,6 +191,7 @@ class Processor:
         mixed = selection is not None and selection.mix is not None
         needs = mixed_needs(prepared.needs, self.spec.streams) if mixed else prepared.needs
         gathered: dict[str, list[tuple[int, int, StreamRow]]] = {}
+        cache = None if cache is None else cache.at_rest()
         for (item, scene), opened in prepared.scenes.items():
             rows = gather_scene(self.spec, opened, needs, moments=moments.get((item, scene)), why=why, cache=cache)
             for name, row in rows.items():

@@ -137,6 +137,6 @@ class Answerer(Protocol):
 class Objective(Protocol):
     """What is learnt: a loss and its parts."""
 
-    def __call__(self, model: Any, batch: Any) -> dict[str, Tensor]:
+    def __call__(self, model: Any, batch: Any, /) -> dict[str, Tensor]:
         """Returns at least `loss`."""
         ...

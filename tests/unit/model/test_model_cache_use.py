@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+import torch
 
 import vidweave
 from vidweave.media.store import FeatureStore
@@ -43,6 +44,28 @@ def test_what_training_kept_in_memory_is_written_when_the_model_goes(tmp_path):
     assert FeatureStore(tmp_path).stats().num_entries == 0
     model.use_cache_folder(None)
     assert FeatureStore(tmp_path).stats().num_entries == 3
+
+
+def test_a_cache_at_rest_looks_at_an_encoder_once_and_a_new_one_again(tmp_path):
+    model = vidweave.load("tiny-base", cache_folder=tmp_path)
+    held = model.cache.at_rest()
+    assert held.serves("video")
+    model.encoders.requires_grad_(True)
+    assert held.serves("video")
+    assert not model.cache.serves("video")
+    assert not model.cache.at_rest().serves("video")
+
+
+def test_weights_that_change_between_batches_are_seen(tmp_path):
+    """A batch looks at each encoder once; the next one looks again."""
+    model = vidweave.load("tiny-base", cache_folder=tmp_path)
+    (clip,) = clips(1)
+    before = ask(model, clip)
+    with torch.no_grad():
+        model.encoders["rgb"].norm.bias += 1.0
+    after = ask(model, clip)
+    assert [a.trace.panels["cache"]["known"] for a in (before, after)] == [0, 0]
+    assert before.options != after.options
 
 
 FILL = """
