@@ -301,6 +301,13 @@ def _write_eye(
     return figures
 
 
+def _facts_of(parts: Path) -> dict[str, Any]:
+    """What the frozen parts say of themselves."""
+    files = {eye: parts / f"eye-{eye}" / f"tiny-{eye}" for eye in ("detail", "tempo")}
+    files["language_model"] = parts / "language" / "tiny-merv-llama"
+    return {name: json.loads((folder / "asset.json").read_text()) for name, folder in files.items()}
+
+
 def _write_facts(file: Path, out: Path, settings: Mapping[str, Any], **more: Any) -> None:
     kept = {key: value for key, value in settings.items() if key != "parts"}
     run = json.loads((out / "run.json").read_text())["hash"]
@@ -761,7 +768,7 @@ def _write_row(root: RowRoot, out: Path, *, settings: Mapping[str, Any]) -> dict
         folder = out / "assets" / MODEL
         model.half().save_pretrained(folder, bases={"encoders.general": "tiny-rgb"})
         model.float()
-        _write_facts(folder / "asset.json", out, settings, figures=figures)
+        _write_facts(folder / "asset.json", out, settings, figures=figures, parts=_facts_of(Path(settings["parts"])))
         return figures
     folder = out / "assets" / f"{MODEL}-rows"
     folder.mkdir(parents=True, exist_ok=True)

@@ -153,6 +153,12 @@ MODELS.register(
     summary="shipped; what came when in long clips of the toy world, in a memory that does not grow",
 )
 MODELS.register(
+    "tiny-merv",
+    "vidweave.systems.merv.tiny:tiny_merv",
+    weights="tiny-merv",
+    summary="shipped; three eyes of the toy world (general, fine texture, speed) and a mixer that weighs them",
+)
+MODELS.register(
     "tiny-videotgb",
     "vidweave.systems.videotgb.tiny:tiny_videotgb",
     weights="tiny-videotgb",

@@ -13,6 +13,7 @@ import torch
 
 import vidweave
 from vidweave.media.store import FeatureStore
+from vidweave.model import gather
 from vidweave.types import Clip, Frames, Query
 
 
@@ -54,6 +55,14 @@ def test_a_cache_at_rest_looks_at_an_encoder_once_and_a_new_one_again(tmp_path):
     assert held.serves("video")
     assert not model.cache.serves("video")
     assert not model.cache.at_rest().serves("video")
+
+
+def test_a_clip_is_hashed_once_for_all_encoders(tmp_path, monkeypatch):
+    hashed = []
+    monkeypatch.setattr(gather, "content_hash", lambda source: hashed.append(source) or f"hash {len(hashed)}")
+    ask(vidweave.load("tiny-merv", cache_folder=tmp_path), clips(1)[0])
+    assert len(hashed) == 1
+    assert FeatureStore(tmp_path).stats().num_entries == 3
 
 
 def test_weights_that_change_between_batches_are_seen(tmp_path):

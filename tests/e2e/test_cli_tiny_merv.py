@@ -1,0 +1,46 @@
+"""The shipped model with three eyes, through the command line: texture, speed, and what a general eye sees."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from vidweave.cli.main import run
+
+CLIP = Path(__file__).parents[2] / "examples" / "clips" / "toy.mp4"
+# a plain red circle that moves slowly, a checked blue triangle that stands still, a green square that appears
+
+
+def call(capsys, *arguments):
+    code = run([str(a) for a in arguments])
+    said = capsys.readouterr()
+    assert (code, said.err) == (0, "")
+    return said.out
+
+
+@pytest.mark.parametrize(
+    ("question", "options", "answer"),
+    [
+        ("What pattern has the triangle?", ("plain", "striped", "dotted", "checked"), "checked"),
+        ("Which pattern is on the red circle?", ("plain", "striped", "dotted", "checked"), "plain"),
+        ("Does the circle move slow or fast?", ("slow", "fast"), "slow"),
+        ("What colour is the square?", ("red", "green", "blue", "white"), "green"),
+    ],
+)
+def test_each_eye_has_its_say(capsys, question, options, answer):
+    chosen = [word for option in options for word in ("--option", option)]
+    data = json.loads(call(capsys, "ask", CLIP, question, *chosen, "--model", "tiny-merv", "--json"))
+    assert data["text"] == answer
+    assert data["trace"]["tokens"]["video"] == 16  # of three eyes together
+    (weights,) = data["trace"]["panels"]["encoder_weights"]
+    assert weights["weights"].keys() == {"general", "detail", "tempo"}
+    assert sum(weights["weights"].values()) == pytest.approx(1)
+
+
+def test_explains_which_eye_counted(capsys, tmp_path):
+    out = tmp_path / "merv.html"
+    call(capsys, "explain", CLIP, "What pattern has the triangle?", "--model", "tiny-merv", "--out", out)
+    assert "Which encoder counted, and where" in out.read_text(encoding="utf-8")
+    assert (tmp_path / "merv.png").stat().st_size > 20_000
