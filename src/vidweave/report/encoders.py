@@ -33,7 +33,15 @@ def encoders_panel(value: Sequence[Mapping[str, Any]], context: PanelContext) ->
 def _maps(context: PanelContext, scene: Mapping[str, Any]) -> Drawing:
     """A row of squares per stream, each where its group stands in time; darker is louder, within the stream."""
     drawing = context.sheet()
-    drawing.add(Words(context.left, 11, "loudness of each token over time: patches in their places, learned tokens in their order", 11, FAINT))
+    drawing.add(
+        Words(
+            context.left,
+            11,
+            "loudness of each token over time: patches in their places, learned tokens in their order",
+            11,
+            FAINT,
+        )
+    )
     size = min(LARGEST, context.inner / max(1, len(scene["seconds"])) - 3)
     y = 18.0
     for name, groups in scene["maps"].items():
