@@ -158,10 +158,11 @@ def mixer(rounds: int) -> dict[str, float]:
     pixels = torch.randn(1, 8, 1, 3, 96, 96)
     runs: dict[str, list[float]] = {"encoders": [], "mixture": []}
     features: dict[str, Any] = {}
+    encoders: dict[str, Any] = dict(model.encoders.items())
 
     def look() -> None:
         item = torch.zeros(1, dtype=torch.long)
-        for name, encoder in model.encoders.items():
+        for name, encoder in encoders.items():
             tokens = pool_tokens(encoder.encode(pixels, "video"), PoolSpec(grid=3))
             seconds = torch.arange(9.0).unfold(0, 2, 1)[None]
             features[name] = Features(tokens, torch.ones(tokens.shape[:3], dtype=torch.bool), seconds, item, item)

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -49,6 +50,7 @@ def merv(seed: int, examples: int, *, progress: bool = True, models: Mapping[str
     with TemporaryDirectory() as folder:
         for row in (*ROWS, *WITHOUT):
             claim.answer(row, _shipped(row, Path(folder)) if models is None else models[row], items)
+    claim.facts = {row: _by_speciality(claim, row) for row in claim.rows}
     for single in SINGLES:
         claim.gains_at_least(MIXTURE, single, GAIN)
     for eye in EYES:
@@ -60,6 +62,12 @@ def merv(seed: int, examples: int, *, progress: bool = True, models: Mapping[str
 
 def _families(eye: str) -> list[str]:
     return [name for name, speciality in SPECIALITIES.items() if speciality == eye]
+
+
+def _by_speciality(claim: Claim, row: str) -> dict[str, str]:
+    """Mean accuracy in the families of each eye, and of these means: a speciality counts alike, however many families."""
+    means = {eye: fmean(fmean(claim.scores(row, name)) for name in _families(eye)) for eye in EYES}
+    return {name: f"{mean:.1%}" for name, mean in {**means, "mean of the three": fmean(means.values())}.items()}
 
 
 def _shipped(row: str, folder: Path) -> Answerer:

@@ -11,6 +11,10 @@ stand beside it, and say to the connectors what to aim at.
 
 A row is a connector of its own, trained as every other: the general eye's Q-Former is that of tiny-base and stays as it is,
 its port and all of the other eyes learn, first to say what the language model was taught on, then to answer through it.
+
+The shipped parts: eye-detail as above, eye-tempo with the defaults, eye-generalist with eye_steps=500 eye_batch=24
+eye_learning_rate=2e-3, language in two runs (the second with start=, reading_steps=300), rows with aim_steps=300
+question_steps=150 questions_per_clip=2. Each took 4 to 8 minutes of a shared core.
 """
 
 from __future__ import annotations
@@ -506,7 +510,8 @@ def _read_language(folder: Path, model: nn.Module, codebook: Codebook) -> None:
 class Retold:
     """Questions about clips as tiny-base saw them, told each time with other textures and speeds, of which it saw nothing.
 
-    Told as they are, 2,500 clips were soon known by heart: all right on them, 88% on others.
+    Told as they were, in the first 700 steps, 88% of textures on other clips were right; with others each time and noise on
+    the tokens, 300 steps later, 98.7%.
     """
 
     def __init__(self, base: VideoLanguageModel, clips: int, families: Sequence[str], per_clip: int) -> None:

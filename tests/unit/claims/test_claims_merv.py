@@ -62,6 +62,8 @@ def test_a_mixture_that_knows_what_each_eye_knows_holds(truths):
     assert claim.ok
     assert list(claim.rows) == [*ROWS, *WITHOUT]
     assert claim.criteria[0].name == "attention: at least 10% above general"
+    assert claim.facts[MIXTURE] == {**dict.fromkeys(EYES, "100.0%"), "mean of the three": "100.0%"}
+    assert claim.facts["without detail"]["detail"] != "100.0%"
     assert sum("loses at most 2%" in criterion.name for criterion in claim.criteria) == len(SPECIALITIES)
 
 
