@@ -56,8 +56,12 @@ def test_a_language_model_behind_an_endpoint_reads_captions(vid, split, tmp_path
     with serving(lambda body, attempt: "Scene B") as server:
         oracle = vid(*how, "--base-url", server.url).data
         predicted = vid(*how, "--base-url", server.url, "--captions", tmp_path / "said.jsonl").data
+        assert set(server.paths) == {"/v1/chat/completions"}
+        continued = vid(*how, "--base-url", server.url, "--style", "text").data
     assert oracle["overall"]["accuracy"] == pytest.approx(4 / 9)
     assert oracle["measures"]["signal over noise (MSNR)"] == 0
+    assert server.paths[-1] == "/v1/completions"
+    assert "Option A: thing , Option B: thing x. Answer: Option" in continued["manifest"]["prompt"]
     assert oracle["task"]["captions"] == "the file's"
     assert "captions_sha256" in predicted["task"]
     assert 'Scene A. "seen 0 0"' in predicted["manifest"]["prompt"]
@@ -89,6 +93,7 @@ def test_what_nobody_can_see_is_to_be_left_out(vid, tmp_path):
         (("--model", "m", "--way", "endpoint"), "--way endpoint needs --base-url"),
         (("--model", "m", "--base-url", "http://127.0.0.1:1/v1"), "--base-url is for --way captions or endpoint"),
         (("--model", "m", "--media", "coco"), "coco"),
+        (("--model", "m", "--style", "text"), "--style is for --way captions, not for scenes"),
         (("--model", "always-a", "--controls"), "always-a looks at no medium, so that --controls would ask the same"),
         (("--model", "m"), "none of the 9 questions has all its media"),
     ],

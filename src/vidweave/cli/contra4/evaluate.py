@@ -21,6 +21,7 @@ __all__ = ["evaluate"]
 MOST_ROWS = 20
 BLIND = ("always-a", "modality-prior", "longest-caption")
 Way = Literal["scenes", "apart", "captions", "endpoint"]
+Style = Literal["chat", "text"]
 
 
 def evaluate(
@@ -46,6 +47,12 @@ def evaluate(
     captions: Annotated[
         Path | None, typer.Option(help="Captions to read instead of the file's (source, id, caption).")
     ] = None,
+    style: Annotated[
+        Style,
+        typer.Option(
+            help="Of --way captions: a chat message, or the text of the published baseline, which base models continue."
+        ),
+    ] = "chat",
     modality: Annotated[list[str] | None, typer.Option(help="Only questions about these; repeatable.")] = None,
     fit_on: Annotated[Path | None, typer.Option(help="Another file, to fit a blind prior on.")] = None,
     controls: Annotated[
@@ -66,6 +73,8 @@ def evaluate(
     """Accuracy by selection, number of scenes, modalities, answer and category, beside rules that look at nothing."""
     check_report_file(report_file)
     _check_way(way, base_url)
+    if style != "chat" and way != "captions":
+        raise ConfigError(f"--style is for --way captions, not for {way}")
     if model in BLIND and controls:
         raise ConfigError(
             f"{model} looks at no medium, so that --controls would ask the same three times; leave it out"
@@ -87,7 +96,7 @@ def evaluate(
         batch_size=batch_size,
         limit=limit,
     )
-    answerer = _answerer(model, way, base_url, {"device": device, "dtype": dtype})
+    answerer = _answerer(model, way, style, base_url, {"device": device, "dtype": dtype})
     try:
         with record_path(records) as path:
             results = {**measure(answerer, what, path), "records": records}
@@ -136,7 +145,7 @@ def _captions(path: Path | None) -> Any:
     return read_captions(path)
 
 
-def _answerer(model: str, way: Way, base_url: str | None, how: dict[str, str | None]) -> Any:
+def _answerer(model: str, way: Way, style: Style, base_url: str | None, how: dict[str, str | None]) -> Any:
     """Whatever answers, imported only now."""
     if model in BLIND:
         from vidweave.contra4.blind import BlindAnswerer, always, by_modality, longest_caption
@@ -145,7 +154,7 @@ def _answerer(model: str, way: Way, base_url: str | None, how: dict[str, str | N
     if way == "captions":
         from vidweave.contra4.baselines.captions import CaptionAnswerer
 
-        return CaptionAnswerer(engine=_engine(model, base_url, how))
+        return CaptionAnswerer(engine=_engine(model, base_url, how), style=style)
     if way == "endpoint":
         from vidweave.contra4.baselines.endpoint import EndpointAnswerer
 
