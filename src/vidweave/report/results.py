@@ -141,7 +141,10 @@ def _choices(results: Results) -> list[Figure]:
 
 
 def _differences(comparison: Results) -> Iterator[tuple[str, list[Figure]]]:
-    yield "Overall", [_difference(comparison["overall"])]
+    yield (
+        f"Overall: {_named(comparison, 'first')} minus {_named(comparison, 'second')}",
+        [_difference(comparison["overall"])],
+    )
     if tells_more(comparison["families"], comparison["facets"]):
         yield "By family", [_difference(row) for row in comparison["families"]]
     for facet, rows in comparison["facets"].items():
@@ -165,6 +168,11 @@ def _made_with(results: Results) -> list[str]:
     manifest = results.get("manifest") or {"task": results["task"], "model": results["model"]}
     covered = {"coverage": results["coverage"]} if "coverage" in results else {}
     return [f"{n}: {_plain(value)}" for n, value in {**manifest, **covered}.items() if value not in (None, {}, [])]
+
+
+def _named(comparison: Results, which: str) -> str:
+    """The model of the first or second run, as its records call it."""
+    return str(comparison[which].get("model", {}).get("model", which))
 
 
 def _compared(comparison: Results) -> list[str]:

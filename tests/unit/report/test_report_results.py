@@ -105,9 +105,11 @@ def test_markdown_has_the_same_figures(results):
 def test_two_runs_compared_are_drawn_around_zero():
     found = compare(made_records(60, 0.8, seed=1), made_records(60, 0.5, seed=2)).to_dict()
     page, text = comparison_page(found).html(), comparison_markdown(found)
-    for told in (f"{found['overall']['difference']:+.1%}", "By scenes", "missing in first"):
+    for told in (f"{found['overall']['difference']:+.1%}", "By scenes", "missing in first", "first minus second"):
         assert told in page
         assert told in text
+    named = {**found, "first": {"model": {"model": "ours"}}, "second": {"model": {"model": "theirs"}}}
+    assert "Overall: ours minus theirs" in comparison_page(named).html()
 
 
 def test_a_bar_is_as_long_as_its_value_and_marks_have_a_legend():
