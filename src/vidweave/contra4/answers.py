@@ -17,10 +17,13 @@ ANSWER_SAMPLING = Sampling(temperature=0.3, top_p=0.9, max_tokens=120, min_token
 
 
 def answer_rows(rows: Sequence[Row], engine: Engine, sampling: Sampling = ANSWER_SAMPLING) -> list[Row]:
-    """Each row with ``answers``: the first line of the completion, normally ``Scene X. <explanation>``."""
+    """Each row with ``answers``: the first line of the completion, normally ``Scene X. <explanation>``.
+
+    A row whose request the engine refuses is dropped.
+    """
     requests = [Request(prompt=answer_prompt(captions_of(row), question_of(row)), sampling=sampling) for row in rows]
     texts = complete(engine, requests)
-    return [{**row, "answers": [first_line(text)]} for row, text in zip(rows, texts, strict=True)]
+    return [{**row, "answers": [first_line(text)]} for row, text in zip(rows, texts, strict=True) if text is not None]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,7 +29,7 @@ class Captioner(Protocol):
     """Anything that says what clips show; a `Clip` holds the one modality."""
 
     def caption(self, clips: Sequence[Clip]) -> list[str]:
-        """One text per clip, in order; it depends on no other clip."""
+        """One text per clip, in order; it depends on no other clip. Empty where there is nothing to say."""
         ...
 
     def with_engines(self, wrap: Wrap) -> Self:
@@ -94,7 +94,7 @@ class EngineCaptioner:
 
     def caption(self, clips: Sequence[Clip]) -> list[str]:
         batches = (clips[i : i + self.batch_size] for i in range(0, len(clips), self.batch_size))
-        return [text for batch in batches for text in complete(self.engine, list(map(self._request, batch)))]
+        return [text or "" for batch in batches for text in complete(self.engine, list(map(self._request, batch)))]
 
     def with_engines(self, wrap: Wrap) -> Self:
         return replace(self, engine=wrap(self.engine))

@@ -97,7 +97,8 @@ class Captioning:
     Attributes:
         captioners: Modality → who says what such a medium shows; others must have captions already.
         media: Where the files are.
-        unreadable: A file that is missing or cannot be decoded stops the run, or is dropped with a warning.
+        unreadable: A file that is missing or cannot be decoded, or of which nothing is said (an endpoint may refuse it),
+            stops the run, or is dropped with a warning.
     """
 
     name: ClassVar[str] = "captions"
@@ -116,12 +117,16 @@ class Captioning:
             if len(texts) != len(places):
                 raise PipelineError(f"the captioner of {modality} gave {len(texts)} captions for {len(places)} media")
             said |= dict(zip(places, texts, strict=True))
-        return [self._captioned(row, said.get(place)) for place, row in enumerate(rows)]
+        done = (self._captioned(row, said.get(place)) for place, row in enumerate(rows))
+        return [row for row in done if row is not None]
 
-    def _captioned(self, row: Row, text: str | None) -> Row:
+    def _captioned(self, row: Row, text: str | None) -> Row | None:
         if text is None and not row.get("caption"):
             raise ConfigError(f"no captioner for {row['modality']}, and {row['id']!r} has no caption")
         caption = row["caption"] if text is None else [clean_caption(text)]
+        if not caption[0] and self.unreadable == "drop":
+            _log.warning("%s %r is left out: nothing was said of it", row["source"], row["id"])
+            return None
         if not caption[0]:
             raise PipelineError(f"the captioner of {row['modality']} said nothing of {row['id']!r}")
         return {**row, "caption": caption}

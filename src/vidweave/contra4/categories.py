@@ -22,9 +22,9 @@ def categorise_rows(
     sampling: Sampling = CATEGORY_SAMPLING,
     merge: Mapping[str, str] | None = None,
 ) -> list[Row]:
-    """Each row with ``category``: the first line of the completion, or what `merge` has in its place."""
+    """Each row with ``category``: the first line of the completion, or what `merge` has in its place; empty if refused."""
     requests = [Request(prompt=category_prompt(question_of(row)), sampling=sampling) for row in rows]
-    found = [first_line(text) for text in complete(engine, requests)]
+    found = [first_line(text or "") for text in complete(engine, requests)]
     return [{**row, "category": (merge or {}).get(kind, kind)} for row, kind in zip(rows, found, strict=True)]
 
 

@@ -22,11 +22,15 @@ def question_from(text: str) -> str:
 
 
 def question_rows(rows: Sequence[Row], engine: Engine, sampling: Sampling = QUESTION_SAMPLING) -> list[Row]:
-    """Each row with ``questions``; ``q_type`` follows the number of scenes that the prompt shows."""
+    """Each row with ``questions``; ``q_type`` follows the number of scenes that the prompt shows.
+
+    A row whose request the engine refuses is dropped.
+    """
     requests = [Request(prompt=question_prompt(captions_of(row)), sampling=sampling) for row in rows]
     return [
         {**row, "q_type": f"mc_{len(captions_of(row))}", "questions": [question_from(text)], "answers": []}
         for row, text in zip(rows, complete(engine, requests), strict=True)
+        if text is not None
     ]
 
 

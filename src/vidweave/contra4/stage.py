@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, ClassVar, Literal, Protocol, Self, runtime_checkable
@@ -14,6 +15,8 @@ from vidweave.types import config_to_dict
 __all__ = ["FileStage", "RowStage", "Scope", "Stage", "Tallying", "Wrap", "complete", "described"]
 
 Wrap = Callable[[Engine], Engine]
+
+_log = logging.getLogger(__name__)
 
 Scope = Literal["rows", "file"]
 """Whether a stage sees some rows at a time, whichever, or all rows at once."""
@@ -66,23 +69,26 @@ class FileStage(Stage, Protocol):
         ...
 
 
-def complete(engine: Engine, requests: Sequence[Request]) -> list[str]:
-    """The texts for `requests`, in order.
+def complete(engine: Engine, requests: Sequence[Request]) -> list[str | None]:
+    """The texts for `requests`, in order; None for one that the engine refuses for good (too long, not allowed).
 
     Raises:
-        EngineError: some request failed for good, or the engine gave another number of completions.
+        EngineError: some request failed in a way that may pass, or all of several were refused; then the engine is asked
+            wrongly. Or the engine gave another number of completions.
     """
     completions = engine.complete(requests)
     if len(completions) != len(requests):
         name = engine.describe()
         raise EngineError(f"engine {name} gave {len(completions)} completions for {len(requests)} requests")
-    failed = [completion.error for completion in completions if completion.error]
-    if failed:
+    failed = [completion for completion in completions if completion.error]
+    if any(completion.may_pass for completion in failed) or len(failed) == len(requests) > 1:
         raise EngineError(
-            f"{len(failed)} of {len(requests)} requests failed, the first with: {failed[0]}; "
+            f"{len(failed)} of {len(requests)} requests failed, the first with: {failed[0].error}; "
             "run again to go on, what was answered is kept"
         )
-    return [completion.text for completion in completions]
+    if failed:
+        _log.warning("%d of %d requests were refused, the first with: %s", len(failed), len(requests), failed[0].error)
+    return [None if completion.error else completion.text for completion in completions]
 
 
 def described(stage: Any) -> dict[str, Any]:

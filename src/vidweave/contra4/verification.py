@@ -52,7 +52,7 @@ class Verifier:
 
 
 def verify_rows(rows: Sequence[Row], verifier: Verifier, *, stop_when_lost: bool = False) -> list[Row]:
-    """Each row with ``answer_NAME``: the verdict for every order of its scenes; captions become plain texts.
+    """Each row with ``answer_NAME``: the verdict for every order of its scenes, empty if refused; captions become plain texts.
 
     Args:
         stop_when_lost: Ask no further orders of a row whose answer the verifier does not pick in the given order;
@@ -75,7 +75,7 @@ def _ask(rows: Sequence[Row], verifier: Verifier, which: slice) -> list[list[str
     """Per row, the verdicts for those of its orders."""
     asked = [[_request(row, verifier, order) for order in _orders(row)[which]] for row in rows]
     texts = iter(complete(verifier.engine, [request for group in asked for request in group]))
-    return [[verdict_from(next(texts)) for _ in group] for group in asked]
+    return [[verdict_from(next(texts) or "") for _ in group] for group in asked]
 
 
 def _orders(row: Row) -> tuple[tuple[int, ...], ...]:

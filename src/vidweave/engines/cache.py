@@ -128,11 +128,13 @@ class Usage:
     input_tokens: int = 0
     output_tokens: int = 0
     cost: float = 0.0
+    refused: int = 0
     asked: int = field(default=0, compare=False)
     """How many requests went to the engine this time."""
 
     def add(self, completion: Completion) -> None:
         self.requests += 1
+        self.refused += bool(completion.error)
         self.input_tokens += completion.input_tokens
         self.output_tokens += completion.output_tokens
         self.cost += completion.cost

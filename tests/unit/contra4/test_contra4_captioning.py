@@ -186,8 +186,37 @@ class Counted(ScriptedEngine):
     def complete(self, requests):
         self.count += len(requests)
         if self.fails_from is not None and self.count > self.fails_from:
-            return [Completion(text="", error="500") for _ in requests]
+            return [Completion(text="", error="500", may_pass=True) for _ in requests]
         return super().complete(requests)
+
+
+def test_a_medium_that_an_endpoint_refuses_is_named_or_left_out(media, caplog):
+    class Prude(ScriptedEngine):
+        def complete(self, requests):
+            return [
+                Completion(text="", error="400: not allowed")
+                if "image." in str(r.prompt)[-40:]
+                else Completion(text="ok")
+                for r in requests
+            ]
+
+    picture, *others = media.run_all(())
+    rows = [picture, {**picture, "id": "copy.png"}, *others]
+    Path(media.folders["image"], "copy.png").write_bytes(Path(media.folders["image"], "a.png").read_bytes())
+    who = dict.fromkeys(media.folders, EngineCaptioner(engine=Prude(seen, "prude")))
+    with pytest.raises(EngineError, match="2 of 2 requests failed"):
+        Captioning(captioners=who, media=media.media()).run(rows)
+
+    class Choosy(EngineCaptioner):
+        def caption(self, clips):
+            return ["" if str(clip.get("image", "")).endswith("copy.png") else "ok" for clip in clips]
+
+    who = dict.fromkeys(media.folders, Choosy(engine=Prude(seen, "prude")))
+    with pytest.raises(PipelineError, match=r"the captioner of image said nothing of 'copy\.png'"):
+        Captioning(captioners=who, media=media.media()).run(rows)
+    kept = Captioning(captioners=who, media=media.media(), unreadable="drop").run(rows)
+    assert [row["id"] for row in kept] == ["a.png", "b.mp4", "c.wav"]
+    assert "own_image 'copy.png' is left out: nothing was said of it" in caplog.text
 
 
 def test_an_endpoint_takes_no_point_cloud():

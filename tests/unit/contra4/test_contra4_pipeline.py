@@ -47,7 +47,7 @@ class Counting:
         completions = self.engine.complete(requests)
         for place in range(len(completions)):
             if self.fail_at is not None and self.count + place >= self.fail_at:
-                completions[place] = Completion(text="", error="500 from the server")
+                completions[place] = Completion(text="", error="500 from the server", may_pass=True)
         self.count += len(requests)
         return completions
 
@@ -135,6 +135,24 @@ def test_failed_requests_cost_nothing_twice(tmp_path):
     assert generating.count == whole.count + 5
     rest = {name: data for name, data in contents(tmp_path).items() if not name.startswith("whole")}
     assert rest == contents(tmp_path / "whole")
+
+
+def test_a_request_that_is_refused_for_good_costs_its_row_and_is_counted(tmp_path):
+    class Choosy(ScriptedEngine):
+        def complete(self, requests):
+            done = super().complete(requests)
+            refused = Completion(text="", error="400: not allowed")
+            return [refused if "pc 3 at" in r.prompt else c for r, c in zip(requests, done, strict=True)]
+
+    for name in ("a", "b"):
+        result = run(pipeline(Models(generator=Choosy(generator, "choosy"))), tmp_path / name, progress=False)
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+    stages = {entry["name"]: entry for entry in result.stages}
+    lost = stages["questions"]["usage"]["refused"]
+    assert lost > 0
+    assert stages["questions"]["rows"] == stages["sampling"]["rows"] - lost
+    assert stages["answers"]["usage"]["refused"] == 0
+    assert "pc 3 at" not in result.questions.read_text()
 
 
 def test_other_settings_are_refused_until_asked_for(tmp_path):

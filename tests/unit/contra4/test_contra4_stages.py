@@ -88,11 +88,40 @@ class Failing:
 
 
 def test_failed_requests_are_an_error():
-    failing = Failing([Completion(text="fine"), Completion(text="", error="refused: too long")])
-    with pytest.raises(EngineError, match=r"1 of 2 requests failed, the first with: refused: too long; run again"):
-        question_rows([loud_row(1, 2), loud_row(2, 3)], failing)
+    rows = [loud_row(1, 2), loud_row(2, 3)]
+    passing = Completion(text="", error="500", may_pass=True)
+    with pytest.raises(EngineError, match=r"1 of 2 requests failed, the first with: 500; run again"):
+        question_rows(rows, Failing([Completion(text="fine"), passing]))
+    refused = Completion(text="", error="400: no such field")
+    with pytest.raises(EngineError, match=r"2 of 2 requests failed, the first with: 400: no such field"):
+        question_rows(rows, Failing([refused, refused]))
     with pytest.raises(EngineError, match="gave 0 completions for 1 requests"):
-        question_rows([loud_row(1, 2)], Failing([]))
+        question_rows(rows[:1], Failing([]))
+
+
+def test_one_refused_request_costs_its_row_and_no_other(caplog):
+    rows = [loud_row(1, 2, questions=["Which?"]), loud_row(2, 3, questions=["Which?"])]
+    choosy = Failing([Completion(text="", error="400: too long"), Completion(text=" Scene B")])
+    assert [row["questions"] for row in question_rows(rows, choosy)] == [["Which scene Scene B"]]
+    assert [row["answers"] for row in answer_rows(rows, choosy)] == [["Scene B"]]
+    assert [row["category"] for row in categorise_rows(rows, choosy)] == ["", "Scene B"]
+    assert "1 of 2 requests were refused, the first with: 400: too long" in caplog.text
+    (row,) = verify_rows(rows[:1], Verifier(name="v", engine=PerOrder()))
+    assert row["answer_v"] == ["Scene B", ""]
+
+
+class PerOrder(Failing):
+    """Answers the order given and refuses the other."""
+
+    def __init__(self):
+        self.completions = []
+
+    def complete(self, requests):
+        said = [
+            Completion(text="Scene B") if '"thing at loudness 1"' in r.prompt.split("Scene B")[0] else None
+            for r in requests
+        ]
+        return [done or Completion(text="", error="400") for done in said]
 
 
 # ---- verification
