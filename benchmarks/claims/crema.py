@@ -15,7 +15,7 @@ from vidweave.data.toyworld import ToyQuestions
 from vidweave.toyworld.questions import FAMILIES, families
 from vidweave.types import Clip, PrecomputedFeatures, Query
 
-__all__ = ["crema"]
+__all__ = ["crema", "encoded"]
 
 MODEL = "tiny-crema"
 LEAST = 0.95
@@ -44,7 +44,7 @@ def crema(seed: int, examples: int, *, progress: bool = True, model: Any = None)
         examples,
         families=[*seen, *sensed],
         modalities=("video", *senses),
-        form=partial(_features, model),
+        form=partial(encoded, model),
         kept=examples * len(FAMILIES),
     )
     items = Items(made.families, made.__getitem__)
@@ -95,7 +95,7 @@ def _swapped(items: Items) -> Items:
 
 
 @torch.no_grad()
-def _features(model: Any, clip: Clip) -> Clip:
+def encoded(model: Any, clip: Clip) -> Clip:
     """The clip as the model's frozen encoders see it."""
     found = {}
     for name, stream in model.processor(Query.about(clip, "What is there?")).streams.items():

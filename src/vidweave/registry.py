@@ -164,6 +164,12 @@ MODELS.register(
     weights="tiny-videotgb",
     summary="shipped; tiny-base with a bridge that finds the moment a question asks for by its motion",
 )
+MODELS.register(
+    "tiny-crema",
+    "vidweave.systems.tiny.crema:tiny_crema",
+    weights="tiny-crema",
+    summary="shipped; tiny-base with sound, depth, normals, flow, heat, touch and points, without a token more",
+)
 for _name, _function, _weights, _summary in (
     ("blip2-flan-t5-xl", "blip2_flan_t5_xl", "Salesforce/blip2-flan-t5-xl", "BLIP-2 with Flan-T5-XL"),
     (

@@ -13,7 +13,7 @@ from vidweave.systems.tiny.senses import sense_encoders
 from vidweave.toyworld.render import render
 from vidweave.toyworld.scene import sample_scene
 from vidweave.training.loop import train
-from vidweave.training.recipe import recipe_run
+from vidweave.training.recipe import load_recipe, recipe_run
 
 
 def test_the_encoders_are_written_as_they_were_trained(tmp_path):
@@ -31,12 +31,33 @@ def test_the_encoders_are_written_as_they_were_trained(tmp_path):
         assert json.loads((folder / "asset.json").read_text())["steps"] == 1
 
 
+SMALL = [
+    "clips=3",
+    "felt_clips=3",
+    "clips_per_step=3",
+    "told_per_step=2",
+    "tell_steps=1",
+    "ask_steps=1",
+    "say_steps=1",
+    "answers_steps=1",
+]
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    small = ["words_steps=1", "answers_steps=1", "clips=3", "rows_per_step=4", "evaluation_examples=1"]
-    run = recipe_run("recipes/tiny/crema.py", small)
+    run = recipe_run("recipes/tiny/crema.py", [*SMALL, "evaluation_examples=1"])
     before = {name: p.detach().clone() for name, p in run.model.named_parameters()}
     return run, before, train(run, tmp_path_factory.mktemp("crema"), has_progress=False, has_events=False)
+
+
+def stage_named(run, name):
+    return next(stage for stage in run.stages if stage.name == name)
+
+
+def batch_of(run, name):
+    stage = stage_named(run, name)
+    examples = stage.examples(run.model)
+    return stage.collate([examples[i] for i in range(stage.batch_size)])
 
 
 def test_what_the_bases_hold_stays_as_it_was(trained):
@@ -50,31 +71,55 @@ def test_what_the_bases_hold_stays_as_it_was(trained):
     for name, parameter in run.model.named_parameters():
         if name.startswith(frozen):
             assert torch.equal(parameter.half(), before[name].half()), name
-    (words,), (answers,) = (stage.trainable(run.model).values() for stage in run.stages)
+
+
+def test_the_language_model_learns_to_read_and_is_frozen_before_any_sense_speaks(trained):
+    run, before, _ = trained
     own = {f"model.{name}" for sense in SENSES for name in parameters_of(run.model.model, sense)}
-    assert set(answers) == own
-    assert {n for n in words if n not in own} == {n for n in before if n.startswith("model.language_model.")}
+    reads = {n for n in before if n.startswith(("model.language_model.", "codes."))}
+    for stage in run.stages:
+        (learnt,) = stage.trainable(run.model).values()
+        assert set(learnt) == (reads if stage.name in ("tell", "ask") else own), stage.name
 
 
-def test_a_sense_learns_its_words_from_its_own_clips_alone(trained):
+def test_every_question_comes_with_the_senses_that_it_needs(trained):
     run, _, _ = trained
-    root, stage = run.model, run.stages[0]
-    examples = stage.examples(root)
-    batch = stage.collate([examples[i] for i in range(stage.batch_size)])
-    there = {sense for sense, has in zip(SENSES, batch.has.any(0).tolist(), strict=True) if has}
-    assert batch.has.sum(1).tolist() == [1] * len(batch.item)
-    root.zero_grad()
+    stage = stage_named(run, "ask")
+    examples = stage.examples(run.model)
+    made = [examples[i] for i in range(stage.batch_size)]
+    rows = [asked for example in made for asked in example.questions]
+    batch = stage.collate(made)
+    for asked, has in zip(rows, batch.questions.has.tolist(), strict=True):
+        assert asked.needs <= {"video", *(sense for sense, there in zip(SENSES, has, strict=True) if there)}
+
+
+def test_a_sense_learns_its_facts_from_its_own_clips_alone(trained):
+    run, _, _ = trained
+    root, batch = run.model, batch_of(run, "say")
     root.requires_grad_(True)
-    losses = stage.objective(root, batch)
-    losses["answers"].backward(retain_graph=True)
-    ports = [p.grad for n, p in root.named_parameters() if ".ports." in n and ".ports.video." not in n]
-    assert not any(grad is not None and bool(grad.any()) for grad in ports)
-    root.zero_grad()
-    losses["error"].backward()
+    losses = stage_named(run, "say").objective(root, batch)
     for sense in SENSES:
-        grads = [root.model.get_parameter(name).grad for name in parameters_of(root.model, sense)]
-        assert any(g is not None and bool(g.any()) for g in grads) == (sense in there)
+        root.zero_grad()
+        losses[sense].backward(retain_graph=True)
+        for other in SENSES:
+            grads = [root.model.get_parameter(name).grad for name in parameters_of(root.model, other)]
+            assert any(g is not None and bool(g.any()) for g in grads) == (other == sense)
     assert all(p.grad is None for p in root.model.language_model.parameters())
+
+
+def test_what_senses_say_in_training_is_what_the_connector_makes_of_them(trained):
+    run, _, _ = trained
+    module, model = load_recipe("recipes/tiny/crema.py"), run.model.model.eval()
+    clip = vidweave.Clip(**{m: render(sample_scene(5), m) for m in ("video", *SENSES)})
+    streams = model.processor(vidweave.Query.about(clip, "What is there?")).streams
+    features = {name: model.encode_stream(name, stream) for name, stream in streams.items()}
+    with torch.no_grad():
+        blocks, _ = model.connector(features, torch.tensor([0]), torch.tensor([0]))
+        weights = model.connector.fusion.weights
+        added = sum(module._say(model, m, features[m].values) @ weights[m].T for m in SENSES)
+        seen = module._say(model, "video", features["video"].values)
+    told = seen + torch.nn.functional.silu(added)
+    torch.testing.assert_close(blocks["video"].values[:, 0], told, atol=1e-4, rtol=1e-4)
 
 
 def test_the_asset_loads_beside_its_bases_and_answers_as_the_trained_model(trained):

@@ -18,14 +18,13 @@ from vidweave.types import Frames, PointCloud, Waveform
 
 __all__ = [
     "SENSE_CLASSES",
+    "SENSE_SAYS",
     "SENSE_SLOTS",
     "LabelledSense",
     "LabelledSenses",
     "SlotTable",
-    "slot_labels",
+    "said_by_senses",
 ]
-
-UNTOLD = -100  # a label that is not to be learnt
 
 
 @dataclass(frozen=True)
@@ -81,19 +80,29 @@ class SlotTable:
 
 SENSE_SLOTS: dict[str, SlotTable] = {
     **{sense: SlotTable(0, 4, {name: a.VALUES[name]}) for sense, name in a.SENSES.items() if sense != "touch"},
-    "touch": SlotTable(4, len(a.SHAPES), {"firmness": a.VALUES["firmness"]}),
+    "touch": SlotTable(4, len(a.SHAPES), {"firmness": a.VALUES["firmness"], "shape": a.SHAPES}),
     "audio": SlotTable(9, 1, {"pitch": a.VALUES["pitch"], "beeps": ("1", "2", "3", "4")}),
 }
 """Sense → its tokens: one per quarter of the picture for senses that know places, one per shape for touch, one for sound."""
 
+SENSE_SAYS: tuple[tuple[str, str, str], ...] = tuple(
+    (sense, name, value)
+    for sense, table in SENSE_SLOTS.items()
+    for name, values in table.classes.items()
+    for value in values
+)
+"""All that senses can say of an object or a sound: sense, name, value."""
 
-def slot_labels(scene: ToyScene) -> dict[str, dict[str, list[int]]]:
-    """Sense → name of `SENSE_SLOTS[sense].classes` → the class of each of its tokens, -100 where there is nothing to tell."""
-    told = {sense: {name: [UNTOLD] * table.count for name in table.classes} for sense, table in SENSE_SLOTS.items()}
-    for sense, name in a.SENSES.items():
+
+def said_by_senses(scene: ToyScene, tokens: int) -> dict[str, np.ndarray]:
+    """Sense → (tokens, len(SENSE_SAYS)) bool: what each token of a connector says of a short scene, as `SENSE_SLOTS` has it."""
+    told = {sense: np.zeros((tokens, len(SENSE_SAYS)), bool) for sense in SENSE_SLOTS}
+    for sense in a.SENSES:
         for obj in scene.objects:
-            slot = a.SHAPES.index(obj.shape) if sense == "touch" else obj.quarter
-            told[sense][name][slot] = a.VALUES[name].index(getattr(obj, name))
+            token = SENSE_SLOTS[sense].first + (a.SHAPES.index(obj.shape) if sense == "touch" else obj.quarter)
+            for fact in SENSE_SLOTS[sense].classes:
+                told[sense][token, SENSE_SAYS.index((sense, fact, getattr(obj, fact)))] = True
     if (beeper := scene.beeper) is not None:
-        told["audio"] = {"pitch": [a.VALUES["pitch"].index(beeper.pitch)], "beeps": [len(beeper.beeps) - 1]}
+        for name, value in (("pitch", beeper.pitch), ("beeps", str(len(beeper.beeps)))):
+            told["audio"][SENSE_SLOTS["audio"].first, SENSE_SAYS.index(("audio", name, value))] = True
     return told

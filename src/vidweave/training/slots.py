@@ -4,7 +4,7 @@ Answers teach a connector one word at a time, through a language model that cann
 directly to find objects and to keep what they are like, as dense labels teach an encoder.
 """
 
-# Axes: B clips (or questions about them), K quarters or other places, Q query tokens, D language-model width
+# Axes: B clips, K quarters
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vidweave.data.toy_senses import SENSE_SLOTS
 from vidweave.data.toy_training import QUARTERS, SLOT_CLASSES
 from vidweave.types import Blocks
 
-__all__ = ["QuarterLabels", "SenseSlots", "collate_quarters", "quarter_heads", "slot_heads"]
+__all__ = ["QuarterLabels", "collate_quarters", "quarter_heads"]
 
 
 def quarter_heads(width: int) -> nn.ModuleDict:
@@ -48,36 +47,3 @@ class QuarterLabels:
             told = truth.flatten() >= 0
             right.append((logits.argmax(-1) == truth.flatten())[told].float().mean())
         return {"loss": torch.stack(list(parts.values())).sum(), **parts, "right": torch.stack(right).mean()}
-
-
-def slot_heads(width: int) -> nn.ModuleDict:
-    """Linear readers of what each sense adds to the connector's tokens, thrown away after training."""
-    return nn.ModuleDict(
-        {
-            sense: nn.ModuleDict({name: nn.Linear(width, len(classes)) for name, classes in table.classes.items()})
-            for sense, table in SENSE_SLOTS.items()
-        }
-    )
-
-
-@dataclass(frozen=True)
-class SenseSlots:
-    """The tokens of `block` that `SENSE_SLOTS` gives to a sense tell what it says; labels of senses that a row has not
-    are -100."""
-
-    block: str = "video"
-
-    def __call__(self, root: Any, blocks: dict[str, Blocks], labels: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
-        parts, right = {}, []
-        for sense, told in labels.items():
-            table = SENSE_SLOTS[sense]
-            tokens = blocks[self.block].values[:, 0, table.first : table.first + table.count]
-            losses = []
-            for name, truth in told.items():
-                logits, truth = root.slot_heads[sense][name](tokens).flatten(0, 1), truth.flatten()
-                is_told = truth >= 0
-                # a batch may hold none: the mean of nothing would be NaN
-                losses.append(functional.cross_entropy(logits, truth, reduction="sum") / is_told.sum().clamp(min=1))
-                right.append((logits.argmax(-1) == truth)[is_told])
-            parts[sense] = torch.stack(losses).sum()
-        return {"loss": torch.stack(list(parts.values())).sum(), **parts, "right": torch.cat(right).float().mean()}

@@ -36,7 +36,7 @@ def test_the_number_of_tokens_does_not_grow_with_the_senses(model):
     for senses in ((), SENSES[:1], SENSES[2:5], SENSES):
         answer = model.ask(clip(*senses), "How many objects are there?", options=["1", "2"])
         counts[len(senses)] = sum(n for block, n in answer.trace.tokens.items() if block != "text")
-    assert counts == {0: 16, 1: 32, 3: 32, 7: 32}
+    assert counts == {0: 16, 1: 16, 3: 16, 7: 16}
 
 
 def test_the_trace_tells_which_sense_had_which_share(model):

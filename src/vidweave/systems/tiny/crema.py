@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from vidweave.connectors.gated_fusion import GatedAppendConfig
+from vidweave.connectors.gated_fusion import GatedAddConfig
 from vidweave.connectors.modality_adapters import AdapterConfig
 from vidweave.connectors.ports import PortConfig
 from vidweave.encoders.tiny import WIDTH
-from vidweave.language.layout import Slot
 from vidweave.model.config import StreamConfig, VideoLanguageConfig
 from vidweave.systems.tiny.preset import tiny_base
 from vidweave.systems.tiny.senses import SENSE_ENCODERS, SENSE_WIDTH, sense_encoders
@@ -23,8 +22,8 @@ SENSE_FRAMES = 4  # pictures of each sense, as in the paper
 
 
 def tiny_crema(*, senses: Sequence[str] = SENSES, rank: int = 8) -> VideoLanguageConfig:
-    """Video as in tiny-base, and one further block of as many tokens for all other senses together, each of which may be
-    missing; however many there are, the language model reads no token more.
+    """Video as in tiny-base, to whose tokens the other senses are added, each of which may be missing; however many there
+    are, the language model reads no token more.
 
     Args:
         senses: Names of SENSES, in any order: the fusion keeps a matrix for each under its name.
@@ -52,17 +51,10 @@ def tiny_crema(*, senses: Sequence[str] = SENSES, rank: int = 8) -> VideoLanguag
         connector=replace(
             connector,
             ports={**connector.ports, **dict.fromkeys(senses, port)},
-            fusion=GatedAppendConfig(streams=("video", *senses)),
+            fusion=GatedAddConfig(streams=("video", *senses)),
         ),
-        layout=replace(base.layout, parts=_with_fused(base.layout.parts)),
     )
     return VideoLanguageConfig(spec, name="tiny-crema")
-
-
-def _with_fused(parts: Sequence[Any]) -> tuple[Any, ...]:
-    """The prompt with the fused block behind the video's."""
-    fused = Slot(block="fused", optional=True)
-    return tuple(found for part in parts for found in ((part, fused) if isinstance(part, Slot) else (part,)))
 
 
 def _stream(sense: str) -> StreamConfig:
