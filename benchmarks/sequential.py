@@ -60,7 +60,7 @@ def new_run(
         name="answers",
         objective=Answers(),
         examples=partial(clips, list(SENSES.values()), 2),
-        collate=partial(collate, root.model, 100),
+        collate=partial(collate, root.model, 100, 0.0),
         steps=steps,
         batch_size=clips_per_step,
         passes=joint if rule is None else alone,

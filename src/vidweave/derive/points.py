@@ -1,7 +1,6 @@
 """Features of 3D points from several views: every view's features go to where its pixels stand in space.
 
-The layout is 3D-LLM's: per scene `voxelized_features_sam_nonzero_preprocess/<scene>.pt`, a tensor (N, C), and
-`voxelized_voxels_sam_nonzero_preprocess/<scene>.npy`, the integer voxels (N, 3) in 0..255 of the same points.
+The layout is 3D-LLM's, see `media.point_pairs`, which reads it.
 """
 
 # Axes: T views, H height, W width, G patches along a side, C feature width, P points, N voxels
@@ -21,12 +20,10 @@ import torch
 
 from vidweave.errors import AnnotationError, ConfigError, ShapeError
 from vidweave.media.open import open_source
+from vidweave.media.point_pairs import FEATURES, VOXELS
 from vidweave.types import Frames
 
 __all__ = ["Cameras", "PointFeaturesJob", "features_of_points", "read_cameras"]
-
-FEATURES = "voxelized_features_sam_nonzero_preprocess"
-VOXELS = "voxelized_voxels_sam_nonzero_preprocess"
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,6 +15,7 @@ from vidweave.encoders.beats import BeatsConfig, beats_to_microsoft
 from vidweave.encoders.eva_vit import eva_to_lavis
 from vidweave.errors import AnnotationError, CheckpointError, ConfigError, ModalityError, UnknownNameError
 from vidweave.language.decoding import Decoding
+from vidweave.media.point_pairs import FEATURES, VOXELS
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.conversion import Request
 from vidweave.model.conversion import convert as convert_file
@@ -389,6 +390,20 @@ def test_reading_files(tmp_path):
     ((query, sample),) = read("nextqa", tmp_path / "val.json", tmp_path / "frames", ("video", "depth", "flow"))
     assert list(query.scenes[0].clip) == ["video", "depth"]
     assert (sample.answer, sample.kind, query.options) == ("sat.", "CW", ("ran.", "sat."))
+
+
+def test_points_of_sqa3d_come_as_3d_llm_has_them(tmp_path):
+    for folder in (FEATURES, VOXELS):
+        (tmp_path / folder).mkdir()
+    torch.save(torch.ones(2, 5), tmp_path / FEATURES / "scene0.pt")
+    np.save(tmp_path / VOXELS / "scene0.npy", np.array([[0, 1, 2], [3, 4, 5]]))
+    row = {"scene_id": "scene0", "question": "What is it?", "situation": "here", "answers": ["a"], "question_id": 3}
+    (tmp_path / "val.json").write_text(json.dumps([row, {**row, "question_id": 4}]))
+    first, second = (
+        query.scenes[0].clip for query, _ in read("sqa3d", tmp_path / "val.json", tmp_path, ["point_cloud"])
+    )
+    assert first["point_cloud"] is second["point_cloud"]
+    assert first["point_cloud"].features.shape == (2, 5)
 
 
 @pytest.mark.parametrize(

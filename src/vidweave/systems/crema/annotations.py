@@ -10,11 +10,13 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 from vidweave.errors import AnnotationError, UnknownNameError
-from vidweave.types import Clip, Query
+from vidweave.media.point_pairs import read_point_pair
+from vidweave.types import Clip, PointCloud, Query
 
 __all__ = ["READERS", "Sample", "clean", "read", "sample_of"]
 
@@ -200,7 +202,8 @@ def read(
 ) -> Iterator[tuple[Query, Sample]]:
     """Questions of an annotation file about clips with the given modalities.
 
-    A clip has each modality whose files are there; the model's ports decide whether a missing one is an error.
+    A clip has each modality whose files are there; the model's ports decide whether a missing one is an error. Points are
+    `points/<scene>.npy`, or a pair of 3D-LLM's files (`media.point_pairs`), whose features stay on the disk until used.
 
     Raises:
         AnnotationError: no list of objects, an object that does not fit, or no file at all for a clip.
@@ -211,17 +214,26 @@ def read(
         raise AnnotationError(f"{file} cannot be read as JSON ({error})") from error
     if not isinstance(rows, list):
         raise AnnotationError(f"{file} holds a {type(rows).__name__}, a list of objects was expected")
+    points = lru_cache(maxsize=None)(partial(read_point_pair, media))  # opened once for all questions about a scene
     for number, row in enumerate(rows):
         sample = sample_of(dataset, row, trains=trains, where=f"{file.name}, object {number},")
-        yield Query.about(_clip(dataset, sample, media, modalities), sample.question, list(sample.options)), sample
+        yield (
+            Query.about(_clip(dataset, sample, media, modalities, points), sample.question, list(sample.options)),
+            sample,
+        )
 
 
-def _clip(dataset: str, sample: Sample, media: Path, modalities: Sequence[str]) -> Clip:
-    found = {}
+def _clip(
+    dataset: str, sample: Sample, media: Path, modalities: Sequence[str], points: Callable[[str], PointCloud | None]
+) -> Clip:
+    """`points` opens a scene's pair of 3D-LLM's files."""
+    found: dict[str, Any] = {}
     for modality in modalities:
         paths = READERS[dataset][1](media, sample, modality)
         if path := next((path for path in paths if path.exists()), None):
             found[modality] = str(path)
+        elif modality == "point_cloud" and (cloud := points(sample.media)) is not None:
+            found[modality] = cloud
     if not found:
         raise AnnotationError(
             f"{dataset} {sample.id}: no file of {', '.join(modalities)} for {sample.media!r} in {media}"
