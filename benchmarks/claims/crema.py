@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from benchmarks.claims.harness import Claim
-from benchmarks.claims.items import Items
+from benchmarks.claims.items import Items, partners
 from vidweave.data.schema import Example
 from vidweave.data.toyworld import ToyQuestions
 from vidweave.toyworld.questions import FAMILIES, families
@@ -54,7 +54,7 @@ def crema(seed: int, examples: int, *, progress: bool = True, model: Any = None)
     claim.answer("video + needed", model, items.only(sensed).changed(lambda e: _with(e, {"video", *e.needs})))
     claim.answer("all senses", model, items)
     claim.answer("needed zeroed", model, items.only(sensed).changed(lambda e: _with(e, {"video", *senses} - _own(e))))
-    claim.answer("needed of another clip", model, _swapped(items.only(sensed)))
+    claim.answer("needed of another clip", model, _swapped(items.only(sensed), seed))
     claim.facts = _facts(model, senses, items)
 
     claim.each_at_chance("video only", sensed)
@@ -78,12 +78,9 @@ def _with(example: Example, modalities: set[str]) -> Example:
     return replace(example, query=replace(example.query, scenes=(replace(scene, clip=clip),)))
 
 
-def _swapped(items: Items) -> Items:
-    """Each item with the needed sense of the next item of its family that is about another clip."""
-    other: dict[int, int] = {}
-    for family in dict.fromkeys(items.families):
-        members = [i for i, name in enumerate(items.families) if name == family]
-        other |= dict(zip(members, members[1:] + members[:1], strict=True))
+def _swapped(items: Items, seed: int) -> Items:
+    """Each item with the needed sense of another item of its family."""
+    other = partners(items.families, seed)
 
     def make(index: int) -> Example:
         example, next_one = items[index], items[other[index]]

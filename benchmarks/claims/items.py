@@ -12,7 +12,7 @@ from vidweave.data.schema import Example
 from vidweave.data.toyworld import ToyQuestions
 from vidweave.types import Clip, Frames, Query
 
-__all__ = ["Items", "another_clip", "no_clip", "shuffled_options", "toy_items"]
+__all__ = ["Items", "another_clip", "no_clip", "partners", "shuffled_options", "toy_items"]
 
 
 class Items(Sequence[Example]):
@@ -45,19 +45,28 @@ def toy_items(seed: int, examples: int, families: Sequence[str] | None = None) -
 
 
 def another_clip(items: Items, seed: int) -> Items:
-    """Each item with the clip of another one of its family: seeded rounds in which none keeps its own."""
-    other: dict[int, int] = {}
-    for family in dict.fromkeys(items.families):
-        members = [i for i, name in enumerate(items.families) if name == family]
-        assert len(members) > 1, f"another clip takes at least two items of {family}"
-        random.Random(f"{seed}/{family}").shuffle(members)
-        other |= dict(zip(members, members[1:] + members[:1], strict=True))
+    """Each item with the clip of another one of its family, see `partners`."""
+    other = partners(items.families, seed)
 
     def make(index: int) -> Example:
         example = items[index]
         return replace(example, query=replace(example.query, scenes=items[other[index]].query.scenes))
 
     return Items(items.families, make)
+
+
+def partners(families: Sequence[str], seed: int) -> dict[int, int]:
+    """Item → another item of its family: seeded rounds in which none keeps its own.
+
+    Neighbours would not do: where most answers have come as often as they may, the same truth follows itself.
+    """
+    other: dict[int, int] = {}
+    for family in dict.fromkeys(families):
+        members = [i for i, name in enumerate(families) if name == family]
+        assert len(members) > 1, f"another clip takes at least two items of {family}"
+        random.Random(f"{seed}/{family}").shuffle(members)
+        other |= dict(zip(members, members[1:] + members[:1], strict=True))
+    return other
 
 
 def no_clip(items: Items) -> Items:
