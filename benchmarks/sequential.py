@@ -94,10 +94,11 @@ def accuracy(root: CremaRoot, asked: ToyQuestions) -> float:
 
 
 def updates(log: Path) -> dict[str, int]:
-    """Pass → how many updates it made, from the log of a stage (a pass that has left writes nothing)."""
-    rows = list(csv.DictReader(log.open()))
-    losses = [name for name in rows[0] if name == "loss" or name.endswith("/loss")]
-    named = [name for name in losses if "/" in name] or losses
+    """Pass → how many updates it made, from the log of a stage (a pass that has left writes nothing); a single one is `all`."""
+    rows = list(csv.DictReader(log.read_text().splitlines()))
+    named = [name for name in rows[0] if name.endswith("/loss")]
+    if not named:
+        return {"all": len(rows)}
     return {name.removesuffix("/loss"): sum(row[name] != "" for row in rows) for name in named}
 
 
