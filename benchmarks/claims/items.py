@@ -89,6 +89,6 @@ def shuffled_options(items: Items, seed: int) -> Items:
     def change(example: Example) -> Example:
         options = example.query.options
         turn = random.Random(f"{seed}/{example.id}").randrange(1, len(options))
-        return replace(example, query=replace(example.query, options=options[turn:] + options[:turn]))
+        return replace(example, query=replace(example.query, options=(*options[turn:], *options[:turn])))
 
     return items.changed(change)

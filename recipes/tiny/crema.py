@@ -220,7 +220,7 @@ def beginning(s: Settings, language: str = "tiny-llama") -> VideoLanguageModel:
     model.connector.fusion.bias.data.zero_()
     model.eval()
     names = ("video", *SENSES)
-    clips = [_features(model, Clip(**{n: render(train_scene(i), n) for n in names})) for i in range(48)]
+    clips = [_features(model, _clip(train_scene(i), names)) for i in range(48)]
     values = {name: torch.from_numpy(np.stack([clip[name] for clip in clips])).float() for name in names}
     ports: Any = model.connector.ports
     for sense in SENSES:
@@ -294,8 +294,13 @@ def seen(model: VideoLanguageModel, scene: ToyScene) -> Seen:
 
 def felt(model: VideoLanguageModel, scene: ToyScene, *, senses: Sequence[str] = SENSES) -> Seen:
     """With the features of senses."""
-    features = _features(model, Clip(**{sense: render(scene, sense) for sense in senses}))
+    features = _features(model, _clip(scene, senses))
     return replace(seen(model, scene), felt=features)
+
+
+def _clip(scene: ToyScene, names: Sequence[str]) -> Clip:
+    sources: dict[str, Any] = {name: render(scene, name) for name in names}
+    return Clip(**sources)
 
 
 @torch.no_grad()
