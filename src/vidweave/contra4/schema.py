@@ -189,6 +189,8 @@ def question_from_dict(data: Mapping[str, Any], where: str) -> ContrastQuestion:
     unknown = [key for key in data if key not in _KEYS and not _is_verdict(key)]
     if unknown:
         raise AnnotationError(f"{where}: unknown key {unknown[0]!r}; known: {', '.join(sorted(_KEYS))}")
+    if "question_id" in data:  # what the 2024 scorer's files call it
+        data = {"id": data["question_id"], **data}
     name, selection, examples, modalities = expect(
         data, where, id=str, selection_type=str, examples=list, modalities=list
     )

@@ -33,6 +33,11 @@ def test_every_spelling_of_the_answer(spelling):
     assert question_from_dict(without(released(), "answer") | spelling, "here").answer == 1
 
 
+def test_the_older_key_of_the_id():
+    assert question_from_dict(without(released(), "id") | {"question_id": "n7"}, "here").id == "n7"
+    assert question_from_dict(released() | {"question_id": "n7"}, "here").id == "random_0"
+
+
 def test_older_keys_of_question_caption_meta_and_selection():
     data = without(released(), "question") | {"questions": ["Which scene is calmer?"], "selection_type": "high_sim"}
     data["examples"] = [without(e, "meta", "url") | {"caption": [e["caption"], "another"]} for e in data["examples"]]
