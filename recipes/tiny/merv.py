@@ -34,11 +34,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import vidweave
-from vidweave.data.toy_training import LABEL_CLASSES, NOTHING, ClipExample, ClipQuestions, LabelledPictures, train_scene
+from vidweave.data.toy_tokens import SPEEDS, LabelledTokens
+from vidweave.data.toy_training import NOTHING, ClipExample, ClipQuestions, LabelledPictures, train_scene
 from vidweave.data.toyworld import ToyQuestions
 from vidweave.encoders.tiny import PIXELS
 from vidweave.language.splice import splice
-from vidweave.media.preprocess import apply
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.assets import asset_folder
 from vidweave.model.cache import module_fingerprint
@@ -53,21 +53,30 @@ from vidweave.systems.merv.tiny import (
     tiny_merv,
 )
 from vidweave.toyworld import attributes as a
-from vidweave.toyworld.labels import dense_labels
 from vidweave.toyworld.questions import families, question
-from vidweave.toyworld.render import render, render_rgb
+from vidweave.toyworld.render import render
 from vidweave.toyworld.scene import ToyObject, ToyScene
 from vidweave.training.dense import DenseLabels, collate_pictures, dense_heads
 from vidweave.training.schedule import Schedule
 from vidweave.training.stages import AdamWSettings, Examples, Pass, Run, Stage
-from vidweave.types import Blocks, Clip, Features, Frames, PrecomputedFeatures, PromptPlan, Query
+from vidweave.training.token_labels import TokenLabels, collate_tokens, right_labels, token_heads
+from vidweave.types import Blocks, Clip, Features, PrecomputedFeatures, PromptPlan, Query
 
 DESCRIBE = "Describe the clip."
-SPEEDS = ("slow", "fast")
 _EYES = {"detail": detail_config, "tempo": tempo_config, "generalist": generalist_config}
 # What a language model does not learn among all families at once, it learns alone.
 LESSON = ("texture", "speed", "colour", "shape")
 UNSEEN = 1_000_000  # training scenes from here on are kept for figures
+GENERAL = ("shape", "colour", "size")
+# Eye → what its tokens are to tell, and how much each counts.
+TOLD = {
+    "detail": {"texture": 2.0, "colour": 1.0, "shape": 0.5, "quarter": 1.0},
+    "tempo": {"speed": 2.0, "motion": 1.0, "colour": 0.5, "shape": 0.5, "quarter": 1.0},
+}
+SEEN = {
+    "detail": LabelledTokens(tuple(TOLD["detail"]), patch=4, tube=1, frames=2),
+    "tempo": LabelledTokens(tuple(TOLD["tempo"]), patch=8, tube=TUBE, frames=8),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,9 +140,10 @@ def _eye(s: Settings) -> Run:
         source, collate, names = LabelledPictures(long_share=0.0), partial(collate_pictures, PIXELS), GENERAL
         heads, objective = dense_heads(encoder.width), DenseLabels(eye, attributes=names)
     else:
-        source, collate, names = SEEN[eye], SEEN[eye].collate, tuple(SEEN[eye].weights)
-        heads, objective = SEEN[eye].heads(encoder.width), TokenLabels(eye, SEEN[eye].weights)
-    right = partial(labels_right, eye=eye, source=source, collate=collate, names=names)
+        source, names = SEEN[eye], SEEN[eye].names
+        collate = partial(collate_tokens, PIXELS, SEEN[eye].tube)
+        heads, objective = token_heads(encoder.width, names), TokenLabels(eye, TOLD[eye])
+    right = partial(_right, eye=eye, source=source, collate=collate, names=names)
     stage = Stage(
         name="eye",
         objective=objective,
@@ -159,8 +169,7 @@ def _wide_awake(encoder: nn.Module) -> None:
             nn.init.xavier_uniform_(layer.weight.flatten(1))
 
 
-@torch.no_grad()
-def labels_right(
+def _right(
     root: EyeRoot,
     step: int,
     *,
@@ -168,17 +177,10 @@ def labels_right(
     source: Examples,
     collate: Callable[[list[Any]], dict[str, Tensor]],
     names: Sequence[str],
-    scenes: int = 64,
+    scenes: int,
 ) -> dict[str, float]:
-    """Share of tokens whose label is read right, per name, on scenes that were not trained on."""
-    batch = collate([source[UNSEEN + index] for index in range(scenes)])
-    encoder: Any = root.model.encoders[eye]  # type: ignore[index]
-    tokens = encoder.encode(batch["pixels"], "video").flatten(1, 2)
-    found = {}
-    for name in names:
-        told = batch[name] != NOTHING
-        found[name] = float((root.heads[name](tokens).argmax(-1) == batch[name])[told].float().mean())
-    return found
+    """On scenes that were not trained on."""
+    return right_labels(root, eye, collate([source[UNSEEN + index] for index in range(scenes)]), names)
 
 
 class _Pool:
@@ -195,101 +197,6 @@ class _Pool:
         if index not in self._known:
             self._known[index] = self._source[index]
         return self._known[index]
-
-
-QUARTER = ("top left", "top right", "bottom left", "bottom right")
-CLASSES = {"motion": a.MOTIONS, "speed": SPEEDS, "quarter": QUARTER, **LABEL_CLASSES}
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """Clips (F, H, W, 3) of short scenes and per token of an eye what the object is like that shows there.
-
-    Attributes:
-        weights: Name of CLASSES → weight of its loss.
-        patch, tube: A token begins from `tube` pictures of `patch` x `patch` pixels.
-        frames: Pictures, evenly spread, or two at random moments.
-    """
-
-    weights: Mapping[str, float]
-    patch: int
-    tube: int
-    frames: int
-
-    def __len__(self) -> int:
-        return 2**31
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        scene = train_scene(index)
-        last = scene.num_frames - 1
-        moments = np.linspace(0, last, self.frames)
-        if self.tube == 1:
-            moments = np.random.default_rng([index, 16]).integers(0, last + 1, self.frames)
-        frames = np.rint(moments).astype(np.int64)
-        seen = dense_labels(scene, frames=frames, patch=self.patch)["object"]
-        side = seen.shape[1]
-        seen = seen.reshape(-1, self.tube, side * side)
-        shows = np.stack([(seen == i).sum(1).flatten() for i in range(len(scene.objects))])
-        which = np.where(shows.max(0) > 0, shows.argmax(0), NOTHING)
-        labels = {
-            name: np.array([_class_of(o, name) for o in scene.objects] + [NOTHING])[which] for name in self.weights
-        }
-        low = np.arange(side) >= side / 2
-        own = np.tile((2 * low[:, None] + low[None]).flatten(), len(seen))
-        labels["quarter"] = np.where(which != NOTHING, labels["quarter"], own)
-        return render_rgb(scene, frames=frames), {**labels, "presence": which != NOTHING}
-
-    def collate(self, examples: Sequence[tuple[np.ndarray, dict[str, np.ndarray]]]) -> dict[str, Tensor]:
-        """Pixels (B, T, W, 3, H, W) and labels (B, tokens)."""
-        pixels, _ = apply(PIXELS, Frames.from_array(np.concatenate([clip for clip, _ in examples]), fps=1))
-        labels = {name: torch.from_numpy(np.stack([row[name] for _, row in examples])) for name in examples[0][1]}
-        shape = (len(examples), 1, self.frames) if self.tube > 1 else (len(examples), self.frames, 1)
-        return {"pixels": pixels.unflatten(0, shape), **labels}
-
-    def heads(self, width: int) -> nn.ModuleDict:
-        """Linear readers of an eye's tokens, thrown away after training."""
-        sizes = {"presence": 1, **{name: len(CLASSES[name]) for name in self.weights}}
-        return nn.ModuleDict({name: nn.Linear(width, size) for name, size in sizes.items()})
-
-
-def _class_of(obj: ToyObject, name: str) -> int:
-    """What stands still has no speed."""
-    value = QUARTER[obj.quarter] if name == "quarter" else getattr(obj, name)
-    return NOTHING if name == "speed" and obj.motion == "still" else CLASSES[name].index(value)
-
-
-GENERAL = ("shape", "colour", "size")
-SEEN = {
-    "detail": Labelled({"texture": 2.0, "colour": 1.0, "shape": 0.5, "quarter": 1.0}, patch=4, tube=1, frames=2),
-    "tempo": Labelled(
-        {"speed": 2.0, "motion": 1.0, "colour": 0.5, "shape": 0.5, "quarter": 1.0}, patch=8, tube=TUBE, frames=8
-    ),
-}
-
-
-@dataclass(frozen=True)
-class TokenLabels:
-    """Read from each token whether an object shows there, and what it is like; pixels are shaken a little."""
-
-    eye: str
-    weights: Mapping[str, float]
-    noise: float = 0.06
-
-    def __call__(self, root: EyeRoot, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        encoder: Any = root.model.encoders[self.eye]  # type: ignore[index]
-        pixels = self._shake(batch["pixels"]) if root.training else batch["pixels"]
-        tokens = encoder.encode(pixels, "video").flatten(1, 2)
-        there = root.heads["presence"](tokens)[..., 0]
-        parts = {"presence": functional.binary_cross_entropy_with_logits(there, batch["presence"].float())}
-        for name, weight in self.weights.items():
-            logits, labels = root.heads[name](tokens).flatten(0, 1), batch[name].flatten()
-            parts[name] = weight * functional.cross_entropy(logits, labels, ignore_index=NOTHING)
-        return {"loss": torch.stack(list(parts.values())).sum(), **parts}
-
-    def _shake(self, pixels: Tensor) -> Tensor:
-        """Of each clip the tint, of each picture the grain."""
-        tint = torch.randn(len(pixels), 1, 1, 3, 1, 1)
-        return pixels + self.noise * (tint + 0.3 * torch.randn_like(pixels))
 
 
 def _write_eye(

@@ -2,7 +2,6 @@
 
 import json
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -70,24 +69,6 @@ def test_what_is_written_is_what_was_trained(row):
     for (text, score), (other, known) in zip(*scores, strict=True):
         assert text == other
         assert score == pytest.approx(known, abs=1e-3)
-
-
-def test_the_tempo_eyes_labels_follow_what_moves():
-    """A tube shows what is in most of its pictures; what stands still has no speed, and empty tubes their own quarter."""
-    module = load_recipe(RECIPE)
-    seen = module.SEEN["tempo"]
-    for index in range(30):
-        scene, (pictures, labels) = module.train_scene(index), seen[index]
-        assert pictures.shape == (8, 48, 48, 3)
-        there = labels["presence"]
-        assert there.shape == labels["speed"].shape == (36,)
-        assert set(labels["quarter"][there]) <= {o.quarter for o in scene.objects}
-        still = {module.a.MOTIONS.index("still")}
-        assert set(labels["motion"][there & (labels["speed"] < 0)]) <= still
-        assert set(labels["motion"][labels["speed"] >= 0]).isdisjoint(still)
-        np.testing.assert_array_equal(
-            labels["quarter"][:6], np.where(there[:6], labels["quarter"][:6], [0, 0, 0, 1, 1, 1])
-        )
 
 
 def test_the_codebook_tells_texture_and_speed_where_something_is():

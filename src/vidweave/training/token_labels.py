@@ -1,0 +1,79 @@
+"""Training an eye on labels of its tokens: what is the object like that shows there, and how does it move?
+
+Places are told as quarters: with distances beside (as in `dense`), fine patterns were learnt later.
+"""
+
+# Axes: B clips, T groups in time, W pictures of a group, N tokens of all groups of a clip, C encoder width
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vidweave.data.toy_tokens import TOKEN_CLASSES, TokenExample
+from vidweave.data.toy_training import NOTHING
+from vidweave.media.preprocess import apply
+from vidweave.types import Frames, VisualSpec
+
+__all__ = ["TokenLabels", "collate_tokens", "read_tokens", "right_labels", "token_heads"]
+
+
+def token_heads(width: int, names: Sequence[str]) -> nn.ModuleDict:
+    """Linear readers of an encoder's tokens, thrown away after training."""
+    sizes = {"presence": 1, **{name: len(TOKEN_CLASSES[name]) for name in names}}
+    return nn.ModuleDict({name: nn.Linear(width, size) for name, size in sizes.items()})
+
+
+def collate_tokens(spec: VisualSpec, window: int, examples: Sequence[TokenExample]) -> dict[str, Tensor]:
+    """Pixels (B, T, W, 3, H, W) in windows of so many pictures, as `spec` wants them, and labels (B, N)."""
+    pictures = np.concatenate([example.pictures for example in examples])
+    pixels, _ = apply(spec, Frames.from_array(pictures, fps=1))
+    labels = {n: torch.from_numpy(np.stack([e.labels[n] for e in examples])) for n in examples[0].labels}
+    return {"pixels": pixels.unflatten(0, (len(examples), -1, window)), **labels}
+
+
+def read_tokens(root: Any, encoder: str, pixels: Tensor) -> Tensor:
+    """Tokens (B, N, C) of all groups of a clip."""
+    return root.model.encoders[encoder].encode(pixels, "video").flatten(1, 2)
+
+
+@dataclass(frozen=True)
+class TokenLabels:
+    """Read from each token whether an object shows there, and its labels.
+
+    `weights` says for each name of TOKEN_CLASSES how much it counts. `noise` shakes the tint of a clip and the grain of its
+    pictures, so that compressed video looks no different.
+    """
+
+    encoder: str
+    weights: Mapping[str, float]
+    noise: float = 0.06
+
+    def __call__(self, root: Any, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        tokens = read_tokens(root, self.encoder, self._shake(batch["pixels"]) if root.training else batch["pixels"])
+        there = root.heads["presence"](tokens)[..., 0]
+        parts = {"presence": functional.binary_cross_entropy_with_logits(there, batch["presence"].float())}
+        for name, weight in self.weights.items():
+            logits, labels = root.heads[name](tokens).flatten(0, 1), batch[name].flatten()
+            parts[name] = weight * functional.cross_entropy(logits, labels, ignore_index=NOTHING)
+        return {"loss": torch.stack(list(parts.values())).sum(), **parts}
+
+    def _shake(self, pixels: Tensor) -> Tensor:
+        tint = torch.randn(len(pixels), 1, 1, 3, 1, 1)
+        return pixels + self.noise * (tint + 0.3 * torch.randn_like(pixels))
+
+
+@torch.no_grad()
+def right_labels(root: Any, encoder: str, batch: dict[str, Tensor], names: Sequence[str]) -> dict[str, float]:
+    """Share of tokens whose label is read right, per name, where there is something to tell."""
+    tokens, found = read_tokens(root, encoder, batch["pixels"]), {}
+    for name in names:
+        told = batch[name] != NOTHING
+        found[name] = float((root.heads[name](tokens).argmax(-1) == batch[name])[told].float().mean())
+    return found
