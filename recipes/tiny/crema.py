@@ -19,6 +19,9 @@ tiny-llama itself cannot be kept: it answers from fact sheets of other senses (0
 reads nothing else, be it words or these tokens (at chance). The language model is therefore an asset of its own,
 `tiny-crema-llama`: the paper's is large enough to be left alone.
 
+Enough clips matter to the language model: of 1,500 it learnt by heart which object is nearer (99% there, 92% on unseen scenes);
+170 steps in which every clip was new brought 98%.
+
 A port does not begin at random: it is the eye's, and its input projection is the linear map under which the sense's tokens
 resemble what the eye sees at the same place, so that the frozen Q-Former finds its objects at once.
 """
@@ -67,23 +70,25 @@ BASES = {
     "connector.ports.video": "tiny-base",
 }
 ASKED = "What is there?"  # whatever is asked, features are the same
+HARD = ("nearer", "nearer", "left_right", "above_below", "change", "beeps", "consistency")  # asked more often
 DESCRIBE, TELL = "Describe the clip.", "What is felt and heard?"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Sizes and lengths; the defaults made the shipped model."""
+    """Sizes and lengths. The shipped model was made by these stages in several sittings (see its `asset.json`); the defaults
+    are what they came to together."""
 
     seed: int = 0
     rank: int = 8
-    clips: int = 1_500
+    clips: int = 5_000
     felt_clips: int = 1_200
     clips_per_step: int = 24
     questions_per_clip: int = 3
     told_per_step: int = 32
     tell_steps: int = 260
-    ask_steps: int = 750
-    say_steps: int = 400
+    ask_steps: int = 1_000
+    say_steps: int = 600
     answers_steps: int = 100
     learning_rate: float = 2e-3
     evaluation_examples: int = 20
@@ -125,7 +130,7 @@ def recipe(**overrides: Any) -> Run:
     root = CremaRoot(model)
     looked, sensed = Clips(s.clips, seen), Clips(s.felt_clips, felt)
     own = tuple(f"model.{name}" for sense in SENSES for name in parameters_of(model, sense))
-    everything = [*_of_senses(), *_general()]
+    everything = [*_of_senses(), *_general(), *HARD]
     common: dict[str, Any] = {"batch_size": s.clips_per_step, "collate": partial(collate, model, 3, 0.3)}
     common["schedule"] = Schedule("cosine", warmup_steps=20, min_lr_ratio=0.02)
     optimizer = partial(AdamWSettings, weight_decay=0.01, betas=(0.9, 0.98))
@@ -421,7 +426,7 @@ def _prompts(model: VideoLanguageModel, texts: Sequence[str], answers: Sequence[
 # -- what is learnt ----------------------------------------------------------------------------------------------
 
 
-NOISE = 0.3  # of what is added in lessons, per direction, where a code has 1.5: senses will not speak as clearly
+NOISE = 0.45  # of what is added in lessons, per direction, where a code has 1.5: senses will not speak as clearly
 
 
 @dataclass(frozen=True)

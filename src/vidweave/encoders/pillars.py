@@ -27,6 +27,7 @@ class PillarEncoderConfig(ComponentConfig):
         depth_metres: The same in depth.
         pictures: The transformer behind it; its `size` is the number of pillars along a side, its `channels` the number
             of layers that each pillar is cut into.
+        counts: A cell holds log(1 + its number of points), instead of 1 where there is any: skins are denser than bodies.
         specs: Modality → how raw points are sampled.
     """
 
@@ -34,6 +35,7 @@ class PillarEncoderConfig(ComponentConfig):
     extent_metres: float
     depth_metres: float
     pictures: PatchEncoderConfig
+    counts: bool = False
     specs: dict[str, PointSpec] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -50,6 +52,7 @@ class PillarEncoder(nn.Module):
     def __init__(self, config: PillarEncoderConfig) -> None:
         super().__init__()
         self.specs = dict(config.specs)
+        self.counts = config.counts
         self.extents = (config.extent_metres, config.extent_metres, config.depth_metres)
         self.pictures = config.pictures.build()
         self.width = self.pictures.width
@@ -68,7 +71,7 @@ class PillarEncoder(nn.Module):
         return encode_groups(lambda points: self.pictures(self.occupancy(points)), values[..., :3], self.pictures.chunk)
 
     def occupancy(self, points: Tensor) -> Tensor:
-        """(G, P, 3) → (G, L, H, W): 1 where a point lies, 0 elsewhere; it does not count how many."""
+        """(G, P, 3) → (G, L, H, W): 1 where a point lies, 0 elsewhere; or, with `counts`, log(1 + how many)."""
         layers, height, width = self.pictures.picture
         cells = torch.tensor([width, height, layers], device=points.device)
         extents = torch.tensor(self.extents, device=points.device)
@@ -77,6 +80,7 @@ class PillarEncoder(nn.Module):
         column, row, layer = index.clamp(min=0).minimum(cells - 1).unbind(-1)
         flat = (layer * height + row) * width + column
         filled = torch.zeros(len(points), layers * height * width, device=points.device)
-        filled.scatter_reduce_(1, flat, inside.float(), "amax")
+        filled.scatter_reduce_(1, flat, inside.float(), "sum" if self.counts else "amax")
+        filled = filled.log1p() if self.counts else filled
         dtype: Any = self.pictures.position_embedding.dtype
         return filled.view(-1, layers, height, width).to(dtype)

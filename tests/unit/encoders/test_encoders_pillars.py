@@ -1,4 +1,4 @@
-"""The pillar encoder: where points are, and nothing of their order or number."""
+"""The pillar encoder: where points are (and how many, if asked), and nothing of their order."""
 
 import pytest
 import torch
@@ -30,6 +30,14 @@ def test_points_fall_into_their_pillars():
     filled = encoder.occupancy(points)
     assert filled.shape == (1, 3, 6, 8)
     assert filled[0].nonzero().tolist() == [[0, 0, 0], [1, 3, 4], [2, 5, 7]]  # layer, row, column; two lie outside
+
+
+def test_cells_may_count_their_points():
+    points = torch.tensor([[[0.1, 0.1, 0.0]] * 3 + [[-1.9, -1.9, -0.8], [2.1, 0.0, 0.0]]])
+    counted = tiny(counts=True).build().occupancy(points)
+    assert counted[0, 1, 3, 4].exp().item() == pytest.approx(1 + 3)
+    assert counted[0, 0, 0, 0].exp().item() == pytest.approx(1 + 1)
+    assert counted.count_nonzero() == 2  # what lies outside counts nowhere
 
 
 def test_order_repetition_and_further_columns_change_nothing():

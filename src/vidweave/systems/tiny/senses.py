@@ -41,7 +41,7 @@ def sense_encoders() -> dict[str, ComponentConfig]:
         "pictures": _transformer(48, 8, specs={modality: _picture(modality) for modality in _RANGES}),
         "sound": _transformer((64, 8), 8, channels=1, specs={"audio": sound}),
         "points": PillarEncoderConfig(
-            extent_metres=1.2, depth_metres=0.45, pictures=pillars, specs={"point_cloud": cloud}
+            extent_metres=1.2, depth_metres=0.45, pictures=pillars, counts=True, specs={"point_cloud": cloud}
         ),
     }
 
