@@ -29,6 +29,7 @@ from vidweave.model.mixing import mix_moments
 from vidweave.model.pool import pool_seconds, pool_tokens
 from vidweave.model.processor import Prepared, Processor
 from vidweave.model.selecting import motion_energy
+from vidweave.model.side_by_side import encode_side_by_side
 from vidweave.model.stream import Stream
 from vidweave.model.trace import Stopwatch
 from vidweave.types import (
@@ -169,11 +170,8 @@ class VideoLanguageModel(PreTrainedModel):
 
     def embed(self, inputs: ModelInputs) -> tuple[Embeds, dict[str, Any]]:
         """Streams and prompt → spliced embeddings for the language model, and what the connector says of them."""
-        features = {
-            name: self.encode_stream(name, stream)
-            for name, stream in inputs.streams.items()
-            if name in self.spec.connector_streams
-        }
+        names = [name for name in inputs.streams if name in self.spec.connector_streams]
+        features = encode_side_by_side(lambda name: self.encode_stream(name, inputs.streams[name]), names, self.device)
         selection = inputs.selection
         if selection is not None and selection.mix is not None:
             needs = {name: stream.need for name, stream in self.spec.connector_streams.items()}
