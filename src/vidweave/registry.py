@@ -294,6 +294,8 @@ PANELS.register("gates", "vidweave.report.attribution:gates_panel", title="How f
 PANELS.register(
     "attribution", "vidweave.report.attribution:attribution_panel", title="The answer's probability without a modality"
 )
+PANELS.register("absent", "vidweave.report.streams:absent_panel", title="What was not there")
+PANELS.register("fused", "vidweave.report.streams:fused_panel", title="What was joined")
 PANELS.register("encoder_weights", "vidweave.report.encoders:encoders_panel", title="Which encoder counted, and where")
 
 # Modalities: facts say how raw values of the modality look (`carrier`: frames | waveform | points).
