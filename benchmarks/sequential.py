@@ -35,7 +35,7 @@ from vidweave.training.loop import train
 SENSES = {"depth": "distance", "thermal": "temperature", "flow": "spin"}
 """Sense → the family of questions that needs it."""
 LANGUAGE = "tiny-crema-llama"
-STEPS_PER_EPOCH = 6
+STEPS_PER_EPOCH = 4
 felt_alone = partial(felt, senses=tuple(SENSES))
 
 

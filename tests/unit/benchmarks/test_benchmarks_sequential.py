@@ -36,6 +36,10 @@ def test_a_pass_that_left_made_fewer_updates(tmp_path):
     assert sequential.updates(log) == {"depth": 3, "flow": 2}
 
 
+def test_only_sequential_training_exits():
+    assert sequential.forms([1.8, 1.0]) == {"joint": None, "sequential, exit at 1.8": 1.8, "sequential, exit at 1": 1.0}
+
+
 def test_means_are_told_for_each_form():
     rows = [
         {"form": "joint", "accuracy": 0.8, "updates": {"all": 60}, "seconds": 10.0},
