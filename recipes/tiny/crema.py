@@ -19,8 +19,8 @@ tiny-llama itself cannot be kept: it answers from fact sheets of other senses (0
 reads nothing else, be it words or these tokens (at chance). The language model is therefore an asset of its own,
 `tiny-crema-llama`: the paper's is large enough to be left alone.
 
-Enough clips matter to the language model: of 1,500 it learnt by heart which object is nearer (99% there, 92% on unseen scenes);
-170 steps in which every clip was new brought 98%.
+Enough clips matter to the language model: after 1,000 steps on 1,500 clips its loss on questions was 0.012 there and 0.036 on new
+ones, and which object is nearer was right in 92% on unseen scenes; 170 steps in which every clip was new brought 98%.
 
 A port does not begin at random: it is the eye's, and its input projection is the linear map under which the sense's tokens
 resemble what the eye sees at the same place, so that the frozen Q-Former finds its objects at once.
