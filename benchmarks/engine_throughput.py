@@ -1,6 +1,6 @@
 """Requests per second through the endpoint client: ``python -m benchmarks.engine_throughput [--json FILE]``.
 
-A mock server in a process of its own answers after 50 ms. The bound of n requests in flight is n / 50 ms; a share of it
+A mock server in a process of its own answers after 50 ms (what a bare socket measures stands beside). The bound of n requests in flight is n / 50 ms; a share of it
 is lost to the client's work per request. Beside it, with the same limit: a plain loop of httpx without retries, limits or
 adaptation, in the same run. Prints JSON with `criteria` as the claims do; exit 1 if one fails.
 """
@@ -12,6 +12,8 @@ import asyncio
 import json
 import os
 import platform
+import socket
+import statistics
 import subprocess
 import sys
 import time
@@ -40,6 +42,22 @@ def mock_endpoint() -> Iterator[str]:
             yield process.stdout.readline().strip()
         finally:
             process.kill()
+
+
+def measured_latency(url: str, times: int = 40) -> float:
+    """Seconds from a request to its answer through a bare socket, one after the other (median)."""
+    host, port = url.removeprefix("http://").removesuffix("/v1").split(":")
+    asked = b"POST /v1/chat/completions HTTP/1.1\r\nHost: mock\r\nContent-Length: 2\r\n\r\n{}"
+    seconds = []
+    with socket.create_connection((host, int(port))) as connection:
+        for _ in range(times):
+            start = time.perf_counter()
+            connection.sendall(asked)
+            answer = b""
+            while b"Scene B" not in answer:
+                answer += connection.recv(4096)
+            seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
 
 
 def client_rate(url: str, limit: int, count: int) -> float:
@@ -96,6 +114,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write the result here as well")
     arguments = parser.parse_args()
     with mock_endpoint() as url:
+        latency = measured_latency(url)
         rows = {
             str(limit): max(
                 (measure(url, limit, arguments.seconds) for _ in range(arguments.rounds)),
@@ -111,7 +130,8 @@ def main() -> int:
         "ok": value >= LEAST_SHARE,
     }
     machine = f"{os.cpu_count()} cores, {platform.machine()}, load {os.getloadavg()[0]:.1f}"
-    result = {"machine": machine, "latency_seconds": SECONDS, "in_flight": rows, "criteria": [criterion]}
+    latencies = {"latency_seconds": SECONDS, "measured_latency_seconds": round(latency, 5)}
+    result = {"machine": machine, **latencies, "in_flight": rows, "criteria": [criterion]}
     text = json.dumps(result, indent=1)
     print(text)
     if arguments.json:

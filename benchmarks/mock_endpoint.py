@@ -1,7 +1,8 @@
 """An OpenAI-compatible server that thinks for a fixed time: ``python -m benchmarks.mock_endpoint``; prints its address.
 
-As little work per request as HTTP allows, so that what is measured is the client. Knows no more of HTTP than the client
-of `vidweave.engines` sends; loopback only.
+As little work per request as HTTP allows, so that what is measured is the client. The time counts from the arrival of a
+request, and what the machine oversleeps is taken off, so that the latency is the one that was asked for. Knows no more of
+HTTP than the client of `vidweave.engines` sends; loopback only.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import argparse
 import asyncio
 import json
 import re
+import statistics
+import time
 
 REPLY = json.dumps(
     {
@@ -21,16 +24,28 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 
 LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 
+async def oversleep(seconds: float, times: int = 15) -> float:
+    """How much longer than asked a sleep takes, in seconds (median)."""
+    late = []
+    for _ in range(times):
+        start = time.perf_counter()
+        await asyncio.sleep(seconds)
+        late.append(time.perf_counter() - start - seconds)
+    return max(0.0, statistics.median(late))
+
+
 async def serve(seconds: float) -> None:
     """Answer every request after `seconds`, until the process ends."""
+    late = await oversleep(seconds)
 
     async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
+                arrived = time.perf_counter()
                 found = LENGTH.search(head)
                 await reader.readexactly(int(found[1]) if found else 0)
-                await asyncio.sleep(seconds)
+                await asyncio.sleep(max(0.0, arrived + seconds - late - time.perf_counter()))
                 writer.write(ANSWER)
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
