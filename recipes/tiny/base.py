@@ -29,11 +29,11 @@ from zlib import crc32
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from vidweave.data.toy_training import ClipExample, ClipQuestions, FactQuestions, LabelledPictures, train_scene
 from vidweave.data.toyworld import ToyQuestions
+from vidweave.evaluation.runner import right_by_family
 from vidweave.language.splice import splice
 from vidweave.language.tokenizer_training import train_tokenizer
 from vidweave.model.assembly import VideoLanguageModel
@@ -44,9 +44,9 @@ from vidweave.toyworld.captions import description
 from vidweave.toyworld.questions import families
 from vidweave.toyworld.render import render
 from vidweave.toyworld.scene import ToyScene
+from vidweave.training.assets import write_facts, write_language_model, write_weights
 from vidweave.training.dense import DenseLabels, collate_pictures, dense_heads
 from vidweave.training.objectives import WeightedSum
-from vidweave.training.provenance import write_facts
 from vidweave.training.reading import FactBatch, ReadFacts, collate_facts
 from vidweave.training.schedule import Schedule
 from vidweave.training.slots import QuarterLabels, collate_quarters, quarter_heads
@@ -206,15 +206,8 @@ def recipe(**overrides: Any) -> Run:
 
 def accuracy(root: TinyRoot, step: int, *, examples: int, seed: int = 0) -> dict[str, float]:
     """Share of right answers per general family, on scenes of the test split."""
-    names = _general()
-    asked = ToyQuestions(seed, examples, families=names)
-    right: dict[str, list[bool]] = {name: [] for name in names}
-    for start in range(0, len(asked), 64):
-        batch = [asked[i] for i in range(start, min(start + 64, len(asked)))]
-        answers = root.model.answer([example.query for example in batch], trace=False)
-        for example, answer in zip(batch, answers, strict=True):
-            right[example.family].append(answer.text == example.truth)
-    return {name: sum(found) / len(found) for name, found in right.items()}
+    asked = ToyQuestions(seed, examples, families=_general())
+    return right_by_family(root.model, asked)
 
 
 def _general() -> list[str]:
@@ -372,17 +365,12 @@ def _finish(root: TinyRoot, out: Path, *, examples: int, settings: Mapping[str, 
     model = root.model.half().float().eval()  # as it will be read back
     figures = accuracy(root, -1, examples=examples, seed=1)
     tokenizer = model.processor.tokenizers["language"]
-    for name, module in {ENCODER: model.encoders["rgb"], LLAMA: model.language_model, T5: root.t5}.items():
-        folder = assets / name
-        folder.mkdir(parents=True, exist_ok=True)
-        tied = {f"model.{key}" for key in getattr(getattr(module, "model", None), "all_tied_weights_keys", {})}
-        state = {k: t.half().contiguous() for k, t in module.state_dict().items() if k not in tied}
-        save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-        if name != ENCODER:
-            module.model.config.save_pretrained(folder)
-            tokenizer.save_pretrained(folder)
+    write_weights(assets / ENCODER / "model.safetensors", model.encoders["rgb"].state_dict())
+    for name, language in {LLAMA: model.language_model, T5: root.t5}.items():
+        write_language_model(assets / name, language, tokenizer)
     model.half().save_pretrained(assets / BASE, bases={"encoders.rgb": ENCODER, "language_model": LLAMA})
     model.float()
     for name in (ENCODER, LLAMA, T5, BASE):
-        write_facts(assets / name, __file__, out, {**settings, **({"figures": figures} if name == BASE else {})})
+        told = {**settings, **({"figures": figures} if name == BASE else {})}
+        write_facts(assets / name / "asset.json", __file__, out, told)
     return figures

@@ -28,7 +28,6 @@ resemble what the eye sees at the same place, so that the frozen Q-Former finds 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
@@ -37,7 +36,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -45,6 +43,7 @@ import vidweave
 from vidweave.data.toy_senses import SENSE_SAYS, said_by_senses
 from vidweave.data.toy_training import ClipExample, ClipQuestions, train_scene
 from vidweave.data.toyworld import ToyQuestions
+from vidweave.evaluation.runner import right_by_family
 from vidweave.language.splice import splice
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.bases import base_state
@@ -56,6 +55,7 @@ from vidweave.toyworld.captions import description, fact_sheet
 from vidweave.toyworld.questions import FAMILIES, ToyQuestion, families, question
 from vidweave.toyworld.render import render
 from vidweave.toyworld.scene import ToyScene
+from vidweave.training.assets import write_facts, write_language_model, write_weights
 from vidweave.training.schedule import Schedule
 from vidweave.training.stages import AdamWSettings, Pass, Run, Stage
 from vidweave.types import Blocks, Clip, Frames, PromptPlan, Query
@@ -192,13 +192,7 @@ def recipe(**overrides: Any) -> Run:
 def accuracy(root: CremaRoot, *, examples: int, seed: int = 0) -> dict[str, float]:
     """Share of right answers per family of short clips with all senses at once, on scenes of the test split."""
     asked = ToyQuestions(seed, examples, families=[*_general(), *_of_senses()], modalities=("video", *SENSES))
-    right: dict[str, list[bool]] = {name: [] for name in dict.fromkeys(asked.families)}
-    for start in range(0, len(asked), 64):
-        batch = [asked[i] for i in range(start, min(start + 64, len(asked)))]
-        answers = root.model.answer([example.query for example in batch], trace=False)
-        for example, answer in zip(batch, answers, strict=True):
-            right[example.family].append(answer.text == example.truth)
-    return {name: sum(found) / len(found) for name, found in right.items()}
+    return right_by_family(root.model, asked)
 
 
 def _general() -> list[str]:
@@ -522,21 +516,11 @@ def _finish(root: CremaRoot, out: Path, *, settings: Mapping[str, Any]) -> Mappi
     assets = out / "assets"
     model = root.model.half().float().eval()  # as it will be read back
     figures = accuracy(root, examples=settings["evaluation_examples"], seed=1)
-    run = json.loads((out / "run.json").read_text())["hash"]
-    facts = {"recipe": "recipes/tiny/crema.py", "run": run, **settings}
-    language: Any = model.language_model
-    (assets / LANGUAGE).mkdir(parents=True, exist_ok=True)
-    tied = {f"model.{key}" for key in getattr(language.model, "all_tied_weights_keys", {})}
-    state = {name: tensor.half().contiguous() for name, tensor in language.state_dict().items() if name not in tied}
-    save_file(state, assets / LANGUAGE / "model.safetensors", metadata={"format": "pt"})
-    language.model.config.save_pretrained(assets / LANGUAGE)
-    model.processor.tokenizers["language"].save_pretrained(assets / LANGUAGE)
-    codes = {
-        "vectors": (root.codes.SCALE * root.codes.vectors).detach().half()
-    }  # for whoever teaches another model to speak
-    save_file(codes, assets / LANGUAGE / "codes.safetensors", metadata={"format": "pt"})
+    write_language_model(assets / LANGUAGE, model.language_model, model.processor.tokenizers["language"])
+    codes = {"vectors": root.codes.SCALE * root.codes.vectors}  # for whoever teaches another model to speak
+    write_weights(assets / LANGUAGE / "codes.safetensors", codes)
     model.half().save_pretrained(assets / "tiny-crema", bases={**BASES, "language_model": LANGUAGE})
     model.float()
     for name, more in {LANGUAGE: {}, "tiny-crema": {"figures": figures}}.items():
-        (assets / name / "asset.json").write_text(json.dumps({**facts, **more}, indent=2) + "\n")
+        write_facts(assets / name / "asset.json", __file__, out, {**settings, **more})
     return figures

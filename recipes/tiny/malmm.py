@@ -58,7 +58,7 @@ from vidweave.toyworld.questions import question
 from vidweave.toyworld.render import render
 from vidweave.toyworld.scene import ToyScene, sample_scene
 from vidweave.toyworld.splits import split_seed
-from vidweave.training.provenance import write_facts
+from vidweave.training.assets import write_facts
 from vidweave.training.schedule import Schedule
 from vidweave.training.stages import AdamWSettings, Pass, Run, Stage
 from vidweave.training.visits import VisitLabels, collate_visits, visit_heads
@@ -492,5 +492,5 @@ def _finish(
     model.half().save_pretrained(folder, bases=BASES)
     model.float()
     kept = {key: value for key, value in settings.items() if key != "features"}
-    write_facts(folder, __file__, out, {**kept, "figures": figures})
+    write_facts(folder / "asset.json", __file__, out, {**kept, "figures": figures})
     return figures

@@ -20,7 +20,6 @@ question_steps=150 questions_per_clip=2. Each took 4 to 8 minutes of a shared co
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
@@ -38,6 +37,7 @@ from vidweave.data.toy_tokens import SPEEDS, LabelledTokens
 from vidweave.data.toy_training import NOTHING, ClipExample, ClipQuestions, LabelledPictures, train_scene
 from vidweave.data.toyworld import ToyQuestions
 from vidweave.encoders.tiny import PIXELS
+from vidweave.evaluation.runner import right_by_family
 from vidweave.language.splice import splice
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.assets import asset_folder
@@ -56,6 +56,7 @@ from vidweave.toyworld import attributes as a
 from vidweave.toyworld.questions import families, question
 from vidweave.toyworld.render import render
 from vidweave.toyworld.scene import ToyObject, ToyScene
+from vidweave.training.assets import write_facts, write_language_model, write_weights
 from vidweave.training.dense import DenseLabels, collate_pictures, dense_heads
 from vidweave.training.schedule import Schedule
 from vidweave.training.stages import AdamWSettings, Examples, Pass, Run, Stage
@@ -203,11 +204,8 @@ def _write_eye(
     root: EyeRoot, out: Path, *, eye: str, settings: Mapping[str, Any], evaluate: Callable[..., Mapping[str, float]]
 ) -> Mapping[str, float]:
     figures = evaluate(root.half().float().eval(), -1)  # as it will be read back
-    part = root.get_submodule(f"model.encoders.{eye}").half()
     folder = out / f"tiny-{eye}"
-    folder.mkdir(parents=True, exist_ok=True)
-    state = {name: tensor.contiguous() for name, tensor in part.state_dict().items()}
-    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    write_weights(folder / "model.safetensors", root.get_submodule(f"model.encoders.{eye}").state_dict())
     _write_facts(folder / "asset.json", out, settings, figures=figures)
     return figures
 
@@ -221,9 +219,7 @@ def _facts_of(parts: Path) -> dict[str, Any]:
 
 def _write_facts(file: Path, out: Path, settings: Mapping[str, Any], **more: Any) -> None:
     kept = {key: value for key, value in settings.items() if key != "parts"}
-    run = json.loads((out / "run.json").read_text())["hash"]
-    facts = {"recipe": "recipes/tiny/merv.py", "run": run, **kept, "commit": _commit(), **more}
-    file.write_text(json.dumps(facts, indent=2) + "\n")
+    write_facts(file, __file__, out, {**kept, **more})
 
 
 # -- clips and questions -----------------------------------------------------------------------------------------
@@ -506,13 +502,7 @@ def _right_from_codebook(root: LanguageRoot, step: int, *, clips: int) -> dict[s
 
 def _write_language(root: LanguageRoot, out: Path, *, settings: Mapping[str, Any]) -> dict[str, float]:
     folder = out / "tiny-merv-llama"
-    folder.mkdir(parents=True, exist_ok=True)
-    model = root.model.language_model
-    tied = {f"model.{key}" for key in getattr(model.model, "all_tied_weights_keys", {})}
-    state = {name: tensor.half().contiguous() for name, tensor in model.state_dict().items() if name not in tied}
-    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-    model.model.config.save_pretrained(folder)
-    root.model.processor.tokenizers["language"].save_pretrained(folder)
+    write_language_model(folder, root.model.language_model, root.model.processor.tokenizers["language"])
     save_file({name: t.contiguous() for name, t in root.codebook.state_dict().items()}, out / "codebook.safetensors")
     figures = _right_from_codebook(root, 0, clips=5 * settings["evaluation_examples"])
     _write_facts(folder / "asset.json", out, settings, figures=figures)
@@ -663,13 +653,7 @@ class _Answers:
 def accuracy(root: RowRoot, step: int, *, examples: int, seed: int = 0) -> dict[str, float]:
     """Share of right answers per family, on scenes of the test split."""
     asked = ToyQuestions(seed, examples, families=asked_families())
-    right: dict[str, list[bool]] = {}
-    for start in range(0, len(asked), 64):
-        batch = [asked[i] for i in range(start, min(start + 64, len(asked)))]
-        answers = root.model.answer([example.query for example in batch], trace=False)
-        for example, answer in zip(batch, answers, strict=True):
-            right.setdefault(example.family, []).append(answer.text == example.truth)
-    return {name: sum(found) / len(found) for name, found in right.items()}
+    return right_by_family(root.model, asked)
 
 
 def _write_row(root: RowRoot, out: Path, *, settings: Mapping[str, Any]) -> dict[str, float]:
@@ -683,16 +667,6 @@ def _write_row(root: RowRoot, out: Path, *, settings: Mapping[str, Any]) -> dict
         _write_facts(folder / "asset.json", out, settings, figures=figures, parts=_facts_of(Path(settings["parts"])))
         return figures
     folder = out / "assets" / f"{MODEL}-rows"
-    folder.mkdir(parents=True, exist_ok=True)
-    state = {name: tensor.half().contiguous() for name, tensor in own_weights(model).items()}
-    save_file(state, folder / f"{row}.safetensors", metadata={"format": "pt"})
+    write_weights(folder / f"{row}.safetensors", own_weights(model))
     _write_facts(folder / f"{row}.json", out, settings, figures=figures)
     return figures
-
-
-def _commit() -> str:
-    """The commit that the recipe stands at; `unknown` outside a repository."""
-    done = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip() or "unknown"

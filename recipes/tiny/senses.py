@@ -19,12 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from vidweave.data.toy_senses import LabelledSenses
 from vidweave.systems.tiny.senses import SENSE_ENCODERS, SENSE_WIDTH, sense_encoders
-from vidweave.training.provenance import write_facts
+from vidweave.training.assets import write_facts, write_weights
 from vidweave.training.schedule import Schedule
 from vidweave.training.senses import SenseLabels, collate_senses, sense_heads
 from vidweave.training.stages import AdamWSettings, Pass, Run, Stage
@@ -107,10 +106,13 @@ def _finish(root: SensesRoot, out: Path, *, scenes: int, settings: Mapping[str, 
     figures = _figures(root, scenes)
     for name, asset in ASSETS.items():
         folder = out / "assets" / asset
-        folder.mkdir(parents=True, exist_ok=True)
         encoder: Any = root.model.encoders[name]  # type: ignore[index]
-        state = {key: tensor.half().contiguous() for key, tensor in encoder.state_dict().items()}
-        save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+        write_weights(folder / "model.safetensors", encoder.state_dict())
         made = {"seed": settings["seed"], "steps": settings[f"{name}_steps"]}
-        write_facts(folder, __file__, out, {**made, "figures": {sense: figures[sense] for sense in _senses_of(name)}})
+        write_facts(
+            folder / "asset.json",
+            __file__,
+            out,
+            {**made, "figures": {sense: figures[sense] for sense in _senses_of(name)}},
+        )
     return figures

@@ -46,7 +46,7 @@ from vidweave.systems.videotgb.tiny import GRID, MOTION_FPS, MotionSource, tiny_
 from vidweave.toyworld.questions import questions
 from vidweave.toyworld.render import render
 from vidweave.toyworld.scene import ToyScene
-from vidweave.training.provenance import write_facts
+from vidweave.training.assets import write_facts
 from vidweave.training.pseudo_labels import PseudoLabel, label_clips, span_share
 from vidweave.training.schedule import Schedule
 from vidweave.training.stages import AdamWSettings, Pass, Run, Stage
@@ -383,5 +383,5 @@ def _finish(model: VideoLanguageModel, out: Path, *, settings: Mapping[str, Any]
     folder = out / "assets" / NAME
     model.half().save_pretrained(folder, bases={"encoders.rgb": "tiny-rgb", "language_model": "tiny-llama"})
     model.float()
-    write_facts(folder, __file__, out, {**settings, "figures": figures})
+    write_facts(folder / "asset.json", __file__, out, {**settings, "figures": figures})
     return figures

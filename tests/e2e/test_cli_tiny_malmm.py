@@ -10,18 +10,10 @@ from pathlib import Path
 import pytest
 
 import vidweave
-from vidweave.cli.main import run
 
 ROOT = Path(__file__).parents[2]
 CLIP = ROOT / "examples" / "clips" / "toy_long.mp4"
 # yellow ring, purple circle, red circle, white circle, green ring, blue ring
-
-
-def call(capsys, *arguments):
-    code = run([str(a) for a in arguments])
-    said = capsys.readouterr()
-    assert (code, said.err) == (0, "")
-    return said.out
 
 
 @pytest.mark.parametrize(
@@ -32,9 +24,9 @@ def call(capsys, *arguments):
         ("Which comes first, the white or the purple object?", ("white", "purple"), "purple"),
     ],
 )
-def test_knows_what_came_when(capsys, question, options, answer):
+def test_knows_what_came_when(call, question, options, answer):
     chosen = [word for option in options for word in ("--option", option)]
-    data = json.loads(call(capsys, "ask", CLIP, question, *chosen, "--model", "tiny-malmm", "--json"))
+    data = json.loads(call("ask", CLIP, question, *chosen, "--model", "tiny-malmm", "--json"))
     assert data["text"] == answer
     assert data["trace"]["tokens"]["video"] == 16
     assert len(data["trace"]["panels"]["memory"][0]["banks"]["visual"]["tokens"]) == 36
@@ -50,9 +42,9 @@ def test_a_stream_remembers_the_beginning_to_the_end():
     assert answer.trace.panels["stream"]["exact"]
 
 
-def test_explains_itself(capsys, tmp_path):
+def test_explains_itself(call, tmp_path):
     out = tmp_path / "memory.html"
-    call(capsys, "explain", CLIP, "What colour is the first object?", "--model", "tiny-malmm", "--out", out)
+    call("explain", CLIP, "What colour is the first object?", "--model", "tiny-malmm", "--out", out)
     page = out.read_text(encoding="utf-8")
     assert "What the memory holds" in page
     assert "groups 0 to" in page

@@ -7,17 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from vidweave.cli.main import run
-
 CLIP = Path(__file__).parents[2] / "examples" / "clips" / "toy.mp4"
 # a plain red circle that moves slowly, a checked blue triangle that stands still, a green square that appears
-
-
-def call(capsys, *arguments):
-    code = run([str(a) for a in arguments])
-    said = capsys.readouterr()
-    assert (code, said.err) == (0, "")
-    return said.out
 
 
 @pytest.mark.parametrize(
@@ -29,9 +20,9 @@ def call(capsys, *arguments):
         ("What colour is the square?", ("red", "green", "blue", "white"), "green"),
     ],
 )
-def test_each_eye_has_its_say(capsys, question, options, answer):
+def test_each_eye_has_its_say(call, question, options, answer):
     chosen = [word for option in options for word in ("--option", option)]
-    data = json.loads(call(capsys, "ask", CLIP, question, *chosen, "--model", "tiny-merv", "--json"))
+    data = json.loads(call("ask", CLIP, question, *chosen, "--model", "tiny-merv", "--json"))
     assert data["text"] == answer
     assert data["trace"]["tokens"]["video"] == 16  # of three eyes together
     (weights,) = data["trace"]["panels"]["encoder_weights"]
@@ -39,8 +30,8 @@ def test_each_eye_has_its_say(capsys, question, options, answer):
     assert sum(weights["weights"].values()) == pytest.approx(1)
 
 
-def test_explains_which_eye_counted(capsys, tmp_path):
+def test_explains_which_eye_counted(call, tmp_path):
     out = tmp_path / "merv.html"
-    call(capsys, "explain", CLIP, "What pattern has the triangle?", "--model", "tiny-merv", "--out", out)
+    call("explain", CLIP, "What pattern has the triangle?", "--model", "tiny-merv", "--out", out)
     assert "Which encoder counted, and where" in out.read_text(encoding="utf-8")
     assert (tmp_path / "merv.png").stat().st_size > 20_000

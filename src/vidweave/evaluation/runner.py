@@ -16,7 +16,7 @@ from vidweave.evaluation.records import Record, RecordFile
 from vidweave.evaluation.report import Report
 from vidweave.types import Answer, Answerer
 
-__all__ = ["Collected", "Judge", "Task", "ask", "collect", "progress_bar", "run", "says_the_truth"]
+__all__ = ["Collected", "Judge", "Task", "ask", "collect", "progress_bar", "right_by_family", "run", "says_the_truth"]
 
 Judge = Callable[[Example, str], bool]
 """Whether an output answers an example rightly."""
@@ -127,6 +127,16 @@ def ask(answerer: Answerer, examples: Sequence[Example], decoding: Mapping[str, 
     answers = answerer.answer([example.query for example in examples], **(decoding or {}))
     assert len(answers) == len(examples), f"{len(examples)} queries got {len(answers)} answers"
     return answers
+
+
+def right_by_family(answerer: Answerer, examples: Sequence[Example], *, batch_size: int = 64) -> dict[str, float]:
+    """Share of answers that are the truth to the letter, per family in the order of the examples; nothing is recorded."""
+    right: dict[str, list[bool]] = {}
+    for start in range(0, len(examples), batch_size):
+        batch = [examples[i] for i in range(start, min(start + batch_size, len(examples)))]
+        for example, answer in zip(batch, ask(answerer, batch, {"trace": False}), strict=True):
+            right.setdefault(example.family, []).append(answer.text == example.truth)
+    return {name: sum(found) / len(found) for name, found in right.items()}
 
 
 @contextmanager

@@ -168,10 +168,15 @@ class VideoLanguageModel(PreTrainedModel):
         mask = mask[:, :, None].expand(tokens.shape[:3])
         return Features(tokens, mask, seconds, inputs.item.to(self.device), inputs.scene.to(self.device))
 
+    def encode_streams(self, inputs: Mapping[str, StreamInputs]) -> dict[str, Features]:
+        """Features of several streams, side by side where the device can."""
+        return encode_side_by_side(lambda name: self.encode_stream(name, inputs[name]), list(inputs), self.device)
+
     def embed(self, inputs: ModelInputs) -> tuple[Embeds, dict[str, Any]]:
         """Streams and prompt → spliced embeddings for the language model, and what the connector says of them."""
-        names = [name for name in inputs.streams if name in self.spec.connector_streams]
-        features = encode_side_by_side(lambda name: self.encode_stream(name, inputs.streams[name]), names, self.device)
+        features = self.encode_streams(
+            {name: stream for name, stream in inputs.streams.items() if name in self.spec.connector_streams}
+        )
         selection = inputs.selection
         if selection is not None and selection.mix is not None:
             needs = {name: stream.need for name, stream in self.spec.connector_streams.items()}

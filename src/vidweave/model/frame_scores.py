@@ -94,7 +94,8 @@ class FrameScorer:
             )
             prepared.needs = {name: _every_moment(need, len(times)) for name, need in prepared.needs.items()}
             inputs = model.processor.fetch(prepared, selection, cache=model.cache)
-        features = {name: _one_row_each(model.encode_stream(name, s), len(times)) for name, s in inputs.streams.items()}
+        seen = model.encode_streams(inputs.streams)
+        features = {name: _one_row_each(found, len(times)) for name, found in seen.items()}
         return SinglePictures(times, features)
 
     @torch.no_grad()

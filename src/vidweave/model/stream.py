@@ -97,7 +97,7 @@ class Stream:
         for name, row in rows.items():
             self._check_time(name, row)
         inputs = {name: collate_stream(name, [(0, 0, row)]) for name, row in rows.items()}
-        features = {name: self.model.encode_stream(name, stream) for name, stream in inputs.items()}
+        features = self.model.encode_streams(inputs)
         for name, seen in features.items():
             _check_numbers(name, seen)
         with Journal() as journal:  # all questions, or none

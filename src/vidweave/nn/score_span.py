@@ -9,22 +9,19 @@ from collections.abc import Sequence
 __all__ = ["largest_rectangle", "picture_to_step"]
 
 
-def largest_rectangle(scores: Sequence[float], *, subtract_min: bool = False) -> tuple[int, int]:
+def largest_rectangle(scores: Sequence[float]) -> tuple[int, int]:
     """First and last picture, both included, of the span whose length times its smallest score is largest.
 
     The first of equals wins; where nothing scores above 0 it is the whole clip.
 
     Args:
         scores: (T,), at least one, none negative.
-        subtract_min: Take the clip's smallest score off first, which makes spans sharper.
     """
-    floor = min(scores) if subtract_min else 0.0
-    heights = [score - floor for score in scores]
-    best, span = 0.0, (0, len(heights) - 1)
+    best, span = 0.0, (0, len(scores) - 1)
     open_: list[int] = []  # pictures whose rectangles still grow, ever higher
-    for place, height in enumerate([*heights, -1.0]):
-        while open_ and heights[open_[-1]] > height:
-            top = heights[open_.pop()]
+    for place, height in enumerate([*scores, -1.0]):
+        while open_ and scores[open_[-1]] > height:
+            top = scores[open_.pop()]
             first = open_[-1] + 1 if open_ else 0
             if top * (place - first) > best:
                 best, span = top * (place - first), (first, place - 1)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -15,7 +16,7 @@ from vidweave.data.schema import Example
 from vidweave.errors import ConfigError, RecordError
 from vidweave.evaluation.metrics import is_correct
 from vidweave.evaluation.records import read_records
-from vidweave.evaluation.runner import run
+from vidweave.evaluation.runner import right_by_family, run
 from vidweave.types import Answer, Query
 
 
@@ -69,6 +70,13 @@ def test_every_item_is_asked_once_in_batches_and_counted_by_family(tmp_path):
     data = json.loads(json.dumps(report.to_dict()))
     assert data["families"][1]["accuracy"] == 1.0
     assert data["model"]["model"] == "says"
+
+
+def test_a_quick_look_counts_by_family_and_keeps_nothing():
+    task, answerer = LetterTask(), Says("b")
+    examples = [replace(task.example(i), truth="b" if i < 4 else "a") for i in range(11)]
+    assert right_by_family(answerer, examples, batch_size=4) == {"two": 2 / 6, "four": 2 / 5}
+    assert answerer.batches == [4, 4, 3]
 
 
 def test_an_interrupted_run_goes_on_where_it_stopped_and_ends_the_same(tmp_path):

@@ -6,8 +6,8 @@ from vidweave.nn.score_span import largest_rectangle, picture_to_step
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=12), st.booleans())
 def test_no_rectangle_is_larger(scores, subtract):
-    first, last = largest_rectangle(scores, subtract_min=subtract)
     low = min(scores) if subtract else 0
+    first, last = largest_rectangle([score - low for score in scores])
     area = {
         (a, b): (b - a + 1) * (min(scores[a : b + 1]) - low) for a in range(len(scores)) for b in range(a, len(scores))
     }

@@ -1,0 +1,57 @@
+"""Assets that recipes write: weights in half precision, and what they say of how they were made."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+__all__ = ["write_facts", "write_language_model", "write_weights"]
+
+
+def write_weights(file: Path, state: Mapping[str, Tensor]) -> None:
+    """Tensors by name in half precision; the folder is made if it is not there."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    halves = {name: tensor.detach().half().contiguous() for name, tensor in state.items()}
+    save_file(halves, file, metadata={"format": "pt"})
+
+
+def write_language_model(folder: Path, language: Any, tokenizer: Any) -> None:
+    """A language model (`language.causal` or `language.seq2seq`) as a folder that transformers reads: weights without tied
+    twins, configuration, tokenizer."""
+    tied = {f"model.{name}" for name in getattr(language.model, "all_tied_weights_keys", {})}
+    untied = {name: tensor for name, tensor in language.state_dict().items() if name not in tied}
+    write_weights(folder / "model.safetensors", untied)
+    language.model.config.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def write_facts(file: Path, recipe: str | Path, out: Path, facts: Mapping[str, Any]) -> None:
+    """What an asset says of itself: the recipe, the hash of its run in `out`, its commit, and `facts`.
+
+    Args:
+        file: ``asset.json`` beside the weights; its folder is made if it is not there.
+        recipe: The file of the recipe (``__file__``), named by its last three parts; its repository tells the commit,
+            `unknown` outside of one.
+        out: Folder of the run, with its ``run.json``.
+        facts: Settings and figures.
+    """
+    path = Path(recipe).resolve()
+    made = {"recipe": "/".join(path.parts[-3:]), "run": json.loads((out / "run.json").read_text())["hash"]}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({**made, "commit": _commit(path.parent), **facts}, indent=2)
+    file.write_text(text + "\n", encoding="utf-8")
+
+
+def _commit(folder: Path) -> str:
+    asked = ["git", "-C", str(folder), "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return "unknown"  # no git on this machine
+    return done.stdout.strip() or "unknown"

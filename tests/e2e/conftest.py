@@ -1,0 +1,16 @@
+import pytest
+
+from vidweave.cli.main import run
+
+
+@pytest.fixture
+def call(capsys):
+    """Run a command in this process: what it printed, where it succeeds and says nothing on stderr."""
+
+    def calling(*arguments):
+        code = run([str(a) for a in arguments])
+        said = capsys.readouterr()
+        assert (code, said.err) == (0, "")
+        return said.out
+
+    return calling
