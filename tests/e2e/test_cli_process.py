@@ -96,7 +96,10 @@ def test_an_interrupt_is_130_and_leaves_nothing(tmp_path):
             time.sleep(0.05)
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
-        out_text, err_text = process.communicate(timeout=60)
+        try:
+            out_text, err_text = process.communicate(timeout=60)
+        finally:
+            process.kill()  # one that goes on would be waited for, and blamed on the next test
     assert process.returncode == 130
     assert (out_text, err_text) == ("", "error: interrupted\n")
     assert list(tmp_path.iterdir()) == []

@@ -71,10 +71,13 @@ def write_world(
     for name in modalities:
         if name not in RENDERERS:
             raise UnknownNameError("toy world modality", name, RENDERERS)
+    # Both import what they need before there is a folder: an interrupt that meets an import may be lost.
+    import vidweave.media.write  # noqa: F401
+
     scenes = [sample_scene(s, length=length, num_frames=num_frames) for s in world_seeds(seed, num_clips)]
-    num_questions = 0
+    numbered, num_questions = enumerate(progress(scenes)), 0
     with _whole_folder(Path(out)) as folder, (folder / "questions.jsonl").open("w", encoding="utf-8") as lines:
-        for i, scene in enumerate(progress(scenes)):
+        for i, scene in numbered:
             paths = _write_clip(folder, f"clip_{i:04d}", scene, modalities, size)
             for line in _lines(scene, paths, modalities):
                 lines.write(json.dumps(line) + "\n")
