@@ -204,15 +204,23 @@ def test_video(file):
     close(seen, case["visual_kv_last"], 1e-4)
     for key in [key for key in case if key.startswith("query_bank_before_last.")]:
         layer = int(key.rpartition(".")[2])
-        if layer == 0:
-            continue  # equal entries: merges are float ties
-        compared = real & (torch.arange(length) < queries) if layer == 1 else real
+        if memory.layers[layer] is None:  # entries that are all equal need no bank: they are the layer's input
+            assert layer == 0
+            port, trunk = connector.ports["video"], connector.trunks["qformer"]
+            words = None if text is None else text.ids
+            states = trunk.embeddings(port.queries(rows), words)[:, None].expand_as(case[key])
+            close(*(t.transpose(1, 2)[real] for t in (states, case[key])), 1e-4)
+            continue
         values, size = memory.layers[layer].bank.in_time()
         kept = case[key].shape[1]
-        by_token = [t.transpose(1, 2)[compared] for t in (values[:, :kept], case[key])]
+        by_token = [t.transpose(1, 2)[real] for t in (values[:, :kept], case[key])]
         close(*by_token, 1e-4)
+        # equal entries (text of layer 1): which of them merge is a float tie, how many frames they hold is not
+        tied = real & (torch.arange(length) >= queries) if layer == 1 else torch.zeros_like(real)
         sizes = case[f"query_size_before_last.{layer}"]
-        assert torch.equal(size[:, :kept].transpose(1, 2)[compared], sizes.transpose(1, 2)[compared])
+        by_token = [t.transpose(1, 2) for t in (size[:, :kept], sizes)]
+        assert torch.equal(by_token[0][real & ~tied], by_token[1][real & ~tied])
+        assert torch.equal(by_token[0][tied].sum(-1), by_token[1][tied].sum(-1))
 
 
 @files("frames_concat_*")
@@ -231,15 +239,18 @@ def test_gradients(file, is_training):
     connector = connector_with(num_heads(), int(case["bank_length"]), "input_ids" in case).train(is_training)
     loss = (run(connector, case) * case["R"]).sum()
     loss.backward()
-    close(loss.detach().reshape(1), case["loss"], 1e-3, 1e-3)
+    close(loss.detach().reshape(1), case["loss"], 1e-4, 1e-4)
     own = {name: torch.zeros_like(p) if p.grad is None else p.grad for name, p in connector.named_parameters()}
     got = lavis_connector_keys().to_theirs(own)
     wanted = {key.removeprefix("grad."): value for key, value in case.items() if key.startswith("grad.")}
     assert wanted
     for name, expected in wanted.items():
         torch.testing.assert_close(
-            got[name], expected, atol=1e-3, rtol=1e-3, msg=lambda detail, name=name: f"{name}: {detail}"
+            got[name], expected, atol=1e-4, rtol=1e-3, msg=lambda detail, name=name: f"{name}: {detail}"
         )
+        # measured: 2e-5; biases of keys cancel in the softmax, what is left of them is rounding
+        if not name.endswith("key.bias"):
+            assert (got[name] - expected).norm() <= 1e-4 * expected.norm(), name
     last = case["frame_embeds"].shape[1] - 1
     table = got["image_pe.weight"]
     assert table[last].any()

@@ -268,14 +268,14 @@ def test_answers_and_scores_of_single_pictures(family):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_fixed_sampler_stage(family):
-    model, _, _ = build(family, "mean")
+    model, _, form = build(family, "mean")
     case = load_only(SYSTEM, f"iv_train_{family}*.safetensors")
     frames = case["in.frames"].split(case["in.widths"].tolist())
     check_answers(model, case, inputs_of(model, case, frames))
     length = case["out.generated"].shape[1]
     with torch.no_grad():
         ids = model.generate(inputs_of(model, case, frames, with_answers=False), max_new_tokens=length - 1)
-    assert_generated(ids, case["out.generated"])
+    assert_generated(ids, case["out.generated"], form)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -300,11 +300,16 @@ def test_evaluation(family):
         ids = model.generate(
             inputs_of(model, weights, [frames[chosen]], [0], with_answers=False), max_new_tokens=length - 1
         )
-    assert_generated(ids, case["out.generated"])
+    assert_generated(ids, case["out.generated"], form)
 
 
-def assert_generated(ids, recorded):
-    """Recorded rows begin with the start token, and go on after an end token with padding."""
+def assert_generated(ids, recorded, form):
+    """Recorded rows begin with the start token, and go on after an end token with padding.
+
+    The original's InstructBLIP writes every 0 as 2 (its Vicuna has no token 0), those in mid-answer too.
+    """
+    if form == "instructblip":
+        ids, recorded = (torch.where(rows == 0, 2, rows) for rows in (ids, recorded))
     for row, expected in zip(ids.tolist(), recorded[:, 1:].tolist(), strict=True):
         assert row[: len(expected)] == expected[: len(row)]
         assert len(row) >= len(expected) or set(expected[len(row) :]) <= {0, 1, 2}
