@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from vidweave.errors import ModalityError, QueryError
-from vidweave.media import open_source, write_audio
+from vidweave.media import open_clip, write_audio
 from vidweave.types import Clip, Waveform
 
 __all__ = ["Part", "VideoForm", "medium_parts", "pictures_of", "sound_of", "text_part"]
@@ -59,7 +59,7 @@ def medium_parts(clip: Clip, *, video: VideoForm = "frames", num_frames: int = 4
 
 def pictures_of(clip: Clip, modality: str, num_frames: int) -> np.ndarray:
     """(T, H, W, 3) uint8, evenly spaced over the clip's span, first and last included; T is `num_frames` at most."""
-    with open_source(clip[modality], modality) as source:
+    with open_clip(clip, modality) as source:
         times, _ = source.timeline()
         inside = np.flatnonzero((times >= (clip.start_seconds or 0.0)) & (times <= (clip.end_seconds or np.inf)))
         if not inside.size:
@@ -72,7 +72,7 @@ def pictures_of(clip: Clip, modality: str, num_frames: int) -> np.ndarray:
 
 def sound_of(clip: Clip, sample_rate: int = SAMPLE_RATE) -> Waveform:
     """The sound of the clip's span, mono."""
-    with open_source(clip["audio"], "audio") as source:
+    with open_clip(clip, "audio") as source:
         return source.read_waveform(sample_rate, start_seconds=clip.start_seconds, end_seconds=clip.end_seconds)
 
 
@@ -91,7 +91,7 @@ def _file(clip: Clip) -> bytes:
     source = clip["video"]
     if not isinstance(source, (str, Path)) or clip.start_seconds or clip.end_seconds:
         raise QueryError("only a whole video file can be sent as a file; use video='frames' for arrays and spans")
-    with open_source(source, "video"):  # checks that it is a video, and nothing else on this machine
+    with open_clip(clip, "video"):  # checks that it is a video, and nothing else on this machine
         data = Path(source).read_bytes()
     if len(data) > MAX_FILE_BYTES:
         raise QueryError(f"{source} has {len(data)} bytes, at most {MAX_FILE_BYTES} are sent; use video='frames'")

@@ -9,7 +9,8 @@ from typing import Literal
 from vidweave.contra4.media import Media
 from vidweave.contra4.schema import ContrastQuestion, SceneRef
 from vidweave.errors import InputError, MediaNotFoundError
-from vidweave.media import open_source
+from vidweave.media import open_clip
+from vidweave.types import Clip
 
 __all__ = ["Examined", "Status", "examine", "look"]
 
@@ -60,14 +61,14 @@ def look(scene: SceneRef, media: Media, *, decode: bool = True) -> tuple[Status,
         return "no folder", str(error)
     try:
         if decode:
-            _decode(clip[scene.clip_modality], scene.clip_modality)
+            _decode(clip, scene.clip_modality)
     except InputError as error:
         return "undecodable", str(error)
     return "ok", ""
 
 
-def _decode(source: object, modality: str) -> None:
-    with open_source(source, modality) as opened:
+def _decode(clip: Clip, modality: str) -> None:
+    with open_clip(clip, modality) as opened:
         if opened.carrier == "frames":
             count = len(opened.timeline()[0])
             opened.read_frames(sorted({0, count // 2, count - 1}))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vidweave.errors import ModalityError
-from vidweave.media import open_source
+from vidweave.media import open_clip
 from vidweave.types import Clip, Frames, PointCloud, PrecomputedFeatures, Waveform
 
 __all__ = ["blank_clip"]
@@ -24,12 +24,12 @@ def blank_clip(clip: Clip) -> Clip:
     Pictures (T, H, W, K) become grey (8 bit) or zero, sound (S,) becomes silence, points (P, 3) lie evenly on a sphere,
     features (T, N, C) become zero. Number, size and times stay, so that a model meets nothing unheard of.
     """
-    blank: dict[str, Any] = {modality: _blank(clip[modality], modality) for modality in clip}
-    return Clip(start_seconds=clip.start_seconds, end_seconds=clip.end_seconds, **blank)
+    blank: dict[str, Any] = {modality: _blank(clip, modality) for modality in clip}
+    return Clip(**blank, **clip.settings)
 
 
-def _blank(source: Any, modality: str) -> Any:
-    with open_source(source, modality) as opened:
+def _blank(clip: Clip, modality: str) -> Any:
+    with open_clip(clip, modality) as opened:
         if opened.carrier == "frames":
             return _grey(opened)
         if opened.carrier == "waveform":

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vidweave.media.motion import MotionMaps as MotionMaps
     from vidweave.media.motion import read_motion as read_motion
     from vidweave.media.open import OpenSource as OpenSource
+    from vidweave.media.open import open_clip as open_clip
     from vidweave.media.open import open_source as open_source
     from vidweave.media.plan import FramePlan as FramePlan
     from vidweave.media.plan import plan_frames as plan_frames
@@ -41,6 +42,7 @@ _LAZY = {
     "apply": "preprocess",
     "content_hash": "fingerprint",
     "inspect_file": "inspect",
+    "open_clip": "open",
     "open_source": "open",
     "plan_frames": "plan",
     "read_audio": "audio",
@@ -66,6 +68,7 @@ __all__ = [
     "apply",
     "content_hash",
     "inspect_file",
+    "open_clip",
     "open_source",
     "plan_frames",
     "read_audio",

@@ -1,4 +1,4 @@
-"""Reading sound: every channel is decoded, the channels are averaged, and only then the rate is changed.
+"""Reading audio: every channel is decoded, the channels are averaged, and only then the rate is changed.
 
 FFmpeg's own mono down-mix is not the mean of the channels (a stereo pair comes out sqrt(2) louder, many channels clip).
 """
@@ -20,16 +20,19 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 
 from vidweave.errors import MediaDecodeError, MediaError, MediaTypeError
+from vidweave.media.audio_timeline import Timeline, inside
 from vidweave.media.container import Deadline, decoding, open_container, require_codec
 from vidweave.media.guards import GuardedFile
 from vidweave.media.limits import DEFAULT_LIMITS, Limits
 from vidweave.media.video import time_origin
 from vidweave.types import Waveform
 
-__all__ = ["channel_mean", "check_audio", "read_audio"]
+__all__ = ["channel_samples", "check_audio", "read_audio"]
 
 _PREROLL_SECONDS = 0.5  # lossy codecs need some packets before the first good sample
-_GAP_SECONDS = 0.1  # holes longer than this are filled with silence, so that time stays true
+_COUNTED_FORMATS = ("aac", "mp3", "flac", "amr")  # FFmpeg counts their times at the first rate, also where it changes
+_LOUDEST = 4.0  # peaks above it are no overshoot of a codec: the samples have another unit
+_ANTIPHASE = 0.01  # energy of the channel mean, relative to that of the channels, below which they cancel
 
 
 def read_audio(
@@ -40,12 +43,14 @@ def read_audio(
     end_seconds: float | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Waveform:
-    """Read the first sound track, or a span of it, as mono at `sample_rate` Hz.
+    """Read the first audio track, or a span of it, as mono at `sample_rate` Hz.
 
-    Time 0 is the start of the file (of its earliest stream). Corrupt packets leave silence.
+    Time 0 is the start of the file (of its earliest stream). Timestamps decide where samples stand: gaps and corrupt
+    packets become silence, overlaps are cut, and a track whose clock starts again is joined (`audio_timeline`).
 
     Returns:
-        Waveform (S,) float32, mean of all channels, starting where the span (or the track) starts.
+        Waveform (S,) float32, mean of all channels, starting where the span (or the track) starts; its notes say what
+        was filled or cut, and whether the channels cancel each other.
 
     Raises:
         MediaTypeError: there is no sound track.
@@ -72,26 +77,26 @@ def check_audio(source: str | os.PathLike[str] | bytes, *, limits: Limits = DEFA
         _sound_track(container, file.label)
 
 
-def channel_mean(frame: AudioFrame) -> np.ndarray:
-    """Mean over the channels of one decoded frame, (S,) float32 in -1..1."""
+def channel_samples(frame: AudioFrame) -> np.ndarray:
+    """Channels of one decoded frame, (K, S) float64 in -1..1."""
     samples = frame.to_ndarray()
     channels = frame.layout.nb_channels
     planes = samples if frame.format.is_planar else samples.reshape(-1, channels).T
     if planes.dtype.kind == "f":
-        return planes.mean(axis=0, dtype=np.float64).astype(np.float32)
+        return planes.astype(np.float64)
     info = np.iinfo(planes.dtype.name)
     middle = (int(info.max) + 1) // 2 if info.min == 0 else 0
-    scale = float(middle or int(info.max) + 1)
-    return ((planes.mean(axis=0, dtype=np.float64) - middle) / scale).astype(np.float32)
+    return (planes.astype(np.float64) - middle) / float(middle or int(info.max) + 1)
 
 
 class _Reader:
-    """One pass over one track: decode, average, cut to the span, change the rate, chunk by chunk."""
+    """One pass over one track: decode, average, place in time, cut to the span, change the rate, chunk by chunk."""
 
     def __init__(self, container: InputContainer, stream: AudioStream, label: str, limits: Limits) -> None:
         self.container, self.stream, self.label, self.limits = container, stream, label, limits
         self.origin = float(time_origin(container))
         self.num_corrupt = 0
+        self.mean_energy = self.channel_energy = 0.0
 
     def read(self, sample_rate: int, start: float, end: float | None) -> Waveform:
         if start > 0:
@@ -99,17 +104,15 @@ class _Reader:
         chunks: list[np.ndarray] = []
         count, begin, last = 0, None, 0.0
         resampler: _Rate | None = None
-        for seconds, rate, samples in self._mono(start, end):
+        timeline = Timeline(sample_rate, start, end, self.limits, f"the audio of {self.label}")
+        for seconds, rate, samples in timeline.place(self._frames()):
             begin = seconds if begin is None else begin
             last = seconds + len(samples) / rate
-            self.limits.check("max_seconds", last, f"the sound of {self.label} lasts too many seconds")
             if resampler is None:
                 resampler = _Rate(rate, sample_rate)
             for chunk in resampler.push(samples, rate):
                 count += len(chunk)
-                self.limits.check(
-                    "max_decoded_bytes", 4 * count, f"the sound of {self.label} would take too many bytes"
-                )
+                timeline.check_bytes(count)
                 chunks.append(chunk)
         if resampler is None or begin is None:
             raise self._nothing(start)
@@ -117,34 +120,38 @@ class _Reader:
         samples = np.concatenate(chunks) if chunks else np.zeros(0, np.float32)
         _check_finite(samples, self.label)
         samples = samples[: max(1, round((last - begin) * sample_rate))]
-        return Waveform(samples, sample_rate, begin)
-
-    def _mono(self, start: float, end: float | None) -> Iterator[tuple[float, int, np.ndarray]]:
-        """(start in seconds, rate, mono samples) inside the span; holes are filled with silence."""
-        expected: float | None = None
-        for seconds, rate, samples in self._frames():
-            if expected is not None and seconds - expected > _GAP_SECONDS:
-                self.limits.check("max_seconds", seconds, f"the sound of {self.label} lasts too many seconds")
-                hole = np.zeros(round((seconds - expected) * rate), np.float32)
-                yield from _inside(expected, rate, hole, start, end)
-            if end is not None and seconds >= end:
-                return
-            yield from _inside(seconds, rate, samples, start, end)
-            expected = seconds + len(samples) / rate
+        return Waveform(samples, sample_rate, begin, (*timeline.notes, *self._notes()))
 
     def _frames(self) -> Iterator[tuple[float, int, np.ndarray]]:
         """(start in seconds, rate, mono samples) of every frame that can be decoded."""
         deadline = Deadline(self.limits, self.label)
-        clock = 0.0
+        clock, first_rate, has_own_times = 0.0, None, True
         for frame in self._decoded():
             deadline.check()
-            if frame.pts is not None and frame.time_base is not None:
+            first_rate = first_rate or frame.sample_rate
+            if frame.sample_rate != first_rate and self.container.format.name in _COUNTED_FORMATS:
+                has_own_times = False
+            if has_own_times and frame.pts is not None and frame.time_base is not None:
                 clock = float(frame.pts * Fraction(frame.time_base)) - self.origin
-            samples = channel_mean(frame)
+            channels = channel_samples(frame)
+            samples = channels.mean(axis=0)
+            self.channel_energy += float(np.square(channels).sum()) / len(channels)
+            self.mean_energy += float(np.square(samples).sum())
             if frame.is_corrupt:
                 self.num_corrupt += 1
-            yield clock, frame.sample_rate, samples
+            yield clock, frame.sample_rate, samples.astype(np.float32)
             clock += len(samples) / frame.sample_rate
+
+    def _notes(self) -> list[str]:
+        notes = []
+        if self.num_corrupt:
+            notes.append(f"the audio of {self.label}: {self.num_corrupt} packets are corrupt")
+        if self.mean_energy < _ANTIPHASE * self.channel_energy:
+            notes.append(
+                f"the channels of {self.label} cancel each other (antiphase): their mean is nearly silent; "
+                "invert one of them, or give one channel alone"
+            )
+        return notes
 
     def _decoded(self) -> Iterator[AudioFrame]:
         try:
@@ -210,20 +217,10 @@ def _sound_track(container: InputContainer, label: str) -> AudioStream:
     return stream  # type: ignore[return-value]
 
 
-def _inside(
-    seconds: float, rate: int, samples: np.ndarray, start: float, end: float | None
-) -> Iterator[tuple[float, int, np.ndarray]]:
-    """The part of a chunk that lies in start..end, if any."""
-    first = max(0, round((start - seconds) * rate))
-    stop = len(samples) if end is None else min(len(samples), round((end - seconds) * rate))
-    if stop > first:
-        yield seconds + first / rate, rate, samples[first:stop]
-
-
 def _cut(waveform: Waveform, sample_rate: int, start: float | None, end: float | None) -> Waveform:
     """A span of a waveform in memory, at another rate."""
     rate = waveform.sample_rate
-    parts = list(_inside(waveform.start_seconds, rate, waveform.samples, start or 0.0, end))
+    parts = list(inside(waveform.start_seconds, rate, waveform.samples, start or 0.0, end))
     if not parts:
         what = "is empty" if not len(waveform.samples) else f"has no sound between {start or 0.0} s and {end} s"
         raise MediaDecodeError(f"the waveform given {what}")
@@ -233,7 +230,13 @@ def _cut(waveform: Waveform, sample_rate: int, start: float | None, end: float |
         with decoding("the waveform given"):
             chunks = [*change.push(samples.astype(np.float32), rate), *change.flush()]
         samples = np.concatenate(chunks)[: max(1, round(len(samples) * sample_rate / rate))]
-    return Waveform(samples.astype(np.float32, copy=False), sample_rate, begin)
+    peak = float(np.abs(samples).max(initial=0.0))
+    loud = (
+        [f"the waveform given reaches {peak:g}, but samples are expected in -1..1; give integers with their own dtype"]
+        if peak > _LOUDEST
+        else []
+    )
+    return Waveform(samples.astype(np.float32, copy=False), sample_rate, begin, (*waveform.notes, *loud))
 
 
 def _check_finite(samples: np.ndarray, label: str) -> None:

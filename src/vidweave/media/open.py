@@ -21,9 +21,9 @@ from vidweave.media.precomputed import read_features
 from vidweave.media.sniff import Kind, kind_of
 from vidweave.media.video import VideoReader
 from vidweave.registry import MODALITIES
-from vidweave.types import Frames, MotionSpec, PointCloud, PrecomputedFeatures, Waveform
+from vidweave.types import Clip, Frames, MotionSpec, PointCloud, PrecomputedFeatures, Waveform
 
-__all__ = ["OpenSource", "open_source"]
+__all__ = ["OpenSource", "open_clip", "open_source"]
 
 _CARRIERS = {"frames": Frames, "waveform": Waveform, "points": PointCloud}
 _KIND_WORDS = {
@@ -47,11 +47,15 @@ class OpenSource:
     def __init__(self, source: Any, modality: str, carrier: str, limits: Limits, frames: FrameSource | None) -> None:
         self.modality, self.carrier = modality, carrier
         self._source, self._limits, self._frames = source, limits, frames
+        self._told: dict[str, None] = {}  # notes of what was read so far, each once
 
     @property
     def notes(self) -> list[str]:
-        """What the user should know about the source: lost and corrupt pictures, a header that is wrong."""
-        return self._frames.notes if self._frames is not None else []
+        """What the user should know about the source and about what was read of it so far.
+
+        Lost and corrupt frames, a wrong header, gaps, converted units.
+        """
+        return [*(self._frames.notes if self._frames is not None else []), *self._told]
 
     def timeline(self) -> tuple[np.ndarray, float]:
         """Times (N,) of the pictures in seconds, and when the last one ends."""
@@ -77,20 +81,24 @@ class OpenSource:
     def read_waveform(
         self, sample_rate: int, *, start_seconds: float | None = None, end_seconds: float | None = None
     ) -> Waveform:
-        """The sound, or a span of it, mono at `sample_rate`."""
+        """The audio, or a span of it, mono at `sample_rate`."""
         self._require("waveform")
-        return read_audio(
+        waveform = read_audio(
             self._source,
             sample_rate=sample_rate,
             start_seconds=start_seconds,
             end_seconds=end_seconds,
             limits=self._limits,
         )
+        self._told |= dict.fromkeys(waveform.notes)
+        return waveform
 
     def read_points(self) -> PointCloud:
         """The point cloud."""
         self._require("points")
-        return read_points(self._source, limits=self._limits)
+        cloud = read_points(self._source, limits=self._limits)
+        self._told |= dict.fromkeys(cloud.notes)
+        return cloud
 
     def read_features(self) -> PrecomputedFeatures:
         """The features that were computed before."""
@@ -117,6 +125,11 @@ class OpenSource:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def open_clip(clip: Clip, modality: str, *, limits: Limits = DEFAULT_LIMITS) -> OpenSource:
+    """Open the source of one modality of a clip, with the clip's frame rate; see `open_source`."""
+    return open_source(clip[modality], modality, fps=clip.fps, limits=limits)
 
 
 def open_source(source: Any, modality: str, *, fps: float | None = None, limits: Limits = DEFAULT_LIMITS) -> OpenSource:

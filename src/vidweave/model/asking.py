@@ -26,11 +26,8 @@ def as_clip(clip: Clip | str | Path, start_seconds: float | None, end_seconds: f
     """A clip with the given span; borders that the clip already has are kept where none is given."""
     if isinstance(clip, (str, Path)):
         return Clip(clip, start_seconds=start_seconds, end_seconds=end_seconds)
-    return Clip(
-        start_seconds=clip.start_seconds if start_seconds is None else start_seconds,
-        end_seconds=clip.end_seconds if end_seconds is None else end_seconds,
-        **dict(clip),
-    )
+    given = {"start_seconds": start_seconds, "end_seconds": end_seconds}
+    return Clip(**clip, **clip.settings | {name: value for name, value in given.items() if value is not None})
 
 
 @torch.no_grad()

@@ -47,8 +47,7 @@ def _without(query: Query, modality: str) -> Query | None:
         left = {name: source for name, source in scene.clip.items() if name != modality}
         if not left:
             return None
-        span = {"start_seconds": scene.clip.start_seconds, "end_seconds": scene.clip.end_seconds}
-        scenes.append(replace(scene, clip=Clip(**left, **span)))
+        scenes.append(replace(scene, clip=Clip(**left, **scene.clip.settings)))
     return replace(query, scenes=tuple(scenes))
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from vidweave.errors import ModalityError, ShapeError
 from vidweave.media.fingerprint import content_hash
 from vidweave.media.limits import DEFAULT_LIMITS, Limits
-from vidweave.media.open import OpenSource, open_source
+from vidweave.media.open import OpenSource, open_clip
 from vidweave.media.plan import plan_frames
 from vidweave.media.preprocess import apply
 from vidweave.model.cache import FeatureCache
@@ -80,13 +80,14 @@ class OpenScene:
         raw = self.clip[modality]
         key = (str(raw) if not isinstance(raw, np.ndarray) and not hasattr(raw, "values") else id(raw), modality)
         if key not in self._open:
-            self._open[key] = open_source(raw, modality, limits=self.limits)
+            self._open[key] = open_clip(self.clip, modality, limits=self.limits)
         return self._open[key]
 
     def content(self, modality: str) -> str:
         """The hash of what `modality` holds, read once for all streams."""
         if modality not in self._content:
-            self._content[modality] = content_hash(self.clip[modality])
+            rate = "" if self.clip.fps is None else f"@{self.clip.fps:g}"  # times decide what motion and spans show
+            self._content[modality] = content_hash(self.clip[modality]) + rate
         return self._content[modality]
 
     @property
@@ -260,9 +261,11 @@ def _read_waveform(reading: _Reading) -> dict[str, StreamRow]:
         tensor, seconds = apply(audio_spec, waveform)
         row, _ = reading.encode_or_keep(name, lambda t=tensor: t, seconds, {"span": [start, end]})
         covered = tensor.shape[0] * audio_spec.window_seconds
-        notes = []
+        notes = list(source.notes)
         if covered + 1e-6 < waveform.duration_seconds:
-            notes = [f"{modality}: {covered:.1f} s of {waveform.duration_seconds:.1f} s heard (AudioSpec.max_windows)"]
+            notes.append(
+                f"{modality}: {covered:.1f} s of {waveform.duration_seconds:.1f} s heard (AudioSpec.max_windows)"
+            )
         rows[name] = StreamRow(modality, *row, why="whole clip", notes=notes)
     return rows
 
@@ -270,9 +273,10 @@ def _read_waveform(reading: _Reading) -> dict[str, StreamRow]:
 def _read_points(reading: _Reading) -> dict[str, StreamRow]:
     rows = {}
     for name in reading.needs:
-        tensor, _ = apply(reading.preprocess(name), reading.scene.source(reading.modality).read_points())
+        source = reading.scene.source(reading.modality)
+        tensor, _ = apply(reading.preprocess(name), source.read_points())
         row, _ = reading.encode_or_keep(name, lambda t=tensor: t, torch.zeros(1, 2), {})
-        rows[name] = StreamRow(reading.modality, *row, why="whole cloud")
+        rows[name] = StreamRow(reading.modality, *row, why="whole cloud", notes=source.notes)
     return rows
 
 

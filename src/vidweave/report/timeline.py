@@ -5,11 +5,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from vidweave.media.open import OpenSource, open_source
+from vidweave.media.open import OpenSource, open_clip
 from vidweave.registry import MODALITIES
 from vidweave.report.context import PanelContext, time_axis
 from vidweave.report.drawing import FAINT, PALETTE, Drawing, Line, Picture, Words, fit
@@ -26,7 +25,7 @@ def clip_span(clip: Clip, uses: Sequence[FrameUse]) -> tuple[float, float]:
     end = max((use.pts_seconds for use in uses), default=0.0)
     modality = _picture_modality(clip)
     if modality is not None:
-        with open_source(clip[modality], modality) as source:
+        with open_clip(clip, modality) as source:
             end = max(end, source.timeline()[1])
     start = clip.start_seconds or 0.0
     return start, max(start, end if clip.end_seconds is None else min(end, clip.end_seconds))
@@ -38,7 +37,7 @@ def thumbnails(clip: Clip, uses: Sequence[FrameUse], most: int = MOST_THUMBNAILS
     if modality is None or not uses:
         return []
     times = {use.index: use.pts_seconds for use in uses}
-    with open_source(clip[modality], modality) as source:
+    with open_clip(clip, modality) as source:
         known = [index for index in sorted(times) if index < _count(source)]
         if not known:
             return []
@@ -80,13 +79,13 @@ def _draw_pictures(context: PanelContext, drawing: Drawing, pictures: list[tuple
 def _picture_modality(clip: Clip) -> str | None:
     """The first modality of `clip` that can be shown."""
     shown = (m for m in clip if MODALITIES.entry(m).facts["carrier"] == "frames")
-    return next((m for m in shown if not _is_features(clip[m], m)), None)
+    return next((m for m in shown if not _is_features(clip, m)), None)
 
 
-def _is_features(source: Any, modality: str) -> bool:
-    if isinstance(source, PrecomputedFeatures):
+def _is_features(clip: Clip, modality: str) -> bool:
+    if isinstance(clip[modality], PrecomputedFeatures):
         return True
-    with open_source(source, modality) as opened:
+    with open_clip(clip, modality) as opened:
         return opened.carrier == "features"
 
 

@@ -6,19 +6,21 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from vidweave.types.summary import Summarized
+
 __all__ = ["Answer", "FrameUse", "OptionScore", "PanelSource", "Trace"]
 
 
-@dataclass(frozen=True)
-class OptionScore:
+@dataclass(frozen=True, repr=False)
+class OptionScore(Summarized):
     """An answer option and its score: log-probability of its tokens, summed (`mean`: per token, if asked for)."""
 
     text: str
     score: float
 
 
-@dataclass(frozen=True)
-class FrameUse:
+@dataclass(frozen=True, repr=False)
+class FrameUse(Summarized):
     """A picture that was looked at, where it stands, for which stream and scene, and why it was chosen."""
 
     index: int
@@ -28,8 +30,8 @@ class FrameUse:
     why: str = "uniform"
 
 
-@dataclass(frozen=True)
-class PanelSource:
+@dataclass(frozen=True, repr=False)
+class PanelSource(Summarized):
     """A panel that is made only where a Trace wants it, one per item of a batch.
 
     `make(item, full)` returns JSON data: bounded in size, or everything if `full`.
@@ -38,8 +40,8 @@ class PanelSource:
     make: Callable[[int, bool], Any]
 
 
-@dataclass
-class Trace:
+@dataclass(repr=False)
+class Trace(Summarized):
     """How an answer came about; bounded in size unless asked for in full.
 
     Attributes:
@@ -61,8 +63,8 @@ class Trace:
         return asdict(self)
 
 
-@dataclass(frozen=True)
-class Answer:
+@dataclass(frozen=True, repr=False)
+class Answer(Summarized):
     """The answer to one query: the text, the scores of the options if there were any (best first), and the trace.
 
     `alternatives` are further texts where generation was asked for several sequences, best first.

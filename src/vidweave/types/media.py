@@ -8,11 +8,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from vidweave.errors import ShapeError
+from vidweave.types.summary import Summarized, describe_array
 
 if TYPE_CHECKING:
     import numpy as np
 
 __all__ = ["Frames", "PointCloud", "PrecomputedFeatures", "Waveform"]
+
+_PCM_SCALES = {"u1": (128, 128), "i2": (0, 2**15), "i4": (0, 2**31)}  # numpy kind and bytes → middle, full scale
 
 
 def _check(ok: bool, message: str) -> None:
@@ -26,7 +29,7 @@ def _shape(value: Any, what: str) -> tuple[int, ...]:
     return tuple(shape)  # type: ignore[arg-type]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Frames:
     """Pictures in time: RGB, or any image-like modality.
 
@@ -35,12 +38,14 @@ class Frames:
         pts_seconds: (T,) float64, time of each picture in the source.
         indices: (T,) int64, index of each picture in the source in presentation order.
         num_lost: Pictures that were asked for and could not be decoded (the nearest one stands in their place).
+        notes: What the reader changed, e.g. units that were converted.
     """
 
     values: np.ndarray
     pts_seconds: np.ndarray
     indices: np.ndarray
     num_lost: int = 0
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         shape = _shape(self.values, "frames")
@@ -63,36 +68,63 @@ class Frames:
 
     def __repr__(self) -> str:
         span = f", {self.pts_seconds[0]:.2f}..{self.pts_seconds[-1]:.2f} s" if len(self) else ""
-        return f"Frames({tuple(self.values.shape)} {self.values.dtype}{span})"
+        lost = f", {self.num_lost} lost" if self.num_lost else ""
+        return f"Frames({describe_array(self.values)}{span}{lost})"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Waveform:
-    """Sound, one channel: `samples` (S,) float32 in -1..1 at `sample_rate` Hz, from `start_seconds` on."""
+    """Audio, one channel.
+
+    Attributes:
+        samples: (S,) float32 in -1..1. Integers are scaled to that range by their type: int16 by 1/32768, int32 by 2**-31,
+            uint8 from 0..255 around 128.
+        sample_rate: Hz.
+        start_seconds: Time of the first sample in the source.
+        notes: What the reader changed or noticed, e.g. gaps filled with silence.
+
+    Raises:
+        ShapeError: more than one axis, a rate that is not positive, or integers of another type (no known range).
+    """
 
     samples: np.ndarray
     sample_rate: int
     start_seconds: float = 0.0
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         shape = _shape(self.samples, "a waveform")
         _check(len(shape) == 1, f"a waveform must be mono (S,), got shape {shape}")
         _check(self.sample_rate > 0, f"sample_rate must be positive, got {self.sample_rate}")
+        kind = getattr(self.samples.dtype, "kind", "f")
+        if kind != "f":
+            scale = _PCM_SCALES.get(f"{kind}{self.samples.dtype.itemsize}")
+            _check(
+                scale is not None,
+                f"a waveform is floats in -1..1, int16, int32 or uint8, got {self.samples.dtype}; convert it",
+            )
+            middle, full = scale  # type: ignore[misc]
+            object.__setattr__(self, "samples", ((self.samples.astype("float64") - middle) / full).astype("float32"))
 
     @property
     def duration_seconds(self) -> float:
         return len(self.samples) / self.sample_rate
 
     def __repr__(self) -> str:
-        return f"Waveform({len(self.samples)} samples, {self.sample_rate} Hz, {self.duration_seconds:.2f} s)"
+        start = f" from {self.start_seconds:.2f} s on" if self.start_seconds else ""
+        return f"Waveform({describe_array(self.samples)}, {self.sample_rate} Hz, {self.duration_seconds:.2f} s{start})"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class PointCloud:
-    """Points of one scene: `coordinates` (P, 3) float32 in metres, `features` (P, C) float32 (colours, …) or None."""
+    """Points of one scene: `coordinates` (P, 3) float32 in metres, `features` (P, C) float32 (colours, …) or None.
+
+    `notes` say what the reader changed, e.g. colours that were scaled.
+    """
 
     coordinates: np.ndarray
     features: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         shape = _shape(self.coordinates, "coordinates")
@@ -105,12 +137,12 @@ class PointCloud:
         return len(self.coordinates)
 
     def __repr__(self) -> str:
-        width = 0 if self.features is None else self.features.shape[1]
-        return f"PointCloud({len(self)} points, {width} features)"
+        features = "" if self.features is None else f", features {describe_array(self.features)}"
+        return f"PointCloud({describe_array(self.coordinates)} in metres{features})"
 
 
-@dataclass(frozen=True, eq=False)
-class PrecomputedFeatures:
+@dataclass(frozen=True, eq=False, repr=False)
+class PrecomputedFeatures(Summarized):
     """Encoder output that the user already has: `values` (T, N, C) float, `seconds` (T, 2) start and end of each group."""
 
     values: np.ndarray

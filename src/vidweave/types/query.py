@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isnan
+from math import inf, isnan
 from numbers import Real
 from pathlib import Path
 from types import MappingProxyType
@@ -12,11 +12,13 @@ from typing import Any
 
 from vidweave.errors import ModalityError, QueryError, UnknownNameError
 from vidweave.registry import MODALITIES
+from vidweave.types.summary import MAX_CHARACTERS, Summarized, shorten
 
 __all__ = ["MAX_QUESTION_CHARACTERS", "MAX_QUESTION_WORDS", "Clip", "Query", "Scene"]
 
 MAX_QUESTION_WORDS = 2_000
 MAX_QUESTION_CHARACTERS = 40_000
+_SETTINGS = ("start_seconds", "end_seconds", "fps")  # of a clip, besides its sources
 
 
 class Clip(Mapping[str, Any]):
@@ -29,6 +31,7 @@ class Clip(Mapping[str, Any]):
     Args:
         video: Source of the video.
         start_seconds, end_seconds: The span that counts, in the time of the files; None is the clip's own border.
+        fps: Frame rate of folders and arrays, which carry no times; files with times of their own keep them.
         modalities: Further sources by modality name.
 
     Raises:
@@ -36,7 +39,7 @@ class Clip(Mapping[str, Any]):
         ModalityError: no modality at all, or a span that ends before it starts.
     """
 
-    __slots__ = ("_sources", "end_seconds", "start_seconds")
+    __slots__ = ("_sources", "end_seconds", "fps", "start_seconds")
 
     def __init__(
         self,
@@ -44,6 +47,7 @@ class Clip(Mapping[str, Any]):
         *,
         start_seconds: float | None = None,
         end_seconds: float | None = None,
+        fps: float | None = None,
         **modalities: Any,
     ) -> None:
         sources = {"video": video, **modalities}
@@ -68,9 +72,12 @@ class Clip(Mapping[str, Any]):
             raise ModalityError(f"start_seconds must not be negative, got {start_seconds}")
         if end_seconds is not None and end_seconds <= (start_seconds or 0.0):
             raise ModalityError(f"the span ends ({end_seconds} s) before it starts ({start_seconds or 0.0} s)")
+        if fps is not None and (isinstance(fps, bool) or not isinstance(fps, Real) or not 0 < fps < inf):
+            raise ModalityError(f"fps must be a positive number of frames per second, got {fps!r}")
         self._sources = MappingProxyType(sources)
         self.start_seconds = start_seconds
         self.end_seconds = end_seconds
+        self.fps = fps
 
     def __getitem__(self, modality: str) -> Any:
         return self._sources[modality]
@@ -81,31 +88,35 @@ class Clip(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self._sources)
 
+    @property
+    def settings(self) -> dict[str, float | None]:
+        """Span and frame rate: the arguments of `Clip` besides its sources."""
+        return {name: getattr(self, name) for name in _SETTINGS}
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Clips go to worker processes; a view of a dict would not."""
-        span = {"start_seconds": self.start_seconds, "end_seconds": self.end_seconds}
-        return _clip_of, ({**self._sources, **span},)
+        return _clip_of, ({**self._sources, **self.settings},)
 
     def __repr__(self) -> str:
-        parts = [f"{name}={source!r}" for name, source in self._sources.items()]
-        parts += [f"{n}={v}" for n in ("start_seconds", "end_seconds") if (v := getattr(self, n)) is not None]
-        return f"Clip({', '.join(parts)})"
+        parts = [f"{name}={shorten(repr(source), 80)}" for name, source in self._sources.items()]
+        parts += [f"{n}={v}" for n, v in self.settings.items() if v is not None]
+        return shorten(f"Clip({', '.join(parts)})", MAX_CHARACTERS)
 
 
 def _clip_of(arguments: Mapping[str, Any]) -> Clip:
     return Clip(**arguments)
 
 
-@dataclass(frozen=True)
-class Scene:
+@dataclass(frozen=True, repr=False)
+class Scene(Summarized):
     """A clip with the label by which a question names it; the label is empty when there is only one."""
 
     label: str
     clip: Clip
 
 
-@dataclass(frozen=True)
-class Query:
+@dataclass(frozen=True, repr=False)
+class Query(Summarized):
     """A question about one or more scenes, with answer options or without.
 
     Raises:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from vidweave.errors import ShapeError
+from vidweave.types.summary import Summarized
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -51,7 +52,7 @@ def _expect(owner: object, **shapes: tuple[str | int, ...]) -> None:
             )
 
 
-class _Movable:
+class _Movable(Summarized):
     """Adds `to`: a copy with every tensor on another device (floating ones also in another dtype)."""
 
     def to(self, device: Any = None, dtype: torch.dtype | None = None) -> Self:
@@ -67,7 +68,7 @@ class _Movable:
         return replace(self, **{f.name: move(getattr(self, f.name)) for f in fields(self)})  # type: ignore[type-var]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Features(_Movable):
     """What an encoder saw. R = 0 is legal.
 
@@ -86,7 +87,7 @@ class Features(_Movable):
         )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Selection(_Movable):
     """Moments that a selector chose, per row; no frames yet (`media.plan` turns moments into frames).
 
@@ -128,7 +129,7 @@ class Selection(_Movable):
         )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Blocks(_Movable):
     """Tokens that a connector made for the language model; the fusion names them."""
 
@@ -144,7 +145,7 @@ class Blocks(_Movable):
         )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class TextTokens(_Movable):
     """Text for one slot: right-padded ids and mask, one row per item."""
 
@@ -155,7 +156,7 @@ class TextTokens(_Movable):
         _expect(self, ids=("B", "L"), mask=("B", "L"))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class StreamInputs(_Movable):
     """Preprocessed media of one stream, ready for its encoder; or its features, when they were already known.
 
@@ -181,7 +182,7 @@ class StreamInputs(_Movable):
             )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class SelectorInputs(_Movable):
     """What a selector needs for a batch: to choose, and to choose again with a gradient while it learns.
 
@@ -206,7 +207,7 @@ class SelectorInputs(_Movable):
         _expect(self, candidates=("R", "C"), mask=("R", "C"), item=("R",), scene=("R",), target_spans=("R", "m", 2))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class PromptPlan(_Movable):
     """Where text and tokens go, before any embedding: one row per item, right-padded with ids of -1.
 
@@ -225,7 +226,7 @@ class PromptPlan(_Movable):
         _expect(self, ids=("B", "L"), slot=("B", "L"), is_target=("B", "L"))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Embeds(_Movable):
     """Spliced embeddings for the language model, padded once, on the outside."""
 
@@ -244,8 +245,8 @@ class Embeds(_Movable):
         return Embeds(self.values[index], self.mask[index], self.position_ids[index], labels)
 
 
-@dataclass(frozen=True, eq=False)
-class Prefix:
+@dataclass(frozen=True, eq=False, repr=False)
+class Prefix(Summarized):
     """A prompt that the language model has read: score or generate from it without reading it again."""
 
     embeds: Embeds
@@ -253,7 +254,7 @@ class Prefix:
     next_logits: Tensor | None = None  # (B, vocabulary)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ModelInputs(_Movable):
     """Everything one forward pass needs.
 
