@@ -1,8 +1,8 @@
 """vidweave: video-language reasoning from parts that fit together. Names are lazy: importing loads no torch."""
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # not from `typing`: the console script hears no interrupt before this file is read
 if TYPE_CHECKING:
     from vidweave.model.load import load as load
     from vidweave.types import Answer as Answer
@@ -23,7 +23,7 @@ _LAZY = {
 __all__ = ["Answer", "Clip", "Query", "Scene", "__version__", "load"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name in _LAZY:
         value = getattr(import_module(_LAZY[name]), name)
         globals()[name] = value

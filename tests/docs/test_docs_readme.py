@@ -10,7 +10,7 @@ import pytest
 import typer
 from readme import ROOT, blocks, commands, printed_answer, readme
 
-from vidweave.cli.main import app
+from vidweave.cli.app import app
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 

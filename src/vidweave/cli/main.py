@@ -1,128 +1,69 @@
-"""The `vidweave` command: all verbs, and what their errors mean to the shell."""
+"""The console script: runs one command, and turns whatever it raises into one line and an exit code.
+
+Next to nothing is imported at the top, so that an interrupt is heard while the commands are still being imported.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from io import TextIOWrapper
-from typing import Annotated
 
-import typer
+from vidweave.cli.codes import INTERRUPTED
 
-from vidweave import __version__
-from vidweave.cli import (
-    ask,
-    cache,
-    compare,
-    contra4,
-    convert,
-    doctor,
-    evaluate,
-    explain,
-    extract,
-    inspect,
-    models,
-    pseudo_label,
-    select,
-    stream,
-    train,
-    world,
-)
-from vidweave.cli.quiet import hush_libraries
-from vidweave.errors import InputError, VidweaveError
+TYPE_CHECKING = False  # `typing` would be one more import before the first line that hears an interrupt
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-__all__ = ["app", "main", "run"]
-
-app = typer.Typer(
-    name="vidweave",
-    help="Ask questions about videos, with parts that fit together.",
-    epilog="Exit codes: 0 fine, 1 a failed check or a fault, 2 bad input, 130 interrupted.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
-app.command("ask")(ask.ask)
-app.command("explain")(explain.explain)
-app.add_typer(extract.app)
-app.command("stream")(stream.stream)
-app.command("select")(select.select)
-app.command("inspect")(inspect.inspect)
-app.add_typer(models.app)
-app.add_typer(world.app)
-app.command("convert")(convert.convert)
-app.command("train")(train.train)
-app.command("pseudo-label")(pseudo_label.pseudo_label)
-app.command("evaluate")(evaluate.evaluate)
-app.command("compare")(compare.compare)
-app.add_typer(cache.app)
-app.add_typer(contra4.app)
-app.command("doctor")(doctor.doctor)
-
-_INTERRUPTED = 130
-# typer does not export the base of its usage errors; every version since 0.15 has it above BadParameter
-_ClickError: type[Exception] = next(b for b in typer.BadParameter.__mro__ if b.__name__ == "ClickException")  # type: ignore[assignment]
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"vidweave {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _options(
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version and leave.", is_eager=True, callback=_print_version)
-    ] = False,
-) -> None: ...
+__all__ = ["main", "run"]
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; `arguments` default to the process's own.
 
-    Bad input (InputError, or a command line that cannot be parsed) is one line on stderr and 2; our other errors and
-    those of the operating system are one line and 1. Anything else is a bug and keeps its traceback.
+    Whatever is raised below it becomes one line on stderr: 2 for bad input and a command line that cannot be parsed, 1
+    for every other fault, 130 for an interrupt. ``--debug``, anywhere in front of ``--``, adds the traceback.
     """
-    hush_libraries()
-    command = typer.main.get_command(app)
+    words, is_debug = _without_debug(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = command.main(args=arguments, prog_name="vidweave", standalone_mode=False)
-        if code == _INTERRUPTED:  # what typer makes of KeyboardInterrupt
-            raise KeyboardInterrupt
-        return code if isinstance(code, int) else 0
-    except (KeyboardInterrupt, typer.Abort):
-        return _fail("interrupted", _INTERRUPTED)
-    except BrokenPipeError:  # the reader of stdout left, e.g. `| head`
-        sys.stdout = None
-        return 1
-    except InputError as error:
-        return _fail(str(error), 2)
-    except _ClickError as error:
-        return _fail_usage(error)
-    except (VidweaveError, OSError) as error:
-        return _fail(str(error), 1)
+        from vidweave.cli.app import call
+
+        return call(words, is_debug=is_debug)
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # a user is told of every fault in a line
+        from vidweave.cli.failures import report
+
+        return report(error, is_debug=is_debug)
 
 
 def main() -> None:
     """The console script."""
-    for output in (sys.stdout, sys.stderr):
-        if isinstance(output, TextIOWrapper):
-            output.reconfigure(errors="backslashreplace")  # file names need not be text
-    sys.exit(run())
+    try:
+        for output in (sys.stdout, sys.stderr):
+            if isinstance(output, TextIOWrapper):
+                output.reconfigure(errors="backslashreplace")  # file names need not be text
+        code = run()
+        _let_go()
+    except KeyboardInterrupt:  # a second one, while the first is told
+        code = INTERRUPTED
+    sys.exit(code)
 
 
-def _fail(message: str, code: int) -> int:
-    # One line whatever the message holds: a file name may carry line breaks or terminal escapes.
-    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message.replace("\n", " "))
-    print(f"error: {line}", file=sys.stderr)
-    return code
+def _without_debug(arguments: Sequence[str]) -> tuple[list[str], bool]:
+    words = list(arguments)
+    end = words.index("--") if "--" in words else len(words)
+    kept = [word for word in words[:end] if word != "--debug"]
+    return kept + words[end:], len(kept) < end
 
 
-def _fail_usage(error: Exception) -> int:
-    context = getattr(error, "ctx", None)
-    if type(error).__name__ == "NoArgsIsHelpError":
-        print(context.get_help() if context else "", file=sys.stderr)
-        return 2
-    path = context.command_path if context else "vidweave"
-    return _fail(f"{error.format_message().rstrip('.')}; see `{path} --help`", 2)  # type: ignore[attr-defined]
+def _let_go() -> None:
+    """Nothing is left to be written or tidied when the interpreter shuts down, where a fault would be a traceback."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:  # its reader left, or the disk is full; the command has said so
+        sys.stdout = None

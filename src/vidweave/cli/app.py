@@ -1,0 +1,86 @@
+"""The `vidweave` command with all its subcommands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from vidweave import __version__
+from vidweave.cli import (
+    ask,
+    cache,
+    compare,
+    contra4,
+    convert,
+    doctor,
+    evaluate,
+    explain,
+    extract,
+    inspect,
+    models,
+    pseudo_label,
+    select,
+    stream,
+    train,
+    world,
+)
+from vidweave.cli.codes import INTERRUPTED
+from vidweave.cli.quiet import hush_libraries
+
+__all__ = ["app", "call"]
+
+app = typer.Typer(
+    name="vidweave",
+    help="Ask questions about videos, with parts that fit together.",
+    epilog="Exit codes: 0 fine, 1 a failed check or a fault, 2 bad input, 130 interrupted.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command("ask")(ask.ask)
+app.command("explain")(explain.explain)
+app.add_typer(extract.app)
+app.command("stream")(stream.stream)
+app.command("select")(select.select)
+app.command("inspect")(inspect.inspect)
+app.add_typer(models.app)
+app.add_typer(world.app)
+app.command("convert")(convert.convert)
+app.command("train")(train.train)
+app.command("pseudo-label")(pseudo_label.pseudo_label)
+app.command("evaluate")(evaluate.evaluate)
+app.command("compare")(compare.compare)
+app.add_typer(cache.app)
+app.add_typer(contra4.app)
+app.command("doctor")(doctor.doctor)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"vidweave {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and leave.", is_eager=True, callback=_print_version)
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error, and what libraries say; may stand last.")
+    ] = False,
+) -> None: ...
+
+
+def call(arguments: Sequence[str], *, is_debug: bool = False) -> int:
+    """Parse `arguments` and run the command they name; what it raises goes on, but for the exit code it asks for."""
+    if not is_debug:
+        hush_libraries()
+    command = typer.main.get_command(app)
+    code = command.main(args=list(arguments), prog_name="vidweave", standalone_mode=False)
+    if code == INTERRUPTED:  # what typer makes of KeyboardInterrupt
+        raise KeyboardInterrupt
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,104 @@
+"""What an exception means to whoever typed the command: one line on stderr, and the exit code."""
+
+from __future__ import annotations
+
+import errno
+import sys
+import traceback
+from typing import Any
+
+import typer
+
+from vidweave.cli.codes import BAD_INPUT, FAULT, INTERRUPTED
+from vidweave.errors import InputError, VidweaveError
+
+__all__ = ["one_line", "report"]
+
+LONGEST_SURPRISE = 500  # characters of a message that nobody here wrote
+
+# typer does not export the base of its usage errors; every version since 0.15 has it above BadParameter
+_ClickError: type[Exception] = next(b for b in typer.BadParameter.__mro__ if b.__name__ == "ClickException")  # type: ignore[assignment]
+# A path that is not what the command needs: the same to a user as our own MediaNotFoundError and MediaAccessError.
+_WRONG_PATH = (FileNotFoundError, IsADirectoryError, NotADirectoryError, FileExistsError, PermissionError)
+
+
+def report(error: BaseException, *, is_debug: bool = False) -> int:
+    """Print what `error` says, behind its traceback where `is_debug`, and return the exit code."""
+    if isinstance(error, SystemExit) and not isinstance(error.code, str):
+        return error.code if isinstance(error.code, int) else 0
+    if is_debug:
+        traceback.print_exception(error)
+    if isinstance(error, BrokenPipeError):  # the reader of stdout left, e.g. `| head`
+        sys.stdout = None
+        return FAULT
+    if type(error).__name__ == "NoArgsIsHelpError":
+        context = getattr(error, "ctx", None)
+        print(context.get_help() if context else "", file=sys.stderr)
+        return BAD_INPUT
+    message, code = _judge(error)
+    print(f"error: {one_line(message)}", file=sys.stderr)
+    return code
+
+
+def one_line(message: str) -> str:
+    """`message` on one line, whatever it holds: a file name may carry line breaks or terminal escapes."""
+    words = " ".join(message.split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in words)
+
+
+def _judge(error: BaseException) -> tuple[str, int]:
+    """What to say, and the exit code."""
+    if _was_interrupted(error):
+        return "interrupted", INTERRUPTED
+    if isinstance(error, VidweaveError):
+        return str(error), BAD_INPUT if isinstance(error, InputError) else FAULT
+    if isinstance(error, _ClickError):
+        return _usage(error), BAD_INPUT
+    if _is_out_of_memory(error):
+        advice = "take fewer --frames, a smaller --batch-size or --dtype bfloat16, or free memory"
+        return f"out of memory ({_shortened(error) or 'no more is to be had'}); {advice}", FAULT
+    if isinstance(error, OSError) and error.errno is not None:
+        reason = error.strerror or type(error).__name__
+        if error.filename is None:
+            return f"the operating system says: {reason}", FAULT
+        is_path = isinstance(error, _WRONG_PATH) or error.errno == errno.EROFS
+        return f"{error.filename!r} cannot be used: {reason}", BAD_INPUT if is_path else FAULT
+    if isinstance(error, SystemExit):
+        return str(error.code), FAULT
+    return (
+        f"unexpected {type(error).__name__}: {_shortened(error) or 'without a message'}; please report it, "
+        "with what --debug shows",
+        FAULT,
+    )
+
+
+def _was_interrupted(error: BaseException | None) -> bool:
+    """Whether an interrupt is what lies behind: libraries wrap what stops their imports."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, (KeyboardInterrupt, typer.Abort)):
+            return True
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Of the machine or of an accelerator, told without importing torch."""
+    names = {base.__name__ for base in type(error).__mro__}
+    is_allocator = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return bool(names & {"MemoryError", "OutOfMemoryError"}) or is_allocator
+
+
+def _shortened(error: BaseException) -> str:
+    try:
+        text = one_line(str(error))
+    except Exception:  # noqa: BLE001  # an exception that cannot even be written
+        return ""
+    return text if len(text) <= LONGEST_SURPRISE else text[:LONGEST_SURPRISE] + "…"
+
+
+def _usage(error: Any) -> str:
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else "vidweave"
+    return f"{error.format_message().rstrip('.')}; see `{path} --help`"
