@@ -10,6 +10,7 @@ import typer
 
 from vidweave.cli.amounts import format_bytes, parse_bytes
 from vidweave.cli.output import Json, show, table
+from vidweave.errors import ConfigError
 
 if TYPE_CHECKING:
     from vidweave.media.store import FeatureStore
@@ -34,7 +35,11 @@ Folder = Annotated[
 
 @app.command("ls")
 def list_entries(cache: Folder = default_cache_folder(), as_json: Json = False) -> None:  # noqa: B008
-    """Sizes, and what the entries are of."""
+    """Sizes, and what the entries are of; nothing where no feature was ever kept."""
+    if not _holds_store(cache):
+        nothing = {"folder": cache, "num_entries": 0, "num_shards": 0, "num_bytes": 0, "entries": []}
+        show(nothing, f"no feature store at {cache} yet; --cache of ask and evaluate makes one", as_json=as_json)
+        return
     store = _open(cache)
     stats = store.stats()
     entries = [{"key": key, **store.info(key)} for key in store.keys()]  # noqa: SIM118  # a store is no mapping
@@ -87,6 +92,13 @@ def _open(folder: Path) -> FeatureStore:
     from vidweave.errors import MediaNotFoundError
     from vidweave.media.store import FeatureStore
 
-    if not folder.is_dir():
-        raise MediaNotFoundError(f"there is no feature store at {folder}; give its folder with --cache")
+    if not _holds_store(folder):
+        raise MediaNotFoundError(f"there is no feature store at {str(folder)!r}; give its folder with --cache")
     return FeatureStore(folder, create=False)
+
+
+def _holds_store(folder: Path) -> bool:
+    """Whether there is something to open; ConfigError where a file stands in the folder's place."""
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"--cache must be a folder, {str(folder)!r} is a file")
+    return folder.is_dir()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -21,6 +21,14 @@ from vidweave.cli.output import Json, show, table
 __all__ = ["CHECKS", "Finding", "doctor"]
 
 Status = Literal["ok", "note", "problem"]
+# What each extra is for
+EXTRAS = {
+    "train": "vidweave train",
+    "large": "models spread over several devices, device_map",
+    "eval": "models behind endpoints",
+    "scale": "Ray workers, captions as parquet",
+    "test": "the tests",
+}
 
 
 @dataclass(frozen=True)
@@ -106,18 +114,44 @@ def _check_required() -> Iterator[Finding]:
 
 
 def _check_extras() -> Iterator[Finding]:
-    """Optional parts."""
-    for extra, module, what in (
-        ("train", "lightning_fabric", "vidweave train"),
-        ("large", "accelerate", "device_map"),
-        ("test", "pytest", "the tests"),
-    ):
-        if find_spec(module) is None:
-            yield Finding(
-                f"extra {extra}", "note", f"not installed, needed for {what}: pip install 'vidweave[{extra}]'"
-            )
+    """Optional parts: what of each is installed."""
+    for extra, wanted in _extras().items():
+        purpose = f" ({EXTRAS[extra]})" if extra in EXTRAS else ""
+        line = f"pip install 'vidweave[{extra}]'"
+        lacking = [f"{name}>={least}" for name, least in wanted.items() if not _holds(name, least)]
+        if not lacking:
+            yield Finding(f"extra {extra}", "ok", f"installed{purpose}")
+        elif len(lacking) == len(wanted):
+            yield Finding(f"extra {extra}", "note", f"not installed{purpose}: {line}")
         else:
-            yield Finding(f"extra {extra}", "ok", "installed")
+            yield Finding(f"extra {extra}", "note", f"lacks {', '.join(lacking)}{purpose}: {line}")
+
+
+def _extras() -> dict[str, dict[str, str]]:
+    """Extra → its packages and their least versions, as the installed vidweave declares them."""
+    from importlib.metadata import PackageNotFoundError, requires
+
+    try:
+        declared = requires("vidweave") or []
+    except PackageNotFoundError:  # run from a source tree
+        return {}
+    extras: dict[str, dict[str, str]] = {}
+    for line in declared:
+        found = re.match(r"([\w.-]+)(\[[\w, -]+\])?[^;]*?(?:[>=]=\s*([\d.]+))?[^;]*;.*extra\s*==\s*['\"]([\w-]+)", line)
+        if found is not None:
+            name, inner, least, extra = found.groups()
+            packages = extras.setdefault(extra, {})
+            if name == "vidweave":  # an extra made of others
+                for other in re.findall(r"[\w-]+", inner or ""):
+                    packages.update(extras.get(other, {}))
+            else:
+                packages[name] = least or "0"
+    return extras
+
+
+def _holds(package: str, least: str) -> bool:
+    found = _version(package)
+    return found is not None and _numbers(found) >= _numbers(least)
 
 
 def _check_cache() -> Iterator[Finding]:
@@ -168,6 +202,8 @@ CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
 
 
 def _version(package: str) -> str | None:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(package)
     except PackageNotFoundError:

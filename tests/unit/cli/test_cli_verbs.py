@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tomllib
 from types import SimpleNamespace
 
 import pytest
@@ -201,11 +202,32 @@ def test_cache_verify_fails_on_damage(vid, store):
     assert vid("cache", "verify", "--cache", store, "--json").data["ok"]
 
 
-def test_cache_says_where_it_looked(vid, tmp_path, monkeypatch):
+def test_cache_ls_without_a_cache_is_an_empty_listing(vid, store, tmp_path, monkeypatch):
     monkeypatch.setenv("VIDWEAVE_CACHE", str(tmp_path / "none"))
     done = vid("cache", "ls")
+    assert (done.code, done.err) == (0, "")
+    assert f"no feature store at {tmp_path / 'none'} yet; --cache of ask and evaluate makes one" in done.out
+    data = vid("cache", "ls", "--json").data
+    assert (data["num_entries"], data["entries"]) == (0, [])
+    assert set(data) <= set(vid("cache", "ls", "--cache", store, "--json").data)
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("command", ["verify", "prune"])
+def test_cache_says_where_it_looked(vid, tmp_path, command):
+    done = vid("cache", command, "--cache", tmp_path / "none")
     assert done.code == 2
-    assert f"there is no feature store at {tmp_path / 'none'}; give its folder with --cache" in done.err
+    assert f"there is no feature store at '{tmp_path / 'none'}'; give its folder with --cache" in done.err
+
+
+@pytest.mark.parametrize("command", ["ls", "verify", "prune"])
+def test_cache_refuses_a_file(vid, tmp_path, command):
+    (tmp_path / "file").write_text("")
+    done = vid("cache", command, "--cache", tmp_path / "file")
+    assert (done.code, done.err) == (2, f"error: --cache must be a folder, '{tmp_path / 'file'}' is a file\n")
+
+
+def test_cache_prune_refuses_sizes_without_meaning(vid, tmp_path):
     assert vid("cache", "prune", "--cache", tmp_path, "--max-size", "much").code == 2
 
 
@@ -241,6 +263,22 @@ def test_doctor_wants_safe_versions(monkeypatch):
     assert {name for name, f in found.items() if f.status == "problem"} == {"av", "transformers", "torch", "tokenizers"}
     assert found["av"].fix == "pip install 'av>=17.1' (older ones carry a parser that corrupts memory)"
     assert found["tokenizers"].found == "not installed"
+
+
+def test_doctor_lists_each_extra_with_its_line(monkeypatch, repository):
+    declared = tomllib.loads((repository / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set(doctor.EXTRAS) == set(declared)
+    lines = [f"{line}; extra == '{extra}'" for extra, wanted in declared.items() for line in wanted]
+    monkeypatch.setattr("importlib.metadata.requires", lambda package: ["av>=17.1", *lines])
+    versions = {"lightning-fabric": "2.7.1", "peft": "0.16.9", "httpx": "0.28.1"}
+    monkeypatch.setattr(doctor, "_version", versions.get)
+    found = {f.what: f.found for f in doctor._check_extras()}
+    assert set(found) == {f"extra {name}" for name in declared}
+    assert found["extra train"] == "lacks peft>=0.17, tensorboard>=2.18 (vidweave train): pip install 'vidweave[train]'"
+    assert found["extra eval"] == "installed (models behind endpoints)"
+    assert found["extra scale"].startswith("not installed (Ray workers")
+    assert found["extra scale"].endswith(": pip install 'vidweave[scale]'")
+    assert "accelerate>=1.2" in found["extra test"]  # of an extra that `test` is made of
 
 
 def test_doctor_finds_a_cache_that_cannot_be_written(monkeypatch, tmp_path):
