@@ -11,7 +11,7 @@ from itertools import compress
 from typing import Any, ClassVar, Literal, Self, get_args
 
 from vidweave.contra4.parsing import parse_scene
-from vidweave.contra4.rows import Row, has_repeated_modality, orders, question_of
+from vidweave.contra4.rows import NOT_ASKED, Row, has_repeated_modality, orders, question_of
 from vidweave.contra4.schema import LABELS, index_of
 from vidweave.contra4.stage import Wrap, described
 from vidweave.errors import ConfigError, PipelineError
@@ -71,8 +71,8 @@ def agreement(row: Row, verifier: str) -> tuple[bool, bool]:
     """
     answer = row["answers_formatted"][0] if row["answers_formatted"] else ""
     verdicts = row[f"answer_{verifier}_formatted"]
-    given = bool(verdicts) and verdicts[0] == answer
     truth = index_of(answer, len(row["examples"]))
+    given = truth is not None and bool(verdicts) and verdicts[0] == answer
     return given, truth is not None and [text.strip() for text in verdicts] == _right(len(row["examples"]), truth)
 
 
@@ -104,6 +104,13 @@ def filter_rows(rows: Iterable[Row], verifiers: Sequence[str]) -> dict[str, list
     verdicts = [passes(row, verifiers) for row in kept]
     names = verdicts[0] if verdicts else []
     return {"raw": kept, **{name: list(compress(kept, [v[name] for v in verdicts])) for name in names}}
+
+
+def _kind_of(verdict: str, num_scenes: int) -> str:
+    """How a tally counts a verdict."""
+    if not verdict:
+        return "nothing"
+    return verdict if verdict in LABELS[:num_scenes] else "something else"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,13 +155,17 @@ class Filters:
         return filter_rows(rows, self.verifiers).get(self.keep, [])
 
     def tally(self, rows: Sequence[Row]) -> dict[str, int]:
-        """``passed FILTER`` → rows, and ``NAME says TEXT`` → verdicts: a verifier that always says A shows here."""
+        """``passed FILTER`` → rows, and ``NAME says TEXT`` → verdicts: a verifier that always says A shows here.
+
+        Verdicts for which no request was sent are not counted; refusals are ``NAME says nothing``.
+        """
         found = {f"passed {name}": len(kept) for name, kept in filter_rows(rows, self.verifiers).items()}
         said = Counter(
-            f"{name} says {text if text in LABELS else 'something else'}"
+            f"{name} says {_kind_of(text, len(row['examples']))}"
             for row in rows
             for name in self.verifiers
             for text in row[f"answer_{name}"]
+            if text != NOT_ASKED
         )
         return {**found, **said}
 

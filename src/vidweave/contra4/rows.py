@@ -20,9 +20,12 @@ from typing import Any
 
 from vidweave.contra4.schema import MAX_SCENES
 
-__all__ = ["Row", "captions_of", "first_line", "has_repeated_modality", "orders", "question_of"]
+__all__ = ["NOT_ASKED", "Row", "captions_of", "first_line", "has_repeated_modality", "orders", "question_of"]
 
 Row = dict[str, Any]
+
+NOT_ASKED = "not asked"
+"""A verdict for which no request was sent; it names no scene to any parser."""
 
 
 @cache

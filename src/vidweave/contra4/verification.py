@@ -8,7 +8,8 @@ from typing import Any, ClassVar, Self
 
 from vidweave.contra4.parsing import parse_scene
 from vidweave.contra4.prompts import Style, verifier_prompt
-from vidweave.contra4.rows import Row, captions_of, first_line, orders, question_of
+from vidweave.contra4.rows import NOT_ASKED, Row, captions_of, first_line, orders, question_of
+from vidweave.contra4.schema import index_of
 from vidweave.contra4.stage import Wrap, complete, described
 from vidweave.engines import Engine, Request, Sampling
 from vidweave.errors import ConfigError
@@ -52,38 +53,53 @@ class Verifier:
 
 
 def verify_rows(rows: Sequence[Row], verifier: Verifier, *, stop_when_lost: bool = False) -> list[Row]:
-    """Each row with ``answer_NAME``: the verdict for every order of its scenes, empty if refused; captions become plain texts.
+    """Add ``answer_NAME`` to each row: the verdict for every order of its scenes; captions become plain texts.
+
+    A verdict is empty if the verifier refused, and `NOT_ASKED` if no request was sent: a row whose answer names none of
+    its scenes can pass no filter, whatever a verifier says.
 
     Args:
-        stop_when_lost: Ask no further orders of a row whose answer the verifier does not pick in the given order;
-            verdicts that nobody asked for are empty texts. Every filter gives the same result, since each wants that
-            order right; of a row with four scenes 23 of 24 requests are saved.
+        stop_when_lost: Also ask no further orders of a row whose answer the verifier does not pick in the given order.
+            Every filter gives the same result, since each needs that order right; of a row with four scenes 23 of 24
+            requests are saved.
     """
-    given = _ask(rows, verifier, slice(0, 1))
-    is_open = [not stop_when_lost or first[0] == _answer(row) for row, first in zip(rows, given, strict=True)]
-    others = iter(_ask([row for row, goes_on in zip(rows, is_open, strict=True) if goes_on], verifier, slice(1, None)))
-    rest = [
-        next(others) if goes_on else [""] * (len(_orders(row)) - 1) for row, goes_on in zip(rows, is_open, strict=True)
+    answers = [_answer(row) for row in rows]
+    first = _ask(rows, verifier, slice(0, 1), [answer is not None for answer in answers])
+    goes_on = [
+        answer is not None and (not stop_when_lost or verdict == answer)
+        for (verdict,), answer in zip(first, answers, strict=True)
     ]
+    rest = _ask(rows, verifier, slice(1, None), goes_on)
     return [
-        {**row, "examples": _with_plain_captions(row), f"answer_{verifier.name}": first + later}
-        for row, first, later in zip(rows, given, rest, strict=True)
+        {**row, "examples": _with_plain_captions(row), f"answer_{verifier.name}": given + others}
+        for row, given, others in zip(rows, first, rest, strict=True)
     ]
 
 
-def _ask(rows: Sequence[Row], verifier: Verifier, which: slice) -> list[list[str]]:
-    """Per row, the verdicts for those of its orders."""
-    asked = [[_request(row, verifier, order) for order in _orders(row)[which]] for row in rows]
-    texts = iter(complete(verifier.engine, [request for group in asked for request in group]))
-    return [[verdict_from(next(texts) or "") for _ in group] for group in asked]
+def _ask(rows: Sequence[Row], verifier: Verifier, which: slice, wanted: Sequence[bool]) -> list[list[str]]:
+    """Per row the verdicts for some of its orders; `NOT_ASKED` for rows that are not wanted."""
+    asked = [_orders(row)[which] for row in rows]
+    requests = [
+        _request(row, verifier, order)
+        for row, its_orders, is_wanted in zip(rows, asked, wanted, strict=True)
+        for order in its_orders
+        if is_wanted
+    ]
+    texts = iter(complete(verifier.engine, requests) if requests else [])
+    return [
+        [verdict_from(next(texts) or "") if is_wanted else NOT_ASKED for _ in its_orders]
+        for its_orders, is_wanted in zip(asked, wanted, strict=True)
+    ]
 
 
 def _orders(row: Row) -> tuple[tuple[int, ...], ...]:
     return orders(len(captions_of(row)))
 
 
-def _answer(row: Row) -> str:
-    return parse_scene(row["answers"][0], "filters") if row["answers"] else ""
+def _answer(row: Row) -> str | None:
+    """The answer as ``Scene X``; None if it names none of the row's scenes."""
+    answer = parse_scene(row["answers"][0], "filters") if row["answers"] else ""
+    return None if index_of(answer, len(captions_of(row))) is None else answer
 
 
 def _request(row: Row, verifier: Verifier, order: Sequence[int]) -> Request:

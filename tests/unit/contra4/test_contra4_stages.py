@@ -16,7 +16,7 @@ from vidweave.contra4.categories import Categories, categorise_rows
 from vidweave.contra4.filters import Filters, WordFilter, filter_rows, has_forbidden_words
 from vidweave.contra4.prompts import question_prompt
 from vidweave.contra4.questions import Questions, question_rows
-from vidweave.contra4.rows import orders
+from vidweave.contra4.rows import NOT_ASKED, orders
 from vidweave.contra4.schema import question_from_dict
 from vidweave.contra4.verification import Verification, Verifier, verify_rows
 from vidweave.engines import Completion, ScriptedEngine
@@ -157,6 +157,61 @@ def test_stopping_when_lost_changes_no_filter(cases):
     assert kept[0] == kept[1]
     agreeing = sum(max(range(4), key=loudness.__getitem__) == answer for loudness, answer in cases)
     assert len(asked) == 2 * (24 * len(cases)) + 2 * (len(cases) + 23 * agreeing)
+
+
+def test_verdicts_that_nobody_asked_for_are_not_the_verifiers_nonsense():
+    rows = [
+        loud_row(3, 9, 4, id=f"r{i}", questions=["Which scene is calmer?"], answers=[answer])
+        for i, answer in enumerate(["Scene B.", "Scene A.", "Scene C, it is"])
+    ]
+    verifiers = (Verifier(name="first", engine=engine(checker)),)
+    done = Verification(verifiers=verifiers, stop_when_lost=True).run(rows)
+    assert [row["answer_first"].count(NOT_ASKED) for row in done] == [0, 5, 5]
+    tally = Filters(verifiers=("first",)).tally(done)
+    said = {name: count for name, count in tally.items() if " says " in name}
+    assert said == {f"first says Scene {letter}": count for letter, count in {"A": 2, "B": 4, "C": 2}.items()}
+
+
+def test_a_tally_tells_refusals_and_scenes_that_do_not_exist_from_choices():
+    row = tuple_row(0, 2, 0) | {"answer_first": ["", "Scene D"], "answer_second": ["Scene A", "both"]}
+    tally = Filters(verifiers=NAMES).tally([row])
+    assert {name: count for name, count in tally.items() if " says " in name} == {
+        "first says nothing": 1,
+        "first says something else": 1,
+        "second says Scene A": 1,
+        "second says something else": 1,
+    }
+
+
+@pytest.mark.parametrize("stops", [False, True])
+def test_an_answer_that_names_no_scene_of_its_row_reaches_no_verifier(stops):
+    answers = ["Scene D.", "who knows", "", "Scene B. It is louder.", "Answer"]
+    rows = [
+        loud_row(3, 9, 4, id=f"r{i}", questions=["Which scene is calmer?"], answers=[answer] if answer else [])
+        for i, answer in enumerate(answers)
+    ]
+    asked = []
+
+    def counting(request):
+        asked.append(request)
+        return checker(request)
+
+    done = verify_rows(rows, Verifier(name="first", engine=engine(counting)), stop_when_lost=stops)
+    assert len(asked) == 6  # one row in every order
+    assert [set(row["answer_first"]) == {NOT_ASKED} for row in done] == [True, True, True, False, True]
+    assert {len(row["answer_first"]) for row in done} == {6}
+    (kept,) = {tuple(r["id"] for r in filter_rows(done, ["first"])[name]) for name in ("first", "first_permute")}
+    assert kept == ("r3",)
+
+
+def test_agreement_on_a_scene_that_does_not_exist_passes_no_filter():
+    row = tuple_row(0, 2, 0) | {
+        "answers": ["Scene D"],
+        "answer_first": ["Scene D"] * 2,
+        "answer_second": ["Scene D"] * 2,
+    }
+    kept = filter_rows([row], NAMES)
+    assert {name for name, rows in kept.items() if rows} == {"raw", "word"}
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def test_a_record_without_a_facet_is_in_none_of_its_groups() -> None:
 
 
 def test_chosen_and_right_options_are_counted_and_what_chooses_none() -> None:
-    outputs = ["Scene B", "b", "Scene D", "no idea"]
+    outputs = ["Scene B", "the dog", "Scene D", "no idea"]
     records = [made_record(2 * 3 + 1, False, id=f"i{i}", output=output) for i, output in enumerate(outputs)]
     options = records[0].options
     assert (options, records[0].truth) == (("Scene A", "Scene B", "Scene C"), "Scene B")

@@ -77,8 +77,11 @@ class CaptionAnswerer:
         return ({"role": "user", "content": verifier_prompt(captions, query.text, "chat")},)
 
 
-def completed(engine: Engine, requests: Sequence[Request]) -> list[Answer]:
-    """Answers from what an engine says: the first line; nothing where it failed, with the reason in the trace.
+def completed(engine: Engine, requests: Sequence[Request], *, first_line: bool = True) -> list[Answer]:
+    """Answers from completions; empty where the engine failed, with the reason in the trace.
+
+    Args:
+        first_line: Keep only the first line, as published for captions; otherwise the whole text.
 
     Raises:
         EngineError: every request failed in a way that may pass. A server that has gone is no model that is wrong.
@@ -89,15 +92,16 @@ def completed(engine: Engine, requests: Sequence[Request]) -> list[Answer]:
             f"all {len(requests)} requests failed, the first with: {completions[0].error}; "
             "run again to go on, what was answered is recorded"
         )
-    return [_answer(request, done) for request, done in zip(requests, completions, strict=True)]
+    return [_answer(request, done, first_line) for request, done in zip(requests, completions, strict=True)]
 
 
-def _answer(request: Request, done: Completion) -> Answer:
-    line = done.text.strip().split("\n")[0].split("</s>")[0].strip()
+def _answer(request: Request, done: Completion, first_line: bool) -> Answer:
+    text = done.text.strip().split("</s>")[0]
+    text = (text.split("\n")[0] if first_line else text).strip()
     prompt = request.prompt if isinstance(request.prompt, str) else _words(request.prompt)
     tokens = {"text": done.input_tokens, "answer": done.output_tokens}
     notes = [f"no answer: {done.error}"] if done.error else []
-    return Answer(line, trace=Trace(tokens=tokens, notes=notes, panels={"prompt": prompt}))
+    return Answer(text, trace=Trace(tokens=tokens, notes=notes, panels={"prompt": prompt}))
 
 
 def _words(messages: Sequence[Mapping[str, Any]]) -> str:

@@ -50,7 +50,8 @@ class EndpointAnswerer:
         if decoding:
             raise QueryError(f"{', '.join(decoding)} would do nothing: an endpoint has a sampling of its own")
         messages = [{"role": "user", "content": list(self._parts(query, count))} for query in queries]
-        return completed(self.engine, [Request(prompt=(message,), sampling=self.sampling) for message in messages])
+        requests = [Request(prompt=(message,), sampling=self.sampling) for message in messages]
+        return completed(self.engine, requests, first_line=False)
 
     def _parts(self, query: Query, num_frames: int) -> Iterator[Part]:
         for scene in query.scenes:
