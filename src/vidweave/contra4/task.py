@@ -26,6 +26,9 @@ every order."""
 Locate = Callable[[SceneRef], Clip | None]
 """A scene → the clip of its one modality; None if it is not there."""
 
+ANSWER_RULE = 2
+"""Which rule decides what a recorded output chooses (`evaluation.choices`); 1 took any "scene X" before a leading letter."""
+
 FACETS = ("selection", "scenes", "modalities", "answer modality", "category", "answer label")
 
 
@@ -112,6 +115,7 @@ class Contra4Task:
             "file_sha256": self._file_hash,
             "view": self.view,
             "media": self._clips is not None,
+            "answer_rule": ANSWER_RULE,
         }
         if self._captions is None:
             facts["captions"] = "the file's"

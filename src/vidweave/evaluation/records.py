@@ -22,7 +22,8 @@ from vidweave.types import Answer
 __all__ = ["Record", "RecordFile", "read_records"]
 
 FORMAT = "vidweave evaluation records"
-VERSION = 1
+VERSION = 2
+READABLE = (1, VERSION)  # version 1 did not say which media were shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,7 @@ class Record:
         output: The answer's text.
         scores: Log-probability of each option, in the order of `options`; None where the model gave none.
         correct: Whether the output is the truth.
+        media: Files that were shown, by content (`evaluation.shown_media`): scene and modality → hash.
     """
 
     id: str
@@ -49,10 +51,11 @@ class Record:
     scores: tuple[float | None, ...]
     correct: bool
     facets: Mapping[str, str] = field(default_factory=dict)
+    media: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, example: Example, answer: Answer, *, correct: bool) -> Self:
-        """The record of one answered example."""
+    def of(cls, example: Example, answer: Answer, *, correct: bool, media: Mapping[str, str] | None = None) -> Self:
+        """The record of one answered example; `media` as `MediaHashes.of` gives them."""
         trace = answer.trace
         scores = {option.text: option.score for option in answer.options}
         frames = [asdict(use) for use in trace.frames] if trace else []
@@ -69,6 +72,7 @@ class Record:
             scores=tuple(_finite(scores.get(option)) for option in example.query.options),
             correct=correct,
             facets=dict(example.facets),
+            media=dict(media or {}),
         )
 
     @classmethod
@@ -152,9 +156,13 @@ class RecordFile:
         data = self.path.read_bytes()
         whole = data.rfind(b"\n") + 1
         if whole:
-            header, records = _parse(data[:whole], self.path)
-            _check_manifest(header, manifest, self.path)
-            self.records = records
+            version, recorded, self.records = _parse(data[:whole], self.path)
+            _check_manifest(recorded, manifest, self.path)
+            if version != VERSION:
+                raise RecordError(
+                    f"{self.path} was written by an older version, which did not record what media were shown, so it "
+                    "cannot be continued (it can still be compared); use another file"
+                )
         if whole < len(data):
             os.ftruncate(self._descriptor, whole)
         if not whole:
@@ -202,17 +210,18 @@ def read_records(path: Path | str) -> tuple[dict[str, Any], list[Record]]:
     whole = data.rfind(b"\n") + 1
     if not whole:
         raise RecordError(f"{path} holds no records yet")
-    manifest, records = _parse(data[:whole], path)
+    _, manifest, records = _parse(data[:whole], path)
     return manifest, list(records.values())
 
 
-def _parse(data: bytes, path: Path) -> tuple[dict[str, Any], dict[str, Record]]:
+def _parse(data: bytes, path: Path) -> tuple[int, dict[str, Any], dict[str, Record]]:
+    """Version, manifest and records."""
     first, *rest = data.splitlines()
     try:
         header = json.loads(first)
-        if header["format"] != FORMAT or header["version"] != VERSION:
+        if header["format"] != FORMAT or header["version"] not in READABLE:
             raise ValueError(f"format {header['format']!r} version {header['version']!r}")
-        manifest = header["manifest"]
+        version, manifest = header["version"], header["manifest"]
     except (ValueError, KeyError, TypeError) as error:
         raise RecordError(f"{path} is not a record file ({error}); move it away or use another name") from error
     records: dict[str, Record] = {}
@@ -226,7 +235,7 @@ def _parse(data: bytes, path: Path) -> tuple[dict[str, Any], dict[str, Record]]:
         if record.id in records:
             raise RecordError(f"{path}:{number} repeats item {record.id!r}; delete one of the two lines")
         records[record.id] = record
-    return manifest, records
+    return version, manifest, records
 
 
 def _check_manifest(recorded: dict[str, Any], now: dict[str, Any], path: Path) -> None:

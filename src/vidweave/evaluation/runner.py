@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from vidweave.data.schema import Example
-from vidweave.errors import ConfigError
+from vidweave.errors import ConfigError, RecordError
 from vidweave.evaluation.metrics import is_correct
 from vidweave.evaluation.records import Record, RecordFile
 from vidweave.evaluation.report import Report
+from vidweave.evaluation.shown_media import MediaHashes, changed
 from vidweave.types import Answer, Answerer
 
 __all__ = ["Collected", "Judge", "Task", "ask", "collect", "progress_bar", "right_by_family", "run", "says_the_truth"]
@@ -90,7 +91,8 @@ def collect(
 
     Raises:
         ConfigError: a batch size or limit below 1, or a task without examples.
-        RecordError: the file is of another run or cannot be written.
+        RecordError: the file is of another run (another model, setting or question, or other media under the same
+            names), or cannot be written.
     """
     if batch_size < 1 or (limit is not None and limit < 1):
         raise ConfigError(f"batch_size and limit must be at least 1, got {batch_size} and {limit}")
@@ -100,12 +102,14 @@ def collect(
     if not ids:
         raise ConfigError("the task has no examples")
     manifest = {"task": task.describe(), "model": answerer.describe(), "decoding": decoding}
+    hashes = MediaHashes()
     with RecordFile(records_path, manifest) as file:
         todo = [i for i, name in enumerate(ids) if name not in file.records]
+        _check_shown(task, {i: file.records[name] for i, name in enumerate(ids) if name in file.records}, hashes, file)
         with progress_bar("asking", len(ids), done=len(ids) - len(todo), show=progress) as advance:
             for first in range(0, len(todo), batch_size):
                 examples = [task.example(i) for i in todo[first : first + batch_size]]
-                file.add(_answer(answerer, examples, decoding, judge or says_the_truth))
+                file.add(_answer(answerer, examples, decoding, judge or says_the_truth, hashes))
                 advance(len(examples))
         records = [file.records[name] for name in ids]
     seconds = time.perf_counter() - start
@@ -117,9 +121,32 @@ def says_the_truth(example: Example, output: str) -> bool:
     return is_correct(output, example.truth)
 
 
-def _answer(answerer: Answerer, examples: Sequence[Example], decoding: Mapping[str, Any], judge: Judge) -> list[Record]:
+def _check_shown(task: Task, recorded: Mapping[int, Record], hashes: MediaHashes, file: RecordFile) -> None:
+    """Refuse to continue where a recorded question, its options or the files that it shows have changed."""
+    differences = []
+    for index, record in recorded.items():
+        if record.media:  # an example that shows files opens none; others may be costly, and their task describes them
+            example = task.example(index)
+            asked = {"question": example.query.text, "options": tuple(example.query.options), "truth": example.truth}
+            names = [name for name, value in asked.items() if value != getattr(record, name)]
+            names += changed(record.media, hashes.of(example))
+            differences += [f"{record.id}: {', '.join(names)}"] if names else []
+    if differences:
+        shown = "; ".join(differences[:3]) + (f"; and {len(differences) - 3} more" if len(differences) > 3 else "")
+        raise RecordError(
+            f"{file.path} belongs to another run: what was asked or shown has changed ({shown}); "
+            "restore the old files, use another record file, or delete it to start anew"
+        )
+
+
+def _answer(
+    answerer: Answerer, examples: Sequence[Example], decoding: Mapping[str, Any], judge: Judge, hashes: MediaHashes
+) -> list[Record]:
     answers = ask(answerer, examples, decoding)
-    return [Record.of(e, a, correct=judge(e, a.text)) for e, a in zip(examples, answers, strict=True)]
+    return [
+        Record.of(example, answer, correct=judge(example, answer.text), media=hashes.of(example))
+        for example, answer in zip(examples, answers, strict=True)
+    ]
 
 
 def ask(answerer: Answerer, examples: Sequence[Example], decoding: Mapping[str, Any] | None = None) -> list[Answer]:

@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import copy
+import json
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Self
 
@@ -43,6 +45,7 @@ from vidweave.types import (
     Selection,
     SelectorInputs,
     StreamInputs,
+    config_to_dict,
 )
 
 __all__ = ["VideoLanguageModel", "VideoLanguageOutput"]
@@ -308,8 +311,14 @@ class VideoLanguageModel(PreTrainedModel):
         return Stream(self, question)
 
     def describe(self) -> dict[str, Any]:
-        """Name, fingerprint of all weights, and dtype, for the record of a run."""
-        return {"model": self.config.name or "unnamed", "weights": module_fingerprint(self), "dtype": str(self.dtype)}
+        """Name, fingerprints of all weights and of the settings (frames, prompt, …), and dtype, for the record of a run."""
+        settings = json.dumps(config_to_dict(self.spec), sort_keys=True)
+        return {
+            "model": self.config.name or "unnamed",
+            "weights": module_fingerprint(self),
+            "settings": sha256(settings.encode()).hexdigest(),
+            "dtype": str(self.dtype),
+        }
 
     # -- files ---------------------------------------------------------------------------------------------------
 
