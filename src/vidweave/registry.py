@@ -243,16 +243,18 @@ for _name, _function, _summary in (
         get="convert its released .ckpt with `vidweave convert videotgb`, and load that folder",
     )
 # Folders that other libraries wrote: `model_type` of their config.json → a function(folder, …) → the model; the fact
-# `config` names a function(folder) → its configuration alone.
+# `config` names a function(folder) → its configuration alone, `open` one → configuration, lazy weights, processor.
 CHECKPOINT_FORMATS = Registry("checkpoint format")
 for _type in ("blip-2", "instructblip", "instructblipvideo"):
     CHECKPOINT_FORMATS.register(
         _type,
         "vidweave.systems.blip2.checkpoint:load_folder",
         config="vidweave.systems.blip2.checkpoint:config_from_folder",
+        open="vidweave.systems.blip2.checkpoint:open_folder",
     )
 # Released files that `vidweave convert` turns into folders of ours: layout → a function(Request) → Report
-# (model/conversion.py); facts: `summary`, the `parts` and `options` that it takes, and whether it wants a `base`.
+# (model/conversion.py); facts: `summary`, the `parts` and `options` that it takes, whether it wants a `base`, and `marks`, a
+# pattern of names that only files of this layout hold.
 CONVERTERS = Registry("checkpoint layout")
 CONVERTERS.register(
     "malmm",
@@ -260,6 +262,7 @@ CONVERTERS.register(
     summary="MA-LMM's fine-tuned files, over the InstructBLIP that they were trained on",
     base="InstructBLIP",
     options=("length", "num_frames", "beyond_times"),
+    marks=r"image_pe\.weight$",
 )
 CONVERTERS.register(
     "merv",
@@ -267,6 +270,7 @@ CONVERTERS.register(
     summary="MERV's checkpoints; encoders and the language model's configuration come from folders of their own",
     parts=("language", "tokenizer", "config", "languagebind", "dinov2", "vivit", "siglip"),
     options=("stream_order", "prompt", "fold"),
+    marks=r"(projectors?|feature_fusion|adapter|llm_backbone)\.",
 )
 CONVERTERS.register(
     "crema",
@@ -275,6 +279,7 @@ CONVERTERS.register(
     base="CREMA, for files that hold a part",
     parts=("vision", "audio", "language"),
     options=("dataset", "modalities", "fusion", "stream_order", "filled"),
+    marks=r"(query_tokens|t5_proj|ln)_(rgb|audio|flow|depth|norm|pc)(\.|$)|fusion\.0\.|projection_audio\.",
 )
 CONVERTERS.register(
     "videotgb",
@@ -282,6 +287,7 @@ CONVERTERS.register(
     summary="VideoTGB's LSTP-7B.ckpt and LSTP-FlanT5xl.ckpt, bare or from Lightning; adapters are merged",
     parts=("language", "selector", "qformer"),
     options=("motion", "pooling", "mode"),
+    marks=r"(temporal_encoder|of_extractor)\.",
 )
 TASKS = Registry("task")
 TASKS.register("toyworld", "vidweave.evaluation.tasks.toyworld:ToyworldTask")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from vidweave.cli.output import Json, show, table
+from vidweave.cli.progress import ByteProgress
 from vidweave.errors import QueryError
 from vidweave.registry import CONVERTERS
 
@@ -29,13 +30,18 @@ def convert(
     setting: Annotated[
         list[str] | None, typer.Option("--set", help="KEY=VALUE: what the file does not say, e.g. stream_order=a,b.")
     ] = None,
-    dtype: Annotated[str | None, typer.Option(help="Of the written weights, e.g. bfloat16.")] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="Of the written weights, e.g. bfloat16; without it each keeps its own.")
+    ] = None,
+    allow_nonfinite: Annotated[
+        bool, typer.Option("--allow-nonfinite", help="Convert weights with NaN or infinity too.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Convert FILE of a released LAYOUT.
 
     No code of the file is run. Every key of it must have its place, and every weight of the model its source; the report
-    says where each came from, and stands in conversion.json beside the weights.
+    says where each came from, and is written to conversion.json beside the weights. OUT appears when it is whole.
     """
     if layout is None:
         _list(as_json)
@@ -50,8 +56,21 @@ def convert(
     from vidweave.model.conversion import Request
     from vidweave.model.conversion import convert as convert_file
 
-    request = Request(file=file, out=out, base=base, parts=parts, options=settings, dtype=dtype)
-    report = convert_file(layout, request)
+    progress = ByteProgress()
+    request = Request(
+        file=file,
+        out=out,
+        base=base,
+        parts=parts,
+        options=settings,
+        dtype=dtype,
+        allow_nonfinite=allow_nonfinite,
+        progress=progress,
+    )
+    try:
+        report = convert_file(layout, request)
+    finally:
+        progress.close()
     show({"out": str(out), **report.to_dict()}, "\n".join([*report.lines(), str(out)]), as_json=as_json)
 
 

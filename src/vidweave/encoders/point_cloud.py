@@ -72,7 +72,8 @@ class PointFeatures(nn.Module):
         if values.ndim != 4 or values.shape[-1] != 3 + self.width:
             raise ShapeError(f"point features are (R, 1, points, {3 + self.width}), got {tuple(values.shape)}")
         voxels, features = values[..., :3], values[..., 3:]
-        if voxels.numel() and not 0 <= float(voxels.amin()) <= float(voxels.amax()) < self.num_voxels:
+        has_values = voxels.numel() and not voxels.is_meta  # costs are counted on tensors without values
+        if has_values and not 0 <= float(voxels.amin()) <= float(voxels.amax()) < self.num_voxels:
             raise ShapeError(
                 f"voxels must lie within 0..{self.num_voxels - 1}, got {float(voxels.amin()):g}..{float(voxels.amax()):g}; "
                 "PointSpec(voxels=…) places points in metres"

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from vidweave.errors import CheckpointError, UnknownNameError
 from vidweave.model.files import listed, locate, read_weights, weights_hash
 
-__all__ = ["base_state", "name_bases", "save_trained_part"]
+__all__ = ["base_state", "name_bases", "save_trained_part", "slot_state"]
 
 
 def base_state(root: str, base: Mapping[str, Any], model: nn.Module, beside: Path) -> dict[str, Tensor]:
@@ -35,7 +35,7 @@ def base_state(root: str, base: Mapping[str, Any], model: nn.Module, beside: Pat
         UnknownNameError: the model has nothing at `root`.
         CheckpointError: the base has changed since the trained part was saved, or does not fit the slot.
     """
-    module = _slot(model, root)
+    _slot(model, root)
     folder = locate(base["source"], beside)
     expected = base.get("sha256")
     if expected is not None and expected != (found := weights_hash(folder)):
@@ -43,10 +43,20 @@ def base_state(root: str, base: Mapping[str, Any], model: nn.Module, beside: Pat
             f"base {base['source']!r} of {root!r} has hash {found[:12]}…, but the model was trained on "
             f"{expected[:12]}…; use that version of the base"
         )
-    state = read_weights(folder)
+    return slot_state(root, read_weights(folder), model, f"base {base['source']!r} of {root!r}")
+
+
+def slot_state(root: str, state: dict[str, Tensor], model: nn.Module, what: str) -> dict[str, Tensor]:
+    """Weights of a base, in any of the layouts that it may have, under the full names of the slot at `root`.
+
+    Raises:
+        UnknownNameError: the model has nothing at `root`.
+        CheckpointError: weights that do not fit the slot; `what` names them.
+    """
+    module = _slot(model, root)
     state = {k.removeprefix(f"{root}."): t for k, t in state.items() if k.startswith(f"{root}.")} or state
     if not module.state_dict().keys() & state.keys():
-        state = _of_transformers(f"base {base['source']!r} of {root!r}", state, module)
+        state = _of_transformers(what, state, module)
     return {f"{root}.{name}": tensor for name, tensor in state.items()}
 
 

@@ -89,8 +89,11 @@ def _input_shape(stream: StreamConfig, spec: Any) -> tuple[int, ...]:
     if isinstance(spec, AudioSpec):
         samples = round(spec.sample_rate * spec.window_seconds)
         if not spec.mel_bins:
-            return (1, 1, samples)
-        return (1, 1, 1 + int((spec.window_seconds - spec.frame_seconds) / spec.hop_seconds), spec.mel_bins)
+            return (1, spec.min_windows, samples)
+        if spec.windows_of == "frames":
+            return (1, spec.min_windows, spec.window_frames, spec.mel_bins)
+        frames = 1 + int((spec.window_seconds - spec.frame_seconds) / spec.hop_seconds)
+        return (1, spec.min_windows, frames, spec.mel_bins)
     if isinstance(spec, MotionSpec):
         return (1, 1, 1, 2, *((3,) if spec.source == "pictures" else ()), spec.height, spec.width)
     assert isinstance(spec, PointSpec)

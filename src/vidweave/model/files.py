@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +18,31 @@ from torch import Tensor
 from vidweave.errors import CheckpointError
 from vidweave.model.assets import asset_folder
 
-__all__ = ["check_keys", "listed", "locate", "read_json", "read_model_type", "read_weights", "weights_hash"]
+__all__ = [
+    "PICKLED_WEIGHTS",
+    "check_keys",
+    "files_hash",
+    "listed",
+    "locate",
+    "read_json",
+    "read_model_type",
+    "read_weights",
+    "weight_files",
+    "weights_hash",
+]
 
 # Real configurations and indices are far below; larger ones only cost memory and time.
 MAX_JSON_BYTES = 16 << 20
 MAX_JSON_DEPTH = 32
+PICKLED_WEIGHTS = "pytorch_model.bin"  # transformers' name before safetensors
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
-def locate(source: str | Path, beside: Path | None = None) -> Path:
+def locate(source: str | Path, beside: Path | None = None, *, pickled: Sequence[str] = ()) -> Path:
     """A folder from a path, the name of a shipped asset, or a hub id (downloaded, never running code from it).
 
-    A plain name also means a folder of that name next to the folder `beside`.
+    A plain name also means a folder of that name next to the folder `beside`. `pickled` are names of further files to
+    download: pickled weights, for converters that read tensors alone.
 
     Raises:
         CheckpointError: none of the three.
@@ -43,16 +56,16 @@ def locate(source: str | Path, beside: Path | None = None) -> Path:
     if shipped is not None:
         return shipped
     if str(source).count("/") == 1 and not str(source).startswith((".", "/")):
-        return _download(str(source))
+        return _download(str(source), pickled)
     raise CheckpointError(f"{str(source)!r} is neither a folder, nor a shipped asset, nor a hub id (owner/name)")
 
 
-def _download(repo_id: str) -> Path:
+def _download(repo_id: str, pickled: Sequence[str] = ()) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
     try:
-        patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+        patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", *pickled]
         return Path(snapshot_download(repo_id, allow_patterns=patterns))
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
         reason = str(error).splitlines()[0]
@@ -104,7 +117,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
         CheckpointError: no file, or one that is truncated or not safetensors; an index that names other files.
     """
     state: dict[str, Tensor] = {}
-    for file in _weight_files(folder):
+    for file in weight_files(folder):
         try:
             state |= load_file(file)
         except (SafetensorError, OSError, ValueError, KeyError) as error:
@@ -116,15 +129,22 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
 
 def weights_hash(folder: Path) -> str:
     """SHA-256 over a folder's safetensors files, in order of name."""
+    return files_hash(weight_files(folder))
+
+
+def files_hash(files: Iterable[Path], *, progress: Callable[[int], None] | None = None) -> str:
+    """SHA-256 over the bytes of `files`, one after the other; `progress` is called with the bytes of each piece."""
     digest = hashlib.sha256()
-    for file in _weight_files(folder):
+    for file in files:
         with file.open("rb") as stream:
             while chunk := stream.read(1 << 20):
                 digest.update(chunk)
+                if progress is not None:
+                    progress(len(chunk))
     return digest.hexdigest()
 
 
-def _weight_files(folder: Path) -> list[Path]:
+def weight_files(folder: Path) -> list[Path]:
     """`model.safetensors`, else the shards that the index names, else every safetensors file, in order of name."""
     if (folder / "model.safetensors").is_file():
         return [folder / "model.safetensors"]
@@ -156,7 +176,7 @@ def _shards(index: Path) -> list[Path]:
 
 
 def check_keys(
-    what: str, expected: Mapping[str, Tensor], state: Mapping[str, Tensor], *, tied: Iterable[str] = ()
+    what: str, expected: Mapping[str, Tensor], state: Mapping[str, Any], *, tied: Iterable[str] = ()
 ) -> None:
     """All keys of `expected` and no other, with equal shapes.
 

@@ -14,7 +14,7 @@ from vidweave.model.config import VideoLanguageConfig
 from vidweave.model.files import locate, read_model_type
 from vidweave.registry import CHECKPOINT_FORMATS, MODELS, Entry
 
-__all__ = ["load"]
+__all__ = ["find_folder", "load"]
 
 
 def load(
@@ -42,7 +42,7 @@ def load(
     """
     if device_map is not None and find_spec("accelerate") is None:
         raise MissingExtraError("accelerate", "large", "device_map")
-    folder = _folder(name)
+    folder = find_folder(name)
     held = read_model_type(folder)
     dtype = _dtype(dtype, device, device_map)
     loader = MODELS.entry(str(name)).facts.get("loader") if str(name) in MODELS else None
@@ -63,7 +63,8 @@ def load(
     return model.eval()
 
 
-def _folder(name: str | Path) -> Path:
+def find_folder(name: str | Path) -> Path:
+    """The folder behind a registered name, a path or a hub id; raises as `load`."""
     if str(name) in MODELS:
         facts = MODELS.entry(str(name)).facts
         if "weights" not in facts:

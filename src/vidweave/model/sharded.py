@@ -1,19 +1,22 @@
-"""Writing a model folder tensor by tensor: weights larger than memory pass through, one at a time."""
+"""Read and write weights tensor by tensor, so that a model larger than memory can be converted."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from vidweave.errors import CheckpointError
+from vidweave.model.files import weight_files
 
-__all__ = ["LazyTensor", "write_sharded"]
+__all__ = ["LazyTensor", "read_lazily", "write_sharded"]
 
 _NAMES = {
     torch.float32: "F32",
@@ -25,6 +28,7 @@ _NAMES = {
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
+_DTYPES = {name: dtype for dtype, name in _NAMES.items()}
 
 
 @dataclass(frozen=True)
@@ -36,14 +40,45 @@ class LazyTensor:
     make: Callable[[], Tensor]
 
     @classmethod
-    def of(cls, tensor: Tensor, dtype: torch.dtype | None = None) -> LazyTensor:
-        """`tensor` itself, in another dtype if it is floating and one is given."""
-        dtype = dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
-        return cls(tuple(tensor.shape), dtype, lambda: tensor.to(dtype))
+    def of(cls, tensor: Tensor | LazyTensor, dtype: torch.dtype | None = None) -> LazyTensor:
+        """Wrap `tensor`; it changes to `dtype` when it is made, if it is floating and a dtype is given."""
+        if isinstance(tensor, LazyTensor):
+            make, found = tensor.make, tensor.dtype
+        else:
+            make, found = (lambda: tensor), tensor.dtype
+        if dtype is None or dtype == found or not found.is_floating_point:
+            return cls(tuple(tensor.shape), found, make)
+        return cls(tuple(tensor.shape), dtype, lambda: make().to(dtype))
 
     @property
     def num_bytes(self) -> int:
         return torch.Size(self.shape).numel() * self.dtype.itemsize
+
+
+def read_lazily(folder: Path) -> dict[str, LazyTensor]:
+    """List the tensors of a folder's safetensors files; each is read when it is made, and its file closed again.
+
+    Raises:
+        CheckpointError: no file, or one that is truncated or not safetensors; an index that names other files.
+    """
+    state: dict[str, LazyTensor] = {}
+    for file in weight_files(folder):
+        try:
+            with safe_open(file, "pt") as opened:
+                for key in opened.keys():  # noqa: SIM118  # not a mapping
+                    piece = opened.get_slice(key)
+                    dtype = _DTYPES[piece.get_dtype()]
+                    state[key] = LazyTensor(tuple(piece.get_shape()), dtype, partial(_read_tensor, file, key))
+        except (SafetensorError, OSError, ValueError, KeyError) as error:
+            raise CheckpointError(
+                f"{file.name} cannot be read as safetensors ({error}); fetch or save it again"
+            ) from error
+    return state
+
+
+def _read_tensor(file: Path, key: str) -> Tensor:
+    with safe_open(file, "pt") as opened:
+        return opened.get_tensor(key)
 
 
 def write_sharded(

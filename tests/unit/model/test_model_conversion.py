@@ -24,7 +24,9 @@ def layout():
     def converter(request):
         request.expect(parts=("vision",))
         request.out.mkdir()
-        return KeyReport({"file": ("a", "b")}, ("b",), {"file": ("z",) * 9}, ("c",), ("a note",))
+        return KeyReport(
+            {"file": ("a", "b")}, ("b",), {"file": {f"z{i}": "unused" for i in range(9)}}, ("c",), ("a note",)
+        )
 
     CONVERTERS.register("toys", converter, summary="for tests", parts=("vision",), options=("order",))
     yield "toys"
@@ -64,10 +66,10 @@ def test_the_report_stands_beside_the_weights(layout, file):
     told = json.loads((file.parent / "out" / "conversion.json").read_text())
     assert told["layout"] == "toys"
     assert told["file"] == "file.pth"
-    assert told["dropped"] == {"file": ["z"] * 9}
+    assert told["dropped"] == {"file": {f"z{i}": "unused" for i in range(9)}}
     assert report.lines() == [
         "file: 2 weights",
-        "file: left out z, z, z, z, z, z, z, z and 1 more",
+        "file: left out z0, z1, z2, z3, z4, z5, z6, z7 and 1 more (unused)",
         "replaced by a later file: 1 weights",
         "in no file, fresh: c",
         "a note",

@@ -15,6 +15,7 @@ from vidweave.encoders.languagebind import LANGUAGEBIND_KEYS, LanguageBindConfig
 from vidweave.encoders.vision_tower import VisionTowerConfig
 from vidweave.errors import CheckpointError, ConfigError, UnknownNameError
 from vidweave.model.conversion import Request, convert
+from vidweave.model.released import read_checkpoint
 from vidweave.systems.merv import checkpoint, preset
 from vidweave.systems.merv.arch import FUSIONS
 from vidweave.types import Frames, VisualSpec
@@ -213,7 +214,7 @@ def test_bad_files(folder):
     with pytest.raises(CheckpointError, match=r"projector 0 of .* width 12, encoder 'siglip' gives 8: .* stream_order"):
         convert("merv", request(folder, options={"stream_order": "siglip,languagebind,clip"}))
     with pytest.raises(CheckpointError, match="holds 3 projectors, the order names 1 encoders"):
-        checkpoint.from_released(checkpoint.read_released(file), ["siglip"])
+        checkpoint.from_released(checkpoint.modules_of(read_checkpoint(file)), ["siglip"])
     with pytest.raises(UnknownNameError, match="video backbone 'languagebind-video'"):
         checkpoint.stream_order(["languagebind-video"])
     with pytest.raises(ConfigError, match="give the language model's folder or hub id as part 'language'"):
@@ -230,15 +231,15 @@ def test_bad_files(folder):
     (folder / "config.json").unlink()
     with pytest.raises(CheckpointError, match=r"has a config\.json; give it as part 'config'"):
         convert("merv", request(folder))
-    torch.save({"model": {"vision": {}}}, file)
+    torch.save({"model": {"vision": {"a": torch.zeros(1)}}}, file)
     with pytest.raises(CheckpointError, match="holds vision, which is no module of MERV"):
-        checkpoint.read_released(file)
+        checkpoint.modules_of(read_checkpoint(file))
     torch.save({"weights": {}}, file)
-    with pytest.raises(CheckpointError, match="holds no modules under 'model'"):
-        checkpoint.read_released(file)
+    with pytest.raises(CheckpointError, match="holds no dict of tensors"):
+        checkpoint.modules_of(read_checkpoint(file))
     file.write_bytes(b"no file of tensors")
-    with pytest.raises(CheckpointError, match="cannot be read as a file of tensors alone"):
-        checkpoint.read_released(file)
+    with pytest.raises(CheckpointError, match="it is text that begins with 'no file of tensors'"):
+        checkpoint.modules_of(read_checkpoint(file))
 
 
 def test_other_ways_of_resizing_are_told(folder):

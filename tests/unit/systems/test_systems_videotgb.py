@@ -188,13 +188,12 @@ def test_a_released_file_becomes_a_model_that_answers(form, wrapped, tmp_path):
     assert torch.equal(ours["encoders.motion.raft.fnet.conv1.weight"], raft.fnet.conv1.weight)
     assert torch.equal(ours["encoders.motion.pooling"], bridge.motion.spatial)
     assert torch.equal(ours["selector.bridge.step_table"], bridge.step_table)
-    assert len(report.files) > 1
+    assert len(list((tmp_path / "out").glob("model-*.safetensors"))) > 1
     assert {"model.temporal_projection.weight", "temporal_encoder.embeddings.position_embeddings.weight"} <= set(
-        report.dropped
+        report.dropped["LSTP.ckpt"]
     )
-    assert len(report.merged) == (12 if form == "blip2" else 0)
     assert any("merged adapters into 12 matrices" in line for line in report.lines()) == (form == "blip2")
-    assert json.loads(json.dumps(report.to_dict()))["dropped"] == dict(report.dropped)
+    assert json.loads(json.dumps(report.to_dict()))["dropped"] == report.dropped
     answer = model.ask(clip(), "what is the colour of a cat ?")
     assert len(answer.trace.frames) >= 4
     assert {use.why for use in answer.trace.frames if use.stream == "video"} == {"grounding"}
@@ -224,7 +223,7 @@ def test_the_command_converts_and_brings_tokenizers(form, tmp_path, monkeypatch)
     assert asked == {"motion": "raft", "pooling": "mean", "mode": "multi_modal"}
     told = json.loads((tmp_path / "out" / "conversion.json").read_text())
     assert told["layout"] == "videotgb"
-    assert "model.temporal_projection.bias" in told["dropped"]
+    assert "model.temporal_projection.bias" in told["dropped"]["LSTP.ckpt"]
     assert vidweave.load(tmp_path / "out").ask(clip(), "what is here ?").trace.tokens["video"] == NUM_QUERIES
     lacking = Request(file=request.file, out=tmp_path / "other", parts={"language": parts["language"]})
     with pytest.raises(ConfigError, match="the tokenizers of selector are missing; give them as parts"):
@@ -262,7 +261,7 @@ def test_pooling_of_frames_is_stored_and_counts(tmp_path):
 def test_half_precision(tmp_path):
     state, *_ = replica("blip2")
     torch.save(state, tmp_path / "LSTP.ckpt")
-    convert_file(tmp_path / "LSTP.ckpt", tmp_path / "out", config=tiny("blip2"), dtype=torch.bfloat16)
+    convert_file(tmp_path / "LSTP.ckpt", tmp_path / "out", config=tiny("blip2"), dtype="bfloat16")
     model = VideoLanguageModel.from_pretrained(tmp_path / "out", dtype="auto")
     assert model.dtype == torch.bfloat16
 
@@ -307,7 +306,7 @@ def test_no_code_is_run_and_nothing_is_overwritten(tmp_path, capsys):
         convert_file(tmp_path / "list.ckpt", tmp_path / "out")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").write_text("")
-    with pytest.raises(CheckpointError, match="full is not empty; give a new folder"):
+    with pytest.raises(CheckpointError, match="full' is not empty; give a new folder"):
         convert_file(tmp_path / "list.ckpt", tmp_path / "full")
 
 

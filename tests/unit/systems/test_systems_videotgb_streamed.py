@@ -56,7 +56,7 @@ def watch():
 
 thread = threading.Thread(target=watch)
 thread.start()
-convert_file(folder / "LSTP.ckpt", folder / "out", config=config, dtype=torch.bfloat16, max_shard_bytes=256 << 20)
+convert_file(folder / "LSTP.ckpt", folder / "out", config=config, dtype="bfloat16", max_shard_bytes=256 << 20)
 running[0] = False
 thread.join()
 print(total, largest, 256 << 20, peak[0] - before, len(list((folder / "out").glob("*.safetensors"))))

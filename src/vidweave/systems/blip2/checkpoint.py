@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import Any, TypeVar
 
 from vidweave.connectors.qformer import QFormerConfig
 from vidweave.connectors.qformer_keys import connector_keys
@@ -17,12 +16,14 @@ from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.config import VideoLanguageConfig
 from vidweave.model.files import read_json, read_weights
 from vidweave.model.processor import Processor
+from vidweave.model.sharded import LazyTensor, read_lazily
 from vidweave.nn.keys import KeyTable
 from vidweave.systems.blip2.preset import Form, blip2, prompt_layout
 from vidweave.types import TextSpec
 
-__all__ = ["config_from_folder", "load_folder", "to_ours"]
+__all__ = ["config_from_folder", "load_folder", "open_folder", "to_ours"]
 
+Value = TypeVar("Value")
 FORMS: dict[str, Form] = {"blip-2": "blip2", "instructblip": "instructblip", "instructblipvideo": "instructblip"}
 QFORMER_TOKENIZER = "qformer"
 
@@ -36,13 +37,20 @@ def load_folder(folder: Path, *, dtype: Any = None, device_map: Any = None) -> V
     config = config_from_folder(folder)
     state = to_ours(read_weights(folder), _form(_read_config(folder)))
     model = VideoLanguageModel.from_state(config, state, what=str(folder), dtype=dtype, device_map=device_map)
-    tokenizers = _tokenizers(folder, config)
-    if tokenizers is not None:
-        model.processor = Processor(config, tokenizers)
+    processor = _processor(folder, config)
+    if processor is not None:
+        model.processor = processor
     return model
 
 
-def to_ours(state: dict[str, Tensor], form: Form) -> dict[str, Tensor]:
+def open_folder(folder: Path) -> tuple[VideoLanguageConfig, dict[str, LazyTensor], Processor | None]:
+    """Configuration, weights that are read one by one, and processor of a folder of transformers; raises as `load_folder`."""
+    config = config_from_folder(folder)
+    state = to_ours(read_lazily(folder), _form(_read_config(folder)))
+    return config, state, _processor(folder, config)
+
+
+def to_ours(state: Mapping[str, Value], form: Form) -> dict[str, Value]:
     """transformers' names → ours; every key must be known."""
     connector = connector_keys(form)
     table = KeyTable(
@@ -124,8 +132,8 @@ def _text_config(data: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in data.items() if value is not None}
 
 
-def _tokenizers(folder: Path, config: VideoLanguageConfig) -> dict[str, Any] | None:
-    """The language model's tokenizer, and the Q-Former's where it reads text; None if the folder has none at all."""
+def _processor(folder: Path, config: VideoLanguageConfig) -> Processor | None:
+    """With the language model's tokenizer, and the Q-Former's where it reads text; None if the folder has none at all."""
     if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
         return None
     tokenizers = {"language": load_tokenizer(folder)}
@@ -134,4 +142,4 @@ def _tokenizers(folder: Path, config: VideoLanguageConfig) -> dict[str, Any] | N
         if not inner.is_dir():
             raise CheckpointError(f"{folder} has no qformer_tokenizer folder; copy it from the model's repository")
         tokenizers[QFORMER_TOKENIZER] = load_tokenizer(inner)
-    return tokenizers
+    return Processor(config, tokenizers)

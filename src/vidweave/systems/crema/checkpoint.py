@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,14 +20,17 @@ from vidweave.connectors.modality_adapters import AdapterConfig
 from vidweave.connectors.qformer_keys import lavis_connector_keys
 from vidweave.encoders.beats import beats_from_microsoft
 from vidweave.encoders.eva_vit import LAVIS_EVA_VIT, eva_from_lavis
-from vidweave.errors import CheckpointError, ConfigError
+from vidweave.encoders.vision_tower import VisionTowerConfig
+from vidweave.errors import CheckpointError, ConfigError, UnknownNameError
 from vidweave.language.tokenizer import load_tokenizer
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.config import VideoLanguageConfig
-from vidweave.model.conversion import KeyReport, Request, Source, assemble, options_of, read_checkpoint, save
-from vidweave.model.files import locate, read_weights
-from vidweave.model.load import load
+from vidweave.model.conversion import KeyReport, Request, Source, options_of, read_released, write_model
+from vidweave.model.files import locate, weight_files
 from vidweave.model.processor import Processor
+from vidweave.model.released import Checkpoint, read_checkpoint
+from vidweave.model.sharded import read_lazily
+from vidweave.model.stored import StoredModel, open_model
 from vidweave.systems.crema.keys import rename, stream_names
 from vidweave.systems.crema.preset import DATASETS, IMAGE_LIKE, Fusion, Sizes, build
 
@@ -65,22 +69,29 @@ def convert(request: Request, *, sizes: Sizes | None = None) -> KeyReport:
     """
     request.expect(parts=PARTS, base=True)
     settings = options_of(Settings, request)
+    if settings.dataset not in DATASETS:
+        raise UnknownNameError("data set of CREMA", settings.dataset, DATASETS)
     modalities = stream_names(settings.modalities) or DATASETS[settings.dataset].modalities
-    state = read_checkpoint(request.file)
-    base = None if request.base is None else load(request.base)
+    checkpoint = read_released(request, "crema")
+    source = _source(checkpoint, settings, modalities)
+    base = None if request.base is None else open_model(request.base)
     sizes = sizes if base is None else _sizes_of(base)
     config = build(modalities, dataset=settings.dataset, fusion=settings.fusion, sizes=sizes)
-    source = _source(request.file.name, state, settings, modalities)
     given = [source] if base is None else [_of_base(base, config), source]
     given = [*_parts(request), *given]
     if base is None and _missing(config, given):
         parts = ", ".join(_missing(config, given))
         raise CheckpointError(f"{request.file.name} holds no {parts}; give them (part) or a base that has them")
-    dtype = None if request.dtype is None else getattr(torch, request.dtype, None)
-    model, report = assemble(config, *given, fill=_Fill(config, modalities), dtype=dtype)
-    _add_processor(model, request, base)
-    save(model, request)
-    return replace(report, notes=tuple(_notes(base, source, modalities)))
+    notes = [*checkpoint.notes, *_notes(base, source, modalities), *_order_note(checkpoint, settings)]
+    return write_model(
+        request,
+        config,
+        *given,
+        processor=_processor(request, config, base),
+        fill=_Fill(config, source.name, notes),
+        settings=replace(settings, modalities=tuple(modalities)),
+        notes=notes,
+    )
 
 
 def from_crema(
@@ -88,7 +99,7 @@ def from_crema(
 ) -> Source:
     """A file of CREMA's; `order` and `filled` as in `keys.rename`."""
     renamed = rename(state, order, filled)
-    return Source(name, renamed.state, tuple(renamed.dropped))
+    return Source(name, renamed.state, renamed.dropped)
 
 
 def from_blip2(name: str, state: Mapping[str, Tensor], modalities: Sequence[str]) -> Source:
@@ -103,55 +114,73 @@ def from_blip2(name: str, state: Mapping[str, Tensor], modalities: Sequence[str]
             kept = [name for name in modalities if part.split(".")[0] != "input_norm" or name != "point_cloud"]
             result |= {f"connector.ports.{name}.{part}": value.clone() for name in kept}
     result |= {f"encoders.vision.{key}": value for key, value in eva_from_lavis(vision).items()}
-    return Source(name, result, tuple(key for key in state if key.startswith("t5_model.")))
+    return Source(name, result, {key: "comes from the part language" for key in state if key.startswith("t5_model.")})
 
 
-def _source(name: str, state: Mapping[str, Tensor], settings: Settings, modalities: Sequence[str]) -> Source:
+def _source(checkpoint: Checkpoint, settings: Settings, modalities: Sequence[str]) -> Source:
+    name, state = checkpoint.name, checkpoint.state
     if "query_tokens" in state:
-        return from_blip2(name, state, modalities)
+        return replace(from_blip2(name, state, modalities), files=(checkpoint.file,))
     pairs = [text.partition(":") for text in settings.filled]
     if any(not sign for _, sign, _ in pairs):
         raise ConfigError(f"filled takes pairs such as normals:touch, got {', '.join(settings.filled)}")
     filled = {stream_names([slot])[0]: stream for slot, _, stream in pairs}
     source = from_crema(name, state, settings.stream_order or None, filled)
-    prefixes = {f"connector.ports.{name}." for name in modalities}
-    others = {key for key in source.state if key.startswith("connector.ports.") and not key.startswith(tuple(prefixes))}
-    kept = {key: value for key, value in source.state.items() if key not in others}
-    return Source(name, kept, (*source.dropped, *sorted(others)))
+    prefixes = tuple(f"connector.ports.{name}." for name in modalities)
+    others = [key for key in source.state if key.startswith("connector.ports.") and not key.startswith(prefixes)]
+    kept = {key: value for key, value in source.state.items() if key not in set(others)}
+    dropped = {**source.dropped, **dict.fromkeys(sorted(others), "of a modality that the model does not have")}
+    return Source(name, kept, dropped, files=(checkpoint.file,))
 
 
 def _parts(request: Request) -> list[Source]:
     """The frozen parts that were given, under our names."""
-    sources = []
-    for role, where in request.parts.items():
-        if role == "vision":
-            state = read_checkpoint(where)
-            ours = {f"encoders.vision.{key}": value for key, value in eva_from_lavis(state).items()}
-            dropped = tuple(
-                key for key in state if any(re.fullmatch(pattern, key) for pattern in LAVIS_EVA_VIT.dropped)
-            )
-        elif role == "audio":
-            ours = {f"encoders.audio.{k}": v for k, v in beats_from_microsoft(read_checkpoint(where)).items()}
-            dropped = ()
-        else:
-            state = read_weights(locate(where))
-            dropped = tuple(key for key in state if key.endswith("embed_tokens.weight"))
-            ours = {f"language_model.model.{key}": value for key, value in state.items() if key not in dropped}
-        sources.append(Source(role, ours, dropped))
-    return sources
+    return [_language(where) if role == "language" else _tower(role, where) for role, where in request.parts.items()]
 
 
-def _sizes_of(base: VideoLanguageModel) -> Sizes:
-    """The sizes of the base's towers, Q-Former and language model."""
-    spec, default = base.spec, Sizes()
+def _language(where: str) -> Source:
+    folder = locate(where)
+    state = read_lazily(folder)
+    dropped = {key: "the same as shared.weight" for key in state if key.endswith("embed_tokens.weight")}
+    ours = {f"language_model.model.{key}": value for key, value in state.items() if key not in dropped}
+    return Source("language", ours, dropped, tuple(weight_files(folder)), "language")
+
+
+def _tower(role: str, where: str) -> Source:
+    checkpoint = read_checkpoint(where)
+    state = checkpoint.state
+    if role == "vision":
+        ours = {f"encoders.vision.{key}": value for key, value in eva_from_lavis(state).items()}
+        unused = {key for key in state if any(re.fullmatch(pattern, key) for pattern in LAVIS_EVA_VIT.dropped)}
+        dropped = {key: "behind the layer that is used" for key in state if key in unused}
+    else:
+        ours = {f"encoders.audio.{key}": value for key, value in beats_from_microsoft(state).items()}
+        dropped = {}
+    return Source(role, ours, dropped, (checkpoint.file,), role)
+
+
+def _sizes_of(base: StoredModel) -> Sizes:
+    """The sizes of the base's towers, Q-Former and language model.
+
+    Raises:
+        ConfigError: a base of another kind than BLIP-2 with Flan-T5 or CREMA.
+    """
+    spec, default = base.config.parse(), Sizes()
+    vision, audio, points = (spec.encoders.get(name) for name in ("vision", "audio", "points"))
+    qformer, language = spec.connector.trunks.get("qformer"), spec.language_model
+    if language.kind != "seq2seq" or qformer is None or not isinstance(vision, VisionTowerConfig | None):
+        raise ConfigError(
+            f"base {base.config.name!r} has a {language.kind} language model ({language.config.get('model_type')}) behind "
+            f"{', '.join(spec.connector.trunks)}; CREMA grows from BLIP-2 with Flan-T5 (a seq2seq language model behind a "
+            "qformer), or from a converted CREMA"
+        )
     ports = spec.connector.ports.values()
     adapter = next((port.adapter for port in ports if port.adapter is not None), AdapterConfig())
-    vision, audio, points = (spec.encoders.get(name) for name in ("vision", "audio", "points"))
     return Sizes(
         vision=vision.config if vision is not None else default.vision,
         audio=audio if audio is not None else default.audio,
-        qformer=spec.connector.trunks["qformer"],
-        language=spec.language_model.config,
+        qformer=qformer,
+        language=language.config,
         num_query_tokens=next(iter(ports)).num_query_tokens,
         num_points=points.specs["point_cloud"].num_points if points is not None else default.num_points,
         rank=adapter.rank,
@@ -159,12 +188,12 @@ def _sizes_of(base: VideoLanguageModel) -> Sizes:
     )
 
 
-def _of_base(base: VideoLanguageModel, config: VideoLanguageConfig) -> Source:
+def _of_base(base: StoredModel, config: VideoLanguageConfig) -> Source:
     """What the new model has in common with the base."""
     with torch.device("meta"):
         wanted = VideoLanguageModel(config).state_dict()
-    state = {key: value for key, value in base.state_dict().items() if key in wanted}
-    return Source(base.config.name or "base", state)
+    state = {key: value for key, value in base.state.items() if key in wanted}
+    return Source(base.config.name or "base", state, files=base.files, role="base")
 
 
 def _missing(config: VideoLanguageConfig, sources: Sequence[Source]) -> list[str]:
@@ -177,49 +206,102 @@ def _missing(config: VideoLanguageConfig, sources: Sequence[Source]) -> list[str
 
 
 class _Fill:
-    """What a file may lack begins as training begins it; image-like modalities without parameters copy the video's."""
+    """Start what the files may lack as training starts it; image-like modalities without parameters copy the video's.
 
-    def __init__(self, config: VideoLanguageConfig, modalities: Sequence[str]) -> None:
-        self.connector, self.modalities = config.parse().connector, modalities
+    A port, an adapter or a fusion is in the files whole or not at all.
+    """
 
-    def __call__(self, state: dict[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
+    def __init__(self, config: VideoLanguageConfig, name: str, notes: list[str]) -> None:
+        self.connector = config.parse().connector
+        self.name, self.notes = name, notes
+
+    def __call__(self, state: dict[str, Any], expected: Mapping[str, Tensor]) -> list[str]:
         missing = [key for key in expected if key not in state and key.startswith("connector.")]
+        self._refuse_halves(state, expected, missing)
         fresh: Mapping[str, Tensor] = {}
         if any(part in key for key in missing for part in _FRESH):
             fresh = self.connector.build().state_dict(prefix="connector.")
-        filled = []
+        filled, copied = [], []
         for key in missing:
-            like = self._like_video(key)
+            like = _like_video(key)
             if any(part in key for part in _FRESH):
                 state[key] = fresh[key]
-            elif like in state and state[like].shape == expected[key].shape:
-                state[key] = state[like].clone()
+            elif like in state and tuple(state[like].shape) == tuple(expected[key].shape):
+                state[key] = state[like]
+                copied.append(key.split(".")[2])
             else:
                 continue
             filled.append(key)
+        if copied:
+            names = ", ".join(dict.fromkeys(copied))
+            self.notes.append(f"no file holds parameters of {names}: they start as copies of the video's")
         return filled
 
-    def _like_video(self, key: str) -> str:
-        parts = key.split(".")
-        if parts[1] != "ports" or parts[2] not in IMAGE_LIKE:
-            return ""
-        return ".".join([*parts[:2], "video", *parts[3:]])
+    def _refuse_halves(self, state: Mapping[str, Any], expected: Mapping[str, Tensor], missing: Sequence[str]) -> None:
+        lacking: dict[str, list[str]] = {}
+        for key in missing:
+            lacking.setdefault(_unit(key), []).append(key)
+        held = {_unit(key) for key in expected if key in state}
+        halves = {unit: keys for unit, keys in lacking.items() if unit in held and unit}
+        has_bias, has_weights = (
+            any(key.startswith(f"connector.fusion.{n}") for key in state) for n in ("bias", "weights.")
+        )
+        if has_bias != has_weights:
+            halves["connector.fusion"] = lacking[""]
+        if halves:
+            unit, keys = next(iter(halves.items()))
+            raise CheckpointError(
+                f"{self.name} holds half of {unit}: missing {', '.join(keys[:4])}{' and more' * (len(keys) > 4)}; give a "
+                "base that has the rest, or leave the modality out (modalities)"
+            )
 
 
-def _add_processor(model: VideoLanguageModel, request: Request, base: VideoLanguageModel | None) -> None:
+def _unit(key: str) -> str:
+    """What a weight belongs to that is in a file whole or not at all; empty for what is checked elsewhere."""
+    parts = key.split(".")
+    if parts[1] == "ports":
+        return f"connector.ports.{parts[2]}" + (f".{parts[3]}" if parts[3] in ("adapter", "input_proj") else "")
+    return ""
+
+
+def _like_video(key: str) -> str:
+    parts = key.split(".")
+    if parts[1] != "ports" or parts[2] not in IMAGE_LIKE:
+        return ""
+    return ".".join([*parts[:2], "video", *parts[3:]])
+
+
+def _processor(request: Request, config: VideoLanguageConfig, base: StoredModel | None) -> Processor | None:
     if "language" in request.parts:
-        tokenizer = load_tokenizer(locate(request.parts["language"]))
-        model.processor = Processor(model.config, {"language": tokenizer})
-    elif base is not None and base._processor is not None:
-        model.processor = base.processor.for_config(model.config)
+        return Processor(config, {"language": load_tokenizer(locate(request.parts["language"]))})
+    return None if base is None else base.processor
 
 
-def _notes(base: VideoLanguageModel | None, source: Source, modalities: Sequence[str]) -> list[str]:
-    held = {key.split(".")[2] for key in source.state if key.startswith("connector.ports.")}
-    lacking = [name for name in modalities if name not in held]
-    notes = []
-    if lacking and base is not None:
-        notes.append(f"the file holds no parameters of {', '.join(lacking)}: those of the base stay")
+def _notes(base: StoredModel | None, source: Source, modalities: Sequence[str]) -> list[str]:
+    notes = [] if base is None else _base_notes(base.state, source, modalities)
     if not any(".adapter." in key for key in source.state):
         notes.append("the file holds no adapter: every modality sees as BLIP-2 does until it is trained")
     return notes
+
+
+def _base_notes(base: Mapping[str, Any], source: Source, modalities: Sequence[str]) -> list[str]:
+    """Which parameters of the model's modalities stay those of the base."""
+    held = {_unit(key) for key in source.state if key.startswith("connector.ports.")}
+    notes, whole = [], []
+    for name in modalities:
+        own = [key for key in base if key.startswith(f"connector.ports.{name}.") and key not in source.state]
+        halves = [key for key in own if _unit(key) in held]
+        if halves:
+            notes.append(f"the file holds half of {name}: the base's {', '.join(halves)} stay")
+        elif own and f"connector.ports.{name}" not in held:
+            whole.append(name)
+    return notes + ([f"the file holds no parameters of {', '.join(whole)}: those of the base stay"] if whole else [])
+
+
+def _order_note(checkpoint: Checkpoint, settings: Settings) -> list[str]:
+    """All columns of a fusion are equally wide: nothing in a file can show that they stand in another order."""
+    if not any(key.startswith("fusion.0.") for key in checkpoint.state):
+        return []
+    return [
+        f"the fusion's columns were taken in the order {', '.join(settings.stream_order)}; the file cannot confirm it"
+    ]

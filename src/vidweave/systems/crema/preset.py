@@ -181,6 +181,8 @@ def build(
     sizes = sizes or Sizes()
     names = tuple(modalities)
     _check(names, fusion)
+    if "d_model" not in sizes.language:
+        raise ConfigError(f"CREMA's language model is a T5, got {sizes.language.get('model_type')!r}")
     spec = ModelSpec(
         selector=UniformSelectorConfig(),
         encoders=_encoders(names, sizes, original_audio, original_points),

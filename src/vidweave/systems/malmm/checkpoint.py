@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,11 @@ from vidweave.encoders.eva_vit import LAVIS_EVA_VIT, eva_from_lavis
 from vidweave.errors import CheckpointError, ConfigError
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.config import VideoLanguageConfig
-from vidweave.model.conversion import KeyReport, Request, Source, options_of, read_checkpoint, save
+from vidweave.model.conversion import KeyReport, Request, Source, options_of, read_released, write_model
 from vidweave.model.conversion import assemble as assemble_model
 from vidweave.model.files import check_keys, read_weights
-from vidweave.model.load import load
+from vidweave.model.released import Checkpoint, read_checkpoint
+from vidweave.model.stored import open_model
 from vidweave.nn.keys import KeyTable
 from vidweave.registry import CHECKPOINT_FORMATS
 from vidweave.systems.malmm.preset import BeyondTimes, with_memory
@@ -42,6 +43,7 @@ __all__ = [
     "plug_in",
 ]
 
+NO_WEIGHT = "computed, or used by no path"
 TIMES = "connector.ports.video.time_embedding"
 LANGUAGE = KeyTable((("llm_model.", "language_model.model."),), dropped=(r"llm_model\..*rotary_emb\.inv_freq",))
 
@@ -59,22 +61,22 @@ def from_lavis(state: Mapping[str, Tensor], name: str = "lavis") -> Source:
     table = lavis_connector_keys(projection=projection)
     ours = {f"connector.{k}": v for k, v in table.to_ours(rest).items()}
     ours |= {f"encoders.vision.{k}": v for k, v in eva_from_lavis(vision).items()} | LANGUAGE.to_ours(language)
-    dropped = [*_dropped(table, rest), *_dropped(LANGUAGE, language)]
-    dropped += [f"visual_encoder.{key}" for key in _dropped(LAVIS_EVA_VIT, vision)]
-    return Source(name, ours, tuple(dropped))
+    dropped = _dropped(table, rest) | _dropped(LANGUAGE, language)
+    dropped |= {f"visual_encoder.{key}": why for key, why in _dropped(LAVIS_EVA_VIT, vision).items()}
+    return Source(name, ours, dropped)
 
 
 def from_eva(state: Mapping[str, Tensor], name: str = "eva_vit_g") -> Source:
     """LAVIS' file of the vision tower alone."""
     ours = {f"encoders.vision.{key}": value for key, value in eva_from_lavis(state).items()}
-    return Source(name, ours, tuple(_dropped(LAVIS_EVA_VIT, state)))
+    return Source(name, ours, _dropped(LAVIS_EVA_VIT, state))
 
 
 def from_vicuna(folder: Path, name: str = "vicuna") -> Source:
     """A folder of transformers' Llama."""
     state = read_weights(folder)
     kept = {f"language_model.model.{k}": v for k, v in state.items() if not k.endswith("rotary_emb.inv_freq")}
-    return Source(name, kept, tuple(k for k in state if k.endswith("rotary_emb.inv_freq")))
+    return Source(name, kept, {k: NO_WEIGHT for k in state if k.endswith("rotary_emb.inv_freq")})
 
 
 def assemble(
@@ -124,23 +126,12 @@ def load_finetuned(
     Raises:
         CheckpointError: the file lacks a weight of the connector, or holds one that does not fit.
     """
-    source = from_lavis(read_checkpoint(file), Path(file).name)
-    if TIMES not in source.state:
-        raise CheckpointError(f"{source.name} holds no image_pe.weight; a file of InstructBLIP needs plug_in, not this")
-    rows = len(source.state[TIMES])
-    config = with_memory(
-        base.config,
-        length=length,
-        num_frames=num_frames,
-        num_time_positions=rows,
-        beyond_times=beyond_times,
-        decoding=decoding,
-    )
-    with torch.device("meta"):
-        connector = VideoLanguageModel(config).connector.state_dict(prefix="connector.")
-    given = {key: value for key, value in source.state.items() if key.startswith("connector.")}
-    check_keys(source.name, connector, given)
-    model, report = assemble(config, Source(base.config.name or "base", base.state_dict()), source, dtype=base.dtype)
+    checkpoint = read_checkpoint(file)
+    settings = Settings(length=length, num_frames=num_frames, beyond_times=beyond_times)
+    source = _finetuned(checkpoint, settings)
+    config = _config(source, base.config, settings, decoding)
+    below = Source(base.config.name or "base", base.state_dict())
+    model, report = assemble(config, below, source, dtype=base.dtype)
     return _with_processor(model, base), report
 
 
@@ -152,6 +143,10 @@ class Settings:
     num_frames: int
     beyond_times: BeyondTimes = "error"
 
+    def __post_init__(self) -> None:
+        if self.length < 1 or self.num_frames < 1:
+            raise ConfigError(f"length and num_frames must be 1 or more, got {self.length} and {self.num_frames}")
+
 
 def convert(request: Request) -> KeyReport:
     """MA-LMM's released file over an InstructBLIP `base`, as a folder of ours."""
@@ -161,16 +156,47 @@ def convert(request: Request) -> KeyReport:
         raise ConfigError(
             "MA-LMM's file holds what it trained alone; give the InstructBLIP that it was trained on (base)"
         )
-    base = load(request.base)
-    model, report = load_finetuned(
-        request.file,
+    checkpoint = read_released(request, "malmm")
+    source = _finetuned(checkpoint, settings)
+    base = open_model(request.base)
+    below = Source(base.config.name or "base", base.state, files=base.files, role="base")
+    config = _config(source, base.config, settings)
+    return write_model(
+        request, config, below, source, processor=base.processor, settings=settings, notes=checkpoint.notes
+    )
+
+
+def _finetuned(checkpoint: Checkpoint, settings: Settings) -> Source:
+    """The file's weights; raises CheckpointError without a table of times, ConfigError for one that is too short."""
+    source = replace(from_lavis(checkpoint.state, checkpoint.name), files=(checkpoint.file,))
+    if TIMES not in source.state:
+        raise CheckpointError(f"{source.name} holds no image_pe.weight; a file of InstructBLIP needs plug_in, not this")
+    rows = len(source.state[TIMES])  # type: ignore[arg-type]  # tensors of a file
+    if settings.num_frames > rows and settings.beyond_times == "error":
+        raise ConfigError(
+            f"{source.name} has times for {rows} frames, and num_frames={settings.num_frames} asks for more: such a model "
+            f"could answer nothing; give num_frames of at most {rows}, or beyond_times=clamp or last"
+        )
+    return source
+
+
+def _config(
+    source: Source, base: VideoLanguageConfig, settings: Settings, decoding: Mapping[str, Any] | None = None
+) -> VideoLanguageConfig:
+    """The base with a memory; raises CheckpointError where the file does not fill its connector."""
+    config = with_memory(
         base,
         length=settings.length,
         num_frames=settings.num_frames,
+        num_time_positions=source.state[TIMES].shape[0],
         beyond_times=settings.beyond_times,
+        decoding=decoding,
     )
-    save(model, request)
-    return report
+    with torch.device("meta"):
+        connector = VideoLanguageModel(config).connector.state_dict(prefix="connector.")
+    given = {key: value for key, value in source.state.items() if key.startswith("connector.")}
+    check_keys(source.name, connector, given)
+    return config
 
 
 def _with_processor(model: VideoLanguageModel, base: VideoLanguageModel) -> VideoLanguageModel:
@@ -179,8 +205,8 @@ def _with_processor(model: VideoLanguageModel, base: VideoLanguageModel) -> Vide
     return model
 
 
-def _dropped(table: KeyTable, state: Mapping[str, Tensor]) -> list[str]:
-    return [key for key in state if any(re.fullmatch(pattern, key) for pattern in table.dropped)]
+def _dropped(table: KeyTable, state: Mapping[str, Tensor]) -> dict[str, str]:
+    return {key: NO_WEIGHT for key in state if any(re.fullmatch(pattern, key) for pattern in table.dropped)}
 
 
 def _add_missing(state: dict[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:

@@ -8,7 +8,7 @@ caller names; timm's files of SigLIP and DINOv2 and LanguageBind's are read unde
 from __future__ import annotations
 
 import json
-import pickle
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,14 +19,17 @@ from torch import Tensor
 
 from vidweave.connectors.mixer import Mixer, MixerConfig, fold
 from vidweave.errors import CheckpointError, ConfigError, UnknownNameError
+from vidweave.language.chat import CHAT_FORMATS
 from vidweave.language.pretrained import source_config
 from vidweave.language.tokenizer import load_tokenizer
 from vidweave.model.assembly import VideoLanguageModel
-from vidweave.model.bases import base_state
+from vidweave.model.bases import slot_state
 from vidweave.model.config import VideoLanguageConfig
-from vidweave.model.conversion import KeyReport, Request, Source, assemble, options_of, save
-from vidweave.model.files import locate, read_weights
+from vidweave.model.conversion import KeyReport, Request, Source, options_of, read_released, write_model
+from vidweave.model.files import PICKLED_WEIGHTS, locate, read_weights, weight_files
 from vidweave.model.processor import Processor
+from vidweave.model.released import Checkpoint, read_checkpoint
+from vidweave.model.sharded import LazyTensor
 from vidweave.systems.merv.arch import FUSIONS, parse_arch
 from vidweave.systems.merv.keys import (
     dinov2_from_timm,
@@ -37,34 +40,27 @@ from vidweave.systems.merv.keys import (
 )
 from vidweave.systems.merv.preset import ENCODERS, merv
 
-__all__ = ["convert", "folded", "from_released", "read_released", "stream_order"]
+__all__ = ["convert", "folded", "from_released", "modules_of", "stream_order"]
 
 Parts = Mapping[str, Mapping[str, Tensor]]
+_OLDER = {"projector": "projectors", "adapter": "feature_fusion"}
 _TIMM = {"siglip": siglip_from_timm, "dinov2": dinov2_from_timm}
 
 
-def read_released(file: str | Path) -> dict[str, dict[str, Tensor]]:
+def modules_of(checkpoint: Checkpoint) -> dict[str, dict[str, Tensor]]:
     """The modules of a released file under one name each: `projectors`, `feature_fusion`, `llm_backbone`.
 
     Raises:
-        CheckpointError: not there, no such file, or one that would have to run code.
+        CheckpointError: a file with other modules.
     """
-    try:
-        data = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{Path(file).name} cannot be read as a file of tensors alone ({reason})") from error
-    modules = data.get("model") if isinstance(data, dict) else None
-    if not isinstance(modules, dict) or not modules or not all(isinstance(m, dict) for m in modules.values()):
-        raise CheckpointError(f"{Path(file).name} holds no modules under 'model'; a released MERV file does")
-    older = {"projector": "projectors", "adapter": "feature_fusion"}
-    parts: dict[str, dict[str, Tensor]] = {
-        older.get(str(name), str(name)): dict(module) for name, module in modules.items()
-    }
-    if "projector" in modules:
-        parts["projectors"] = {f"0.{key}": value for key, value in parts["projectors"].items()}
+    parts: dict[str, dict[str, Tensor]] = {}
+    for key, value in checkpoint.state.items():
+        module, _, rest = key.partition(".")
+        if module == "projector":  # of a single encoder
+            rest = f"0.{rest}"
+        parts.setdefault(_OLDER.get(module, module), {})[rest] = value
     if unknown := parts.keys() - {"projectors", "feature_fusion", "llm_backbone"}:
-        raise CheckpointError(f"{Path(file).name} holds {', '.join(sorted(unknown))}, which is no module of MERV")
+        raise CheckpointError(f"{checkpoint.name} holds {', '.join(sorted(unknown))}, which is no module of MERV")
     return parts
 
 
@@ -110,9 +106,9 @@ def from_released(parts: Parts, order: Sequence[str], name: str = "merv") -> Sou
             raise CheckpointError(f"{name} holds {key!r} in llm_backbone; its keys begin with 'llm.'")
         if not key.endswith("rotary_emb.inv_freq"):
             state[f"language_model.model.{key.removeprefix('llm.')}"] = value
-    dead = [f"feature_fusion.{key}" for key in fusion if len(order) == 1 or _is_dead(key)]
-    dead += [f"llm_backbone.{key}" for key in parts.get("llm_backbone", {}) if key.endswith("rotary_emb.inv_freq")]
-    return Source(name, state, tuple(dead))
+    dead = {f"feature_fusion.{key}": "never used" for key in fusion if len(order) == 1 or _is_dead(key)}
+    computed = [key for key in parts.get("llm_backbone", {}) if key.endswith("rotary_emb.inv_freq")]
+    return Source(name, state, dead | {f"llm_backbone.{key}": "computed" for key in computed})
 
 
 def _is_dead(key: str) -> bool:
@@ -141,12 +137,13 @@ class Settings:
     fold: bool = False
 
 
+# Released ids of language models → the prompt that MERV's code writes for them (spec 2.7).
 _PROMPTS = {
-    "pure": "llama2-base",
-    "llama2": "llama2-chat",
-    "vicuna": "vicuna",
-    "llama3.1": "llama3-chat",
-    "qwen": "qwen-chat",
+    **dict.fromkeys(("llama2-7b-pure", "llama2-13b-pure", "llama3-8b-pure"), "llama2-base"),
+    **dict.fromkeys(("llama2-7b-chat", "llama2-13b-chat", "llama3-8b-chat"), "llama2-chat"),
+    **dict.fromkeys(("vicuna-v15-7b", "vicuna-v15-13b"), "vicuna"),
+    "llama3.1-8b-chat": "llama3-chat",
+    **dict.fromkeys(("qwen2.5-7b-instruct", "qwen2.5-3b-instruct"), "qwen-chat"),
 }
 
 
@@ -162,25 +159,60 @@ def convert(request: Request) -> KeyReport:
     request.expect(parts=("config", "language", "tokenizer", *ENCODERS))
     settings = options_of(Settings, request)
     described = _read_config(request)
-    parts = read_released(request.file)
-    order = stream_order(settings.stream_order or described["video_backbone_ids"])
-    language = _language(request, parts)
-    config = _config(described, order, settings, language)
-    sources = [_encoder_source(config, n, request.parts.get(n, ENCODERS[n].source), request.file.parent) for n in order]
-    model, report = assemble(config, *sources, from_released(parts, order, request.file.name))
+    settings = replace(settings, prompt=settings.prompt or _prompt(described["llm_backbone_id"]))
+    backbones = stream_order(described["video_backbone_ids"])
+    order = stream_order(settings.stream_order) or backbones
+    language = _language(request)
+    checkpoint = read_released(request, "merv")
+    parts = modules_of(checkpoint)
+    released = replace(from_released(parts, order, checkpoint.name), files=(checkpoint.file,))
+    config = _config(described, order, settings, {**language, "vocab_size": _vocabulary(parts)})
+    beside = Path(os.path.abspath(request.file)).parent
+    encoders = [_encoder_source(config, n, request.parts.get(n, ENCODERS[n].source), beside) for n in order]
+    if settings.fold:
+        config, released = _folded(config, released)
+    return write_model(
+        request,
+        config,
+        *encoders,
+        released,
+        processor=_processor(request, config),
+        settings=replace(settings, stream_order=order),
+        notes=[*checkpoint.notes, *_notes(described, order, backbones)],
+    )
+
+
+def _prompt(backbone: str) -> str:
+    if backbone not in _PROMPTS:
+        formats = ", ".join(CHAT_FORMATS)
+        raise UnknownNameError(
+            "llm_backbone_id", backbone, _PROMPTS, f"(or say how it is asked: --set prompt={formats})"
+        )
+    return _PROMPTS[backbone]
+
+
+def _notes(described: Mapping[str, Any], order: Sequence[str], backbones: Sequence[str]) -> list[str]:
+    notes = []
     if described["image_resize_strategy"] != "resize-naive":
-        note = f"trained with pictures by {described['image_resize_strategy']!r}; here they are squashed (resize-naive)"
-        report = replace(report, notes=(*report.notes, note))
+        notes.append(
+            f"trained with pictures by {described['image_resize_strategy']!r}; here they are squashed (resize-naive)"
+        )
+    if tuple(order) != tuple(backbones):
+        notes.append(
+            f"encoders in the order {', '.join(order)} (stream_order), where config.json says {', '.join(backbones)}; widths "
+            "alone cannot show which is right"
+        )
+    return notes
+
+
+def _processor(request: Request, config: VideoLanguageConfig) -> Processor | None:
     tokenizer = request.parts.get("tokenizer", request.parts.get("language"))
-    if tokenizer is not None:
-        model.processor = Processor(config, {"language": load_tokenizer(tokenizer)})
-    model = folded(model) if settings.fold else model
-    save(model, request)
-    return report
+    return None if tokenizer is None else Processor(config, {"language": load_tokenizer(tokenizer)})
 
 
 def _read_config(request: Request) -> dict[str, Any]:
-    beside = [request.file.parent / "config.json", request.file.parent.parent / "config.json"]
+    folder = Path(os.path.abspath(request.file)).parent  # a bare file name has a folder above, too; links stay links
+    beside = [folder / "config.json", folder.parent / "config.json"]
     given = request.parts.get("config")
     found = Path(given) if given else next((path for path in beside if path.is_file()), None)
     if found is None or not found.is_file():
@@ -194,14 +226,18 @@ def _read_config(request: Request) -> dict[str, Any]:
         raise CheckpointError(f"{found.name} is no configuration of MERV: {error!r}") from error
 
 
-def _language(request: Request, parts: Parts) -> dict[str, Any]:
+def _language(request: Request) -> dict[str, Any]:
     source = request.parts.get("language")
     if source is None:
         raise ConfigError("give the language model's folder or hub id as part 'language': its configuration is needed")
+    return source_config(source)
+
+
+def _vocabulary(parts: Parts) -> int:
     table = parts.get("llm_backbone", {}).get("llm.model.embed_tokens.weight")
     if table is None:
         raise CheckpointError("the file has no llm_backbone; a file of stage align alone needs the model it began with")
-    return {**source_config(source), "vocab_size": len(table)}
+    return len(table)
 
 
 def _config(
@@ -216,8 +252,6 @@ def _config(
     fusion = described["feature_fusion"]
     if fusion not in FUSIONS:
         raise UnknownNameError("feature_fusion", str(fusion), FUSIONS)
-    backbone = described["llm_backbone_id"]
-    prompt = settings.prompt or next((ours for word, ours in _PROMPTS.items() if word in backbone), "llama2-base")
     frames = described["num_frames"]
     frames = (
         dict(zip(order, [frames] * len(order) if isinstance(frames, int) else frames, strict=True)) if frames else None
@@ -229,15 +263,14 @@ def _config(
         tokens_per_frame=described["projector_token_length"],
         num_frames=frames,
         language=language,
-        prompt=prompt,
+        prompt=settings.prompt,
     )
 
 
 def _encoder_source(config: VideoLanguageConfig, name: str, source: str, beside: Path) -> Source:
     """Weights of one encoder, in whichever layout its folder has."""
     root, encoder = f"encoders.{name}", config.parse().encoders[name]
-    folder = locate(source, beside)
-    state = read_weights(folder)
+    state, files = _open_encoder(name, source, beside)
     if any(".attn.qkv." in key for key in state) and name in _TIMM:
         state = {f"tower.{key}": value for key, value in _TIMM[name](state).items()}
     elif name == "languagebind" and not any(key.startswith("layers.") for key in state):
@@ -245,11 +278,21 @@ def _encoder_source(config: VideoLanguageConfig, name: str, source: str, beside:
     else:
         with torch.device("meta"):
             skeleton = VideoLanguageModel(config)
-        return Source(source, base_state(root, {"source": str(folder)}, skeleton, beside))
+        return Source(name, slot_state(root, dict(state), skeleton, f"encoder {name!r}"), files=files, role=name)
     with torch.device("meta"):
         wanted = encoder.build().state_dict().keys()
     kept = {f"{root}.{key}": value for key, value in state.items() if key in wanted}
-    return Source(source, kept, tuple(key for key in state if key not in wanted))
+    dropped = {key: "behind the layer that is used" for key in state if key not in wanted}
+    return Source(name, kept, dropped, files, name)
+
+
+def _open_encoder(name: str, source: str, beside: Path) -> tuple[Mapping[str, Tensor], tuple[Path, ...]]:
+    """Weights and files of an encoder; LanguageBind's are on the hub as `pytorch_model.bin` alone."""
+    folder = locate(source, beside, pickled=(PICKLED_WEIGHTS,) if name == "languagebind" else ())
+    pickled = folder / PICKLED_WEIGHTS
+    if pickled.is_file() and not list(folder.glob("*.safetensors")):
+        return read_checkpoint(pickled).state, (pickled,)
+    return read_weights(folder), tuple(weight_files(folder))
 
 
 def folded(model: VideoLanguageModel) -> VideoLanguageModel:
@@ -257,15 +300,29 @@ def folded(model: VideoLanguageModel) -> VideoLanguageModel:
     mixer = model.connector.fusion
     if not isinstance(mixer, Mixer):
         raise ConfigError(f"only a mixer can be folded, this model has {type(mixer).__name__}")
-    small = fold(mixer)
-    config = model.config
-    spec = config.parse().to_dict()
-    assert isinstance(small.config, MixerConfig)
-    spec["connector"]["fusion"] = small.config.to_dict()
-    new = VideoLanguageConfig(spec, name=config.name, bases=config.bases)
-    state = {k: v for k, v in model.state_dict().items() if not k.startswith("connector.fusion.")}
-    state |= {f"connector.fusion.{key}": value for key, value in small.state_dict().items()}
-    made = VideoLanguageModel.from_state(new, state, dtype=model.dtype).eval()
+    state = {f"connector.fusion.{key}": value for key, value in mixer.state_dict().items()}
+    new, small = _folded(model.config, Source("the mixer", state))
+    whole = {k: v for k, v in model.state_dict().items() if not k.startswith("connector.fusion.")}
+    whole |= {key: LazyTensor.of(value).make() for key, value in small.state.items()}
+    made = VideoLanguageModel.from_state(new, whole, dtype=model.dtype).eval()
     if model._processor is not None:
         made.processor = model.processor.for_config(new)
     return made
+
+
+def _folded(config: VideoLanguageConfig, source: Source) -> tuple[VideoLanguageConfig, Source]:
+    """Configuration and weights with the mixer folded; raises ConfigError for another fusion, or one that is folded."""
+    spec = config.parse()
+    connector = spec.connector
+    mixer = connector.fusion.build(tuple(connector.ports), connector.output_width)
+    if not isinstance(mixer, Mixer):
+        raise ConfigError(f"only a mixer can be folded, this model has {type(mixer).__name__}")
+    prefix = "connector.fusion."
+    mixer.load_state_dict({k.removeprefix(prefix): v for k, v in source.state.items() if k.startswith(prefix)})
+    small = fold(mixer)
+    assert isinstance(small.config, MixerConfig)
+    data = spec.to_dict()
+    data["connector"]["fusion"] = small.config.to_dict()
+    state = {key: value for key, value in source.state.items() if not key.startswith(prefix)}
+    state |= {prefix + key: value for key, value in small.state_dict().items()}
+    return VideoLanguageConfig(data, name=config.name, bases=config.bases), replace(source, state=state)

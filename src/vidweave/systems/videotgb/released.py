@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -13,13 +12,13 @@ from torch import Tensor
 
 from vidweave.connectors.qformer_keys import connector_keys
 from vidweave.errors import CheckpointError
-from vidweave.model.conversion import read_checkpoint
+from vidweave.model.released import Checkpoint
 from vidweave.model.sharded import LazyTensor
 from vidweave.nn.keys import KeyTable
 from vidweave.nn.raft import raft_from_published
 from vidweave.systems.videotgb.bridge_keys import bridge_from_released
 
-__all__ = ["Released", "form_of", "merge_lora", "read_released", "to_ours"]
+__all__ = ["Released", "check_roots", "form_of", "merge_lora", "to_ours"]
 
 Form = Literal["blip2", "instructblip"]
 LORA_ALPHA = 32
@@ -42,19 +41,15 @@ class Released:
     dropped: dict[str, str]
 
 
-def read_released(file: str | Path) -> dict[str, Tensor]:
-    """Tensors of a `.ckpt`, bare or below `state_dict` (Lightning); mapped, not read, and never its code.
-
-    Raises:
-        CheckpointError: not there, damaged, not VideoTGB's, or a file that would have to run code.
-    """
-    name = Path(file).name
-    state = read_checkpoint(file, inside="state_dict")
+def check_roots(checkpoint: Checkpoint) -> None:
+    """Raise CheckpointError for a file whose names do not begin as VideoTGB's do."""
+    state = checkpoint.state
     strangers = sorted(key for key in state if not key.startswith(_ROOTS))
     if strangers or not all(any(key.startswith(root) for key in state) for root in _ROOTS):
         found = f"it holds {', '.join(strangers[:4])}" if strangers else "one is missing"
-        raise CheckpointError(f"{name} is no checkpoint of VideoTGB: keys begin with {', '.join(_ROOTS)}; {found}")
-    return state
+        raise CheckpointError(
+            f"{checkpoint.name} is no checkpoint of VideoTGB: keys begin with {', '.join(_ROOTS)}; {found}"
+        )
 
 
 def form_of(state: Mapping[str, Any]) -> Form:

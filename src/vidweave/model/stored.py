@@ -1,0 +1,72 @@
+"""Open a model folder without building the model: its configuration, weights that are read one by one, and processor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vidweave.errors import CheckpointError
+from vidweave.model.assembly import VideoLanguageModel
+from vidweave.model.bases import base_state
+from vidweave.model.config import VideoLanguageConfig
+from vidweave.model.files import read_model_type, weight_files
+from vidweave.model.load import find_folder
+from vidweave.model.processor import Processor
+from vidweave.model.sharded import LazyTensor, read_lazily
+from vidweave.registry import CHECKPOINT_FORMATS, Entry
+
+__all__ = ["StoredModel", "open_model"]
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """A model as it is stored.
+
+    Attributes:
+        name: As it was asked for.
+        files: That its weights are read from.
+        state: Our names → weights.
+        processor: None where the folder has no tokenizer.
+    """
+
+    name: str
+    files: tuple[Path, ...]
+    config: VideoLanguageConfig
+    state: Mapping[str, Tensor | LazyTensor]
+    processor: Processor | None = None
+
+
+def open_model(name: str | Path) -> StoredModel:
+    """Open what `vidweave.load` would load; of names that load one model under another's configuration, the one stored.
+
+    Raises:
+        UnknownNameError: nothing goes by that name.
+        CheckpointError: a folder that holds no model that vidweave knows, or a base that has changed.
+    """
+    folder = find_folder(name)
+    held = read_model_type(folder)
+    if held == VideoLanguageConfig.model_type:
+        config = VideoLanguageConfig.from_folder(folder)
+        state = _own_state(folder, config)
+        has_processor = (folder / "processor_config.json").is_file()
+        processor = Processor.from_pretrained(folder, config) if has_processor else None
+    elif held in CHECKPOINT_FORMATS:
+        config, state, processor = Entry(held, CHECKPOINT_FORMATS.entry(held).facts["open"]).load()(folder)
+    else:
+        known = ", ".join([VideoLanguageConfig.model_type, *CHECKPOINT_FORMATS])
+        raise CheckpointError(f"{folder} holds a {held!r} model; vidweave reads folders of: {known}")
+    return StoredModel(str(name), tuple(weight_files(folder)), config, state, processor)
+
+
+def _own_state(folder: Path, config: VideoLanguageConfig) -> dict[str, Tensor | LazyTensor]:
+    state: dict[str, Tensor | LazyTensor] = {}
+    if config.bases:
+        with torch.device("meta"):
+            skeleton = VideoLanguageModel(config)
+        for root, base in config.bases.items():
+            state |= base_state(root, base, skeleton, folder)
+    return state | read_lazily(folder)
