@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from itertools import pairwise
 
 import pytest
 
@@ -100,5 +101,5 @@ def test_balance_borders(num_scenes, selection, borders):
     ]  # fmt: skip
     letters = [row["answers"][0][-1] for row in balance_rows(rows, leave_stale=True, lenient_length=True)]
     edges = [0, *borders, 100]
-    assert [letters.count(x) for x in "ABCD"[:num_scenes]] == [b - a for a, b in zip(edges, edges[1:], strict=False)]
+    assert [letters.count(x) for x in "ABCD"[:num_scenes]] == [b - a for a, b in pairwise(edges)]
     assert letters == sorted(letters)
