@@ -21,10 +21,9 @@ from av.container import InputContainer
 
 from vidweave.errors import MediaDecodeError, MediaError, MediaTypeError
 from vidweave.media.audio_timeline import Timeline, inside
-from vidweave.media.container import Deadline, decoding, open_container, require_codec
+from vidweave.media.container import Deadline, decoding, open_container, require_codec, time_origin
 from vidweave.media.guards import GuardedFile
 from vidweave.media.limits import DEFAULT_LIMITS, Limits
-from vidweave.media.video import time_origin
 from vidweave.types import Waveform
 
 __all__ = ["channel_samples", "check_audio", "read_audio"]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import av
 import av.error
+from av.stream import Disposition
 
 from vidweave.errors import MediaDecodeError, MediaError, MediaTypeError
 from vidweave.media.guards import GuardedFile, sanitize
@@ -16,8 +18,18 @@ from vidweave.media.limits import Limits
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.video.stream import VideoStream
 
-__all__ = ["ALLOWED_CODECS", "ALLOWED_FORMATS", "Deadline", "decoding", "open_container", "require_codec"]
+__all__ = [
+    "ALLOWED_CODECS",
+    "ALLOWED_FORMATS",
+    "Deadline",
+    "decoding",
+    "open_container",
+    "require_codec",
+    "time_origin",
+    "video_stream",
+]
 
 # Containers only: no playlists (hls, dash), no concat or image sequences, which name other files.
 ALLOWED_FORMATS = (
@@ -88,6 +100,31 @@ def require_codec(stream: Any, label: str) -> None:
         raise MediaTypeError(
             f"{label} uses the codec {name!r}, which is not among those allowed; convert it to H.264 or AAC"
         )
+
+
+def video_stream(container: InputContainer, label: str) -> VideoStream:
+    """The stream to read: FFmpeg's choice among those that are no cover art."""
+    streams = [s for s in container.streams.video if not _is_cover(s)]
+    if not streams:
+        if container.streams.audio:
+            raise MediaTypeError(f"{label} holds sound but no video; give it as the audio of the clip (--audio)")
+        raise MediaTypeError(f"{label} holds no video stream")
+    best = container.streams.best("video")
+    return best if best in streams else streams[0]  # type: ignore[return-value]
+
+
+def time_origin(container: InputContainer) -> Fraction:
+    """Seconds at which the earliest audio or video stream starts: time 0 of everything this package returns.
+
+    Cover art does not count: its time is 0 wherever the recording starts.
+    """
+    streams = [s for s in (*container.streams.video, *container.streams.audio) if not _is_cover(s)]
+    starts = [s.start_time * s.time_base for s in streams if s.start_time is not None and s.time_base]
+    return min(starts, default=Fraction(0))
+
+
+def _is_cover(stream: Any) -> bool:
+    return bool(stream.disposition & Disposition.attached_pic)
 
 
 class Deadline:

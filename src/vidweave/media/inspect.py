@@ -10,7 +10,7 @@ import numpy as np
 
 from vidweave.errors import MediaDecodeError, MediaError, MediaTypeError
 from vidweave.media.arrays import ArrayFile
-from vidweave.media.container import open_container
+from vidweave.media.container import open_container, time_origin, video_stream
 from vidweave.media.frames import FolderFrames
 from vidweave.media.guards import GuardedFile
 from vidweave.media.image import read_image
@@ -18,7 +18,7 @@ from vidweave.media.limits import DEFAULT_LIMITS, Limits
 from vidweave.media.points import read_points
 from vidweave.media.precomputed import read_features
 from vidweave.media.sniff import kind_of
-from vidweave.media.video import VideoReader, time_origin, video_stream
+from vidweave.media.video import VideoReader
 
 __all__ = ["inspect_file"]
 
@@ -29,7 +29,7 @@ def inspect_file(path: str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMIT
     Returns:
         JSON data: `path`, `kind` (`video`, `audio`, `image`, `array`, `points`, `features`, `folder`), `bytes`,
         `duration_seconds` (None where there is no time), `streams`, `notes`. A video stream has `num_frames` (counted),
-        `num_frames_from_header`, `fps` (counted), `fps_from_header`, `rotation`, `width` and `height` after rotation,
+        `num_frames_from_header`, `fps` (counted), `fps_from_header`, `rotation`, `is_mirrored`, `width` and `height` as shown,
         `codec`, `num_keyframes`, `start_seconds`, `num_corrupt_packets`, `decodes`. A sound stream has
         `sample_rate`, `num_channels`, `codec`, `duration_seconds`.
 
@@ -86,9 +86,21 @@ def _video(reader: VideoReader) -> dict[str, Any]:
         "pixel_format": stream.codec_context.pix_fmt,
     }
     try:
-        facts |= {"width": reader.width, "height": reader.height, "rotation": reader.rotation, "decodes": True}
+        facts |= {
+            "width": reader.width,
+            "height": reader.height,
+            "rotation": reader.rotation,
+            "is_mirrored": reader.is_mirrored,
+            "decodes": True,
+        }
     except MediaDecodeError:
-        facts |= {"width": stream.width, "height": stream.height, "rotation": None, "decodes": False}
+        facts |= {
+            "width": stream.width,
+            "height": stream.height,
+            "rotation": None,
+            "is_mirrored": None,
+            "decodes": False,
+        }
     return {**facts, "num_corrupt_packets": reader.num_corrupt_packets}
 
 

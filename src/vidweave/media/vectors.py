@@ -10,14 +10,16 @@ from fractions import Fraction
 from typing import Any
 
 import av
-import av.error
 import numpy as np
 
 from vidweave.errors import MediaTypeError
-from vidweave.media.container import Deadline, open_container, require_codec
+from vidweave.media.container import Deadline
+from vidweave.media.decoder import PacketDecoder
 from vidweave.media.guards import GuardedFile
 from vidweave.media.limits import Limits
-from vidweave.media.video import VideoReader, video_stream
+from vidweave.media.orientation import Orientation, orientation_of
+from vidweave.media.packets import PacketIndex, Run
+from vidweave.media.video import VideoReader
 
 __all__ = ["Displacement", "NoVectorsError", "codec_vectors", "estimated_vectors"]
 
@@ -60,23 +62,26 @@ def codec_vectors(
         NoVectorsError: the codec gives none; raised as soon as that is clear.
         MediaLimitError: above `Limits.max_decode_seconds`.
     """
-    times = _times_of(reader)
+    index, seconds = reader.index, reader.pts_seconds
     deadline = Deadline(limits, reader.label)
-    with GuardedFile(reader.source, limits=limits) as file, open_container(file) as container:
-        stream = video_stream(container, reader.label)
-        require_codec(stream, reader.label)
-        stream.codec_context.options = {**_OPTIONS, "max_pixels": str(limits.max_pixels)}
-        stream.codec_context.thread_count = 1
-        if is_sparse and reader.index.has_own_pts:
-            stream.codec_context.skip_frame = "NONREF"
-        if start > 0 and reader.index.has_own_pts:
-            _seek(container, stream, reader, start)
-            number = None
-        else:
-            number = 0
-        frames = _frames(container, stream, number)
-        timed = ((times(frame, n), frame) for n, frame in frames)
-        yield from _displacements(_until(timed, end, deadline), reader.label, reader.codec, start)
+    first = max(0, int(np.searchsorted(seconds, start)) - 1)
+    with GuardedFile(reader.source, limits=limits) as file:
+        decoder = PacketDecoder(file, limits, num_threads=1, options=_OPTIONS)
+        run = Run(_restart(decoder, index, first), len(index.packet_pts) - 1, frozenset())
+        try:
+            frames = decoder.frames(index, run, skips=is_sparse and index.has_own_pts)
+            timed = ((float(seconds[number]), frame) for number, frame in frames)
+            yield from _displacements(_until(timed, end, deadline), reader.label, reader.codec, start)
+        finally:
+            decoder.close()
+
+
+def _restart(decoder: PacketDecoder, index: PacketIndex, frame: int) -> int:
+    """Packet of the last keyframe at or before `frame` at which decoding can begin."""
+    if not index.has_own_pts:
+        return 0
+    keys = index.key_position[: index.key_before(frame) + 1].tolist()
+    return next((key for key in reversed(keys) if decoder.is_restart(index, key)), 0)
 
 
 def estimated_vectors(
@@ -93,52 +98,10 @@ def estimated_vectors(
 # ---- decoding
 
 
-def _times_of(reader: VideoReader) -> Any:
-    """A function (frame, its number in the decoder's output) → seconds, or None for a picture that is not shown."""
-    ticks, seconds = reader.index.pts, reader.pts_seconds
-
-    def by_number(frame: Any, number: int | None) -> float | None:
-        return None if number is None or number >= len(seconds) else float(seconds[number])
-
-    def by_ticks(frame: Any, number: int | None) -> float | None:
-        if frame.pts is None:
-            return None
-        at = int(np.searchsorted(ticks, frame.pts))
-        return float(seconds[at]) if at < len(ticks) and ticks[at] == frame.pts else None
-
-    return by_ticks if reader.index.has_own_pts else by_number
-
-
-def _seek(container: Any, stream: Any, reader: VideoReader, start: float) -> None:
-    index = max(0, int(np.searchsorted(reader.pts_seconds, start)) - 1)
-    try:
-        container.seek(int(reader.index.pts[index]), stream=stream, backward=True)
-    except av.error.FFmpegError:
-        container.seek(0, stream=stream, backward=True)
-
-
-def _frames(container: Any, stream: Any, number: int | None) -> Iterator[tuple[int | None, Any]]:
-    """Decoded pictures in order of presentation, counted from `number`; corrupt packets are passed over."""
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets)
-            decoded = packet.decode()
-        except StopIteration:
-            return
-        except (av.error.FFmpegError, EOFError):
-            continue
-        for frame in decoded:
-            yield number, frame
-            number = None if number is None else number + 1
-
-
-def _until(timed: Iterator[tuple[float | None, Any]], end: float, deadline: Deadline) -> Iterator[tuple[float, Any]]:
+def _until(timed: Iterator[tuple[float, Any]], end: float, deadline: Deadline) -> Iterator[tuple[float, Any]]:
     """Pictures up to `end` seconds, and on to the next one that B pictures before it may have been predicted from."""
     for time, frame in timed:
         deadline.check()
-        if time is None:
-            continue
         yield time, frame
         if time >= end and int(frame.pict_type) != _B_PICTURE:
             return
@@ -189,7 +152,7 @@ class _Picture:
     time: float
     past: Sums
     future: Sums
-    turn: int
+    orientation: Orientation
 
     def rate(self, before: float, after: float | None) -> np.ndarray:
         """(2, h, w) displacement per second, from vectors to the pictures at `before` and `after` seconds."""
@@ -200,7 +163,7 @@ class _Picture:
 
     def moved(self, rate: np.ndarray) -> Displacement:
         """What moved in the picture's own interval."""
-        grid = _turned(rate * (self.time - self.previous), self.turn)
+        grid = _oriented(rate * (self.time - self.previous), self.orientation)
         return Displacement(self.previous, self.time, grid.astype(np.float32))
 
 
@@ -214,7 +177,7 @@ def _displacements(timed: Iterator[tuple[float, Any]], label: str, codec: str, s
         is_b = int(frame.pict_type) == _B_PICTURE
         if previous is not None and anchor is not None and time > previous:
             rows = vectors.to_ndarray() if vectors is not None else None
-            picture = _Picture(previous, time, *_by_direction(rows, frame), round(frame.rotation / 90) % 4)
+            picture = _Picture(previous, time, *_by_direction(rows, frame), orientation_of(frame))
             waiting.append(picture)
             if not is_b:
                 yield from _released(waiting, anchor, time, start)
@@ -274,9 +237,11 @@ def _paint(rows: np.ndarray, shape: tuple[int, int], size: np.ndarray) -> Sums:
     return np.stack(total).reshape(2, *shape), area.reshape(shape)
 
 
-def _turned(grid: np.ndarray, turn: int) -> np.ndarray:
-    """The grid of a picture that is shown turned counter-clockwise by `turn` quarters."""
-    for _ in range(turn):
+def _oriented(grid: np.ndarray, orientation: Orientation) -> np.ndarray:
+    """The grid (2, h, w) of a frame that is mirrored and turned before it is shown: places and directions alike."""
+    if orientation.is_mirrored:
+        grid = np.stack([-grid[0], grid[1]])[:, :, ::-1]
+    for _ in range(orientation.quarters):
         grid = np.rot90(np.stack([grid[1], -grid[0]]), axes=(1, 2))
     return grid
 

@@ -1,6 +1,6 @@
-"""Reading pictures of a video by index: one demux pass for the index, then only the asked pictures are kept."""
+"""Reading frames of a video by index: one demux pass for the index, then only the requested frames are kept."""
 
-# Axes: N pictures of the file in presentation order, M asked for, H height, W width
+# Axes: N frames of the file in presentation order, M requested, H height, W width
 
 from __future__ import annotations
 
@@ -9,31 +9,23 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Self
 
-import av
-import av.error
 import numpy as np
-from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 
-from vidweave.errors import MediaDecodeError, MediaTypeError, ShapeError
-from vidweave.media.container import Deadline, decoding, open_container, require_codec
+from vidweave.errors import MediaDecodeError, ShapeError
+from vidweave.media.container import Deadline, decoding, time_origin
+from vidweave.media.decoder import PacketDecoder, is_predicted
 from vidweave.media.guards import GuardedFile
 from vidweave.media.limits import DEFAULT_LIMITS, Limits
+from vidweave.media.orientation import Orientation, orientation_of
 from vidweave.media.packets import PacketIndex, Run, index_packets
 from vidweave.types import Frames
 
 if TYPE_CHECKING:
-    from av.container import InputContainer
-    from av.packet import Packet
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-__all__ = ["VideoReader", "check_indices", "time_origin", "video_stream"]
-
-# Decoders that drop pictures nobody refers to before decoding them; tested to leave all others bit-equal.
-_DROPS_UNREFERENCED = frozenset(("h264", "hevc", "mpeg4", "mpeg2video"))
-_LOSES_TIME_ON_SEEK = frozenset(("mpeg",))  # program streams: the packets after a seek carry other timestamps
-_ONE_THREAD_PIXELS = 1280 * 720  # up to here, threads cost more than they bring
+__all__ = ["VideoReader", "check_indices"]
 
 
 class VideoReader:
@@ -63,20 +55,20 @@ class VideoReader:
         limits: Limits = DEFAULT_LIMITS,
         num_threads: int | None = None,
     ) -> None:
-        self._limits, self._num_threads = limits, num_threads
+        self._limits = limits
         self._file = GuardedFile(source, limits=limits)
         try:
-            self._open()
-            self._index = index_packets(self._container, self._stream, self.label, limits)
+            self._decoder = PacketDecoder(self._file, limits, num_threads=num_threads)
+            self._index = index_packets(self._decoder.container, self.stream, self.label, limits)
             self._file.check_unchanged()
             self._place_in_time()
         except BaseException:
             self.close()
             raise
-        self._rotation: int | None = None
+        self._orientation = Orientation()
         self._size: tuple[int, int] | None = None  # (width, height) as decoded
-        self._corrupt: set[int] = set()
         self._damaged: set[int] = set()
+        self._colors: str | None = None
         self._reformatter = VideoReformatter()
 
     @property
@@ -95,7 +87,12 @@ class VideoReader:
     @property
     def stream(self) -> VideoStream:
         """PyAV's stream, for facts of the header."""
-        return self._stream
+        return self._decoder.stream
+
+    @property
+    def decoder(self) -> PacketDecoder:
+        """The decoder below, for whoever needs packets."""
+        return self._decoder
 
     @property
     def num_frames(self) -> int:
@@ -104,13 +101,23 @@ class VideoReader:
     @property
     def num_corrupt_packets(self) -> int:
         """Packets that could not be decoded so far, or that the container marks as corrupt."""
-        return max(len(self._corrupt), self._index.num_flagged)
+        return max(len(self._decoder.corrupt), self._index.num_flagged)
 
     @property
     def rotation(self) -> int:
-        """Degrees counter-clockwise by which decoded pictures are turned before they are returned: 0, 90, 180, 270."""
+        """Degrees counter-clockwise by which decoded frames are turned before they are returned: 0, 90, 180, 270."""
+        return self.orientation.quarters * 90
+
+    @property
+    def is_mirrored(self) -> bool:
+        """Whether decoded frames are mirrored left to right, before they are turned."""
+        return self.orientation.is_mirrored
+
+    @property
+    def orientation(self) -> Orientation:
+        """How decoded frames are turned and mirrored before they are returned."""
         self._probe()
-        return self._rotation or 0
+        return self._orientation
 
     @property
     def width(self) -> int:
@@ -124,7 +131,7 @@ class VideoReader:
 
     @property
     def codec(self) -> str:
-        return self._stream.codec_context.name
+        return self.stream.codec_context.name
 
     @property
     def notes(self) -> list[str]:
@@ -136,6 +143,9 @@ class VideoReader:
             )
         if self._index.stopped:
             notes.append(f"{self.label}: reading stopped early ({self._index.stopped})")
+        if self._index.num_joins:
+            places = "1 place" if self._index.num_joins == 1 else f"{self._index.num_joins} places"
+            notes.append(f"{self.label}: its clock jumps at {places}, as in joined recordings; time goes on from there")
         if self.num_corrupt_packets:
             notes.append(f"{self.label}: {self.num_corrupt_packets} corrupt packets were passed over")
         if self._damaged:
@@ -159,7 +169,7 @@ class VideoReader:
         """
         asked = check_indices(indices, self.num_frames, self.label)
         unique, inverse = np.unique(asked, return_inverse=True)
-        context = self._stream.codec_context
+        context = self.stream.codec_context
         self._check_bytes(len(unique), context.width * context.height)
         values, is_found = self._decode(unique)
         num_lost = 0
@@ -173,28 +183,30 @@ class VideoReader:
         return Frames(values, self.pts_seconds[asked], asked, num_lost=num_lost)
 
     def each(self, indices: Sequence[int] | np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-        """Pictures by ascending index, one at a time and none kept: (index, (H, W, 3) uint8 RGB, rotated).
+        """Frames by ascending index, one at a time and none kept: (index, (H, W, 3) uint8 RGB, oriented).
 
-        One that cannot be decoded is left out. Raises as `read` does, but never for lost pictures.
+        One that cannot be decoded is left out. Raises as `read` does, but never for lost frames.
         """
-        asked = np.unique(check_indices(indices, self.num_frames, self.label))
-        left = dict(zip(self._index.pts[asked].tolist(), asked.tolist(), strict=True))
+        requested = np.unique(check_indices(indices, self.num_frames, self.label))
+        self._drop_false_keys(requested)  # frames are yielded as they come: there is no second try
+        left = set(requested.tolist())
         deadline = Deadline(self._limits, self.label)
-        for run in self._index.runs(asked):
-            wanted = set(run.wanted) or set(left)
-            for pts, frame in self._pictures(run):
+        for run in self._index.runs(requested):
+            wanted = set(self._index.frame[list(run.wanted)].tolist()) or set(left)
+            for number, frame in self._decoder.frames(self._index, run):
                 deadline.check()
-                wanted.discard(pts)
-                if pts in left:
-                    yield left.pop(pts), self._to_rgb(frame)
+                wanted.discard(number)
+                if number in left:
+                    left.remove(number)
+                    yield number, self._to_rgb(frame)
                 if not wanted:
                     break
         self._file.check_unchanged()
 
     def close(self) -> None:
         """Close the file; safe to call twice."""
-        if hasattr(self, "_container"):
-            self._container.close()
+        if hasattr(self, "_decoder"):
+            self._decoder.close()
         self._file.close()
 
     def __enter__(self) -> Self:
@@ -203,30 +215,11 @@ class VideoReader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # ---- opening
-
-    def _open(self) -> None:
-        self._container: InputContainer = open_container(self._file)
-        self._stream: VideoStream = video_stream(self._container, self.label)
-        require_codec(self._stream, self.label)
-        context = self._stream.codec_context
-        self._limits.check(
-            "max_pixels", context.width * context.height, f"{self.label} has too many pixels per picture"
-        )
-        context.options = {"max_pixels": str(self._limits.max_pixels)}
-        threads = self._num_threads
-        if threads is None:
-            threads = 1 if context.width * context.height <= _ONE_THREAD_PIXELS else 0
-        context.thread_count = threads
-        if threads != 1:
-            context.thread_type = "AUTO"
-        self._can_drop = context.name in _DROPS_UNREFERENCED
-
     def _place_in_time(self) -> None:
-        stream, index = self._stream, self._index
+        stream, index = self.stream, self._index
         self.num_frames_from_header = stream.frames or None
         base = stream.time_base or Fraction(1, 1)
-        origin = min(time_origin(self._container), int(index.pts[0]) * base)
+        origin = min(time_origin(self._decoder.container), int(index.pts[0]) * base)
         self.pts_seconds = index.pts * float(base) - float(origin)
         self.duration_seconds = max(float(index.end * base - origin), float(self.pts_seconds[-1]))
         self._limits.check("max_seconds", self.duration_seconds, f"{self.label} lasts too many seconds")
@@ -234,25 +227,53 @@ class VideoReader:
     # ---- decoding
 
     def _decode(self, unique: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
-        """Pictures `unique` (ascending) as (M, H, W, 3), and which of them came out."""
-        slots = {int(pts): i for i, pts in enumerate(self._index.pts[unique])}
-        values, is_found = None, np.zeros(len(unique), dtype=bool)
+        """Frames `unique` (ascending) as (M, H, W, 3), and which of them came out."""
+        found = _Found(unique)
+        self._gather(found, self._index.runs(unique))
+        doubtful = np.flatnonzero(~found.is_there | found.is_damaged)
+        # Before a frame is called lost: did decoding begin at a keyframe that stands on its own?
+        if len(doubtful) and self._drop_false_keys(unique[doubtful]):
+            self._gather(found, self._index.runs(unique[doubtful]))
+        self._damaged |= set(unique[found.is_damaged].tolist())
+        return found.values, found.is_there
+
+    def _gather(self, found: _Found, runs: list[Run]) -> None:
+        """Decode `runs` and keep the frames that are not there yet, or there only damaged."""
         deadline = Deadline(self._limits, self.label)
-        for run in self._index.runs(unique):
-            left = len(run.wanted) or len(slots)
-            for pts, frame in self._pictures(run):
+        for run in runs:
+            wanted = {int(self._index.frame[packet]) for packet in run.wanted} or set(found.slots)
+            first = int(self._index.frame[run.start]) if run.start and self._index.has_own_pts else -1
+            for number, frame in self._decoder.frames(self._index, run):
                 deadline.check()
-                slot = slots.get(pts)
-                if slot is None or is_found[slot]:
+                if number == first and is_predicted(frame):
+                    break  # no keyframe at all: what follows would be made from nothing
+                if number not in wanted:
                     continue
-                values = self._keep(values, slot, frame, len(unique))
-                is_found[slot] = True
-                if frame.is_corrupt:
-                    self._damaged.add(pts)
-                left -= 1
-                if not left:
+                wanted.remove(number)
+                slot = found.slots[number]
+                if not found.is_there[slot] or found.is_damaged[slot]:
+                    found.values = self._keep(found.values, slot, frame, len(found.slots))
+                    found.is_there[slot], found.is_damaged[slot] = True, frame.is_corrupt
+                if not wanted:
                     break
-        return values, is_found
+
+    def _drop_false_keys(self, frames: np.ndarray) -> bool:
+        """Take keyframes at which decoding cannot begin out of the index, as far as `frames` depend on them.
+
+        Keyframes before them are tried in growing steps, at last the start of the file. Returns whether any was taken.
+        """
+        index = self._index
+        if not index.has_own_pts:
+            return False
+        false: set[int] = set()
+        for key in {index.key_before(int(frame)) for frame in frames}:
+            step = 1
+            while key >= 0 and not self._decoder.is_restart(index, int(index.key_position[key])):
+                # those that are stepped over are not trusted either
+                false.update(index.key_position[max(0, key - step + 1) : key + 1].tolist())
+                key, step = key - step, 2 * step
+        self._index = index.without_keys(false - {0}) if false else index
+        return bool(false)
 
     def _stand_in(self, values: np.ndarray | None, unique: np.ndarray, missing: np.ndarray) -> tuple[np.ndarray, int]:
         """Fill the slots `missing` with the nearest pictures that can be decoded; returns how many are not the asked."""
@@ -272,95 +293,23 @@ class VideoReader:
         assert values is not None
         return values, num_lost
 
-    def _nearest(self, index: int) -> tuple[int, VideoFrame]:
-        """The decodable picture nearest to `index` and its distance: looked for around it, then in the whole file."""
-        target, last = int(self._index.pts[index]), len(self._index.packet_pts) - 1
-        near = self._index.around(index) if self._index.has_own_pts else (0, last)
-        for start, stop in (near, (0, last)):
+    def _nearest(self, number: int) -> tuple[int, VideoFrame]:
+        """The decodable frame nearest to `number` and its distance: searched around it, then in the whole file."""
+        times = self._index.pts
+        whole = Run(0, len(self._index.packet_pts) - 1, frozenset())
+        for run in (self._index.around(number) if self._index.has_own_pts else whole, whole):
             best: tuple[int, VideoFrame] | None = None
-            for pts, frame in self._pictures(Run(start, stop, frozenset())):
-                if best is not None and abs(pts - target) >= best[0] and pts > target:
+            for other, frame in self._decoder.frames(self._index, run):
+                distance = abs(int(times[other]) - int(times[number]))
+                if best is not None and distance >= best[0] and other > number:
                     break
-                if best is None or abs(pts - target) < best[0]:
-                    best = (abs(pts - target), frame)
+                if best is None or distance < best[0]:
+                    best = (distance, frame)
             if best is not None:
                 return best
         raise MediaDecodeError(
             f"{self.label}: none of its {self.num_frames} pictures can be decoded; the file is corrupt"
         )
-
-    def _pictures(self, run: Run) -> Iterator[tuple[int, VideoFrame]]:
-        """(ticks, picture) of everything that comes out of one run."""
-        if self._index.has_own_pts:
-            for frame in self._run(run):
-                if frame.pts is not None:
-                    yield frame.pts, frame
-        else:
-            yield from zip(self._index.pts.tolist(), self._run(run), strict=False)
-
-    def _run(self, run: Run) -> Iterator[VideoFrame]:
-        """Decode packets `start`..`stop`, then empty the decoder. Unreferenced pictures are dropped unless wanted."""
-        drop = self._can_drop and bool(run.wanted)
-        for position, packet in self._packets(run.start):
-            # the stream is asked anew each time: going back to the start opens the file again
-            is_needed = not drop or packet.pts in run.wanted
-            self._stream.codec_context.skip_frame = "DEFAULT" if is_needed else "NONREF"
-            try:
-                yield from packet.decode()  # type: ignore[misc]
-            except (av.error.FFmpegError, EOFError):
-                self._corrupt.add(position)
-            if position >= run.stop:
-                break
-        try:
-            yield from self._stream.codec_context.decode(None)
-        except (av.error.FFmpegError, EOFError):
-            self._corrupt.add(run.stop)
-
-    def _packets(self, start: int) -> Iterator[tuple[int, Packet]]:
-        """(position, packet) from packet `start` on, in decode order."""
-        position = self._seek(start)
-        try:
-            for packet in self._container.demux(self._stream):
-                if not packet.size:
-                    continue
-                if position is None:
-                    position = self._locate(packet, start)
-                    if position is None:  # the container seeks badly: start over and pass over what comes before
-                        self._reopen()
-                        yield from self._packets_from_top(start)
-                        return
-                if position >= start:
-                    yield position, packet
-                position += 1
-        except (av.error.FFmpegError, EOFError):
-            return
-
-    def _seek(self, start: int) -> int | None:
-        """Go to packet `start`. Returns the position of the next packet, or None if only the packet itself can tell."""
-        is_exact = self._index.has_own_pts and self._container.format.name not in _LOSES_TIME_ON_SEEK
-        if start == 0 or not is_exact:
-            self._reopen()
-            return 0
-        try:
-            self._container.seek(int(self._index.packet_pts[start]), stream=self._stream, backward=True)
-        except (av.error.FFmpegError, EOFError):
-            self._reopen()
-            return 0
-        return None
-
-    def _locate(self, packet: Packet, start: int) -> int | None:
-        """Where a seek has landed; None if that is unknown or past `start`."""
-        found = np.flatnonzero(self._index.packet_pts == packet.pts) if packet.pts is not None else ()
-        return int(found[0]) if len(found) == 1 and found[0] <= start else None
-
-    def _packets_from_top(self, start: int) -> Iterator[tuple[int, Packet]]:
-        packets = (packet for packet in self._container.demux(self._stream) if packet.size)
-        yield from ((i, packet) for i, packet in enumerate(packets) if i >= start)
-
-    def _reopen(self) -> None:
-        """Back to the first packet, with a fresh decoder; works where seeking does not."""
-        self._container.close()
-        self._open()
 
     # ---- pictures
 
@@ -374,7 +323,7 @@ class VideoReader:
         return values
 
     def _to_rgb(self, frame: VideoFrame) -> np.ndarray:
-        """(H, W, 3) uint8, of the size of the first picture, turned as the file says."""
+        """(H, W, 3) uint8, of the size of the first frame, oriented as the file says."""
         self._learn(frame)
         assert self._size is not None
         width, height = self._size
@@ -382,15 +331,14 @@ class VideoReader:
             rgb = self._reformatter.reformat(frame, width, height, format="rgb24", threads=1)
         plane = rgb.planes[0]
         rows = np.frombuffer(plane, dtype=np.uint8).reshape(height, plane.line_size)  # type: ignore[call-overload]
-        picture = rows[:, : width * 3].reshape(height, width, 3)
-        return np.rot90(picture, (self._rotation or 0) // 90)
+        return self._orientation.apply(rows[:, : width * 3].reshape(height, width, 3))
 
     def _learn(self, frame: VideoFrame) -> None:
-        """Size and rotation come from a decoded picture: headers may lie, and sizes may change on the way."""
+        """Size and orientation come from a decoded frame: headers may lie, and sizes may change on the way."""
         self._limits.check("max_pixels", frame.width * frame.height, f"{self.label} has too many pixels per picture")
         if self._size is None:
             self._size = (frame.width, frame.height)
-            self._rotation = round(frame.rotation / 90) % 4 * 90
+            self._orientation = orientation_of(frame)
 
     def _probe(self) -> None:
         """Decode until the first picture comes out, if none has yet."""
@@ -401,7 +349,7 @@ class VideoReader:
         self._probe()
         assert self._size is not None
         width, height = self._size
-        return (width, height) if (self._rotation or 0) % 180 else (height, width)
+        return (width, height) if self._orientation.swaps_sides else (height, width)
 
     def _check_bytes(self, count: int, pixels: int) -> None:
         what = f"{self.label}: {count} pictures would take too many bytes"
@@ -421,19 +369,11 @@ def check_indices(indices: Sequence[int] | np.ndarray, count: int, label: str) -
     return asked.astype(np.int64)
 
 
-def video_stream(container: InputContainer, label: str) -> VideoStream:
-    """The stream to look at: FFmpeg's choice among those that are no cover art."""
-    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-    if not streams:
-        if container.streams.audio:
-            raise MediaTypeError(f"{label} holds sound but no video; give it as the audio of the clip (--audio)")
-        raise MediaTypeError(f"{label} holds no video stream")
-    best = container.streams.best("video")
-    return best if best in streams else streams[0]  # type: ignore[return-value]
+class _Found:
+    """Frames that are being collected: one slot for each of the `unique` numbers."""
 
-
-def time_origin(container: InputContainer) -> Fraction:
-    """Seconds at which the earliest audio or video stream starts: time 0 of everything this package returns."""
-    streams = (*container.streams.video, *container.streams.audio)
-    starts = [s.start_time * s.time_base for s in streams if s.start_time is not None and s.time_base]
-    return min(starts, default=Fraction(0))
+    def __init__(self, unique: np.ndarray) -> None:
+        self.slots = {number: slot for slot, number in enumerate(unique.tolist())}
+        self.values: np.ndarray | None = None  # (M, H, W, 3)
+        self.is_there = np.zeros(len(unique), dtype=bool)
+        self.is_damaged = np.zeros(len(unique), dtype=bool)

@@ -38,6 +38,7 @@ def encode(
     start: float = 0.0,
     times: list[float] | None = None,
     rotation: int | None = None,
+    matrix: tuple[int, ...] | None = None,
     sound_seconds: float = 0.0,
     container: dict[str, str] | None = None,
     pictures: np.ndarray | None = None,
@@ -55,6 +56,8 @@ def encode(
             stream.codec_context.max_b_frames = b_frames
         if rotation is not None:
             stream.set_display_rotation(rotation)
+        if matrix is not None:
+            stream.set_display_matrix(matrix)
         sound: Any = out.add_stream("aac", rate=16_000, layout="mono") if sound_seconds else None
         for i, picture in enumerate(pictures):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format=pixel_format)
