@@ -20,6 +20,7 @@ VidweaveError
 ├── EngineError                             a language model elsewhere that serves nothing
 ├── TrainingError                           a run that cannot start, go on or resume
 ├── PipelineError                           a generation run that cannot start, go on or resume
+├── NonFiniteError                          NaN or infinity where a stage hands its numbers to the next
 ├── NotStreamableError                      a part that needs the whole clip, asked to stream
 └── MissingExtraError (ImportError)         an optional dependency; carries the install line
 """
@@ -41,6 +42,7 @@ __all__ = [
     "MediaTypeError",
     "MissingExtraError",
     "ModalityError",
+    "NonFiniteError",
     "NotStreamableError",
     "PipelineError",
     "QueryError",
@@ -141,6 +143,10 @@ class TrainingError(VidweaveError):
 
 class PipelineError(VidweaveError):
     """A generation run that cannot start, go on or resume."""
+
+
+class NonFiniteError(VidweaveError):
+    """NaN or infinity in what a stage hands to the next; the message names the stage and the dtype."""
 
 
 class NotStreamableError(VidweaveError):

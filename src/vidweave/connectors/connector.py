@@ -29,6 +29,7 @@ from vidweave.connectors.state import ConnectorState
 from vidweave.connectors.trunk import Request, Trunk, run_requests, text_rows
 from vidweave.errors import ConfigError, ShapeError, UnknownNameError
 from vidweave.nn.bank import Journal
+from vidweave.nn.numbers import floating_dtype
 from vidweave.registry import FUSIONS, TRUNKS
 from vidweave.types import Blocks, ComponentConfig, Features, PanelSource, TextSpec, TextTokens, component_from_dict
 
@@ -94,6 +95,11 @@ class Connector(nn.Module):
             counts = {p.query_tokens.shape[1] for p in self._ports_of(name).values() if p.query_tokens is not None}
             if trunk.has_memory and len(counts) != 1:
                 raise ConfigError(f"ports of trunk {name!r} share its memory and need equal query counts, got {counts}")
+
+    @property
+    def float32_instead_of(self) -> tuple[torch.dtype, ...]:
+        """Dtypes that it is not loaded in: those of its trunks, for all of it, since what they make meets in the fusion."""
+        return tuple({dtype for trunk in self._trunks().values() for dtype in trunk.float32_instead_of})
 
     @property
     def block_names(self) -> tuple[str, ...]:
@@ -214,9 +220,7 @@ class Connector(nn.Module):
     def _keys(self, name: str, features: Features, first: Tensor) -> Features:
         """What the trunk sees of `features`, whose rows have had `first` (P,) groups before."""
         port = self._port(name)
-        dtype = next(
-            (p.dtype for module in (self._trunk(port), port) for p in module.parameters()), features.values.dtype
-        )
+        dtype = floating_dtype(self._trunk(port), floating_dtype(port, features.values.dtype))
         return replace(features, values=port.keys(features.values, features.mask, first, dtype))
 
     def _ask(self, keys: Mapping[str, Features], text: TextTokens | None) -> dict[str, Blocks]:
@@ -316,7 +320,7 @@ class Connector(nn.Module):
     def _nothing(self, port: Port, state: ConnectorState) -> Blocks:
         """The blocks of a stream that was never pushed: no groups."""
         empty = state.item.new_zeros
-        dtype = next((p.dtype for p in self.parameters()), torch.get_default_dtype())
+        dtype = floating_dtype(self, torch.get_default_dtype())
         num_tokens = (self._trunk(port).num_tokens or 1) if port.query_tokens is None else port.query_tokens.shape[1]
         values = empty(len(state), 0, num_tokens, port.output_width, dtype=dtype)
         mask = empty(len(state), 0, num_tokens, dtype=torch.bool)

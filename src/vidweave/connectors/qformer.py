@@ -94,6 +94,9 @@ class _Encoder(nn.Module):
 class QFormer(Trunk):
     """See the module. Keys and values of an all-masked row give zeros, never NaN."""
 
+    # As transformers loads the Q-Former and query tokens of BLIP-2
+    float32_instead_of = (torch.float16,)
+
     def __init__(self, config: QFormerConfig) -> None:
         super().__init__()
         self.key_width = config.encoder_width

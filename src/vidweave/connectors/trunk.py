@@ -38,6 +38,7 @@ class Trunk(nn.Module):
     """
 
     has_queries: ClassVar[bool] = True
+    float32_instead_of: ClassVar[tuple[torch.dtype, ...]] = ()
     has_adapters: bool = False
     has_memory: bool = False
     text_spec: TextSpec | None = None

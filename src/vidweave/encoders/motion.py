@@ -80,7 +80,11 @@ class MotionEncoderConfig(ComponentConfig):
 
 
 class MotionEncoder(nn.Module):
-    """Maps of motion → one vector per patch, or one per map."""
+    """Maps of motion → one vector per patch, or one per map; computed in float32 always: displacements and RAFT's
+    correlations need its precision.
+    """
+
+    float32_instead_of = (torch.float16, torch.bfloat16)
 
     def __init__(self, config: MotionEncoderConfig) -> None:
         super().__init__()

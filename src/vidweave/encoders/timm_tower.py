@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vidweave.encoders.chunked import check_modality, encode_groups
 from vidweave.errors import ConfigError, ShapeError
+from vidweave.nn.numbers import floating_dtype
 from vidweave.types import ComponentConfig, VisualSpec
 
 __all__ = ["TimmTower", "TimmTowerConfig"]
@@ -87,7 +88,7 @@ class TimmTower(nn.Module):
             )
         if not values.shape[0] * values.shape[1]:
             return values.new_zeros(*values.shape[:2], self.num_tokens, self.width)
-        return encode_groups(self, values[:, :, 0].to(next(self.tower.parameters()).dtype), self.chunk)
+        return encode_groups(self, values[:, :, 0].to(floating_dtype(self.tower, torch.float32)), self.chunk)
 
     def forward(self, pictures: Tensor) -> Tensor:
         """(G, 3, H, W) → (G, N, C)."""

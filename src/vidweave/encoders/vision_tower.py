@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from vidweave.encoders.chunked import check_modality, encode_groups
 from vidweave.encoders.families import Family, family_of
 from vidweave.errors import ConfigError, ShapeError
+from vidweave.nn.numbers import floating_dtype
 from vidweave.types import ComponentConfig, VisualSpec
 
 __all__ = ["VisionTower", "VisionTowerConfig"]
@@ -108,7 +109,7 @@ class VisionTower(nn.Module):
             return getattr(transformers, self._family.model)(_whole_config(self._family, self._config))
 
     def _dtype(self) -> torch.dtype:
-        return next(self.tower.parameters()).dtype
+        return floating_dtype(self.tower, torch.float32)
 
 
 def _whole_config(family: Family, config: Mapping[str, Any]) -> Any:

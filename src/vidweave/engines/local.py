@@ -10,6 +10,7 @@ import torch
 from vidweave.engines.protocol import Completion, Request, Sampling
 from vidweave.engines.structured import complaint, in_words
 from vidweave.errors import CheckpointError, QueryError
+from vidweave.language.drawing import SeededDraws
 from vidweave.language.pretrained import source_config
 
 __all__ = ["TransformersEngine"]
@@ -105,8 +106,7 @@ class TransformersEngine:
         drawn = {"do_sample": True, "temperature": how.temperature, "top_p": how.top_p, "top_k": 0}
         limits = {"max_new_tokens": how.max_tokens, "min_new_tokens": how.min_tokens or None}
         stop = {"stop_strings": list(how.stop), "tokenizer": self._tokenizer} if how.stop else {}
-        with torch.random.fork_rng():
-            torch.manual_seed(how.seed)
+        with SeededDraws(how.seed, self._model.device):
             out = self._model.generate(
                 **inputs,
                 **(

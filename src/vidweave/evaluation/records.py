@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import json
-import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -69,7 +68,7 @@ class Record:
             prompt=panel if isinstance(panel, str) else None,
             frames=tuple({name: use[name] for name in ("stream", "index", "pts_seconds")} for use in frames),
             output=answer.text,
-            scores=tuple(_finite(scores.get(option)) for option in example.query.options),
+            scores=tuple(scores.get(option) for option in example.query.options),
             correct=correct,
             facets=dict(example.facets),
             media=dict(media or {}),
@@ -82,10 +81,6 @@ class Record:
             raise TypeError(f"expected an object, got {data!r}")
         lists = {name: tuple(data.get(name, ())) for name in ("options", "frames", "scores")}
         return cls(**{**data, **lists})
-
-
-def _finite(score: float | None) -> float | None:
-    return score if score is not None and math.isfinite(score) else None
 
 
 class RecordFile:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from vidweave.data.schema import Example
-from vidweave.errors import ConfigError, RecordError
+from vidweave.errors import ConfigError, NonFiniteError, RecordError
 from vidweave.evaluation.metrics import is_correct
 from vidweave.evaluation.records import Record, RecordFile
 from vidweave.evaluation.report import Report
@@ -150,8 +150,16 @@ def _answer(
 
 
 def ask(answerer: Answerer, examples: Sequence[Example], decoding: Mapping[str, Any] | None = None) -> list[Answer]:
-    """One batch; a model that gives another number of answers than there are questions breaks its contract."""
-    answers = answerer.answer([example.query for example in examples], **(decoding or {}))
+    """One batch; a model that gives another number of answers than there are questions breaks its contract.
+
+    Raises:
+        NonFiniteError: the model's numbers are NaN or infinite; names the examples, none of which counts as answered.
+    """
+    try:
+        answers = answerer.answer([example.query for example in examples], **(decoding or {}))
+    except NonFiniteError as error:
+        names = examples[0].id + (f" … {examples[-1].id}" if len(examples) > 1 else "")
+        raise NonFiniteError(f"{error} (example {names})") from error
     assert len(answers) == len(examples), f"{len(examples)} queries got {len(answers)} answers"
     return answers
 

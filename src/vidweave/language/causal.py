@@ -18,8 +18,14 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from vidweave.errors import ShapeError
 from vidweave.language.decoding import Decoding
-from vidweave.language.pretrained import PretrainedConfig, PretrainedLanguageModel, build_model, transformers_config
-from vidweave.language.scoring import OptionBatch, token_logprobs
+from vidweave.language.pretrained import (
+    PretrainedConfig,
+    PretrainedLanguageModel,
+    build_model,
+    finite_logits,
+    transformers_config,
+)
+from vidweave.language.scoring import OptionBatch
 from vidweave.types import Embeds, Prefix, TextTokens
 
 __all__ = ["CausalConfig", "CausalLanguageModel"]
@@ -81,20 +87,20 @@ class CausalLanguageModel(PretrainedLanguageModel):
                 inputs_embeds=embeds.values,
                 attention_mask=embeds.mask.long(),
                 generation_config=settings.generation_config(self.model.generation_config),
-                logits_processor=settings.processors(),
+                logits_processor=settings.processors(embeds.values.dtype),
             )
 
     def prefill(self, embeds: Embeds) -> Prefix:
-        """Read the prompt once: the keys and values, and the logits of the next token."""
+        """Read the prompt once: the keys and values, and the logits of the next token (see `next_logits`)."""
         self._check_length(embeds, 0)
         cache = DynamicCache(config=self.model.config)
         out = self._read(embeds, **self._cached(cache), logits_to_keep=1)
-        return Prefix(embeds, cache, out.logits[:, -1])
+        return Prefix(embeds, cache, finite_logits(out.logits[:, -1]))
 
     def next_logits(self, embeds: Embeds) -> Tensor:
-        """(B, V) logits of the token that follows each prompt."""
+        """(B, V) logits of the token that follows each prompt; NonFiniteError where one is NaN or infinite."""
         self._check_length(embeds, 0)
-        return self._read(embeds, use_cache=False, logits_to_keep=1).logits[:, -1]
+        return finite_logits(self._read(embeds, use_cache=False, logits_to_keep=1).logits[:, -1])
 
     def score(
         self, prefix: Prefix, options: Sequence[Sequence[Sequence[int]]], *, normalize: str = "sum"
@@ -111,7 +117,7 @@ class CausalLanguageModel(PretrainedLanguageModel):
         logits = prefix.next_logits[batch.item, None]
         if batch.ids.shape[1] > 1 and len(batch.item):
             logits = torch.cat([logits, self._continue(prefix, batch)], 1)
-        return batch.scores(token_logprobs(logits, batch.ids), normalize)
+        return batch.scores(logits, normalize)
 
     def _continue(self, prefix: Prefix, batch: OptionBatch) -> Tensor:
         """(N, M - 1, V): logits after each option token but the last, all options in one pass over a repeated cache."""

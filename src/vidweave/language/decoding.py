@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import (
     GenerationConfig,
+    LogitsProcessor,
     LogitsProcessorList,
     NoRepeatNGramLogitsProcessor,
     RepetitionPenaltyLogitsProcessor,
 )
 
 from vidweave.errors import ConfigError
+from vidweave.language.drawing import SeededDraws, check_seed
+from vidweave.nn.numbers import require_finite
 from vidweave.types import config_from_dict
 
 __all__ = ["Decoding"]
@@ -34,7 +37,7 @@ class Decoding:
         num_return_sequences: Answers per prompt, best first; at most `num_beams` unless sampling.
         repetition_penalty: Divides scores of tokens generated before; the prompt does not count.
         use_cache: Keep keys and values; same result without, slower.
-        seed: Of the draws; None takes torch's global state.
+        seed: Of the draws, which then come from a generator of their own; None draws from torch's global one.
     """
 
     max_new_tokens: int = 32
@@ -66,6 +69,8 @@ class Decoding:
             raise ConfigError(f"min_new_tokens ({self.min_new_tokens}) is above max_new_tokens ({self.max_new_tokens})")
         if self.temperature <= 0 or not 0 < self.top_p <= 1 or self.repetition_penalty <= 0:
             raise ConfigError(f"temperature and repetition_penalty must be positive and top_p in (0, 1], got {self}")
+        if self.seed is not None:
+            check_seed(self.seed)
         if not self.do_sample and (self.temperature, self.top_k, self.top_p) != (1.0, 50, 1.0):
             raise ConfigError("temperature, top_k and top_p have no effect without sampling; add do_sample=True")
         if not self.do_sample and self.num_return_sequences > self.num_beams:
@@ -98,25 +103,33 @@ class Decoding:
             settings["min_new_tokens"] = self.min_new_tokens
         return GenerationConfig(**settings)
 
-    def processors(self) -> LogitsProcessorList:
-        """What changes the scores of tokens that were generated before.
+    def processors(self, dtype: torch.dtype) -> LogitsProcessorList:
+        """A check that scores are finite in the model's `dtype`, and what changes those of tokens generated before.
 
         Not left to the generation config: with embedded prompts transformers would take the prompt's padding for
         generated tokens and leave the first ones out, so that an answer depended on its neighbours in the batch.
         """
-        processors = LogitsProcessorList()
+        processors = LogitsProcessorList([_RequireFinite(dtype)])
         if self.repetition_penalty != 1.0:
             processors.append(RepetitionPenaltyLogitsProcessor(self.repetition_penalty))
         if self.no_repeat_ngram_size:
             processors.append(NoRepeatNGramLogitsProcessor(self.no_repeat_ngram_size))
         return processors
 
-    @contextmanager
-    def seeded(self, device: torch.device) -> Iterator[None]:
-        """Draws inside depend on `seed` alone, and leave torch's global state as it was."""
+    def seeded(self, device: torch.device) -> AbstractContextManager[Any]:
+        """A context for `generate`: draws depend on `seed` alone, and leave torch's global state as it was."""
         if self.seed is None or not self.do_sample:
-            yield
-            return
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            torch.manual_seed(self.seed)
-            yield
+            return nullcontext()
+        return SeededDraws(self.seed, device)
+
+
+class _RequireFinite(LogitsProcessor):
+    """Raise NonFiniteError where a step's scores hold NaN or infinity, which sampling and `argmax` would choose by."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self.dtype = dtype  # that of the model: scores come in float32
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        # The largest alone: NaN wins over all, and -inf forbids single tokens (the end token before min_new_tokens).
+        require_finite("logits of the language model in generation", {"": (scores.amax(-1).to(self.dtype), None)})
+        return scores

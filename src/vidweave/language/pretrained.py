@@ -12,9 +12,17 @@ from torch import Tensor, nn
 from transformers import CONFIG_MAPPING, GenerationConfig, PreTrainedConfig
 
 from vidweave.errors import CheckpointError, ConfigError
+from vidweave.nn.numbers import require_finite
 from vidweave.types import ComponentConfig, check_layers
 
-__all__ = ["PretrainedConfig", "PretrainedLanguageModel", "build_model", "source_config", "transformers_config"]
+__all__ = [
+    "PretrainedConfig",
+    "PretrainedLanguageModel",
+    "build_model",
+    "finite_logits",
+    "source_config",
+    "transformers_config",
+]
 
 # What a config.json says about its own file; the weights' dtype is chosen by whoever builds the model.
 METADATA = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version"}
@@ -119,6 +127,12 @@ class PretrainedLanguageModel(nn.Module):
     def embed(self, ids: Tensor) -> Tensor:
         """(…) token ids → (…, D), as prompts are read."""
         return self.model.get_input_embeddings()(ids)
+
+
+def finite_logits(logits: Tensor) -> Tensor:
+    """`logits`, or NonFiniteError where one is NaN or infinite."""
+    require_finite("logits of the language model", {"": (logits, None)})
+    return logits
 
 
 def _neutral_generation(model: Any) -> None:

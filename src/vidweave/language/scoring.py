@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from vidweave.errors import ConfigError, QueryError, ShapeError
+from vidweave.nn.numbers import require_finite
 
 __all__ = ["OptionBatch", "token_logprobs"]
 
@@ -52,10 +53,18 @@ class OptionBatch:
         item = torch.arange(num_items).repeat_interleave(torch.tensor(counts, dtype=torch.int64))
         return cls(ids.to(device), mask.to(device), item.to(device), counts)
 
-    def scores(self, logprobs: Tensor, normalize: str) -> list[list[float]]:
-        """(N, M) log-probabilities per token → one number per option: their `sum`, or their `mean`."""
+    def scores(self, logits: Tensor, normalize: str) -> list[list[float]]:
+        """Logits (N, M, V) → one number per option: the `sum` of its tokens' log-probabilities, or their `mean`.
+
+        Raises:
+            ConfigError: another `normalize`.
+            NonFiniteError: a log-probability of an option is NaN or infinite.
+        """
         if normalize not in ("sum", "mean"):
             raise ConfigError(f"normalize must be 'sum' or 'mean', got {normalize!r}")
+        logprobs = token_logprobs(logits, self.ids)
+        # in the dtype of the logits, which the message names; a number that is too large for it was infinite before
+        require_finite("scores of the options from the language model", {"": (logprobs.to(logits.dtype), self.mask)})
         total = torch.where(self.mask, logprobs, 0.0).sum(1)
         if normalize == "mean":
             total = total / self.mask.sum(1)

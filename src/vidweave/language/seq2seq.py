@@ -17,8 +17,14 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_L
 
 from vidweave.errors import ConfigError, ShapeError
 from vidweave.language.decoding import Decoding
-from vidweave.language.pretrained import PretrainedConfig, PretrainedLanguageModel, build_model, transformers_config
-from vidweave.language.scoring import OptionBatch, token_logprobs
+from vidweave.language.pretrained import (
+    PretrainedConfig,
+    PretrainedLanguageModel,
+    build_model,
+    finite_logits,
+    transformers_config,
+)
+from vidweave.language.scoring import OptionBatch
 from vidweave.types import Embeds, Prefix, TextTokens
 
 __all__ = ["Seq2SeqConfig", "Seq2SeqLanguageModel"]
@@ -87,7 +93,7 @@ class Seq2SeqLanguageModel(PretrainedLanguageModel):
                 encoder_outputs=BaseModelOutput(last_hidden_state=states),
                 attention_mask=prompt.mask.long(),
                 generation_config=settings.generation_config(self.model.generation_config),
-                logits_processor=settings.processors(),
+                logits_processor=settings.processors(prompt.values.dtype),
             )
         return ids[:, 1:]  # without the start token
 
@@ -97,10 +103,10 @@ class Seq2SeqLanguageModel(PretrainedLanguageModel):
         first = embeds.position_ids.new_zeros(
             len(states), 1
         )  # only its length counts: the decoder sees the start token
-        return Prefix(embeds, states, self._decode(states, embeds.mask, first)[:, 0])
+        return Prefix(embeds, states, finite_logits(self._decode(states, embeds.mask, first)[:, 0]))
 
     def next_logits(self, embeds: Embeds) -> Tensor:
-        """(B, V) logits of the first token of each answer."""
+        """(B, V) logits of the first token of each answer; NonFiniteError where one is NaN or infinite."""
         logits = self.prefill(embeds).next_logits
         assert logits is not None
         return logits
@@ -113,7 +119,7 @@ class Seq2SeqLanguageModel(PretrainedLanguageModel):
         if not len(batch.item):
             return [[] for _ in options]
         logits = self._decode(prefix.state[batch.item], prefix.embeds.mask[batch.item], batch.ids)
-        return batch.scores(token_logprobs(logits, batch.ids), normalize)
+        return batch.scores(logits, normalize)
 
     def _encode(self, embeds: Embeds) -> Tensor:
         """(B, S, D) states of the encoder."""

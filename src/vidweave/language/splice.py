@@ -11,7 +11,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from vidweave.errors import ModalityError, ShapeError
+from vidweave.errors import ModalityError, NonFiniteError, ShapeError
+from vidweave.nn.numbers import require_finite
 from vidweave.types import Blocks, Embeds, PromptPlan
 
 __all__ = ["splice"]
@@ -35,6 +36,7 @@ def splice(
     Raises:
         ShapeError: a slot whose block, row or group does not exist, or groups that the plan leaves out; with counts.
         ModalityError: a block row that has no token, or that the plan does not place at all.
+        NonFiniteError: NaN or infinity in a block or in the text embeddings.
     """
     if side not in ("left", "right"):
         raise ShapeError(f"side must be 'left' or 'right', got {side!r}")
@@ -73,8 +75,20 @@ def splice(
         labels[mask] = torch.where(is_target & is_text, ids, -100).flatten().repeat_interleave(runs)
         labels = labels.to(text.device)
     values = torch.cat(source).index_select(0, index.flatten().to(text.device)).view(*mask.shape, -1)
+    _require_finite(values, text, blocks)
     position_ids = (mask.long().cumsum(1) - 1).masked_fill(~mask, 0)
     return Embeds(values, mask.to(text.device), position_ids.to(text.device), labels)
+
+
+def _require_finite(values: Tensor, text: Tensor, blocks: Mapping[str, Blocks]) -> None:
+    """One check of all that was placed; where it came from is looked up only if it fails."""
+    try:
+        require_finite("embeddings of the prompt", {"": (values, None)})
+    except NonFiniteError:
+        tokens = {name: (block.values.to(text), block.mask) for name, block in blocks.items()}
+        require_finite("tokens of block {part!r} from the connector", tokens)
+        require_finite("text embeddings of the language model", {"": (text, None)})
+        raise
 
 
 def _check_widths(blocks: Mapping[str, Blocks], width: int) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
-from vidweave.errors import ConfigError, ModalityError, QueryError
+from vidweave.errors import ConfigError, ModalityError, NonFiniteError, QueryError
 from vidweave.language.splice import splice
 from vidweave.media.store import FeatureStore
 from vidweave.model import asking
@@ -29,11 +29,13 @@ from vidweave.model.config import ModelSpec, VideoLanguageConfig
 from vidweave.model.files import check_keys, locate, read_weights
 from vidweave.model.mixing import mix_moments
 from vidweave.model.pool import pool_seconds, pool_tokens
+from vidweave.model.precision import float32_patterns
 from vidweave.model.processor import Prepared, Processor
-from vidweave.model.selecting import motion_energy
+from vidweave.model.selecting import motion_energy, selection_numbers
 from vidweave.model.side_by_side import encode_side_by_side
 from vidweave.model.stream import Stream
 from vidweave.model.trace import Stopwatch
+from vidweave.nn.numbers import floating_dtype, require_finite
 from vidweave.types import (
     Answer,
     Blocks,
@@ -93,6 +95,8 @@ class VideoLanguageModel(PreTrainedModel):
         self.post_init()
         # transformers looks for tied weights in direct children only; ours stand one level deeper.
         self.all_tied_weights_keys = _tied_names(self)
+        self._keep_in_fp32_modules = float32_patterns(self, torch.float16)
+        self._keep_in_fp32_modules_strict = float32_patterns(self, torch.bfloat16)
 
     # -- the road of one question --------------------------------------------------------------------------------
 
@@ -126,7 +130,7 @@ class VideoLanguageModel(PreTrainedModel):
         if moments.motion is None:
             return None
         ((name, _),) = self.spec.selector_streams.items()
-        return self.encode_stream(name, moments.motion)
+        return self.encode_streams({name: moments.motion})[name]
 
     def _choose(
         self,
@@ -136,14 +140,19 @@ class VideoLanguageModel(PreTrainedModel):
         selector: nn.Module | None = None,
     ) -> Selection:
         text, device = moments.text, self.device
-        selection = (self.selector if selector is None else selector)(
-            None if motion is None else motion.to(device),
+        chooser = self.selector if selector is None else selector
+        if motion is not None:
+            motion = motion.to(device)
+            motion = replace(motion, values=motion.values.to(floating_dtype(chooser, motion.values.dtype)))
+        selection = chooser(
+            motion,
             None if text is None else text.to(device),
             moments.candidates.to(device),
             moments.mask.to(device),
             k=moments.k,
             generator=generator,
         )
+        require_finite("{part} of the selector", selection_numbers(selection))
         return replace(selection, item=moments.item, scene=moments.scene)
 
     def encode_stream(self, name: str, inputs: StreamInputs) -> Features:
@@ -163,17 +172,28 @@ class VideoLanguageModel(PreTrainedModel):
         assert inputs.values is not None
         values = inputs.values.to(self.device)
         if values.is_floating_point():
-            values = values.to(next((p.dtype for p in encoder.parameters()), self.dtype))
+            values = values.to(floating_dtype(encoder, self.dtype))
         learns = torch.is_grad_enabled() and any(p.requires_grad for p in encoder.parameters())
         with torch.set_grad_enabled(learns):
             tokens = pool_tokens(encoder.encode(values, inputs.modality), stream.pool)
         seconds, mask = pool_seconds(inputs.seconds.to(self.device), inputs.mask.to(self.device), stream.pool)
         mask = mask[:, :, None].expand(tokens.shape[:3])
-        return Features(tokens, mask, seconds, inputs.item.to(self.device), inputs.scene.to(self.device))
+        return Features(tokens.to(self.dtype), mask, seconds, inputs.item.to(self.device), inputs.scene.to(self.device))
 
     def encode_streams(self, inputs: Mapping[str, StreamInputs]) -> dict[str, Features]:
-        """Features of several streams, side by side where the device can."""
-        return encode_side_by_side(lambda name: self.encode_stream(name, inputs[name]), list(inputs), self.device)
+        """Features of several streams, side by side where the device can.
+
+        Raises:
+            NonFiniteError: NaN or infinity in features, or in the media or given features that they were made of.
+        """
+        features = encode_side_by_side(lambda n: self.encode_stream(n, inputs[n]), list(inputs), self.device)
+        try:
+            require_finite("features of stream {part!r}", {n: (f.values, f.mask) for n, f in features.items()})
+        except NonFiniteError:  # whose fault it is, is asked only now
+            given = {n: stream.values for n, stream in inputs.items() if stream.values is not None}
+            require_finite("media of stream {part!r}", {n: (v, inputs[n].mask) for n, v in given.items()})
+            raise
+        return features
 
     def embed(self, inputs: ModelInputs) -> tuple[Embeds, dict[str, Any]]:
         """Streams and prompt → spliced embeddings for the language model, and what the connector says of them."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vidweave.media.store import FeatureStore, store_key
 from vidweave.model.pool import pool_tokens
+from vidweave.nn.numbers import floating_dtype, require_finite
 from vidweave.types import config_to_dict
 
 if TYPE_CHECKING:
@@ -94,11 +95,13 @@ class FeatureCache:
         known = self.store.get(key)
         if known is not None:
             return known["values"], list(self.store.info(key).get("notes", []))
-        pixels = values()[None].to(self._device)
-        pixels = pixels.to(self._dtype) if pixels.is_floating_point() else pixels
         encoder: Any = self._encoders[config.encoder]
+        pixels = values()[None].to(self._device)
+        pixels = pixels.to(floating_dtype(encoder, self._dtype)) if pixels.is_floating_point() else pixels
         with torch.no_grad():
-            features = pool_tokens(encoder.encode(pixels, modality), config.pool)[0].cpu()
+            features = pool_tokens(encoder.encode(pixels, modality), config.pool)[0].to(self._dtype).cpu()
+        require_finite("media of stream {part!r}", {stream: (pixels, None)})
+        require_finite("features of stream {part!r}", {stream: (features, None)})
         told = notes()
         about = {"stream": stream, "modality": modality, "encoder": config.encoder, **({"notes": told} if told else {})}
         self.store.put(key, {"values": features}, about)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from vidweave.errors import ModalityError
 from vidweave.model.processor import RULE_SELECTIONS
+from vidweave.nn.numbers import Checked
 from vidweave.types import Clip, Features, Query, Selection, Trace
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from vidweave.model.assembly import VideoLanguageModel
 
-__all__ = ["MAX_STEPS", "describe_row", "motion_energy", "select_moments", "tell_selection"]
+__all__ = ["MAX_STEPS", "describe_row", "motion_energy", "select_moments", "selection_numbers", "tell_selection"]
 
 MAX_STEPS = 256  # of a curve: neighbours are joined by their largest above it
 
@@ -55,6 +56,17 @@ def select_moments(
 def motion_energy(motion: Features) -> Tensor:
     """(R, L) how much moves in each step: the length of all its motion vectors together."""
     return motion.values.float().flatten(2).norm(dim=2) * motion.mask.any(-1)
+
+
+def selection_numbers(selection: Selection) -> dict[str, Checked]:
+    """What a selector computed, by name, with masks of what counts; see `nn.numbers.require_finite`."""
+    parts: dict[str, tuple[Tensor | None, Tensor | None]] = {
+        "logits": (selection.logits, selection.step_mask),
+        "scores": (selection.scores, None),
+        "weights": (selection.mix, None),
+        "moments": (selection.seconds, selection.mask),
+    }
+    return {name: (values, mask) for name, (values, mask) in parts.items() if values is not None}
 
 
 def tell_selection(

@@ -89,7 +89,8 @@ class Stream:
 
         Raises:
             ModalityError: a modality that the model does not take.
-            ShapeError: pictures from before those that were pushed, or features that are no numbers.
+            ShapeError: pictures from before those that were pushed.
+            NonFiniteError: NaN or infinity in the features.
             MediaError: a source that cannot be read. Whatever is raised, the stream stays as it was.
         """
         clip = source if isinstance(source, Clip) else Clip(source)
@@ -98,8 +99,6 @@ class Stream:
             self._check_time(name, row)
         inputs = {name: collate_stream(name, [(0, 0, row)]) for name, row in rows.items()}
         features = self.model.encode_streams(inputs)
-        for name, seen in features.items():
-            _check_numbers(name, seen)
         with Journal() as journal:  # all questions, or none
             states = {k: self.model.connector.push(state, features, journal) for k, state in self._states.items()}
         self._remember(clip, states, rows, features)
@@ -235,8 +234,3 @@ def _frames_of(clip: Clip, row: StreamRow) -> list[tuple[int, float]]:
     if not isinstance(source, Frames):
         return row.frames
     return [(int(source.indices[index]), pts) for index, pts in row.frames]
-
-
-def _check_numbers(name: str, features: Features) -> None:
-    if not bool(torch.isfinite(features.values[features.mask]).all()):
-        raise ShapeError(f"features of stream {name!r} hold NaN or infinite values; check the source or the encoder")

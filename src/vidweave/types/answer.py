@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from math import isfinite
 from typing import Any
 
+from vidweave.errors import NonFiniteError
 from vidweave.types.summary import Summarized
 
 __all__ = ["Answer", "FrameUse", "OptionScore", "PanelSource", "Trace"]
@@ -13,10 +15,20 @@ __all__ = ["Answer", "FrameUse", "OptionScore", "PanelSource", "Trace"]
 
 @dataclass(frozen=True, repr=False)
 class OptionScore(Summarized):
-    """An answer option and its score: log-probability of its tokens, summed (`mean`: per token, if asked for)."""
+    """An answer option and its score: log-probability of its tokens, summed (`mean`: per token, if asked for).
+
+    Raises:
+        NonFiniteError: a score that is NaN or infinite, by which no option could be chosen.
+    """
 
     text: str
     score: float
+
+    def __post_init__(self) -> None:
+        if not isfinite(self.score):
+            raise NonFiniteError(
+                f"the score of option {self.text!r} is {self.score}; check the model's weights and dtype"
+            )
 
 
 @dataclass(frozen=True, repr=False)

@@ -17,7 +17,7 @@ MANIFEST = {"task": {"name": "t", "seed": 3}, "model": {"weights": "ab"}, "decod
 def record(name: str, correct: bool = True) -> Record:
     query = Query.about("a.mp4", "Which colour — ‘öt’?", ("red", "blue"))
     trace = Trace(frames=[FrameUse(4, 0.5)], panels={"prompt": "Look.\nWhich?"})
-    answer = Answer("red", (OptionScore("red", -0.1), OptionScore("blue", float("-inf"))), trace)
+    answer = Answer("red", (OptionScore("red", -0.1), OptionScore("blue", -4.5)), trace)
     return Record.of(Example(id=name, family="colour", query=query, truth="red"), answer, correct=correct)
 
 
@@ -29,7 +29,7 @@ def test_a_record_holds_prompt_frames_and_scores_in_order_and_survives_the_file(
     assert records == [record("a"), record("b")]
     assert records[0].prompt == "Look.\nWhich?"
     assert records[0].frames == ({"stream": "video", "index": 4, "pts_seconds": 0.5},)
-    assert records[0].scores == (-0.1, None)
+    assert records[0].scores == (-0.1, -4.5)
     bare = Record.of(
         Example(id="x", family="f", query=Query.about("a.mp4", "?"), truth="y"), Answer("z"), correct=False
     )

@@ -1,0 +1,37 @@
+"""Random draws of generation that depend on their own seed alone, whatever other threads draw meanwhile."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from vidweave.errors import ConfigError
+
+__all__ = ["SeededDraws", "check_seed"]
+
+
+def check_seed(seed: int) -> int:
+    """`seed`, or ConfigError where torch's generators cannot take it."""
+    if not 0 <= seed < 2**64:
+        raise ConfigError(f"seed must be between 0 and 2**64 - 1, got {seed}; choose a smaller one")
+    return seed
+
+
+class SeededDraws(TorchFunctionMode):
+    """A context in which this thread's `torch.multinomial` draws from a generator of its own.
+
+    transformers' sampling takes no generator and draws from torch's global one, which all threads share. This hands it
+    one: the numbers are those of the global generator after `torch.manual_seed(seed)`, which itself is left alone.
+    """
+
+    def __init__(self, seed: int, device: torch.device) -> None:
+        super().__init__()
+        self.generator = torch.Generator(device).manual_seed(check_seed(seed))
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if func in (torch.multinomial, torch.Tensor.multinomial):
+            kwargs.setdefault("generator", self.generator)
+        return func(*args, **kwargs)

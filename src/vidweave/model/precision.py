@@ -1,0 +1,31 @@
+"""Parts of a model that stay in float32 where the rest is loaded in half precision.
+
+A module says so with `float32_instead_of`, the dtypes that it is not loaded in; models of transformers with lists of their
+own. Loading alone looks at them: `model.half()` casts everything.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+__all__ = ["float32_patterns"]
+
+
+def float32_patterns(model: nn.Module, dtype: torch.dtype) -> set[str]:
+    """Patterns for transformers' loader: names of weights below `model` that stay in float32 instead of `dtype`."""
+    return {pattern for name, module in model.named_modules() if name for pattern in _patterns(name, module, dtype)}
+
+
+def _patterns(name: str, module: nn.Module, dtype: torch.dtype) -> Iterator[str]:
+    root = "^" + re.escape(name)
+    if dtype in getattr(module, "float32_instead_of", ()):
+        yield rf"{root}\."
+    if isinstance(module, PreTrainedModel):
+        always, only = module._keep_in_fp32_modules_strict, module._keep_in_fp32_modules
+        for kept in {*(always or ()), *((only or ()) if dtype == torch.float16 else ())}:
+            yield rf"{root}\.(?:*\.)?{kept}\."  # the loader reads `*` as "anything"
