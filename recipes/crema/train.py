@@ -3,15 +3,17 @@ adapter set (`dataset=audiocaps` for sound, `dataset=3d-llm` for points).
 
     vidweave train recipes/crema/train.py --out runs/sqa3d start=./crema-start dataset=sqa3d annotations=SQA_train.json media=./sqa3d
 
-`start` is a folder of `vidweave convert crema` with the modalities that are to learn. One pass per modality per batch: its
-port and the fusion learn, the others rest (`sequential=False`: all in one pass). Learning rates, epochs and the
+`start` is a folder of `vidweave convert crema`, all of whose modalities are trained, or those of `modalities=video,depth`. One
+pass per modality per batch trains its port and the fusion (`sequential=False`: all in one pass); a modality that no clip
+of a batch has is skipped. Learning rates, epochs and the
 temperature of early exit are the released ones (`systems/crema/published.json`) where not given.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib import resources
@@ -19,17 +21,20 @@ from pathlib import Path
 from typing import Any
 
 import vidweave
-from vidweave.errors import ConfigError
+from vidweave.errors import ConfigError, ModalityError, UnknownNameError
 from vidweave.model.assembly import VideoLanguageModel
-from vidweave.systems.crema.annotations import Sample, read
-from vidweave.training import AdamWSettings, AnswerLoss, EarlyExit, Pass, Run, Schedule, Stage
+from vidweave.systems.crema.annotations import READERS, Sample, read
+from vidweave.training import AdamWSettings, AnswerLoss, EarlyExit, HasStream, Pass, Run, Schedule, Stage
 from vidweave.types import ModelInputs, Query
+
+_LOG = logging.getLogger("vidweave.training")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """Attributes:
     start: Folder of the model that learns.
+    modalities: Those to train, separated by commas; empty trains all of `start`.
     annotations, media: The data set's file and the folder of its media.
     batch_size, epochs, lr: 0 takes the released ones.
     exit_temperature: 0 is no early exit, -1 the released one.
@@ -39,6 +44,7 @@ class Settings:
 
     start: str = ""
     dataset: str = "sqa3d"
+    modalities: str = ""
     annotations: str = ""
     media: str = ""
     sequential: bool = True
@@ -56,12 +62,14 @@ def recipe(**overrides: Any) -> Run:
     s = Settings(**overrides)
     if not (s.start and s.annotations and s.media):
         raise ConfigError("give start=FOLDER, annotations=FILE and media=FOLDER")
+    released = _released(s.dataset)
     model = vidweave.load(s.start)
     streams = list(model.spec.connector_streams)
-    released = _released(s.dataset)
+    trained = _requested(s.modalities, streams)
     examples = list(read(s.dataset, Path(s.annotations), Path(s.media), streams, trains=True))
     held_out = int(len(examples) * s.held_out)
     learning = examples[: len(examples) - held_out]
+    check_counts(count_modalities(learning, trained), s.dataset, s.annotations)
     batch = min(s.batch_size or released["batch_per_gpu"], len(learning))
     steps, epochs = len(learning) // batch, s.epochs or released["epochs"]
     lr = s.lr or released["lr"]
@@ -73,7 +81,7 @@ def recipe(**overrides: Any) -> Run:
         collate=partial(_collate, model),
         steps=steps * epochs,
         batch_size=batch,
-        passes=passes(model, streams, sequential=s.sequential),
+        passes=passes(model, trained, sequential=s.sequential),
         optimizer=AdamWSettings(lr=lr, weight_decay=0.05, clip_norm=None, no_decay=("*bias*", "*norm*")),
         schedule=Schedule(
             "epochs",
@@ -93,15 +101,42 @@ def recipe(**overrides: Any) -> Run:
 
 
 def passes(model: VideoLanguageModel, streams: Sequence[str], *, sequential: bool) -> list[Pass]:
-    """What learns: per modality its port, and the fusion, where there is one; everything else is frozen."""
+    """Train per modality its port, and the fusion, where there is one; everything else is frozen."""
     fusion = ("connector.fusion.*",) if any(True for _ in model.connector.fusion.parameters()) else ()
     ports = {name: f"connector.ports.{name}.*" for name in streams}
     if not sequential:
         return [Pass("all", (*ports.values(), *fusion))]
-    return [Pass(name, (port, *fusion)) for name, port in ports.items()]
+    return [Pass(name, (port, *fusion), HasStream(name)) for name, port in ports.items()]
+
+
+def _requested(modalities: str, streams: Sequence[str]) -> list[str]:
+    names = [name.strip() for name in modalities.split(",") if name.strip()]
+    for name in names:
+        if name not in streams:
+            raise UnknownNameError("modality of this model", name, streams)
+    return [name for name in streams if name in names] if names else list(streams)
+
+
+def count_modalities(examples: Sequence[tuple[Query, Sample]], modalities: Sequence[str]) -> dict[str, int]:
+    """How many examples have each modality."""
+    return {name: sum(name in query.scenes[0].clip for query, _ in examples) for name in modalities}
+
+
+def check_counts(counts: Mapping[str, int], dataset: str, annotations: str) -> None:
+    """Log how many examples have each modality; raise ModalityError for one that none has."""
+    _LOG.info("%s: examples per modality: %s", dataset, ", ".join(f"{name} {n}" for name, n in counts.items()))
+    lacking = [name for name, count in counts.items() if not count]
+    if lacking:
+        rest = ",".join(name for name in counts if name not in lacking)
+        raise ModalityError(
+            f"no example of {dataset} ({annotations}) has {', '.join(lacking)}; put the files where "
+            f"systems/crema/README.md says, or train without: modalities={rest}"
+        )
 
 
 def _released(dataset: str) -> dict[str, Any]:
+    if dataset not in READERS:
+        raise UnknownNameError("data set of CREMA", dataset, READERS)
     file = resources.files("vidweave.systems.crema") / "published.json"
     return json.loads(file.read_text())["training"][dataset]
 
@@ -113,9 +148,9 @@ def _collate(model: VideoLanguageModel, rows: Sequence[tuple[Query, Sample]]) ->
 def _held_out_loss(
     rows: Sequence[tuple[Query, Sample]], batch: int, model: VideoLanguageModel, step: int
 ) -> dict[str, float]:
-    parts = [rows[first : first + batch] for first in range(0, len(rows), batch)]
-    losses = [float(model(_collate(model, part)).loss) * len(part) for part in parts]
-    return {"held_out_loss": sum(losses) / len(rows)}
+    parts = [_collate(model, rows[first : first + batch]) for first in range(0, len(rows), batch)]
+    losses = [float(model(part).loss) * part.num_target_tokens for part in parts]
+    return {"held_out_loss": sum(losses) / sum(part.num_target_tokens for part in parts)}
 
 
 def _finish(model: VideoLanguageModel, out: Path) -> dict[str, str]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from vidweave.recipes.merv import finish, open_model, stage, talks
 from vidweave.systems.merv.training import FINETUNE, StageSettings
 from vidweave.training.stages import Run
 
@@ -32,8 +33,6 @@ class Settings:
 
 def recipe(**overrides: Any) -> Run:
     """The run; `overrides` are fields of Settings."""
-    from recipes.merv.stages import finish, open_model, stage, talks
-
     s = Settings(**overrides)
     model = open_model(s.start, s.cache, s.seed)
     data = talks(s.instructions, s.media)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from vidweave.recipes.merv import finish, open_model, stage, talks
 from vidweave.systems.merv.training import ALIGN, FINETUNE, FULL_ALIGN, StageSettings
 from vidweave.training.stages import Run
 
@@ -34,8 +35,6 @@ class Settings:
 
 def recipe(**overrides: Any) -> Run:
     """The run; `overrides` are fields of Settings."""
-    from recipes.merv.stages import finish, open_model, stage, talks
-
     s = Settings(**overrides)
     model = open_model(s.start, s.cache, s.seed)
     captions = talks(s.captions, s.media)

@@ -51,7 +51,7 @@ from vidweave.training.reading import FactBatch, ReadFacts, collate_facts
 from vidweave.training.schedule import Schedule
 from vidweave.training.slots import QuarterLabels, collate_quarters, quarter_heads
 from vidweave.training.stages import AdamWSettings, Pass, Run, Stage
-from vidweave.types import Blocks, Clip, Features, PrecomputedFeatures, PromptPlan, Query
+from vidweave.types import Blocks, Clip, Features, MeanOver, PrecomputedFeatures, PromptPlan, Query
 
 DESCRIBE = "Describe the clip."
 # What a language model does not learn among all families at once, it learns alone: which object a question names, then
@@ -316,6 +316,9 @@ def _plan(model: VideoLanguageModel, words: list[tuple[Clip, str, str]]) -> Prom
 class _WhatIsWhere:
     """The connector alone: what is in each quarter of the picture."""
 
+    def means(self, batch: QuestionBatch) -> dict[str, MeanOver]:
+        return QuarterLabels().means(batch.quarters)
+
     def __call__(self, root: TinyRoot, batch: QuestionBatch) -> dict[str, Tensor]:
         return QuarterLabels()(root, batch.look(root), batch.quarters)
 
@@ -351,6 +354,9 @@ def _loss(model: VideoLanguageModel, plan: PromptPlan, clips: Blocks, rows: Tens
 
 class _KeepReading:
     """The language model goes on reading fact sheets, so that it does not forget what other senses tell."""
+
+    def means(self, batch: QuestionBatch) -> dict[str, MeanOver]:
+        return ReadFacts("model.language_model").means(batch.facts)
 
     def __call__(self, root: TinyRoot, batch: QuestionBatch) -> dict[str, Tensor]:
         return ReadFacts("model.language_model")(root, batch.facts)

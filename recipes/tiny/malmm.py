@@ -62,7 +62,7 @@ from vidweave.training.assets import write_facts
 from vidweave.training.schedule import Schedule
 from vidweave.training.stages import AdamWSettings, Pass, Run, Stage
 from vidweave.training.visits import VisitLabels, collate_visits, visit_heads
-from vidweave.types import Blocks, Clip, PrecomputedFeatures, PromptPlan, Query, TextTokens
+from vidweave.types import Blocks, Clip, MeanOver, PrecomputedFeatures, PromptPlan, Query, TextTokens
 
 BASES = {"encoders.rgb": "tiny-rgb", "language_model": "tiny-llama"}
 CONNECTOR = (
@@ -404,6 +404,9 @@ def _collate_prompts(model: VideoLanguageModel, examples: list[LongQuestion]) ->
 
 class _WhatCameWhen:
     """The connector alone."""
+
+    def means(self, batch: LongBatch) -> dict[str, MeanOver]:
+        return VisitLabels().means(batch.labels)
 
     def __call__(self, root: LongRoot, batch: LongBatch) -> dict[str, Tensor]:
         return VisitLabels()(root, batch.look(root), batch.labels)

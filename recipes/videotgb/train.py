@@ -42,7 +42,7 @@ from vidweave.training import (
     Stage,
 )
 from vidweave.training.pseudo_labels import read_labels
-from vidweave.types import Clip, ModelInputs, PromptPlan, Query, TextTokens
+from vidweave.types import Clip, MeanOver, ModelInputs, PromptPlan, Query, TextTokens
 
 StageName = Literal["sf", "tg", "iv", "ivt"]
 Family = Literal["flan-t5-xl", "vicuna-7b"]
@@ -226,7 +226,7 @@ class Conversations:
     with_media: tuple[ModelInputs, ...]
     texts: PromptPlan | None = None
     text_answers: TextTokens | None = None
-    counts: tuple[int, ...] = ()  # items of each part, the texts last
+    counts: tuple[int, ...] = ()  # target tokens of each part, the texts last
 
     def to(self, device: Any) -> Conversations:
         """On another device."""
@@ -241,11 +241,12 @@ def collate_conversations(model: VideoLanguageModel, items: list[InstructItem]) 
     with_media = tuple(
         model.processor(_queries(part), targets=[item.answer for item in part], cache=model.cache) for part in seen
     )
-    counts = tuple(len(part) for part in seen)
+    counts = tuple(inputs.num_target_tokens for inputs in with_media)
     if not kinds["text"]:
         return Conversations(with_media, counts=counts)
     plan, answers = _plan_texts(model, kinds["text"])
-    return Conversations(with_media, plan, answers, (*counts, len(kinds["text"])))
+    learned = ModelInputs({}, {}, plan, len(kinds["text"]), (), target=answers).num_target_tokens
+    return Conversations(with_media, plan, answers, (*counts, learned))
 
 
 def _plan_texts(model: VideoLanguageModel, items: list[InstructItem]) -> tuple[PromptPlan, TextTokens | None]:
@@ -262,7 +263,11 @@ def _plan_texts(model: VideoLanguageModel, items: list[InstructItem]) -> tuple[P
 
 @dataclass(frozen=True)
 class ConversationLoss:
-    """The answers' loss of a mixed batch, each item counting alike."""
+    """The answers' loss of a mixed batch: the mean over all its target tokens."""
+
+    def means(self, batch: Conversations) -> dict[str, MeanOver]:
+        """Terms of the loss, see `vidweave.types.Objective`."""
+        return {"loss": MeanOver(sum(batch.counts))}
 
     def __call__(self, model: VideoLanguageModel, batch: Conversations) -> dict[str, Tensor]:
         losses = [AnswerLoss()(model, inputs)["loss"] for inputs in batch.with_media]

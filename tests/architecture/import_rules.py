@@ -31,6 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation": ZERO | {"media", "data", "engines"},
     "training": ZERO | {"media", "data", "evaluation", "nn"},
     "systems": ZERO | {"nn", "media", "model"} | SLOTS,
+    "recipes": ZERO | {"nn", "media", "model", "toyworld", "data", "evaluation", "training", "systems.merv"} | SLOTS,
     "contra4": ZERO | {"media", "toyworld", "data", "engines", "evaluation", "language", "report"},
 }
 # The doors: they may import anything, and nothing imports them (`vidweave` itself only for its `__version__`).

@@ -128,10 +128,12 @@ class GatedFusion(nn.Module):
         base = blocks[self.members[0]]
         seconds, real, _ = first_times([blocks[member] for member in self.members])
         parts = {member: self._part(blocks[member], seconds, real, member) for member in self.members[1:]}
+        mask = torch.stack([part_mask for _, part_mask in parts.values()]).any(0)
         total = self.bias.to(base.values.dtype)
+        if not bool(mask.any()):  # nothing is gated, so the bias has no part in the loss, see `_part`
+            total = torch.zeros_like(total)
         for values, _ in parts.values():
             total = total + values
-        mask = torch.stack([part_mask for _, part_mask in parts.values()]).any(0)
         gate = functional.silu(total).masked_fill(~mask[..., None], 0.0)
         fused = replace(base, values=gate, mask=mask, seconds=seconds)
         info = {} if self.training else {"gates": self._gates(base, total.detach(), mask, parts)}
@@ -145,6 +147,8 @@ class GatedFusion(nn.Module):
         here = real & real_groups(block).any(1, keepdim=True)
         block = align(block, seconds, here, self.config.rule(member), member)
         values = block.values.masked_fill(~block.mask[..., None], 0.0)
+        if not bool(values.any()):  # its matrix stays out of the graph: a gradient of zero would let weight decay shrink it
+            return values, block.mask
         return functional.linear(values, self.weights[member].to(values.dtype)), block.mask
 
     def _check_tokens(self, blocks: Mapping[str, Blocks]) -> None:

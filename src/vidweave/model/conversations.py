@@ -13,7 +13,7 @@ from vidweave.language.chat import ChatFormat
 from vidweave.language.conversation import plan_captions, plan_conversations
 from vidweave.language.splice import splice
 from vidweave.model.assembly import VideoLanguageModel
-from vidweave.types import Clip, ModelInputs, Query
+from vidweave.types import Clip, MeanOver, ModelInputs, Query
 
 __all__ = ["ConversationLoss", "Talk", "collate_captions", "collate_conversations"]
 
@@ -87,7 +87,11 @@ def _inputs(model: VideoLanguageModel, talks: Sequence[Talk], plan: Any) -> Mode
 
 
 class ConversationLoss:
-    """The loss of a batch of conversations; one without any clip is a batch of the language model alone."""
+    """The loss of a batch of conversations, a mean over tokens; one without any clip takes the language model alone."""
+
+    def means(self, batch: ModelInputs) -> dict[str, MeanOver]:
+        """Terms of the loss, see `vidweave.types.Objective`."""
+        return {"loss": MeanOver(batch.num_target_tokens)}
 
     def __call__(self, model: VideoLanguageModel, batch: ModelInputs) -> dict[str, torch.Tensor]:
         if batch.streams:

@@ -11,7 +11,7 @@ from vidweave.training.objectives import AnswerLoss, GroundedAnswerLoss, SpanLos
 from vidweave.training.recipe import load_recipe, override, recipe_run
 from vidweave.training.sampler import Sampler
 from vidweave.training.schedule import Schedule
-from vidweave.training.stages import AdamWSettings, Examples, Pass, Run, Stage
+from vidweave.training.stages import AdamWSettings, Examples, HasStream, Pass, Run, Stage
 
 __all__ = [
     "AdamWSettings",
@@ -19,6 +19,7 @@ __all__ = [
     "EarlyExit",
     "Examples",
     "GroundedAnswerLoss",
+    "HasStream",
     "Pass",
     "Run",
     "Sampler",

@@ -12,7 +12,15 @@ from vidweave.errors import TrainingError
 from vidweave.training.sampler import Sampler
 from vidweave.training.stages import Examples, Stage
 
-__all__ = ["BatchSource"]
+__all__ = ["BatchSource", "MicroBatch"]
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """A collated batch and the indices of its examples."""
+
+    batch: Any
+    indices: tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,22 +33,22 @@ class BatchSource:
     rank: int = 0
     world_size: int = 1
 
-    def step(self, step: int) -> list[Any]:
+    def step(self, step: int) -> list[MicroBatch]:
         """The micro-batches of `step` (from 0).
 
         Raises:
             TrainingError: an example or a batch could not be made; the message names it.
         """
         parts = self.sampler.batch(step, rank=self.rank, world_size=self.world_size, parts=self.stage.accumulate)
-        return [self._collate([self._example(index) for index in part], part) for part in parts]
+        return [MicroBatch(self._collate([self._example(i) for i in part], part), tuple(part)) for part in parts]
 
-    def steps(self, start: int, stop: int) -> Generator[list[Any], None, None]:
+    def steps(self, start: int, stop: int) -> Generator[list[MicroBatch], None, None]:
         """`step(start)`, …, `step(stop - 1)`."""
         threads = self.stage.loader_threads
         if not threads:
             yield from map(self.step, range(start, stop))
             return
-        waiting: deque[Future[list[Any]]] = deque()
+        waiting: deque[Future[list[MicroBatch]]] = deque()
         pool = ThreadPoolExecutor(threads, thread_name_prefix=f"load-{self.stage.name}")
         try:
             for step in range(start, stop):

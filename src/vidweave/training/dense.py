@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from vidweave.data.toy_training import LABEL_CLASSES, NOTHING, LabelledPicture
 from vidweave.media.preprocess import apply
-from vidweave.types import Frames, VisualSpec
+from vidweave.types import Frames, MeanOver, VisualSpec
 
 __all__ = ["DenseLabels", "collate_pictures", "dense_heads"]
 
@@ -67,6 +67,12 @@ class DenseLabels:
             logits, labels = root.heads[name](tokens).flatten(0, 1), batch[name].flatten()
             parts[name] = functional.cross_entropy(logits, labels, ignore_index=NOTHING)
         return {"loss": torch.stack(list(parts.values())).sum(), **parts}
+
+    def means(self, batch: dict[str, Tensor]) -> dict[str, MeanOver]:
+        """Terms of the loss, see `Objective`."""
+        patches, objects = batch["presence"].numel(), int(batch["presence"].sum())
+        labels = {name: MeanOver(int((batch[name] != NOTHING).sum())) for name in self.attributes}
+        return {"presence": MeanOver(patches), "offset": MeanOver(objects), "place": MeanOver(patches), **labels}
 
     def _shake(self, pixels: Tensor) -> Tensor:
         size = (len(pixels), 1, 1)

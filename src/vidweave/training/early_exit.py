@@ -69,13 +69,16 @@ class ExitState:
         return [name for name in self.history if name not in self.exits]
 
     def observe(self, norms: Mapping[str, float], step: int) -> list[str]:
-        """Take the gauges of step `step` (from 0) of the active passes; the passes that are done with it."""
+        """Take the gauges of step `step` (from 0) of the active passes that had data; return the passes that it ends.
+
+        An epoch in which a pass had no data at all leaves no gauge.
+        """
         for name, norm in norms.items():
             self._steps[name] = [norm] if self.rule.statistic == "last" else [*self._steps[name], norm]
         if (step + 1) % self.rule.steps_per_epoch:
             return []
         epoch, done = (step + 1) // self.rule.steps_per_epoch - 1, []
-        for name in self.active:
+        for name in [name for name in self.active if self._steps[name]]:
             gauge = sum(self._steps[name]) / len(self._steps[name])
             before = self.history[name]
             if has_jumped(before, gauge, temperature=self.rule.temperature, min_epoch=self.rule.min_epoch):

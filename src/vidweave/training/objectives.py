@@ -7,18 +7,26 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vidweave.errors import ConfigError, TrainingError
+from vidweave.types import MeanOver, ModelInputs
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from vidweave.types import Objective
 
-__all__ = ["AnswerLoss", "GroundedAnswerLoss", "SpanLoss", "WeightedSum", "checked_losses"]
+__all__ = ["AnswerLoss", "GroundedAnswerLoss", "SpanLoss", "WeightedSum", "checked_losses", "declared_means"]
 
 
 @dataclass(frozen=True)
 class AnswerLoss:
-    """The loss that the model itself returns for a batch with targets (``model(batch).loss``)."""
+    """The loss that the model itself returns for a batch with targets (``model(batch).loss``).
+
+    It is a mean over target tokens if the batch is `ModelInputs`, else over examples.
+    """
+
+    def means(self, batch: Any) -> dict[str, MeanOver]:
+        """Terms of the loss, see `Objective`."""
+        return {"loss": _over_tokens(batch)}
 
     def __call__(self, model: Any, batch: Any) -> dict[str, Tensor]:
         output = model(batch)
@@ -32,8 +40,12 @@ class AnswerLoss:
 class SpanLoss:
     """How far the selector's spans are from those of the batch; nothing else of the model runs.
 
-    A batch is `SelectorInputs`, or `ModelInputs` that hold them, with `target_spans`.
+    A batch is `SelectorInputs`, or `ModelInputs` that hold them, with `target_spans`. The loss is a mean over spans.
     """
+
+    def means(self, batch: Any) -> dict[str, MeanOver]:
+        """Terms of the loss, see `Objective`."""
+        return {"loss": _over_spans(getattr(batch, "moments", batch))}
 
     def __call__(self, model: Any, batch: Any) -> dict[str, Tensor]:
         moments = getattr(batch, "moments", batch)
@@ -52,6 +64,11 @@ class GroundedAnswerLoss:
 
     span_weight: float = 1.0
 
+    def means(self, batch: Any) -> dict[str, MeanOver]:
+        """Terms of the loss, see `Objective`."""
+        answer = {"answer": _over_tokens(batch)}
+        return {**answer, "spans": _over_spans(batch.moments, self.span_weight)} if self.span_weight else answer
+
     def __call__(self, model: Any, batch: Any) -> dict[str, Tensor]:
         output = model(batch, generator=_step_generator())
         if output.loss is None:
@@ -60,6 +77,21 @@ class GroundedAnswerLoss:
             return {"loss": output.loss, "answer": output.loss}
         spans = _span_loss(model, output.selection, batch.moments)
         return {"loss": output.loss + self.span_weight * spans, "answer": output.loss, "spans": spans}
+
+
+def _over_tokens(batch: Any) -> MeanOver:
+    return MeanOver(batch.num_target_tokens) if isinstance(batch, ModelInputs) else MeanOver()
+
+
+def _over_spans(moments: Any, weight: float = 1.0) -> MeanOver:
+    """Spans that are there, of rows with motion; other ones are not trained on."""
+    if moments is None or moments.target_spans is None:
+        return MeanOver(weight=weight)  # the loss will say what is missing
+    is_there = ~moments.target_spans.isnan().any(-1)
+    if moments.motion is not None:
+        watched = moments.motion if moments.motion.features is None else moments.motion.features
+        is_there = is_there & watched.mask.flatten(1).any(1)[:, None].to(is_there.device)
+    return MeanOver(int(is_there.sum()), weight)
 
 
 def _span_loss(model: Any, selection: Any, moments: Any) -> Tensor:
@@ -85,6 +117,14 @@ class WeightedSum:
         if not self.terms:
             raise ConfigError("a weighted sum needs at least one objective")
 
+    def means(self, batch: Any) -> dict[str, MeanOver]:
+        """Terms of the loss, see `Objective`."""
+        return {
+            name if part == "loss" else f"{name}/{part}": MeanOver(mean.count, weight * mean.weight)
+            for name, (weight, objective) in self.terms.items()
+            for part, mean in declared_means(objective, batch).items()
+        }
+
     def __call__(self, model: Any, batch: Any) -> dict[str, Tensor]:
         losses: dict[str, Tensor] = {}
         total: Any = 0
@@ -94,6 +134,12 @@ class WeightedSum:
             losses.update({f"{name}/{part}": value for part, value in parts.items()})
             total = total + weight * losses[name]
         return {"loss": total, **losses}
+
+
+def declared_means(objective: Any, batch: Any) -> dict[str, MeanOver]:
+    """Terms of the objective's loss for `batch`; an objective without `means` is one mean over examples."""
+    declare = getattr(objective, "means", None)
+    return {"loss": MeanOver()} if declare is None else dict(declare(batch))
 
 
 def checked_losses(losses: Any, where: str) -> Mapping[str, Tensor]:

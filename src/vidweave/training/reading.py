@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vidweave.data.toy_training import FactQuestion
-from vidweave.types import TextTokens
+from vidweave.types import MeanOver, TextTokens
 
 __all__ = ["FactBatch", "ReadFacts", "collate_facts"]
 
@@ -46,6 +46,10 @@ class ReadFacts:
     """Answer a question from a fact sheet; `which` names the root's language model (`model.language_model`, `t5`)."""
 
     which: str
+
+    def means(self, batch: FactBatch) -> dict[str, MeanOver]:
+        """Terms of the loss, see `Objective`."""
+        return {"loss": MeanOver(int(batch.answer.mask.sum()))}
 
     def __call__(self, root: Any, batch: FactBatch) -> dict[str, Tensor]:
         language_model = root.get_submodule(self.which)

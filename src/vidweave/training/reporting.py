@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,7 +45,9 @@ class StageReport:
             self._metrics = CsvLog(folder / f"{stage.name}.metrics.csv", last_step=position.step)
 
     def step(self, position: Position, row: Mapping[str, float], progress: float, *, is_last: bool) -> None:
-        """A step is done."""
+        """A step is done; one in which no pass had data leaves no row."""
+        if math.isnan(row["loss"]):
+            return
         self.last_loss = row["loss"]
         self.display.show(self.stage.name, position.step, progress, row["loss"], row["lr"])
         if self._rows is not None and (is_last or position.step % self.log_every == 0):

@@ -16,7 +16,7 @@ from torch.nn import functional
 from vidweave.data.toy_senses import SENSE_CLASSES, LabelledSense
 from vidweave.data.toy_training import NOTHING
 from vidweave.media.preprocess import apply
-from vidweave.types import PreprocessSpec
+from vidweave.types import MeanOver, PreprocessSpec
 
 __all__ = ["SenseBatch", "SenseLabels", "collate_senses", "sense_heads"]
 
@@ -61,23 +61,35 @@ def collate_senses(
 class SenseLabels:
     """Read every token's labels; `encoders` says which encoder of `root.model` a sense goes through.
 
-    Parts are `<sense>`, the loss, and `<sense>/right`, the share of right labels where there is something to tell.
+    Parts are `<sense>`, the loss, and `<sense>/right`, the share of right labels where there is something to tell; the
+    loss is the sum of means over labels, `<sense>/<label>`.
     """
 
     encoders: Mapping[str, str]
 
     def __call__(self, root: Any, batch: Mapping[str, SenseBatch]) -> dict[str, Tensor]:
-        losses, shares = {}, {}
+        losses, terms, shares = {}, {}, {}
         for sense, told in batch.items():
             tokens = root.model.encoders[self.encoders[sense]].encode(told.values, sense)[0]
-            losses[sense], shares[f"{sense}/right"] = _read(root.sense_heads[sense], tokens, told.labels)
-        return {"loss": torch.stack(list(losses.values())).sum(), **losses, **shares}
+            parts, shares[f"{sense}/right"] = _read(root.sense_heads[sense], tokens, told.labels)
+            losses[sense] = torch.stack(list(parts.values())).sum()
+            terms |= {f"{sense}/{name}": part for name, part in parts.items()}
+        return {"loss": torch.stack(list(losses.values())).sum(), **losses, **terms, **shares}
+
+    def means(self, batch: Mapping[str, SenseBatch]) -> dict[str, MeanOver]:
+        """Terms of the loss, see `Objective`."""
+        return {
+            f"{sense}/{name}": MeanOver(int((labels != NOTHING).sum()))
+            for sense, told in batch.items()
+            for name, labels in told.labels.items()
+        }
 
 
-def _read(heads: Any, tokens: Tensor, labels: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-    losses, right = [], []
+def _read(heads: Any, tokens: Tensor, labels: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
+    """Loss of each label, and the share of right ones."""
+    losses, right = {}, []
     for name, truth in labels.items():
         logits, truth = heads[name](tokens).flatten(0, 1), truth.flatten()
-        losses.append(functional.cross_entropy(logits, truth, ignore_index=NOTHING))
+        losses[name] = functional.cross_entropy(logits, truth, ignore_index=NOTHING)
         right.append((logits.argmax(-1) == truth)[truth != NOTHING].float().mean())
-    return torch.stack(losses).sum(), torch.stack(right).mean()
+    return losses, torch.stack(right).mean()

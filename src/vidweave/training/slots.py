@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vidweave.data.toy_training import QUARTERS, SLOT_CLASSES
-from vidweave.types import Blocks
+from vidweave.types import Blocks, MeanOver
 
 __all__ = ["QuarterLabels", "collate_quarters", "quarter_heads"]
 
@@ -37,6 +37,10 @@ class QuarterLabels:
     share of right labels."""
 
     block: str = "video"
+
+    def means(self, labels: dict[str, Tensor]) -> dict[str, MeanOver]:
+        """Terms of the loss, see `Objective`."""
+        return {name: MeanOver(int((truth != -100).sum())) for name, truth in labels.items()}
 
     def __call__(self, root: Any, blocks: dict[str, Blocks], labels: dict[str, Tensor]) -> dict[str, Tensor]:
         tokens = blocks[self.block].values[:, 0, :QUARTERS]

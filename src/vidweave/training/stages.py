@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from vidweave.types import Objective
 
-__all__ = ["AdamWSettings", "Examples", "Pass", "Run", "Stage", "match_parameters"]
+__all__ = ["AdamWSettings", "Examples", "HasStream", "Pass", "Run", "Stage", "match_parameters"]
 
 
 class Examples(Protocol):
@@ -30,15 +30,30 @@ class Examples(Protocol):
 
 
 @dataclass(frozen=True)
+class HasStream:
+    """Whether a batch (`ModelInputs`) holds any clip with the stream `name`; for `Pass.has_data`."""
+
+    name: str
+
+    def __call__(self, batch: Any) -> bool:
+        stream = batch.streams.get(self.name)
+        return stream is not None and len(stream.item) > 0
+
+
+@dataclass(frozen=True)
 class Pass:
     """One forward, backward and optimizer step on a batch, moving only some parameters.
 
     `trainable` holds patterns (`*`, `?`) over the model's parameter names. Parameters of the stage's other passes
     have no gradient in this one, so the optimizer skips them: neither momentum nor weight decay moves them.
+
+    `has_data` tells of a batch whether it holds what this pass trains on (``HasStream("audio")``); a step whose batches
+    hold none skips the pass, so that nothing moves. None: every batch does.
     """
 
     name: str = "all"
     trainable: tuple[str, ...] = ("*",)
+    has_data: Callable[[Any], bool] | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.trainable, str):
@@ -88,8 +103,9 @@ class Stage:
             holds no gradient and runs in eval mode.
         early_exit: When a pass stops learning by itself; the stage ends early when all have.
         batch_size: Examples per step over all processes and micro-batches.
-        accumulate: Micro-batches per step and process. Their losses count alike, so equal one big batch if the loss
-            is a mean over examples.
+        accumulate: Micro-batches per step and process. The gradient is that of one big batch: each term of the loss is
+            averaged over the whole step, by what the objective declares that it averages over (`MeanOver`), and over
+            examples if it declares nothing.
         share: Part of the time budget, relative to the stages that follow.
         precision: `bf16-mixed` computes the objective under autocast; weights stay as they are.
         loader_threads: Threads that prepare batches ahead; 0 prepares each when it is needed. Same batches either way.

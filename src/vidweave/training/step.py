@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sequence
 from contextlib import nullcontext
 from hashlib import blake2b
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,8 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from vidweave.errors import TrainingError
+from vidweave.training.batches import MicroBatch
 from vidweave.training.early_exit import ExitState
+from vidweave.training.health import check_finite, check_trainable_dtypes
 from vidweave.training.objectives import checked_losses
+from vidweave.training.shares import Shares, step_shares
 from vidweave.training.stages import AdamWSettings, Stage, match_parameters
 
 if TYPE_CHECKING:
@@ -50,7 +55,7 @@ class TrainStep(nn.Module):
 
 
 class StageStep:
-    """What a stage does with a batch. Freezes what does not learn, makes the optimizer, wraps the model."""
+    """One optimizer step of a stage. Freezes what it does not train, makes the optimizer, wraps the model."""
 
     def __init__(
         self, fabric: Fabric, model: nn.Module, stage: Stage, *, step: int = 0, exit_state: dict[str, Any] | None = None
@@ -59,16 +64,20 @@ class StageStep:
         self.stage = stage
         self.passes = stage.trainable(model)
         self._step = step
+        self._has_data = {p.name: p.has_data for p in stage.passes}
         self.exits = None if stage.early_exit is None else ExitState(stage.early_exit, self.passes, exit_state)
-        learnt = {name for names in self.passes.values() for name in names}
-        freeze(model, learnt)
+        trainable = {name for names in self.passes.values() for name in names}
+        self.parameters = {name: p for name, p in model.named_parameters() if name in trainable}
+        check_trainable_dtypes(self.parameters, stage.name)
+        freeze(model, trainable)
         set_modes(model)
-        self.parameters = {name: p for name, p in model.named_parameters() if name in learnt}
         self.raw_optimizer = make_optimizer(self.parameters, stage.optimizer)
         self.module, self.optimizer = fabric.setup(TrainStep(model, stage), self.raw_optimizer)
 
-    def __call__(self, micro_batches: list[Any], lr_factor: float) -> dict[str, float]:
-        """Update all passes; return losses averaged over processes, gradient norms and the rate.
+    def __call__(self, micro_batches: Sequence[MicroBatch], lr_factor: float) -> dict[str, float]:
+        """Run the passes that have data; return losses averaged over the step, gradient norms and the learning rate.
+
+        `loss` is the mean over the passes, NaN where none had data.
 
         Raises:
             TrainingError: a loss or gradient is not finite; nothing of that pass was updated.
@@ -76,23 +85,45 @@ class StageStep:
         lr = self.stage.optimizer.lr * lr_factor
         for group in self.raw_optimizer.param_groups:
             group["lr"] = lr
-        active = list(self.passes) if self.exits is None else self.exits.active
-        rows = {name: self._update(name, micro_batches) for name in active}
+        shares = step_shares(self.stage.objective, micro_batches, self.fabric.world_size, self._total)
+        rows = {name: self._update(name, micro_batches, shares) for name in self._passes_with_data(micro_batches)}
         if self.exits is not None:
             self.exits.observe({name: row["gauge"] for name, row in rows.items()}, self._step)
         self._step += 1
-        if len(self.passes) == 1:
-            return {"lr": lr, **next(iter(rows.values()))}
-        named = {f"{name}/{key}": value for name, row in rows.items() for key, value in row.items()}
-        return {"lr": lr, "loss": sum(row["loss"] for row in rows.values()), **named}
+        return {"lr": lr, **self._report(rows)}
 
     @property
     def is_done(self) -> bool:
         """Every pass has left."""
         return self.exits is not None and not self.exits.active
 
-    def _update(self, name: str, micro_batches: list[Any]) -> dict[str, float]:
-        losses = self._backward(micro_batches)
+    def _passes_with_data(self, micro_batches: Sequence[MicroBatch]) -> list[str]:
+        """Passes that train in this step, the same on every process: a pass has data if any process has some for it."""
+        active = list(self.passes) if self.exits is None else self.exits.active
+        tests = {name: test for name in active if (test := self._has_data[name]) is not None}
+        if not tests:
+            return active
+        here = [float(any(test(micro.batch) for micro in micro_batches)) for test in tests.values()]
+        has_data = dict(zip(tests, self._total(here), strict=True))
+        return [name for name in active if has_data.get(name, 1.0)]
+
+    def _report(self, rows: dict[str, dict[str, float]]) -> dict[str, float]:
+        """One row of numbers; a pass that was skipped has NaN, so that every step has the same columns."""
+        if len(self.passes) == 1:
+            return next(iter(rows.values()), {"loss": math.nan})
+        loss = fmean(row["loss"] for row in rows.values()) if rows else math.nan
+        keys = next(iter(rows.values()), {})
+        waiting = list(self.passes) if self.exits is None else [*self.exits.active, *rows]
+        named = {
+            f"{name}/{key}": rows[name][key] if name in rows else math.nan
+            for name in self.passes
+            if name in waiting
+            for key in keys
+        }
+        return {"loss": loss, **named}
+
+    def _update(self, name: str, micro_batches: Sequence[MicroBatch], shares: Sequence[Shares]) -> dict[str, float]:
+        values, losses = self._backward(micro_batches, shares)
         active = set(self.passes[name])
         for parameter_name, parameter in self.parameters.items():
             if parameter_name not in active:
@@ -101,14 +132,23 @@ class StageStep:
         limit = self.stage.optimizer.clip_norm or math.inf
         norm = self.fabric.clip_gradients(self.module, self.optimizer, max_norm=limit, error_if_nonfinite=False)
         assert norm is not None
-        row = self._averaged({**losses, "grad_norm": norm, **gauge})
-        bad = [f"{key} is {row[key]}" for key in ("loss", "grad_norm") if not math.isfinite(row[key])]
-        if bad:
+        row = self._averaged({**values, "grad_norm": norm, **gauge})
+        try:
+            examples = [micro.indices for micro in micro_batches]
+            check_finite(
+                row, [float(loss) for loss in losses], examples, precision=self._precision(), where=f"pass {name!r}"
+            )
+        except TrainingError:
             self.optimizer.zero_grad()
-            raise TrainingError(f"{', '.join(bad)} in pass {name!r}")
+            raise
         self.optimizer.step()
         self.optimizer.zero_grad()
         return row
+
+    def _precision(self) -> str:
+        if self.stage.precision != "32-true":
+            return self.stage.precision
+        return str(next(iter(self.parameters.values())).dtype).removeprefix("torch.")
 
     def _gauge(self, name: str) -> Tensor:
         """Norm of the gradients of a pass's measured parameters, before they are clipped."""
@@ -119,21 +159,34 @@ class StageStep:
         device = next(iter(self.parameters.values())).device
         return torch.cat([grad.flatten().float() for grad in grads]).norm() if grads else torch.zeros((), device=device)
 
-    def _backward(self, micro_batches: list[Any]) -> dict[str, Tensor]:
-        """Gradients of the mean over micro-batches; returns the mean losses of this process."""
-        count = len(micro_batches)
-        means: dict[str, Tensor] = {}
-        for i, batch in enumerate(micro_batches):
-            is_last = i == count - 1
-            waits = not is_last and self.fabric.world_size > 1
+    def _backward(
+        self, micro_batches: Sequence[MicroBatch], shares: Sequence[Shares]
+    ) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """Gradients of the step's mean; this process's part of the mean values, and its losses."""
+        sums: dict[str, Tensor] = {}
+        seen: list[Tensor] = []
+        for i, (micro, share) in enumerate(zip(micro_batches, shares, strict=True)):
+            waits = i < len(micro_batches) - 1 and self.fabric.world_size > 1
             with self.fabric.no_backward_sync(self.module) if waits else nullcontext():
-                losses = self.module(_Sealed(self.fabric.to_device(batch)))
+                losses = self.module(_Sealed(self.fabric.to_device(micro.batch)))
                 if not losses["loss"].requires_grad:
                     raise TrainingError("the loss depends on no parameter that learns; check the passes of the stage")
-                self.fabric.backward(losses["loss"] / count)
+                loss = share.loss(losses)
+                self.fabric.backward(loss)
             for key, value in losses.items():
-                means[key] = means.get(key, 0) + value.detach() / count
-        return means
+                part = loss if key == "loss" else share.part(key, value)
+                sums[key] = sums.get(key, 0) + part.detach()
+            seen.append(losses["loss"].detach())
+        return sums, seen
+
+    def _total(self, numbers: Sequence[float]) -> Sequence[float]:
+        """The sums of numbers over all processes."""
+        if self.fabric.world_size == 1:
+            return numbers
+        summed: Any = self.fabric.all_reduce(
+            torch.tensor(numbers, dtype=torch.float64, device=self.fabric.device), reduce_op="sum"
+        )
+        return summed.tolist()
 
     def _averaged(self, values: dict[str, Tensor]) -> dict[str, float]:
         """The same numbers on every process, so that all go on or all stop."""

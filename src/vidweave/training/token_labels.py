@@ -19,7 +19,7 @@ from torch.nn import functional
 from vidweave.data.toy_tokens import TOKEN_CLASSES, TokenExample
 from vidweave.data.toy_training import NOTHING
 from vidweave.media.preprocess import apply
-from vidweave.types import Frames, VisualSpec
+from vidweave.types import Frames, MeanOver, VisualSpec
 
 __all__ = ["TokenLabels", "collate_tokens", "read_tokens", "right_labels", "token_heads"]
 
@@ -63,6 +63,11 @@ class TokenLabels:
             logits, labels = root.heads[name](tokens).flatten(0, 1), batch[name].flatten()
             parts[name] = weight * functional.cross_entropy(logits, labels, ignore_index=NOTHING)
         return {"loss": torch.stack(list(parts.values())).sum(), **parts}
+
+    def means(self, batch: dict[str, Tensor]) -> dict[str, MeanOver]:
+        """Terms of the loss, see `Objective`."""
+        labels = {name: MeanOver(int((batch[name] != NOTHING).sum())) for name in self.weights}
+        return {"presence": MeanOver(batch["presence"].numel()), **labels}
 
     def _shake(self, pixels: Tensor) -> Tensor:
         tint = torch.randn(len(pixels), 1, 1, 3, 1, 1)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vidweave.data.toy_long import VISIT_LABELS
-from vidweave.types import Blocks
+from vidweave.types import Blocks, MeanOver
 
 __all__ = ["VisitLabels", "collate_visits", "visit_heads"]
 
@@ -34,6 +34,13 @@ class VisitLabels:
 
     block: str = "video"
     weights: Mapping[str, float] = field(default_factory=lambda: {"shape of ordinal": 0.5, "answer": 2.0})
+
+    def means(self, labels: Mapping[str, Tensor]) -> dict[str, MeanOver]:
+        """Terms of the loss, see `Objective`."""
+        return {
+            name.replace(" ", "_"): MeanOver(int((truth != -100).sum()), self.weights.get(name, 1.0))
+            for name, truth in labels.items()
+        }
 
     def __call__(self, root: Any, blocks: dict[str, Blocks], labels: Mapping[str, Tensor]) -> dict[str, Tensor]:
         tokens, parts = blocks[self.block].values[:, 0], {}

@@ -9,6 +9,7 @@ from vidweave.types.configuration import (
     config_to_dict,
 )
 from vidweave.types.media import Frames, PointCloud, PrecomputedFeatures, Waveform
+from vidweave.types.means import MeanOver
 from vidweave.types.protocols import Answerer, Connector, Encoder, LanguageModel, Objective, Selector, Trunk
 from vidweave.types.query import Clip, Query, Scene
 from vidweave.types.specs import (
@@ -49,6 +50,7 @@ __all__ = [
     "FrameUse",
     "Frames",
     "LanguageModel",
+    "MeanOver",
     "ModelInputs",
     "MotionSpec",
     "Objective",

@@ -135,7 +135,11 @@ class Answerer(Protocol):
 
 
 class Objective(Protocol):
-    """What is learnt: a loss and its parts."""
+    """Compute a training loss and its parts.
+
+    An objective whose loss is not one mean over examples also has ``means(batch) -> {term: MeanOver}``: the terms that
+    its loss is the weighted sum of, by name of the part, and what each averages over.
+    """
 
     def __call__(self, model: Any, batch: Any, /) -> dict[str, Tensor]:
         """Returns at least `loss`."""

@@ -280,6 +280,14 @@ class ModelInputs(_Movable):
     moments: SelectorInputs | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def num_target_tokens(self) -> int:
+        """Number of tokens that the language model's loss averages over.
+
+        The first token of a prompt is none of them: nothing stands before it that it could be predicted from.
+        """
+        return int((self.plan.is_target[:, 1:] if self.target is None else self.target.mask).sum())
+
     # A mapping of its fields, so that `model.generate(**inputs)` works as it does in transformers.
     def keys(self) -> Iterator[str]:
         """Names of the fields."""

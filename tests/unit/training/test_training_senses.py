@@ -2,6 +2,7 @@
 
 import torch
 from torch import nn
+from training_toys import assert_parts_make_the_whole
 
 from vidweave.data.toy_senses import SENSE_CLASSES, LabelledSenses
 from vidweave.systems.tiny.senses import SENSE_ENCODERS, SENSE_WIDTH, sense_encoders
@@ -18,10 +19,10 @@ class Root(nn.Module):
         self.sense_heads = sense_heads(SENSE_WIDTH)
 
 
-def batch_of(count):
+def batch_of(count, first=0):
     configs = sense_encoders()
     specs = {sense: configs[encoder].specs[sense] for sense, encoder in SENSE_ENCODERS.items()}
-    return collate_senses(specs, [LabelledSenses(frames=2)[i] for i in range(count)])
+    return collate_senses(specs, [LabelledSenses(frames=2)[i] for i in range(first, count)])
 
 
 def test_examples_repeat_and_belong_to_training():
@@ -54,3 +55,9 @@ def test_the_loss_reaches_every_encoder_and_falls():
     assert losses[-1] < 0.8 * losses[0]
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in root.model.parameters())
     assert {f"{sense}/right" for sense in SENSE_CLASSES} <= set(result)
+
+
+@torch.no_grad()
+def test_sense_labels_declare_what_they_average_over():
+    root, parts = Root().eval(), [(batch_of(1), 1), (batch_of(3, first=1), 2)]
+    assert_parts_make_the_whole(SenseLabels(SENSE_ENCODERS), root, batch_of(3), parts)

@@ -2,6 +2,7 @@
 
 import torch
 from torch import nn
+from training_toys import assert_parts_make_the_whole
 
 from vidweave.data.toy_training import QUARTERS, SLOT_CLASSES, quarter_labels, train_scene
 from vidweave.training.slots import QuarterLabels, collate_quarters, quarter_heads
@@ -35,3 +36,27 @@ def test_the_first_tokens_learn_the_quarters():
         optimizer.step()
     assert parts["right"].item() > 0.99
     assert tokens.grad[:, :, QUARTERS:].abs().max() == 0
+
+
+@torch.no_grad()
+def test_quarter_labels_declare_what_they_average_over():
+    torch.manual_seed(0)
+    root = nn.Module()
+    root.quarter_heads = quarter_heads(12)
+    rows = [quarter_labels(train_scene(i)) for i in range(6)]
+    tokens, zeros = torch.randn(6, 1, 7, 12), torch.zeros(6, dtype=torch.long)
+
+    class Told(QuarterLabels):  # as recipes use it: a batch is the tokens and the labels
+        def means(self, batch):
+            return super().means(batch[1])
+
+        def __call__(self, root, batch):
+            return super().__call__(root, *batch)
+
+    def batch(part):
+        values = tokens[part]
+        blocks = Blocks(values, torch.ones(values.shape[:3], dtype=torch.bool), torch.zeros(len(values), 1, 2), zeros[part], zeros[part])  # fmt: skip
+        return {"video": blocks}, collate_quarters(rows[part])
+
+    parts = [(batch(slice(0, 1)), 1), (batch(slice(1, 6)), 5)]
+    assert_parts_make_the_whole(Told(), root, batch(slice(0, 6)), parts)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from training_toys import assert_parts_make_the_whole
 
 from vidweave.data.toy_tokens import LabelledTokens
 from vidweave.encoders.tiny import PIXELS
@@ -71,3 +72,12 @@ def test_pixels_are_shaken_in_training_alone(batch):
     shaken = [asked(moved.train(), batch)["presence"].item() for _ in range(2)]
     assert calm[0] == calm[1]
     assert len({*calm, *shaken}) == 3
+
+
+@torch.no_grad()
+def test_token_labels_declare_what_they_average_over(batch):
+    made = root()
+    nn.init.normal_(made.heads["texture"].weight)
+    nn.init.normal_(made.heads["presence"].weight)
+    parts = [({n: v[:1] for n, v in batch.items()}, 1), ({n: v[1:] for n, v in batch.items()}, 5)]
+    assert_parts_make_the_whole(TokenLabels("eye", {"quarter": 0.7, "texture": 3.0}), made, batch, parts)

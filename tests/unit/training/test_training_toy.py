@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from training_toys import assert_parts_make_the_whole
 
 from vidweave.data.toy_training import FactQuestions, LabelledPictures
 from vidweave.encoders.patch import PatchEncoderConfig
@@ -84,3 +85,24 @@ def test_reading_loss_is_that_of_each_example_alone(tokenizer, family):
     alone = [objective(root, collate_facts(tokenizer, [e]))["loss"] for e in examples]
     weights = torch.tensor([len(tokenizer(f" {e.answer}")["input_ids"]) + 1.0 for e in examples])
     torch.testing.assert_close(together, (torch.stack(alone) * weights).sum() / weights.sum(), atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_dense_labels_declare_what_they_average_over():
+    root, source = _Root().eval(), LabelledPictures()
+    one, many = [source[0]], [source[i] for i in range(1, 7)]
+    parts = [(collate_pictures(PIXELS, part), len(part)) for part in (one, many)]
+    assert_parts_make_the_whole(DenseLabels("rgb"), root, collate_pictures(PIXELS, one + many), parts)
+
+
+@torch.no_grad()
+def test_reading_declares_its_answers_tokens(tokenizer):
+    vocab = {"vocab_size": len(tokenizer), "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
+    torch.manual_seed(0)
+    root, source = nn.Module(), FactQuestions()
+    root.reader = CausalConfig(config={"model_type": "llama", **sizes, **vocab}).build().eval()
+    examples = sorted((source[i] for i in range(7)), key=lambda e: len(e.answer))
+    assert len(examples[0].answer) < len(examples[-1].answer)
+    parts = [(collate_facts(tokenizer, part), len(part)) for part in (examples[:4], examples[4:])]
+    assert_parts_make_the_whole(ReadFacts("reader"), root, collate_facts(tokenizer, examples), parts)

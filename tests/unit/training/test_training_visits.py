@@ -2,6 +2,7 @@
 
 import torch
 from torch import nn
+from training_toys import assert_parts_make_the_whole
 
 from vidweave.data.toy_long import VISIT_LABELS, LongQuestions
 from vidweave.training.visits import VisitLabels, collate_visits, visit_heads
@@ -48,3 +49,25 @@ def test_the_loss_is_the_weighted_sum_of_its_parts():
     expected = nn.functional.cross_entropy(logits, torch.tensor([2]))
     got = VisitLabels()(root, look(5)[1], silent)["rank_of_colour"]
     torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6)
+
+
+@torch.no_grad()
+def test_visit_labels_declare_what_they_average_over():
+    source = LongQuestions(9)
+    labels = collate_visits([source[i].labels for i in range(5)])
+    labels["rank of colour"][0, 1:] = -100
+
+    class Told(VisitLabels):  # as recipes use it: a batch is the tokens and the labels
+        def means(self, batch):
+            return super().means(batch[1])
+
+        def __call__(self, root, batch):
+            return super().__call__(root, *batch)
+
+    def rows(part):
+        blocks = look(5)[1]["video"]
+        held = Blocks(*(getattr(blocks, f)[part] for f in ("values", "mask", "seconds", "item", "scene")))
+        return {"video": held}, {name: value[part] for name, value in labels.items()}
+
+    parts = [(rows(slice(0, 1)), 1), (rows(slice(1, 5)), 4)]
+    assert_parts_make_the_whole(Told(), Root(), rows(slice(0, 5)), parts)
