@@ -82,7 +82,7 @@ def recipe(**overrides: Any) -> Run:
         steps=steps * epochs,
         batch_size=batch,
         passes=passes(model, trained, sequential=s.sequential),
-        optimizer=AdamWSettings(lr=lr, weight_decay=0.05, clip_norm=None, no_decay=("*bias*", "*norm*")),
+        optimizer=AdamWSettings(lr=lr, weight_decay=0.05, clip_norm=None, no_decay=("*bias*", "*norm[!a]*")),
         schedule=Schedule(
             "epochs",
             num_epochs=epochs,

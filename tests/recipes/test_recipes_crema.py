@@ -1,6 +1,10 @@
 """CREMA's recipe on tiny files of the real layout: exactly what it says learns, and the folder it leaves answers."""
 
+import csv
 import json
+import math
+import shutil
+from statistics import fmean
 
 import numpy as np
 import pytest
@@ -8,11 +12,12 @@ import torch
 from tiny_crema_model import SIZES, tokenizer
 
 import vidweave
-from vidweave.errors import ConfigError
+from vidweave.errors import ConfigError, ModalityError, UnknownNameError
 from vidweave.media.write import write_image
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.processor import Processor
 from vidweave.systems.crema.preset import build
+from vidweave.training import AnswerLoss
 from vidweave.training.loop import train
 from vidweave.training.recipe import recipe_run
 
@@ -69,6 +74,65 @@ def test_jointly_and_held_out(world):
     result = train(run, world / "out", has_progress=False, has_events=False)
     assert list(result.metrics["nextqa"]) == ["held_out_loss"]
     assert result.total_steps == 1
+
+
+def test_a_modality_that_no_example_has_is_refused_by_name(world, caplog):
+    shutil.rmtree(world / "frames_norm")
+    with caplog.at_level("INFO", logger="vidweave.training"):
+        with pytest.raises(ModalityError, match=r"no example of nextqa \(.*train.json\) has normals; put the files"):
+            recipe_run(RECIPE, settings(world))
+    assert "nextqa: examples per modality: video 4, depth 4, normals 0" in caplog.text
+    run = recipe_run(RECIPE, settings(world, modalities="depth,video"))  # as the message advises
+    assert [learning.name for learning in run.stages[0].passes] == ["video", "depth"]
+    with pytest.raises(UnknownNameError, match="unknown modality of this model 'dept'; did you mean 'depth'"):
+        recipe_run(RECIPE, settings(world, modalities="dept"))
+
+
+@pytest.mark.parametrize("sequential", [True, False])
+def test_a_batch_without_a_modality_moves_nothing_of_it(world, sequential):
+    """Neither its port nor its matrix of the fusion, which a gradient of zero would leave to weight decay."""
+    for number in range(4):
+        shutil.rmtree(world / "frames_depth" / f"11/{number}") if number else None
+    run = recipe_run(RECIPE, settings(world, batch_size=1, epochs=1, sequential=sequential))
+    (stage,) = run.stages
+    before, moved = dict[str, torch.Tensor](), []
+
+    def watch(model, batch):
+        after = {name: p.detach().clone() for name, p in model.named_parameters() if ".depth." in name}
+        if before and "depth" not in watch.last:
+            moved.extend(name for name in after if not torch.equal(before[name], after[name]))
+        before.update(after)
+        watch.last = set(batch.streams)
+        return AnswerLoss()(model, batch)
+
+    object.__setattr__(stage, "objective", watch)
+    own = {name for name, _ in run.model.named_parameters() if ".depth." in name}
+    assert any(".ports." in name for name in own)
+    train(run, world / "out", has_progress=False, has_events=False)
+    assert not moved
+    with (world / "out" / "logs" / "nextqa.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    if sequential:
+        told = [not math.isnan(float(row["depth/loss"])) for row in rows]
+        assert sum(told) == 1
+        for row in rows:
+            losses = [float(row[f"{name}/loss"]) for name in ("video", "depth", "normals")]
+            assert float(row["loss"]) == pytest.approx(fmean(loss for loss in losses if not math.isnan(loss)))
+
+
+def test_matrices_of_every_modality_decay_alike(world):
+    """`normals` is no norm."""
+    run = recipe_run(RECIPE, settings(world))
+    (stage,) = run.stages
+    shapes = {name: p.ndim for name, p in run.model.named_parameters() if ".ports." in name or ".fusion." in name}
+    decaying = {name for name, ndim in shapes.items() if stage.optimizer.decays(name, ndim)}
+    assert decaying == {name for name, ndim in shapes.items() if ndim > 1}
+    assert any(".normals." in name for name in decaying)
+
+
+def test_an_unknown_data_set_is_named():
+    with pytest.raises(UnknownNameError, match="unknown data set of CREMA 'msvd'; known: 3d-llm, audiocaps"):
+        recipe_run(RECIPE, ["start=x", "annotations=x", "media=x", "dataset=msvd"])
 
 
 def test_what_must_be_given():

@@ -147,7 +147,9 @@ class GatedFusion(nn.Module):
         here = real & real_groups(block).any(1, keepdim=True)
         block = align(block, seconds, here, self.config.rule(member), member)
         values = block.values.masked_fill(~block.mask[..., None], 0.0)
-        if not bool(values.any()):  # its matrix stays out of the graph: a gradient of zero would let weight decay shrink it
+        if not bool(
+            values.any()
+        ):  # its matrix stays out of the graph: a gradient of zero would let weight decay shrink it
             return values, block.mask
         return functional.linear(values, self.weights[member].to(values.dtype)), block.mask
 

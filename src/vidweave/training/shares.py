@@ -64,7 +64,9 @@ def step_shares(objective: Any, micro_batches: Sequence[MicroBatch], world_size:
     means = [declared_means(objective, micro.batch) for micro in micro_batches]
     names = list(means[0])
     if any(list(other) != names for other in means):
-        raise TrainingError("the objective declares other terms for each batch; declare a count of 0 for what is missing")
+        raise TrainingError(
+            "the objective declares other terms for each batch; declare a count of 0 for what is missing"
+        )
     sizes = [float(len(micro.indices)) for micro in micro_batches]
     counts = [
         {name: size if mean.count is None else float(mean.count) for name, mean in of_batch.items()}

@@ -76,7 +76,7 @@ class AdamWSettings:
     eps: float = 1e-8
     weight_decay: float = 0.05
     clip_norm: float | None = 1.0
-    no_decay: tuple[str, ...] = ("*bias", "*norm*")
+    no_decay: tuple[str, ...] = ("*bias", "*norm[!a]*")  # norms, but not what belongs to the modality `normals`
     decay_min_ndim: int = 2
 
     def __post_init__(self) -> None:

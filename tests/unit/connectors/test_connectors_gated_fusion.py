@@ -114,6 +114,21 @@ def test_video_alone_stays_as_it_is():
 
 
 @pytest.mark.parametrize("fusion", [ADD, APPEND])
+def test_weights_of_what_no_row_has_get_no_gradient(fusion):
+    """None, not zero: an optimizer would shrink what has a gradient of zero by weight decay, and move it by momentum."""
+    whole = connector(fusion)
+
+    def trained(**lengths):
+        whole.zero_grad()
+        blocks, _ = whole(seen(**lengths), *pairs(2))
+        sum(block.values.square().sum() for block in blocks.values()).backward()
+        return {name for name, p in whole.fusion.named_parameters() if p.grad is not None}
+
+    assert trained(video=[3, 2], depth=[3, 0]) == {"weights.depth", "bias"}
+    assert trained(video=[3, 2]) == set()
+
+
+@pytest.mark.parametrize("fusion", [ADD, APPEND])
 def test_a_stream_more_with_a_matrix_of_zeros_changes_no_bit(fusion):
     old, new = connector(fusion), connector(fusion, (*NAMES, "touch"))
     new.load_state_dict(old.state_dict(), strict=False)
