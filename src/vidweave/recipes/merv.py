@@ -41,7 +41,7 @@ def open_model(start: str, cache: str, seed: int) -> VideoLanguageModel:
     return model
 
 
-def talks(file: str, media: str) -> Sequence[Talk]:
+def talks(file: str, media: str) -> Sequence[Any]:
     """Conversations of a file, or without one some about the toy world."""
     if not file:
         return ToyTalks()

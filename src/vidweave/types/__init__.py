@@ -8,8 +8,8 @@ from vidweave.types.configuration import (
     config_from_dict,
     config_to_dict,
 )
-from vidweave.types.media import Frames, PointCloud, PrecomputedFeatures, Waveform
 from vidweave.types.means import MeanOver
+from vidweave.types.media import Frames, PointCloud, PrecomputedFeatures, Waveform
 from vidweave.types.protocols import Answerer, Connector, Encoder, LanguageModel, Objective, Selector, Trunk
 from vidweave.types.query import Clip, Query, Scene
 from vidweave.types.specs import (
