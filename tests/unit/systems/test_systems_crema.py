@@ -19,6 +19,7 @@ from vidweave.media.point_pairs import FEATURES, VOXELS
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.conversion import Request
 from vidweave.model.conversion import convert as convert_file
+from vidweave.model.describe import describe_model
 from vidweave.registry import CONVERTERS, MODELS
 from vidweave.systems.crema import checkpoint
 from vidweave.systems.crema.annotations import read, sample_of
@@ -310,6 +311,56 @@ def test_files_that_do_not_fit(whole, files, tmp_path):
         checkpoint.convert(request(tmp_path, lacking, files, options=ORDER), sizes=SIZES)
     with pytest.raises(ConfigError, match="filled takes pairs"):
         checkpoint.convert(request(tmp_path, state, files, options={**ORDER, "filled": "touch"}), sizes=SIZES)
+
+
+def test_half_a_modality_is_refused_and_a_missing_one_is_noted(whole, files, tmp_path):
+    """Half a port used to be filled up with the video's parameters, without a word."""
+    state = theirs(whole)
+    half = {k: v for k, v in state.items() if not k.startswith(("t5_proj_depth", "ln_depth"))}
+    with pytest.raises(CheckpointError, match=r"holds half of connector\.ports\.depth: missing .*input_norm\.weight"):
+        checkpoint.convert(request(tmp_path, half, files, options=ORDER), sizes=SIZES)
+    lora = {k: v for k, v in state.items() if "w_b_flow" not in k}
+    with pytest.raises(CheckpointError, match=r"holds half of connector\.ports\.flow\.adapter: missing .*\.up"):
+        checkpoint.convert(request(tmp_path, lora, files, options=ORDER), sizes=SIZES)
+    bias = {k: v for k, v in state.items() if k != "fusion.0.bias"}
+    with pytest.raises(CheckpointError, match=r"holds half of connector\.fusion: missing connector\.fusion\.bias"):
+        checkpoint.convert(request(tmp_path, bias, files, options=ORDER), sizes=SIZES)
+    without = {k: v for k, v in state.items() if "_depth" not in k}
+    report = checkpoint.convert(request(tmp_path, without, files, options=ORDER), sizes=SIZES)
+    assert "no file holds parameters of depth: they start as copies of the video's" in report.notes
+    assert (
+        "the fusion's columns were taken in the order rgb, audio, flow, depth, norm, pc; the file cannot confirm it"
+        in (report.notes)
+    )
+
+
+def test_half_a_modality_over_a_base_is_noted(whole, files, tmp_path):
+    first = request(tmp_path, theirs(whole), files, options=ORDER)
+    checkpoint.convert(first, sizes=SIZES)
+    asked = request(tmp_path, {"query_tokens_depth": torch.zeros(1, 3, 16)}, base=str(first.out), options=ORDER)
+    note = next(
+        n for n in convert_file("crema", asked).notes if n.startswith("the file holds half of depth: the base's ")
+    )
+    assert all(f"connector.ports.depth.{rest}" in note for rest in ("input_norm.weight", "output_proj.bias"))
+
+
+def test_bases_and_data_sets_that_do_not_fit(whole, tmp_path):
+    asked = request(tmp_path, {"query_tokens_rgb": torch.zeros(1, 3, 16)}, base="tiny-base")
+    with pytest.raises(
+        ConfigError, match=r"base 'tiny-base' has a causal language model \(llama\) .*; CREMA grows from BLIP-2"
+    ):
+        convert_file("crema", asked)
+    with pytest.raises(UnknownNameError, match="unknown data set of CREMA 'sqa3'; did you mean 'sqa3d'"):
+        convert_file("crema", request(tmp_path, {}, options={"dataset": "sqa3"}))
+    with pytest.raises(ConfigError, match="CREMA's language model is a T5, got 'llama'"):
+        build(("video",), fusion="none", sizes=Sizes(language={"model_type": "llama", "hidden_size": 8}))
+
+
+def test_costs_of_sound_and_points_are_counted():
+    """Windows that are cut from mel frames, and points, whose values a count does not have."""
+    rows = {row.slot: row for row in describe_model(build(ALL, sizes=SIZES))}
+    assert rows["encoders.audio"].flops > 0
+    assert rows["encoders.points"].parameters == 0
 
 
 def test_a_modality_whose_adapter_is_not_in_the_file_is_named(whole):

@@ -3,10 +3,11 @@
 import json
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -245,3 +246,55 @@ def test_bad_files(folder):
 def test_other_ways_of_resizing_are_told(folder):
     (folder / "config.json").write_text(json.dumps(describe(image_resize_strategy="letterbox")))
     assert "trained with pictures by 'letterbox'" in convert("merv", request(folder)).lines()[-1]
+
+
+def test_unknown_language_models_are_not_asked_as_llama_2(folder):
+    (folder / "config.json").write_text(json.dumps(describe(llm_backbone_id="mistral-7b-instruct")))
+    with pytest.raises(
+        UnknownNameError,
+        match=r"unknown llm_backbone_id 'mistral-7b-instruct'; .*--set prompt=llama2-base, llama2-chat",
+    ):
+        convert("merv", request(folder))
+    with pytest.raises(UnknownNameError, match="unknown prompt 'lama'"):
+        convert("merv", request(folder, options={"prompt": "lama"}))
+    convert("merv", request(folder, options={"prompt": "vicuna"}))
+    assert json.loads((folder / "out" / "conversion.json").read_text())["settings"]["prompt"] == "vicuna"
+
+
+def test_every_released_id_has_the_prompt_of_its_code():
+    """Spec 2.7; llama3-8b-chat is asked as Llama-2 in the original."""
+    expected = {"llama2-13b-pure": "llama2-base", "llama3-8b-pure": "llama2-base", "llama3-8b-chat": "llama2-chat"}
+    expected |= {"llama2-7b-chat": "llama2-chat", "vicuna-v15-13b": "vicuna", "llama3.1-8b-chat": "llama3-chat"}
+    expected |= {"qwen2.5-3b-instruct": "qwen-chat", "llama2-7b-pure": "llama2-base"}
+    assert {name: checkpoint._prompt(name) for name in expected} == expected
+
+
+def test_config_json_is_found_for_a_bare_file_name(folder, monkeypatch):
+    monkeypatch.chdir(folder / "checkpoints")
+    convert("merv", request(folder, file=Path("latest-checkpoint.pt")))
+    assert (folder / "out" / "config.json").is_file()
+
+
+def test_encoders_may_be_pickled(folder):
+    """LanguageBind's repository has pytorch_model.bin alone."""
+    convert("merv", request(folder))
+    for name in ("lb", "siglip", "clip"):
+        file = folder / name / "model.safetensors"
+        torch.save(load_file(file), folder / name / "pytorch_model.bin")
+        file.unlink()
+    convert("merv", request(folder, "again"))
+    one, two = (load_file(folder / out / "model.safetensors") for out in ("out", "again"))
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[key], two[key]) for key in one)
+    (folder / "lb" / "pytorch_model.bin").write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"pytorch_model\.bin cannot be read: it is empty"):
+        convert("merv", request(folder, "third"))
+
+
+def test_another_order_of_equal_widths_is_noted(folder):
+    assert not convert("merv", request(folder)).notes
+    report = convert("merv", request(folder, "other", options={"stream_order": "languagebind,clip,siglip"}))
+    assert report.notes == (
+        "encoders in the order languagebind, clip, siglip (stream_order), where config.json says languagebind, siglip, "
+        "clip; widths alone cannot show which is right",
+    )

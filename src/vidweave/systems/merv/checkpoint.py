@@ -87,6 +87,10 @@ def from_released(parts: Parts, order: Sequence[str], name: str = "merv") -> Sou
     projectors: dict[int, dict[str, Tensor]] = {}
     for key, value in parts.get("projectors", {}).items():
         number, _, rest = key.partition(".")
+        if not number.isdigit():
+            raise CheckpointError(
+                f"{name} holds a projector {key!r}; they have numbers, e.g. 0.projector.projector.weight"
+            )
         projectors.setdefault(int(number), {})[rest] = value
     if sorted(projectors) != list(range(len(order))):
         raise CheckpointError(
@@ -116,7 +120,7 @@ def _is_dead(key: str) -> bool:
 
 
 def _check_order(projectors: Mapping[int, Mapping[str, Tensor]], order: Sequence[str], name: str) -> None:
-    widths = [next(v.shape[1] for v in projectors[n].values() if v.ndim == 2) for n in range(len(order))]
+    widths = [next((v.shape[1] for v in projectors[n].values() if v.ndim == 2), None) for n in range(len(order))]
     for number, (stream, width) in enumerate(zip(order, widths, strict=True)):
         if ENCODERS[stream].width != width:
             have = ", ".join(map(str, widths))
