@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import heapq
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
 import av
 
-from vidweave.errors import AnnotationError, ConfigError, MediaError
-from vidweave.media.container import decoding, open_container, require_codec
+from vidweave.derive.cut_plan import CutPlan, plan_cut
+from vidweave.derive.edit_list import MOVIE_TICKS, limit_video
+from vidweave.errors import AnnotationError, ConfigError, MediaTypeError
+from vidweave.media.container import decoding, open_container, require_codec, time_origin
 from vidweave.media.guards import GuardedFile
 from vidweave.media.limits import DEFAULT_LIMITS
+from vidweave.media.packets import RunningClock
 from vidweave.media.video import VideoReader
 
 __all__ = ["Cut", "TrimJob", "cut_video", "cuts_of_annotations"]
@@ -57,7 +62,10 @@ class TrimJob:
 
 
 def cut_video(cut: Cut, out: Path) -> float:
-    """Copy the packets of a span into the file `out`; returns how many seconds before the start it begins.
+    """Copy the packets of a span into the MP4 file `out`; returns how many seconds before the start it begins.
+
+    The cut begins at the last keyframe before the start at which decoding can begin, and shows every frame up to the
+    end. Frames after the end that others are predicted from are in the file, but an edit list hides them.
 
     Raises:
         MediaError: a file that cannot be read, a span behind its end, or a codec that MP4 does not hold.
@@ -65,45 +73,76 @@ def cut_video(cut: Cut, out: Path) -> float:
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_name(f".{out.stem}.part{out.suffix}")
     try:
-        with GuardedFile(cut.source, limits=DEFAULT_LIMITS) as file, open_container(file) as given:
-            early = _copy(given, cut, part, file.label)
+        with VideoReader(cut.source) as reader:
+            plan = plan_cut(reader, cut.start_seconds, cut.end_seconds)
+            _write(reader, plan, cut, part)
+            if plan.hides_frames:
+                limit_video(part, plan.stop_seconds - plan.first_seconds)
         part.replace(out)
     finally:
         part.unlink(missing_ok=True)
-    return early
+    return max(0.0, cut.start_seconds - plan.first_seconds)
 
 
-def _copy(given: Any, cut: Cut, part: Path, label: str) -> float:
-    streams = [*given.streams.video[:1], *given.streams.audio[:1]]
-    if not given.streams.video:
-        raise MediaError(f"{label} has no video to cut")
-    for stream in streams:
-        require_codec(stream, label)
-    origin = (given.start_time or 0) / av.time_base
-    with decoding(label), av.open(str(part), "w", format="mp4") as made:
-        copies = {stream.index: made.add_stream_from_template(stream) for stream in streams}
-        given.seek(int((cut.start_seconds + origin) * av.time_base), backward=True)
-        first: float | None = None
-        last = 0.0  # when the last picture of the cut ends
-        for packet in given.demux(*streams):
-            if packet.dts is None or packet.pts is None:
-                continue
-            at = float(packet.pts * packet.time_base) - origin
-            if packet.stream.type == "video" and first is None:
-                if not packet.is_keyframe:
-                    continue
-                first = at
-            if first is None or at < first - 1e-6 or (cut.end_seconds is not None and at >= cut.end_seconds):
-                continue
-            if packet.stream.type == "video":
-                last = max(last, at + float((packet.duration or 1) * packet.time_base))
-            shift = round((first + origin) / packet.time_base)
-            packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
-            packet.stream = copies[packet.stream.index]
+def _write(reader: VideoReader, plan: CutPlan, cut: Cut, part: Path) -> None:
+    options = {"movie_timescale": str(MOVIE_TICKS)}
+    with (
+        GuardedFile(cut.source, limits=DEFAULT_LIMITS) as file,
+        open_container(file) as given,
+        decoding(reader.label),
+        av.open(str(part), "w", format="mp4", options=options) as made,
+    ):
+        video = _add_stream(made, reader.stream, reader.label)
+        sources = [_video_packets(reader, plan, video)]
+        if given.streams.audio:
+            require_codec(given.streams.audio[0], reader.label)
+            audio = _add_stream(made, given.streams.audio[0], reader.label)
+            sources.append(_audio_packets(given, plan, cut.end_seconds, audio, is_joined=reader.index.num_joins > 0))
+        for _, packet in heapq.merge(*sources, key=lambda timed: timed[0]):
             made.mux(packet)
-    if first is None or last <= cut.start_seconds:
-        raise MediaError(f"{label} holds no picture from {cut.start_seconds} s on")
-    return max(0.0, cut.start_seconds - first)
+
+
+def _add_stream(made: Any, template: Any, label: str) -> Any:
+    name = template.codec_context.name
+    try:
+        return made.add_stream_from_template(template)
+    except ValueError:
+        raise MediaTypeError(
+            f"{label} uses the codec {name!r}, which MP4 cannot hold; convert it to H.264 first"
+        ) from None
+
+
+def _video_packets(reader: VideoReader, plan: CutPlan, stream: Any) -> Iterator[tuple[float, Any]]:
+    """(seconds, packet) of the video, in decode order, on the clock of the cut."""
+    for position, packet in reader.decoder.packets(reader.index, plan.start):
+        if position > plan.stop:
+            return
+        if position in plan.times:
+            packet.pts, packet.dts = plan.times[position]
+            packet.stream = stream
+            yield float(packet.dts * packet.time_base), packet
+
+
+def _audio_packets(
+    given: Any, plan: CutPlan, end: float | None, stream: Any, *, is_joined: bool
+) -> Iterator[tuple[float, Any]]:
+    """(seconds, packet) of the first audio stream, on the clock of the cut."""
+    source, origin = given.streams.audio[0], time_origin(given)
+    start, stop = plan.first_seconds, math.inf if end is None else end
+    clock = RunningClock(given.format.name, source.time_base)
+    if not is_joined:  # a joined file cannot be searched by time
+        given.seek(int((start + origin) * av.time_base), backward=True)
+    for packet in given.demux(source):
+        if packet.pts is None or not packet.size:
+            continue
+        shift = clock.shift(packet.pts, packet.duration or 0)
+        at = float((packet.pts + shift) * packet.time_base - origin)
+        if at >= stop:
+            return
+        if at >= start - 1e-6:
+            packet.pts = packet.dts = packet.pts + shift - round((Fraction(start) + origin) / packet.time_base)
+            packet.stream = stream
+            yield at - start, packet
 
 
 def cuts_of_annotations(

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from av.packet import Packet
     from av.video.stream import VideoStream
 
-__all__ = ["PacketIndex", "Run", "index_packets"]
+__all__ = ["PacketIndex", "Run", "RunningClock", "index_packets"]
 
 _MIN_GAP = 6  # packets to skip before a seek (with its flush and refill) costs less than decoding on
 _JOINS_BACK = frozenset(("mpegts", "mpeg", "flv"))  # formats that are joined by appending, clocks and all
@@ -200,7 +201,8 @@ def _make_index(found: _Packets, format_name: str, stream: VideoStream) -> Packe
         durations = np.full(len(found), step)
     else:
         packet_pts = np.where(second & (file_pts == _NONE), np.roll(file_pts, 1), file_pts)
-        shifts = _shifts(found.dts, durations, format_name, stream.time_base)
+        clock = RunningClock(format_name, stream.time_base)
+        shifts = np.array([clock.shift(*timed) for timed in zip(found.dts, found.durations, strict=True)])
         packet_pts, num_joins = packet_pts + shifts, len(np.unique(shifts)) - 1
     position = position[np.argsort(packet_pts[position], kind="stable")]
     pts = packet_pts[position]
@@ -247,23 +249,26 @@ def _second_fields(slices: list[Slice | None], count: int) -> np.ndarray:
     return second
 
 
-def _shifts(dts: list[int | None], durations: np.ndarray, format_name: str, base: Fraction | None) -> np.ndarray:
-    """(P,) ticks to add so that time goes on where the clock of a joined file jumps, by the rule of FFmpeg's tools."""
-    shifts = np.zeros(len(dts), dtype=np.int64)
-    if format_name not in _JOINS_BACK or base is None or len(dts) < 2:
-        return shifts
-    known = np.flatnonzero(np.array([time is not None for time in dts]))
-    times = np.array([dts[i] for i in known], dtype=np.int64)
-    gaps = np.diff(times) * float(base)
-    jumps = (gaps < -_BACK_SECONDS) | ((gaps > _AHEAD_SECONDS) & (format_name in _JOINS_AHEAD))
-    if not jumps.any():
-        return shifts
-    step = int(np.median(np.diff(times)[~jumps])) if (~jumps).any() else 0
-    steps = np.where(durations[known[:-1]] > 0, durations[known[:-1]], step)
-    at = np.cumsum(np.where(jumps, steps - np.diff(times), 0))
-    for first, shift in zip(known[1:][jumps].tolist(), at[jumps].tolist(), strict=True):
-        shifts[first:] = shift
-    return shifts
+class RunningClock:
+    """Keeps time going on where the clock of a joined file jumps, by the rule of FFmpeg's tools."""
+
+    def __init__(self, format_name: str, base: Fraction | None) -> None:
+        tick = float(base or 0)
+        self._back = -_BACK_SECONDS / tick if format_name in _JOINS_BACK and tick else -math.inf
+        self._ahead = _AHEAD_SECONDS / tick if format_name in _JOINS_AHEAD and tick else math.inf
+        self._before: tuple[int, int] | None = None  # time and duration of the packet before
+        self._shift = 0
+
+    def shift(self, time: int | None, duration: int) -> int:
+        """Ticks to add to the times of the next packet, whose decoding time and duration are given."""
+        if time is None:
+            return self._shift
+        if self._before is not None:
+            gap = time - self._before[0]
+            if gap < self._back or gap > self._ahead:
+                self._shift += self._before[1] - gap
+        self._before = time, duration
+        return self._shift
 
 
 def _ticks_per_frame(stream: VideoStream) -> int:

@@ -203,6 +203,11 @@ class VideoReader:
                     break
         self._file.check_unchanged()
 
+    def restart_before(self, number: int) -> int:
+        """Packet of the last keyframe at or before a frame at which decoding can begin; 0 if there is none."""
+        self._drop_false_keys(np.array([number]))
+        return self._index.start_of(number)
+
     def close(self) -> None:
         """Close the file; safe to call twice."""
         if hasattr(self, "_decoder"):

@@ -103,7 +103,7 @@ def test_a_cut_holds_the_span_from_the_key_frame_before_it(clip, tmp_path, start
 
 
 def test_cuts_that_cannot_be_made(clip, tmp_path):
-    with pytest.raises(MediaError, match="holds no picture from 9"):
+    with pytest.raises(MediaError, match="holds no frame from 9"):
         cut_video(Cut(source=clip, start_seconds=9.0, end_seconds=9.5), tmp_path / "x.mp4")
     with pytest.raises(ConfigError, match=r"ends after it starts, got 2\.0\.\.1"):
         Cut(source=clip, start_seconds=2.0, end_seconds=1)
