@@ -30,6 +30,7 @@ __all__ = ["channel_samples", "check_audio", "read_audio"]
 
 _PREROLL_SECONDS = 0.5  # lossy codecs need some packets before the first good sample
 _COUNTED_FORMATS = ("aac", "mp3", "flac", "amr")  # FFmpeg counts their times at the first rate, also where it changes
+_JOINED_FORMATS = ("mpegts", "mpeg", "flv", "ogg")  # joined by appending, clocks and all: a time is no place to seek to
 _LOUDEST = 4.0  # peaks above it are no overshoot of a codec: the samples have another unit
 _ANTIPHASE = 0.01  # energy of the channel mean, relative to that of the channels, below which they cancel
 
@@ -98,12 +99,20 @@ class _Reader:
         self.mean_energy = self.channel_energy = 0.0
 
     def read(self, sample_rate: int, start: float, end: float | None) -> Waveform:
-        if start > 0:
+        format_name = self.container.format.name
+        if start > 0 and format_name not in _JOINED_FORMATS:
             self._seek(start)
         chunks: list[np.ndarray] = []
         count, begin, last = 0, None, 0.0
         resampler: _Rate | None = None
-        timeline = Timeline(sample_rate, start, end, self.limits, f"the audio of {self.label}")
+        timeline = Timeline(
+            sample_rate,
+            start,
+            end,
+            self.limits,
+            f"the audio of {self.label}",
+            joins_ahead=format_name in ("mpegts", "mpeg"),
+        )
         for seconds, rate, samples in timeline.place(self._frames()):
             begin = seconds if begin is None else begin
             last = seconds + len(samples) / rate

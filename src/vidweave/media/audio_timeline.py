@@ -16,6 +16,7 @@ Chunk = tuple[float, int, np.ndarray]  # start in seconds, sample rate, mono sam
 
 _TOLERANCE_SECONDS = 0.015  # below the shortest usual packet (20 ms), above the jitter of timestamps in milliseconds
 _RESTART_SECONDS = 0.3  # timestamps that jump back further belong to another recording, joined to this one
+_JOIN_SECONDS = 10.0  # as do jumps ahead by more than this in MPEG streams (FFmpeg's threshold, as for video)
 _SILENCE_SECONDS = 10.0  # of silence that are made at a time
 
 
@@ -24,11 +25,20 @@ class Timeline:
 
     The position is counted in samples; wherever timestamps and position differ by more than 15 ms (one lost packet, or
     the sum of many small differences), the position is put right. So time stays true however many holes there are, and
-    jitter changes nothing.
+    jitter changes nothing. `joins_ahead`: jumps ahead by more than 10 s are a new clock as well, no gap.
     """
 
-    def __init__(self, sample_rate: int, start: float, end: float | None, limits: Limits, label: str) -> None:
-        self._sample_rate, self._start, self._end = sample_rate, start, end
+    def __init__(
+        self,
+        sample_rate: int,
+        start: float,
+        end: float | None,
+        limits: Limits,
+        label: str,
+        *,
+        joins_ahead: bool = False,
+    ) -> None:
+        self._sample_rate, self._start, self._end, self._joins_ahead = sample_rate, start, end, joins_ahead
         self._limits, self._label = limits, label
         self._silence = self._cut = 0.0
         self._num_gaps = self._num_restarts = 0
@@ -40,7 +50,7 @@ class Timeline:
         for seconds, rate, samples in chunks:
             position = seconds if position is None else position
             ahead = round((seconds + shift - position) * rate) / rate  # whole samples
-            if ahead < -_RESTART_SECONDS:
+            if ahead < -_RESTART_SECONDS or (self._joins_ahead and ahead > _JOIN_SECONDS):
                 shift, ahead = position - seconds, 0.0
                 self._num_restarts += 1
             if ahead > _TOLERANCE_SECONDS:
@@ -69,7 +79,7 @@ class Timeline:
         if self._cut:
             notes.append(f"{self._label} overlaps itself; {self._cut:.2f} s were cut")
         if self._num_restarts:
-            notes.append(f"the clock of {self._label} starts again {self._num_restarts} times; the parts were joined")
+            notes.append(f"the clock of {self._label} jumps {self._num_restarts} times; the parts were joined")
         return notes
 
     def _gap(self, position: float, length: float, rate: int) -> Iterator[Chunk]:

@@ -99,7 +99,10 @@ def test_joined_recordings_follow_one_another(tmp_path):
     waveform = read_audio(tmp_path / "chain.ogg", sample_rate=16_000)
     assert waveform.duration_seconds == pytest.approx(2.0, abs=0.01)
     assert strength(waveform, LOW, 0.2, 0.8) > 0.3 < strength(waveform, HIGH, 1.2, 1.8)
-    assert "starts again 1 times; the parts were joined" in waveform.notes[0]
+    assert "jumps 1 times; the parts were joined" in waveform.notes[0]
+    part = read_audio(tmp_path / "chain.ogg", sample_rate=16_000, start_seconds=1.1, end_seconds=1.9)
+    assert part.start_seconds == pytest.approx(1.1)
+    assert strength(part, HIGH) > 0.3 > 0.01 > strength(part, LOW)
 
 
 def test_audio_that_starts_after_the_video_and_before_it(tmp_path):

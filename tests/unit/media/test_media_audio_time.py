@@ -58,9 +58,9 @@ def test_jitter_changes_nothing(tmp_path):
     assert waveform.notes == ()
 
 
-def placed(times, start=0.0, end=None):
+def placed(times, start=0.0, end=None, **options):
     """Chunks of 20 ms at `times`, placed: all samples, and the notes. Muxers refuse such times, demuxers do not."""
-    timeline = Timeline(RATE, start, end, Limits(), "the audio")
+    timeline = Timeline(RATE, start, end, Limits(), "the audio", **options)
     chunks = [(time, RATE, np.full(160, i + 1.0, np.float32)) for i, time in enumerate(times)]
     out = list(timeline.place(chunks))
     for (begin, rate, samples), (following, *_) in pairwise(out):
@@ -77,7 +77,15 @@ def test_what_overlaps_is_cut_once():
 def test_a_clock_that_starts_again_loses_nothing():
     samples, notes = placed([i * 0.02 for i in range(50)] * 2)
     assert np.array_equal(samples[::160], range(1, 101))
-    assert notes == ["the clock of the audio starts again 1 times; the parts were joined"]
+    assert notes == ["the clock of the audio jumps 1 times; the parts were joined"]
+
+
+def test_a_clock_that_jumps_ahead_is_a_gap_or_in_mpeg_streams_a_join():
+    times = [0.0, 0.02, 30.0, 30.02]
+    assert len(placed(times)[0]) == round(30.04 * RATE)
+    samples, notes = placed(times, joins_ahead=True)
+    assert np.array_equal(samples[::160], [1, 2, 3, 4])
+    assert "parts were joined" in notes[0]
 
 
 def test_gaps_and_overlaps_around_the_borders_of_a_span():
