@@ -15,6 +15,7 @@ from av.stream import Disposition
 from vidweave.errors import MediaDecodeError, MediaError, MediaTypeError
 from vidweave.media.guards import GuardedFile, sanitize
 from vidweave.media.limits import Limits
+from vidweave.media.sniff import HEAD_BYTES, refuse_foreign
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -83,12 +84,23 @@ def open_container(file: GuardedFile) -> InputContainer:
     """Open a guarded file as audio or video.
 
     Raises:
-        MediaDecodeError: not a container that is allowed, truncated or corrupt.
+        MediaTypeError: of a format that is known and not read; the message says what to do.
+        MediaDecodeError: truncated, corrupt, or nothing that FFmpeg knows.
     """
     options = {"format_whitelist": ",".join(ALLOWED_FORMATS), "protocol_whitelist": "file"}
-    file.seek(0)
+    refuse_foreign(file.head(HEAD_BYTES), file.label)
     with decoding(file.label):
+        return _open(file, options)
+
+
+def _open(file: GuardedFile, options: dict[str, str]) -> InputContainer:
+    try:
         return av.open(file, mode="r", container_options=options, buffer_size=_BUFFER_BYTES, metadata_errors="replace")
+    except av.error.ArgumentError:  # FFmpeg knows the format, and the list does not have it
+        raise MediaTypeError(
+            f"{file.label} has a container format that is not read; wrap it into MP4 or Matroska without encoding it "
+            "again: ffmpeg -i FILE -c copy OUT.mkv"
+        ) from None
 
 
 def require_codec(stream: Any, label: str) -> None:

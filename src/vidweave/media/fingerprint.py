@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from vidweave.media.frames import FOLDER_TIMING, list_pictures
+from vidweave.media.frame_folder import list_pictures
+from vidweave.media.frames import FOLDER_TIMING
 from vidweave.media.guards import GuardedFile, describe, guard_folder
 from vidweave.media.limits import DEFAULT_LIMITS, Limits
 from vidweave.types import Frames, PointCloud, PrecomputedFeatures, Waveform

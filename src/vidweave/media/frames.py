@@ -1,4 +1,4 @@
-"""Everything that gives pictures by index: carriers in memory, `.npy` files, folders of picture files."""
+"""Everything that gives frames by index: carriers in memory, `.npy` files; folders and pages have files of their own."""
 
 # Axes: N pictures of the source, M asked for, H height, W width, K channels
 
@@ -7,25 +7,25 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from vidweave.errors import MediaDecodeError, MediaError, MediaTypeError
+from vidweave.errors import MediaDecodeError, MediaError
 from vidweave.media.arrays import ArrayFile
-from vidweave.media.guards import GuardedFile, describe, guard_folder, reading
-from vidweave.media.image import check_picture_values, picture_shape, read_picture
+from vidweave.media.guards import GuardedFile
+from vidweave.media.image import in_known_unit, picture_shape
 from vidweave.media.limits import DEFAULT_LIMITS, Limits
 from vidweave.media.video import check_indices
 from vidweave.types import Frames
 
-__all__ = ["ArrayFrames", "FolderFrames", "FrameSource", "HeldFrames", "Timing", "read_timing"]
+__all__ = ["FOLDER_TIMING", "ArrayFrames", "FrameSource", "HeldFrames", "Timing", "read_timing"]
 
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
 FOLDER_TIMING = "frames.json"
+
 _MAX_TIMING_BYTES = 64 * 2**20
 
 
@@ -46,23 +46,35 @@ class FrameSource(Protocol):
 
 
 class Timing:
-    """When each of `count` pictures is shown, from a rate or from a list of times."""
+    """When each of `count` pictures is shown, from a rate or from a list of times.
 
-    def __init__(self, count: int, *, fps: float | None, pts_seconds: Sequence[float] | None, label: str) -> None:
+    `last_seconds`: How long the last one is shown; None is as long as most.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        *,
+        fps: float | None,
+        pts_seconds: Sequence[float] | np.ndarray | None,
+        label: str,
+        last_seconds: float | None = None,
+    ) -> None:
+        self.fps = fps
         if pts_seconds is not None:
             times = _floats(pts_seconds)
             if times is None or len(times) != count or not np.isfinite(times).all() or (np.diff(times) <= 0).any():
                 raise MediaError(f"{label}: pts_seconds must be {count} ascending numbers, one per picture")
             self.pts_seconds = times
             gap = float(np.median(np.diff(times))) if count > 1 else 0.0
-            self.duration_seconds = float(times[-1]) + gap
+            self.duration_seconds = float(times[-1]) + (gap if last_seconds is None else last_seconds)
             return
         if count == 1 and fps is None:
             self.pts_seconds, self.duration_seconds = np.zeros(1), 0.0
             return
         if fps is None:
             raise MediaError(
-                f"{label} holds {count} pictures and no frame rate; give fps, or write"
+                f"{label} holds {count} pictures and no frame rate; give fps (--fps), or write"
                 f' {{"fps": …}} or {{"pts_seconds": […]}} into {FOLDER_TIMING} (folder) or NAME.npy.json (array)'
             )
         if not isinstance(fps, (int, float)) or isinstance(fps, bool) or not math.isfinite(fps) or fps <= 0:
@@ -98,10 +110,19 @@ def _floats(values: object) -> np.ndarray | None:
 class HeldFrames:
     """Pictures that are in memory already."""
 
-    def __init__(self, frames: Frames, *, limits: Limits = DEFAULT_LIMITS, label: str = "the frames given") -> None:
+    def __init__(
+        self,
+        frames: Frames,
+        *,
+        modality: str = "video",
+        limits: Limits = DEFAULT_LIMITS,
+        label: str = "the frames given",
+    ) -> None:
         if not len(frames):
             raise MediaDecodeError(f"{label} are empty")
-        check_picture_values(frames.values, label)
+        picture_shape(frames.values.shape, label, modality)
+        values, notes = in_known_unit(frames.values, modality, label)
+        frames = replace(frames, values=values, notes=(*frames.notes, *notes))
         limits.check(
             "max_pixels", frames.values.shape[1] * frames.values.shape[2], f"{label} have too many pixels per picture"
         )
@@ -112,11 +133,11 @@ class HeldFrames:
 
     @property
     def notes(self) -> list[str]:
-        return (
-            [f"{self._frames.num_lost} pictures were lost when the frames were decoded"]
-            if self._frames.num_lost
-            else []
-        )
+        lost = self._frames.num_lost
+        return [
+            *self._frames.notes,
+            *([f"{lost} pictures were lost when the frames were decoded"] if lost else []),
+        ]
 
     def read(self, indices: Sequence[int] | np.ndarray) -> Frames:
         asked = check_indices(indices, len(self._frames), self._label)
@@ -127,14 +148,20 @@ class HeldFrames:
 
 
 class ArrayFrames:
-    """Pictures of an `.npy` file: uint8, or floats in their own unit. Only the rows asked for are read."""
+    """Pictures of an `.npy` file: uint8, floats in their own unit, or depth of 16 bits. Only rows asked for are read."""
 
     def __init__(
-        self, source: str | os.PathLike[str] | bytes, *, fps: float | None = None, limits: Limits = DEFAULT_LIMITS
+        self,
+        source: str | os.PathLike[str] | bytes,
+        *,
+        fps: float | None = None,
+        modality: str = "video",
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
-        self._array = ArrayFile(source, limits=limits)
+        self._array, self._modality = ArrayFile(source, limits=limits), modality
+        self._notes: tuple[str, ...] = ()
         try:
-            self.shape = picture_shape(self._array.shape, self._array.label)
+            self.shape = picture_shape(self._array.shape, self._array.label, modality)
             count, height, width, _ = self.shape
             limits.check("max_frames", count, f"{self._array.label} has too many pictures")
             limits.check("max_pixels", height * width, f"{self._array.label} has too many pixels per picture")
@@ -152,78 +179,15 @@ class ArrayFrames:
 
     @property
     def notes(self) -> list[str]:
-        return []
+        return list(self._notes)
 
     def read(self, indices: Sequence[int] | np.ndarray) -> Frames:
         asked = check_indices(indices, self.shape[0], self._array.label)
         is_whole = len(self._array.shape) == 2 or (len(self._array.shape) == 3 and self.shape[0] == 1)
         values = self._array.read_all()[None][asked] if is_whole else self._array.read_rows(asked)
         values = values.reshape(len(asked), *self.shape[1:])
-        check_picture_values(values, self._array.label)
+        values, self._notes = in_known_unit(values, self._modality, self._array.label)
         return Frames(values, self.pts_seconds[asked], asked)
 
     def close(self) -> None:
         self._array.close()
-
-
-class FolderFrames:
-    """Picture files of a folder, in natural order of their names (2 before 10). The frame rate is never guessed."""
-
-    def __init__(
-        self, folder: str | os.PathLike[str], *, fps: float | None = None, limits: Limits = DEFAULT_LIMITS
-    ) -> None:
-        self._folder, self._limits, self._label = guard_folder(folder, limits=limits), limits, describe(folder)
-        self.files = list_pictures(self._folder, self._label, limits)
-        timing = read_timing(
-            self._folder / FOLDER_TIMING, len(self.files), fps=fps, label=f"the folder {self._label}", limits=limits
-        )
-        self.pts_seconds, self.duration_seconds = timing.pts_seconds, timing.duration_seconds
-
-    @property
-    def notes(self) -> list[str]:
-        return []
-
-    def read(self, indices: Sequence[int] | np.ndarray) -> Frames:
-        asked = check_indices(indices, len(self.files), self._label)
-        values: np.ndarray | None = None
-        for slot, index in enumerate(asked.tolist()):
-            picture = self._picture(index)
-            if values is None:
-                self._limits.check(
-                    "max_decoded_bytes",
-                    len(asked) * picture.size,
-                    f"{self._label}: {len(asked)} pictures take too many bytes",
-                )
-                values = np.zeros((len(asked), *picture.shape), dtype=np.uint8)
-            if picture.shape != values.shape[1:]:
-                sizes = f"{picture.shape[1]}x{picture.shape[0]}, others {values.shape[2]}x{values.shape[1]}"
-                raise MediaTypeError(
-                    f"{describe(self.files[index])} is {sizes}; pictures of one folder must have one size"
-                )
-            values[slot] = picture
-        assert values is not None
-        return Frames(values, self.pts_seconds[asked], asked)
-
-    def _picture(self, index: int) -> np.ndarray:
-        with GuardedFile(self.files[index], limits=self._limits) as file:
-            return read_picture(file, limits=self._limits)
-
-    def close(self) -> None:
-        pass
-
-
-def list_pictures(folder: Path, label: str, limits: Limits) -> list[Path]:
-    """Picture files directly in `folder`, in natural order; other files do not count, none at all is an error."""
-    names: list[str] = []
-    with reading(folder), os.scandir(folder) as entries:
-        for seen, entry in enumerate(entries, start=1):
-            limits.check("max_files", seen, f"the folder {label} holds too many files")
-            if entry.name.lower().endswith(PICTURE_SUFFIXES) and not entry.name.startswith("."):
-                names.append(entry.name)
-    if not names:
-        raise MediaTypeError(f"the folder {label} holds no picture files ({', '.join(PICTURE_SUFFIXES)})")
-    return [folder / name for name in sorted(names, key=_natural)]
-
-
-def _natural(name: str) -> list[tuple[int, int, str]]:
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"([0-9]+)", name) if part]

@@ -105,11 +105,18 @@ def _follow(path: Path, source: Any, limits: Limits) -> Path:
         target = path.resolve(strict=True)
     except RuntimeError:  # Python 3.11 and 3.12 say so for a loop
         raise MediaNotFoundError(f"{describe(source)} is a link that leads back to itself") from None
-    if not limits.allow_outside_links and not target.is_relative_to(path.parent.resolve()):
+    if not limits.allow_outside_links and not any(target.is_relative_to(home) for home in _homes(path)):
         raise MediaAccessError(
             f"{describe(source)} is a link that leaves its folder; give the real path, or set Limits.allow_outside_links"
         )
     return target
+
+
+def _homes(path: Path) -> list[Path]:
+    """Folders into which a link at `path` may lead: its own, and in the cache of a hub (`snapshots/…`) its `blobs`."""
+    folder = path.parent.resolve()
+    inside = next((parent for parent in (folder, *folder.parents) if parent.parent.name == "snapshots"), None)
+    return [folder, *([inside.parents[1] / "blobs"] if inside else [])]
 
 
 @contextmanager

@@ -11,10 +11,12 @@ import numpy as np
 from vidweave.errors import MediaDecodeError, MediaError, MediaTypeError
 from vidweave.media.arrays import ArrayFile
 from vidweave.media.container import open_container, time_origin, video_stream
-from vidweave.media.frames import FolderFrames
+from vidweave.media.float_maps import read_map
+from vidweave.media.frame_folder import FolderFrames
 from vidweave.media.guards import GuardedFile
-from vidweave.media.image import read_image
+from vidweave.media.image import num_pages, read_image
 from vidweave.media.limits import DEFAULT_LIMITS, Limits
+from vidweave.media.pages import PageFrames
 from vidweave.media.points import read_points
 from vidweave.media.precomputed import read_features
 from vidweave.media.sniff import kind_of
@@ -27,7 +29,7 @@ def inspect_file(path: str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMIT
     """Facts about a media file (or folder of pictures).
 
     Returns:
-        JSON data: `path`, `kind` (`video`, `audio`, `image`, `array`, `points`, `features`, `folder`), `bytes`,
+        JSON data: `path`, `kind` (`video`, `audio`, `image`, `array`, `map`, `points`, `features`, `folder`), `bytes`,
         `duration_seconds` (None where there is no time), `streams`, `notes`. A video stream has `num_frames` (counted),
         `num_frames_from_header`, `fps` (counted), `fps_from_header`, `rotation`, `is_mirrored`, `width` and `height` as shown,
         `codec`, `num_keyframes`, `start_seconds`, `num_corrupt_packets`, `decodes`. A sound stream has
@@ -40,7 +42,14 @@ def inspect_file(path: str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMIT
         return _folder(path, limits)
     with GuardedFile(path, limits=limits) as file:
         kind, size = kind_of(file.head()), file.size
-    facts = {"picture": _picture, "array": _array, "points": _points, "features": _features, "container": _container}
+    facts = {
+        "picture": _picture,
+        "array": _array,
+        "map": _map,
+        "points": _points,
+        "features": _features,
+        "container": _container,
+    }
     return {"path": os.fspath(path), "bytes": size, **facts[kind](path, limits)}
 
 
@@ -135,10 +144,21 @@ def _sounds(container: Any, label: str) -> tuple[list[dict[str, Any]], list[str]
 
 
 def _picture(path: Any, limits: Limits) -> dict[str, Any]:
+    if (count := num_pages(path, limits=limits)) > 1:
+        frames = PageFrames(path, fps=1.0, limits=limits)
+        _, height, width, channels = frames.read([0]).values.shape
+        stream = {"type": "image", "num_frames": count, "width": width, "height": height, "num_channels": channels}
+        return _facts("image", frames.duration_seconds, [stream], frames.notes)
     frames = read_image(path, limits=limits)
     _, height, width, channels = frames.values.shape
     stream = {"type": "image", "num_frames": 1, "width": width, "height": height, "num_channels": channels}
-    return _facts("image", None, [stream])
+    return _facts("image", None, [stream], list(frames.notes))
+
+
+def _map(path: Any, limits: Limits) -> dict[str, Any]:
+    with GuardedFile(path, limits=limits) as file:
+        height, width, channels = read_map(file, limits=limits).shape
+    return _facts("map", None, [{"type": "map", "width": width, "height": height, "num_channels": channels}])
 
 
 def _array(path: Any, limits: Limits) -> dict[str, Any]:

@@ -10,15 +10,18 @@ import numpy as np
 
 from vidweave.errors import MediaTypeError, ModalityError
 from vidweave.media.audio import check_audio, read_audio
-from vidweave.media.frames import ArrayFrames, FolderFrames, FrameSource, HeldFrames
+from vidweave.media.float_maps import read_map
+from vidweave.media.frame_folder import FolderFrames
+from vidweave.media.frames import ArrayFrames, FrameSource, HeldFrames
 from vidweave.media.guards import GuardedFile, describe
-from vidweave.media.image import read_image
+from vidweave.media.image import num_pages, read_image
 from vidweave.media.isolate import IsolatedFrames
 from vidweave.media.limits import DEFAULT_LIMITS, Limits
 from vidweave.media.motion import MotionMaps, motion_seconds, read_motion
+from vidweave.media.pages import PageFrames
 from vidweave.media.points import read_points
 from vidweave.media.precomputed import read_features
-from vidweave.media.sniff import Kind, kind_of
+from vidweave.media.sniff import HEAD_BYTES, Kind, kind_of, refuse_foreign
 from vidweave.media.video import VideoReader
 from vidweave.registry import MODALITIES
 from vidweave.types import Clip, Frames, MotionSpec, PointCloud, PrecomputedFeatures, Waveform
@@ -29,6 +32,7 @@ _CARRIERS = {"frames": Frames, "waveform": Waveform, "points": PointCloud}
 _KIND_WORDS = {
     "picture": "a picture",
     "array": "an .npy array",
+    "map": "a float map (.flo or .pfm)",
     "points": "a PLY point cloud",
     "features": "a safetensors file",
     "container": "an audio or video file, or of unknown kind",
@@ -136,7 +140,8 @@ def open_source(source: Any, modality: str, *, fps: float | None = None, limits:
     """Open `source` as `modality`: a path, the bytes of a file, or a carrier of `vidweave.types`.
 
     Image-like modalities take a video, a picture (one frame at 0 s), a folder of pictures, an `.npy` array, or Frames.
-    What a file is, its content says, not its name. A source that does not fit its modality is refused.
+    What a file is, its content says, not its name. A source that does not fit its modality is refused. Animated WebP and
+    PNG, and TIFF of several pages, are videos; `.flo` and `.pfm` are float maps of one frame.
 
     Args:
         fps: Rate of a folder or array that carries no times of its own.
@@ -153,12 +158,16 @@ def open_source(source: Any, modality: str, *, fps: float | None = None, limits:
         if not isinstance(source, _CARRIERS[carrier]):
             wanted = _CARRIERS[carrier].__name__
             raise MediaTypeError(f"{modality} takes {wanted} or a file, got {type(source).__name__}")
-        frames = HeldFrames(source, limits=limits) if isinstance(source, Frames) else None
+        frames = HeldFrames(source, modality=modality, limits=limits) if isinstance(source, Frames) else None
         return _checked(OpenSource(source, modality, carrier, limits, frames))
     if isinstance(source, (str, os.PathLike)) and os.path.isdir(source):
         if carrier != "frames":
             raise MediaTypeError(f"{describe(source)} is a folder; {modality} takes a file")
-        return _checked(OpenSource(source, modality, carrier, limits, FolderFrames(source, fps=fps, limits=limits)))
+        return _checked(
+            OpenSource(
+                source, modality, carrier, limits, FolderFrames(source, fps=fps, modality=modality, limits=limits)
+            )
+        )
     with GuardedFile(source, limits=limits) as file:
         kind = kind_of(file.head())
     if kind == "features":
@@ -170,14 +179,28 @@ def open_source(source: Any, modality: str, *, fps: float | None = None, limits:
 
 def _pictures_of(source: Any, modality: str, kind: Kind, fps: float | None, limits: Limits) -> FrameSource:
     if kind == "picture" or (modality == "image" and kind == "container" and _is_gif(source, limits)):
-        return HeldFrames(read_image(source, limits=limits), limits=limits, label=describe(source))
+        if modality != "image" and kind == "picture" and num_pages(source, limits=limits) > 1:
+            return PageFrames(source, fps=fps, modality=modality, limits=limits)
+        image = read_image(source, modality=modality, limits=limits)
+        return HeldFrames(image, modality=modality, limits=limits, label=describe(source))
     if kind == "array":
-        return ArrayFrames(source, fps=fps, limits=limits)
+        return ArrayFrames(source, fps=fps, modality=modality, limits=limits)
+    if kind == "map":
+        return _map(source, modality, limits)
     if kind == "points":
         raise MediaTypeError(f"{describe(source)} is a PLY point cloud; give it as point_cloud, not as {modality}")
     if limits.isolate:
         return IsolatedFrames(_video, source, limits, limits=limits)
     return _video(source, limits)
+
+
+def _map(source: Any, modality: str, limits: Limits) -> FrameSource:
+    with GuardedFile(source, limits=limits) as file:
+        values = read_map(file, limits=limits)[None]
+    if modality == "flow" and values.shape[3] == 3:
+        values = values[..., :2]  # .pfm has one or three channels; the third of flow is empty
+    frames = Frames(values, np.zeros(1), np.zeros(1, dtype=np.int64))
+    return HeldFrames(frames, modality=modality, limits=limits, label=describe(source))
 
 
 def _video(source: Any, limits: Limits) -> FrameSource:
@@ -192,6 +215,8 @@ def _is_gif(source: Any, limits: Limits) -> bool:
 def _open_other(source: Any, modality: str, carrier: str, kind: Kind, limits: Limits) -> OpenSource:
     fitting = {"waveform": ("container",), "points": ("points", "array")}[carrier]
     if kind not in fitting:
+        with GuardedFile(source, limits=limits) as file:
+            refuse_foreign(file.head(HEAD_BYTES), file.label)
         raise MediaTypeError(f"{describe(source)} is {_KIND_WORDS[kind]}; that is no {modality}")
     if carrier == "waveform":
         check_audio(source, limits=limits)

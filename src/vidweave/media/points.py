@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from vidweave.errors import MediaDecodeError, MediaError, MediaTypeError
 from vidweave.media.arrays import ArrayFile, check_finite
 from vidweave.media.guards import GuardedFile
 from vidweave.media.limits import DEFAULT_LIMITS, Limits
-from vidweave.media.sniff import kind_of
+from vidweave.media.sniff import HEAD_BYTES, kind_of, refuse_foreign
 from vidweave.types import PointCloud
 
 __all__ = ["read_points"]
@@ -38,25 +39,34 @@ _TYPES = {
     "float64": "f8",
 }
 _ORDERS = {"binary_little_endian": "<", "binary_big_endian": ">"}
-_COLOURS = ("red", "green", "blue")
+_COLORS = ("red", "green", "blue")
+_COLOR_PREFIXES = ("", "diffuse_", "vertex_")  # MeshLab and others write diffuse_red
+_FULL = {"u1": 255.0, "u2": 65_535.0}  # what is 1.0 in colors of these types
+_MOST_COLUMNS = 9  # beside coordinates; wider features are no colors
+_LARGEST_STEP = 2.0**-16  # of the cloud's extent that float32 may round coordinates to
 
 
 def read_points(source: str | os.PathLike[str] | bytes | PointCloud, *, limits: Limits = DEFAULT_LIMITS) -> PointCloud:
-    """Read a point cloud: `.npy` (P, 3 + C), or the vertices of a PLY file with their colours.
+    """Read a point cloud: `.npy` (P, 3 + C), or the vertices of a PLY file with their colors.
 
-    PLY colours in bytes become 0..1; other vertex properties and all faces are left out. Integer arrays are refused.
+    Colors of 8 and 16 bits become 0..1, also where floats hold them (the first three features). Coordinates far from zero,
+    such as UTM, are moved to it, since float32 would round them. Other vertex properties and all faces are left out.
+    Integer arrays are refused. The cloud's notes say what was changed or left out.
 
     Raises:
         MediaTypeError: not a point cloud. MediaDecodeError: truncated, empty, or NaN or infinity in it.
         MediaLimitError: above `Limits.max_points`.
     """
     if isinstance(source, PointCloud):
-        return _checked(source, "the points given", limits)
+        features, notes = _unit_colors(source.features, "the points given")
+        given = replace(source, features=features, notes=(*source.notes, *notes))
+        return _checked(given, "the points given", limits)
     with GuardedFile(source, limits=limits) as file:
         kind = kind_of(file.head())
         if kind == "points":
             return _checked(_read_ply(file, limits), file.label, limits)
         if kind != "array":
+            refuse_foreign(file.head(HEAD_BYTES), file.label)
             raise MediaTypeError(
                 f"{file.label} is not a point cloud; give a PLY file or an .npy array (P, 3) or (P, 6)"
             )
@@ -65,13 +75,57 @@ def read_points(source: str | os.PathLike[str] | bytes | PointCloud, *, limits: 
             raise MediaTypeError(
                 f"{array.label} holds {array.dtype} of shape {array.shape}; a point cloud is floats (P, 3) or (P, 3 + C)"
             )
-        limits.check("max_points", array.shape[0], f"{array.label} has too many points")
-        columns = array.read_all().astype(np.float32)
-    return _checked(_split(columns), array.label, limits)
+        rows, width = array.shape
+        if 3 <= rows <= _MOST_COLUMNS and width > max(16, rows):
+            raise MediaTypeError(
+                f"{array.label} has shape {array.shape}, which looks like coordinates in rows; save its transpose (P, 3 + C)"
+            )
+        limits.check("max_points", rows, f"{array.label} has too many points")
+        columns = array.read_all()
+    features = columns[:, 3:].astype(np.float32) if width > 3 else None
+    return _checked(_cloud(columns[:, :3], features, array.label), array.label, limits)
 
 
-def _split(columns: np.ndarray) -> PointCloud:
-    return PointCloud(columns[:, :3].copy(), columns[:, 3:].copy() if columns.shape[1] > 3 else None)
+def _cloud(coordinates: np.ndarray, features: np.ndarray | None, label: str, *notes: str) -> PointCloud:
+    """A cloud in float32: coordinates near zero, colors in 0..1."""
+    near, moved = _near_zero(coordinates, label)
+    features, scaled = _unit_colors(features, label)
+    return PointCloud(near, features, (*notes, *moved, *scaled))
+
+
+def _near_zero(coordinates: np.ndarray, label: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Coordinates in float32, moved by whole metres if float32 would round them visibly, and a note if so."""
+    with np.errstate(over="ignore"):
+        plain = coordinates.astype(np.float32)
+    if not len(plain) or not np.isfinite(plain).all():
+        return plain, ()
+    low, high = coordinates.min(axis=0).astype(np.float64), coordinates.max(axis=0).astype(np.float64)
+    step = float(np.spacing(np.abs(plain).max()))
+    if step <= _LARGEST_STEP * float((high - low).max()) or not (high > low).any():
+        return plain, ()
+    if coordinates.dtype.itemsize <= 4:
+        return plain, (f"{label}: float32 rounds coordinates to {step:g} so far from zero; save them in float64",)
+    origin = np.floor((low + high) / 2)
+    where = ", ".join(f"{value:.0f}" for value in origin)
+    return (coordinates - origin).astype(np.float32), (
+        f"{label}: coordinates were moved by -({where}) to keep precision",
+    )
+
+
+def _unit_colors(features: np.ndarray | None, label: str) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """Features whose first three columns, if they are colors of 8 or 16 bits, were brought to 0..1, and a note if so."""
+    if features is None or not 3 <= features.shape[1] <= _MOST_COLUMNS or not len(features):
+        return features, ()
+    colors = np.asarray(features[:, :3], dtype=np.float64)
+    top = colors.max()
+    if not np.isfinite(top) or top <= 1.0:
+        return features, ()
+    full = 255.0 if top <= 255 else 65_535.0
+    if (colors < 0).any() or (colors % 1).any() or top > full:
+        return features, (f"{label}: features 0..2 reach {top:g}; if they are colors, 0..1 was expected",)
+    rest = np.asarray(features[:, 3:], dtype=np.float32)
+    scaled = np.concatenate([(colors / full).astype(np.float32), rest], axis=1)
+    return scaled, (f"{label}: colors 0..{full:.0f} were scaled to 0..1",)
 
 
 def _checked(cloud: PointCloud, label: str, limits: Limits) -> PointCloud:
@@ -95,31 +149,46 @@ def _read_ply(file: GuardedFile, limits: Limits) -> PointCloud:
     header, start = _read_header(file)
     limits.check("max_points", header.count, f"{file.label} has too many points")
     names = [name for name, _ in header.properties]
-    if not {"x", "y", "z"} <= set(names):
+    axes = [next((name for name in names if name.lower() == axis), None) for axis in "xyz"]
+    if None in axes:
         raise MediaTypeError(f"{file.label} has vertices without x, y and z (it has {', '.join(names) or 'none'})")
     file.seek(start)
     body = file.read()
     file.check_unchanged()
     columns = _ascii_columns if header.order == "ascii" else _binary_columns
     table = columns(header, body, file.label)
-    xyz = np.stack([table[name] for name in "xyz"], axis=1).astype(np.float32)
-    if not set(_COLOURS) <= set(names):
-        return PointCloud(xyz)
-    kinds = dict(header.properties)
-    scales = [255.0 if kinds[name] == "u1" else 1.0 for name in _COLOURS]
-    colours = np.stack([table[name] / scale for name, scale in zip(_COLOURS, scales, strict=True)], axis=1)
-    return PointCloud(xyz, colours.astype(np.float32))
+    xyz = np.stack([table[name] for name in axes], axis=1)  # in their own type: UTM needs its float64
+    colors = _color_names(names)
+    left = [name for name in names if name not in (*axes, *colors)]
+    notes = [f"{file.label}: the vertex properties {', '.join(left)} were left out"] if left else []
+    if not colors:
+        return _cloud(xyz, None, file.label, *notes)
+    values = np.stack([table[name].astype(np.float64) for name in colors], axis=1)
+    kinds = {kind for name, kind in header.properties if name in colors}
+    full = _FULL.get(kinds.pop()) if len(kinds) == 1 else None
+    if full and not 1 < values.max(initial=0.0) <= 255 < full:  # 16 bits that hold 8 are told from the values
+        values = values / full
+    return _cloud(xyz, values.astype(np.float32), file.label, *notes)
+
+
+def _color_names(names: list[str]) -> list[str]:
+    """The properties that hold red, green and blue, or none."""
+    by_lower = {name.lower(): name for name in names}
+    for prefix in _COLOR_PREFIXES:
+        if all(f"{prefix}{color}" in by_lower for color in _COLORS):
+            return [by_lower[f"{prefix}{color}"] for color in _COLORS]
+    return [by_lower[letter] for letter in "rgb"] if all(letter in by_lower for letter in "rgb") else []
 
 
 def _read_header(file: GuardedFile) -> tuple[_Header, int]:
     head = file.head(_MAX_HEADER_BYTES)
-    end = head.find(b"end_header")
-    line_end = head.find(b"\n", end)
-    if end < 0 or line_end < 0:
+    newline = next(mark for mark in (b"\r\n", b"\n", b"\r") if head.startswith(b"ply" + mark))
+    end = re.search(newline + rb"end_header[ \t]*" + newline, head)  # a line of its own, no word of a comment
+    if end is None:
         raise MediaDecodeError(f"{file.label} is a PLY file without the end of its header; it is truncated")
-    lines = head[:end].decode("ascii", "replace").splitlines()
+    lines = head[: end.start()].decode("ascii", "replace").splitlines()
     try:
-        return _parse_header([line.split() for line in lines[1:] if line.strip()], file.label), line_end + 1
+        return _parse_header([line.split() for line in lines[1:] if line.strip()], file.label), end.end()
     except MediaError:
         raise
     except (ValueError, IndexError, KeyError):

@@ -113,7 +113,7 @@ def test_folder_in_natural_order_with_its_rate(tmp_path):
 
 def test_folder_without_a_rate_is_refused(tmp_path):
     folder = folder_of(tmp_path / "f", pattern(2))
-    with pytest.raises(MediaError, match=r"2 pictures and no frame rate; give fps, or write.*frames\.json"):
+    with pytest.raises(MediaError, match=r"2 pictures and no frame rate; give fps \(--fps\), or write.*frames\.json"):
         open_source(folder, "video")
     (folder / "frames.json").write_text(json.dumps({"pts_seconds": [0.5, 2.0]}))
     with open_source(folder, "thermal") as source:
@@ -178,14 +178,14 @@ def test_array_as_bytes():
         assert len(source.timeline()[0]) == 3
 
 
-@pytest.mark.parametrize("values", [np.zeros((3, 4, 5, 7)), np.zeros((3,)), np.zeros((2, 3, 4, 5, 6))])
+@pytest.mark.parametrize("values", [np.zeros((3, 5, 5, 7)), np.zeros((3,)), np.zeros((2, 3, 4, 5, 6))])
 def test_arrays_that_are_no_pictures(tmp_path, values):
     np.save(tmp_path / "x.npy", values)
     with pytest.raises(MediaTypeError, match=r"has shape .*; pictures are"):
         open_source(tmp_path / "x.npy", "depth", fps=1)
 
 
-@pytest.mark.parametrize("dtype", [np.int64, np.uint16, bool])
+@pytest.mark.parametrize("dtype", [np.int64, np.int16, np.uint32, bool])
 def test_integers_have_no_known_range(tmp_path, dtype):
     np.save(tmp_path / "x.npy", np.zeros((3, 4, 5, 1), dtype))
     with (
