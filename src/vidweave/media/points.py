@@ -58,7 +58,7 @@ def read_points(source: str | os.PathLike[str] | bytes | PointCloud, *, limits: 
         MediaLimitError: above `Limits.max_points`.
     """
     if isinstance(source, PointCloud):
-        features, notes = _unit_colors(source.features, "the points given")
+        features, notes = _unit_colors(source.features, "the points given", is_own=True)
         given = replace(source, features=features, notes=(*source.notes, *notes))
         return _checked(given, "the points given", limits)
     with GuardedFile(source, limits=limits) as file:
@@ -112,8 +112,13 @@ def _near_zero(coordinates: np.ndarray, label: str) -> tuple[np.ndarray, tuple[s
     )
 
 
-def _unit_colors(features: np.ndarray | None, label: str) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """Features whose first three columns, if they are colors of 8 or 16 bits, were brought to 0..1, and a note if so."""
+def _unit_colors(
+    features: np.ndarray | None, label: str, *, is_own: bool = False
+) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """Features whose first three columns, if they are colors of 8 or 16 bits, were brought to 0..1, and a note if so.
+
+    `is_own`: the features of a carrier, which may be anything; only bytes and 16-bit integers are taken for colors.
+    """
     if features is None or not 3 <= features.shape[1] <= _MOST_COLUMNS or not len(features):
         return features, ()
     colors = np.asarray(features[:, :3], dtype=np.float64)
@@ -121,7 +126,8 @@ def _unit_colors(features: np.ndarray | None, label: str) -> tuple[np.ndarray | 
     if not np.isfinite(top) or top <= 1.0:
         return features, ()
     full = 255.0 if top <= 255 else 65_535.0
-    if (colors < 0).any() or (colors % 1).any() or top > full:
+    is_unclear = is_own and features.dtype.kind != "u"
+    if is_unclear or (colors < 0).any() or (colors % 1).any() or top > full:
         return features, (f"{label}: features 0..2 reach {top:g}; if they are colors, 0..1 was expected",)
     rest = np.asarray(features[:, 3:], dtype=np.float32)
     scaled = np.concatenate([(colors / full).astype(np.float32), rest], axis=1)
@@ -149,8 +155,8 @@ def _read_ply(file: GuardedFile, limits: Limits) -> PointCloud:
     header, start = _read_header(file)
     limits.check("max_points", header.count, f"{file.label} has too many points")
     names = [name for name, _ in header.properties]
-    axes = [next((name for name in names if name.lower() == axis), None) for axis in "xyz"]
-    if None in axes:
+    axes = [name for axis in "xyz" for name in names if name.lower() == axis]
+    if [name.lower() for name in axes] != ["x", "y", "z"]:
         raise MediaTypeError(f"{file.label} has vertices without x, y and z (it has {', '.join(names) or 'none'})")
     file.seek(start)
     body = file.read()

@@ -6,12 +6,15 @@ from typing import Literal
 
 from vidweave.errors import MediaTypeError
 
-__all__ = ["HEAD_BYTES", "Kind", "holds_array", "kind_of", "refuse_foreign"]
+__all__ = ["FOREIGN_FORMATS", "HEAD_BYTES", "Kind", "holds_array", "kind_of", "refuse_foreign"]
 
 Kind = Literal["picture", "array", "map", "points", "features", "container"]
 HEAD_BYTES = 512  # enough for every format below
 
-_PICTURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\0", b"MM\0*")
+_PICTURES = (
+    *(b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\0", b"MM\0*"),
+    *(b"P%d%c" % (number, space) for number in range(1, 7) for space in b"\n\r "),  # PBM, PGM, PPM
+)
 _MAPS = (b"PIEH", b"PF\n", b"Pf\n", b"PF\r", b"Pf\r")
 
 _REMUX = "wrap it into a container without encoding it again: ffmpeg -i FILE -c copy OUT.{}"
@@ -22,7 +25,7 @@ _UNPACK = "unpack it and give the files inside"
 _AUDIO = "convert it to FLAC or WAV: ffmpeg -i FILE OUT.flac"
 
 # (place, first bytes, what it is, what to do): formats that are known and not read.
-_FOREIGN: tuple[tuple[int, bytes, str, str], ...] = (
+FOREIGN_FORMATS: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"\x76\x2f\x31\x01", "an OpenEXR image", "save it as .npy floats, or as PNG"),
     (0, b"# .PCD", "a PCD point cloud", _AS_PLY),
     (0, b"VERSION .7", "a PCD point cloud", _AS_PLY),
@@ -113,4 +116,6 @@ def _foreign(head: bytes) -> tuple[str, str] | None:
         codec = next((name for name, first in _RAW_VIDEO.items() if head[len(start)] in first), None)
         if codec:
             return f"a raw {codec} stream, which has no timestamps", _REMUX.format("mp4")
-    return next(((name, advice) for place, mark, name, advice in _FOREIGN if head[place:].startswith(mark)), None)
+    return next(
+        ((name, advice) for place, mark, name, advice in FOREIGN_FORMATS if head[place:].startswith(mark)), None
+    )
