@@ -99,7 +99,7 @@ def _video(reader: VideoReader) -> dict[str, Any]:
             "width": reader.width,
             "height": reader.height,
             "rotation": reader.rotation,
-            "is_mirrored": reader.is_mirrored,
+            "is_mirrored": bool(reader.is_mirrored),
             "decodes": True,
         }
     except MediaDecodeError:
