@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
@@ -10,6 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 from transformers import CONFIG_MAPPING, GenerationConfig, PreTrainedConfig
+from transformers.utils import cached_file
 
 from vidweave.errors import CheckpointError, ConfigError
 from vidweave.nn.numbers import require_finite
@@ -22,6 +24,7 @@ __all__ = [
     "finite_logits",
     "source_config",
     "transformers_config",
+    "with_end_tokens",
 ]
 
 # What a config.json says about its own file; the weights' dtype is chosen by whoever builds the model.
@@ -124,6 +127,20 @@ class PretrainedLanguageModel(nn.Module):
         """Longest sequence it was made for (a prompt, where an encoder reads); None: no bound (relative positions)."""
         return getattr(self.model.config, "max_position_embeddings", None)
 
+    @property
+    def end_tokens(self) -> tuple[int, ...]:
+        """Token ids at which generation stops."""
+        return _ids(self.model.generation_config.eos_token_id)
+
+    def require_end(self, token: int | None, where: str) -> None:
+        """Raise ConfigError unless generation stops at `token`, which `where` teaches as the end of an answer."""
+        if token not in self.end_tokens:
+            stops = ", ".join(map(str, self.end_tokens)) or "none"
+            raise ConfigError(
+                f"{where} ends answers with token {token}, at which the language model does not stop (it stops at "
+                f"{stops}); add the token to eos_token_id in the language model's configuration, or end answers otherwise"
+            )
+
     def embed(self, ids: Tensor) -> Tensor:
         """(…) token ids → (…, D), as prompts are read."""
         return self.model.get_input_embeddings()(ids)
@@ -157,6 +174,40 @@ def source_config(source: str, revision: str | None = None) -> dict[str, Any]:
     model_type = raw.get("model_type")
     if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
         raise CheckpointError(f"{source!r} is of model type {model_type!r}, which transformers does not have")
-    return {
-        key: value for key, value in raw.items() if key == "model_type" or key in _known_fields(model_type) - METADATA
-    }
+    kept = _known_fields(model_type) - METADATA
+    config = {key: value for key, value in raw.items() if key == "model_type" or key in kept}
+    return with_end_tokens(config, source, revision)
+
+
+def with_end_tokens(config: dict[str, Any], source: str | Path, revision: str | None = None) -> dict[str, Any]:
+    """`config` whose `eos_token_id` also names the end tokens of the source's generation_config.json, if it has one.
+
+    Chat models often name the token that ends a turn there alone (Llama 3). The result is the one place where our
+    models look: an int, or a list if there are several.
+
+    Raises:
+        CheckpointError: a file that cannot be read, or end tokens that are no token ids.
+    """
+    file = cached_file(
+        str(source),
+        "generation_config.json",
+        revision=revision,
+        local_files_only=Path(source).is_dir(),
+        _raise_exceptions_for_missing_entries=False,
+    )
+    if file is None:
+        return config
+    try:
+        found = json.loads(Path(file).read_text(encoding="utf-8")).get("eos_token_id")
+        ends = tuple(dict.fromkeys((*_ids(config.get("eos_token_id")), *_ids(found))))
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"cannot read generation_config.json of {str(source)!r}: {error}") from error
+    return {**config, "eos_token_id": ends[0] if len(ends) == 1 else list(ends)} if ends else config
+
+
+def _ids(value: Any) -> tuple[int, ...]:
+    """Token ids of a configuration: None, one, or several."""
+    ids = (() if value is None else (value,)) if not isinstance(value, (list, tuple)) else tuple(value)
+    if any(not isinstance(i, int) or isinstance(i, bool) for i in ids):
+        raise TypeError(f"eos_token_id must be a token id or a list of them, got {value!r}")
+    return ids

@@ -34,9 +34,11 @@ def collate_conversations(
     """A batch of which every answer is learnt; conversations about nothing cost no encoder anything.
 
     Raises:
-        ConfigError: a model with another number of blocks than one, whose place a conversation does not say.
+        ConfigError: a model with another number of blocks than one, whose place a conversation does not say; or one that
+            does not stop at the token with which `chat` ends an answer.
     """
     block, tokenizer = _block(model), model.processor.tokenizers["language"]
+    model.language_model.require_end(_end_token(chat, tokenizer), "the chat format")
     blocks = [None if talk.clip is None else block for talk in talks]
     plan = plan_conversations(
         [[m for turn in talk.turns for m in turn] for talk in talks], tokenizer, chat, blocks, max_tokens=max_tokens
@@ -49,13 +51,21 @@ def collate_captions(model: VideoLanguageModel, talks: Sequence[Talk], *, max_to
 
     Raises:
         QueryError: a conversation of several answers, or about nothing.
+        ConfigError: a model that does not stop at the tokenizer's end token.
     """
     odd = next((talk for talk in talks if len(talk.turns) != 1 or talk.clip is None), None)
     if odd is not None:
         raise QueryError(f"a caption is one answer about one clip, got {len(odd.turns)} answers and clip {odd.clip!r}")
     tokenizer, captions = model.processor.tokenizers["language"], [talk.turns[0][1] for talk in talks]
+    model.language_model.require_end(tokenizer.eos_token_id, "the tokenizer")
     plan = plan_captions(captions, tokenizer, [_block(model)] * len(talks), max_tokens=max_tokens)
     return _inputs(model, talks, plan)
+
+
+def _end_token(chat: ChatFormat, tokenizer: Any) -> int | None:
+    """Id of the token that ends an answer of `chat` with this tokenizer; None if it is several tokens."""
+    ids = tokenizer(chat.spelt_for(tokenizer).end, add_special_tokens=False, verbose=False)["input_ids"]
+    return ids[0] if len(ids) == 1 else None
 
 
 def _block(model: VideoLanguageModel) -> str:

@@ -110,3 +110,19 @@ def test_equal_pictures_do_not_move_and_a_clip_is_normalised():
     assert tokens[0, 1].abs().max() == 0
     right, down = tokens[0, 0].unflatten(-1, (2, 256)).unbind(1)
     assert torch.hypot(right, down).max() == pytest.approx(1.0, abs=1e-4)
+
+
+@pytest.mark.parametrize("normalize", ["clip_max", pytest.param("none", marks=pytest.mark.slow)])
+def test_a_clip_in_a_batch_is_as_it_is_alone(normalize):
+    """With clips that move unequally far: the largest motion of one must not scale the other."""
+    encoder = raft_encoder(normalize=normalize)
+    generator = torch.Generator().manual_seed(4)
+    pictures = torch.randint(0, 255, (2, 2, 1, 2, 3, 128, 144), generator=generator, dtype=torch.uint8)
+    pictures[1] = pictures[1] // 16 + 100  # faint: another length of flow
+    with torch.no_grad():
+        together = encoder.encode(pictures, "video")
+        alone = torch.cat([encoder.encode(pictures[[row]], "video") for row in range(2)])
+        maps = encoder.flow(pictures[:, :, 0])
+    longest = maps.norm(dim=2).flatten(1).amax(1)
+    assert (longest[0] / longest[1] - 1).abs() > 0.05
+    torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-3)

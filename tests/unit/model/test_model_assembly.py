@@ -1,6 +1,7 @@
 """The road of one question, on tiny models of both language families."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -314,3 +315,22 @@ def test_saving_keeps_the_order_of_streams(tmp_path):
     config.spec["connector"]["ports"] = {"z": only, "a": only}
     config.save_pretrained(tmp_path)
     assert list(VideoLanguageConfig.from_folder(tmp_path).spec["connector"]["ports"]) == ["z", "a"]
+
+
+def test_seeded_answers_are_the_same_in_two_threads_as_alone(model, frames):
+    def ask(seed):
+        answer = model.ask(
+            Clip(frames),
+            "what is it ?",
+            do_sample=True,
+            temperature=3.0,
+            num_return_sequences=6,
+            seed=seed,
+            trace=False,
+        )
+        return answer.text, answer.alternatives
+
+    alone = [ask(seed) for seed in (1, 2)]
+    assert alone[0] != alone[1]
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(ask, (1, 2, 1, 2))) == alone * 2

@@ -182,3 +182,18 @@ def test_curves_stay_small():
     assert len(told["steps"]) == len(told["energy"]) == len(told["probability"]) == MAX_STEPS
     assert max(told["energy"]) == 5.0
     assert told["spans"] == [{"start": 0.0, "end": 1.0, "score": pytest.approx(0.7)}]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_model_in_half_precision_chooses_the_same_moments(dtype, clip, tmp_path):
+    exact = motion_model()
+    exact.save_pretrained(tmp_path)
+    half = VideoLanguageModel.from_pretrained(tmp_path, dtype=dtype).eval()
+    assert half.selector.bridge.span_head.weight.dtype == dtype
+    expected, got = (model.ask(clip, QUESTION, options=("red", "blue")) for model in (exact, half))
+    assert [use.index for use in got.trace.frames] == [use.index for use in expected.trace.frames]
+    assert {o.text: o.score for o in got.options} == pytest.approx({o.text: o.score for o in expected.options}, abs=0.2)
+    half.use_cache_folder(tmp_path / "features")
+    half.requires_grad_(False)
+    for _ in range(2):  # computed, then known
+        assert half.ask(clip, QUESTION, options=("red", "blue")).options == got.options

@@ -216,3 +216,20 @@ def test_runs_tell_what_each_entry_averages():
     for step in range(3):
         forgetful = push(forgetful, frames[:1, step, :1], None, rule)
     assert runs(forgetful, 0) == {"tokens": [0], "sizes": [[1, 1]], "similarity": [[None]]}
+
+
+@pytest.mark.parametrize("rule", [BankRule(limit=3), BankRule(limit=5, window=3)])
+def test_nan_in_one_position_stays_there(rule):
+    frames = random_walk(11, seed=5)
+    clean = filled(frames, rule)
+    frames = frames.clone()
+    frames[1, 2, 3, 0] = torch.nan
+    bank = filled(frames, rule)
+    assert torch.equal(bank.length, clean.length)
+    assert torch.equal(bank.size.sum(1), clean.size.sum(1))  # no entry is lost or counted twice
+    (values, sizes), (expected, _) = bank.in_time(), clean.in_time()
+    others = torch.ones(ROWS, TOKENS, dtype=torch.bool)
+    others[1, 3] = False
+    assert torch.equal(values.transpose(1, 2)[others], expected.transpose(1, 2)[others])
+    assert values[1, :, 3].isnan().any()  # and is seen by whoever reads it
+    assert (sizes >= 0).all()

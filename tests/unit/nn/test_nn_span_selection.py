@@ -155,6 +155,14 @@ def test_noise_needs_a_generator_and_repeats_with_it():
     assert share == pytest.approx(1 / (1 + torch.e**-1), abs=0.02)
 
 
+def test_noise_draws_from_the_softmax_of_more_than_two():
+    # with two classes noise of the wrong sign draws from the same shares
+    logits = torch.tensor([2.0, 1.0, 0.0, -1.0])
+    noise = gumbel_noise(torch.zeros(20_000, 4, 1), torch.Generator().manual_seed(2))[..., 0]
+    shares = (logits + noise).argmax(1).bincount(minlength=4) / 20_000
+    torch.testing.assert_close(shares, logits.softmax(0), atol=0.015, rtol=0)
+
+
 def test_thinning_keeps_short_rows_whole():
     mask = torch.arange(9) < torch.tensor([9, 3, 0])[:, None]
     assert thin(mask, 4).tolist() == [[1, 3, 5, 7], [0, 1, 2, 3], [0, 1, 2, 3]]

@@ -10,6 +10,7 @@ from vidweave.connectors.qformer import QFormerConfig
 from vidweave.connectors.qformer_keys import connector_keys
 from vidweave.errors import CheckpointError
 from vidweave.language.causal import CausalConfig
+from vidweave.language.pretrained import with_end_tokens
 from vidweave.language.seq2seq import Seq2SeqConfig
 from vidweave.language.tokenizer import load_tokenizer
 from vidweave.model.assembly import VideoLanguageModel
@@ -71,7 +72,8 @@ def config_from_folder(folder: Path) -> VideoLanguageConfig:
     qformer = data["qformer_config"]
     text_spec = TextSpec(tokenizer=QFORMER_TOKENIZER, max_tokens=qformer["max_position_embeddings"])
     is_seq2seq = bool(data["text_config"].get("is_encoder_decoder", data["text_config"]["model_type"] == "t5"))
-    language_model = (Seq2SeqConfig if is_seq2seq else CausalConfig)(config=_text_config(data["text_config"]))
+    text_config = with_end_tokens(_text_config(data["text_config"]), folder)
+    language_model = (Seq2SeqConfig if is_seq2seq else CausalConfig)(config=text_config)
     return blip2(
         form,
         name=folder.name,
