@@ -144,8 +144,10 @@ def test_playlists_that_name_other_files(clip, tmp_path, trick, name):
     secret = tmp_path / "secret.mp4"
     secret.write_bytes(clip.read_bytes())
     (tmp_path / name).write_text(playlists(secret)[trick])
-    refuse(tmp_path / name, MediaDecodeError)
-    with pytest.raises(MediaDecodeError):
+    kind = {"dash": "an XML file", "sdp": "a session description", "concat": "a list of files"}.get(trick, "a playlist")
+    message = f"is {kind}.*this format is not read: give the media file itself"
+    refuse(tmp_path / name, MediaTypeError, message)
+    with pytest.raises(MediaTypeError, match=message):
         read_audio(tmp_path / name, sample_rate=8_000)
 
 
