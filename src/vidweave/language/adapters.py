@@ -1,12 +1,14 @@
-"""LoRA (arXiv 2106.09685) on a wrapped language model, through PEFT (extra `train`)."""
+"""LoRA (arXiv 2106.09685) added to a wrapped language model and merged into it, through PEFT (extra `train`)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
-from vidweave.errors import ConfigError, MissingExtraError
+from vidweave.errors import ConfigError
+from vidweave.language.lora import LoraSpec, attach_lora
 from vidweave.language.pretrained import PretrainedLanguageModel
 
 __all__ = ["add_lora", "merge_lora"]
@@ -25,6 +27,8 @@ def add_lora(
 ) -> list[str]:
     """Put adapters beside matrices of the model, in place; they start at zero, so nothing changes yet.
 
+    The model's configuration names them, so that a saved model has them again when it is loaded.
+
     Args:
         targets: Ends of module names; empty takes query and value matrices of the families that are known.
 
@@ -33,17 +37,18 @@ def add_lora(
 
     Raises:
         MissingExtraError: PEFT is not installed.
-        ConfigError: an unknown family and no targets.
+        ConfigError: an unknown family and no targets, or a model that has adapters already.
     """
+    if language_model.config.lora is not None:
+        raise ConfigError("the language model has LoRA adapters already; train those, or merge_lora them first")
     family = language_model.model.config.model_type
     chosen = tuple(targets) or TARGETS.get(family, ())
     if not chosen:
         raise ConfigError(f"which matrices of a {family!r} model get adapters? Give targets, e.g. ('q_proj', 'v_proj')")
-    peft = _peft()
+    spec = LoraSpec(rank=rank, alpha=alpha, dropout=dropout, targets=chosen)
     before = {name for name, _ in language_model.named_parameters()}
-    config = peft.LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(chosen))
-    peft.inject_adapter_in_model(config, language_model.model)
-    language_model.train(language_model.training)  # the new dropouts too
+    attach_lora(language_model.model, spec)
+    language_model.config = replace(language_model.config, lora=spec)
     return [name for name, _ in language_model.named_parameters() if name not in before and ".lora_" in name]
 
 
@@ -60,15 +65,9 @@ def merge_lora(language_model: PretrainedLanguageModel) -> int:
         layer.merge()
         parent, _, child = name.rpartition(".")
         setattr(language_model.get_submodule(parent), child, layer.get_base_layer())
+    language_model.config = replace(language_model.config, lora=None)
     return len(found)
 
 
 def _has_adapters(language_model: PretrainedLanguageModel) -> bool:
     return any(".lora_" in name for name, _ in language_model.named_parameters())
-
-
-def _peft() -> Any:
-    try:
-        return import_module("peft")
-    except ImportError as error:
-        raise MissingExtraError("peft", "train", "LoRA on a language model") from error

@@ -14,6 +14,7 @@ from transformers import CONFIG_MAPPING, GenerationConfig, PreTrainedConfig
 from transformers.utils import cached_file
 
 from vidweave.errors import CheckpointError, ConfigError
+from vidweave.language.lora import LoraSpec, attach_lora
 from vidweave.nn.numbers import require_finite
 from vidweave.types import ComponentConfig, check_layers
 
@@ -40,9 +41,11 @@ class PretrainedConfig(ComponentConfig):
 
     Attributes:
         config: transformers' own configuration, with `model_type`; keys outside an allow-list are refused.
+        lora: Adapters on the model, see `adapters.add_lora`; None: the plain model.
     """
 
     config: dict[str, Any]
+    lora: LoraSpec | None = None
 
 
 def _refuse_hostile(data: Any, where: str) -> None:
@@ -116,6 +119,8 @@ class PretrainedLanguageModel(nn.Module):
         super().__init__()
         self.config = config
         self.model: Any = model
+        if config.lora is not None:
+            attach_lora(model, config.lora)
 
     @property
     def width(self) -> int:

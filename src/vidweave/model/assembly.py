@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 import torch
@@ -23,7 +23,7 @@ from vidweave.errors import ConfigError, ModalityError, NonFiniteError, QueryErr
 from vidweave.language.splice import splice
 from vidweave.media.store import FeatureStore
 from vidweave.model import asking
-from vidweave.model.bases import base_state, name_bases, save_trained_part
+from vidweave.model.bases import add_bases, without_bases
 from vidweave.model.cache import FeatureCache, Fingerprints, module_fingerprint
 from vidweave.model.config import ModelSpec, VideoLanguageConfig
 from vidweave.model.files import check_keys, locate, read_weights
@@ -31,11 +31,14 @@ from vidweave.model.mixing import mix_moments
 from vidweave.model.pool import pool_seconds, pool_tokens
 from vidweave.model.precision import float32_patterns
 from vidweave.model.processor import Prepared, Processor
+from vidweave.model.saving import built_config, check_loads, check_options, keeps_processor
 from vidweave.model.selecting import motion_energy, selection_numbers
 from vidweave.model.side_by_side import encode_side_by_side
 from vidweave.model.stream import Stream
+from vidweave.model.swap import current, replaced
 from vidweave.model.trace import Stopwatch
 from vidweave.nn.numbers import floating_dtype, require_finite
+from vidweave.nn.tensor_files import save_tensors
 from vidweave.types import (
     Answer,
     Blocks,
@@ -342,27 +345,57 @@ class VideoLanguageModel(PreTrainedModel):
 
     # -- files ---------------------------------------------------------------------------------------------------
 
+    def built_config(self) -> VideoLanguageConfig:
+        """The configuration of the model as it is now: with adapters on its language model, and no bases."""
+        return built_config(self.config, self.language_model)
+
     def save_pretrained(
-        self, save_directory: Any, *args: Any, bases: Mapping[str, str] | None = None, **kwargs: Any
+        self,
+        save_directory: Any,
+        is_main_process: bool = True,
+        *,
+        bases: Mapping[str, str | Path] | None = None,
+        state_dict: dict[str, Tensor] | None = None,
+        **kwargs: Any,
     ) -> None:
-        """Write weights (safetensors), configuration and processor.
+        """Write weights (safetensors), configuration and processor in place of what the folder holds of another model.
+
+        At every instant the old model or the new one loads. A model without a processor leaves that of the folder.
 
         Args:
+            is_main_process: False takes part in gathering distributed weights, and writes nothing.
             bases: State-dict root → folder, asset or hub id that holds the frozen weights below it
                 (``{"language_model": "tiny-llama"}``); they are then named, with their hash, instead of written.
+            state_dict: The tensors to write instead of the model's own.
+            kwargs: As in transformers, e.g. `max_shard_size`.
+
+        Raises:
+            CheckpointError: what would be written does not load again, a base has other weights than the model, or the
+                disk is full; the folder is then as it was.
+            ConfigError: a setting that would write a folder which does not load.
         """
-        folder = Path(save_directory)
-        if bases is None:
+        check_options(kwargs)
+        folder, config = Path(save_directory), self.built_config()
+        state = dict(self.state_dict() if state_dict is None else state_dict)
+        with torch.device("meta"):
+            skeleton = type(self)(config)
+        check_loads(state, skeleton)
+        if bases:
+            state, config.bases = without_bases(state, bases, self, folder)
+        state = {name: tensor for name, tensor in state.items() if name not in skeleton.all_tied_weights_keys}
+        if not is_main_process:
+            with TemporaryDirectory() as unused:
+                super().save_pretrained(unused, False, state_dict=state, **kwargs)
+            return
+        with replaced(folder, keep=keeps_processor(folder, config)) as staging:
             # transformers would write some parts under the names of older releases, which no key of ours has.
-            super().save_pretrained(folder, *args, **{"save_original_format": False, **kwargs})
-        else:
-            folder.mkdir(parents=True, exist_ok=True)
-            config = copy.deepcopy(self.config)
-            config.bases = name_bases(self, bases, folder)
-            save_trained_part(self, bases, folder / "model.safetensors")
-            config.save_pretrained(folder)
-        if self._processor is not None:
-            self._processor.save_pretrained(folder)
+            super().save_pretrained(staging, state_dict=dict(state), save_original_format=False, **kwargs)
+            if not state:
+                save_tensors(staging / "model.safetensors", {}, {"format": "pt"})
+            config.dtype, config.architectures = self.config.dtype, self.config.architectures
+            config.save_pretrained(staging)
+            if self._processor is not None:
+                self._processor.write_into(staging)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Self:
@@ -375,11 +408,9 @@ class VideoLanguageModel(PreTrainedModel):
         config = kwargs.pop("config", None) or VideoLanguageConfig.from_folder(folder)
         with torch.device("meta"):
             skeleton = cls(config)
-        state = read_weights(folder)
-        for root, base in config.bases.items():
-            state |= base_state(root, base, skeleton, folder)
+        state = add_bases(read_weights(folder), config.bases, skeleton, folder)
         model = cls.from_state(config, state, *args, what=str(folder), skeleton=skeleton, **kwargs)
-        if (folder / "processor_config.json").is_file():
+        if (current(folder) / "processor_config.json").is_file():
             model.processor = Processor.from_pretrained(folder, config)
         return model
 

@@ -1,12 +1,13 @@
 """Folders with models: where they are, what their files hold, and whether that fits.
 
-A folder holds `config.json`, `model.safetensors` (sharded when large) and the processor.
+A folder holds `config.json`, `model.safetensors` (sharded when large) and the processor; `model.swap` writes them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from vidweave.errors import CheckpointError
 from vidweave.model.assets import asset_folder
+from vidweave.model.swap import current
 
 __all__ = [
     "PICKLED_WEIGHTS",
@@ -24,6 +26,8 @@ __all__ = [
     "files_hash",
     "listed",
     "locate",
+    "locate_base",
+    "named_base",
     "read_json",
     "read_model_type",
     "read_weights",
@@ -47,17 +51,56 @@ def locate(source: str | Path, beside: Path | None = None, *, pickled: Sequence[
     Raises:
         CheckpointError: none of the three.
     """
-    if beside is not None and Path(source).name == str(source) and (beside.parent / source).is_dir():
-        return beside.parent / source
+    if beside is not None and _is_neighbor(source, beside):
+        return beside.absolute().parent / source
     folder = Path(source)
     if folder.is_dir():
         return folder
     shipped = asset_folder(str(source))
     if shipped is not None:
         return shipped
-    if str(source).count("/") == 1 and not str(source).startswith((".", "/")):
-        return _download(str(source), pickled)
-    raise CheckpointError(f"{str(source)!r} is neither a folder, nor a shipped asset, nor a hub id (owner/name)")
+    return _from_hub(source, pickled)
+
+
+def locate_base(source: str, beside: Path) -> Path:
+    """The folder of a base as a configuration names it; the working directory has no part in it.
+
+    Args:
+        source: An absolute path, a path relative to the model folder (`../name`), the name of a folder next to the
+            model folder or of a shipped asset, or a hub id.
+        beside: The model folder.
+
+    Raises:
+        CheckpointError: nothing of these is there.
+    """
+    if Path(source).is_absolute() or source.startswith(("./", "../")):
+        folder = Path(os.path.normpath(beside.resolve() / source))
+        if not folder.is_dir():
+            raise CheckpointError(f"the base {source!r} of {beside} is not there; put it back, or correct config.json")
+        return folder
+    if _is_neighbor(source, beside):
+        return beside.absolute().parent / source
+    return asset_folder(source) or _from_hub(source)
+
+
+def named_base(source: str | Path, beside: Path) -> str:
+    """`source` as a configuration names it, so that it is found from any working directory: a path becomes absolute, or
+    relative to the model folder `beside` if the two are neighbors."""
+    if _is_neighbor(source, beside) or not Path(source).is_dir():
+        return str(source)  # also an asset or a hub id
+    path = Path(source).resolve()
+    return f"../{path.name}" if path.parent == beside.resolve().parent else str(path)
+
+
+def _is_neighbor(source: str | Path, folder: Path) -> bool:
+    return Path(source).name == str(source) and (folder.absolute().parent / source).is_dir()
+
+
+def _from_hub(source: str | Path, pickled: Sequence[str] = ()) -> Path:
+    name = str(source)
+    if isinstance(source, str) and name.count("/") == 1 and not name.startswith((".", "/")):
+        return _download(name, pickled)
+    raise CheckpointError(f"{name!r} is neither a folder, nor a shipped asset, nor a hub id (owner/name)")
 
 
 def _download(repo_id: str, pickled: Sequence[str] = ()) -> Path:
@@ -80,6 +123,7 @@ def read_json(file: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: no file, one that is too large or nested too deep, or not a JSON mapping.
     """
+    file = current(file.parent) / file.name
     try:
         size = file.stat().st_size
         if size > MAX_JSON_BYTES:
@@ -145,10 +189,15 @@ def files_hash(files: Iterable[Path], *, progress: Callable[[int], None] | None 
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """`model.safetensors`, else the shards that the index names, else every safetensors file, in order of name."""
-    if (folder / "model.safetensors").is_file():
-        return [folder / "model.safetensors"]
-    index = folder / "model.safetensors.index.json"
+    """`model.safetensors`, or the shards that the index names, else every safetensors file, in order of name."""
+    folder = current(folder)
+    whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if whole.is_file() and index.is_file():
+        raise CheckpointError(
+            f"{folder} holds both {whole.name} and the shards of {index.name}, one of which is out of date; remove one"
+        )
+    if whole.is_file():
+        return [whole]
     if index.is_file():
         return _shards(index)
     files = sorted(folder.glob("*.safetensors"))

@@ -53,7 +53,8 @@ def add_modality(
         UnknownNameError: no such modality, or no connector stream `like`.
         ConfigError: the model has that stream already, or has a place for it neither in its fusion nor in its layout.
     """
-    old = model.spec
+    config = model.built_config()
+    old = config.parse()
     _check(old, name, like)
     stream = replace(old.streams[like], modalities=(name,), encoder=name if encoder else old.streams[like].encoder)
     port = old.connector.ports[like]
@@ -64,7 +65,7 @@ def add_modality(
         streams={**old.streams, name: stream},
         connector=_connector(old.connector, name, like, replace(port, **changes), old),
     )
-    config = VideoLanguageConfig(grown, name=model.config.name, bases=model.config.bases)
+    config = VideoLanguageConfig(grown, name=config.name)
     state = model.state_dict() | _fresh(model, grown, name, like)
     state |= {f"encoders.{name}.{key}": value for key, value in (encoder_weights or {}).items()}
     new = VideoLanguageModel.from_state(config, state, what=f"{model.config.name or 'the model'} with {name}").eval()

@@ -26,6 +26,7 @@ from vidweave.model.files import read_json
 from vidweave.model.gather import OpenScene, StreamRow, check_modalities, gather_scene, route
 from vidweave.model.mixing import mixed_groups, mixed_needs
 from vidweave.model.pool import pool_groups
+from vidweave.model.swap import PROCESSOR_FILES, current, replaced
 from vidweave.registry import MODALITIES
 from vidweave.types import (
     Clip,
@@ -338,8 +339,16 @@ class Processor:
     # -- files ---------------------------------------------------------------------------------------------------
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write the tokenizers beside the model: `processor_config.json`, `tokenizers/<name>/`."""
-        folder = Path(folder)
+        """Write the tokenizers beside the model, in place of older ones: `processor_config.json`, `tokenizers/<name>/`.
+
+        Raises:
+            CheckpointError: something could not be written (disk full); what was there before is unchanged.
+        """
+        with replaced(Path(folder), keep=_is_of_the_model) as staging:
+            self.write_into(staging)
+
+    def write_into(self, folder: Path) -> None:
+        """As `save_pretrained`, into a folder that nobody reads yet."""
         for name, tokenizer in self.tokenizers.items():
             tokenizer.save_pretrained(folder / "tokenizers" / name)
         (folder / "processor_config.json").write_text(
@@ -355,7 +364,7 @@ class Processor:
         Raises:
             CheckpointError: the folder holds no processor.
         """
-        folder = Path(folder)
+        folder = current(Path(folder))
         names = read_json(folder / "processor_config.json").get("tokenizers")
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise CheckpointError(
@@ -363,6 +372,10 @@ class Processor:
             )
         tokenizers = {name: load_tokenizer(folder / "tokenizers" / Path(name).name) for name in names}
         return cls(config, tokenizers, limits=limits)
+
+
+def _is_of_the_model(name: str) -> bool:
+    return name.endswith((".json", ".safetensors")) and name not in PROCESSOR_FILES
 
 
 def _shows_pictures(clip: Clip, modality: str) -> bool:

@@ -11,12 +11,13 @@ from torch import Tensor
 
 from vidweave.errors import CheckpointError
 from vidweave.model.assembly import VideoLanguageModel
-from vidweave.model.bases import base_state
+from vidweave.model.bases import add_bases
 from vidweave.model.config import VideoLanguageConfig
 from vidweave.model.files import read_model_type, weight_files
 from vidweave.model.load import find_folder
 from vidweave.model.processor import Processor
 from vidweave.model.sharded import LazyTensor, read_lazily
+from vidweave.model.swap import current
 from vidweave.registry import CHECKPOINT_FORMATS, Entry
 
 __all__ = ["StoredModel", "open_model"]
@@ -52,7 +53,7 @@ def open_model(name: str | Path) -> StoredModel:
     if held == VideoLanguageConfig.model_type:
         config = VideoLanguageConfig.from_folder(folder)
         state = _own_state(folder, config)
-        has_processor = (folder / "processor_config.json").is_file()
+        has_processor = (current(folder) / "processor_config.json").is_file()
         processor = Processor.from_pretrained(folder, config) if has_processor else None
     elif held in CHECKPOINT_FORMATS:
         config, state, processor = Entry(held, CHECKPOINT_FORMATS.entry(held).facts["open"]).load()(folder)
@@ -63,10 +64,9 @@ def open_model(name: str | Path) -> StoredModel:
 
 
 def _own_state(folder: Path, config: VideoLanguageConfig) -> dict[str, Tensor | LazyTensor]:
-    state: dict[str, Tensor | LazyTensor] = {}
-    if config.bases:
-        with torch.device("meta"):
-            skeleton = VideoLanguageModel(config)
-        for root, base in config.bases.items():
-            state |= base_state(root, base, skeleton, folder)
-    return state | read_lazily(folder)
+    state = read_lazily(folder)
+    if not config.bases:
+        return dict(state)
+    with torch.device("meta"):
+        skeleton = VideoLanguageModel(config)
+    return add_bases(state, config.bases, skeleton, folder)

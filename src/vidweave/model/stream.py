@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from vidweave.connectors.groups import real_groups
 from vidweave.connectors.saving import flatten, unflatten
@@ -32,6 +31,7 @@ from vidweave.model.collate import collate_stream
 from vidweave.model.gather import OpenScene, StreamRow, check_modalities, gather_scene
 from vidweave.model.trace import MAX_TRACE_FRAMES, make_panels
 from vidweave.nn.bank import Journal
+from vidweave.nn.tensor_files import save_tensors
 from vidweave.types import Answer, Clip, Features, Frames, FrameUse, Query, TextTokens, Trace
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ class Stream:
             "connector": module_fingerprint(self.model.connector),
         }
         tensors = {name: tensor.cpu() for name, tensor in tensors.items()}
-        save_file(tensors, file, metadata={"vidweave_stream": json.dumps(about)})
+        save_tensors(Path(file), tensors, {"vidweave_stream": json.dumps(about)})
 
     @classmethod
     def load(cls, model: VideoLanguageModel, file: str | Path) -> Stream:

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
 from torch import Tensor
+
+from vidweave.nn.tensor_files import save_tensors
 
 __all__ = ["write_facts", "write_language_model", "write_weights"]
 
@@ -18,7 +19,7 @@ def write_weights(file: Path, state: Mapping[str, Tensor]) -> None:
     """Tensors by name in half precision; the folder is made if it is not there."""
     file.parent.mkdir(parents=True, exist_ok=True)
     halves = {name: tensor.detach().half().contiguous() for name, tensor in state.items()}
-    save_file(halves, file, metadata={"format": "pt"})
+    save_tensors(file, halves, {"format": "pt"})
 
 
 def write_language_model(folder: Path, language: Any, tokenizer: Any) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -14,10 +13,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from vidweave.errors import TrainingError
+from vidweave.nn.tensor_files import save_tensors, sync
 
 __all__ = ["Checkpoints", "Position", "learnt_tensors", "load_learnt", "load_optimizer", "optimizer_tensors"]
 
@@ -76,15 +76,15 @@ class Checkpoints:
         temporary = self.folder / f".writing-{target.name}"
         try:
             temporary.mkdir(parents=True, exist_ok=True)
-            save_file(dict(weights), temporary / _WEIGHTS)
-            save_file(dict(optimizer), temporary / _OPTIMIZER)
+            save_tensors(temporary / _WEIGHTS, weights)
+            save_tensors(temporary / _OPTIMIZER, optimizer)
             digests = {name: _sha256(temporary / name) for name in (_WEIGHTS, _OPTIMIZER)}
             (temporary / _STATE).write_text(json.dumps({**asdict(position), "sha256": digests}, indent=1))
-            _sync(*temporary.iterdir(), temporary)
+            sync(*temporary.iterdir(), temporary)
             if target.exists():  # a damaged one that was passed over when resuming
                 _remove(target)
             temporary.rename(target)
-            _sync(self.folder)
+            sync(self.folder)
         except (OSError, SafetensorError) as error:
             shutil.rmtree(temporary, ignore_errors=True)
             left = self.complete()
@@ -184,13 +184,3 @@ def _remove(folder: Path) -> None:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return file_digest(file, "sha256").hexdigest()
-
-
-def _sync(*paths: Path) -> None:
-    """Wait until files, or the names in folders, are on the disk."""
-    for path in paths:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

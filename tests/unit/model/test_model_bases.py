@@ -23,8 +23,11 @@ def whole(model_type):
 
 
 def read_back(model, root, folder, tmp_path):
+    """`model` with the weights of the base, after its trained part was saved and loaded."""
+    model.load_state_dict(base_state(root, {"source": str(folder)}, model, tmp_path / "part"), strict=False)
     model.save_pretrained(tmp_path / "part", bases={root: str(folder)})
     stored = load_file(tmp_path / "part" / "model.safetensors")
+    assert stored
     assert not any(name.startswith(root) for name in stored)
     return VideoLanguageModel.from_pretrained(tmp_path / "part").eval()
 

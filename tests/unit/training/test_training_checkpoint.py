@@ -73,11 +73,11 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch, error):
     checkpoints = Checkpoints(tmp_path)
     _saved(checkpoints, 1)
 
-    def full(tensors, path):
+    def full(path, tensors):
         path.write_bytes(b"half")
         raise error
 
-    monkeypatch.setattr(checkpoint_module, "save_file", full)
+    monkeypatch.setattr(checkpoint_module, "save_tensors", full)
     with pytest.raises(
         TrainingError, match=r"could not be written .*No space left.* the last good one is .*-000000001; free space"
     ):
@@ -90,7 +90,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch, error):
 def test_a_kill_before_the_rename_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     checkpoints = Checkpoints(tmp_path)
     _saved(checkpoints, 1)
-    monkeypatch.setattr(checkpoint_module, "_sync", lambda *paths: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(checkpoint_module, "sync", lambda *paths: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         _saved(checkpoints, 2)
     assert checkpoints.latest()[0].step == 1

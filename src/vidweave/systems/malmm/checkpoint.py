@@ -91,7 +91,7 @@ def assemble(
 
 def plug_in(model: VideoLanguageModel, **settings: Any) -> VideoLanguageModel:
     """The same weights with a memory, untrained; `settings` are those of `with_memory`. Weights are shared, not copied."""
-    config = with_memory(model.config, **settings)
+    config = with_memory(model.built_config(), **settings)
     source = Source(model.config.name or "the model", model.state_dict())
     return _with_processor(assemble(config, source, dtype=model.dtype)[0], model)
 

@@ -214,7 +214,7 @@ def with_memory(
         streams=streams,
         decoding=dict(DATASETS["demo"].decoding if decoding is None else decoding),
     )
-    return VideoLanguageConfig(spec, name=f"{config.name}-memory-{length}", bases=config.bases)
+    return VideoLanguageConfig(spec, name=f"{config.name}-memory-{length}")
 
 
 def _remember(name: str, trunk: Any, length: int) -> QFormerConfig:

@@ -305,7 +305,7 @@ def folded(model: VideoLanguageModel) -> VideoLanguageModel:
     if not isinstance(mixer, Mixer):
         raise ConfigError(f"only a mixer can be folded, this model has {type(mixer).__name__}")
     state = {f"connector.fusion.{key}": value for key, value in mixer.state_dict().items()}
-    new, small = _folded(model.config, Source("the mixer", state))
+    new, small = _folded(model.built_config(), Source("the mixer", state))
     whole = {k: v for k, v in model.state_dict().items() if not k.startswith("connector.fusion.")}
     whole |= {key: LazyTensor.of(value).make() for key, value in small.state.items()}
     made = VideoLanguageModel.from_state(new, whole, dtype=model.dtype).eval()
@@ -329,4 +329,4 @@ def _folded(config: VideoLanguageConfig, source: Source) -> tuple[VideoLanguageC
     data["connector"]["fusion"] = small.config.to_dict()
     state = {key: value for key, value in source.state.items() if not key.startswith(prefix)}
     state |= {prefix + key: value for key, value in small.state_dict().items()}
-    return VideoLanguageConfig(data, name=config.name, bases=config.bases), replace(source, state=state)
+    return VideoLanguageConfig(data, name=config.name), replace(source, state=state)
