@@ -28,6 +28,7 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train RECIPE; started again, an interrupted run goes on where it was."""
+    from vidweave.report.durations import format_seconds
     from vidweave.training import parse_duration, recipe_run
     from vidweave.training import train as run_training
 
@@ -47,7 +48,7 @@ def train(
         "metrics": result.metrics,
         "finish": result.finish,
     }
-    lines = [f"{run.name}: {result.total_steps} steps in {result.elapsed_seconds:.0f} s, in {result.out}"]
+    lines = [f"{run.name}: {result.total_steps} steps in {format_seconds(result.elapsed_seconds)}, in {result.out}"]
     lines += [f"{stage}: loss {loss:.4f}" for stage, loss in result.losses.items()]
     lines += [f"{stage}: {name} {value:.4f}" for stage, row in result.metrics.items() for name, value in row.items()]
     show(data, "\n".join(lines), as_json=as_json)

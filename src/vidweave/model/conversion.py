@@ -21,6 +21,7 @@ from vidweave.errors import CheckpointError, ConfigError, UnknownNameError
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.config import VideoLanguageConfig
 from vidweave.model.files import check_keys, files_hash
+from vidweave.model.precision import kept_in_float32
 from vidweave.model.processor import Processor
 from vidweave.model.released import Checkpoint, read_checkpoint
 from vidweave.model.sharded import LazyTensor, write_sharded
@@ -336,8 +337,13 @@ def write_model(
     state, report = _merged(sources, fill, expected)
     check_keys(" and ".join(source.name for source in sources), expected, state, tied=tied)
     _check_ties(state, tied)
-    tensors = {key: LazyTensor.of(value, request.torch_dtype) for key, value in state.items() if key not in tied}
-    main, mixed = _dtypes(tensors)
+    kept = kept_in_float32(skeleton, state, request.torch_dtype)
+    tensors = {
+        key: LazyTensor.of(value, None if key in kept else request.torch_dtype)
+        for key, value in state.items()
+        if key not in tied
+    }
+    main, mixed = _dtypes(tensors, request.dtype)
     config.dtype, config.bases = main, {}
     with staged_folder(request.out) as folder:
         account = _account(request, sources, settings, main)
@@ -359,17 +365,20 @@ def _check_ties(state: Mapping[str, Any], tied: Mapping[str, str]) -> None:
                 raise CheckpointError(f"{key} and {kept} are one weight of this model, and the files have two of them")
 
 
-def _dtypes(tensors: Mapping[str, LazyTensor]) -> tuple[torch.dtype, list[str]]:
+def _dtypes(tensors: Mapping[str, LazyTensor], requested: str | None) -> tuple[torch.dtype, list[str]]:
     """The dtype of most weights, and a note where there are several."""
     sizes: dict[torch.dtype, int] = {}
     for lazy in tensors.values():
         if lazy.dtype.is_floating_point:
             sizes[lazy.dtype] = sizes.get(lazy.dtype, 0) + lazy.num_bytes
     ordered = sorted(sizes, key=lambda dtype: -sizes[dtype])
-    if len(ordered) < 2:
-        return ordered[0], []
     names = [str(dtype).removeprefix("torch.") for dtype in ordered]
-    return ordered[0], [f"weights keep their dtypes: {', '.join(names)} (most are {names[0]}); --dtype writes one"]
+    if requested is not None:
+        others = ", ".join(name for name in names if name != requested)
+        note = [f"parts that are not computed in {requested} keep {others}"] if others else []
+        return DTYPES[requested], note
+    note = f"weights keep their dtypes: {', '.join(names)} (most are {names[0]}); --dtype writes one"
+    return ordered[0], [note] if len(names) > 1 else []
 
 
 class _NotFiniteError(Exception):

@@ -1,19 +1,19 @@
 """Parts of a model that stay in float32 where the rest is loaded in half precision.
 
 A module says so with `float32_instead_of`, the dtypes that it is not loaded in; models of transformers with lists of their
-own. Loading alone looks at them: `model.half()` casts everything.
+own. Loading and converting look at them: `model.half()` casts everything.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-__all__ = ["float32_patterns"]
+__all__ = ["float32_patterns", "kept_in_float32"]
 
 
 def float32_patterns(model: nn.Module, dtype: torch.dtype) -> set[str]:
@@ -29,3 +29,14 @@ def _patterns(name: str, module: nn.Module, dtype: torch.dtype) -> Iterator[str]
         always, only = module._keep_in_fp32_modules_strict, module._keep_in_fp32_modules
         for kept in {*(always or ()), *((only or ()) if dtype == torch.float16 else ())}:
             yield rf"{root}\.(?:*\.)?{kept}\."  # the loader reads `*` as "anything"
+
+
+def kept_in_float32(model: PreTrainedModel, names: Iterable[str], dtype: torch.dtype | None) -> set[str]:
+    """Of `names`, the weights of `model` that transformers' loader leaves in float32 when the rest becomes `dtype`."""
+    lists = {torch.float16: ("_keep_in_fp32_modules", "_keep_in_fp32_modules_strict")}
+    lists[torch.bfloat16] = ("_keep_in_fp32_modules_strict",)
+    found = {pattern for which in lists.get(dtype, ()) for pattern in getattr(model, which) or ()}  # type: ignore[arg-type]
+    if not found:
+        return set()
+    kept = re.compile("|".join(pattern.replace("*", ".*") for pattern in sorted(found)))
+    return {name for name in names if kept.search(name)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vidweave.report.drawing import FAINT, Drawing, Line, Words
+from vidweave.report.durations import format_seconds
 from vidweave.types import Trace
 
 __all__ = ["PanelContext", "time_axis"]
@@ -53,7 +54,9 @@ def time_axis(context: PanelContext, drawing: Drawing, y: float) -> float:
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         seconds = start + share * (end - start)
         x = context.x(seconds) if end > start else context.left + share * context.inner
-        drawing.add(Line(((x, y), (x, y + 4))), Words(x, y + 16, f"{seconds:.4g} s", 10, FAINT, "middle"))
+        drawing.add(
+            Line(((x, y), (x, y + 4))), Words(x, y + 16, format_seconds(seconds, has_parts=False), 10, FAINT, "middle")
+        )
         if end <= start:
             break
     return y + 22

@@ -14,6 +14,7 @@ from vidweave.errors import QueryError
 from vidweave.report.charts import bars, paragraph
 from vidweave.report.context import PanelContext
 from vidweave.report.drawing import Drawing, Words, wrap
+from vidweave.report.durations import format_seconds
 from vidweave.report.panels import draw_panels
 from vidweave.report.raster import to_image
 from vidweave.report.svg import to_svg
@@ -115,6 +116,6 @@ def _question(context: PanelContext, query: Query, answer: Answer) -> Drawing:
 
 def _costs(context: PanelContext, trace: Trace) -> list[tuple[str, Drawing]]:
     tokens = [(name, float(count), f"{count} tokens") for name, count in trace.tokens.items()]
-    seconds = [(name, value, f"{value * 1e3:.4g} ms") for name, value in trace.seconds.items()]
+    seconds = [(name, value, format_seconds(value)) for name, value in trace.seconds.items()]
     found = [("Tokens that the language model read", tokens), ("Time per stage", seconds)]
     return [(title, bars(context, rows)) for title, rows in found if rows]

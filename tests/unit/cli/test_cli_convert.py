@@ -17,6 +17,7 @@ def test_it_lists_the_layouts(vid):
         (["malmn", "file.pth", "--out", "x"], "did you mean 'malmm'"),
         (["malmm", "file.pth", "--out", "x", "--set", "length"], "--set takes KEY=VALUE, got 'length'"),
         (["malmm", "file.pth", "--out", "x", "--part", "=a"], "--part takes KEY=VALUE, got '=a'"),
+        (["malmm", "file.pth", "--out", "x", "--dtype", "int8"], "unknown dtype of weights 'int8'"),
     ],
 )
 def test_bad_input_is_one_line(vid, words, message):

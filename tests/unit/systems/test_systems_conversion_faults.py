@@ -3,6 +3,8 @@
 import gzip
 import json
 import math
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -19,6 +21,7 @@ from test_systems_merv_checkpoint import LLAMA, SIGLIP, describe, siglip
 from test_systems_videotgb import replica, tiny
 from transformers import InstructBlipConfig, InstructBlipForConditionalGeneration, LlamaConfig, LlamaForCausalLM
 
+import vidweave
 from vidweave.connectors.qformer_keys import lavis_connector_keys
 from vidweave.encoders.eva_vit import eva_to_lavis
 from vidweave.encoders.vision_tower import VisionTowerConfig
@@ -316,9 +319,19 @@ def test_the_account_says_what_a_model_was_made_of(layout, case_of, tmp_path):
     roles = {origin["role"]: origin for origin in account["sources"]}
     assert roles["file"]["bytes"] == (case.folder / "file.pth").stat().st_size
     assert all(len(origin["sha256"]) == 64 for origin in roles.values())
-    assert {value.dtype for value in written(tmp_path / "out").values() if value.is_floating_point()} == {
-        torch.bfloat16
-    }
+    assert account["weights_dtype"] == "bfloat16"
+
+
+def test_parts_that_are_computed_in_float32_are_not_rounded(case_of, tmp_path):
+    """What a model that is loaded in half precision leaves in float32 is written in float32, too."""
+    case = case_of("malmm")
+    for dtype in (torch.bfloat16, torch.float16):
+        name = str(dtype).removeprefix("torch.")
+        report = run("malmm", case, request_of(case, tmp_path / name, dtype=name))
+        loaded, stored = vidweave.load(tmp_path / name, dtype=dtype).state_dict(), written(tmp_path / name)
+        assert {key: value.dtype for key, value in loaded.items()} == {key: stored[key].dtype for key in loaded}
+        noted = f"parts that are not computed in {name} keep float32" in report.lines()
+        assert noted == (torch.float32 in {value.dtype for value in stored.values()})
 
 
 @pytest.mark.parametrize("layout", WHOLE)
@@ -358,16 +371,24 @@ def test_requests_are_checked_before_any_file_is_read(layout, changes, error, me
         convert(layout, light(layout, tmp_path / "unread.pth", **changes))
 
 
+def other_base(case: Case, folder: Path, change: Callable[[str, torch.Tensor], torch.Tensor]) -> str:
+    """A copy of the case's base with changed weights."""
+    base = Path(case.more["base"])
+    folder.mkdir()
+    state = {key: change(key, value) for key, value in load_file(base / "model.safetensors").items()}
+    save_file(state, folder / "model.safetensors")
+    (folder / "config.json").write_text((base / "config.json").read_text())
+    return str(folder)
+
+
 def test_what_float16_cannot_hold(case_of, tmp_path):
     case = case_of("malmm")
-    kept = case.sick.flatten()[0].item()
-    case.sick.view(-1)[0] = 70_000.0
-    torch.save(case.content, case.folder / "sick.pth")
-    case.sick.view(-1)[0] = kept
+    large = other_base(case, tmp_path / "large", lambda key, value: value * 1e9 if "lm_head" in key else value)
     with pytest.raises(
-        CheckpointError, match=r"infinity in float16: connector\..*; numbers above 65,504 .* --dtype bfloat16"
+        CheckpointError, match=r"1 weights .* in float16: .*lm_head\.weight; numbers above 65,504 .* bfloat16"
     ):
-        run("malmm", case, request_of(case, tmp_path / "out", case.folder / "sick.pth", dtype="float16"))
+        run("malmm", case, request_of(case, tmp_path / "out", base=large, dtype="float16"))
+    run("malmm", case, request_of(case, tmp_path / "out", base=large, dtype="bfloat16"))
 
 
 def test_more_frames_than_times_are_refused_before_the_base_is_read(case_of, tmp_path):
@@ -386,13 +407,80 @@ def test_more_frames_than_times_are_refused_before_the_base_is_read(case_of, tmp
 
 def test_dtypes_stay_and_several_are_noted(case_of, tmp_path):
     case = case_of("malmm")
-    base = load_file(Path(case.more["base"]) / "model.safetensors")
-    half = tmp_path / "half"
-    half.mkdir()
-    save_file({k: v.half() if v.is_floating_point() else v for k, v in base.items()}, half / "model.safetensors")
-    (half / "config.json").write_text((Path(case.more["base"]) / "config.json").read_text())
-    report = run("malmm", case, request_of(case, tmp_path / "out", base=str(half)))
+    half = other_base(case, tmp_path / "half", lambda key, v: v.half() if v.is_floating_point() else v)
+    report = run("malmm", case, request_of(case, tmp_path / "out", base=half))
     state = written(tmp_path / "out")
     assert state["connector.ports.video.query_tokens"].dtype == torch.float32
     assert state["language_model.model.lm_head.weight"].dtype == torch.float16
     assert any(line.startswith("weights keep their dtypes: ") for line in report.lines())
+
+
+def test_progress_is_told_for_hashes_and_weights(case_of, tmp_path):
+    case, seen = case_of("malmm"), []
+    run("malmm", case, request_of(case, tmp_path / "out", progress=lambda *done: seen.append(done)))
+    assert list(dict.fromkeys(what for what, *_ in seen)) == ["hashing files", "writing weights"]
+    for what in ("hashing files", "writing weights"):
+        steps = [done for name, done, total in seen if name == what and done <= total]
+        assert steps == sorted(steps)
+        assert (what, *[next(total for name, _, total in seen if name == what)] * 2) == [
+            s for s in seen if s[0] == what
+        ][-1]
+
+
+MEMORY = """
+import sys, threading, time
+sys.path[:0] = ["tests/unit/systems"]
+from pathlib import Path
+import torch
+from test_systems_blip2 import NUM_QUERIES, QFORMER, VISION
+from transformers import InstructBlipConfig, InstructBlipForConditionalGeneration, LlamaConfig
+from vidweave.connectors.qformer_keys import lavis_connector_keys
+from vidweave.model.assembly import VideoLanguageModel
+from vidweave.model.conversion import Request, convert
+from vidweave.systems.blip2.checkpoint import config_from_folder
+
+folder = Path(sys.argv[1])
+sizes = dict(vocab_size=8000, hidden_size=1024, intermediate_size=2752, num_hidden_layers=12, num_attention_heads=8)
+config = InstructBlipConfig(vision_config=VISION, qformer_config=QFORMER, num_query_tokens=NUM_QUERIES, image_token_index=59,
+                            text_config=LlamaConfig(**sizes, pad_token_id=0).to_dict())
+base = InstructBlipForConditionalGeneration(config).to(torch.bfloat16)
+base.save_pretrained(folder / "base")
+del base
+with torch.device("meta"):
+    connector = VideoLanguageModel(config_from_folder(folder / "base")).connector.state_dict()
+connector = {key: torch.zeros(value.shape) for key, value in connector.items()}
+connector["ports.video.time_embedding"] = torch.zeros(7, VISION["hidden_size"])
+torch.save({"model": lavis_connector_keys().to_theirs(connector)}, folder / "best.pth")
+del connector
+
+def resident():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+
+peak, running = [resident()], [True]
+before = peak[0]
+
+def watch():
+    while running[0]:
+        peak[0] = max(peak[0], resident())
+        time.sleep(0.002)
+
+thread = threading.Thread(target=watch)
+thread.start()
+options = {"length": "3", "num_frames": "5"}
+convert("malmm", Request(file=folder / "best.pth", out=folder / "out", base=str(folder / "base"), options=options))
+running[0] = False
+thread.join()
+print(sum(f.stat().st_size for f in (folder / "base").glob("*.safetensors")), peak[0] - before)
+"""
+
+
+@pytest.mark.slow
+def test_a_base_passes_tensor_by_tensor(tmp_path, repository):
+    """Peak resident memory, mapped files included: the base used to be loaded in float32, three times its size."""
+    words = [sys.executable, "-c", MEMORY, str(tmp_path)]
+    done = subprocess.run(words, cwd=repository, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    size, growth = map(int, done.stdout.split()[-2:])
+    assert size > 300_000_000
+    assert growth < 0.4 * size, f"{growth:,} bytes more for a base of {size:,}"

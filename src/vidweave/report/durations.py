@@ -1,0 +1,39 @@
+"""Durations as people read them."""
+
+from __future__ import annotations
+
+import math
+
+__all__ = ["format_seconds"]
+
+# From which number of seconds on two units are shown: the larger, the smaller, and how many of the smaller make one.
+_STEPS = ((86_400, "d", "h", 24), (3_600, "h", "min", 60), (60, "min", "s", 60))
+
+
+def format_seconds(seconds: float, *, has_parts: bool = True) -> str:
+    """E.g. ``850 µs``, ``12.3 ms``, ``4.5 s``, ``1 min 11 s``, ``2 h 5 min``, ``3 d 4 h``.
+
+    Args:
+        has_parts: Parts of a second have units of their own; otherwise they are decimals of it (for axes).
+    """
+    if not math.isfinite(seconds):
+        return "-"
+    if seconds < 0:
+        return f"-{format_seconds(-seconds, has_parts=has_parts)}"
+    if has_parts and 0 < seconds < 0.9995:
+        return f"{_digits(seconds * 1e6)} µs" if seconds < 0.9995e-3 else f"{_digits(seconds * 1e3)} ms"
+    if seconds < 59.95:
+        return f"{_digits(seconds)} s"
+    for size, large, small, parts in _STEPS:
+        count = round(seconds * parts / size)
+        if count >= parts:
+            rest = count % parts
+            return f"{count // parts} {large}" + (f" {rest} {small}" if rest else "")
+    raise AssertionError(f"{seconds} s has no unit")
+
+
+def _digits(value: float) -> str:
+    """Three significant digits, without an exponent and without zeros at the end."""
+    places = max(0, 2 - math.floor(math.log10(value))) if value else 0
+    text = f"{value:.{min(places, 6)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
