@@ -30,7 +30,7 @@ def test_short_work_says_nothing(capsys):
 
 def test_long_work_says_a_line_now_and_then(capsys):
     err = told(Clock(), [1, 3, 4, 12, 14, 30], capsys)
-    assert err.splitlines() == [f"writing weights: {share}% of 40 GB" for share in ("8", "35", "75")]
+    assert err.splitlines() == [f"writing weights: {share}% of 40.0 GB" for share in ("8", "35", "75")]
 
 
 def test_on_a_terminal_one_line_is_rewritten_and_cleared(capsys, monkeypatch):

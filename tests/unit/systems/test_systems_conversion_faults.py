@@ -286,7 +286,7 @@ def test_old_files_and_wrapped_names_give_the_same_model(layout, case_of, tmp_pa
     assert not list(tmp_path.glob("*.converting"))
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("value", [float("nan"), pytest.param(float("inf"), marks=pytest.mark.slow)])
 @pytest.mark.parametrize("layout", WHOLE)
 def test_weights_that_are_not_finite_are_refused_by_name(layout, value, case_of, tmp_path):
     case = case_of(layout)
@@ -322,6 +322,7 @@ def test_the_account_says_what_a_model_was_made_of(layout, case_of, tmp_path):
     assert account["weights_dtype"] == "bfloat16"
 
 
+@pytest.mark.slow
 def test_parts_that_are_computed_in_float32_are_not_rounded(case_of, tmp_path):
     """What a model that is loaded in half precision leaves in float32 is written in float32, too."""
     case = case_of("malmm")
