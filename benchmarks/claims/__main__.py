@@ -13,6 +13,8 @@ from vidweave.errors import VidweaveError
 
 __all__ = ["main"]
 
+LEAST_EXAMPLES = 100
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one claim; 0: it holds, 1: a criterion fails, 2: it could not be measured."""
@@ -36,10 +38,22 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m benchmarks.claims", description="Measure a claim in the toy world.")
     parser.add_argument("claim", choices=list(CLAIMS), metavar="NAME", help=f"one of: {', '.join(CLAIMS)}")
     parser.add_argument("--seed", type=int, default=0, help="which unseen world (default 0)")
-    parser.add_argument("--examples", type=int, default=1000, help="items per family (default 1000)")
+    parser.add_argument(
+        "--examples", type=_examples, default=1000, help=f"items per family, at least {LEAST_EXAMPLES} (default 1000)"
+    )
     parser.add_argument("--json", type=Path, help="write the result here; - is standard output, without tables")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     return parser
+
+
+def _examples(text: str) -> int:
+    """Fewer items tell a model that knows from one that guesses too rarely."""
+    count = int(text)
+    if count < LEAST_EXAMPLES:
+        raise argparse.ArgumentTypeError(
+            f"must be at least {LEAST_EXAMPLES}, got {count}: fewer items leave the criteria without power"
+        )
+    return count
 
 
 def _write(path: Path, text: str) -> None:

@@ -21,7 +21,7 @@ from vidweave.contra4.pipeline import run
 from vidweave.contra4.schema import ContrastQuestion, read_questions
 from vidweave.contra4.task import Contra4Task, View
 from vidweave.contra4.toy import toy_clip
-from vidweave.evaluation.statistics import at_chance, at_least
+from vidweave.evaluation.statistics import at_chance, loses_at_most
 from vidweave.types import Answerer
 
 __all__ = ["contra4"]
@@ -51,9 +51,8 @@ def contra4(seed: int, examples: int, *, progress: bool = True, model: Answerer 
         claim.answer(row, looks, _items(questions, view))
     for name, rule in RULES.items():
         claim.answer(name, BlindAnswerer(name, rule), _items(questions, "given"))
-        ours, theirs = claim.scores(MODEL), claim.scores(name)
-        lead = [a - b for a, b in zip(ours, theirs, strict=True)]
-        claim.check(f"{MODEL} at least {LEAD:.0%} above {name}", at_least(lead, LEAD))
+        verdict = loses_at_most(claim.scores(MODEL), claim.scores(name), -LEAD)
+        claim.check(f"{MODEL} at least {LEAD:.0%} above {name}", verdict)
     chance = sum(1 / len(question.scenes) for question in questions) / len(questions)
     for row in views:
         scores = claim.scores(row)

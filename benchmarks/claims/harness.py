@@ -1,10 +1,10 @@
 """What every claim is made of: rows that answer the same items, and criteria that can fail.
 
-Rules. Every row answers every item it is given, in the same order, so that rows pair up. "At chance" is a Wilson
-interval that holds the accuracy of the best constant answer; "at least" and "loses at most" are not rejected by a
-paired bootstrap; all at 99%. A criterion about several families at once (`each_at_chance`) holds for all of them
-together at 99%: each family's interval is the wider one that k families need (Sidak 1967), else one true claim in k
-times a hundred would fail by luck alone.
+Rules. Every row answers every item it is given, in the same order, so that rows pair up. Each criterion has a p-value: "at
+chance" by an exact binomial test of the accuracy of the best constant answer, "at least" by its one-sided form, "loses at
+most" and "above" by Tango's score test of pairs. Holm's procedure corrects them for their number: a claim all of whose
+criteria are true fails in at most 1% of runs, however many criteria it has. What that costs is printed: the power of a
+criterion is how likely it fails if the truth is 10 points off.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from vidweave.data.schema import Example
 from vidweave.evaluation.metrics import is_correct
 from vidweave.evaluation.runner import ask, progress_bar
-from vidweave.evaluation.statistics import CONFIDENCE, Verdict, at_chance, at_least, loses_at_most, wilson
+from vidweave.evaluation.significance import holm
+from vidweave.evaluation.statistics import CONFIDENCE, EFFECT, Verdict, at_chance, at_least, loses_at_most, wilson
 from vidweave.types import Answerer, Clip, Query
 
 if TYPE_CHECKING:
@@ -27,14 +28,27 @@ __all__ = ["Claim", "Criterion"]
 MOST_COLUMNS = 8  # rows of answers that stand beside one another on a terminal
 
 
+ALPHA = 1 - CONFIDENCE
+
+
 @dataclass(frozen=True)
 class Criterion:
-    """One statement, the figure it is about, what the figure was held against, and whether it stands."""
+    """One statement of a claim.
+
+    Attributes:
+        value: The measured figure; `threshold`: what it is compared with.
+        ok: Whether it stands, corrected for the number of criteria.
+        p_value: How likely data at least as far from the statement are, if it is true.
+        power: How likely it is rejected in this claim if the truth is `EFFECT` off; at the level of the first
+            rejection, so that it is no less.
+    """
 
     name: str
     value: float
     threshold: float
     ok: bool
+    p_value: float
+    power: float
 
 
 @dataclass
@@ -45,7 +59,7 @@ class Claim:
         name: The claim's name.
         items: Examples by id, without their clips.
         rows: Row name → item id → answer.
-        criteria: In the order in which they were stated.
+        verdicts: Name of a criterion → what its test says, in the order in which they were stated.
         unjudged: Families that are printed and not judged.
         facts: What is printed beside, row by row: name → column → value.
     """
@@ -55,7 +69,7 @@ class Claim:
     batch_size: int = 32
     items: dict[str, Example] = field(default_factory=dict)
     rows: dict[str, dict[str, str]] = field(default_factory=dict)
-    criteria: list[Criterion] = field(default_factory=list)
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
     unjudged: tuple[str, ...] = ()
     facts: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -96,7 +110,18 @@ class Claim:
 
     def check(self, name: str, verdict: Verdict) -> None:
         """Enter a verdict as a criterion."""
-        self.criteria.append(Criterion(name, verdict.value, verdict.threshold, verdict.ok))
+        assert name not in self.verdicts, f"{name!r} is stated twice"
+        self.verdicts[name] = verdict
+
+    @property
+    def criteria(self) -> list[Criterion]:
+        """All criteria, corrected for their number."""
+        rejected = holm([verdict.p_value for verdict in self.verdicts.values()], ALPHA)
+        level = ALPHA / max(1, len(self.verdicts))
+        return [
+            Criterion(name, v.value, v.threshold, not is_rejected, v.p_value, v.power(level))
+            for (name, v), is_rejected in zip(self.verdicts.items(), rejected, strict=True)
+        ]
 
     def each_at_least(self, row: str, families: Iterable[str], threshold: float) -> None:
         """Every family of a row reaches `threshold`."""
@@ -104,15 +129,13 @@ class Claim:
             self.check(f"{row}: {family} at least {threshold:.0%}", at_least(self.scores(row, family), threshold))
 
     def each_at_chance(self, row: str, families: Iterable[str]) -> None:
-        """Every family of a row is at chance, at 99% for all of them together, and so is their mean."""
+        """Every family of a row is at chance, and so is their mean."""
         families = list(families)
         if not families:
             return
-        confidence = CONFIDENCE ** (1 / len(families))
         for family in families:
             scores = self.scores(row, family)
-            verdict = at_chance(int(sum(scores)), len(scores), self.chance(family), confidence=confidence)
-            self.check(f"{row}: {family} at chance", verdict)
+            self.check(f"{row}: {family} at chance", at_chance(int(sum(scores)), len(scores), self.chance(family)))
         scores = [self.scores(row, family) for family in families]
         total = sum(map(len, scores))
         chance = sum(self.chance(family) * len(s) for family, s in zip(families, scores, strict=True)) / total
@@ -132,8 +155,8 @@ class Claim:
 
     def gains_at_least(self, row: str, over: str, gain: float) -> None:
         """A row is at least `gain` above row `over`, over all its items."""
-        differences = [a - b for a, b in zip(self.scores(row), self.scores(over), strict=True)]
-        self.check(f"{row}: at least {gain:.0%} above {over}", at_least(differences, gain))
+        verdict = loses_at_most(self.scores(row), self.scores(over), -gain)
+        self.check(f"{row}: at least {gain:.0%} above {over}", verdict)
 
     def all_lose_at_most(self, row: str, to: str, loss: float) -> None:
         """A row is at most `loss` below row `to`, over all its items."""
@@ -144,7 +167,8 @@ class Claim:
     @property
     def ok(self) -> bool:
         """Whether every criterion stands; a claim without criteria does not."""
-        return bool(self.criteria) and all(criterion.ok for criterion in self.criteria)
+        criteria = self.criteria
+        return bool(criteria) and all(criterion.ok for criterion in criteria)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON data: claim, rows, criteria and one record per item with the answer of every row."""
@@ -227,10 +251,14 @@ class Claim:
         from rich.table import Table
 
         table = Table(
-            "criterion", "value", "threshold", "holds", title=f"{self.name}: {'holds' if self.ok else 'FAILS'}"
+            *("criterion", "value", "threshold", "p", f"power at {EFFECT:.0%}", "holds"),
+            title=f"{self.name}: {'holds' if self.ok else 'FAILS'}",
+            caption=f"p values are corrected for {len(self.verdicts)} criteria (Holm, {ALPHA:.0%} in all); power: how likely "
+            f"a criterion fails if the truth is {EFFECT:.0%} off",
         )
         for c in self.criteria:
-            table.add_row(c.name, f"{c.value:.2%}", f"{c.threshold:.2%}", "yes" if c.ok else "[bold red]NO[/]")
+            figures = (f"{c.value:.2%}", f"{c.threshold:.2%}", f"{c.p_value:.2g}", f"{c.power:.0%}")
+            table.add_row(c.name, *figures, "yes" if c.ok else "[bold red]NO[/]")
         return table
 
 

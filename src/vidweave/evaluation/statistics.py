@@ -1,4 +1,4 @@
-"""How sure a figure is: Wilson intervals, the paired bootstrap, and the three criteria made of them.
+"""How sure a figure is: Wilson intervals, the paired bootstrap, and three criteria with their p-values and power.
 
 A criterion says whether the data rule a statement out, never that they prove it; the point value is always given.
 """
@@ -8,18 +8,28 @@ A criterion says whether the data rule a statement out, never that they prove it
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from statistics import NormalDist
 
 import numpy as np
 
 from vidweave.errors import ShapeError
+from vidweave.evaluation.significance import (
+    binomial_at_least,
+    binomial_two_sided,
+    paired_at_least,
+    paired_power,
+    power_at_chance,
+    power_at_least,
+)
 
-__all__ = ["Interval", "Verdict", "at_chance", "at_least", "loses_at_most", "paired_bootstrap", "wilson"]
+__all__ = ["EFFECT", "Interval", "Verdict", "at_chance", "at_least", "loses_at_most", "paired_bootstrap", "wilson"]
 
 CONFIDENCE = 0.99
 RESAMPLES = 10_000
+EFFECT = 0.10
+"""By how much the truth is off where the power of a criterion is stated."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +43,22 @@ class Interval:
         return self.low <= value <= self.high
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """A criterion applied: the point `value`, the `threshold` it was held against, and whether it stands."""
+    """A criterion applied.
+
+    Attributes:
+        value: The measured figure; `threshold`: what it is compared with.
+        ok: Whether the criterion stands on its own, at the confidence that was asked for.
+        p_value: How likely data at least as far from the criterion are, if it is true.
+        power: Significance level → how likely the criterion is rejected if the truth is `EFFECT` off.
+    """
 
     value: float
     threshold: float
     ok: bool
+    p_value: float
+    power: Callable[[float], float] = field(repr=False, compare=False)
 
 
 def wilson(successes: int, total: int, confidence: float = 0.95) -> Interval:
@@ -93,17 +112,36 @@ def paired_bootstrap(
 
 
 def at_chance(successes: int, total: int, chance: float, *, confidence: float = CONFIDENCE) -> Verdict:
-    """Nothing is known: the Wilson interval holds `chance`, the accuracy of the best constant answer."""
-    value = successes / total if total else math.nan
-    return Verdict(value, chance, bool(total) and chance in wilson(successes, total, confidence))
+    """Nothing is known: an exact two-sided binomial test does not reject `chance`, the accuracy of the best constant answer."""
+    _check_confidence(confidence)
+    p_value = float(binomial_two_sided(total, chance)[successes]) if total else 0.0
+    return Verdict(
+        value=successes / total if total else math.nan,
+        threshold=chance,
+        ok=p_value > 1 - confidence,
+        p_value=p_value,
+        power=lambda alpha: power_at_chance(total, chance, min(1.0, chance + EFFECT), alpha),
+    )
 
 
 def at_least(
     scores: Sequence[float] | np.ndarray, threshold: float, *, confidence: float = CONFIDENCE, seed: int = 0
 ) -> Verdict:
-    """Mean score >= `threshold` is not rejected: the one-sided bootstrap bound at `confidence` reaches it."""
-    means = _resampled_means(scores, threshold, RESAMPLES, seed)
-    return Verdict(float(np.mean(scores)), threshold, float(np.quantile(means, confidence)) >= -_ROUNDING)
+    """Mean score >= `threshold` is not rejected: by an exact one-sided binomial test, by the bootstrap if scores are no 0 or 1."""
+    _check_confidence(confidence)
+    scores = _paired(scores, threshold)[0]
+    if _is_binary(scores):
+        p_value = float(binomial_at_least(scores.size, threshold)[int(scores.sum())])
+    else:
+        means = _resampled_means(scores, threshold, RESAMPLES, seed)
+        p_value = float(np.mean(np.append(means, 0.0) >= -_ROUNDING))
+    return Verdict(
+        value=float(np.mean(scores)),
+        threshold=threshold,
+        ok=p_value > 1 - confidence,
+        p_value=p_value,
+        power=lambda alpha: power_at_least(scores.size, threshold, max(0.0, threshold - EFFECT), alpha),
+    )
 
 
 def loses_at_most(
@@ -114,26 +152,49 @@ def loses_at_most(
     confidence: float = CONFIDENCE,
     seed: int = 0,
 ) -> Verdict:
-    """`ours` is at most `loss` (a share, 0.02 for two points) below `theirs`: not rejected at `confidence`.
+    """`ours` is at most `loss` (a share, 0.02 for two points) below `theirs`: not rejected by a one-sided test of pairs.
 
-    The verdict's value is the mean difference, its threshold is -`loss`.
+    A negative loss is a gain: `ours` must be so much above. Scores of 0 and 1 take Tango's score test, others the
+    bootstrap. The verdict's value is the mean difference, its threshold is -`loss`.
     """
-    means = _resampled_means(ours, theirs, RESAMPLES, seed)
-    value = float(np.mean(np.asarray(ours, dtype=np.float64) - np.asarray(theirs, dtype=np.float64)))
-    return Verdict(value, -loss, float(np.quantile(means, confidence)) >= -loss - _ROUNDING)
+    _check_confidence(confidence)
+    ours, theirs = _paired(ours, theirs)
+    only_ours, only_theirs = int(np.sum(ours > theirs)), int(np.sum(ours < theirs))
+    if _is_binary(ours) and _is_binary(theirs):
+        p_value = paired_at_least(only_ours, only_theirs, ours.size, -loss)
+    else:
+        means = _resampled_means(ours, theirs, RESAMPLES, seed)
+        p_value = float(np.mean(np.append(means, -loss) >= -loss - _ROUNDING))
+    return Verdict(
+        value=float(np.mean(ours - theirs)),
+        threshold=-loss,
+        ok=p_value > 1 - confidence,
+        p_value=p_value,
+        power=lambda alpha: paired_power(ours.size, only_ours / ours.size, -loss, -loss - EFFECT, alpha),
+    )
+
+
+def _is_binary(scores: np.ndarray) -> bool:
+    return bool(np.isin(scores, (0.0, 1.0)).all())
 
 
 _ROUNDING = 1e-12  # sums of products of shares, e.g. 0.95 * 20 / 20 - 0.95
 
 
-def _resampled_means(ours, theirs, resamples: int, seed: int) -> np.ndarray:
-    """(R,) means of resampled differences."""
+def _paired(ours, theirs) -> tuple[np.ndarray, np.ndarray]:
+    """Both as arrays (N,); `theirs` () if it is one number for all."""
     ours = np.asarray(ours, dtype=np.float64)
     theirs = np.asarray(theirs, dtype=np.float64)
     if ours.ndim != 1 or not ours.size or theirs.shape not in ((), ours.shape):
         raise ShapeError(
-            f"a paired bootstrap needs two score lists (N,) of equal length, N >= 1, got {ours.shape} and {theirs.shape}"
+            f"a comparison needs two score lists (N,) of equal length, N >= 1, got {ours.shape} and {theirs.shape}"
         )
+    return ours, theirs
+
+
+def _resampled_means(ours, theirs, resamples: int, seed: int) -> np.ndarray:
+    """(R,) means of resampled differences."""
+    ours, theirs = _paired(ours, theirs)
     values, counts = np.unique(ours - theirs, return_counts=True)
     draws = np.random.default_rng(seed).multinomial(ours.size, counts / ours.size, size=resamples)
     return draws @ values / ours.size

@@ -16,6 +16,7 @@ from benchmarks.claims.base import base
 from benchmarks.claims.harness import Claim
 from benchmarks.claims.items import another_clip, no_clip, shuffled_options, toy_items
 from vidweave.errors import ConfigError
+from vidweave.evaluation.statistics import EFFECT, at_chance, at_least, loses_at_most
 from vidweave.toyworld.questions import families
 from vidweave.types import Answer
 
@@ -144,7 +145,7 @@ def test_the_json_is_as_agreed_and_adds_up(seen):
     data = json.loads(json.dumps(seen.to_dict()))
     assert data["claim"] == "base"
     assert data["rows"] == ["right clip", "another clip", "no clip", "shuffled options"]
-    assert set(data["criteria"][0]) == {"name", "value", "threshold", "ok"}
+    assert set(data["criteria"][0]) == {"name", "value", "threshold", "ok", "p_value", "power"}
     assert set(data["records"][0]) == {"id", "family", "question", "options", "truth", "predictions"}
     colour = [r for r in data["records"] if r["family"] == "colour"]
     assert len(colour) == EXAMPLES
@@ -213,7 +214,16 @@ def test_a_claim_without_criteria_does_not_hold():
 def test_tables_say_what_failed(seen):
     text = io.StringIO()
     Console(file=text, width=220).print(*seen.tables())
-    for words in ("base: holds", "100.0%", "texture (unjudged)", "another clip: colour at chance", "25.0%"):
+    for words in (
+        "base: holds",
+        "power at 10%",
+        "corrected for",
+        "(Holm, 1% in all)",
+        "100.0%",
+        "texture (unjudged)",
+        "another clip: colour at chance",
+        "25.0%",
+    ):
         assert words in text.getvalue()
     claim = measure(Guesser())
     Console(file=text, width=220).print(*claim.tables())
@@ -251,7 +261,7 @@ def test_many_rows_stand_below_one_another_with_those_that_were_asked_alike():
 @pytest.mark.usefixtures("fakes")
 def test_the_command_says_by_its_exit_code_whether_the_claim_holds(tmp_path, capsys):
     file = tmp_path / "out.json"
-    assert main(["fake-good", "--seed", "1", "--examples", "24", "--json", str(file), "--quiet"]) == 0
+    assert main(["fake-good", "--seed", "1", "--examples", "100", "--json", str(file), "--quiet"]) == 0
     assert json.loads(file.read_text())["claim"] == "base"
     assert "base: holds" in capsys.readouterr().out
     assert [p.name for p in tmp_path.iterdir()] == ["out.json"]
@@ -262,3 +272,66 @@ def test_the_command_says_by_its_exit_code_whether_the_claim_holds(tmp_path, cap
     with pytest.raises(SystemExit) as stop:
         main(["unheard-of"])
     assert stop.value.code == 2
+
+
+@pytest.mark.parametrize("count", ["99", "0", "-5"])
+def test_too_few_examples_are_refused(count, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["base", "--examples", count])
+    assert stop.value.code == 2
+    assert f"must be at least 100, got {count}: fewer items leave the criteria without power" in capsys.readouterr().err
+
+
+# -- what the criteria promise, by simulation
+
+
+def simulated(rng, families: int, items: int, right: float, known: float = 0.0, seen: float = 0.97) -> Claim:
+    """A claim of four rows over `families` families of four options; the first family of "other" knows `known` more."""
+    claim, none = Claim("simulated", progress=False), np.zeros(1)
+    for family in range(families):
+        scores = {
+            "right": rng.random(items) < seen,
+            "other": rng.random(items) < right + (known if family == 0 else 0.0),
+        }
+        scores["shuffled"] = np.where(rng.random(items) < 0.02, rng.random(items) < 0.5, scores["right"])
+        chance = scores["other"]
+        claim.check(f"right: {family} at least", at_least(scores["right"].astype(float), 0.95))
+        claim.check(f"other: {family} at chance", at_chance(int(chance.sum()), items, right))
+        claim.check(f"shuffled: {family} loses", loses_at_most(scores["shuffled"], scores["right"], 0.02))
+        none = none + chance.sum()
+    claim.check("other: all at chance", at_chance(int(none[0]), families * items, right))
+    return claim
+
+
+@pytest.mark.parametrize(("families", "items"), [(16, 220), (4, 100)])
+def test_a_true_claim_holds_in_99_of_100_runs_however_many_criteria_it_has(families, items):
+    rng = np.random.default_rng(7031)
+    runs = [simulated(rng, families, items, 0.25) for _ in range(400)]
+    assert np.mean([claim.ok for claim in runs]) >= 0.99
+    alone = [all(verdict.ok for verdict in claim.verdicts.values()) for claim in runs]
+    assert families < 16 or np.mean(alone) < 0.93  # each criterion at 99% by itself would fail far too often
+
+
+@pytest.mark.parametrize("items", [150, 300])
+def test_a_model_that_knows_something_is_caught_as_often_as_is_printed(items):
+    rng = np.random.default_rng(220)
+    caught, promised = [], 0.0
+    for _ in range(300):
+        criteria = {c.name: c for c in simulated(rng, 12, items, 0.25, known=EFFECT).criteria}
+        caught.append(not criteria["other: 0 at chance"].ok)
+        promised = criteria["other: 0 at chance"].power
+    assert 0.05 < promised < 0.95
+    assert np.mean(caught) == pytest.approx(promised, abs=0.08)
+
+
+def test_the_question_of_the_beeps_is_answered_by_the_number_of_criteria():
+    """77 of 220 at a chance of a quarter is rare alone and not among the 48 criteria of the claim `base`."""
+    claim = Claim("base", progress=False)
+    claim.check("beeps at chance", at_chance(77, 220, 0.25))
+    assert not claim.ok
+    for number in range(47):
+        claim.check(f"{number} at chance", at_chance(55, 220, 0.25))
+    assert claim.ok
+    assert claim.criteria[0].p_value < 0.01
+    with pytest.raises(AssertionError, match="stated twice"):
+        claim.check("beeps at chance", at_chance(77, 220, 0.25))

@@ -1,6 +1,7 @@
 """Intervals against textbook figures, exact coverage and brute force; criteria at their edges."""
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vidweave.errors import ShapeError
+from vidweave.evaluation.significance import binomial_at_least, binomial_two_sided, holm, paired_at_least
 from vidweave.evaluation.statistics import at_chance, at_least, loses_at_most, paired_bootstrap, wilson
 
 
@@ -46,11 +48,12 @@ def test_guessing_is_at_chance_as_often_as_promised(chance):
     n = 300
     weights = [math.comb(n, k) * chance**k * (1 - chance) ** (n - k) for k in range(n + 1)]
     held = sum(w for k, w in enumerate(weights) if at_chance(k, n, chance).ok)
-    assert 0.987 < held < 0.993
+    assert 0.99 <= held < 0.994
 
 
 def test_at_chance_says_value_and_threshold_and_nothing_of_no_data():
-    assert at_chance(30, 100, 0.25).__dict__ == {"value": 0.3, "threshold": 0.25, "ok": True}
+    verdict = at_chance(30, 100, 0.25)
+    assert (verdict.value, verdict.threshold, verdict.ok) == (0.3, 0.25, True)
     assert not at_chance(50, 100, 0.25).ok
     assert not at_chance(5, 100, 0.25).ok  # worse than guessing is knowledge, too
     assert not at_chance(0, 0, 0.25).ok
@@ -77,7 +80,8 @@ def test_the_bootstrap_is_paired_and_repeats_itself():
 
 
 def test_at_least_is_rejected_only_by_enough_data():
-    assert at_least([1.0] * 19 + [0.0], 0.95).__dict__ == {"value": 0.95, "threshold": 0.95, "ok": True}
+    verdict = at_least([1.0] * 19 + [0.0], 0.95)
+    assert (verdict.value, verdict.threshold, verdict.ok) == (0.95, 0.95, True)
     assert at_least([1.0] * 18 + [0.0] * 2, 0.95).ok  # 90% of 20 does not rule 95% out
     assert not at_least([1.0] * 900 + [0.0] * 100, 0.95).ok  # 90% of 1000 does
     assert at_least([1.0] * 940 + [0.0] * 60, 0.95).ok
@@ -101,8 +105,132 @@ def test_loses_at_most_allows_its_loss_and_counts_pairs():
         (lambda: paired_bootstrap([], []), r"N >= 1, got \(0,\) and \(0,\)"),
         (lambda: paired_bootstrap([1.0, 0.0], [1.0]), r"equal length.*got \(2,\) and \(1,\)"),
         (lambda: at_least([], 0.5), "N >= 1"),
+        (lambda: at_least([1.0], 0.5, confidence=99), "between 0 and 1, got 99"),
+        (lambda: at_chance(1, 2, 0.5, confidence=1.0), "between 0 and 1, got 1.0"),
+        (lambda: loses_at_most([1.0], [1.0, 0.0], 0.1), r"equal length.*got \(1,\) and \(2,\)"),
     ],
 )
 def test_what_cannot_be_computed_is_said(call, message):
     with pytest.raises(ShapeError, match=message):
         call()
+
+
+# -- constants and sides, against values computed outside
+
+
+@pytest.mark.parametrize(
+    ("right", "total", "confidence", "low", "high"),
+    [  # high-precision arithmetic with z = 1.6448536269514722, 1.959963984540054, 2.5758293035489004
+        (7, 23, 0.90, 0.174249, 0.475632),
+        (7, 23, 0.95, 0.156040, 0.508658),
+        (7, 23, 0.99, 0.126070, 0.570234),
+        (190, 220, 0.99, 0.793316, 0.912666),
+    ],
+)
+def test_wilson_at_other_confidences(right, total, confidence, low, high):
+    interval = wilson(right, total, confidence)
+    assert (interval.low, interval.high) == (pytest.approx(low, abs=2e-6), pytest.approx(high, abs=2e-6))
+
+
+def exact(total: int, share: Fraction) -> list[Fraction]:
+    return [math.comb(total, k) * share**k * (1 - share) ** (total - k) for k in range(total + 1)]
+
+
+@pytest.mark.parametrize(("total", "share"), [(1, Fraction(1, 2)), (13, Fraction(1, 4)), (30, Fraction(19, 20))])
+def test_binomial_p_values_are_those_of_fractions(total, share):
+    pmf = exact(total, share)
+    for k in range(total + 1):
+        lower, upper = float(sum(pmf[: k + 1])), float(sum(pmf[k:]))
+        assert binomial_at_least(total, float(share))[k] == pytest.approx(lower, rel=1e-9)
+        assert binomial_two_sided(total, float(share))[k] == pytest.approx(min(1, 2 * min(lower, upper)), rel=1e-9)
+
+
+def test_criteria_look_to_their_own_side_only():
+    """ "At least" and "loses at most" never object to more; "at chance" objects to both sides."""
+    assert at_least([1.0] * 200, 0.5).p_value == pytest.approx(1.0)
+    assert at_least([0.0] * 200, 0.5).p_value < 1e-9
+    ours, theirs = [1.0] * 60 + [0.0] * 40, [0.0] * 60 + [1.0] * 40
+    assert loses_at_most(ours, theirs, 0.02).p_value > 0.5 > loses_at_most(theirs, ours, 0.02).p_value
+    for right in (10, 90):
+        assert at_chance(right, 100, 0.5).p_value < 1e-9
+    assert at_chance(50, 100, 0.5).p_value == 1.0
+
+
+@pytest.mark.parametrize(
+    ("confidence", "fewest"),
+    [
+        (0.99, 89),
+        (0.95, 91),
+    ],  # P(X <= 88) = .0043 and P(X <= 90) = .0282 where X is binomial (100, .95); 89: .0115, 91: .0631
+)
+def test_at_least_has_all_its_error_on_one_side(confidence, fewest):
+    for right in range(101):
+        verdict = at_least([1.0] * right + [0.0] * (100 - right), 0.95, confidence=confidence)
+        assert verdict.ok is (right >= fewest)
+
+
+def test_tangos_p_value_is_that_of_a_search_for_the_likeliest_shares():
+    for only_ours, only_theirs, total, difference in [
+        (3, 9, 100, -0.02),
+        (0, 8, 100, -0.02),
+        (30, 4, 120, 0.2),
+        (5, 5, 40, 0.0),
+    ]:
+        shares = np.linspace(max(0.0, -difference), (1 - difference) / 2, 400_001)[
+            1:-1
+        ]  # of what theirs alone has right
+        ours = shares + difference
+        logs = only_theirs * np.log(shares) + (only_ours * np.log(ours) if only_ours else 0.0)
+        logs = logs + (total - only_ours - only_theirs) * np.log(1 - shares - ours)
+        best = shares[np.argmax(logs)]
+        variance = total * (2 * best + difference - difference**2)
+        z = (only_ours - only_theirs - total * difference) / math.sqrt(variance)
+        expected = 0.5 * math.erfc(-z / math.sqrt(2))
+        assert paired_at_least(only_ours, only_theirs, total, difference) == pytest.approx(expected, rel=2e-3)
+
+
+def test_pairs_without_a_difference_contradict_no_loss_and_every_gain():
+    assert paired_at_least(0, 0, 50, 0.0) == 1.0
+    assert paired_at_least(0, 0, 50, -0.02) > 0.5
+    assert paired_at_least(0, 0, 200, 0.2) < 1e-6
+
+
+def test_scores_that_are_shares_take_the_bootstrap():
+    rng = np.random.default_rng(4)
+    scores = rng.uniform(0.4, 0.6, 80)
+    assert at_least(scores, 0.45).ok
+    assert not at_least(scores, 0.55).ok
+    assert loses_at_most(scores - 0.01, scores, 0.02).ok
+    assert not loses_at_most(scores - 0.03, scores, 0.02).ok
+    assert not loses_at_most(scores + 0.03, scores, -0.05).ok
+
+
+@pytest.mark.parametrize(
+    ("p_values", "alpha", "rejected"),
+    [
+        ([0.01, 0.04, 0.03, 0.005], 0.05, [True, False, False, True]),  # Holm's steps: .0125, .0167, .025, .05
+        ([0.012, 0.013], 0.025, [True, True]),
+        ([0.013, 0.013], 0.025, [False, False]),
+        ([0.5, 0.0001, 0.5], 0.01, [False, True, False]),
+        ([], 0.01, []),
+    ],
+)
+def test_holm(p_values, alpha, rejected):
+    assert holm(p_values, alpha) == rejected
+
+
+def test_power_is_the_share_of_rejections():
+    pmf, alpha = exact(120, Fraction(7, 20)), 0.002
+    rejected = [k for k in range(121) if at_chance(k, 120, 0.25).p_value <= alpha]
+    assert at_chance(30, 120, 0.25).power(alpha) == pytest.approx(float(sum(pmf[k] for k in rejected)), rel=1e-9)
+    pmf = exact(120, Fraction(17, 20))
+    rejected = [k for k in range(121) if at_least([1.0] * k + [0.0] * (120 - k), 0.95).p_value <= alpha]
+    assert at_least([1.0] * 120, 0.95).power(alpha) == pytest.approx(float(sum(pmf[k] for k in rejected)), rel=1e-9)
+
+
+def test_power_of_pairs_is_about_the_share_of_rejections():
+    rng, total, alpha = np.random.default_rng(2), 300, 0.002
+    draws = rng.multinomial(total, [0.03, 0.15, 0.82], size=4000)
+    p_values = [paired_at_least(int(ours), int(theirs), total, -0.02) for ours, theirs, _ in draws]
+    shown = loses_at_most([1.0] * 9 + [0.0] * 291, [0.0] * 300, 0.02).power(alpha)
+    assert shown == pytest.approx(np.mean(np.array(p_values) <= alpha), abs=0.05)

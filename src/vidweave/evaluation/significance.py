@@ -1,0 +1,113 @@
+"""P-values of statements about right and wrong answers, their correction for several statements, and the power of each test.
+
+A p-value here is small when the data contradict the statement: how likely data at least as far from it are, if it is true.
+"""
+
+# Axes: N items, so that counts run from 0 to N
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from statistics import NormalDist
+
+import numpy as np
+
+__all__ = [
+    "binomial_at_least",
+    "binomial_pmf",
+    "binomial_two_sided",
+    "holm",
+    "paired_at_least",
+    "paired_power",
+    "power_at_chance",
+    "power_at_least",
+]
+
+_NORMAL = NormalDist()
+
+
+@lru_cache(maxsize=512)
+def binomial_pmf(total: int, share: float) -> np.ndarray:
+    """Probability (N + 1,) of each number of successes in `total` trials."""
+    counts = np.arange(total + 1)
+    if share in (0.0, 1.0):
+        return (counts == total * share).astype(np.float64)
+    logs = np.array([math.lgamma(total + 1) - math.lgamma(k + 1) - math.lgamma(total - k + 1) for k in counts])
+    return np.exp(logs + counts * math.log(share) + (total - counts) * math.log1p(-share))
+
+
+@lru_cache(maxsize=512)
+def binomial_at_least(total: int, share: float) -> np.ndarray:
+    """P-values (N + 1,), one per number of successes, of "the share is at least `share`": P(X <= k)."""
+    return np.minimum(1.0, np.cumsum(binomial_pmf(total, share)))
+
+
+@lru_cache(maxsize=512)
+def binomial_two_sided(total: int, share: float) -> np.ndarray:
+    """P-values (N + 1,) of "the share is `share`": twice the smaller tail, so that either side errs half as often."""
+    lower = np.cumsum(binomial_pmf(total, share))
+    upper = np.cumsum(binomial_pmf(total, share)[::-1])[::-1]
+    return np.minimum(1.0, 2 * np.minimum(lower, upper))
+
+
+def paired_at_least(only_ours: int, only_theirs: int, total: int, difference: float) -> float:
+    """P-value of "our share minus theirs is at least `difference`", from items that only one of both has right.
+
+    Source: Tango 1998, Stat. Med. 17, 891-908: the score test, with the variance that is likeliest under the statement.
+    """
+    z = _tango(only_ours, only_theirs, total, difference)
+    return _NORMAL.cdf(z)
+
+
+def _tango(only_ours: float, only_theirs: float, total: int, difference: float) -> float:
+    excess = only_ours - only_theirs - total * difference
+    variance = _null_variance(only_ours, only_theirs, total, difference)
+    if variance <= 0:
+        return math.inf if excess >= 0 else -math.inf
+    return excess / math.sqrt(variance)
+
+
+def _null_variance(only_ours: float, only_theirs: float, total: int, difference: float) -> float:
+    """Of the number of ours minus that of theirs, where the shares differ by `difference` exactly."""
+    a, c = 2 * total, -only_theirs * difference * (1 - difference)
+    b = -only_ours - only_theirs + (2 * total - only_ours + only_theirs) * difference
+    theirs = (math.sqrt(max(0.0, b * b - 4 * a * c)) - b) / (2 * a)
+    return total * (2 * theirs + difference * (1 - difference))
+
+
+def holm(p_values: Sequence[float], alpha: float) -> list[bool]:
+    """Which statements are rejected, so that a true one among all of them is rejected with probability `alpha` at most.
+
+    Source: Holm 1979, Scand. J. Stat. 6, 65-70.
+    """
+    rejected = [False] * len(p_values)
+    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        if p_values[index] > alpha / (len(p_values) - rank):
+            break
+        rejected[index] = True
+    return rejected
+
+
+def power_at_chance(total: int, chance: float, share: float, alpha: float) -> float:
+    """How often `binomial_two_sided` falls to `alpha` or below where the share is `share` in truth."""
+    return float(binomial_pmf(total, share)[binomial_two_sided(total, chance) <= alpha].sum())
+
+
+def power_at_least(total: int, threshold: float, share: float, alpha: float) -> float:
+    """How often `binomial_at_least` falls to `alpha` or below where the share is `share` in truth."""
+    return float(binomial_pmf(total, share)[binomial_at_least(total, threshold) <= alpha].sum())
+
+
+def paired_power(total: int, only_ours: float, difference: float, actual: float, alpha: float) -> float:
+    """How often `paired_at_least` falls to `alpha` or below where the difference is `actual` in truth (normal approximation).
+
+    Args:
+        only_ours: Share of items that ours alone has right.
+    """
+    ours = min(max(only_ours, actual, 0.0), (1 + actual) / 2)
+    theirs = ours - actual
+    spread = math.sqrt(max(total * (ours + theirs - actual**2), 1e-12))
+    null = math.sqrt(max(0.0, _null_variance(ours * total, theirs * total, total, difference)))
+    return _NORMAL.cdf((_NORMAL.inv_cdf(alpha) * null + total * (difference - actual)) / spread)
