@@ -176,7 +176,7 @@ class OpenAIEngine:
                 completion = read_reply(reply.status, reply.headers, reply.body, is_chat="messages" in body)
             except Retry as error:
                 if error.overloaded:
-                    self._throttle.refused(started, error.seconds)
+                    self._throttle.refused(started, min(error.seconds or 0.0, MAX_WAIT_SECONDS))
                 raise
             self._throttle.served()
         if request.schema is not None and (wrong := complaint(completion.text, request.schema)):
