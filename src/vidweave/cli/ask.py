@@ -9,7 +9,18 @@ from typing import Annotated, Any
 import typer
 
 from vidweave.cli.audit import audit_lines
-from vidweave.cli.options import DEFAULT_MODEL, Choices, Device, Dtype, End, FeatureCache, ModelName, NumFrames, Start
+from vidweave.cli.options import (
+    DEFAULT_MODEL,
+    Choices,
+    Device,
+    Dtype,
+    End,
+    FeatureCache,
+    FolderRate,
+    ModelName,
+    NumFrames,
+    Start,
+)
 from vidweave.cli.output import Json, show, table
 from vidweave.errors import MediaTypeError, QueryError
 from vidweave.registry import MODALITIES
@@ -41,6 +52,7 @@ def ask(
     model: ModelName = DEFAULT_MODEL,
     start: Start = None,
     end: End = None,
+    fps: FolderRate = None,
     frames: NumFrames = None,
     max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer (without options).")] = None,
     num_beams: Annotated[int | None, typer.Option(min=1, help="Beams of the search (without options).")] = None,
@@ -77,7 +89,7 @@ def ask(
         given,
         text,
         option or [],
-        (start, end),
+        {"start_seconds": start, "end_seconds": end, "fps": fps},
         {"name": model, "device": device, "dtype": dtype, "cache_folder": cache},
         {"num_frames": frames, "trace": "full" if full_trace else True, "normalize": normalize, **decoding},
     )
@@ -92,7 +104,7 @@ def answer_clip(
     given: dict[str, Any],
     text: str,
     options: list[str],
-    span: Any,
+    settings: dict[str, float | None],
     wanted: dict[str, Any],
     how: dict[str, Any],
     *,
@@ -102,14 +114,14 @@ def answer_clip(
 
     Args:
         given: Modality → source, besides the video.
-        span: From and to in seconds, or None each.
+        settings: Span and frame rate: further arguments of `vidweave.Clip`.
         wanted: Arguments of `vidweave.load`.
         how: Arguments of the model's `ask`.
         attributes: Put what the answer owes to each modality into its trace, if there are several.
     """
     import vidweave
 
-    clip = vidweave.Clip(video, start_seconds=span[0], end_seconds=span[1], **given)
+    clip = vidweave.Clip(video, **settings, **given)
     query = vidweave.Query.about(clip, text, options)
     _check_sources(clip)
     model = vidweave.load(wanted.pop("name"), **wanted)
@@ -125,11 +137,11 @@ def answer_clip(
 
 def _check_sources(clip: Any) -> None:
     """Bad files fail before a model is loaded."""
-    from vidweave.media.open import open_source
+    from vidweave.media.open import open_clip
 
     for modality, source in clip.items():
         try:
-            with open_source(source, modality):
+            with open_clip(clip, modality):
                 pass
         except MediaTypeError as error:
             if modality == "video" and "--audio" not in str(error) and _is_sound(source):

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vidweave.cli.ask import answer_clip, with_modalities
-from vidweave.cli.options import DEFAULT_MODEL, Choices, Device, Dtype, End, ModelName, NumFrames, Start
+from vidweave.cli.options import DEFAULT_MODEL, Choices, Device, Dtype, End, FolderRate, ModelName, NumFrames, Start
 from vidweave.cli.output import Json, show
 from vidweave.errors import QueryError
 
@@ -26,6 +26,7 @@ def explain(
     model: ModelName = DEFAULT_MODEL,
     start: Start = None,
     end: End = None,
+    fps: FolderRate = None,
     frames: NumFrames = None,
     device: Device = None,
     dtype: Dtype = None,
@@ -52,7 +53,16 @@ def explain(
         raise QueryError(f"the folder of --out does not exist: {str(out.parent)!r}")
     wanted = {"name": model, "device": device, "dtype": dtype}
     how = {"num_frames": frames, "trace": "full" if full_trace else True}
-    query, answer = answer_clip(video, given, text, option or [], (start, end), wanted, how, attributes=True)
+    query, answer = answer_clip(
+        video,
+        given,
+        text,
+        option or [],
+        {"start_seconds": start, "end_seconds": end, "fps": fps},
+        wanted,
+        how,
+        attributes=True,
+    )
     from vidweave.report.page import explain as explain_answer
 
     page, picture = explain_answer(query, answer).save(out)

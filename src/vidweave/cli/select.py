@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vidweave.cli.options import Device, End, Start
+from vidweave.cli.options import Device, End, FolderRate, Start
 from vidweave.cli.output import Json, show, table
 from vidweave.errors import ConfigError
 from vidweave.registry import SELECTORS
@@ -28,6 +28,7 @@ def select(
     ] = DEFAULT_SELECTING_MODEL,
     start: Start = None,
     end: End = None,
+    fps: FolderRate = None,
     flow: Annotated[
         str | None, typer.Option(help="Flow that was extracted before, for a model that watches it.")
     ] = None,
@@ -42,11 +43,11 @@ def select(
     config = SELECTORS.entry(selector)  # unknown names fail before anything heavy is imported
 
     import vidweave
-    from vidweave.media.open import open_source
+    from vidweave.media.open import open_clip
 
-    given = vidweave.Clip(clip, start_seconds=start, end_seconds=end, flow=flow)
+    given = vidweave.Clip(clip, start_seconds=start, end_seconds=end, fps=fps, flow=flow)
     vidweave.Query.about(given, question)
-    with open_source(clip, "video"):
+    with open_clip(given, "video"):
         pass
     told = _moments(vidweave.load(model, device=device), config, given, question, k, isolate)
     show({"clip": clip, "question": question, "selector": selector, **told}, _text(told), as_json=as_json)

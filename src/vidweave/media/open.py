@@ -61,6 +61,10 @@ class OpenSource:
         """
         return [*(self._frames.notes if self._frames is not None else []), *self._told]
 
+    def note(self, text: str) -> None:
+        """Add what the user should know; the same text counts once."""
+        self._told[text] = None
+
     def timeline(self) -> tuple[np.ndarray, float]:
         """Times (N,) of the pictures in seconds, and when the last one ends."""
         frames = self._pictures()
@@ -174,7 +178,10 @@ def open_source(source: Any, modality: str, *, fps: float | None = None, limits:
         return OpenSource(source, modality, "features", limits, None)
     if carrier != "frames":
         return _open_other(source, modality, carrier, kind, limits)
-    return _checked(OpenSource(source, modality, carrier, limits, _pictures_of(source, modality, kind, fps, limits)))
+    opened = OpenSource(source, modality, carrier, limits, _pictures_of(source, modality, kind, fps, limits))
+    if fps is not None and kind == "container":
+        opened.note(f"fps={fps:g} changes nothing: {describe(source)} has times of its own")
+    return _checked(opened)
 
 
 def _pictures_of(source: Any, modality: str, kind: Kind, fps: float | None, limits: Limits) -> FrameSource:

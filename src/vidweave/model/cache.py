@@ -29,10 +29,11 @@ class Fingerprints:
 
     def of(self, name: str, module: nn.Module) -> str:
         """The fingerprint of `module`, which goes by `name`."""
-        stamp = [(key, t.data_ptr(), t.dtype, 0 if t.is_inference() else t._version) for key, t in _weights(module)]
+        tensors = _weights(module, all_buffers=True)
+        stamp = [(key, t.data_ptr(), t.dtype, 0 if t.is_inference() else t._version) for key, t in tensors]
         known = self._known.get(name)
         if known is None or known[0] != stamp:
-            known = self._known[name] = (stamp, module_fingerprint(module))
+            known = self._known[name] = (stamp, _fingerprint(tensors))
         return known[1]
 
 
@@ -123,17 +124,24 @@ class FeatureCache:
 
 
 def _is_frozen(encoder: nn.Module) -> bool:
-    return not encoder.training and not any(p.requires_grad for p in encoder.parameters())
+    is_training = any(module.training for module in encoder.modules())  # a part of it may drop out
+    return not is_training and not any(p.requires_grad for p in encoder.parameters())
 
 
-def _weights(module: nn.Module) -> list[tuple[str, Tensor]]:
-    return sorted(module.state_dict(keep_vars=True).items())
+def _weights(module: nn.Module, *, all_buffers: bool = False) -> list[tuple[str, Tensor]]:
+    """Tensors that are saved; with `all_buffers` also those that are not, but decide the output just as well."""
+    extra = dict(module.named_buffers(remove_duplicate=False)) if all_buffers else {}
+    return sorted((extra | module.state_dict(keep_vars=True)).items())
 
 
 def module_fingerprint(module: nn.Module) -> str:
-    """SHA-256 over names, dtypes, shapes and bytes of all parameters and buffers."""
+    """SHA-256 over names, dtypes, shapes and bytes of all parameters and saved buffers."""
+    return _fingerprint(_weights(module))
+
+
+def _fingerprint(tensors: list[tuple[str, Tensor]]) -> str:
     digest = hashlib.sha256()
-    for name, tensor in _weights(module):
+    for name, tensor in tensors:
         tensor = tensor.detach().cpu().contiguous()
         digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())

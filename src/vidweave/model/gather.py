@@ -26,6 +26,8 @@ from vidweave.types import Clip, FrameNeed, Frames, MotionSpec, PrecomputedFeatu
 
 T = TypeVar("T")
 
+_READING = 2  # version of what readers make of a file; raise it when they come to read other values from the same bytes
+
 __all__ = ["OpenScene", "StreamRow", "check_modalities", "gather_scene", "route"]
 
 
@@ -189,10 +191,11 @@ class _Reading:
             return (seconds, made, None), notes()
         config = self.spec.streams[stream]
         parts = {
+            "reading": _READING,
             "content": self.scene.content(self.modality),
             "modality": self.modality,
             "preprocess": config_to_dict(self.preprocess(stream)),
-            "window": config.need.window,
+            "window": self.needs[stream].window,
             **plan,
         }
         pooled, _ = pool_seconds(seconds[None], torch.ones(1, len(seconds), dtype=torch.bool), config.pool)
@@ -219,8 +222,14 @@ def _read_frames(reading: _Reading) -> dict[str, StreamRow]:
             return tensor.unflatten(0, (-1, window))
 
         used = [(int(i), float(pts_seconds[i])) for i in indices]
-        row, _ = reading.encode_or_keep(name, values, seconds, {"indices": indices.tolist()})
-        notes = [*source.notes, *plan.notes, *_lost_note(decoded, modality)]
+        row, told = reading.encode_or_keep(
+            name,
+            values,
+            seconds,
+            {"indices": indices.tolist()},
+            lambda: [*source.notes, *_lost_note(decoded, modality)],
+        )
+        notes = list(dict.fromkeys([*source.notes, *told, *plan.notes]))
         why = reading.why if moments is not None and need.follow_selection else plan.why
         rows[name] = StreamRow(modality, *row, frames=used, why=why, notes=notes)
     return rows

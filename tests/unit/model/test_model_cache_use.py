@@ -39,6 +39,19 @@ def test_another_model_finds_what_the_first_one_saw(tmp_path):
     assert (stats.num_entries, stats.hit_rate) == (2, 1.0)
 
 
+def test_neither_question_nor_what_follows_the_encoder_counts(tmp_path):
+    model = vidweave.load("tiny-base", cache_folder=tmp_path)
+    (clip,) = clips(1)
+    first = ask(model, clip)
+    with torch.no_grad():
+        for parameter in (*model.connector.parameters(), *model.language_model.parameters()):
+            parameter += 0.01
+    other = model.ask(clip, "How many circles are there?", options=["one", "two", "three"])
+    assert [a.trace.panels["cache"] for a in (first, other)] == [
+        {"known": 0, "computed": 1}, {"known": 1, "computed": 0}
+    ]  # fmt: skip
+
+
 def test_what_training_kept_in_memory_is_written_when_the_model_goes(tmp_path):
     model = vidweave.load("tiny-base", cache_folder=tmp_path)
     model.processor([Query.about(clip, "How many?") for clip in clips(3)], cache=model.cache)
