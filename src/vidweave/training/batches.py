@@ -40,7 +40,7 @@ class BatchSource:
             TrainingError: an example or a batch could not be made; the message names it.
         """
         parts = self.sampler.batch(step, rank=self.rank, world_size=self.world_size, parts=self.stage.accumulate)
-        return [MicroBatch(self._collate([self._example(i) for i in part], part), tuple(part)) for part in parts]
+        return [MicroBatch(self._collate([self.example(i) for i in part], part), tuple(part)) for part in parts]
 
     def steps(self, start: int, stop: int) -> Generator[list[MicroBatch], None, None]:
         """`step(start)`, …, `step(stop - 1)`."""
@@ -60,7 +60,8 @@ class BatchSource:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _example(self, index: int) -> Any:
+    def example(self, index: int) -> Any:
+        """Example `index`; TrainingError if it could not be made."""
         try:
             return self.examples[index]
         except Exception as error:

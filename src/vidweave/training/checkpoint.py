@@ -36,6 +36,9 @@ class Position:
         stage_started_seconds: `elapsed_seconds` when the stage began.
         sampler: Where the order of examples stands (None between stages).
         early_exit: What the stage's early exit knows (None without one).
+        ended: The last stage's own position when the run is complete, so that it can be made longer.
+        data: Stage → description of its examples, see `data_identity`; of all stages that have begun.
+        world_size: Processes that trained; None is unknown.
         run: Description of the run, see `identity`.
     """
 
@@ -46,6 +49,9 @@ class Position:
     stage_started_seconds: float = 0.0
     sampler: dict[str, int] | None = None
     early_exit: dict[str, Any] | None = None
+    ended: dict[str, Any] | None = None
+    data: dict[str, Any] = field(default_factory=dict)
+    world_size: int | None = None
     run: dict[str, Any] = field(default_factory=dict)
 
 

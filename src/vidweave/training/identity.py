@@ -13,8 +13,10 @@ import torch
 from vidweave.errors import TrainingError
 from vidweave.training.stages import Run, Stage
 
-__all__ = ["check_same_run", "describe_run", "run_hash"]
+__all__ = ["check_same_run", "describe_run", "longer_stages", "run_hash"]
 
+_SCHEDULE_LENGTHS = ("warmup_steps", "num_epochs", "steps_per_epoch")
+_CONFIG_LENGTHS = ("epochs", "steps")  # what a recipe's settings say of lengths; the stages say what became of it
 _SAMPLED_VALUES = 64
 _HOW_NOT_WHAT = ("objective", "examples", "collate", "evaluate", "evaluate_every", "loader_threads", "passes", "share")
 
@@ -39,8 +41,14 @@ def run_hash(description: dict[str, Any]) -> str:
 
 
 def check_same_run(saved: dict[str, Any], now: dict[str, Any]) -> None:
-    """Raise TrainingError with the differences unless both descriptions are equal."""
-    before, after = _flat(saved), _flat(now)
+    """Raise TrainingError with the differences unless both descriptions are equal; stages may be longer now."""
+    longer = longer_stages(saved, now)
+    before, after = _flat(_lengthened(saved, now, longer)), _flat(now)
+    if longer:
+        before, after = (
+            {k: v for k, v in flat.items() if not (k.startswith("config.") and k.endswith(_CONFIG_LENGTHS))}
+            for flat in (before, after)
+        )
     changed = [key for key in sorted({*before, *after}) if before.get(key) != after.get(key)]
     if changed:
         shown = "; ".join(f"{key} was {before.get(key)!r}, is {after.get(key)!r}" for key in changed[:4])
@@ -49,6 +57,22 @@ def check_same_run(saved: dict[str, Any], now: dict[str, Any]) -> None:
             f"the checkpoint belongs to another recipe: {shown}{more}. Resume with the old settings, or train into "
             "another folder"
         )
+
+
+def longer_stages(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Names of stages that have more steps now."""
+    stages = {name: stage for name, stage in saved["stages"].items() if name in now["stages"]}
+    return [name for name, stage in stages.items() if now["stages"][name]["steps"] > stage["steps"]]
+
+
+def _lengthened(saved: dict[str, Any], now: dict[str, Any], names: list[str]) -> dict[str, Any]:
+    """`saved` with the lengths of `now` in the stages `names`: their steps, and the lengths of their schedules."""
+    stages = dict(saved["stages"])
+    for name in names:
+        schedule = {key: now["stages"][name]["schedule"][key] for key in _SCHEDULE_LENGTHS}
+        steps = now["stages"][name]["steps"]
+        stages[name] = {**stages[name], "steps": steps, "schedule": {**stages[name]["schedule"], **schedule}}
+    return {**saved, "stages": stages}
 
 
 def _describe_stage(stage: Stage, run: Run) -> dict[str, Any]:

@@ -25,8 +25,9 @@ from vidweave.training.checkpoint import (
     optimizer_tensors,
 )
 from vidweave.training.clock import Clock
+from vidweave.training.data_identity import check_same_data, describe_data
 from vidweave.training.engine import is_out_of_memory, start_engine
-from vidweave.training.identity import check_same_run, describe_run, run_hash
+from vidweave.training.identity import check_same_run, describe_run, longer_stages, run_hash
 from vidweave.training.interruption import StopRequest, locked_folder, stop_requests
 from vidweave.training.logs import EventLog, write_names
 from vidweave.training.progress import ProgressDisplay
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["TrainResult", "train"]
 
 _LOG = logging.getLogger("vidweave.training")
+_OF_STAGE = ("step", "stage_started_seconds", "sampler", "early_exit")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +82,8 @@ def train(
     of what learnt (``logs/*.trainable.txt``), ``run.json``.
 
     On the CPU a run that was killed at any moment and is started again goes on to the same losses, bit for bit
-    (without a time budget, and with the same number of processes and threads).
+    (without a time budget, and with the same number of threads). A run may be resumed with more steps or epochs in its
+    last stage, or with more examples behind the old ones; other data and another number of processes are refused.
 
     Args:
         budget_seconds: Training time over all interruptions; each stage gets its share, and schedules follow the
@@ -150,18 +153,47 @@ class _Session:
                 raise TrainingError(f"{self.out} already holds checkpoints; resume, or train into another folder")
         self.fabric.barrier()
         self.fabric.to_device(self.run.model)
-        position = Position(run=self.description)
+        position = Position(run=self.description, world_size=self.fabric.world_size)
         saved = self.checkpoints.latest()
         if saved is not None:
             position, weights, self.optimizer_state = saved
             check_same_run(position.run, self.description)
+            position = replace(self._lengthened(position), run=self.description)
+            self._check_surroundings(position)
             load_learnt(self.run.model, self.learnt, weights)
             self.display.say(f"{self.run.name}: resuming after {position.total_steps} steps")
-        elif self.fabric.is_global_zero:
+        if self.fabric.is_global_zero:
             summary = {"hash": run_hash(self.description), **self.description}
             (self.out / "run.json").write_text(json.dumps(summary, indent=1))
         self.clock = Clock(budget_seconds, elapsed=position.elapsed_seconds)
         return position
+
+    def _lengthened(self, position: Position) -> Position:
+        """Where the run stands with its stages as long as they are now."""
+        names = [stage.name for stage in self.run.stages]
+        done = [name for name in longer_stages(position.run, self.description) if names.index(name) < position.stage]
+        if done and (done != names[-1:] or position.ended is None):
+            raise TrainingError(
+                f"stage {done[0]!r} is done and has more steps now; only the running stage or a complete run's last one "
+                "can be made longer, so resume with the old number, or train into another folder"
+            )
+        if done and position.ended is not None:
+            return replace(position, stage=position.stage - 1, **position.ended, ended=None)
+        if position.ended is not None:
+            self.optimizer_state = {}
+        return position
+
+    def _check_surroundings(self, position: Position) -> None:
+        """Raise TrainingError if the processes, or the data of stages that are done, are others than before."""
+        if position.stage < len(self.run.stages) and position.world_size not in (None, self.fabric.world_size):
+            raise TrainingError(
+                f"the checkpoint was trained by {position.world_size} processes, now there are {self.fabric.world_size}; "
+                f"resume with devices={position.world_size}, or train into another folder"
+            )
+        for stage in self.run.stages[: position.stage]:
+            if stage.name in position.data and hasattr(stage.examples, "__getitem__"):
+                source = self._batches(stage, stage.examples, position.stage)
+                check_same_data(position.data[stage.name], source)
 
     def train(self, position: Position) -> TrainResult:
         """All stages from `position` on, then `finish`."""
@@ -187,6 +219,11 @@ class _Session:
         shares = [later.share for later in self.run.stages[position.stage :]]
         self.clock.begin_stage(shares, position.stage_started_seconds)
         source = self._source(stage, position)
+        is_derived = not hasattr(stage.examples, "__getitem__")
+        if stage.name in position.data:
+            check_same_data(position.data[stage.name], source)
+        described = describe_data(source, is_derived=is_derived)
+        position = replace(position, data={**position.data, stage.name: described})
         stage_step = StageStep(self.fabric, self.run.model, stage, step=position.step, exit_state=position.early_exit)
         load_optimizer(stage_step.raw_optimizer, stage_step.parameters, self.optimizer_state)
         self._announce(stage, stage_step)
@@ -196,6 +233,8 @@ class _Session:
             self.losses[stage.name] = report.last_loss
         if report.last_metrics is not None:
             self.metrics[stage.name] = report.last_metrics
+        is_last = position.stage == len(self.run.stages) - 1
+        moments = optimizer_tensors(stage_step.raw_optimizer, stage_step.parameters) if is_last else {}
         self.optimizer_state = {}
         del stage_step
         gc.collect()  # a DDP wrapper holds hooks on the parameters until it is gone
@@ -206,9 +245,10 @@ class _Session:
             "stage_started_seconds": elapsed,
             "sampler": None,
             "early_exit": None,
+            "ended": {name: getattr(position, name) for name in _OF_STAGE} if is_last else None,
         }
         position = replace(position, stage=position.stage + 1, **ended)
-        self._save(position, {})
+        self._save(position, moments)
         return position
 
     def _steps(
@@ -220,7 +260,8 @@ class _Session:
         position: Position,
     ) -> Position:
         stage = stage_step.stage
-        progress = self.clock.progress(position.step, stage.steps, position.elapsed_seconds)
+        done = self.clock.progress(position.step, stage.steps, position.elapsed_seconds)
+        progress = 1.0 if stage_step.is_done else done
         while progress < 1:
             at = self.clock.schedule_step(position.step, stage.steps, progress)
             row = self._step(stage_step, batches, position, stage.schedule.factor(at, progress))
@@ -263,10 +304,14 @@ class _Session:
             self.run.model.eval()
             with torch.no_grad():
                 examples = examples(self.run.model)
-        seed = self.run.seed + position.stage
-        sampler = Sampler(size=len(examples), batch_size=stage.batch_size, seed=seed, shuffle=stage.shuffle)
+        source = self._batches(stage, examples, position.stage)
         if position.sampler is not None:
-            sampler.check_state(position.sampler, position.step)
+            source.sampler.as_of(position.sampler).check_state(position.sampler, position.step)
+        return source
+
+    def _batches(self, stage: Stage, examples: Any, number: int) -> BatchSource:
+        seed = self.run.seed + number
+        sampler = Sampler(size=len(examples), batch_size=stage.batch_size, seed=seed, shuffle=stage.shuffle)
         ranks = {"rank": self.fabric.global_rank, "world_size": self.fabric.world_size}
         sampler.batch(0, **ranks, parts=stage.accumulate)  # a batch size that does not divide fails here
         return BatchSource(stage=stage, examples=examples, sampler=sampler, **ranks)

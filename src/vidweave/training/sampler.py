@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import blake2b
 
@@ -57,6 +57,10 @@ class Sampler:
         """Where the sequence stands before `step`: for the checkpoint, and for people."""
         epoch, offset = divmod(step * self.batch_size, self.size)
         return {"epoch": epoch, "offset": offset, "size": self.size, "batch_size": self.batch_size}
+
+    def as_of(self, state: dict[str, int]) -> Sampler:
+        """This sampler with as many examples as `state` knew, if there are more now: they join the sequence later on."""
+        return replace(self, size=state["size"]) if 1 <= state["size"] < self.size else self
 
     def check_state(self, state: dict[str, int], step: int) -> None:
         """Raise TrainingError unless `state` (of a checkpoint at `step`) is where this sampler would stand."""
