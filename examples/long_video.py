@@ -53,9 +53,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--span", type=float, nargs=2, action="append", metavar=("FROM", "TO"), help="seconds")
     parser.add_argument("--prompt", action="append", help="once per prompt")
     parser.add_argument("--beams", type=int, nargs="+", default=[1, 5])
-    parser.add_argument("--every", type=float, default=9.375, help="seconds of the clip between answers of the stream")
+    # The tiny model was trained with whole clips: of less than a third of one it tells what it has not seen.
+    parser.add_argument("--every", type=float, default=12.5, help="seconds of the clip between answers of the stream")
     parser.add_argument("--until", type=float, default=37.5, help="seconds of the clip that are streamed")
-    parser.add_argument("--fps", type=float, default=8 / 3, help="pictures per second of the stream")
+    parser.add_argument("--fps", type=float, help="pictures per second of the stream (default: the model's own rate)")
     return parser.parse_args()
 
 

@@ -21,8 +21,10 @@ DEFAULT_MODEL = "tiny-malmm"  # shipped, with a memory: takes clips of any lengt
 def stream(
     clip: Annotated[str, typer.Argument(metavar="CLIP", help="Video file.")],
     question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to ask.")],
-    every: Annotated[str, typer.Option(help="Answer this often in the clip's time, e.g. 5s or 1.5m.")] = "5s",
-    fps: Annotated[float, typer.Option(min=0.001, help="Pictures per second to look at.")] = 1.0,
+    every: Annotated[str, typer.Option(help="Answer this often in the clip's time, e.g. 5s or 1.5m.")] = "12.5s",
+    fps: Annotated[
+        float | None, typer.Option(min=0.001, help="Pictures per second to look at (default: the model's own rate).")
+    ] = None,
     option: Choices = None,
     model: ModelName = DEFAULT_MODEL,
     start: Start = None,
@@ -71,7 +73,7 @@ def _answers(
     question: str,
     options: list[str],
     pieces: list[tuple[float, float]],
-    fps: float,
+    fps: float | None,
     name: str,
     device: str | None,
     dtype: str | None,
@@ -80,6 +82,8 @@ def _answers(
 
     vidweave.Query.about(vidweave.Clip(clip), question, options)  # a bad question fails before a model is loaded
     live = vidweave.load(name, device=device, dtype=dtype).stream(question)
+    if fps is None and not live.has_rate:
+        raise QueryError(f"{name} does not say how many pictures per second it wants; give --fps, e.g. --fps 1")
     for begin, until in pieces:
         live.push(vidweave.Clip(clip, start_seconds=begin, end_seconds=until), fps=fps)
         yield until, live.ask(question, options=options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -39,6 +40,8 @@ class StreamConfig:
         need: Which frames.
         role: `connector` streams become tokens; a `selector` stream is what the selector watches.
         pool: Parameter-free pooling of the encoder's tokens, before the feature store.
+        live_fps: Pictures per second of a live stream (`Stream.push`): the rate at which training saw its clips. None:
+            the model knows none.
     """
 
     encoder: str
@@ -46,8 +49,11 @@ class StreamConfig:
     need: FrameNeed = field(default_factory=FrameNeed)
     role: Literal["connector", "selector"] = "connector"
     pool: PoolSpec | None = None
+    live_fps: float | None = None
 
     def __post_init__(self) -> None:
+        if self.live_fps is not None and not 0 < self.live_fps < math.inf:
+            raise ConfigError(f"live_fps must be positive, got {self.live_fps}")
         if not self.modalities:
             raise ConfigError("a stream needs at least one modality that may feed it")
         for name in self.modalities:

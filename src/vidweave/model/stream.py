@@ -28,6 +28,7 @@ from vidweave.language.splice import splice
 from vidweave.model import asking
 from vidweave.model.cache import module_fingerprint
 from vidweave.model.collate import collate_stream
+from vidweave.model.config import StreamConfig
 from vidweave.model.gather import OpenScene, StreamRow, check_modalities, gather_scene
 from vidweave.model.trace import MAX_TRACE_FRAMES, make_panels
 from vidweave.nn.bank import Journal
@@ -76,6 +77,11 @@ class Stream:
         return f"Stream({self.model.config.name or 'unnamed'}, groups={self._groups}, questions={self.questions})"
 
     @property
+    def has_rate(self) -> bool:
+        """Whether the model says how many pictures per second it wants of a file (`StreamConfig.live_fps`)."""
+        return any(stream.live_fps is not None for stream in self.model.spec.connector_streams.values())
+
+    @property
     def groups(self) -> dict[str, int]:
         """Stream of the model → groups in time that were pushed."""
         return dict(self._groups)
@@ -85,7 +91,8 @@ class Stream:
         """See more: a Clip (with a span or without), a path of a video, `Frames` or features.
 
         Args:
-            fps: Pictures at this rate; None takes every picture.
+            fps: Pictures at this rate. None: at the model's own (`StreamConfig.live_fps`); every picture where it has none,
+                and of `Frames`, which whoever pushes has chosen.
 
         Raises:
             ModalityError: a modality that the model does not take.
@@ -200,7 +207,10 @@ class Stream:
     def _rows(self, clip: Clip, fps: float | None) -> dict[str, StreamRow]:
         spec = self.model.spec
         check_modalities(spec, clip)
-        needs = {n: replace(s.need, num_frames=None, fps=fps) for n, s in spec.connector_streams.items()}
+        needs = {
+            name: replace(stream.need, num_frames=None, fps=self._rate(stream, clip) if fps is None else fps)
+            for name, stream in spec.connector_streams.items()
+        }
         scene = OpenScene(clip, self.model.processor.limits)
         try:
             rows = gather_scene(spec, scene, needs, why="pushed")
@@ -209,6 +219,10 @@ class Stream:
         if not rows:
             raise ModalityError(f"nothing in {clip!r} reaches a token of this model")
         return rows
+
+    def _rate(self, stream: StreamConfig, clip: Clip) -> float | None:
+        given = any(isinstance(clip.get(modality), Frames) for modality in stream.modalities)
+        return None if given else stream.live_fps
 
     def _check_time(self, name: str, row: StreamRow) -> None:
         if name in self._last and len(row.seconds) and float(row.seconds[0, 0]) < self._last[name]:

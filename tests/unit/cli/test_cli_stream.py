@@ -12,6 +12,8 @@ from vidweave.types import Answer
 
 
 class FakeStream:
+    has_rate = True
+
     def __init__(self):
         self.pushed = []
 
@@ -54,6 +56,17 @@ def test_the_model_that_streams_by_default_takes_clips_of_any_length(vid, live, 
     ((name, _),) = model.loads
     assert name == DEFAULT_MODEL == tiny_malmm().name
     assert tiny_malmm().parse().connector.ports["video"].beyond_times == "clamp"
+
+
+def test_the_rate_is_the_models_own_or_must_be_given(vid, live, clip):
+    assert vid("stream", clip, "What?", "--every", "1s").code == 0
+    assert [fps for *_, fps in live.pushed] == [None, None]  # `push` takes the model's
+    live.has_rate, live.pushed = False, []
+    done = vid("stream", clip, "What?")
+    assert (done.code, live.pushed) == (2, [])
+    assert "does not say how many pictures per second it wants; give --fps" in done.err
+    assert vid("stream", clip, "What?", "--fps", "0.5").code == 0
+    assert live.pushed[0][2] == 0.5
 
 
 def test_json_and_spans(vid, live, model, clip):

@@ -16,6 +16,7 @@ from vidweave.encoders.eva_vit import eva_to_lavis
 from vidweave.errors import AnnotationError, CheckpointError, ConfigError, ModalityError, UnknownNameError
 from vidweave.language.decoding import Decoding
 from vidweave.media.point_pairs import FEATURES, VOXELS
+from vidweave.media.write import write_image
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.conversion import Request
 from vidweave.model.conversion import convert as convert_file
@@ -441,6 +442,46 @@ def test_reading_files(tmp_path):
     ((query, sample),) = read("nextqa", tmp_path / "val.json", tmp_path / "frames", ("video", "depth", "flow"))
     assert list(query.scenes[0].clip) == ["video", "depth"]
     assert (sample.answer, sample.kind, query.options) == ("sat.", "CW", ("ran.", "sat."))
+
+
+NEXTQA = {"video": "7", "num_option": 2, "qid": "CW_7_0", "a0": "a.", "a1": "b.", "answer": 1, "question": "why?"}
+
+
+def spanned(folder, **changes):
+    (folder / "val.json").write_text(json.dumps([{**NEXTQA, **changes}]))
+    ((query, _),) = read("nextqa", folder / "val.json", folder / "frames", ("video", "depth"))
+    clip = query.scenes[0].clip
+    return clip.start_seconds, clip.end_seconds
+
+
+def test_a_span_is_in_seconds_of_a_file_and_in_fractions_of_a_folder(tmp_path):
+    (tmp_path / "frames").mkdir()
+    (tmp_path / "frames" / "7.mp4").touch()
+    assert spanned(tmp_path) == (None, None)
+    assert spanned(tmp_path, start="1.5", end=4) == (1.5, 4.0)
+    folder, times = tmp_path / "frames" / "7", np.arange(9) / 4
+    folder.mkdir()
+    for number, picture in enumerate(pictures(9).values):
+        write_image(folder / f"{number:05d}.jpg", picture)
+    (folder / "frames.json").write_text('{"fps": 4}')
+    assert spanned(tmp_path, start=0.3, end="0.8") == (times[int(0.3 * 8)], times[int(0.8 * 8)])
+    assert spanned(tmp_path, start=0.9, end=0.95) == (times[7], times[8])  # at least one frame
+    with pytest.raises(AnnotationError, match=r"must be fractions up to 1, got 0.5 and 4; give the video file"):
+        spanned(tmp_path, start=0.5, end=4)
+
+
+@pytest.mark.parametrize("changes", [{"start": "NaN", "end": 3}, {"start": 1, "end": "inf"}, {"start": 2, "end": 2},
+                                     {"start": -1, "end": 2}, {"start": 1}, {"end": 1}, {"start": "soon", "end": 2}])  # fmt: skip
+def test_a_span_that_is_none_is_refused(tmp_path, changes):
+    with pytest.raises(AnnotationError, match=r"val.json, object 0, (cannot be read|lacks)"):
+        spanned(tmp_path, **changes)
+
+
+@pytest.mark.parametrize("dataset", ["touch-qa", "thermal-qa"])
+def test_media_that_were_cut_before_are_not_cut_again(dataset):
+    row = {**NEXTQA, "start": 120, "end": 300}  # frame numbers of the tools that cut
+    assert (sample_of(dataset, row).span, sample_of(dataset, row).media) == (None, "CW_7_0")
+    assert sample_of("nextqa", row).span == (120.0, 300.0)
 
 
 def test_points_of_sqa3d_come_as_3d_llm_has_them(tmp_path):

@@ -98,9 +98,9 @@ def test_the_generalist_is_as_large_as_the_three():
 
 
 def test_arch_specifiers():
-    assert parse_arch("no-align+3davg+linear") == Arch("average3d", 1, "linear", False)
-    assert parse_arch("conv+frame2+fused-gelu-mlp") == Arch("conv2d", 2, "fused_mlp", True)
-    assert parse_arch("gelu-mlp") == Arch("none", 1, "mlp", True)
+    assert parse_arch("no-align+3davg+linear") == Arch("average3d", 1, "linear")
+    assert parse_arch("conv+frame2+fused-gelu-mlp") == Arch("conv2d", 2, "fused_mlp")
+    assert parse_arch("gelu-mlp") == Arch("none", 1, "mlp")
     with pytest.raises(ConfigError, match=r"'3dmax' in arch_specifier '3dmax\+linear' is none of avg"):
         parse_arch("3dmax+linear")
     with pytest.raises(ConfigError, match="names no head"):

@@ -7,6 +7,7 @@ name only files that are there.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from vidweave.errors import AnnotationError, UnknownNameError
+from vidweave.media.open import open_source
 from vidweave.media.point_pairs import read_point_pair
 from vidweave.types import Clip, PointCloud, Query
 
@@ -28,7 +30,8 @@ _SQA_TYPES = ("What", "How", "Can", "Is", "Which")
 class Sample:
     """One question: what is asked (without the prompt around it), its options, the answer to learn, its id and kind.
 
-    `media` is the name by which the clip's files are found; `span` a part of it, in what the file counts in.
+    `media` is the name by which the clip's files are found. `span` is a part of it, as the original counts: in seconds of
+    a video file, in fractions of a folder of frames.
     """
 
     id: str
@@ -88,7 +91,6 @@ def music_avqa(row: Mapping[str, Any], *, trains: bool = False) -> Sample:
 def nextqa(row: Mapping[str, Any], *, trains: bool = False, dataset: str = "nextqa") -> Sample:
     """NExT-QA in SeViLA's form, and what is kept in it: Touch-QA and Thermal-QA."""
     options = tuple(row[f"a{i}"] for i in range(int(row["num_option"])))
-    span = (float(row["start"]), float(row["end"])) if "start" in row and "end" in row else None
     return Sample(
         id=str(row["qid"]),
         dataset=dataset,
@@ -97,18 +99,35 @@ def nextqa(row: Mapping[str, Any], *, trains: bool = False, dataset: str = "next
         media=str(row.get("video", row["qid"])),
         options=options,
         kind=str(row["qid"]).split("_")[0],
-        span=span,
+        span=_span(row),
     )
+
+
+def _span(row: Mapping[str, Any]) -> tuple[float, float] | None:
+    if "start" not in row and "end" not in row:
+        return None
+    start, end = float(row["start"]), float(row["end"])
+    if not 0 <= start < end < math.inf:
+        raise ValueError(
+            f"start and end must be finite, with 0 <= start < end, got {row['start']!r} and {row['end']!r}"
+        )
+    return start, end
 
 
 def touch_qa(row: Mapping[str, Any], *, trains: bool = False) -> Sample:
     """Touch-QA: clips and maps are named by the question."""
-    return nextqa({**row, "video": row["qid"]}, dataset="touch-qa")
+    return nextqa(_prepared(row), dataset="touch-qa")
 
 
 def thermal_qa(row: Mapping[str, Any], *, trains: bool = False) -> Sample:
     """Thermal-QA, as Touch-QA."""
-    return nextqa({**row, "video": row["qid"]}, dataset="thermal-qa")
+    return nextqa(_prepared(row), dataset="thermal-qa")
+
+
+def _prepared(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row whose media the authors' tools wrote: under the question's id, cut to `start` and `end` (frame numbers)."""
+    kept = {key: value for key, value in row.items() if key not in ("start", "end")}
+    return {**kept, "video": row["qid"]}
 
 
 def audiocaps(row: Mapping[str, Any], *, trains: bool = False) -> Sample:
@@ -238,4 +257,23 @@ def _clip(
         raise AnnotationError(
             f"{dataset} {sample.id}: no file of {', '.join(modalities)} for {sample.media!r} in {media}"
         )
-    return Clip(**found)
+    if sample.span is None:
+        return Clip(**found)
+    start, end = _in_seconds(sample, found.get("video"))
+    return Clip(**found, start_seconds=start, end_seconds=end)
+
+
+def _in_seconds(sample: Sample, video: str | None) -> tuple[float, float]:
+    """The sample's span. Of a folder of N frames, the original takes fractions of N - 1 and cuts them off."""
+    assert sample.span is not None
+    if video is None or not Path(video).is_dir():
+        return sample.span
+    if sample.span[1] > 1:
+        raise AnnotationError(
+            f"{sample.dataset} {sample.id}: start and end of the folder of frames {video} must be fractions up to 1, got "
+            f"{sample.span[0]:g} and {sample.span[1]:g}; give the video file for a span in seconds"
+        )
+    with open_source(video, "video") as source:
+        times, _ = source.timeline()
+    first, last = (int(share * (len(times) - 1)) for share in sample.span)
+    return float(times[first]), float(times[max(last, first + 1)])

@@ -30,6 +30,7 @@ ROWS: dict[str, tuple[str, int, int]] = {
     "none": ("none", 10, 100),
 }
 HIDDEN, QUERIES, WORDS = 96, 16, 32
+CLIP_SECONDS = 37.5  # of the toy world's long clips, with which they were trained
 
 
 def tiny_malmm() -> VideoLanguageConfig:
@@ -49,7 +50,12 @@ def tiny_malmm_row(row: Row) -> VideoLanguageConfig:
         selector=UniformSelectorConfig(),
         encoders={"rgb": encoder_config()},
         streams={
-            "video": StreamConfig(encoder="rgb", modalities=("video", "image"), need=FrameNeed(num_frames=num_frames))
+            "video": StreamConfig(
+                encoder="rgb",
+                modalities=("video", "image"),
+                need=FrameNeed(num_frames=num_frames),
+                live_fps=num_frames / CLIP_SECONDS,
+            )
         },
         connector=ConnectorConfig(
             trunks={

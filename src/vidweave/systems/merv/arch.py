@@ -29,7 +29,6 @@ class Arch:
     pooling: Literal["none", "average", "average3d", "resampler", "conv2d", "conv3d"]
     time: int
     head: HeadKind
-    aligns: bool
 
 
 def parse_arch(text: str) -> Arch:
@@ -48,10 +47,10 @@ def parse_arch(text: str) -> Arch:
             head = HEADS[word]
         elif word.startswith("frame") and word[5:].isdigit() and int(word[5:]):
             time = int(word[5:])
-        elif word != "no-align":
+        elif word != "no-align":  # says where the original's training starts, nothing about the model
             raise ConfigError(
                 f"{word!r} in arch_specifier {text!r} is none of {', '.join([*poolings, *HEADS])}, frame<k>"
             )
     if head is None:
         raise ConfigError(f"arch_specifier {text!r} names no head ({', '.join(HEADS)})")
-    return Arch(pooling, time, head, "no-align" not in words)  # type: ignore[arg-type]
+    return Arch(pooling, time, head)  # type: ignore[arg-type]
