@@ -254,11 +254,28 @@ def _run(job: Any, clips: dict[str, Path], out: str, workers: int, as_json: bool
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task(str(job.settings()["kind"]), total=len(clips))
         report = work(job, clips, out, workers=workers, progress=lambda name: progress.advance(bar))
-    told = {"out": out, "made": len(report.made), "kept": len(report.kept), "failed": report.failed}
-    lines = [f"{len(report.made)} made, {len(report.kept)} there already, {len(report.failed)} failed; in {out}"]
-    lines += [f"  {name}: {reason}" for name, reason in report.failed.items()]
-    show(told, "\n".join(lines), as_json=as_json)
+    with Manifest(Path(out), job.settings()) as manifest:
+        made = {name: manifest.clips[name] for name in clips if name in manifest.clips}
+    show(*_summary(report, made, out), as_json=as_json)
     if report.failed:
         raise typer.Exit(1)
-    with Manifest(Path(out), job.settings()) as manifest:
-        return {name: manifest.clips[name] for name in clips}
+    return made
+
+
+def _summary(report: Any, made: dict[str, dict[str, Any]], out: str) -> tuple[dict[str, Any], str]:
+    """JSON data and text: what was made, what failed, and what the user should know about the clips."""
+    notes = {name: _notes(made[name]) for name in (*report.made, *report.kept) if _notes(made[name])}
+    data = {"out": out, "made": len(report.made), "kept": len(report.kept), "failed": report.failed, "notes": notes}
+    lines = [f"{len(report.made)} made, {len(report.kept)} there already, {len(report.failed)} failed; in {out}"]
+    lines += [f"  {name}: {reason}" for name, reason in report.failed.items()]
+    lines += [f"  {name}: note: {note}" for name, found in notes.items() for note in found]
+    return data, "\n".join(lines)
+
+
+def _notes(line: dict[str, Any]) -> list[str]:
+    """Notes of a manifest line, lost frames among them."""
+    lost = line.get("num_lost", 0)
+    return [
+        *([f"{lost} frames could not be decoded; the nearest ones stand in"] if lost else []),
+        *line.get("notes", []),
+    ]

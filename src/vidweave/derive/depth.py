@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vidweave.derive.arrays import growing_array
-from vidweave.derive.frames import chosen_frames
+from vidweave.derive.frames import chosen_frames, source_report
 from vidweave.errors import CheckpointError, ConfigError
 from vidweave.media.open import open_source
 from vidweave.media.preprocess import apply
@@ -122,7 +122,8 @@ class DepthJob:
         with open_source(source, "video") as opened:
             indices, seconds = chosen_frames(opened, self.fps)
             growing_array(out / f"{name}.npy", self._parts(opened, indices), seconds)
-        return {"outputs": [f"{name}.npy", f"{name}.npy.json"], "num_frames": len(indices)}
+            report = source_report(opened)
+        return {"outputs": [f"{name}.npy", f"{name}.npy.json"], "num_frames": len(indices), **report}
 
     def _parts(self, opened: Any, indices: np.ndarray) -> Iterator[np.ndarray]:
         for first in range(0, len(indices), self.chunk):

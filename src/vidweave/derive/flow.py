@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from vidweave.derive.arrays import growing_array
-from vidweave.derive.frames import chosen_frames
+from vidweave.derive.frames import chosen_frames, source_report
 from vidweave.encoders.motion import MotionEncoder
 from vidweave.errors import ConfigError
 from vidweave.media.flow_colours import flow_to_rgb
@@ -60,13 +60,15 @@ class FlowJob:
         with open_source(source, "video") as opened:
             parts, seconds, notes = self._vectors(opened) if self.estimator is None else self._estimated(opened)
             growing_array(out / f"{name}.npy", parts, seconds)
+            report = source_report(opened)
+        notes = list(dict.fromkeys([*notes, *report.pop("notes", [])]))
         outputs = [f"{name}.npy", f"{name}.npy.json"]
         if self.has_pictures:
             flow = np.load(out / f"{name}.npy", mmap_mode="r")
             rgb = np.concatenate([flow_to_rgb(np.asarray(flow[i : i + 64])) for i in range(0, len(flow), 64)])
             write_video(out / f"{name}_rgb.mp4", Frames(rgb, seconds, np.arange(len(rgb))), fps=self.fps, lossless=True)
             outputs.append(f"{name}_rgb.mp4")
-        return {"outputs": outputs, "num_maps": len(seconds), **({"notes": notes} if notes else {})}
+        return {"outputs": outputs, "num_maps": len(seconds), **report, **({"notes": notes} if notes else {})}
 
     def _vectors(self, opened: OpenSource) -> tuple[Iterator[np.ndarray], np.ndarray, list[str]]:
         spec = MotionSpec(source="motion_vectors", fps=self.fps, height=self.height, width=self.width)
@@ -78,7 +80,7 @@ class FlowJob:
         if len(indices) == 1:
             zero = np.zeros((1, self.height, self.width, 2), np.float32)
             return iter([zero]), seconds, ["there is one picture, so there is no motion"]
-        return self._flows(opened, indices), seconds[:-1], opened.notes
+        return self._flows(opened, indices), seconds[:-1], []
 
     @torch.no_grad()
     def _flows(self, opened: OpenSource, indices: np.ndarray) -> Iterator[np.ndarray]:

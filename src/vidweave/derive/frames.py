@@ -15,11 +15,11 @@ import numpy as np
 from PIL import Image
 
 from vidweave.errors import AnnotationError, ConfigError
-from vidweave.media.open import open_source
+from vidweave.media.open import OpenSource, open_source
 from vidweave.media.plan import plan_frames
 from vidweave.types import FrameNeed
 
-__all__ = ["FrameJob", "chosen_frames", "rewrite_counts"]
+__all__ = ["FrameJob", "chosen_frames", "rewrite_counts", "source_report"]
 
 _CHUNK = 32  # pictures in memory at a time
 _MANY = 10**7
@@ -65,7 +65,7 @@ class FrameJob:
                 for number, picture in enumerate(pictures, first + 1):
                     self._save(picture, folder / (self.pattern % number))
             (folder / "frames.json").write_text(json.dumps({"pts_seconds": seconds.tolist()}) + "\n")
-        return {"outputs": [name], "num_frames": len(indices)}
+            return {"outputs": [name], "num_frames": len(indices), **source_report(opened)}
 
     def _save(self, picture: np.ndarray, path: Path) -> None:
         image = Image.fromarray(picture)
@@ -80,6 +80,11 @@ def chosen_frames(opened: Any, fps: float | None) -> tuple[np.ndarray, np.ndarra
     times, duration = opened.timeline()
     plan = plan_frames({"pictures": FrameNeed(fps=fps, max_frames=_MANY)}, times, duration)
     return plan.indices, times[plan.indices]
+
+
+def source_report(opened: OpenSource) -> dict[str, Any]:
+    """What the manifest tells about the source of a clip after it was read: `num_lost` and `notes`, if there are any."""
+    return {key: value for key, value in (("num_lost", opened.num_lost), ("notes", opened.notes)) if value}
 
 
 def rewrite_counts(

@@ -14,7 +14,7 @@ import numpy as np
 
 from vidweave.derive.arrays import growing_array
 from vidweave.derive.depth import DepthEstimator
-from vidweave.derive.frames import chosen_frames
+from vidweave.derive.frames import chosen_frames, source_report
 from vidweave.errors import ConfigError, ShapeError
 from vidweave.media.open import open_source
 from vidweave.registry import Registry
@@ -113,7 +113,8 @@ class NormalsJob:
         with open_source(source, "depth" if is_depth else "video") as opened:
             indices, seconds = chosen_frames(opened, self.fps)
             growing_array(out / f"{name}.npy", self._parts(opened, indices), seconds)
-        return {"outputs": [f"{name}.npy", f"{name}.npy.json"], "num_frames": len(indices)}
+            report = source_report(opened)
+        return {"outputs": [f"{name}.npy", f"{name}.npy.json"], "num_frames": len(indices), **report}
 
     def _parts(self, opened: Any, indices: np.ndarray) -> Iterator[np.ndarray]:
         for first in range(0, len(indices), _CHUNK):

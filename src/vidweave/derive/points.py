@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from vidweave.derive.frames import source_report
 from vidweave.errors import AnnotationError, ConfigError, ShapeError
 from vidweave.media.open import open_source
 from vidweave.media.point_pairs import FEATURES, VOXELS
@@ -155,12 +156,13 @@ class PointFeaturesJob:
             views = np.arange(count) if steps is None else (2 * steps + 1) * count // (2 * len(steps))
             tokens = self.encode(pictures.read_frames(views))
             metres = depth.read_frames(views).values
+            report = source_report(pictures)
         chosen = Cameras(cameras.intrinsics, cameras.poses[views])
         features, voxels = features_of_points(tokens, metres, chosen, grid=self.grid, stride=self.stride)
         outputs = [f"{FEATURES}/{name}.pt", f"{VOXELS}/{name}.npy"]
         _write(out / outputs[0], lambda part: torch.save(torch.from_numpy(features), part))
         _write(out / outputs[1], lambda part: np.save(part, voxels, allow_pickle=False))
-        return {"outputs": outputs, "num_points": len(voxels)}
+        return {"outputs": outputs, "num_points": len(voxels), **report}
 
 
 def _write(path: Path, write: Callable[[Any], object]) -> None:

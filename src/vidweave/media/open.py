@@ -46,11 +46,13 @@ class OpenSource:
         modality: Name in `registry.MODALITIES`.
         carrier: `frames` (`timeline`, `read_frames`, `read_motion`), `waveform` (`read_waveform`), `points` (`read_points`), or
             `features` (`read_features`) for features that were computed before, whatever the modality.
+        num_lost: Frames read so far that could not be decoded, and whose nearest ones stand in.
     """
 
     def __init__(self, source: Any, modality: str, carrier: str, limits: Limits, frames: FrameSource | None) -> None:
         self.modality, self.carrier = modality, carrier
         self._source, self._limits, self._frames = source, limits, frames
+        self.num_lost = 0
         self._told: dict[str, None] = {}  # notes of what was read so far, each once
 
     @property
@@ -72,7 +74,9 @@ class OpenSource:
 
     def read_frames(self, indices: Sequence[int] | np.ndarray) -> Frames:
         """Pictures by index, in the order asked for."""
-        return self._pictures().read(indices)
+        frames = self._pictures().read(indices)
+        self.num_lost += frames.num_lost
+        return frames
 
     def read_motion(self, spec: MotionSpec, *, span: tuple[float, float] | None = None) -> MotionMaps:
         """How the pictures move (or, of the modality flow, the flow itself), as maps on one clock."""

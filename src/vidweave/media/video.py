@@ -19,6 +19,7 @@ from vidweave.media.guards import GuardedFile
 from vidweave.media.limits import DEFAULT_LIMITS, Limits
 from vidweave.media.orientation import Orientation, orientation_of
 from vidweave.media.packets import PacketIndex, Run, index_packets
+from vidweave.media.pixels import conversion_notes
 from vidweave.types import Frames
 
 if TYPE_CHECKING:
@@ -68,7 +69,6 @@ class VideoReader:
         self._orientation = Orientation()
         self._size: tuple[int, int] | None = None  # (width, height) as decoded
         self._damaged: set[int] = set()
-        self._colors: str | None = None
         self._reformatter = VideoReformatter()
 
     @property
@@ -135,7 +135,7 @@ class VideoReader:
 
     @property
     def notes(self) -> list[str]:
-        """What a user should know about this file: missing, corrupt and damaged pictures."""
+        """What a user should know about this file: missing, corrupt and damaged frames, and what was converted."""
         notes = []
         if self.num_frames_from_header and self.num_frames < self.num_frames_from_header:
             notes.append(
@@ -148,6 +148,7 @@ class VideoReader:
             notes.append(f"{self.label}: its clock jumps at {places}, as in joined recordings; time goes on from there")
         if self.num_corrupt_packets:
             notes.append(f"{self.label}: {self.num_corrupt_packets} corrupt packets were passed over")
+        notes += conversion_notes(self.stream, self.label)
         if self._damaged:
             notes.append(f"{self.label}: {len(self._damaged)} pictures are damaged")
         return notes

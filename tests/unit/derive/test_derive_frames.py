@@ -1,11 +1,14 @@
 """Frames as files, counts in annotations, and cuts without encoding."""
 
 import json
+import re
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
 
+from vidweave.cli.main import run
 from vidweave.derive.frames import FrameJob, rewrite_counts
 from vidweave.derive.trim import Cut, TrimJob, cut_video, cuts_of_annotations
 from vidweave.derive.work import work
@@ -53,6 +56,42 @@ def test_every_picture_scaled_under_another_name(clip, tmp_path):
     with Image.open(folder / "frame000040.png") as last:
         assert last.size == (18, 12)
     assert not any(path.name.startswith(".") for path in (tmp_path / "out").iterdir())
+
+
+def damaged(clip, path):
+    """A copy of the clip in which frames 20 and 21 (a keyframe and the next) cannot be decoded."""
+    with av.open(str(clip)) as container:
+        packets = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    data = bytearray(clip.read_bytes())
+    for place, size in packets[20:22]:
+        data[place : place + size] = bytes([0xFF]) * size
+    path.write_bytes(data)
+    return path
+
+
+def test_lost_frames_and_notes_are_passed_on(clip, tmp_path):
+    source = damaged(clip, tmp_path / "damaged.mp4")
+    with VideoReader(source) as reader:
+        lost = reader.read(range(40)).num_lost
+    assert lost >= 2
+    line = FrameJob().run(source, "d", tmp_path / "out")
+    assert (line["num_frames"], line["num_lost"]) == (40, lost)
+    assert any("corrupt packets were passed over" in note for note in line["notes"])
+    assert set(FrameJob().run(clip, "c", tmp_path / "out")) == {"outputs", "num_frames"}
+
+
+def test_the_command_tells_of_lost_frames(clip, tmp_path, capsys):
+    source, out = damaged(clip, tmp_path / "damaged.mp4"), tmp_path / "out"
+    for _ in range(2):  # also of what was made before
+        assert run(["extract", "frames", str(source), str(clip), "--out", str(out)]) == 0
+        text = capsys.readouterr().out
+        assert re.search(r"damaged: note: \d+ frames could not be decoded; the nearest ones stand in", text)
+        assert re.search(r"damaged: note: .*corrupt packets were passed over", text)
+        assert "clip: note" not in text
+    assert run(["extract", "frames", str(source), str(clip), "--out", str(out), "--json"]) == 0
+    notes = json.loads(capsys.readouterr().out)["notes"]
+    assert list(notes) == ["damaged"]
+    assert len(notes["damaged"]) >= 2
 
 
 def test_settings_of_frames_are_checked():

@@ -1,6 +1,8 @@
 """The index reader: any pictures, in any order, equal those of a sequential decode, bit for bit."""
 
+import re
 import time
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -56,7 +58,7 @@ def test_pictures_equal_those_of_a_sequential_decode(name, folder):
         for index in range(30):
             assert np.array_equal(reader.read([index]).values[0], expected[index]), index
         assert reader.num_corrupt_packets == 0
-        assert reader.notes == []
+        assert reader.notes == ([f"{reader.label}: 10 bits per channel were reduced to 8"] if "10bit" in name else [])
 
 
 @pytest.mark.slow
@@ -132,6 +134,38 @@ def test_sound_does_not_count_as_pictures(folder):
     path = encode(folder / "sound.mp4", sound_seconds=3.0)
     with VideoReader(path) as reader:
         assert reader.num_frames == reader.num_frames_from_header == 30
+
+
+@pytest.mark.parametrize(
+    ("aspect", "options", "expected"),
+    [
+        (None, {}, []),
+        ((1, 1), {}, []),
+        ((4, 3), {}, [r"pixels are not square \(4:3\); frames are returned as stored \(64x48\), players show 85x48"]),
+        ((3, 4), {}, [r"\(3:4\).*players show 48x48"]),
+        (None, {"transfer": 16}, [r"HDR \(PQ\) was reduced to 8 bits without tone mapping"]),
+        (None, {"transfer": 18}, [r"HDR \(HLG\)"]),
+        ((4, 3), {"transfer": 1}, [r"not square", r"10 bits per channel were reduced to 8"]),
+    ],
+)
+def test_what_is_converted_is_told(aspect, options, expected, folder):
+    path = folder / "told.mp4"
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=10)
+        stream.width, stream.height = 64, 48
+        stream.pix_fmt = "yuv420p10le" if options else "yuv420p"
+        if aspect:
+            stream.codec_context.sample_aspect_ratio = Fraction(*aspect)
+        if options:
+            stream.codec_context.color_trc = options["transfer"]
+        for picture in pattern(3):
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format=stream.pix_fmt)))
+        out.mux(stream.encode(None))
+    with VideoReader(path) as reader:
+        notes = reader.notes
+        assert reader.read([0]).values.shape == (1, 48, 64, 3)
+    assert len(notes) == len(expected)
+    assert all(re.search(pattern, note) for pattern, note in zip(expected, notes, strict=True)), notes
 
 
 def test_threads_give_the_same_pictures(folder):
