@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from vidweave.errors import ConfigError, TrainingError
+from vidweave.errors import ConfigError, NonFiniteError, TrainingError
 from vidweave.training.batches import BatchSource
 from vidweave.training.checkpoint import (
     Checkpoints,
@@ -285,7 +285,7 @@ class _Session:
         seed_step(self.run.seed, position.stage, position.step, self.fabric.global_rank)
         try:
             return stage_step(next(batches), lr_factor)
-        except TrainingError as error:
+        except (TrainingError, NonFiniteError) as error:
             raise TrainingError(f"{where}: {error}; {self._last_good()}") from error
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):

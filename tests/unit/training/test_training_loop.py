@@ -13,6 +13,7 @@ from torch import nn
 from training_toys import TinyData, TinyNet, squared_error, stack, tiny_run, tiny_stage
 
 from vidweave.errors import ConfigError, MissingExtraError, TrainingError
+from vidweave.nn.numbers import require_finite
 from vidweave.training import AdamWSettings, Pass, Schedule, train
 from vidweave.training.step import freeze, set_modes
 
@@ -191,6 +192,17 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
         quietly(tiny_run(tiny_stage(objective=breaks)), tmp_path, checkpoint_every=3)
     breaks.calls = 100
     assert quietly(tiny_run(tiny_stage(objective=breaks)), tmp_path).total_steps == 12
+
+
+def test_numbers_that_are_not_finite_inside_the_model_are_told_with_stage_and_step(tmp_path):
+    def breaks(model, batch):
+        require_finite("features of stream {part!r}", {"rgb": (torch.tensor([1.0, torch.nan]), None)})
+
+    message = (
+        r"step 1 of stage 'only': features of stream 'rgb' hold NaN .*1 of 2 float32.*; there is no checkpoint yet"
+    )
+    with pytest.raises(TrainingError, match=message):
+        quietly(tiny_run(tiny_stage(objective=breaks)), tmp_path)
 
 
 def test_running_out_of_memory_says_what_to_change(tmp_path):
