@@ -15,6 +15,7 @@ VidweaveError
 │       ├── MediaLimitError                 above a cap; names the setting that raises it
 │       └── MediaDecodeError                empty, truncated or corrupt
 ├── CheckpointError                         missing, extra or mis-shaped keys; a hostile file
+│   └── ModelNotFoundError (InputError)     a name or folder that holds no model
 ├── StoreError                              the feature store cannot be used
 ├── RecordError                             an evaluation record file cannot be used
 ├── EngineError                             a language model elsewhere that serves nothing
@@ -42,6 +43,7 @@ __all__ = [
     "MediaTypeError",
     "MissingExtraError",
     "ModalityError",
+    "ModelNotFoundError",
     "NonFiniteError",
     "NotStreamableError",
     "PipelineError",
@@ -123,6 +125,10 @@ class MediaDecodeError(MediaError):
 
 class CheckpointError(VidweaveError):
     """Weights that do not fit the model, or a file that must not be loaded."""
+
+
+class ModelNotFoundError(CheckpointError, InputError):
+    """A name, file or folder that was given as a model and is none."""
 
 
 class StoreError(VidweaveError):

@@ -18,21 +18,22 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "registry": {"errors"},
     "types": {"errors", "registry"},
+    "loading": {"errors"},  # what all who load weights share
     "media": ZERO,
     "nn": ZERO,
     **{slot: ZERO | {"nn"} for slot in SLOTS},
-    "model": ZERO | {"nn", "media"} | SLOTS,
+    "model": ZERO | {"nn", "media", "loading"} | SLOTS,
     "testing": ZERO,  # contract checks: they know the protocols only
-    "derive": ZERO | {"media", "encoders"},
+    "derive": ZERO | {"media", "encoders", "loading"},
     "toyworld": ZERO | {"media"},
     "data": ZERO | {"media", "toyworld"},
     "report": ZERO | {"media"},
-    "engines": ZERO | {"language"},
+    "engines": ZERO | {"language", "loading"},
     "evaluation": ZERO | {"media", "data", "engines"},
     "training": ZERO | {"media", "data", "evaluation", "nn"},
     "systems": ZERO | {"nn", "media", "model"} | SLOTS,
     "recipes": ZERO | {"nn", "media", "model", "toyworld", "data", "evaluation", "training", "systems.merv"} | SLOTS,
-    "contra4": ZERO | {"media", "toyworld", "data", "engines", "evaluation", "language", "report"},
+    "contra4": ZERO | {"media", "toyworld", "data", "engines", "evaluation", "language", "report", "loading"},
 }
 # The doors: they may import anything, and nothing imports them (`vidweave` itself only for its `__version__`).
 DOORS = {"", "__main__", "cli", "serving"}

@@ -16,6 +16,10 @@ _BYTES = {
     **{f"{letter}ib": 1024**n for n, letter in enumerate("kmgt", 1)},
 }
 
+_NUMBER = r"(\d+(?:\.\d*)?|\.\d+)"
+_BY_UNIT = re.compile(r"(?=.)" + "".join(rf"(?:{_NUMBER}\s*{unit})?\s*" for unit in ("d", "h", "m", "s?")), re.ASCII)
+_BY_COLON = re.compile(r"(?:(\d+):)?(\d+):([0-5]?\d(?:\.\d*)?)", re.ASCII)
+
 
 def parse_bytes(text: str) -> int:
     """``500``, ``2GB``, ``1.5GiB`` → bytes; raises ConfigError."""
@@ -26,11 +30,15 @@ def parse_bytes(text: str) -> int:
 
 
 def parse_seconds(text: str) -> float:
-    """``5``, ``5s``, ``1.5m``, ``2h`` → seconds; raises ConfigError."""
-    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(s|m|h|)\s*", text.lower())
-    if found is None:
-        raise ConfigError(f"{text!r} is no time; write it like 5s, 1.5m or 2h")
-    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+    """``90``, ``5s``, ``1.5m``, ``1h30m``, ``30d``, ``1:30``, ``0:01:30.5`` → seconds; raises ConfigError."""
+    plain = text.strip().lower()
+    if found := _BY_UNIT.fullmatch(plain):
+        return sum(float(n) * unit for n, unit in zip(found.groups(), (86_400, 3_600, 60, 1), strict=True) if n)
+    if found := _BY_COLON.fullmatch(plain):
+        hours, minutes, seconds = (float(n or 0) for n in found.groups())
+        if found[1] is None or minutes < 60:
+            return hours * 3_600 + minutes * 60 + seconds
+    raise ConfigError(f"{text!r} is no time; write it like 90, 5s, 1.5m, 1h30m, 1:30 or 0:01:30")
 
 
 def format_bytes(count: float) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from functools import lru_cache
+from typing import Annotated, Any
 
 import typer
 
@@ -75,12 +76,16 @@ def _options(
 ) -> None: ...
 
 
+@lru_cache
+def _command() -> Any:
+    return typer.main.get_command(app)
+
+
 def call(arguments: Sequence[str], *, is_debug: bool = False) -> int:
     """Parse `arguments` and run the command they name; what it raises goes on, but for the exit code it asks for."""
     if not is_debug:
         hush_libraries()
-    command = typer.main.get_command(app)
-    code = command.main(args=list(arguments), prog_name="vidweave", standalone_mode=False)
+    code = _command().main(args=list(arguments), prog_name="vidweave", standalone_mode=False)
     if code == INTERRUPTED:  # what typer makes of KeyboardInterrupt
         raise KeyboardInterrupt
     return code if isinstance(code, int) else 0

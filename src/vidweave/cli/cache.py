@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vidweave.cli.amounts import format_bytes, parse_bytes
+from vidweave.cli.options import parsed_duration
 from vidweave.cli.output import Json, show, table
 from vidweave.errors import ConfigError
 
@@ -72,18 +73,16 @@ def prune(
     max_size: Annotated[
         str | None, typer.Option(help="Remove the oldest until at most this is left, e.g. 2GB.")
     ] = None,
-    older_than: Annotated[str | None, typer.Option(help="Remove what is older, e.g. 12h or 30d.")] = None,
+    older_than: Annotated[
+        float | None,
+        typer.Option(help="Remove what is older, e.g. 12h or 30d.", metavar="TIME", parser=parsed_duration),
+    ] = None,
     damaged: Annotated[bool, typer.Option("--damaged", help="Verify, and remove what is bad.")] = False,
     as_json: Json = False,
 ) -> None:
     """Remove entries and leftovers; what is removed is computed again when it is needed."""
     max_bytes = parse_bytes(max_size) if max_size is not None else None
-    seconds = None
-    if older_than is not None:
-        from vidweave.training.clock import parse_duration
-
-        seconds = parse_duration(older_than)
-    report = _open(cache).prune(max_bytes=max_bytes, older_than=seconds, damaged=damaged)
+    report = _open(cache).prune(max_bytes=max_bytes, older_than=older_than, damaged=damaged)
     text = f"removed {report.num_entries} entries in {report.num_shards} shards, {format_bytes(report.num_bytes)}"
     show(report.to_dict(), text, as_json=as_json)
 

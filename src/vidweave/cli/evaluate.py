@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vidweave.cli.options import DEFAULT_MODEL, Device, Dtype, FeatureCache, ModelName
+from vidweave.cli.options import DEFAULT_MODEL, MAX_SEED, Device, Dtype, FeatureCache, ModelName
 from vidweave.cli.output import Json, show, table
 from vidweave.cli.quiet import narrate
 from vidweave.cli.records import record_path
@@ -21,12 +21,14 @@ __all__ = ["evaluate"]
 
 def evaluate(
     model: ModelName = DEFAULT_MODEL,
-    task: Annotated[str, typer.Option(help="What to measure.")] = "toyworld",
+    task: Annotated[
+        str, typer.Option(help="What to measure.", callback=lambda name: TASKS.entry(name).name)
+    ] = "toyworld",
     records: Annotated[str | None, typer.Option(help="Keep one JSON line per item here, and resume from it.")] = None,
     examples: Annotated[int | None, typer.Option(min=1, help="Questions per family.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first that many items.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Questions per forward pass.")] = 16,
-    seed: Annotated[int | None, typer.Option(min=0, help="Which unseen questions.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=MAX_SEED, help="Which unseen questions.")] = None,
     family: Annotated[list[str] | None, typer.Option(help="Only this family; may be given several times.")] = None,
     modality: Annotated[list[str] | None, typer.Option(help="What clips hold; may be given several times.")] = None,
     folder: Annotated[str | None, typer.Option(help="Clips and questions of `vidweave world make` instead.")] = None,
@@ -40,15 +42,13 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Accuracy per family with 95% Wilson intervals."""
-    entry = TASKS.entry(task)  # unknown names fail before anything heavy is imported
-
+    check_report_file(report_file)
     import vidweave
     from vidweave.evaluation.runner import run
 
-    check_report_file(report_file)
     narrate()
     wanted = {"seed": seed, "examples": examples, "families": family, "modalities": modality, "folder": folder}
-    chosen = entry.load()(**{name: value for name, value in wanted.items() if value is not None})
+    chosen = TASKS.get(task)(**{name: value for name, value in wanted.items() if value is not None})
     answerer = vidweave.load(model, device=device, dtype=dtype, cache_folder=cache)
     decoding = {} if frames is None else {"num_frames": frames}
     with record_path(records) as path:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from vidweave.cli.options import DEFAULT_MODEL, End, Start, checked_device, checked_model
 from vidweave.cli.output import Json, show
 from vidweave.errors import ConfigError
 
@@ -22,7 +23,7 @@ Clips = Annotated[list[str], typer.Argument(metavar="CLIP…", help="Video files
 Out = Annotated[str, typer.Option(help="Folder for what is made, and manifest.jsonl.")]
 Workers = Annotated[int, typer.Option(min=1, help="Clips at a time.")]
 Fps = Annotated[float | None, typer.Option(help="Pictures per second; all of them if left out.")]
-Device = Annotated[str, typer.Option(help="Where to compute, e.g. cuda.")]
+Device = Annotated[str, typer.Option(help="Where to compute, e.g. cuda.", callback=checked_device)]
 
 
 @app.command("depth")
@@ -135,8 +136,8 @@ def trim(
     clips: Annotated[
         list[str] | None, typer.Argument(metavar="CLIP…", help="Videos to cut the same span from.")
     ] = None,
-    start: Annotated[float, typer.Option(min=0.0, help="First second.")] = 0.0,
-    end: Annotated[float | None, typer.Option(min=0.0, help="Last second.")] = None,
+    start: Start = None,
+    end: End = None,
     annotations: Annotated[
         str | None, typer.Option(help="Touch-QA's or Thermal-QA's samples, instead of CLIPs.")
     ] = None,
@@ -155,7 +156,7 @@ def trim(
         cuts = cuts_of_annotations(annotations, videos, task)  # type: ignore[arg-type]
     else:
         found = find_clips(clips or [])
-        cuts = {name: Cut(source=path, start_seconds=start, end_seconds=end) for name, path in found.items()}
+        cuts = {name: Cut(source=path, start_seconds=start or 0.0, end_seconds=end) for name, path in found.items()}
     _run(TrimJob(cuts=cuts), {name: cut.source for name, cut in cuts.items()}, out, workers, as_json)
 
 
@@ -165,8 +166,10 @@ def pointfeatures(
         list[str], typer.Argument(metavar="SCENE…", help="Folders with color.mp4, depth.npy and cameras.json.")
     ],
     out: Out,
-    model: Annotated[str, typer.Option(help="Model whose eye looks at the views.")] = "tiny-base",
-    stream: Annotated[str, typer.Option(help="Stream of that eye.")] = "video",
+    model: Annotated[
+        str, typer.Option(help="Model whose encoder looks at the views.", callback=checked_model)
+    ] = DEFAULT_MODEL,
+    stream: Annotated[str, typer.Option(help="Stream of that encoder.")] = "video",
     views: Annotated[int, typer.Option(min=1, help="Pictures of each scene, evenly spread.")] = 32,
     stride: Annotated[int, typer.Option(min=1, help="Every so many pixels become points.")] = 4,
     device: Device = "cpu",
@@ -195,6 +198,7 @@ def _raft(weights: str, size: int, iterations: int, device: str) -> Any:
 
     from vidweave.encoders.motion import MotionEncoderConfig
     from vidweave.errors import CheckpointError
+    from vidweave.loading import usable_device
     from vidweave.nn.raft import raft_from_published
     from vidweave.types import MotionSpec
 
@@ -208,7 +212,7 @@ def _raft(weights: str, size: int, iterations: int, device: str) -> Any:
         encoder.raft.load_state_dict(raft_from_published(state))
     except (OSError, RuntimeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{weights!r} holds no weights of RAFT ({str(error).splitlines()[0]})") from error
-    return encoder.eval().to(device)
+    return encoder.eval().to(usable_device(device))
 
 
 def _digest(path: str) -> str:

@@ -10,6 +10,7 @@ import typer
 from vidweave.cli.amounts import format_bytes, format_count
 from vidweave.cli.output import Json, show, table
 from vidweave.errors import UnknownNameError
+from vidweave.loading import check_dtype
 from vidweave.registry import CHECKPOINT_FORMATS, MODELS, Entry
 
 __all__ = ["app", "list_models", "show_model"]
@@ -45,7 +46,9 @@ def _where(row: dict[str, Any]) -> str:
 @app.command("show")
 def show_model(
     name: Annotated[str, typer.Argument(help="A name from `vidweave models list`, or a folder.")],
-    dtype: Annotated[str, typer.Option(help="Of the weights, for their size.")] = "bfloat16",
+    dtype: Annotated[
+        str, typer.Option(help="Of the weights, for their size.", callback=lambda name: check_dtype(name))
+    ] = "bfloat16",
     as_json: Json = False,
 ) -> None:
     """Parameters, memory and FLOPs per slot at full size; nothing is loaded (meta device)."""
@@ -56,10 +59,7 @@ def show_model(
 
     from vidweave.model.describe import describe_model
 
-    found = getattr(torch, dtype, None)
-    if not isinstance(found, torch.dtype):
-        raise UnknownNameError("dtype", dtype, ["float32", "float16", "bfloat16"])
-    costs = describe_model(_config(name), dtype=found)
+    costs = describe_model(_config(name), dtype=getattr(torch, dtype))
     slots = [
         {"slot": c.slot, "parameters": c.parameters, "weight_bytes": c.weight_bytes, "flops": c.flops, "note": c.note}
         for c in costs

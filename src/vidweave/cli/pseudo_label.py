@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vidweave.cli.options import DEFAULT_MODEL, Device, Dtype
+from vidweave.cli.options import DEFAULT_MODEL, Device, Dtype, checked_model
 from vidweave.cli.output import Json, show
 from vidweave.errors import ConfigError
 
@@ -28,7 +28,10 @@ def pseudo_label(
     out: Annotated[Path, typer.Option(help="JSON lines; a run that was stopped goes on from them.")],
     media: Annotated[Path | None, typer.Option(help="Folder of the videos of a video-instruct file.")] = None,
     model: Annotated[
-        str, typer.Option(help="The base model: a name from `vidweave models list`, a folder or a hub id.")
+        str,
+        typer.Option(
+            help="The base model: a name from `vidweave models list`, a folder or a hub id.", callback=checked_model
+        ),
     ] = DEFAULT_MODEL,
     score: Annotated[
         str, typer.Option(help="`recall` or `f1` of words that the model writes, or `likelihood` (writes nothing).")

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vidweave.cli.options import Device, End, FolderRate, Start
+from vidweave.cli.options import Device, End, FolderRate, Start, checked_model
 from vidweave.cli.output import Json, show, table
 from vidweave.errors import ConfigError
 from vidweave.registry import SELECTORS
@@ -21,10 +21,18 @@ def select(
     question: Annotated[str, typer.Argument(metavar="QUESTION", help="What the moments are for.")],
     k: Annotated[int, typer.Option("--k", "-k", min=1, help="How many moments.")] = 8,
     selector: Annotated[
-        str, typer.Option(help=f"One of {', '.join(SELECTORS)}; `grounding` is the model's own.")
+        str,
+        typer.Option(
+            help=f"One of {', '.join(SELECTORS)}; `grounding` is the model's own.",
+            callback=lambda name: SELECTORS.entry(name).name,
+        ),
     ] = "grounding",
     model: Annotated[
-        str, typer.Option(help="Whose selector and motion: a name from `vidweave models list`, a folder or a hub id.")
+        str,
+        typer.Option(
+            help="Whose selector and motion: a name from `vidweave models list`, a folder or a hub id.",
+            callback=checked_model,
+        ),
     ] = DEFAULT_SELECTING_MODEL,
     start: Start = None,
     end: End = None,
@@ -40,8 +48,6 @@ def select(
 
     Any model can look at them then: the times are seconds of the file.
     """
-    config = SELECTORS.entry(selector)  # unknown names fail before anything heavy is imported
-
     import vidweave
     from vidweave.media.open import open_clip
 
@@ -49,7 +55,7 @@ def select(
     vidweave.Query.about(given, question)
     with open_clip(given, "video"):
         pass
-    told = _moments(vidweave.load(model, device=device), config, given, question, k, isolate)
+    told = _moments(vidweave.load(model, device=device), SELECTORS.entry(selector), given, question, k, isolate)
     show({"clip": clip, "question": question, "selector": selector, **told}, _text(told), as_json=as_json)
 
 

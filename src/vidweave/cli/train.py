@@ -7,37 +7,50 @@ from typing import Annotated
 
 import typer
 
+from vidweave.cli.options import checked_recipe, parsed_duration
 from vidweave.cli.output import Json, show
 from vidweave.cli.quiet import narrate
+from vidweave.errors import UnknownNameError
 
 __all__ = ["train"]
 
 
+ACCELERATORS = ("cpu", "cuda", "auto")
+
+
+def _checked_accelerator(name: str) -> str:
+    if name not in ACCELERATORS:
+        raise UnknownNameError("accelerator", name, ACCELERATORS)
+    return name
+
+
 def train(
-    recipe: Annotated[str, typer.Argument(help="A Python file such as recipes/tiny/base.py.")],
+    recipe: Annotated[str, typer.Argument(help="A Python file such as recipes/tiny/base.py.", callback=checked_recipe)],
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings of the recipe.")
     ] = None,
     out: Annotated[str | None, typer.Option(help="Folder for checkpoints and logs; runs/RECIPE if left out.")] = None,
     budget: Annotated[
-        str | None, typer.Option(help="Train that long, e.g. 5m or 1h30m, over all interruptions.")
+        float | None,
+        typer.Option(
+            help="Train that long, e.g. 5m or 1h30m, over all interruptions.", metavar="TIME", parser=parsed_duration
+        ),
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Refuse to go on with an earlier run in the folder.")] = False,
     devices: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
-    accelerator: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "cpu",
+    accelerator: Annotated[str, typer.Option(help="cpu, cuda or auto.", callback=_checked_accelerator)] = "cpu",
     as_json: Json = False,
 ) -> None:
     """Train RECIPE; started again, an interrupted run goes on where it was."""
     from vidweave.report.durations import format_seconds
-    from vidweave.training import parse_duration, recipe_run
+    from vidweave.training import recipe_run
     from vidweave.training import train as run_training
 
     narrate()
-    seconds = parse_duration(budget) if budget is not None else None
     run = recipe_run(recipe, overrides or [])
     folder = Path(out) if out else Path("runs") / Path(recipe).stem
     result = run_training(
-        run, folder, budget_seconds=seconds, resume=not fresh, devices=devices, accelerator=accelerator
+        run, folder, budget_seconds=budget, resume=not fresh, devices=devices, accelerator=accelerator
     )
     data = {
         "run": run.name,

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from vidweave.cli.options import MAX_SEED
 from vidweave.cli.output import Json, show
 from vidweave.errors import ConfigError
 
@@ -20,7 +21,7 @@ Length = Annotated[str, typer.Option(help="short or long clips.")]
 @app.command("make")
 def make(
     out: Annotated[str, typer.Option(help="New or empty folder for the clips and questions.jsonl.")],
-    seed: Annotated[int, typer.Option(min=0, help="Which world; two worlds share no scene.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Which world; two worlds share no scene.")] = 0,
     clips: Annotated[int, typer.Option(min=1, help="How many.")] = 20,
     length: Length = "short",
     modality: Annotated[list[str] | None, typer.Option(help="Only this one (and video); may be repeated.")] = None,
@@ -42,7 +43,7 @@ def make(
 @app.command("show")
 def show_scene(
     out: Annotated[str, typer.Option(help="The PNG file to write.")] = "scene.png",
-    seed: Annotated[int, typer.Option(min=0, help="Which world; its first scene is drawn.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Which world; its first scene is drawn.")] = 0,
     length: Length = "short",
     as_json: Json = False,
 ) -> None:

@@ -14,6 +14,7 @@ from vidweave.contra4.content_parts import pictures_of, sound_of
 from vidweave.contra4.stage import Wrap
 from vidweave.errors import CheckpointError, ModalityError
 from vidweave.language.pretrained import source_config
+from vidweave.loading import check_device, check_dtype, quiet_loading, usable_device
 from vidweave.types import Clip
 
 __all__ = ["TransformersCaptioner"]
@@ -46,6 +47,8 @@ class TransformersCaptioner:
         device: str = "cpu",
         dtype: str = "float32",
     ) -> None:
+        check_device(device)
+        check_dtype(dtype)
         source_config(source, revision)  # refuses configurations that could run code, before anything runs
         self.source, self.prompt, self.revision = source, prompt, revision
         self.num_frames, self.max_tokens, self.device, self.dtype = num_frames, max_tokens, device, dtype
@@ -76,14 +79,16 @@ class TransformersCaptioner:
         from transformers import AutoModelForMultimodalLM, AutoProcessor
 
         how: dict[str, Any] = {"revision": self.revision, "trust_remote_code": False}
+        place = usable_device(self.device)
         try:
             processor = AutoProcessor.from_pretrained(self.source, **how)
-            model = AutoModelForMultimodalLM.from_pretrained(
-                self.source, dtype=getattr(torch, self.dtype), use_safetensors=True, **how
-            )
+            with quiet_loading():
+                model = AutoModelForMultimodalLM.from_pretrained(
+                    self.source, dtype=getattr(torch, self.dtype), use_safetensors=True, **how
+                )
         except (OSError, ValueError) as error:
             raise CheckpointError(f"cannot load the captioner {self.source!r}: {error}") from error
-        return processor, model.to(self.device).eval()
+        return processor, model.to(place).eval()
 
     @torch.inference_mode()
     def _one(self, clip: Clip) -> str:

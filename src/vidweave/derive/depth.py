@@ -17,6 +17,7 @@ from torch.nn import functional
 from vidweave.derive.arrays import growing_array
 from vidweave.derive.frames import chosen_frames, source_report
 from vidweave.errors import CheckpointError, ConfigError
+from vidweave.loading import quiet_loading, usable_device
 from vidweave.media.open import open_source
 from vidweave.media.preprocess import apply
 from vidweave.registry import Registry
@@ -62,11 +63,13 @@ class DepthEstimator:
         from transformers import AutoModelForDepthEstimation
 
         self.name = name
+        self._device = usable_device(device)
         source = DEPTH_MODELS.get(name) if name in DEPTH_MODELS else name
         try:
-            model: Any = AutoModelForDepthEstimation.from_pretrained(
-                source, use_safetensors=True, trust_remote_code=False
-            )
+            with quiet_loading():
+                model: Any = AutoModelForDepthEstimation.from_pretrained(
+                    source, use_safetensors=True, trust_remote_code=False
+                )
         except (OSError, ValueError) as error:
             known = ", ".join(DEPTH_MODELS)
             reason = str(error).splitlines()[0]
@@ -78,7 +81,6 @@ class DepthEstimator:
         self._side = int(model.config.backbone_config.image_size)
         is_relative = getattr(model.config, "depth_estimation_type", "metric") == "relative"
         self.unit = "nearness" if is_relative else "metres"
-        self._device = torch.device(device)
         self._model: nn.Module = model.eval().to(self._device)
 
     @torch.no_grad()

@@ -12,6 +12,7 @@ from vidweave.engines.structured import complaint, in_words
 from vidweave.errors import CheckpointError, QueryError
 from vidweave.language.drawing import SeededDraws
 from vidweave.language.pretrained import source_config
+from vidweave.loading import check_dtype, quiet_loading, usable_device
 
 __all__ = ["TransformersEngine"]
 
@@ -41,17 +42,20 @@ class TransformersEngine:
     ) -> None:
         from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
+        weights_dtype = getattr(torch, check_dtype(dtype))
+        place = usable_device(device)
         source_config(source, revision)  # refuses configurations that could run code
         self.source, self.revision, self.dtype, self.batch_size = source, revision, dtype, batch_size
         how: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
         try:
             self._reads_apart = bool(AutoConfig.from_pretrained(source, **how).is_encoder_decoder)
             auto: Any = AutoModelForSeq2SeqLM if self._reads_apart else AutoModelForCausalLM
-            model = auto.from_pretrained(source, dtype=getattr(torch, dtype), use_safetensors=True, **how)
+            with quiet_loading():
+                model = auto.from_pretrained(source, dtype=weights_dtype, use_safetensors=True, **how)
             self._tokenizer: Any = AutoTokenizer.from_pretrained(source, padding_side="left", **how)
         except (OSError, ValueError) as error:
             raise CheckpointError(f"cannot load the language model {source!r}: {error}") from error
-        self._model: Any = model.to(device).eval()
+        self._model: Any = model.to(place).eval()
         if self._tokenizer.pad_token_id is None:
             self._tokenizer.pad_token = self._tokenizer.eos_token
 

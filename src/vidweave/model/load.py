@@ -8,10 +8,12 @@ from typing import Any
 
 import torch
 
-from vidweave.errors import CheckpointError, MissingExtraError, UnknownNameError
+from vidweave.errors import CheckpointError, MissingExtraError
+from vidweave.loading import check_dtype, quiet_loading, usable_device
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.config import VideoLanguageConfig
 from vidweave.model.files import locate, read_model_type
+from vidweave.model.names import find_model
 from vidweave.registry import CHECKPOINT_FORMATS, MODELS, Entry
 
 __all__ = ["find_folder", "load"]
@@ -36,27 +38,21 @@ def load(
         cache_folder: Keep features of the encoders there, which are then frozen; None recomputes them.
 
     Raises:
-        UnknownNameError: nothing goes by that name; lists near matches.
+        UnknownNameError: no model, device or dtype goes by that name; lists near matches.
+        ConfigError: a device that this machine does not have.
         MissingExtraError: `device_map` without accelerate.
         CheckpointError: a folder that holds no model that vidweave knows, or whose weights do not fit.
     """
     if device_map is not None and find_spec("accelerate") is None:
         raise MissingExtraError("accelerate", "large", "device_map")
+    find_model(name)  # a wrong name is told before a device is touched
+    place = None if device is None else usable_device(device)
+    dtype = _dtype(dtype, place, device_map)
     folder = find_folder(name)
-    held = read_model_type(folder)
-    dtype = _dtype(dtype, device, device_map)
-    loader = MODELS.entry(str(name)).facts.get("loader") if str(name) in MODELS else None
-    if loader is not None:  # weights of one model under the configuration of another
-        model = Entry(str(name), loader).load()(folder, MODELS.get(str(name))(), dtype=dtype, device_map=device_map)
-    elif held == VideoLanguageConfig.model_type:
-        model = VideoLanguageModel.from_pretrained(folder, dtype=dtype, device_map=device_map)
-    elif held in CHECKPOINT_FORMATS:
-        model = CHECKPOINT_FORMATS.get(held)(folder, dtype=dtype, device_map=device_map)
-    else:
-        known = ", ".join(["vidweave", *CHECKPOINT_FORMATS])
-        raise CheckpointError(f"{folder} holds a {held!r} model; vidweave reads folders of: {known}")
-    if device is not None:
-        model.to(device)  # type: ignore[arg-type]  # transformers' wrapper of `to` loses its signature
+    with quiet_loading():
+        model = _read(str(name), folder, dtype=dtype, device_map=device_map)
+    if place is not None:
+        model.to(place)  # type: ignore[arg-type]  # transformers' wrapper of `to` loses its signature
     if cache_folder is not None:  # whoever loads a model to use its features again does not train its encoders
         model.encoders.requires_grad_(False)
     model.use_cache_folder(cache_folder)
@@ -64,30 +60,28 @@ def load(
 
 
 def find_folder(name: str | Path) -> Path:
-    """The folder behind a registered name, a path or a hub id; raises as `load`."""
-    if str(name) in MODELS:
-        facts = MODELS.entry(str(name)).facts
-        if "weights" not in facts:
-            raise CheckpointError(
-                f"{str(name)!r} is a configuration whose weights no hub has in our layout; {facts['get']}"
-            )
-        return locate(facts["weights"])
-    if Path(name).is_dir():
-        return Path(name)
-    if str(name).count("/") == 1 and not str(name).startswith((".", "/")) and not Path(name).parent.is_dir():
-        return locate(name)
-    if Path(name).exists() or str(name).count("/"):
-        raise CheckpointError(f"{str(name)!r} is not a folder with a model; give the folder that holds config.json")
-    raise UnknownNameError("model", str(name), MODELS, "(a local folder or a hub id owner/name works too)")
+    """The folder behind a registered name, a path or a hub id, which is downloaded; raises as `load`."""
+    return locate(find_model(name))
 
 
-def _dtype(dtype: torch.dtype | str | None, device: Any, device_map: Any) -> Any:
-    if isinstance(dtype, str) and dtype != "auto":
-        found = getattr(torch, dtype, None)
-        if not isinstance(found, torch.dtype):
-            raise UnknownNameError("dtype", dtype, ["float32", "float16", "bfloat16", "auto"])
-        return found
+def _read(name: str, folder: Path, **how: Any) -> VideoLanguageModel:
+    """The model of a folder, by whoever reads its kind."""
+    held = read_model_type(folder)
+    loader = MODELS.entry(name).facts.get("loader") if name in MODELS else None
+    if loader is not None:  # weights of one model under the configuration of another
+        return Entry(name, loader).load()(folder, MODELS.get(name)(), **how)
+    if held == VideoLanguageConfig.model_type:
+        return VideoLanguageModel.from_pretrained(folder, **how)
+    if held in CHECKPOINT_FORMATS:
+        return CHECKPOINT_FORMATS.get(held)(folder, **how)
+    known = ", ".join(["vidweave", *CHECKPOINT_FORMATS])
+    raise CheckpointError(f"{folder} holds a {held!r} model; vidweave reads folders of: {known}")
+
+
+def _dtype(dtype: torch.dtype | str | None, device: torch.device | None, device_map: Any) -> Any:
+    if isinstance(dtype, str):
+        return dtype if dtype == "auto" else getattr(torch, check_dtype(dtype, also=("auto",)))
     if dtype is None:
-        on_cpu = device_map is None and torch.device(device or "cpu").type == "cpu"
+        on_cpu = device_map is None and (device is None or device.type == "cpu")
         return torch.float32 if on_cpu else "auto"
     return dtype

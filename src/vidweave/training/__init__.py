@@ -4,7 +4,6 @@ A run is ``Run(name, model, stages)``; a stage has an objective ``(model, batch)
 and one or more passes that name what learns. ``train(run, out)`` resumes by itself.
 """
 
-from vidweave.training.clock import parse_duration
 from vidweave.training.early_exit import EarlyExit
 from vidweave.training.loop import TrainResult, train
 from vidweave.training.objectives import AnswerLoss, GroundedAnswerLoss, SpanLoss, WeightedSum
@@ -30,7 +29,6 @@ __all__ = [
     "WeightedSum",
     "load_recipe",
     "override",
-    "parse_duration",
     "recipe_run",
     "train",
 ]

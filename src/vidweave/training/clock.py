@@ -1,30 +1,13 @@
-"""Time budgets: durations as people write them, and how much of a budget a stage may use."""
+"""Time budgets: how much of a budget a stage may use."""
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Sequence
 
 from vidweave.errors import ConfigError
 
-__all__ = ["Clock", "parse_duration"]
-
-_UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
-_DURATION = re.compile(r"(?=.)(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
-
-
-def parse_duration(text: str) -> float:
-    """Seconds of a duration such as ``90s``, ``5m``, ``1h30m`` or ``120`` (seconds).
-
-    Raises:
-        ConfigError: the text is no duration, or not positive.
-    """
-    match = _DURATION.fullmatch(text.strip().lower())
-    seconds = sum(float(n) * unit for n, unit in zip(match.groups(), _UNITS.values(), strict=True) if n) if match else 0
-    if seconds <= 0:
-        raise ConfigError(f"{text!r} is no duration; write it like 90s, 5m or 1h30m")
-    return seconds
+__all__ = ["Clock"]
 
 
 class Clock:

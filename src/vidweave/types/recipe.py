@@ -15,7 +15,7 @@ from typing import Any, get_type_hints
 from vidweave.errors import ConfigError, UnknownNameError
 from vidweave.types.configuration import config_from_dict
 
-__all__ = ["load_recipe", "override", "read_recipe"]
+__all__ = ["find_recipe", "load_recipe", "override", "read_recipe"]
 
 
 def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Callable[..., Any], dict[str, Any]]:
@@ -30,13 +30,21 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Callab
     return module.recipe, {f.name: getattr(settings, f.name) for f in fields(settings)}
 
 
-def load_recipe(path: str | Path) -> ModuleType:
-    """Import a recipe file; ConfigError if it is none."""
+def find_recipe(path: str | Path) -> Path:
+    """The path of a file that may be a recipe; ConfigError if there is none or it is no Python file."""
     path = Path(path)
     if not path.is_file():
         raise ConfigError(
             f"there is no recipe file {path}; give the path of a Python file such as recipes/tiny/base.py"
         )
+    if path.suffix != ".py":
+        raise ConfigError(f"{path} is no Python file; a recipe ends in .py")
+    return path
+
+
+def load_recipe(path: str | Path) -> ModuleType:
+    """Import a recipe file; ConfigError if it is none."""
+    path = find_recipe(path)
     name = f"vidweave_recipe_{path.stem}_{sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
     spec = spec_from_file_location(name, path)
     if spec is None or spec.loader is None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vidweave.cli.amounts import format_bytes, format_count, parse_bytes
+from vidweave.cli.amounts import format_bytes, format_count, parse_bytes, parse_seconds
 from vidweave.cli.output import show, table
 from vidweave.errors import ConfigError
 
@@ -50,3 +50,33 @@ def test_amounts_are_rounded():
         "2.0 GB",
     ]
     assert [format_count(n) for n in (None, 0, 7, 188_000_000)] == ["-", "0", "7", "188 M"]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        *(
+            ("90", 90),
+            ("0", 0),
+            ("12.5", 12.5),
+            (".5s", 0.5),
+            ("90s", 90),
+            ("5m", 300),
+            (" 0.5M ", 30),
+            ("1.5 h", 5400),
+        ),
+        *(("1h30m", 5400), ("1h 30m 2s", 5402), ("1d", 86_400), ("30d", 2_592_000)),
+        *(("1:30", 90), ("0:07", 7), ("1:05.25", 65.25), ("95:00", 5700), ("1:02:03", 3723), ("0:01:30.5", 90.5)),
+    ],
+)
+def test_times_are_read(text, seconds):
+    assert parse_seconds(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "m", "5x", "-5", "-1:30", "5m1h", "nan", "inf", "1e3", "1:60", "1:75:00", "1:2:3:4", ":30", "1:", "1,5"],
+)
+def test_a_wrong_time_is_refused(text):
+    with pytest.raises(ConfigError, match=r"is no time; write it like 90, 5s, 1\.5m, 1h30m, 1:30 or 0:01:30"):
+        parse_seconds(text)

@@ -124,18 +124,23 @@ def test_train_hands_the_recipe_on(vid, tmp_path, monkeypatch):
             finish=None,
         )
 
+    recipe = tmp_path / "base.py"
+    recipe.write_text("")
     monkeypatch.setattr("vidweave.training.recipe_run", recipe_run)
     monkeypatch.setattr("vidweave.training.train", train)
-    done = vid("train", "r/base.py", "steps=8", "optimizer.lr=1e-4", "--budget", "1h30m", "--out", tmp_path, "--json")
+    done = vid("train", recipe, "steps=8", "optimizer.lr=1e-4", "--budget", "1h30m", "--out", tmp_path, "--json")
     assert done.data["losses"] == {"one": 0.25}
-    assert seen["recipe"] == ("r/base.py", ["steps=8", "optimizer.lr=1e-4"])
+    assert seen["recipe"] == (str(recipe), ["steps=8", "optimizer.lr=1e-4"])
     assert seen["train"] == (tmp_path, {"budget_seconds": 5400.0, "resume": True, "devices": 1, "accelerator": "cpu"})
-    assert "one: loss 0.2500\none: acc 0.9000" in vid("train", "r/base.py").out
+    assert "one: loss 0.2500\none: acc 0.9000" in vid("train", recipe).out
 
 
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
-    [(["none.py"], "there is no recipe file none.py"), (["x.py", "--budget", "soon"], "'soon' is no duration")],
+    [
+        (["none.py"], "there is no recipe file none.py"),
+        (["x.py", "--budget", "soon"], "Invalid value for '--budget': 'soon' is no time"),
+    ],
 )
 def test_train_refuses_bad_input(vid, arguments, complaint):
     done = vid("train", *arguments)

@@ -1,7 +1,7 @@
 import pytest
 
 from vidweave.errors import ConfigError
-from vidweave.training import Schedule, parse_duration
+from vidweave.training import Schedule
 from vidweave.training.clock import Clock
 
 
@@ -28,20 +28,6 @@ def test_a_schedule_checks_its_numbers(changes):
 def test_an_unknown_schedule_names_the_known():
     with pytest.raises(ConfigError, match="'cosine', 'constant', 'warmup_cosine' or 'epochs', got 'linear'"):
         Schedule("linear")  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [("90s", 90), ("5m", 300), ("1h", 3600), ("1h30m", 5400), ("120", 120), (" 0.5M ", 30), ("1d", 86400)],
-)
-def test_durations(text, seconds):
-    assert parse_duration(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "m", "5x", "-5m", "0s", "5m1h", "nan", "inf"])
-def test_bad_durations(text):
-    with pytest.raises(ConfigError, match="is no duration; write it like 90s, 5m or 1h30m"):
-        parse_duration(text)
 
 
 def test_progress_follows_steps_or_time_where_that_is_further():

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vidweave.cli.options import checked_recipe
 from vidweave.cli.output import Json, show, table
 from vidweave.cli.quiet import narrate
 from vidweave.errors import ConfigError
-from vidweave.types.recipe import read_recipe
 
 if TYPE_CHECKING:
     from vidweave.contra4.pipeline import RunResult
@@ -19,7 +19,9 @@ __all__ = ["generate"]
 
 
 def generate(
-    recipe: Annotated[str, typer.Argument(help="A Python file such as recipes/contra4/toy.py.")],
+    recipe: Annotated[
+        str, typer.Argument(help="A Python file such as recipes/contra4/toy.py.", callback=checked_recipe)
+    ],
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings of the recipe.")
     ] = None,
@@ -34,6 +36,7 @@ def generate(
 ) -> None:
     """Run RECIPE; started again, an interrupted run goes on where it was."""
     from vidweave.contra4.pipeline import Pipeline, run
+    from vidweave.types.recipe import read_recipe
 
     narrate()
     make, settings = read_recipe(recipe, overrides or [])

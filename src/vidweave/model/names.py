@@ -1,0 +1,44 @@
+"""What a model's name stands for, told from texts and folders alone: torch is not imported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vidweave.errors import ModelNotFoundError, UnknownNameError
+from vidweave.registry import MODELS
+
+__all__ = ["find_model"]
+
+
+def find_model(name: str | Path) -> Path | str:
+    """A folder, the name of a shipped asset, or a hub id, from whatever `vidweave.load` takes.
+
+    Raises:
+        UnknownNameError: nothing goes by that name; lists near matches.
+        ModelNotFoundError: a configuration without weights, a file, or a folder without a model.
+    """
+    text = str(name)
+    if text in MODELS:
+        return _weights(text)
+    path = Path(name)
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise ModelNotFoundError(
+                f"the folder {text!r} has no readable config.json, so that it holds no model; give one that has"
+            )
+        return path
+    looks_like_id = text.count("/") == 1 and not text.startswith((".", "/", "~")) and all(text.split("/"))
+    if looks_like_id and not path.parent.is_dir():
+        return text
+    if path.exists() or "/" in text:
+        raise ModelNotFoundError(f"{text!r} is not a folder with a model; give the folder that holds config.json")
+    raise UnknownNameError("model", text, MODELS, "(a local folder or a hub id owner/name works too)")
+
+
+def _weights(name: str) -> str:
+    facts = MODELS.entry(name).facts
+    if "weights" not in facts:
+        raise ModelNotFoundError(
+            f"{name!r} is a configuration whose weights no hub has in our layout; {facts.get('get', 'load a folder')}"
+        )
+    return facts["weights"]
