@@ -11,7 +11,6 @@ from vidweave.cli.amounts import parse_seconds
 from vidweave.cli.options import Choices, Device, Dtype, End, ModelName, Start
 from vidweave.cli.output import Json, show
 from vidweave.errors import QueryError
-from vidweave.types import Clip
 
 __all__ = ["stream"]
 
@@ -40,7 +39,9 @@ def stream(
     step = parse_seconds(every)
     if step <= 0:
         raise QueryError(f"--every must be above 0, got {every!r}")
-    Clip(clip, start_seconds=start, end_seconds=end)  # a bad span fails before anything is read
+    import vidweave
+
+    vidweave.Clip(clip, start_seconds=start, end_seconds=end)  # a bad span fails before anything is read
     pieces = list(_pieces(clip, step, start or 0.0, end))
     answers: list[dict[str, Any]] = []
     for until, answer in _answers(clip, question, option or [], pieces, fps, model, device, dtype):
