@@ -15,7 +15,6 @@ from vidweave.engines import Request, Sampling, connection, replies
 from vidweave.engines.connection import Reply
 from vidweave.engines.openai import MAX_WAIT_SECONDS, OpenAIEngine
 from vidweave.engines.replies import Retry, read_reply
-from vidweave.engines.throttle import Throttle
 
 NOW = 1_700_000_000.0
 OK = Reply(200, {}, json.dumps({"choices": [{"text": "done"}]}).encode())
@@ -69,8 +68,9 @@ def world(monkeypatch):
 def client(world: World, factor: float = 1.0, **settings: Any) -> OpenAIEngine:
     """A client on the world's clock whose pauses vary by a fixed factor."""
     engine = OpenAIEngine(**{"model": "m", "concurrency": 1, **settings})
-    bounds = engine.concurrency, engine.requests_per_minute, engine.tokens_per_minute
-    engine._throttle = Throttle(*bounds, clock=lambda: world.now)
+    throttle = engine._throttle
+    for part in (throttle, throttle._requests, throttle._tokens):
+        part._clock = lambda: world.now
 
     class Fixed:
         def uniform(self, low: float, high: float) -> float:
@@ -195,3 +195,10 @@ def test_attempts_count_towards_the_bounds_like_requests(world) -> None:
     world.script = failing(2, Reply(500, {}, b""))
     client(world, requests_per_minute=6, pause_seconds=0.001).complete(ask("a"))
     assert world.starts["a"] == pytest.approx([0.0, 10.0, 20.0])
+
+
+def test_what_a_client_does_if_it_is_told_nothing() -> None:
+    plain = OpenAIEngine(model="m")
+    settings = plain.concurrency, plain.timeout_seconds, plain.retries, plain.pause_seconds
+    assert settings == (16, 120.0, 6, 0.5)
+    assert (plain.requests_per_minute, plain.tokens_per_minute, MAX_WAIT_SECONDS) == (None, None, 60.0)

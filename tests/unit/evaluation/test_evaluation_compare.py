@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 
+import numpy as np
 import pytest
 
 from tests.unit.evaluation.evaluation_records import made_record, made_records
@@ -14,9 +15,9 @@ from vidweave.evaluation.records import RecordFile
 
 
 def test_items_are_paired_by_id_and_the_rest_is_counted() -> None:
-    ours, theirs = made_records(50, 0.9, seed=1), made_records(50, 0.5, seed=2, first=8)
+    ours, theirs = made_records(50, 0.9, seed=1), made_records(53, 0.5, seed=2, first=8)
     found = compare(ours, list(reversed(theirs)))
-    assert (found.overall.num_items, found.missing_in_first, found.missing_in_second) == (42, 8, 8)
+    assert (found.overall.num_items, found.missing_in_first, found.missing_in_second) == (42, 11, 8)
     right = {r.id: r.correct for r in theirs}
     pairs = [(r.correct, right[r.id]) for r in ours if r.id in right]
     assert found.overall.only_first == sum(a and not b for a, b in pairs)
@@ -31,6 +32,19 @@ def test_the_other_way_round_is_the_opposite() -> None:
     assert one.overall.difference == -other.overall.difference
     assert one.overall.p_value == other.overall.p_value
     assert (one.overall.low, one.overall.high) == pytest.approx((-other.overall.high, -other.overall.low), abs=0.03)
+
+
+def test_the_interval_is_the_one_that_leaves_two_and_a_half_percent_on_each_side() -> None:
+    ours = [made_record(n, n >= 60) for n in range(400)]  # 20 points below: 80 lost, none won
+    theirs = [made_record(n, True if n < 140 else n % 7 > 0) for n in range(400)]
+    right = {record.id: record.correct for record in theirs}
+    differences = np.array([float(record.correct) - right[record.id] for record in ours])
+    spread = 1.959963984540054 * differences.std() / 20  # a mean of 400 is all but normal
+    found = compare(ours, theirs).overall
+    assert found.low == pytest.approx(differences.mean() - spread, abs=0.005)
+    assert found.high == pytest.approx(differences.mean() + spread, abs=0.005)
+    assert (found.difference < 0, found.is_sure) == (True, True)
+    assert compare(theirs, ours).overall.is_sure
 
 
 def test_a_run_compared_with_itself_differs_in_nothing() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 
+import numpy as np
 import pytest
 
 from tests.unit.evaluation.evaluation_records import made_record, made_records
@@ -59,6 +61,9 @@ def test_a_rule_is_measured_on_the_same_items_and_the_gain_is_paired() -> None:
     assert even.facets["scenes"] == pytest.approx({"mc_2": 1 / 2, "mc_3": 1 / 3, "mc_4": 1 / 4})
     assert even.low > 0.2
     assert even.low < even.gain < even.high
+    gains = np.array([float(r.correct) - uniform[r.id] for r in records])
+    spread = 1.959963984540054 * gains.std() / math.sqrt(90)
+    assert (even.low, even.high) == pytest.approx((gains.mean() - spread, gains.mean() + spread), abs=0.007)
     assert (same.gain, same.low, same.high) == (0, 0, 0)
     with pytest.raises(ConfigError, match="baseline 'half' has no score for 45 items, the first is 'item-45'"):
         report(records, baselines={"half": {r.id: 1.0 for r in records[:45]}})
