@@ -108,6 +108,10 @@ def test_audio_stays_with_the_frames(name, tmp_path):
     video_start, audio_start = (0.6, 0.0) if "video" in name else (0.0, 0.6)
     source = with_beep(tmp_path / name, video_start, audio_start, beep=2.0)
     assert beep_of(source) == pytest.approx(2.0, abs=0.03)
+    with VideoReader(source) as reader:  # both streams are on one clock, whichever begins first
+        shown = numbers_of(reader.read(range(reader.num_frames)).values)
+        assert reader.pts_seconds[shown.index(20)] == pytest.approx(2.0, abs=0.03)
+        assert reader.pts_seconds[0] == pytest.approx(video_start, abs=0.03)
     out = tmp_path / "cut.mp4"
     first = cut(source, 1.2, 3.0, out)[0][0]
     with VideoReader(out) as reader:
