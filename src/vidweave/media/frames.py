@@ -74,7 +74,7 @@ class Timing:
             return
         if fps is None:
             raise MediaError(
-                f"{label} holds {count} pictures and no frame rate; give fps (--fps), or write"
+                f"{label} holds {count} pictures and no frame rate; give it (Clip(fps=…), vidweave ask --fps …), or write"
                 f' {{"fps": …}} or {{"pts_seconds": […]}} into {FOLDER_TIMING} (folder) or NAME.npy.json (array)'
             )
         if not isinstance(fps, (int, float)) or isinstance(fps, bool) or not math.isfinite(fps) or fps <= 0:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import wave
 
 import pytest
+from PIL import Image
 
+from vidweave.media import open_source
 from vidweave.registry import MODALITIES
 
 
@@ -96,3 +98,28 @@ def test_bad_input_fails_before_a_model_is_loaded(vid, model, clip, tmp_path, ar
     assert complaint in done.err
     assert done.err.count("\n") == 1
     assert not model.loads
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three frames without a frame rate."""
+    (tmp_path / "frames").mkdir()
+    for number in range(3):
+        Image.new("RGB", (16, 12), (90 * number, 0, 0)).save(tmp_path / "frames" / f"{number}.png")
+    return tmp_path / "frames"
+
+
+@pytest.mark.parametrize("verb", ["ask", "explain"])
+def test_a_folder_of_frames_gets_its_rate_from_an_option(vid, model, folder, verb, tmp_path):
+    more = ("--out", tmp_path / "page.html") if verb == "explain" else ()
+    without = vid(verb, folder, "What?", *more)
+    assert (without.code, without.out) == (2, "")
+    assert "3 pictures and no frame rate; give it (Clip(fps=…), vidweave ask --fps …)" in without.err
+    done = vid(verb, folder, "What?", "--fps", "2.5", *more)
+    assert (done.code, done.err) == (0, "")
+    assert model.asked[0]["clip"].fps == 2.5
+
+
+def test_a_rate_for_a_file_that_has_its_own_times_is_told(clip):
+    with open_source(clip, "video", fps=5) as source:
+        assert source.notes == [f"fps=5 changes nothing: '{clip}' has times of its own"]

@@ -113,7 +113,10 @@ def test_folder_in_natural_order_with_its_rate(tmp_path):
 
 def test_folder_without_a_rate_is_refused(tmp_path):
     folder = folder_of(tmp_path / "f", pattern(2))
-    with pytest.raises(MediaError, match=r"2 pictures and no frame rate; give fps \(--fps\), or write.*frames\.json"):
+    with pytest.raises(
+        MediaError,
+        match=r"2 pictures and no frame rate; give it \(Clip\(fps=…\), vidweave ask --fps …\), or write.*frames\.json",
+    ):
         open_source(folder, "video")
     (folder / "frames.json").write_text(json.dumps({"pts_seconds": [0.5, 2.0]}))
     with open_source(folder, "thermal") as source:
