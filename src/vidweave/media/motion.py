@@ -20,7 +20,7 @@ from vidweave.media.limits import DEFAULT_LIMITS, Limits
 from vidweave.media.plan import spread
 from vidweave.media.vectors import Displacement, NoVectorsError, codec_vectors, estimated_vectors
 from vidweave.media.video import VideoReader
-from vidweave.types import MotionSpec
+from vidweave.types import MotionSpec, Summarized
 
 __all__ = ["MotionMaps", "motion_seconds", "read_motion"]
 
@@ -31,8 +31,8 @@ _MOST_WAITING = 8  # steps that are summed up at a time
 _EPSILON = 1e-6  # of a step: what rounding of times may amount to
 
 
-@dataclass(frozen=True, eq=False)
-class MotionMaps:
+@dataclass(frozen=True, eq=False, repr=False)
+class MotionMaps(Summarized):
     """What `read_motion` found: ready for an encoder that takes the spec.
 
     Attributes:

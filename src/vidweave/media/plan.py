@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from vidweave.errors import MediaError, MediaLimitError, ShapeError
-from vidweave.types import FrameNeed
+from vidweave.types import FrameNeed, Summarized
 
 __all__ = ["FramePlan", "plan_frames", "segment_borders", "spread", "spread_between"]
 
 
-@dataclass(frozen=True, eq=False)
-class FramePlan:
+@dataclass(frozen=True, eq=False, repr=False)
+class FramePlan(Summarized):
     """What to decode, and who gets which pictures.
 
     Attributes:

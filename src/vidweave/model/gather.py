@@ -22,7 +22,7 @@ from vidweave.model.cache import FeatureCache
 from vidweave.model.config import ModelSpec, StreamConfig
 from vidweave.model.pool import pool_seconds
 from vidweave.registry import MODALITIES
-from vidweave.types import Clip, FrameNeed, Frames, MotionSpec, PrecomputedFeatures, config_to_dict
+from vidweave.types import Clip, FrameNeed, Frames, MotionSpec, PrecomputedFeatures, Summarized, config_to_dict
 
 T = TypeVar("T")
 
@@ -31,8 +31,8 @@ _READING = 2  # version of what readers make of a file; raise it when they come 
 __all__ = ["OpenScene", "StreamRow", "check_modalities", "gather_scene", "route"]
 
 
-@dataclass(frozen=True, eq=False)
-class StreamRow:
+@dataclass(frozen=True, eq=False, repr=False)
+class StreamRow(Summarized):
     """One present (item, scene) pair of a stream.
 
     `values` (T, …) waits for the encoder; `features` (T, N, C) has been through it. `frames` says which pictures they are.

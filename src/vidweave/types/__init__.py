@@ -22,6 +22,7 @@ from vidweave.types.specs import (
     TextSpec,
     VisualSpec,
 )
+from vidweave.types.summary import Summarized
 from vidweave.types.tensors import (
     Blocks,
     Embeds,
@@ -69,6 +70,7 @@ __all__ = [
     "Selector",
     "SelectorInputs",
     "StreamInputs",
+    "Summarized",
     "TextSpec",
     "TextTokens",
     "Trace",

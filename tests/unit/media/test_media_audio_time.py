@@ -1,19 +1,18 @@
 """Audio keeps its time through holes, overlaps, drift and jitter, and no hole costs more than the caps allow."""
 
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.unit.media.audio_files import pcm_packets
+from tests.unit.media.field_files import FIELD
 from vidweave.errors import MediaLimitError, ShapeError
 from vidweave.media.audio import read_audio
 from vidweave.media.audio_timeline import Timeline
 from vidweave.media.limits import Limits
 from vidweave.types import Waveform
 
-FIELD = Path(__file__).parents[2] / "data" / "field"
 RATE = 8_000
 
 

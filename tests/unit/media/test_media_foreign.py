@@ -5,12 +5,12 @@ import os
 import pickle
 import tarfile
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from tests.unit.media.field_files import FIELD
 from tests.unit.media.media_files import encode
 from vidweave.errors import MediaAccessError, MediaDecodeError, MediaError, MediaTypeError
 from vidweave.media.image import read_image
@@ -19,7 +19,6 @@ from vidweave.media.open import open_source
 from vidweave.media.points import read_points
 from vidweave.media.sniff import FOREIGN_FORMATS
 
-FIELD = Path(__file__).parents[2] / "data" / "field"
 MODALITIES = ("video", "image", "audio", "depth", "flow", "point_cloud")
 
 

@@ -8,10 +8,13 @@ import pytest
 import torch
 
 import vidweave.types
+from vidweave.media.motion import MotionMaps
+from vidweave.media.plan import plan_frames
 from vidweave.types import (
     Answer,
     Clip,
     Features,
+    FrameNeed,
     Frames,
     FrameUse,
     ModelInputs,
@@ -146,3 +149,11 @@ def test_what_is_printed():
     assert "options=[26 OptionScore]" in held["Answer"]
     assert repr(Answer("yes")) == "Answer(text='yes')"
     assert repr(Query.about("a.mp4", "What?")) == "Query(text='What?', scenes=[1 Scene])"
+
+
+def test_what_media_make_of_them_prints_alike():
+    maps = MotionMaps(np.zeros((9, 2, 30, 40), np.float32), np.zeros((9, 2)), [LONG] * 9)
+    plan = plan_frames({"video": FrameNeed(num_frames=300)}, np.arange(900.0), 900.0)
+    assert repr(maps).startswith("MotionMaps(values=float32 (9, 2, 30, 40), seconds=float64 (9, 2), notes=[9 str])")
+    assert "indices=int64 (300,), streams={video: int64 (300,)}" in repr(plan)
+    assert max(len(repr(maps)), len(repr(plan))) <= MAX_CHARACTERS
