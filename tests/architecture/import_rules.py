@@ -10,12 +10,13 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 PACKAGE = "vidweave"
-ZERO = {"types", "errors", "registry"}
+ZERO = {"types", "errors", "registry", "storage"}
 SLOTS = {"selectors", "encoders", "connectors", "language"}
 
 # Room → rooms that it may import, besides itself. Absent from its own row on purpose: rooms that are equals.
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "storage": {"errors"},
     "registry": {"errors"},
     "types": {"errors", "registry"},
     "loading": {"errors"},  # what all who load weights share

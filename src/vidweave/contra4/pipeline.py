@@ -10,14 +10,13 @@ FOLDER/questions.json         the result in the released form, with statistics.j
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,9 +25,11 @@ from vidweave import __version__
 from vidweave.contra4.executors import Executor, InProcess, ShardWork
 from vidweave.contra4.rows import Row
 from vidweave.contra4.schema import question_from_dict, questions_json
-from vidweave.contra4.shards import ShardFolder, ShardReport, put, sweep
+from vidweave.contra4.shards import ShardFolder, ShardReport, put
 from vidweave.contra4.stage import FileStage, RowStage
 from vidweave.contra4.statistics import statistics
+from vidweave.storage import locked
+from vidweave.storage.files import remove_scratch
 from vidweave.errors import ConfigError, PipelineError, UnknownNameError
 from vidweave.evaluation.runner import progress_bar
 
@@ -235,7 +236,7 @@ class _Manifest:
         for path in self.folder.glob("[0-9][0-9]-*"):
             if path.name not in known:
                 shutil.rmtree(path)
-        sweep(self.folder)
+        remove_scratch(self.folder)
 
     def _read(self) -> list[dict[str, Any]]:
         try:
@@ -294,19 +295,15 @@ def _nothing_left(entry: dict[str, Any]) -> str:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """One process at a time; the lock goes with the process, however it ends."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise PipelineError(f"cannot use the folder {folder}: {error.strerror}") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    """Hold the folder for this process."""
+    busy = PipelineError(f"{folder} is used by another process; wait for it, or use another folder")
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(folder, busy))
+        except OSError as error:
+            raise PipelineError(f"cannot use the folder {folder}: {error.strerror}") from error
         yield
-    except BlockingIOError as error:
-        raise PipelineError(f"{folder} is used by another process; wait for it, or use another folder") from error
-    finally:
-        os.close(descriptor)
 
 
 def _export_questions(folder: Path, rows: Iterator[Row]) -> Path:

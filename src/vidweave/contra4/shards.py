@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
-import re
-import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -17,11 +13,9 @@ from typing import Any
 
 from vidweave.contra4.rows import Row
 from vidweave.errors import PipelineError
-from vidweave.media.store.files import write_atomically
+from vidweave.storage.files import is_disk_full, write_atomically
 
-__all__ = ["ShardFolder", "ShardReport", "put", "sweep"]
-
-_SCRATCH = re.compile(r"\..+\.\d+\.[0-9a-f]{8}")
+__all__ = ["ShardFolder", "ShardReport", "put"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,14 +95,7 @@ def put(path: Path, data: bytes) -> None:
     """
     with _told(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, data, path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}"))
-
-
-def sweep(folder: Path) -> None:
-    """Remove what killed processes were writing; nobody may be writing in `folder` now."""
-    for path in folder.rglob(".*"):
-        if _SCRATCH.fullmatch(path.name):
-            path.unlink()
+        write_atomically(path, data)
 
 
 @contextmanager
@@ -116,8 +103,7 @@ def _told(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        advice = "; free some space and run again, finished shards are kept" if full else ""
+        advice = "; free some space and run again, finished shards are kept" if is_disk_full(error) else ""
         raise PipelineError(f"cannot write {path}: {error.strerror}{advice}") from error
 
 

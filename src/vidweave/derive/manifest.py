@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 from vidweave.errors import PipelineError
+from vidweave.storage import Journal
 
 __all__ = ["MANIFEST", "Manifest"]
 
@@ -32,15 +31,11 @@ class Manifest:
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         self.folder = folder
-        self.clips: dict[str, dict[str, Any]] = {}
-        folder.mkdir(parents=True, exist_ok=True)
-        self._file = (folder / MANIFEST).open("a+b")
-        try:
-            self._lock()
-            self._take_up(json.loads(json.dumps({"format": _FORMAT, **settings})))
-        except BaseException:
-            self._file.close()
-            raise
+        settings = json.loads(json.dumps({"format": _FORMAT, **settings}))
+        self._journal = Journal(
+            folder / MANIFEST, settings, check=self._check(settings), parse=_line, error=PipelineError, what="manifest"
+        )
+        self.clips: dict[str, dict[str, Any]] = {line["clip"]: line for line in self._journal.rows}
 
     def is_done(self, clip: str, source: Mapping[str, int]) -> bool:
         """Whether the clip was made from this very file, and all that was made is still there."""
@@ -48,15 +43,15 @@ class Manifest:
         outputs = line.get("outputs")
         return bool(outputs) and line["source"] == source and all((self.folder / path).exists() for path in outputs)
 
-    def add(self, clip: str, source: Mapping[str, int], **told: Any) -> None:
+    def add(self, clip: str, source: Mapping[str, int], **facts: Any) -> None:
         """Enter a clip, and force it to disk. What it names must be there already."""
-        line = {"clip": clip, "source": dict(source), **told}
-        self._write(line)
+        line = {"clip": clip, "source": dict(source), **facts}
+        self._journal.append([line])
         self.clips[clip] = line
 
     def close(self) -> None:
-        """Let go of the folder."""
-        self._file.close()
+        """Release the folder."""
+        self._journal.close()
 
     def __enter__(self) -> Self:
         return self
@@ -64,43 +59,17 @@ class Manifest:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _lock(self) -> None:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise PipelineError(
-                f"{self.folder} is being filled by another process; wait for it, or choose another --out"
-            ) from None
+    def _check(self, settings: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], None]:
+        def check(recorded: Mapping[str, Any]) -> None:
+            changed = [key for key in {**recorded, **settings} if recorded.get(key) != settings.get(key)]
+            if changed:
+                was = ", ".join(f"{key}={recorded.get(key)!r} (now {settings.get(key)!r})" for key in changed)
+                raise PipelineError(f"{self.folder} was filled with {was}; choose another --out for other settings")
 
-    def _take_up(self, settings: dict[str, Any]) -> None:
-        self._file.seek(0)
-        data = self._file.read()
-        whole = data.rfind(b"\n") + 1
-        if whole < len(data):
-            self._file.truncate(whole)
-        lines = data[:whole].splitlines()
-        if not lines:
-            self._write(settings)
-            return
-        first, *clips = [self._parse(number, line) for number, line in enumerate(lines, 1)]
-        changed = [key for key in {**first, **settings} if first.get(key) != settings.get(key)]
-        if changed:
-            was = ", ".join(f"{key}={first.get(key)!r} (now {settings.get(key)!r})" for key in changed)
-            raise PipelineError(f"{self.folder} was filled with {was}; choose another --out for other settings")
-        self.clips = {line["clip"]: line for line in clips}
+        return check
 
-    def _parse(self, number: int, line: bytes) -> dict[str, Any]:
-        try:
-            data = json.loads(line)
-            if not isinstance(data, dict) or (number > 1 and not isinstance(data["clip"], str)):
-                raise ValueError
-        except (ValueError, KeyError, RecursionError):
-            raise PipelineError(
-                f"line {number} of {self.folder / MANIFEST} is no manifest line; remove the file to make everything again"
-            ) from None
-        return data
 
-    def _write(self, line: Mapping[str, Any]) -> None:
-        self._file.write(json.dumps(line).encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+def _line(data: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(data["clip"], str):
+        raise TypeError(f"clip is {data['clip']!r}")
+    return data

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -13,6 +11,7 @@ from types import FrameType
 from typing import Any
 
 from vidweave.errors import TrainingError
+from vidweave.storage import locked
 
 __all__ = ["StopRequest", "locked_folder", "stop_requests"]
 
@@ -66,11 +65,6 @@ def locked_folder(folder: Path) -> Iterator[None]:
         TrainingError: another process trains into it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    busy = TrainingError(f"another process trains into {folder}; wait for it, or use another folder")
+    with locked(folder, busy):
         yield
-    except BlockingIOError as error:
-        raise TrainingError(f"another process trains into {folder}; wait for it, or use another folder") from error
-    finally:
-        os.close(descriptor)

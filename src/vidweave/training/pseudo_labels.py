@@ -7,7 +7,6 @@ Bootstrapping (VideoTGB, section 3): a base model's scores of single pictures be
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from vidweave.data.schema import Example
 from vidweave.errors import RecordError
 from vidweave.evaluation.overlap import token_f1, unigram_recall
 from vidweave.nn.score_span import largest_rectangle
+from vidweave.storage import Journal, changed_settings, read_journal
 from vidweave.types import Clip, Query
 
 __all__ = [
@@ -152,7 +152,9 @@ def read_labels(path: Path | str) -> tuple[dict[str, Any], dict[str, PseudoLabel
     path = Path(path)
     if not path.is_file():
         raise RecordError(f"there is no file {path}; make one with `vidweave pseudo-label`")
-    return _parse(path, path.read_bytes())[:2]
+    header, labels = read_journal(path, parse=_label_from, error=RecordError, what="label file")
+    _check_format(path, header)
+    return header, {label.id: label for label in labels}
 
 
 def _clip_key(example: Example) -> tuple[tuple[str, Any], ...]:
@@ -182,71 +184,37 @@ def _label(scorer: Scorer, examples: Sequence[Example], subtract: Subtract) -> l
 
 
 class _LabelFile:
-    """The file, open for appending by this process alone; half a line that a killed one left is cut off."""
+    """The label file, open for appending by this process alone."""
 
     def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
         self.path, self._manifest = path, manifest
 
     def __enter__(self) -> _LabelFile:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self.path.open("a+b")
-        try:
-            self._take_up()
-        except BaseException:
-            self._file.close()
-            raise
+        self._journal = Journal(
+            self.path, self._manifest, check=self._check, parse=_label_from, error=RecordError, what="label file"
+        )
+        self.labels = {label.id: label for label in self._journal.rows}
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        self._journal.close()
 
-    def _take_up(self) -> None:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise RecordError(f"{self.path} is being written by another process") from None
-        self._file.seek(0)
-        data = self._file.read()
-        whole = data[: data.rfind(b"\n") + 1]
-        self._file.truncate(len(whole))
-        if not whole:
-            self.labels: dict[str, PseudoLabel] = {}
-            self._append([self._manifest])
-            return
-        found, self.labels, _ = _parse(self.path, whole)
-        differing = sorted(k for k in {*found, *self._manifest} if found.get(k) != self._manifest.get(k))
-        if differing:
-            name = differing[0]
+    def _check(self, recorded: dict[str, Any]) -> None:
+        _check_format(self.path, recorded)
+        for name, before, now in changed_settings(recorded, self._manifest):
             raise RecordError(
-                f"{self.path} was made with other settings: {name} is {found.get(name)!r} there, "
-                f"{self._manifest.get(name)!r} here; give another file"
+                f"{self.path} was made with other settings: {name} is {before!r} there, {now!r} here; give another file"
             )
 
     def add(self, labels: Sequence[PseudoLabel]) -> None:
-        self._append([asdict(label) for label in labels])
+        self._journal.append([asdict(label) for label in labels])
         self.labels |= {label.id: label for label in labels}
 
-    def _append(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        self._file.write("".join(json.dumps(row) + "\n" for row in rows).encode())
-        self._file.flush()
-        os.fsync(self._file.fileno())
+
+def _label_from(row: dict[str, Any]) -> PseudoLabel:
+    return PseudoLabel(**{**row, "seconds": tuple(row["seconds"]), "scores": tuple(row["scores"])})
 
 
-def _parse(path: Path, data: bytes) -> tuple[dict[str, Any], dict[str, PseudoLabel], int]:
-    """Manifest, labels and number of lines."""
-    lines = data.decode("utf-8", "replace").splitlines()
-    labels: dict[str, PseudoLabel] = {}
-    manifest: dict[str, Any] = {}
-    for number, line in enumerate(lines, start=1):
-        try:
-            row = json.loads(line)
-            if number == 1:
-                if row["format"] != FORMAT:
-                    raise KeyError("format")
-                manifest = row
-                continue
-            label = PseudoLabel(**{**row, "seconds": tuple(row["seconds"]), "scores": tuple(row["scores"])})
-        except (ValueError, KeyError, TypeError):
-            raise RecordError(f"{path}:{number} is no {FORMAT}; give a file that pseudo-label wrote") from None
-        labels[label.id] = label
-    return manifest, labels, len(lines)
+def _check_format(path: Path, header: Mapping[str, Any]) -> None:
+    if header.get("format") != FORMAT:
+        raise RecordError(f"{path}:1 is no {FORMAT}; give a file that pseudo-label wrote")

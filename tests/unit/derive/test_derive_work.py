@@ -128,7 +128,7 @@ def test_a_folder_holds_one_kind_of_thing_and_one_process(clips, tmp_path):
         work(Copy(fps=5), clips, out)
     with (
         Manifest(out, {"kind": "copy", "fps": 3}),
-        pytest.raises(PipelineError, match="is being filled by another process"),
+        pytest.raises(PipelineError, match="is being written by another process; wait for it"),
     ):
         work(Copy(fps=3), clips, out)
     data = (out / MANIFEST).read_text().splitlines(keepends=True)
