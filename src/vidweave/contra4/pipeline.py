@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -28,10 +27,10 @@ from vidweave.contra4.schema import question_from_dict, questions_json
 from vidweave.contra4.shards import ShardFolder, ShardReport, put
 from vidweave.contra4.stage import FileStage, RowStage
 from vidweave.contra4.statistics import statistics
-from vidweave.storage import locked
-from vidweave.storage.files import remove_scratch
 from vidweave.errors import ConfigError, PipelineError, UnknownNameError
 from vidweave.evaluation.runner import progress_bar
+from vidweave.storage import locked
+from vidweave.storage.files import remove_scratch
 
 __all__ = ["Pipeline", "RunResult", "run", "usage_of"]
 

@@ -5,12 +5,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from numpy.lib.format import open_memmap
+
+from vidweave.storage import atomic_path, write_atomically
 
 __all__ = ["growing_array"]
 
@@ -19,9 +20,8 @@ def growing_array(path: Path, parts: Iterable[np.ndarray], seconds: np.ndarray) 
     """Write parts (T_i, ...), of len(seconds) pictures together, to the `.npy` file `path`, and their times beside it, as
     `media.write.write_array` does."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part_path = path.with_name(f".{path.name}.part")
     array, filled = None, 0
-    try:
+    with atomic_path(path) as part_path:
         for part in parts:
             if array is None:
                 shape = (len(seconds), *part.shape[1:])
@@ -32,9 +32,4 @@ def growing_array(path: Path, parts: Iterable[np.ndarray], seconds: np.ndarray) 
         assert filled == len(seconds), (filled, len(seconds))
         array.flush()
         del array
-        times = part_path.with_name(f".{path.name}.json.part")
-        times.write_text(json.dumps({"pts_seconds": seconds.tolist()}))
-        os.replace(times, f"{path}.json")
-        os.replace(part_path, path)
-    finally:
-        part_path.unlink(missing_ok=True)
+        write_atomically(Path(f"{path}.json"), json.dumps({"pts_seconds": seconds.tolist()}).encode())

@@ -22,6 +22,7 @@ from vidweave.derive.frames import source_report
 from vidweave.errors import AnnotationError, ConfigError, ShapeError
 from vidweave.media.open import open_source
 from vidweave.media.point_pairs import FEATURES, VOXELS
+from vidweave.storage import atomic_path
 from vidweave.types import Frames
 
 __all__ = ["Cameras", "PointFeaturesJob", "features_of_points", "read_cameras"]
@@ -168,10 +169,5 @@ class PointFeaturesJob:
 def _write(path: Path, write: Callable[[Any], object]) -> None:
     """Whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            write(file)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with atomic_path(path) as part, part.open("wb") as file:
+        write(file)

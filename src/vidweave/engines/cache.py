@@ -17,6 +17,7 @@ from typing import Any
 
 from vidweave.engines.protocol import Completion, Engine, Request
 from vidweave.errors import PipelineError
+from vidweave.storage import append_durably
 
 __all__ = ["CachedEngine", "ResponseCache", "Usage", "request_key"]
 
@@ -77,16 +78,8 @@ class ResponseCache:
             return
         if self._output is None:
             self._output = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
-        size = os.fstat(self._output).st_size
         lines = [_line(key, completion) for key, completion in found]
-        view = memoryview(b"".join(lines))
-        try:
-            while view:
-                view = view[os.write(self._output, view) :]
-            os.fsync(self._output)
-        except OSError:
-            os.ftruncate(self._output, size)
-            raise
+        size = append_durably(self._output, b"".join(lines))
         for (key, _), line in zip(found, lines, strict=True):
             self._places[key] = self._path, size, len(line)
             size += len(line)

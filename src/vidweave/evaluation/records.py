@@ -5,17 +5,15 @@ The first line says what was run (task, model, settings); a run with anything el
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from vidweave.data.schema import Example
 from vidweave.errors import RecordError
+from vidweave.storage import Journal, changed_settings, read_journal
 from vidweave.types import Answer
 
 __all__ = ["Record", "RecordFile", "read_records"]
@@ -103,17 +101,16 @@ class RecordFile:
 
     def __init__(self, path: Path | str, manifest: Mapping[str, Any]) -> None:
         self.path = Path(path)
-        self.records: dict[str, Record] = {}
-        with self._reporting():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-        try:
-            with self._reporting():
-                self._lock()
-                self._take_up(_plain(manifest))
-        except BaseException:
-            os.close(self._descriptor)
-            raise
+        manifest = _plain(manifest)
+        self._journal = Journal(
+            self.path,
+            {"format": FORMAT, "version": VERSION, "manifest": manifest},
+            check=lambda header: _check(header, manifest, self.path),
+            parse=_once(Record.from_dict),
+            error=RecordError,
+            what="record file",
+        )
+        self.records: dict[str, Record] = {record.id: record for record in self._journal.rows}
 
     def add(self, records: Sequence[Record]) -> None:
         """Append records and force them to disk.
@@ -125,72 +122,18 @@ class RecordFile:
         repeated = sorted(new.keys() & self.records.keys())
         if repeated or len(new) < len(records):
             raise RecordError(f"{self.path}: {repeated[0] if repeated else 'an item'!r} would be recorded twice")
-        with self._reporting():
-            self._append([asdict(record) for record in records])
+        self._journal.append([asdict(record) for record in records])
         self.records.update(new)
 
     def close(self) -> None:
-        """Let go of the file."""
-        os.close(self._descriptor)
+        """Release the file."""
+        self._journal.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _lock(self) -> None:
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RecordError(
-                f"{self.path} is being written by another process; wait for it, or use another file"
-            ) from error
-
-    def _take_up(self, manifest: dict[str, Any]) -> None:
-        data = self.path.read_bytes()
-        whole = data.rfind(b"\n") + 1
-        if whole:
-            version, recorded, self.records = _parse(data[:whole], self.path)
-            _check_manifest(recorded, manifest, self.path)
-            if version != VERSION:
-                raise RecordError(
-                    f"{self.path} was written by an older version, which did not record what media were shown, so it "
-                    "cannot be continued (it can still be compared); use another file"
-                )
-        if whole < len(data):
-            os.ftruncate(self._descriptor, whole)
-        if not whole:
-            self._append([{"format": FORMAT, "version": VERSION, "manifest": manifest}])
-
-    def _append(self, lines: Sequence[Mapping[str, Any]]) -> None:
-        size = os.fstat(self._descriptor).st_size
-        view = memoryview(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
-        try:
-            while view:
-                view = view[os.write(self._descriptor, view) :]
-            os.fsync(self._descriptor)
-        except OSError:
-            os.ftruncate(self._descriptor, size)
-            raise
-
-    def _reporting(self):
-        return _Reporting(self.path)
-
-
-class _Reporting:
-    """Turns what the file system says into RecordError."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if isinstance(error, OSError):
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            advice = "; free some space and run again, what is recorded is kept" if full else ""
-            raise RecordError(f"cannot use the record file {self.path}: {error.strerror}{advice}") from error
 
 
 def read_records(path: Path | str) -> tuple[dict[str, Any], list[Record]]:
@@ -200,55 +143,47 @@ def read_records(path: Path | str) -> tuple[dict[str, Any], list[Record]]:
         RecordError: there is no such file, or it is damaged.
     """
     path = Path(path)
-    with _Reporting(path):
-        data = path.read_bytes()
-    whole = data.rfind(b"\n") + 1
-    if not whole:
-        raise RecordError(f"{path} holds no records yet")
-    _, manifest, records = _parse(data[:whole], path)
-    return manifest, list(records.values())
+    header, records = read_journal(path, parse=_once(Record.from_dict), error=RecordError, what="record file")
+    _check_format(header, path)
+    return header["manifest"], records
 
 
-def _parse(data: bytes, path: Path) -> tuple[int, dict[str, Any], dict[str, Record]]:
-    """Version, manifest and records."""
-    first, *rest = data.splitlines()
-    try:
-        header = json.loads(first)
-        if header["format"] != FORMAT or header["version"] not in READABLE:
-            raise ValueError(f"format {header['format']!r} version {header['version']!r}")
-        version, manifest = header["version"], header["manifest"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise RecordError(f"{path} is not a record file ({error}); move it away or use another name") from error
-    records: dict[str, Record] = {}
-    for number, line in enumerate(rest, start=2):
-        try:
-            record = Record.from_dict(json.loads(line))
-        except (ValueError, TypeError) as error:
-            raise RecordError(
-                f"{path}:{number} is damaged ({error}); delete that line to have it asked again"
-            ) from error
-        if record.id in records:
-            raise RecordError(f"{path}:{number} repeats item {record.id!r}; delete one of the two lines")
-        records[record.id] = record
-    return version, manifest, records
+def _once(parse: Callable[[Mapping[str, Any]], Record]) -> Callable[[Mapping[str, Any]], Record]:
+    """`parse`, which raises ValueError for an item that came before."""
+    seen: set[str] = set()
+
+    def parse_new(data: Mapping[str, Any]) -> Record:
+        record = parse(data)
+        if record.id in seen:
+            raise ValueError(f"it repeats item {record.id!r}")
+        seen.add(record.id)
+        return record
+
+    return parse_new
 
 
-def _check_manifest(recorded: dict[str, Any], now: dict[str, Any], path: Path) -> None:
-    before, after = dict(_leaves(recorded)), dict(_leaves(now))
-    names = [name for name in sorted({*before, *after}) if before.get(name) != after.get(name)]
-    if names:
-        differences = "; ".join(f"{n}: recorded {before.get(n)!r}, now {after.get(n)!r}" for n in names)
+def _check_format(header: Mapping[str, Any], path: Path) -> None:
+    named = (header.get("format"), header.get("version"))
+    if named[0] != FORMAT or named[1] not in READABLE or "manifest" not in header:
         raise RecordError(
-            f"{path} belongs to another run ({differences}); use another file, or delete it to start anew"
+            f"{path} is not a record file (format {named[0]!r} version {named[1]!r}); move it away or use another name"
         )
 
 
-def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping) and value:
-        for key, item in value.items():
-            yield from _leaves(item, f"{name}.{key}" if name else str(key))
-    else:
-        yield name, value
+def _check(header: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
+    """Raise RecordError unless the file is of this run."""
+    _check_format(header, path)
+    changed = changed_settings(header["manifest"], now)
+    if changed:
+        differences = "; ".join(f"{name}: recorded {before!r}, now {after!r}" for name, before, after in changed)
+        raise RecordError(
+            f"{path} belongs to another run ({differences}); use another file, or delete it to start anew"
+        )
+    if header["version"] != VERSION:
+        raise RecordError(
+            f"{path} was written by an older version, which did not record what media were shown, so it "
+            "cannot be continued (it can still be compared); use another file"
+        )
 
 
 def _plain(manifest: Mapping[str, Any]) -> dict[str, Any]:

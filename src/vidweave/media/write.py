@@ -22,6 +22,7 @@ from PIL import Image
 
 from vidweave.errors import MediaAccessError, MediaError, ShapeError
 from vidweave.media.guards import describe, sanitize
+from vidweave.storage import atomic_path
 from vidweave.types import Frames, PointCloud, Waveform
 
 __all__ = ["write_array", "write_audio", "write_image", "write_points", "write_video"]
@@ -203,17 +204,13 @@ def _encode_sound(container: OutputContainer, stream: av.AudioStream, audio: Wav
 @contextmanager
 def _whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A path to write to, beside the real one and with its ending; renamed at the end, removed on failure."""
-    final = Path(path)
-    part = final.with_name(f".{final.stem[:100]}.{os.getpid()}.part{final.suffix}")
     try:
-        yield part
-        os.replace(part, final)
+        with atomic_path(Path(path)) as part:
+            yield part
     except OSError as error:
         raise MediaAccessError(
             f"{describe(path)} cannot be written ({sanitize(error.strerror or str(error))})"
         ) from None
-    finally:
-        part.unlink(missing_ok=True)
 
 
 @contextmanager

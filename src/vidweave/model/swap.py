@@ -20,7 +20,8 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from vidweave.errors import CheckpointError
-from vidweave.nn.tensor_files import follow_umask, sync
+from vidweave.nn.tensor_files import follow_umask
+from vidweave.storage.files import sync
 
 __all__ = ["PROCESSOR_FILES", "current", "replaced"]
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 from safetensors.torch import save_file
 from torch import Tensor
 
-__all__ = ["follow_umask", "save_tensors", "sync"]
+from vidweave.storage import atomic_path
+
+__all__ = ["follow_umask", "save_tensors"]
 
 
 def save_tensors(file: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
@@ -19,15 +19,9 @@ def save_tensors(file: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     Raises:
         OSError, SafetensorError: it could not be written (disk full).
     """
-    partial = file.with_name(f".{file.name}.partial")
-    try:
+    with atomic_path(file) as partial:
         save_file(dict(tensors), partial, metadata=dict(metadata or {}) or None)
         follow_umask(partial)
-        partial.replace(file)
-    except BaseException:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise
 
 
 def follow_umask(*files: Path) -> None:
@@ -38,13 +32,3 @@ def follow_umask(*files: Path) -> None:
         mode = probe.stat().st_mode
         probe.unlink()
         file.chmod(mode & 0o777)
-
-
-def sync(*paths: Path) -> None:
-    """Wait until the contents of files, or the names in folders, are on the disk."""
-    for path in paths:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -122,18 +122,19 @@ def append_durably(descriptor: int, data: bytes) -> int:
     return size
 
 
-def sync(path: Path) -> None:
-    """Wait until a file's bytes, or a folder's names, are on the disk; systems that cannot open folders skip those."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except PermissionError:
-        if path.is_dir():
-            return
-        raise
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def sync(*paths: Path) -> None:
+    """Wait until files' bytes, or folders' names, are on the disk; systems that cannot open folders skip those."""
+    for path in paths:
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+        except PermissionError:
+            if path.is_dir():
+                continue
+            raise
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def is_disk_full(error: OSError) -> bool:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -13,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vidweave.errors import ConfigError, UnknownNameError
+from vidweave.storage import atomic_folder
 from vidweave.toyworld import attributes as a
 from vidweave.toyworld.captions import caption
 from vidweave.toyworld.questions import families, questions
@@ -137,12 +136,5 @@ def _whole_folder(out: Path) -> Iterator[Path]:
     """A folder beside `out` that becomes `out` when all went well, and is removed otherwise."""
     if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
         raise ConfigError(f"{out} is not an empty folder; give the path of a new or empty one")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
+    with atomic_folder(out) as made:
         yield made
-        made.chmod(0o755)
-        made.replace(out)
-    except BaseException:
-        shutil.rmtree(made, ignore_errors=True)
-        raise

@@ -17,7 +17,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from vidweave.errors import TrainingError
-from vidweave.nn.tensor_files import save_tensors, sync
+from vidweave.nn.tensor_files import save_tensors
+from vidweave.storage.files import sync
 
 __all__ = ["Checkpoints", "Position", "learnt_tensors", "load_learnt", "load_optimizer", "optimizer_tensors"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import warnings
 from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vidweave.errors import TrainingError
+from vidweave.storage import write_atomically
 
 __all__ = ["CsvLog", "EventLog", "write_names"]
 
@@ -68,9 +68,7 @@ class CsvLog:
             self.path.unlink()
             return
         self.columns = next(csv.reader(lines[:1]))
-        temporary = self.path.with_suffix(".tmp")
-        temporary.write_text("".join([lines[0], *kept]))
-        os.replace(temporary, self.path)
+        write_atomically(self.path, "".join([lines[0], *kept]).encode())
 
 
 def write_names(path: Path, passes: Mapping[str, Iterable[str]]) -> None:

@@ -133,7 +133,7 @@ def test_a_folder_holds_one_kind_of_thing_and_one_process(clips, tmp_path):
         work(Copy(fps=3), clips, out)
     data = (out / MANIFEST).read_text().splitlines(keepends=True)
     (out / MANIFEST).write_text("".join([*data[:2], "{broken\n", *data[2:]]))
-    with pytest.raises(PipelineError, match=r"line 3 of .* is no manifest line"):
+    with pytest.raises(PipelineError, match=r"manifest.jsonl:3 is damaged .*; delete that line"):
         work(Copy(fps=3), clips, out)
     with pytest.raises(ConfigError, match="workers must be at least 1, got 0"):
         work(Copy(), clips, tmp_path / "new", workers=0)

@@ -79,7 +79,7 @@ def test_nothing_is_recorded_twice(tmp_path):
             file.add([record("c"), record("c")])
         assert list(file.records) == ["a"]
     path.write_bytes(path.read_bytes() + path.read_bytes().splitlines(keepends=True)[-1])
-    with pytest.raises(RecordError, match=r"r.jsonl:3 repeats item 'a'; delete one"):
+    with pytest.raises(RecordError, match=r"r.jsonl:3 is damaged \(it repeats item 'a'\); delete that line"):
         RecordFile(path, MANIFEST)
 
 
@@ -90,7 +90,7 @@ def test_damage_before_the_last_line_is_named_and_its_advice_helps(tmp_path, lin
         file.add([record("a"), record("b")])
     header, _, last = path.read_bytes().splitlines()
     path.write_bytes(b"\n".join([header, line, last, b""]))
-    with pytest.raises(RecordError, match=r"r.jsonl:2 is damaged .*; delete that line to have it asked again"):
+    with pytest.raises(RecordError, match=r"r.jsonl:2 is damaged .*; delete that line to have it made again"):
         RecordFile(path, MANIFEST)
     path.write_bytes(b"\n".join([header, last, b""]))
     with RecordFile(path, MANIFEST) as file:
@@ -140,7 +140,7 @@ def test_files_that_cannot_be_used(tmp_path):
     with pytest.raises(RecordError, match="No such file"):
         read_records(tmp_path / "none")
     (tmp_path / "empty").touch()
-    with pytest.raises(RecordError, match="holds no records yet"):
+    with pytest.raises(RecordError, match="holds no lines yet; it should be a record file"):
         read_records(tmp_path / "empty")
     with pytest.raises(RecordError, match="plain JSON data"):
         RecordFile(tmp_path / "r.jsonl", {"model": {1, 2}})

@@ -319,7 +319,7 @@ def test_a_read_that_is_refused_is_an_error_not_a_miss(tmp_path, monkeypatch):
 
     reader = FeatureStore(tmp_path)
     assert reader.keys() == ["k0"]
-    monkeypatch.setattr("vidweave.media.store.files._open", refuse)
+    monkeypatch.setattr("vidweave.storage.files._open", refuse)
     with pytest.raises(StoreError, match=r"cannot read entries in the feature store at .*: Permission denied"):
         reader.get("k0")
 

@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from vidweave.errors import StoreError
-from vidweave.media.store.files import read_bounded, write_atomically
 from vidweave.media.store.shard import FORMAT_VERSION
+from vidweave.storage.files import read_bounded, write_atomically
 
 __all__ = ["StoreFolder"]
 

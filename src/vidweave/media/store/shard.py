@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidweave.errors import StoreError
-from vidweave.media.store.files import read_bounded, read_range
 from vidweave.media.store.keys import canonical_json
+from vidweave.storage.files import read_bounded, read_range
 
 if TYPE_CHECKING:
     from torch import Tensor
