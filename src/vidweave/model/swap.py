@@ -9,7 +9,6 @@ hidden folders; the next save finishes what was complete and removes the rest.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from safetensors import SafetensorError
 from vidweave.errors import CheckpointError
 from vidweave.nn.tensor_files import follow_umask
 from vidweave.storage.files import sync
+from vidweave.storage.lock import waiting_lock
 
 __all__ = ["PROCESSOR_FILES", "current", "replaced"]
 
@@ -55,9 +55,7 @@ def replaced(folder: Path, keep: Callable[[str], bool] = lambda name: False) -> 
     is_new = not folder.exists()
     with _writes(folder, _UNCHANGED):
         folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two processes that save into one folder take turns
+    with waiting_lock(folder):  # two processes that save into one folder take turns
         with _writes(folder, _UNCHANGED):
             try:
                 _finish(folder)
@@ -71,8 +69,6 @@ def replaced(folder: Path, keep: Callable[[str], bool] = lambda name: False) -> 
                 raise
         with _writes(folder, _COMPLETE):
             _finish(folder)
-    finally:
-        os.close(lock)
 
 
 def _complete(folder: Path, staging: Path, keep: Callable[[str], bool]) -> None:

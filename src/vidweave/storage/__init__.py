@@ -9,7 +9,7 @@ from vidweave.storage.files import (
     write_atomically,
 )
 from vidweave.storage.journal import Journal, changed_settings, read_journal
-from vidweave.storage.lock import locked
+from vidweave.storage.lock import locked, waiting_lock
 
 __all__ = [
     "Journal",
@@ -21,5 +21,6 @@ __all__ = [
     "read_bounded",
     "read_journal",
     "read_range",
+    "waiting_lock",
     "write_atomically",
 ]

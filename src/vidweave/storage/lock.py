@@ -2,36 +2,51 @@
 
 from __future__ import annotations
 
+import getpass
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-__all__ = ["locked", "lock_file"]
+__all__ = ["locked", "waiting_lock"]
 
 
-def lock_file(path: Path) -> Path:
+def _lock_file(path: Path) -> Path:
     """Return the file that guards `path`: hidden inside a folder, hidden beside a file."""
     return path / ".lock" if path.is_dir() else path.with_name(f".{path.name}.lock")
 
 
 @contextmanager
-def locked(path: Path, error: Exception) -> Iterator[None]:
+def locked(path: Path, busy: Exception) -> Iterator[None]:
     """Hold `path`, a file or an existing folder, for this process; never waits.
 
     Args:
-        error: Raised if another process holds it: what is being written, and what to do.
+        busy: Raised if another process holds it: what is being written, and what to do.
 
     Raises:
         OSError: the lock file cannot be made.
     """
-    lock = FileLock(lock_file(path), blocking=False)
+    lock = FileLock(_lock_file(path), blocking=False)
     try:
         lock.acquire()
     except Timeout:
-        raise error from None
+        raise busy from None
     try:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def waiting_lock(path: Path) -> Iterator[None]:
+    """Hold `path` for this process, after waiting for other processes of this user on this machine.
+
+    Nothing is left in or beside `path`, which others may publish: the lock file is in the temporary folder.
+    """
+    folder = Path(tempfile.gettempdir()) / f"vidweave-locks-{getpass.getuser()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    with FileLock(folder / f"{sha256(str(path.resolve()).encode()).hexdigest()[:32]}.lock"):
+        yield
