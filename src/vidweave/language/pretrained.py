@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 from transformers import CONFIG_MAPPING, GenerationConfig, PreTrainedConfig
-from transformers.utils import cached_file
+from transformers.utils.hub import cached_file
 
 from vidweave.errors import CheckpointError, ConfigError
 from vidweave.language.lora import LoraSpec, attach_lora

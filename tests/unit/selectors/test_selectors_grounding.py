@@ -157,10 +157,10 @@ def test_sampling_is_for_training_and_repeats_with_its_generator():
 
 def test_drawn_steps_follow_the_softmax_of_their_logits():
     logits = torch.tensor([2.0, 1.0, 0.0, -1.0])
-    selector = build(sampling="gumbel", temperature=0.5).train()
+    selector = build(sampling="gumbel", temperature=2.0).train()
     many = logits[None, :, None].expand(20_000, -1, 2)
     shares = selector._sampled(many, torch.Generator().manual_seed(1))[..., 0].argmax(1).bincount(minlength=4) / 20_000
-    torch.testing.assert_close(shares, (logits / 0.5).softmax(0), atol=0.015, rtol=0)
+    torch.testing.assert_close(shares, (logits / 2.0).softmax(0), atol=0.015, rtol=0)
 
 
 def test_loss_falls_to_nothing_on_sure_scores_and_ignores_what_is_not_there():
