@@ -57,6 +57,13 @@ def test_the_gauge_of_an_epoch(statistic, gauge):
     assert state.history == {"a": [gauge]}
 
 
+def test_each_epoch_has_its_own_steps():
+    state = ExitState(EarlyExit(steps_per_epoch=2), ["a"])
+    for step, norm in enumerate([1.0, 3.0, 5.0, 7.0]):
+        state.observe({"a": norm}, step)
+    assert state.history == {"a": [2.0, 6.0]}
+
+
 def test_a_pass_leaves_and_the_other_goes_on(tmp_path):
     done = run()
     quietly(done, tmp_path)

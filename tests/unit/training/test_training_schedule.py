@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from vidweave.errors import ConfigError
@@ -65,3 +67,11 @@ def test_a_cosine_behind_the_warm_up():
     schedule = Schedule("warmup_cosine", warmup_steps=2)
     factors = [schedule.factor(step, step / 6) for step in range(7)]
     assert factors == pytest.approx([0, 0.5, 1, 0.5 * (1 + 2**-0.5), 0.5, 0.5 * (1 - 2**-0.5), 0], abs=1e-12)
+
+
+def test_epochs_have_one_rate_each_after_a_linear_rise():
+    """Two steps per epoch: epoch 0 rises from 0.1 in four steps and is cut off; later ones stand on the cosine."""
+    schedule = Schedule("epochs", num_epochs=4, steps_per_epoch=2, warmup_steps=4, min_lr_ratio=0.2, start_ratio=0.1)
+    cosine = [0.2 + 0.8 * 0.5 * (1 + math.cos(math.pi * epoch / 4)) for epoch in range(4)]
+    expected = [0.1, 0.325, cosine[1], cosine[1], cosine[2], cosine[2], cosine[3], cosine[3]]
+    assert [schedule.factor(step, step / 8) for step in range(8)] == pytest.approx(expected, abs=1e-12)

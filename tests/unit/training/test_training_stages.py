@@ -60,6 +60,12 @@ def test_optimizer_settings_check_themselves(changes):
         AdamWSettings(**changes)
 
 
+def test_the_defaults_of_the_optimizer():
+    s = AdamWSettings()
+    assert (s.lr, s.betas, s.eps, s.weight_decay, s.clip_norm) == (1e-3, (0.9, 0.999), 1e-8, 0.05, 1.0)
+    assert not s.decays("head.scale", 1)
+
+
 def test_stages_need_their_own_names():
     with pytest.raises(ConfigError, match="run 'tiny' needs at least one stage, each with its own name"):
         tiny_run(tiny_stage(), tiny_stage())
