@@ -193,12 +193,12 @@ def pointfeatures(
 
 def _raft(weights: str, size: int, iterations: int, device: str) -> Any:
     """A motion encoder with RAFT's published weights."""
-    import torch
     from safetensors.torch import load_file
 
     from vidweave.encoders.motion import MotionEncoderConfig
     from vidweave.errors import CheckpointError
     from vidweave.loading import usable_device
+    from vidweave.model.released import read_checkpoint
     from vidweave.nn.raft import raft_from_published
     from vidweave.types import MotionSpec
 
@@ -207,7 +207,7 @@ def _raft(weights: str, size: int, iterations: int, device: str) -> Any:
         height=size, width=size, patch=size, iterations=iterations, specs={"video": spec}
     ).build()
     try:
-        state = load_file(weights) if weights.endswith(".safetensors") else torch.load(weights, weights_only=True)
+        state = load_file(weights) if weights.endswith(".safetensors") else read_checkpoint(weights).state
         assert encoder.raft is not None
         encoder.raft.load_state_dict(raft_from_published(state))
     except (OSError, RuntimeError, ValueError, AttributeError) as error:

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +54,8 @@ def read_point_pair(root: Path, scene: str) -> PointCloud | None:
 def _mapped(file: Path) -> np.ndarray:
     """The tensor (P, C) of a `.pt` file, read when it is used."""
     try:
-        tensor = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+        is_zip = zipfile.is_zipfile(file)  # files of torch before 1.6 are none, and cannot be mapped
+        tensor = torch.load(file, map_location="cpu", weights_only=True, mmap=is_zip)
     except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise MediaTypeError(

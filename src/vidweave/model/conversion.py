@@ -215,6 +215,7 @@ class Source:
         dropped: Its own names that hold no weight of ours → why.
         files: That the weights are read from, for their hash.
         role: `file`, `base`, or that of a part.
+        notes: What was done to read it.
     """
 
     name: str
@@ -222,6 +223,13 @@ class Source:
     dropped: Mapping[str, str] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
     role: str = "file"
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint, state: Weights, dropped: Mapping[str, str], role: str = "file") -> Source:
+        """Weights of a released file under our names; a part goes by its role, the file by its name."""
+        name = checkpoint.name if role == "file" else role
+        return cls(name, state, dropped, (checkpoint.file,), role, checkpoint.notes)
 
 
 @dataclass(frozen=True)
@@ -348,7 +356,8 @@ def write_model(
     with staged_folder(request.out) as folder:
         account = _account(request, sources, settings, main)
         bad = _write(folder, tensors, request, max_shard_bytes)
-        report = replace(report, notes=(*report.notes, *notes, *mixed, *bad))
+        read = [note for source in sources for note in source.notes]
+        report = replace(report, notes=(*report.notes, *read, *notes, *mixed, *bad))
         config.save_pretrained(folder)
         if processor is not None:
             processor.for_config(config).save_pretrained(folder)

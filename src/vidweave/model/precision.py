@@ -33,11 +33,11 @@ def _patterns(name: str, module: nn.Module, dtype: torch.dtype) -> Iterator[str]
 
 def kept_in_float32(model: PreTrainedModel, names: Iterable[str], dtype: torch.dtype | None) -> set[str]:
     """Of `names`, the weights of `model` that transformers' loader leaves in float32 when the rest becomes `dtype`."""
-    lists: dict[torch.dtype, tuple[str, ...]] = {
-        torch.float16: ("_keep_in_fp32_modules", "_keep_in_fp32_modules_strict")
-    }
-    lists[torch.bfloat16] = ("_keep_in_fp32_modules_strict",)
-    found = {pattern for which in lists.get(dtype, ()) for pattern in getattr(model, which) or ()}  # type: ignore[arg-type]
+    found: set[str] = set()
+    if dtype in (torch.float16, torch.bfloat16):
+        found |= set(model._keep_in_fp32_modules_strict or ())
+    if dtype == torch.float16:
+        found |= set(model._keep_in_fp32_modules or ())
     if not found:
         return set()
     kept = re.compile("|".join(pattern.replace("*", ".*") for pattern in sorted(found)))

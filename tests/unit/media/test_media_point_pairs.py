@@ -35,6 +35,14 @@ def test_a_pair_is_a_cloud_of_points(write, dtype):
     torch.testing.assert_close(values[0, :, 3:], torch.arange(24.0).reshape(4, 6))
 
 
+def test_features_of_old_releases_of_torch_are_read(write, tmp_path):
+    """They are no zip files, and cannot be mapped."""
+    folder = write()
+    old = {"_use_new_zipfile_serialization": False}
+    torch.save(torch.arange(24.0).reshape(4, 6), folder / FEATURES / "s.pt", **old)
+    np.testing.assert_array_equal(read_point_pair(folder, "s").features, np.arange(24.0).reshape(4, 6))
+
+
 def test_a_scene_without_features_has_no_points(tmp_path):
     assert read_point_pair(tmp_path, "s") is None
 

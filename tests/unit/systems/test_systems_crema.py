@@ -226,8 +226,11 @@ def test_crema_initial_has_no_adapter(whole, files, tmp_path):
     state = {
         k: v for k, v in theirs(whole).items() if not any(p in k for p in (".w_a_", ".w_b_", "fusion", "projection"))
     }
+    eva = torch.load(files["vision"])["model"]
+    torch.save({f"module.{key}": value for key, value in eva.items()}, files["vision"])
     asked = request(tmp_path, state, files)
     report = checkpoint.convert(asked, sizes=SIZES)
+    assert "eva.pth: stripped 'module.', which DistributedDataParallel puts before every name" in report.notes
     model = vidweave.load(asked.out)
     same(whole, model, skip=(".adapter.", "fusion", "input_proj"))
     assert all(not v.any() for k, v in model.state_dict().items() if k.endswith(".up"))

@@ -82,7 +82,7 @@ def convert(request: Request, *, sizes: Sizes | None = None) -> KeyReport:
     if base is None and _missing(config, given):
         parts = ", ".join(_missing(config, given))
         raise CheckpointError(f"{request.file.name} holds no {parts}; give them (part) or a base that has them")
-    notes = [*checkpoint.notes, *_notes(base, source, modalities), *_order_note(checkpoint, settings)]
+    notes = [*_notes(base, source, modalities), *_order_note(checkpoint, settings)]
     return write_model(
         request,
         config,
@@ -120,7 +120,8 @@ def from_blip2(name: str, state: Mapping[str, Tensor], modalities: Sequence[str]
 def _source(checkpoint: Checkpoint, settings: Settings, modalities: Sequence[str]) -> Source:
     name, state = checkpoint.name, checkpoint.state
     if "query_tokens" in state:
-        return replace(from_blip2(name, state, modalities), files=(checkpoint.file,))
+        found = from_blip2(name, state, modalities)
+        return Source.of(checkpoint, found.state, found.dropped)
     pairs = [text.partition(":") for text in settings.filled]
     if any(not sign for _, sign, _ in pairs):
         raise ConfigError(f"filled takes pairs such as normals:touch, got {', '.join(settings.filled)}")
@@ -130,7 +131,7 @@ def _source(checkpoint: Checkpoint, settings: Settings, modalities: Sequence[str
     others = [key for key in source.state if key.startswith("connector.ports.") and not key.startswith(prefixes)]
     kept = {key: value for key, value in source.state.items() if key not in set(others)}
     dropped = {**source.dropped, **dict.fromkeys(sorted(others), "of a modality that the model does not have")}
-    return Source(name, kept, dropped, files=(checkpoint.file,))
+    return Source.of(checkpoint, kept, dropped)
 
 
 def _parts(request: Request) -> list[Source]:
@@ -156,7 +157,7 @@ def _tower(role: str, where: str) -> Source:
     else:
         ours = {f"encoders.audio.{key}": value for key, value in beats_from_microsoft(state).items()}
         dropped = {}
-    return Source(role, ours, dropped, (checkpoint.file,), role)
+    return Source.of(checkpoint, ours, dropped, role)
 
 
 def _sizes_of(base: StoredModel) -> Sizes:

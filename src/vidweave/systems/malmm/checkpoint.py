@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -161,14 +161,13 @@ def convert(request: Request) -> KeyReport:
     base = open_model(request.base)
     below = Source(base.config.name or "base", base.state, files=base.files, role="base")
     config = _config(source, base.config, settings)
-    return write_model(
-        request, config, below, source, processor=base.processor, settings=settings, notes=checkpoint.notes
-    )
+    return write_model(request, config, below, source, processor=base.processor, settings=settings)
 
 
 def _finetuned(checkpoint: Checkpoint, settings: Settings) -> Source:
     """The file's weights; raises CheckpointError without a table of times, ConfigError for one that is too short."""
-    source = replace(from_lavis(checkpoint.state, checkpoint.name), files=(checkpoint.file,))
+    found = from_lavis(checkpoint.state, checkpoint.name)
+    source = Source.of(checkpoint, found.state, found.dropped)
     if TIMES not in source.state:
         raise CheckpointError(f"{source.name} holds no image_pe.weight; a file of InstructBLIP needs plug_in, not this")
     rows = len(source.state[TIMES])  # type: ignore[arg-type]  # tensors of a file

@@ -169,7 +169,8 @@ def convert(request: Request) -> KeyReport:
     language = _language(request)
     checkpoint = read_released(request, "merv")
     parts = modules_of(checkpoint)
-    released = replace(from_released(parts, order, checkpoint.name), files=(checkpoint.file,))
+    found = from_released(parts, order, checkpoint.name)
+    released = Source.of(checkpoint, found.state, found.dropped)
     config = _config(described, order, settings, {**language, "vocab_size": _vocabulary(parts)})
     beside = Path(os.path.abspath(request.file)).parent
     encoders = [_encoder_source(config, n, request.parts.get(n, ENCODERS[n].source), beside) for n in order]
@@ -182,7 +183,7 @@ def convert(request: Request) -> KeyReport:
         released,
         processor=_processor(request, config),
         settings=replace(settings, stream_order=order),
-        notes=[*checkpoint.notes, *_notes(described, order, backbones)],
+        notes=_notes(described, order, backbones),
     )
 
 
@@ -274,7 +275,7 @@ def _config(
 def _encoder_source(config: VideoLanguageConfig, name: str, source: str, beside: Path) -> Source:
     """Weights of one encoder, in whichever layout its folder has."""
     root, encoder = f"encoders.{name}", config.parse().encoders[name]
-    state, files = _open_encoder(name, source, beside)
+    state, files, notes = _open_encoder(name, source, beside)
     if any(".attn.qkv." in key for key in state) and name in _TIMM:
         state = {f"tower.{key}": value for key, value in _TIMM[name](state).items()}
     elif name == "languagebind" and not any(key.startswith("layers.") for key in state):
@@ -282,21 +283,26 @@ def _encoder_source(config: VideoLanguageConfig, name: str, source: str, beside:
     else:
         with torch.device("meta"):
             skeleton = VideoLanguageModel(config)
-        return Source(name, slot_state(root, dict(state), skeleton, f"encoder {name!r}"), files=files, role=name)
+        return Source(
+            name, slot_state(root, dict(state), skeleton, f"encoder {name!r}"), files=files, role=name, notes=notes
+        )
     with torch.device("meta"):
         wanted = encoder.build().state_dict().keys()
     kept = {f"{root}.{key}": value for key, value in state.items() if key in wanted}
     dropped = {key: "behind the layer that is used" for key in state if key not in wanted}
-    return Source(name, kept, dropped, files, name)
+    return Source(name, kept, dropped, files, name, notes)
 
 
-def _open_encoder(name: str, source: str, beside: Path) -> tuple[Mapping[str, Tensor], tuple[Path, ...]]:
-    """Weights and files of an encoder; LanguageBind's are on the hub as `pytorch_model.bin` alone."""
+def _open_encoder(
+    name: str, source: str, beside: Path
+) -> tuple[Mapping[str, Tensor], tuple[Path, ...], tuple[str, ...]]:
+    """Weights, files and notes of an encoder; LanguageBind's are on the hub as `pytorch_model.bin` alone."""
     folder = locate(source, beside, pickled=(PICKLED_WEIGHTS,) if name == "languagebind" else ())
     pickled = folder / PICKLED_WEIGHTS
     if pickled.is_file() and not list(folder.glob("*.safetensors")):
-        return read_checkpoint(pickled).state, (pickled,)
-    return read_weights(folder), tuple(weight_files(folder))
+        checkpoint = read_checkpoint(pickled)
+        return checkpoint.state, (pickled,), checkpoint.notes
+    return read_weights(folder), tuple(weight_files(folder)), ()
 
 
 def folded(model: VideoLanguageModel) -> VideoLanguageModel:

@@ -115,7 +115,7 @@ def _write(
     has_raft = any(spec.source == "pictures" for spec in motion.specs.values())
     released = to_ours(checkpoint.state, has_raft=has_raft, pooled=motion.pooling == "weighted")
     merged = len(released.merged)
-    notes = [*checkpoint.notes, *([f"merged adapters into {merged} matrices"] if merged else [])]
-    source = Source(checkpoint.name, released.tensors, released.dropped, files=(checkpoint.file,))
+    notes = [f"merged adapters into {merged} matrices"] if merged else []
+    source = Source.of(checkpoint, released.tensors, released.dropped)
     processor = None if tokenizers is None else Processor(config, tokenizers)
     return write_model(request, config, source, processor=processor, notes=notes, **arguments)
