@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,12 +12,15 @@ from vidweave.cli.output import Json, show, table
 from vidweave.cli.quiet import narrate
 from vidweave.cli.records import record_path
 from vidweave.cli.reports import ReportFile, check_report_file, write_report
+from vidweave.errors import ConfigError
 from vidweave.registry import TASKS
 
 if TYPE_CHECKING:
     from vidweave.evaluation.report import Report
 
 __all__ = ["evaluate"]
+
+FLAGS = {"families": "family", "modalities": "modality"}  # settings of tasks whose option has another name
 
 
 def evaluate(
@@ -48,7 +52,7 @@ def evaluate(
 
     narrate()
     wanted = {"seed": seed, "examples": examples, "families": family, "modalities": modality, "folder": folder}
-    chosen = TASKS.get(task)(**{name: value for name, value in wanted.items() if value is not None})
+    chosen = _task(task, {name: value for name, value in wanted.items() if value is not None})
     answerer = vidweave.load(model, device=device, dtype=dtype, cache_folder=cache)
     decoding = {} if frames is None else {"num_frames": frames}
     with record_path(records) as path:
@@ -56,6 +60,21 @@ def evaluate(
     data = {**report.to_dict(), "records": records}
     write_report(report_file, data)
     show(data, _text(report), as_json=as_json)
+
+
+def _task(name: str, settings: dict[str, Any]) -> Any:
+    """The task of that name: what is registered is a task, or makes one of those settings that it has."""
+    target = TASKS.get(name)
+    takes = list(signature(target).parameters.values()) if callable(target) else []
+    known = [p.name for p in takes if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    is_open = any(p.kind is p.VAR_KEYWORD for p in takes)
+    if strangers := [f"--{FLAGS.get(s, s)}" for s in settings if s not in known and not is_open]:
+        raise ConfigError(
+            f"the task {name!r} takes no {', '.join(strangers)}; it takes: {', '.join(known) or 'nothing'}"
+        )
+    if lacking := [p.name for p in takes if p.name in known and p.default is p.empty and p.name not in settings]:
+        raise ConfigError(f"the task {name!r} needs {', '.join(lacking)}, which no option here gave")
+    return target(**settings) if callable(target) else target
 
 
 def _text(report: Report) -> str:

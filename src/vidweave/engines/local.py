@@ -100,7 +100,14 @@ class TransformersEngine:
             raise QueryError(f"{self.source!r} reads text alone, but a message holds other parts")
         messages = [dict(message) for message in request.prompt]
         messages = [{"role": "system", "content": asked}, *messages] if asked else messages
-        text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        try:
+            text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        except Exception as error:  # a template may raise whatever it likes
+            roles = ", ".join(str(message.get("role")) for message in messages)
+            raise QueryError(
+                f"the chat template of {self.source!r} refuses turns of {roles} ({' '.join(str(error).split())[:200]}); "
+                "give the prompt as one text"
+            ) from error
         return self._tokenizer(text, add_special_tokens=False)["input_ids"]
 
     @torch.no_grad()

@@ -167,18 +167,12 @@ def chat_format(tokenizer: Any, system: str = ASSISTANT) -> ChatFormat:
     """The format of a tokenizer's own chat template: what it writes around two questions and an answer, taken apart.
 
     Raises:
-        ConfigError: no template, or one that changes messages or has no place for the system's words.
+        ConfigError: no template, or one that refuses or changes messages or leaves the system's words out.
     """
     if not getattr(tokenizer, "chat_template", None):
         raise ConfigError(f"the tokenizer has no chat template; take one of {', '.join(CHAT_FORMATS)}")
     one, reply, two = "\ue001", "\ue002", "\ue003"  # no template changes characters of private use
-
-    def write(*turns: tuple[str, str], opens: bool = True) -> str:
-        messages = [{"role": role, "content": text} for role, text in turns]
-        return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=opens)
-
-    talk = [("system", system), ("user", one), ("assistant", reply), ("user", two)]
-    first, whole = write(*talk[:2]), write(*talk)
+    first, whole = _written(tokenizer, system, one, reply, two)
     bos = getattr(tokenizer, "bos_token", None) or ""
     start, _, opening = first.removeprefix(bos).partition(one)
     between = whole.partition(reply)[2].partition(two)[0]
@@ -196,6 +190,30 @@ def chat_format(tokenizer: Any, system: str = ASSISTANT) -> ChatFormat:
         system=system,
         empty="",
         strips=False,
+    )
+
+
+def _written(tokenizer: Any, system: str, one: str, reply: str, two: str) -> tuple[str, str]:
+    """What the template makes of one question, and of question, reply and question.
+
+    A template that takes no turn of the system's, as Mistral's and Gemma's, gets its words before the first question.
+    """
+    asked = [{"role": "system", "content": system}, {"role": "user", "content": one}]
+    folded = [{"role": "user", "content": f"{system}\n\n{one}"}]
+    rest = [{"role": "assistant", "content": reply}, {"role": "user", "content": two}]
+    reason = ""
+    for first in (asked, folded):
+        try:
+            texts = [
+                tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+                for turns in (first, first + rest)
+            ]
+            return texts[0], texts[1]
+        except Exception as error:  # noqa: BLE001  # a template may raise whatever it likes
+            reason = " ".join(str(error).split())[:200]
+    raise ConfigError(
+        f"the tokenizer's chat template refuses a conversation ({reason}); take one of {', '.join(CHAT_FORMATS)}, or "
+        "make a ChatFormat"
     )
 
 

@@ -49,9 +49,13 @@ OPTION_FIELDS = {"letter", "number", "option"}
 def _format_option(template: str, position: int, option: str) -> str:
     """`template` with {letter} (A…Z), {number} (from 1) and {option}."""
     if position >= len(ascii_uppercase) and "{letter}" in template:
-        raise QueryError(f"there are more than {len(ascii_uppercase)} options, which have no letters left; give fewer")
+        raise _no_letters()
     letter = ascii_uppercase[position] if position < len(ascii_uppercase) else ""
     return template.format(letter=letter, number=position + 1, option=option)
+
+
+def _no_letters() -> QueryError:
+    return QueryError(f"there are more than {len(ascii_uppercase)} options, which have no letters left; give fewer")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,11 +79,24 @@ class OptionsFormat:
         """The text that stands for {options}; empty without options."""
         if not options:
             return ""
+        if len(options) > len(ascii_uppercase) and "{letters}" in self.prefix + self.suffix:
+            raise _no_letters()
         shown = self.separator.join(_format_option(self.item, i, o) for i, o in enumerate(options))
         before, after = (
             around.format(letters=", ".join(ascii_uppercase[: len(options)])) for around in (self.prefix, self.suffix)
         )
         return before + shown + after
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """Options that are written where a prompt shows them: one that shows none needs no letters for them."""
+
+    format: OptionsFormat
+    options: Sequence[str]
+
+    def __format__(self, spec: str) -> str:
+        return format(self.format.render(self.options), spec)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,11 +231,12 @@ class TemplateLayout(ComponentConfig):
         ids, mask = _pad(rows, 0), _pad([[True] * len(row) for row in rows], False)
         return TextTokens(ids, mask)
 
-    def _fields(self, query: Query, wording: Wording) -> dict[str, str]:
+    def _fields(self, query: Query, wording: Wording) -> dict[str, Any]:
         labels = [wording.typed(scene.label, "scene label") for scene in query.scenes]
+        options = [wording.typed(option, "option") for option in query.options]
         return {
             "question": wording.typed(query.text, "question"),
-            "options": self.options.render([wording.typed(option, "option") for option in query.options]),
+            "options": _Shown(self.options, options),
             "labels": self.label_separator.join(labels),
         }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from vidweave.errors import ModalityError, QueryError, ShapeError
 from vidweave.language.parts import EachGroup, EachScene, Part, Slot, Special, Text, When
@@ -31,7 +32,7 @@ class RowWriter:
         wording: Wording,
         groups: Mapping[tuple[str, int], int],
         slots: dict[SlotName, int],
-        fields: dict[str, str],
+        fields: dict[str, Any],
     ) -> None:
         self.query, self.wording, self.groups, self.slots = query, wording, groups, slots
         self.fields = fields
@@ -115,7 +116,7 @@ class RowWriter:
             self._within({"label": scene.label}, parts)
         self._scene = None
 
-    def _within(self, fields: dict[str, str], parts: tuple[Part, ...]) -> None:
+    def _within(self, fields: dict[str, Any], parts: tuple[Part, ...]) -> None:
         outer, self.fields = self.fields, self.fields | fields
         self.write_all(parts)
         self.fields = outer

@@ -50,7 +50,7 @@ class Wording:
                 )
         return text
 
-    def fit(self, part: Text, fields: dict[str, str]) -> tuple[list[int], str]:
+    def fit(self, part: Text, fields: dict[str, Any]) -> tuple[list[int], str]:
         """Ids of `part` with `fields` filled in, at most `part.max_tokens`, and a note if it had to be cut."""
         ids, most = self.ids(part.text.format(**fields)), part.max_tokens
         if most is None or len(ids) <= most:
@@ -68,7 +68,7 @@ class Wording:
                 f"the {what} has {got} tokens, at most {most} are allowed; shorten the question or the options"
             )
 
-    def _shorten_question(self, part: Text, fields: dict[str, str], most: int) -> list[int]:
+    def _shorten_question(self, part: Text, fields: dict[str, Any], most: int) -> list[int]:
         """The longest beginning of the question, in words, with which the whole text fits."""
         words = fields["question"].split()
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from vidweave.errors import QueryError
+from vidweave.model.frame_counts import FrameCounts
 from vidweave.model.gather import route
 from vidweave.model.selecting import tell_selection
 from vidweave.model.trace import build_traces
@@ -35,7 +36,7 @@ def answer(
     model: VideoLanguageModel,
     queries: Query | Sequence[Query],
     *,
-    num_frames: int | None = None,
+    num_frames: FrameCounts | None = None,
     trace: bool | str = True,
     normalize: str = "sum",
     **decoding: Any,
@@ -81,7 +82,7 @@ def _batches(model: VideoLanguageModel, queries: Sequence[Query]) -> list[list[i
 def _answer_batch(
     model: VideoLanguageModel,
     queries: list[Query],
-    num_frames: int | None,
+    num_frames: FrameCounts | None,
     trace: bool | str,
     normalize: str,
     decoding: dict[str, Any],

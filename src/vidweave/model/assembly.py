@@ -27,6 +27,7 @@ from vidweave.model.bases import add_bases, without_bases
 from vidweave.model.cache import FeatureCache, Fingerprints, module_fingerprint
 from vidweave.model.config import ModelSpec, VideoLanguageConfig
 from vidweave.model.files import check_keys, locate, read_weights
+from vidweave.model.frame_counts import FrameCounts
 from vidweave.model.mixing import mix_moments
 from vidweave.model.pool import pool_seconds, pool_tokens
 from vidweave.model.precision import float32_patterns
@@ -300,7 +301,7 @@ class VideoLanguageModel(PreTrainedModel):
         question: str,
         *,
         options: Sequence[str] = (),
-        num_frames: int | None = None,
+        num_frames: FrameCounts | None = None,
         start_seconds: float | None = None,
         end_seconds: float | None = None,
         trace: bool | str = True,
@@ -311,7 +312,7 @@ class VideoLanguageModel(PreTrainedModel):
         Args:
             clip: A path of a video, or a Clip with any modalities that the model takes.
             options: Answers to choose from, scored by log-probability; without them the model writes freely.
-            num_frames: Pictures to look at instead of the configured number.
+            num_frames: Frames to look at instead of the configured number; one number, or one for each stream.
             start_seconds, end_seconds: The span to look at.
             trace: False leaves the account out.
             decoding: Arguments of transformers' `generate` (max_new_tokens, num_beams, do_sample, …).

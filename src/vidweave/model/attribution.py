@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from vidweave.errors import ModalityError
+from vidweave.model.frame_counts import FrameCounts
 from vidweave.types import Answer, Clip, Query
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ __all__ = ["leave_one_out"]
 
 @torch.no_grad()
 def leave_one_out(
-    model: VideoLanguageModel, query: Query, answer: Answer, *, num_frames: int | None = None
+    model: VideoLanguageModel, query: Query, answer: Answer, *, num_frames: FrameCounts | None = None
 ) -> list[dict[str, Any]]:
     """One entry for the whole query (`modality` None), then one per modality that its clips have.
 
@@ -51,7 +52,7 @@ def _without(query: Query, modality: str) -> Query | None:
     return replace(query, scenes=tuple(scenes))
 
 
-def _probability(model: VideoLanguageModel, query: Query, answer: Answer, num_frames: int | None) -> float:
+def _probability(model: VideoLanguageModel, query: Query, answer: Answer, num_frames: FrameCounts | None) -> float:
     inputs = model.processor([query], num_frames=num_frames, cache=model.cache)
     layout, tokenizer = model.spec.layout, model.processor.tokenizers["language"]
     if not query.options:

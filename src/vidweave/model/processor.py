@@ -23,6 +23,7 @@ from vidweave.model.cache import FeatureCache
 from vidweave.model.collate import collate_stream
 from vidweave.model.config import ModelSpec, VideoLanguageConfig
 from vidweave.model.files import read_json
+from vidweave.model.frame_counts import FrameCounts, counts_by_stream, with_count
 from vidweave.model.gather import OpenScene, StreamRow, check_modalities, gather_scene, route
 from vidweave.model.mixing import mixed_groups, mixed_needs
 from vidweave.model.pool import pool_groups
@@ -127,14 +128,15 @@ class Processor:
         self,
         queries: Query | Sequence[Query],
         *,
-        num_frames: int | None = None,
+        num_frames: FrameCounts | None = None,
         cache: FeatureCache | None = None,
         has_motion: bool = True,
     ) -> Prepared:
         """Open and index the media of `queries`; read text and motion; list candidate moments.
 
         Args:
-            num_frames: Replaces the number of pictures of every connector stream that has one. The configured number
+            num_frames: Replaces the number of frames of every connector stream that has one; a list or a mapping of
+                streams to numbers replaces each by its own. The configured number
                 is repeated where a clip is shorter, and a note says so; a number that was asked for is not.
             cache: Serves known motion vectors and stores new ones.
             has_motion: Read what the selector watches; False where another one chooses, which watches nothing.
@@ -152,14 +154,15 @@ class Processor:
         scenes = {
             (i, s): OpenScene(sc.clip, self.limits) for i, q in enumerate(queries) for s, sc in enumerate(q.scenes)
         }
-        if num_frames is not None:
-            self._check_number(scenes.values(), num_frames)
+        counts = counts_by_stream(num_frames, {n: s.need for n, s in self.spec.connector_streams.items()})
+        needs = {n: with_count(s.need, counts.get(n)) for n, s in self.spec.connector_streams.items()}
+        self._check_number(scenes.values(), counts)
         prepared = Prepared(
             queries,
             scenes,
             *self._candidates(scenes),
             text={slot: self._read_text(slot, queries) for slot in self.spec.text},
-            needs={n: _with_frames(s.need, num_frames) for n, s in self.spec.connector_streams.items()},
+            needs=needs,
         )
         try:
             if has_motion:
@@ -229,7 +232,7 @@ class Processor:
         question: str | None = None,
         *,
         options: Sequence[str] = (),
-        num_frames: int | None = None,
+        num_frames: FrameCounts | None = None,
         targets: Sequence[str] | None = None,
         selection: Selection | None = None,
         cache: FeatureCache | None = None,
@@ -280,17 +283,17 @@ class Processor:
         routes = (route(stream, clip) for stream in streams)
         return next((modality for modality in routes if modality is not None and _shows_pictures(clip, modality)), None)
 
-    def _check_number(self, scenes: Iterable[OpenScene], num_frames: int) -> None:
-        """Raise MediaError where a video has fewer pictures; a single image has no number to choose."""
+    def _check_number(self, scenes: Iterable[OpenScene], counts: Mapping[str, int]) -> None:
+        """Raise MediaError where a video has fewer frames; a single image has no number to choose."""
         for scene in scenes:
-            routes = {route(s, scene.clip) for s in self.spec.connector_streams.values() if s.need.num_frames}
-            for modality in sorted(m for m in routes if m not in (None, "image")):
-                if not _shows_pictures(scene.clip, modality):
+            for name, count in counts.items():
+                modality = route(self.spec.streams[name], scene.clip)
+                if modality in (None, "image") or not _shows_pictures(scene.clip, modality):
                     continue
-                available = max(1, len(scene.timeline(modality)))  # between two pictures, one is on show
-                if num_frames > available:
+                available = max(1, len(scene.timeline(modality)))  # between two frames, one is on show
+                if count > available:
                     raise MediaError(
-                        f"{num_frames} pictures were asked for, the {modality} has {available} in the chosen span; "
+                        f"{count} frames were asked for, the {modality} has {available} in the chosen span; "
                         f"ask for at most {available}"
                     )
 
@@ -381,12 +384,6 @@ def _is_of_the_model(name: str) -> bool:
 def _shows_pictures(clip: Clip, modality: str) -> bool:
     is_given = isinstance(clip[modality], PrecomputedFeatures)
     return not is_given and MODALITIES.entry(modality).facts["carrier"] == "frames"
-
-
-def _with_frames(need: FrameNeed, num_frames: int | None) -> FrameNeed:
-    if num_frames is None or need.num_frames is None:
-        return need
-    return replace(need, num_frames=num_frames)
 
 
 def _moments(selection: Selection, prepared: Prepared) -> dict[tuple[int, int], np.ndarray]:

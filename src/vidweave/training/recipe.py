@@ -15,6 +15,8 @@ from vidweave.types.recipe import load_recipe, override, read_recipe
 
 __all__ = ["load_recipe", "override", "recipe_run"]
 
+MAX_SEED = 2**32
+
 
 def recipe_run(path: str | Path, overrides: Sequence[str] = ()) -> Run:
     """The run of a recipe file, with ``key=value`` overrides of its settings (``optimizer.lr=1e-4`` reaches inside).
@@ -35,6 +37,8 @@ def recipe_run(path: str | Path, overrides: Sequence[str] = ()) -> Run:
 
 
 def _seed(seed: int) -> None:
+    if not 0 <= seed < MAX_SEED:
+        raise ConfigError(f"seed must be between 0 and 2**32 - 1, which numpy takes; got {seed}")
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)

@@ -12,7 +12,10 @@ import torch
 
 from vidweave.cli import doctor
 from vidweave.cli.doctor import Finding
+from vidweave.data.schema import Example
 from vidweave.media.store import FeatureStore
+from vidweave.registry import TASKS
+from vidweave.types import Query
 
 
 def test_inspect_tells_counted_and_header_numbers(vid, clip):
@@ -176,6 +179,61 @@ def test_evaluate_prints_families_and_resumes(vid, model, tmp_path):
 def test_evaluate_refuses_unknown_names(vid, model):
     assert "unknown task 'toyword'; did you mean 'toyworld'?" in vid("evaluate", "--task", "toyword").err
     assert "unknown question family 'colours'" in vid("evaluate", "--family", "colours").err
+    assert not model.loads
+
+
+class OwnTask:
+    """A task that somebody registered."""
+
+    def __init__(self, count: int = 3) -> None:
+        self.count = count
+
+    def ids(self):
+        return [f"q{i}" for i in range(self.count)]
+
+    def example(self, index):
+        query = Query.about("a.mp4", f"Which one is {index}?", ["yes", "no"])
+        return Example(id=f"q{index}", query=query, truth="yes", family="own")
+
+    def describe(self):
+        return {"name": "own", "count": self.count}
+
+
+def _closed(*, place: str, seed: int = 0) -> OwnTask:
+    raise AssertionError("it lacks its place")
+
+
+@pytest.fixture
+def tasks():
+    own = {"own-class": OwnTask, "own-object": OwnTask(2), "own-closed": _closed}
+    for name, target in own.items():
+        TASKS.register(name, target)
+    yield
+    for name in own:
+        TASKS.unregister(name)
+
+
+@pytest.mark.parametrize(("name", "count"), [("own-class", 3), ("own-object", 2)])
+def test_evaluate_takes_registered_tasks(vid, model, tasks, name, count):
+    done = vid("evaluate", "--task", name, "--json")
+    assert done.code == 0, done.err
+    assert done.data["overall"]["num_items"] == count
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (
+            ["own-class", "--family", "a", "--seed", "3"],
+            "the task 'own-class' takes no --seed, --family; it takes: count",
+        ),
+        (["own-object", "--examples", "3"], "the task 'own-object' takes no --examples; it takes: nothing"),
+        (["own-closed", "--seed", "3"], "the task 'own-closed' needs place, which no option here gave"),
+    ],
+)
+def test_evaluate_names_settings_that_a_task_does_not_have(vid, model, tasks, arguments, complaint):
+    done = vid("evaluate", "--task", *arguments)
+    assert (done.code, done.err) == (2, f"error: {complaint}\n")
     assert not model.loads
 
 

@@ -76,6 +76,43 @@ def test_templates_that_cannot_be_taken_apart():
         chat_format(tokenizer(CHATML.replace("messages", "messages[1:]", 1)))
 
 
+ALTERNATING = (
+    "{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}"
+    "{% if m.role == 'user' %}<|im_start|>{{ m.content }}<|im_start|>{% else %}{{ m.content }}<|im_end|>{% endif %}"
+    "{% endfor %}"
+)
+NO_SYSTEM = (
+    "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}" + CHATML
+)
+
+
+@pytest.mark.parametrize("template", [ALTERNATING, NO_SYSTEM], ids=["alternating", "no-system"])
+def test_a_template_without_a_turn_of_the_systems_gets_its_words_first(template):
+    words = tokenizer(template)
+    own = chat_format(words, "You see.")
+    turns = [("user", "You see.\n\nb"), ("assistant", "h"), ("user", "b")]
+    messages = [{"role": role, "content": text} for role, text in turns]
+    assert own.prompt(["b", "h", "b"]) == words.apply_chat_template(
+        messages, tokenize=False, add_generation_prompt=True
+    )
+    assert own.system == "You see."
+    assert own.end == "<|im_end|>"
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        ("{{ raise_exception('no talk\ntoday') }}", r"refuses a conversation \(no talk today\); take one of llama2"),
+        ("{% for m in messages %}{{ m.content.nothing.here }}{% endfor %}", "refuses a conversation"),
+        ("{% for m in %}", "refuses a conversation"),
+    ],
+)
+def test_a_template_that_fails_says_why(template, reason):
+    with pytest.raises(ConfigError, match=reason):
+        chat_format(tokenizer(template))
+
+
 def test_layout_puts_the_clip_behind_the_begin_token():
     for chat, bos in (
         (LLAMA2_BASE, "<|begin|>"),

@@ -348,6 +348,11 @@ def test_more_options_than_letters(tokenizer):
         TINY.plan([query], tokenizer, {("video", 0, 0): 1})
     numbered = TemplateLayout(parts=(Text(text="{options}"),), options=OptionsFormat(item="{number}"))
     assert len(numbered.plan([query], tokenizer, {}).ids[0]) == 27
+    shows_none = TemplateLayout(parts=(Text(text="{question}"),))
+    assert len(shows_none.plan([query], tokenizer, {}).ids[0]) == 1
+    around = TemplateLayout(parts=(Text(text="{options}"),), options=OptionsFormat(item="{number}", suffix="{letters}"))
+    with pytest.raises(QueryError, match="more than 26 options"):
+        around.plan([query], tokenizer, {})
 
 
 @pytest.mark.parametrize(

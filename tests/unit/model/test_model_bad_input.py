@@ -116,7 +116,7 @@ def test_a_number_of_frames_that_cannot_be_shown(model, frames, number):
 
 
 def test_more_frames_than_there_are(model, frames):
-    message = "10 pictures were asked for, the video has 7 in the chosen span; ask for at most 7"
+    message = "10 frames were asked for, the video has 7 in the chosen span; ask for at most 7"
     with pytest.raises(MediaError, match=message):
         model.ask(Clip(frames), QUESTION, num_frames=10)
     with pytest.raises(MediaError, match="the video has 2 in the chosen span"):
