@@ -12,7 +12,7 @@ import errno
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -53,19 +53,19 @@ def replaced(folder: Path, keep: Callable[[str], bool] = lambda name: False) -> 
         CheckpointError: something could not be written (disk full); the old model still loads.
     """
     is_new = not folder.exists()
-    with _writes(folder, _UNCHANGED):
-        folder.mkdir(parents=True, exist_ok=True)
-    with waiting_lock(folder):  # two processes that save into one folder take turns
-        with _writes(folder, _UNCHANGED):
+    with ExitStack() as held:
+        with _writes(folder, _UNCHANGED), _removed_if(is_new, folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            held.enter_context(waiting_lock(folder))  # two processes that save into one folder take turns
+            staging = folder / SAVING
             try:
                 _finish(folder)
-                staging = folder / SAVING
                 staging.mkdir()
                 yield staging
                 _complete(folder, staging, keep)
                 staging.rename(folder / SAVED)
             except BaseException:
-                _forget(folder, is_new)
+                shutil.rmtree(staging, ignore_errors=True)
                 raise
         with _writes(folder, _COMPLETE):
             _finish(folder)
@@ -98,11 +98,16 @@ def _finish(folder: Path) -> None:
     _remove(folder / SAVING)
 
 
-def _forget(folder: Path, is_new: bool) -> None:
-    shutil.rmtree(folder / SAVING, ignore_errors=True)
-    if is_new:
-        with suppress(OSError):
-            folder.rmdir()
+@contextmanager
+def _removed_if(is_new: bool, folder: Path) -> Iterator[None]:
+    """Remove a new folder that is still empty when the block fails."""
+    try:
+        yield
+    except BaseException:
+        if is_new:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
 
 
 def _link(source: Path, target: Path) -> None:
