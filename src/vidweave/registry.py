@@ -42,7 +42,7 @@ class Entry:
 
     def load(self) -> Any:
         """Import and return the object; a target that is no import path is returned as it is."""
-        if not isinstance(self.target, str):
+        if not isinstance(self.target, str) or ":" not in self.target:
             return self.target
         module, _, attribute = self.target.partition(":")
         return getattr(import_module(module), attribute)

@@ -51,7 +51,8 @@ def _judge(error: BaseException) -> tuple[str, int]:
     if _was_interrupted(error):
         return "interrupted", INTERRUPTED
     if isinstance(error, VidweaveError):
-        return str(error), BAD_INPUT if isinstance(error, InputError) else FAULT
+        is_path = isinstance(error.__cause__, _WRONG_PATH) and error.__cause__.filename is not None
+        return str(error), BAD_INPUT if isinstance(error, InputError) or is_path else FAULT
     if isinstance(error, _ClickError):
         return _usage(error), BAD_INPUT
     if _is_out_of_memory(error):

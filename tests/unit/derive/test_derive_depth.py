@@ -94,6 +94,9 @@ def test_models_that_cannot_be_used(folders, tmp_path):
     assert {"zoedepth", "depth-anything", "depth-anything-indoor", "depth-anything-outdoor"} == set(DEPTH_MODELS)
     with pytest.raises(CheckpointError, match=r"no depth model at .*known names: depth-anything"):
         DepthEstimator(str(tmp_path / "none"))
+    for name in DEPTH_MODELS:  # each stands for a hub id, which is asked for and, without a network, not there
+        with pytest.raises(CheckpointError, match=rf"no depth model at '{DEPTH_MODELS.entry(name).target}'"):
+            DepthEstimator(name)
     with pytest.raises(ConfigError, match="tells nearness, normals need metres"):
         NormalsJob(depth=DepthEstimator(folders["relative"]))
     with pytest.raises(ConfigError, match="fps and chunk must be positive"):
