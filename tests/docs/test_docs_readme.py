@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
-from pathlib import Path
 
 import pytest
 import typer
+from documented import calls
 from readme import ROOT, blocks, commands, printed_answer, readme
 
 from vidweave.cli.app import app
+from vidweave.errors import InputError
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
@@ -33,33 +35,20 @@ def test_the_first_command_asks_about_a_clip_of_the_repository():
     assert printed_answer().split()[0] in words
 
 
-def _calls(text: str) -> list[list[str]]:
-    """Arguments of every call of vidweave in the fenced blocks of a page."""
-    found = []
-    for block in blocks(text):
-        if block.language in ("bash", "console"):
-            for line in block.text.replace("\\\n", " ").splitlines():
-                for part in re.split(r"&&|\|", line.split("  #")[0]):
-                    words = shlex.split(part.strip().removeprefix("$ "))
-                    if words and Path(words[0]).name == "vidweave":
-                        found.append(words[1:])
-    return found
-
-
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_commands_parse(page):
-    for words in _calls(page.read_text(encoding="utf-8")):
+    for words in calls(page.read_text(encoding="utf-8")):
         _parse(words)
 
 
 def _parse(words: list[str]) -> None:
-    command, context = typer.main.get_command(app), None
+    command = typer.main.get_command(app)
     while hasattr(command, "commands"):
         name, *words = words
         assert name in command.commands, f"vidweave has no command {name!r}"
         command = command.commands[name]
-    context = command.make_context(command.name, list(words))
-    assert context.params is not None
+    with contextlib.suppress(InputError):  # it parses, but names a model or a recipe that is not here
+        assert command.make_context(command.name, list(words)).params is not None
 
 
 def test_the_check_of_commands_can_fail():
@@ -67,7 +56,7 @@ def test_the_check_of_commands_can_fail():
         _parse(["fly"])
     with pytest.raises(Exception, match="No such option: --wings"):
         _parse(["ask", "a", "b", "--wings", "2"])
-    assert _calls("```bash\n.venv/bin/vidweave ask a 'b c' && vidweave doctor\n```") == [
+    assert calls("```bash\n.venv/bin/vidweave ask a 'b c' && vidweave doctor\n```") == [
         ["ask", "a", "b c"],
         ["doctor"],
     ]

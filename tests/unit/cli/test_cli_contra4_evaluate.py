@@ -92,10 +92,10 @@ def test_what_nobody_can_see_is_to_be_left_out(vid, tmp_path):
     [
         (("--model", "m", "--way", "endpoint"), "--way endpoint needs --base-url"),
         (("--model", "m", "--base-url", "http://127.0.0.1:1/v1"), "--base-url is for --way captions or endpoint"),
-        (("--model", "m", "--media", "coco"), "coco"),
-        (("--model", "m", "--style", "text"), "--style is for --way captions, not for scenes"),
+        (("--model", "tiny-base", "--media", "coco"), "coco"),
+        (("--model", "tiny-base", "--style", "text"), "--style is for --way captions, not for scenes"),
         (("--model", "always-a", "--controls"), "always-a looks at no medium, so that --controls would ask the same"),
-        (("--model", "m"), "none of the 9 questions has all its media"),
+        (("--model", "tiny-base"), "none of the 9 questions has all its media"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(vid, model, split, more, message):

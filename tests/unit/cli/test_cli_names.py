@@ -37,6 +37,8 @@ WRONG = {
         ["pseudo-label", "world", "--out", "x.jsonl", "--model", "tiny-bas"],
         ["extract", "pointfeatures", "scene", "--out", "x", "--model", "tiny-bas"],
         ["models", "show", "tiny-bas"],
+        ["contra4", "evaluate", "--split", "val.json", "--model", "tiny-bas"],
+        ["contra4", "evaluate", "--split", "val.json", "--model", "tiny-bas", "--way", "apart"],
     ],
     "'merv-frozen' is a configuration whose weights no hub has": [[*ASK, "--model", "merv-frozen"]],
     "has no readable config.json": [[*ASK, "--model", "."]],

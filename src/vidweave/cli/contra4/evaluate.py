@@ -15,6 +15,7 @@ from vidweave.cli.quiet import narrate
 from vidweave.cli.records import record_path
 from vidweave.cli.reports import ReportFile, check_report_file, write_report
 from vidweave.errors import ConfigError, MediaNotFoundError, ModalityError, UnknownNameError
+from vidweave.model.names import find_model
 
 __all__ = ["evaluate"]
 
@@ -73,6 +74,8 @@ def evaluate(
     """Accuracy by selection, number of scenes, modalities, answer and category, beside rules that look at nothing."""
     check_report_file(report_file)
     _check_way(way, base_url)
+    if way in ("scenes", "apart") and model not in BLIND:
+        find_model(model)  # a wrong name costs no import of torch
     if style != "chat" and way != "captions":
         raise ConfigError(f"--style is for --way captions, not for {way}")
     if model in BLIND and controls:
