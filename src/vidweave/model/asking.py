@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,9 +89,8 @@ def _answer_batch(
 ) -> list[Answer]:
     watch = model.new_stopwatch()
     cache = model.cache
-    before = None if cache is None else cache.counts()
     with watch.stage("open"):
-        prepared = model.processor.prepare(queries, num_frames=num_frames, cache=model.cache)
+        prepared = model.processor.prepare(queries, num_frames=num_frames, cache=cache)
     with prepared:
         with watch.stage("select"):
             selection = model.select(prepared)
@@ -105,8 +104,8 @@ def _answer_batch(
         cache.store.flush()
     if not trace:
         return answers
-    if cache is not None and before is not None:
-        info["cache"] = {name: count - before[name] for name, count in cache.counts().items()}
+    if cache is not None:
+        info["cache"] = asdict(cache.counts)
     tokens = _count_tokens(inputs, info.pop("tokens_by_item"))
     traces = build_traces(queries, inputs.provenance, tokens, watch.seconds, info, full=trace == "full")
     for item, note in inputs.plan.notes:

@@ -19,22 +19,21 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
-from vidweave.errors import ConfigError, ModalityError, NonFiniteError, QueryError
+from vidweave.errors import ConfigError, ModalityError, QueryError
 from vidweave.language.splice import splice
 from vidweave.media.store import FeatureStore
 from vidweave.model import asking
 from vidweave.model.bases import add_bases, without_bases
 from vidweave.model.cache import FeatureCache, Fingerprints, module_fingerprint
 from vidweave.model.config import ModelSpec, VideoLanguageConfig
+from vidweave.model.encoding import StreamEncoder
 from vidweave.model.files import check_keys, locate, read_weights
 from vidweave.model.frame_counts import FrameCounts
 from vidweave.model.mixing import mix_moments
-from vidweave.model.pool import pool_seconds, pool_tokens
 from vidweave.model.precision import float32_patterns
 from vidweave.model.processor import Prepared, Processor
 from vidweave.model.saving import built_config, check_loads, check_options, keeps_processor
 from vidweave.model.selecting import motion_energy, selection_numbers
-from vidweave.model.side_by_side import encode_side_by_side
 from vidweave.model.stream import Stream
 from vidweave.model.swap import current, replaced
 from vidweave.model.trace import Stopwatch
@@ -118,7 +117,9 @@ class VideoLanguageModel(PreTrainedModel):
         moments = prepared.moments(k)
         with torch.no_grad():
             motion = self._motion(moments)
-            prepared.energy = None if motion is None else motion_energy(motion)
+            if motion is not None:
+                prepared.energy = motion_energy(motion)
+                prepared.keep_motion(motion)
             selection = self._choose(moments, motion, selector=selector)
         return replace(selection, item=prepared.item, scene=prepared.scene)
 
@@ -160,44 +161,19 @@ class VideoLanguageModel(PreTrainedModel):
         return replace(selection, item=moments.item, scene=moments.scene)
 
     def encode_stream(self, name: str, inputs: StreamInputs) -> Features:
-        """Features of one stream: through its encoder and its pooling, unless they were known already."""
-        stream = self.spec.streams[name]
-        encoder: Any = self.encoders[stream.encoder]
-        if inputs.features is not None:
-            features = inputs.features.to(self.device, self.dtype)
-            if features.values.shape[-1] != encoder.width:
-                raise ModalityError(
-                    f"features given for stream {name!r} are {features.values.shape[-1]} wide, "
-                    f"encoder {stream.encoder!r} makes {encoder.width}"
-                )
-            return Features(
-                features.values, features.mask, inputs.seconds.to(self.device), features.item, features.scene
-            )
-        assert inputs.values is not None
-        values = inputs.values.to(self.device)
-        if values.is_floating_point():
-            values = values.to(floating_dtype(encoder, self.dtype))
-        learns = torch.is_grad_enabled() and any(p.requires_grad for p in encoder.parameters())
-        with torch.set_grad_enabled(learns):
-            tokens = pool_tokens(encoder.encode(values, inputs.modality), stream.pool)
-        seconds, mask = pool_seconds(inputs.seconds.to(self.device), inputs.mask.to(self.device), stream.pool)
-        mask = mask[:, :, None].expand(tokens.shape[:3])
-        return Features(tokens.to(self.dtype), mask, seconds, inputs.item.to(self.device), inputs.scene.to(self.device))
+        """Features of one stream: through its encoder and its pooling, unless they are known already."""
+        return self.encode_streams({name: inputs})[name]
 
     def encode_streams(self, inputs: Mapping[str, StreamInputs]) -> dict[str, Features]:
-        """Features of several streams, side by side where the device can.
+        """Features of several streams, side by side where the device can; those of new rows are stored, see `cache`.
 
         Raises:
             NonFiniteError: NaN or infinity in features, or in the media or given features that they were made of.
         """
-        features = encode_side_by_side(lambda n: self.encode_stream(n, inputs[n]), list(inputs), self.device)
-        try:
-            require_finite("features of stream {part!r}", {n: (f.values, f.mask) for n, f in features.items()})
-        except NonFiniteError:  # whose fault it is, is asked only now
-            given = {n: stream.values for n, stream in inputs.items() if stream.values is not None}
-            require_finite("media of stream {part!r}", {n: (v, inputs[n].mask) for n, v in given.items()})
-            raise
-        return features
+        return self._stream_encoder().encode(inputs)
+
+    def _stream_encoder(self) -> StreamEncoder:
+        return StreamEncoder(self.spec, self.encoders, self.device, self.dtype, self._store)
 
     def embed(self, inputs: ModelInputs) -> tuple[Embeds, dict[str, Any]]:
         """Streams and prompt → spliced embeddings for the language model, and what the connector says of them."""
@@ -281,11 +257,11 @@ class VideoLanguageModel(PreTrainedModel):
 
     @property
     def cache(self) -> FeatureCache | None:
-        """The feature cache, if `use_cache_folder` was called."""
+        """Look-up of stored features for the weights as they are now, if `use_cache_folder` was called."""
         if self._store is None:
             return None
         encoders = dict(self.encoders.items())
-        return FeatureCache(self._store, self.spec, encoders, self.device, self.dtype, self._fingerprints)
+        return FeatureCache.of(self._store, self.spec, encoders, self.dtype, self._fingerprints)
 
     def use_cache_folder(self, folder: str | Path | None) -> None:
         """Keep features of frozen encoders in `folder` and use those that are there; None turns it off."""

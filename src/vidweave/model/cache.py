@@ -1,24 +1,20 @@
-"""Frozen features are computed once: known rows come from the feature store, unknown ones are encoded and stored."""
+"""Look-up of features that frozen encoders have computed before, and fingerprints of weights."""
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from vidweave.media.store import FeatureStore, store_key
-from vidweave.model.pool import pool_tokens
-from vidweave.nn.numbers import floating_dtype, require_finite
-from vidweave.types import config_to_dict
+from vidweave.model.config import ModelSpec
+from vidweave.types import StoreEntry, config_to_dict
 
-if TYPE_CHECKING:
-    from vidweave.model.config import ModelSpec
-
-__all__ = ["FeatureCache", "Fingerprints", "module_fingerprint"]
+__all__ = ["CacheCounts", "FeatureCache", "Fingerprints", "is_frozen", "module_fingerprint"]
 
 
 class Fingerprints:
@@ -37,94 +33,93 @@ class Fingerprints:
         return known[1]
 
 
-class FeatureCache:
-    """The feature store as seen by one model.
+@dataclass
+class CacheCounts:
+    """Rows that were `known`, and those that had to be `computed`."""
 
-    A stream is served only while no parameter of its encoder learns. The key of a row is made of the content's hash,
-    the decode plan, preprocessing, pooling and the encoder's fingerprint: never of the question or the connector.
+    known: int = 0
+    computed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureCache:
+    """Look-up of stored features for a model as it is now; plain data without weights, so that data workers can hold it.
+
+    The key of a row is made of the content's hash, the decode plan, preprocessing, pooling and the encoder's fingerprint:
+    never of the question or the connector. `model.cache` makes a new one, which sees weights that have changed since.
+
+    Attributes:
+        encoders: Encoder → fingerprint of its configuration and weights; None if it is trainable, so that its features
+            are not stored.
+        dtype: Of the model, in which features are stored.
+        counts: Of all look-ups through this object.
     """
 
-    def __init__(
-        self,
+    store: FeatureStore
+    spec: ModelSpec
+    encoders: Mapping[str, str | None]
+    dtype: str
+    counts: CacheCounts = field(default_factory=CacheCounts)
+    _made: dict[str, tuple[Tensor, list[str]]] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
         store: FeatureStore,
         spec: ModelSpec,
         encoders: Mapping[str, nn.Module],
-        device: Any,
-        dtype: Any,
+        dtype: torch.dtype,
         fingerprints: Fingerprints,
-    ) -> None:
-        self.store = store
-        self._spec = spec
-        self._encoders = encoders
-        self._device = device
-        self._dtype = dtype
-        self._fingerprints = fingerprints
-        self._at_rest: dict[str, Any] | None = None
+    ) -> FeatureCache:
+        """The look-up for `encoders` with their present weights."""
 
-    def at_rest(self) -> FeatureCache:
-        """The same for a time in which no weight changes, such as one batch: it looks at each encoder once."""
-        held = copy.copy(self)
-        held._at_rest = {}
-        return held
+        def look(name: str, encoder: nn.Module) -> str | None:
+            if not is_frozen(encoder):
+                return None
+            return store_key(config=config_to_dict(spec.encoders[name]), weights=fingerprints.of(name, encoder))
 
-    def counts(self) -> dict[str, int]:
-        """Rows of streams that were known, and that had to be computed, since the store was opened."""
-        stats = self.store.stats()
-        return {"known": stats.num_hits, "computed": stats.num_misses}
+        return cls(store, spec, {name: look(name, encoder) for name, encoder in encoders.items()}, str(dtype))
+
+    def for_batch(self) -> FeatureCache:
+        """The same for one batch, in which a row that occurs several times is decoded and encoded once."""
+        return replace(self, _made={})
 
     def serves(self, stream: str) -> bool:
         """Whether the stream's encoder is frozen, so that its features may be stored."""
-        name = self._spec.streams[stream].encoder
-        return self._once(f"{name} is frozen", lambda: _is_frozen(self._encoders[name]))
+        return self.encoders[self.spec.streams[stream].encoder] is not None
 
-    def get_or_encode(
-        self,
-        stream: str,
-        modality: str,
-        parts: dict[str, Any],
-        values: Callable[[], Tensor],
-        notes: Callable[[], list[str]] = list,
-    ) -> tuple[Tensor, list[str]]:
-        """Features (T, N, C) of one row, and what the user should know of how they were made.
-
-        `values` makes the encoder's input (T, …) if they are not known yet; `notes` is asked after it, and what it says
-        is kept beside the features.
-        """
-        config = self._spec.streams[stream]
+    def entry(self, stream: str, modality: str, parts: Mapping[str, Any]) -> StoreEntry:
+        """Where the features of one row are kept; `parts` name the content and what of it was decoded."""
+        config = self.spec.streams[stream]
         pool = config_to_dict(config.pool)
-        key = store_key(**parts, pool=pool, encoder=self._fingerprint(config.encoder), dtype=str(self._dtype))
-        known = self.store.get(key)
-        if known is not None:
-            return known["values"], list(self.store.info(key).get("notes", []))
-        encoder: Any = self._encoders[config.encoder]
-        pixels = values()[None].to(self._device)
-        pixels = pixels.to(floating_dtype(encoder, self._dtype)) if pixels.is_floating_point() else pixels
-        with torch.no_grad():
-            features = pool_tokens(encoder.encode(pixels, modality), config.pool)[0].to(self._dtype).cpu()
-        require_finite("media of stream {part!r}", {stream: (pixels, None)})
-        require_finite("features of stream {part!r}", {stream: (features, None)})
-        told = notes()
-        about = {"stream": stream, "modality": modality, "encoder": config.encoder, **({"notes": told} if told else {})}
-        self.store.put(key, {"values": features}, about)
-        return features, told
+        key = store_key(**parts, pool=pool, encoder=self.encoders[config.encoder], dtype=self.dtype)
+        return StoreEntry(key, {"stream": stream, "modality": modality, "encoder": config.encoder})
 
-    def _fingerprint(self, encoder: str) -> str:
-        def look() -> str:
-            weights = self._fingerprints.of(encoder, self._encoders[encoder])
-            return store_key(config=config_to_dict(self._spec.encoders[encoder]), weights=weights)
+    def find(self, entry: StoreEntry) -> tuple[Tensor, list[str]] | None:
+        """Features (T, N, C) of a row and the notes that were kept with them; None if they must be computed."""
+        if entry.key in self._made:
+            return None
+        known = self.store.get(entry.key)
+        if known is None:
+            return None
+        self.counts.known += 1
+        return known["values"], list(self.store.info(entry.key).get("notes", []))
 
-        return self._once(encoder, look)
-
-    def _once(self, what: str, look: Callable[[], Any]) -> Any:
-        if self._at_rest is None:
-            return look()
-        if what not in self._at_rest:
-            self._at_rest[what] = look()
-        return self._at_rest[what]
+    def make(
+        self, entry: StoreEntry, values: Callable[[], Tensor], notes: Callable[[], list[str]]
+    ) -> tuple[Tensor, list[str]]:
+        """The encoder's input (T, …) of a row, made once per batch, and its notes, which are asked after it."""
+        if entry.key in self._made:
+            self.counts.known += 1
+        else:
+            self.counts.computed += 1
+            self._made[entry.key] = values(), notes()
+        return self._made[entry.key]
 
 
-def _is_frozen(encoder: nn.Module) -> bool:
-    is_training = any(module.training for module in encoder.modules())  # a part of it may drop out
+def is_frozen(encoder: nn.Module) -> bool:
+    """Whether no parameter of `encoder` is trainable, and no part of it is in training mode (it may drop out)."""
+    is_training = any(module.training for module in encoder.modules())
     return not is_training and not any(p.requires_grad for p in encoder.parameters())
 
 

@@ -18,29 +18,40 @@ def collate_stream(name: str, rows: Sequence[tuple[int, int, StreamRow]]) -> Str
     """(item, scene, row) triples of one stream → StreamInputs, padded in time with zeros and False.
 
     Raises:
-        ModalityError: rows of several modalities, or features and raw media, in one batch of one stream.
-        ShapeError: features whose groups have different shapes.
+        ModalityError: rows of several modalities in one batch of one stream.
+        ShapeError: rows whose time steps have different shapes.
     """
     modalities = {row.modality for _, _, row in rows}
     if len(modalities) > 1:
         raise ModalityError(
             f"stream {name!r} gets {' and '.join(sorted(modalities))} in one batch; ask them in separate batches"
         )
-    has_features = {row.features is not None for _, _, row in rows}
-    if len(has_features) > 1:
-        raise ModalityError(f"stream {name!r} gets features and raw media in one batch; ask them in separate batches")
-    item = torch.tensor([i for i, _, _ in rows])
-    scene = torch.tensor([s for _, s, _ in rows])
+    modality = modalities.pop()
+    to_encode = [(i, s, row) for i, s, row in rows if row.features is None]
+    known = [(i, s, row) for i, s, row in rows if row.features is not None]
+    features = _features(name, known) if known else None
+    if not to_encode:
+        assert features is not None
+        return StreamInputs(
+            None, features.mask.any(2), features.seconds, features.item, features.scene, modality, features
+        )
+    values = _pad(name, [row.values for _, _, row in to_encode if row.values is not None])
+    entries = tuple(row.entry for _, _, row in to_encode if row.entry is not None)
+    return StreamInputs(values, *_times(name, to_encode), modality, features, entries)
+
+
+def _features(name: str, rows: Sequence[tuple[int, int, StreamRow]]) -> Features:
+    mask, seconds, item, scene = _times(name, rows)
+    values = _pad(name, [row.features for _, _, row in rows if row.features is not None])
+    return Features(values, mask[:, :, None].expand(values.shape[:3]), seconds, item, scene)
+
+
+def _times(name: str, rows: Sequence[tuple[int, int, StreamRow]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Mask (R, T), seconds (R, T, 2), item (R,) and scene (R,)."""
     seconds = _pad(name, [row.seconds for _, _, row in rows])
     lengths = torch.tensor([len(row.seconds) for _, _, row in rows])
     mask = torch.arange(seconds.shape[1])[None] < lengths[:, None]
-    modality = modalities.pop()
-    if has_features.pop():
-        values = _pad(name, [row.features for _, _, row in rows if row.features is not None])
-        features = Features(values, mask[:, :, None].expand(values.shape[:3]), seconds, item, scene)
-        return StreamInputs(None, mask, seconds, item, scene, modality, features)
-    values = _pad(name, [row.values for _, _, row in rows if row.values is not None])
-    return StreamInputs(values, mask, seconds, item, scene, modality)
+    return mask, seconds, torch.tensor([i for i, _, _ in rows]), torch.tensor([s for _, s, _ in rows])
 
 
 def _pad(stream: str, tensors: Sequence[Tensor]) -> Tensor:

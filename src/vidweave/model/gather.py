@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -22,7 +22,16 @@ from vidweave.model.cache import FeatureCache
 from vidweave.model.config import ModelSpec, StreamConfig
 from vidweave.model.pool import pool_seconds
 from vidweave.registry import MODALITIES
-from vidweave.types import Clip, FrameNeed, Frames, MotionSpec, PrecomputedFeatures, Summarized, config_to_dict
+from vidweave.types import (
+    Clip,
+    FrameNeed,
+    Frames,
+    MotionSpec,
+    PrecomputedFeatures,
+    StoreEntry,
+    Summarized,
+    config_to_dict,
+)
 
 T = TypeVar("T")
 
@@ -35,16 +44,22 @@ __all__ = ["OpenScene", "StreamRow", "check_modalities", "gather_scene", "route"
 class StreamRow(Summarized):
     """One present (item, scene) pair of a stream.
 
-    `values` (T, …) waits for the encoder; `features` (T, N, C) has been through it. `frames` says which pictures they are.
+    `values` (T, …) is for the encoder, and `entry` says where its features are to be kept; `features` (T, N, C) are
+    known already. `frames` says which frames they are.
     """
 
     modality: str
     seconds: Tensor  # (T, 2)
     values: Tensor | None = None
     features: Tensor | None = None
+    entry: StoreEntry | None = None
     frames: list[tuple[int, float]] = field(default_factory=list)
     why: str = ""
     notes: list[str] = field(default_factory=list)
+
+    def without_tensors(self) -> StreamRow:
+        """What the Trace needs of it."""
+        return replace(self, values=None, features=None, entry=None)
 
 
 def route(stream: StreamConfig, clip: Clip) -> str | None:
@@ -132,7 +147,7 @@ def gather_scene(
     Args:
         needs: Stream name → its need (a selector's stream or the connector's, perhaps with the user's numbers).
         moments: (k,) seconds that a selector chose; None spreads pictures by each need's own rule.
-        cache: Known features are taken from it, unknown ones are encoded and stored.
+        cache: Known features are taken from it; the rows of unknown ones carry the entry where they are to be kept.
     """
     routes = {name: route(spec.streams[name], scene.clip) for name in needs}
     rows: dict[str, StreamRow] = {}
@@ -169,26 +184,25 @@ class _Reading:
         """The spec by which the stream's encoder takes this modality."""
         return self.spec.encoders[self.spec.streams[stream].encoder].specs[self.modality]
 
-    def encode_or_keep(
+    def row(
         self,
         stream: str,
         values: Callable[[], Tensor],
         seconds: Tensor,
         plan: dict[str, Any],
         notes: Callable[[], list[str]] = list,
-    ) -> tuple[tuple[Tensor, Tensor | None, Tensor | None], list[str]]:
-        """(seconds, values, None) for the encoder to come, or (seconds, None, features) where a cache serves the stream.
+    ) -> StreamRow:
+        """A row with the values for the encoder, or with features that the cache knows: nothing is decoded for these.
 
-        Features have been pooled, so their times are too. Second, the notes: those of `notes`, which is asked after
-        `values`, or those that were kept with the features.
+        Features have been pooled, so their times are too. Its notes are those of `notes`, which is asked after `values`,
+        or those that were kept with the features.
 
         Args:
             plan: Which part of the content it is; one part of the cache's key.
         """
         seconds = seconds.to(torch.float32)
         if self.cache is None or not self.cache.serves(stream):
-            made = values()
-            return (seconds, made, None), notes()
+            return StreamRow(self.modality, seconds, values(), notes=notes())
         config = self.spec.streams[stream]
         parts = {
             "reading": _READING,
@@ -198,9 +212,15 @@ class _Reading:
             "window": self.needs[stream].window,
             **plan,
         }
+        entry = self.cache.entry(stream, self.modality, parts)
+        known = self.cache.find(entry)
+        if known is None:
+            made, told = self.cache.make(entry, values, notes)
+            entry = replace(entry, info={**entry.info, "notes": told}) if told else entry
+            return StreamRow(self.modality, seconds, made, entry=entry, notes=told)
+        features, told = known
         pooled, _ = pool_seconds(seconds[None], torch.ones(1, len(seconds), dtype=torch.bool), config.pool)
-        features, told = self.cache.get_or_encode(stream, self.modality, parts, values, notes)
-        return (pooled[0], None, features), told
+        return StreamRow(self.modality, pooled[0], features=features, notes=told)
 
 
 def _read_frames(reading: _Reading) -> dict[str, StreamRow]:
@@ -222,16 +242,16 @@ def _read_frames(reading: _Reading) -> dict[str, StreamRow]:
             return tensor.unflatten(0, (-1, window))
 
         used = [(int(i), float(pts_seconds[i])) for i in indices]
-        row, told = reading.encode_or_keep(
+        row = reading.row(
             name,
             values,
             seconds,
             {"indices": indices.tolist()},
             lambda: [*source.notes, *_lost_note(decoded, modality)],
         )
-        notes = list(dict.fromkeys([*source.notes, *told, *plan.notes]))
+        notes = list(dict.fromkeys([*source.notes, *row.notes, *plan.notes]))
         why = reading.why if moments is not None and need.follow_selection else plan.why
-        rows[name] = StreamRow(modality, *row, frames=used, why=why, notes=notes)
+        rows[name] = replace(row, frames=used, why=why, notes=notes)
     return rows
 
 
@@ -247,14 +267,14 @@ def _read_motion(reading: _Reading) -> dict[str, StreamRow]:
         spec = reading.preprocess(name)
         maps = _Once(lambda spec=spec: source.read_motion(spec, span=span))
         seconds = torch.from_numpy(source.motion_seconds(spec, span=span))
-        row, notes = reading.encode_or_keep(
+        row = reading.row(
             name,
             lambda maps=maps: torch.from_numpy(maps().values)[:, None],
             seconds,
             {"span": None if span is None else [str(border) for border in span]},
             lambda maps=maps: maps().notes,
         )
-        rows[name] = StreamRow(reading.modality, *row, why=spec.source, notes=notes)
+        rows[name] = replace(row, why=spec.source)
     return rows
 
 
@@ -268,14 +288,14 @@ def _read_waveform(reading: _Reading) -> dict[str, StreamRow]:
         source = reading.scene.source(modality)
         waveform = source.read_waveform(audio_spec.sample_rate, start_seconds=start, end_seconds=end)
         tensor, seconds = apply(audio_spec, waveform)
-        row, _ = reading.encode_or_keep(name, lambda t=tensor: t, seconds, {"span": [start, end]})
+        row = reading.row(name, lambda t=tensor: t, seconds, {"span": [start, end]})
         covered = tensor.shape[0] * audio_spec.window_seconds
         notes = list(source.notes)
         if covered + 1e-6 < waveform.duration_seconds:
             notes.append(
                 f"{modality}: {covered:.1f} s of {waveform.duration_seconds:.1f} s heard (AudioSpec.max_windows)"
             )
-        rows[name] = StreamRow(modality, *row, why="whole clip", notes=notes)
+        rows[name] = replace(row, why="whole clip", notes=notes)
     return rows
 
 
@@ -284,8 +304,8 @@ def _read_points(reading: _Reading) -> dict[str, StreamRow]:
     for name in reading.needs:
         source = reading.scene.source(reading.modality)
         tensor, _ = apply(reading.preprocess(name), source.read_points())
-        row, _ = reading.encode_or_keep(name, lambda t=tensor: t, torch.zeros(1, 2), {})
-        rows[name] = StreamRow(reading.modality, *row, why="whole cloud", notes=source.notes)
+        row = reading.row(name, lambda t=tensor: t, torch.zeros(1, 2), {})
+        rows[name] = replace(row, why="whole cloud", notes=source.notes)
     return rows
 
 

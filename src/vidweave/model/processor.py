@@ -31,6 +31,7 @@ from vidweave.model.swap import PROCESSOR_FILES, current, replaced
 from vidweave.registry import MODALITIES
 from vidweave.types import (
     Clip,
+    Features,
     FrameNeed,
     ModelInputs,
     PrecomputedFeatures,
@@ -79,6 +80,15 @@ class Prepared:
         return SelectorInputs(
             self.motion, text, self.candidates, self.mask, self.item, self.scene, k, target_spans=target_spans
         )
+
+    def keep_motion(self, features: Features) -> None:
+        """Have the motion at hand as encoded `features`, so that it is encoded once."""
+        assert self.motion is not None
+        if self.motion.entries:
+            motion = features.to("cpu")
+            self.motion = StreamInputs(
+                None, motion.mask.any(2), motion.seconds, motion.item, motion.scene, self.motion.modality, motion
+            )
 
     def close(self) -> None:
         """Close all files."""
@@ -138,7 +148,7 @@ class Processor:
             num_frames: Replaces the number of frames of every connector stream that has one; a list or a mapping of
                 streams to numbers replaces each by its own. The configured number
                 is repeated where a clip is shorter, and a note says so; a number that was asked for is not.
-            cache: Serves known motion vectors and stores new ones.
+            cache: Look-up of known features of the motion.
             has_motion: Read what the selector watches; False where another one chooses, which watches nothing.
 
         Raises:
@@ -188,14 +198,14 @@ class Processor:
                 One with `mix` (`mixing.every_candidate`) fetches all its candidates.
             targets: Answers to learn, one per query.
             target_spans: Spans (R, m, 2) in seconds that the selector learns, a row for each row of candidates.
-            cache: Serves known features and stores new ones.
+            cache: Look-up of known features: their media are not decoded. New ones are stored when they are encoded.
         """
         moments = {} if selection is None or selection.reason in RULE_SELECTIONS else _moments(selection, prepared)
         why = selection.reason if selection is not None else "uniform"
         mixed = selection is not None and selection.mix is not None
         needs = mixed_needs(prepared.needs, self.spec.streams) if mixed else prepared.needs
         gathered: dict[str, list[tuple[int, int, StreamRow]]] = {}
-        cache = None if cache is None else cache.at_rest()
+        cache = None if cache is None else cache.for_batch()
         for (item, scene), opened in prepared.scenes.items():
             rows = gather_scene(self.spec, opened, needs, moments=moments.get((item, scene)), why=why, cache=cache)
             for name, row in rows.items():
@@ -205,7 +215,7 @@ class Processor:
         plan = self.spec.layout.plan(
             prepared.queries,
             self.tokenizers["language"],
-            self._groups(prepared, streams, selection),
+            self._groups(prepared, gathered, selection),
             targets=None if seq2seq else targets,
         )
         return ModelInputs(
@@ -220,10 +230,7 @@ class Processor:
             selection=selection,
             moments=self._selector_inputs(prepared, selection, target_spans),
             provenance=dict.fromkeys(self.spec.selector_streams, prepared.motion_rows)
-            | {
-                name: [(i, s, replace(r, values=None, features=None)) for i, s, r in rows]
-                for name, rows in gathered.items()
-            },
+            | {name: [(i, s, r.without_tensors()) for i, s, r in rows] for name, rows in gathered.items()},
         )
 
     def __call__(
@@ -299,6 +306,7 @@ class Processor:
 
     def _add_motion(self, prepared: Prepared, cache: FeatureCache | None) -> None:
         """What the selector watches, one row for each row of candidates."""
+        cache = None if cache is None else cache.for_batch()
         for name, stream in self.spec.selector_streams.items():
             rows = []
             for item, scene in zip(prepared.item.tolist(), prepared.scene.tolist(), strict=True):
@@ -310,7 +318,7 @@ class Processor:
                     )
                 rows.append((item, scene, found[name]))
             prepared.motion = collate_stream(name, rows) if rows else None
-            prepared.motion_rows = [(i, s, replace(r, values=None, features=None)) for i, s, r in rows]
+            prepared.motion_rows = [(i, s, r.without_tensors()) for i, s, r in rows]
 
     def _selector_inputs(
         self, prepared: Prepared, selection: Selection | None, target_spans: Tensor | None
@@ -321,18 +329,20 @@ class Processor:
         return prepared.moments(k, target_spans)
 
     def _groups(
-        self, prepared: Prepared, streams: Mapping[str, StreamInputs], selection: Selection | None
+        self,
+        prepared: Prepared,
+        gathered: Mapping[str, Sequence[tuple[int, int, StreamRow]]],
+        selection: Selection | None,
     ) -> dict[tuple[str, int, int], int]:
         """Groups in time of each block that the connector will make, by (block, item, scene)."""
         lengths: dict[tuple[str, int, int], int] = {}
-        for name, stream in streams.items():
-            pool = None if stream.features is not None else self.spec.streams[name].pool
-            per_row = stream.mask.sum(1).tolist()
+        for name, rows in gathered.items():
             need = prepared.needs[name]
             mix = None if selection is None or not need.follow_selection else selection.mix
-            for item, scene, groups in zip(stream.item.tolist(), stream.scene.tolist(), per_row, strict=True):
+            for item, scene, row in rows:
+                pool = None if row.features is not None else self.spec.streams[name].pool
                 lengths[name, item, scene] = (
-                    pool_groups(groups, pool) if mix is None else mixed_groups(need, mix.shape[1])
+                    pool_groups(len(row.seconds), pool) if mix is None else mixed_groups(need, mix.shape[1])
                 )
         return block_groups(self.spec.connector, lengths, prepared.scenes)
 

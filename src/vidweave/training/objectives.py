@@ -89,8 +89,7 @@ def _over_spans(moments: Any, weight: float = 1.0) -> MeanOver:
         return MeanOver(weight=weight)  # the loss will say what is missing
     is_there = ~moments.target_spans.isnan().any(-1)
     if moments.motion is not None:
-        watched = moments.motion if moments.motion.features is None else moments.motion.features
-        is_there = is_there & watched.mask.flatten(1).any(1)[:, None].to(is_there.device)
+        is_there = is_there & moments.motion.has_steps()[:, None].to(is_there.device)
     return MeanOver(int(is_there.sum()), weight)
 
 

@@ -32,6 +32,7 @@ from vidweave.types.tensors import (
     PromptPlan,
     Selection,
     SelectorInputs,
+    StoreEntry,
     StreamInputs,
     TextTokens,
 )
@@ -69,6 +70,7 @@ __all__ = [
     "Selection",
     "Selector",
     "SelectorInputs",
+    "StoreEntry",
     "StreamInputs",
     "Summarized",
     "TextSpec",

@@ -28,6 +28,7 @@ __all__ = [
     "PromptPlan",
     "Selection",
     "SelectorInputs",
+    "StoreEntry",
     "StreamInputs",
     "TextTokens",
 ]
@@ -156,12 +157,26 @@ class TextTokens(_Movable):
         _expect(self, ids=("B", "L"), mask=("B", "L"))
 
 
+@dataclass(frozen=True, repr=False)
+class StoreEntry(Summarized):
+    """Where the features of one row will be kept: the `key` of the feature store, and what is noted beside them."""
+
+    key: str
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class StreamInputs(_Movable):
-    """Preprocessed media of one stream, ready for its encoder; or its features, when they were already known.
+    """Rows of one stream: preprocessed media for its encoder, features that are already known, or some rows of each.
 
-    `values` is (R, T, window, 3, H, W) for pictures, (R, T, samples) or (R, T, frames, mels) for sound,
-    (R, 1, points, 3 + width) for points; None when `features` is given. `modality` says per row what it was.
+    `values` is (R, T, window, 3, H, W) for frames, (R, T, samples) or (R, T, frames, mels) for audio,
+    (R, 1, points, 3 + width) for points; None if there is nothing to encode. `mask`, `seconds`, `item` and `scene`
+    describe the rows of `values`, or those of `features` if there are no values.
+
+    Attributes:
+        modality: Of all rows.
+        features: Of the rows that need no encoder; their own `item` and `scene` say which they are.
+        entries: One per row of `values`, if its features are to be kept in the feature store.
     """
 
     values: Tensor | None
@@ -171,15 +186,26 @@ class StreamInputs(_Movable):
     scene: Tensor  # (R,) int64
     modality: str
     features: Features | None = None
+    entries: tuple[StoreEntry, ...] = ()
 
     def __post_init__(self) -> None:
         _expect(self, mask=("R", "T"), seconds=("R", "T", 2), item=("R",), scene=("R",))
-        if (self.values is None) == (self.features is None):
-            raise ShapeError("a stream holds either values to encode or features, exactly one of the two")
+        if self.values is None and self.features is None:
+            raise ShapeError("a stream holds values to encode, features, or both; got neither")
         if self.values is not None and tuple(self.values.shape[:2]) != tuple(self.mask.shape):
             raise ShapeError(
                 f"stream values start with {tuple(self.values.shape[:2])}, the mask is {tuple(self.mask.shape)}"
             )
+        if self.entries and (self.values is None or len(self.entries) != len(self.values)):
+            raise ShapeError(f"a stream needs one store entry per row to encode, got {len(self.entries)} entries")
+
+    def has_steps(self) -> Tensor:
+        """(R,) bool: rows with at least one real time step, those to encode and those with features, by (item, scene)."""
+        rows = [] if self.values is None else [(self.item, self.scene, self.mask.any(1))]
+        if self.features is not None:
+            rows.append((self.features.item, self.features.scene, self.features.mask.flatten(1).any(1)))
+        parts = [row for part in rows for row in zip(*(t.tolist() for t in part), strict=True)]
+        return self.mask.new_tensor([has for _, _, has in sorted(parts)])
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -12,7 +12,6 @@ from tiny_models import tiny_config, with_processor
 from vidweave.errors import CheckpointError, ConfigError, ModalityError, QueryError, UnknownNameError
 from vidweave.model import cache as cache_module
 from vidweave.model.assembly import VideoLanguageModel
-from vidweave.model.cache import module_fingerprint
 from vidweave.model.config import VideoLanguageConfig
 from vidweave.types import Clip, Frames, PrecomputedFeatures, Query, Selection
 
@@ -98,11 +97,8 @@ def test_stored_features_give_the_same_answer(model, frames, tmp_path):
 def test_the_encoder_is_hashed_again_only_when_it_has_changed(model, frames, tmp_path, monkeypatch):
     hashed = []
 
-    def count(module):
-        hashed.append(module)
-        return module_fingerprint(module)
-
-    monkeypatch.setattr(cache_module, "module_fingerprint", count)
+    fingerprint = cache_module._fingerprint
+    monkeypatch.setattr(cache_module, "_fingerprint", lambda tensors: hashed.append(tensors) or fingerprint(tensors))
     model.encoders.requires_grad_(False)
     model.use_cache_folder(tmp_path / "store")
     for _ in range(3):

@@ -15,7 +15,9 @@ import torch
 from torch import nn
 
 from vidweave.model.cache import FeatureCache, Fingerprints
+from vidweave.model.collate import collate_stream
 from vidweave.model.config import ModelSpec, StreamConfig
+from vidweave.model.encoding import StreamEncoder
 from vidweave.model.gather import OpenScene, gather_scene
 from vidweave.types import (
     AudioSpec,
@@ -65,6 +67,7 @@ class Encoder(nn.Module):
 
     kept: torch.Tensor
     lost: torch.Tensor
+    width = 2
 
     def __init__(self) -> None:
         super().__init__()
@@ -120,7 +123,7 @@ class Case:
             encoders={self.stream.encoder: config}, streams={self.stream_name: self.stream}
         )
         keys: Any = Keys()
-        cache = FeatureCache(keys, spec, {self.stream.encoder: module}, "cpu", self.dtype, Fingerprints())
+        cache = FeatureCache.of(keys, spec, {self.stream.encoder: module}, self.dtype, Fingerprints())
         scene = OpenScene(Clip(**{self.modality: self.source}, **self.clip))
         needs = {self.stream_name: self.stream.need}
         moments = None if self.moments is None else np.array(self.moments)
@@ -276,7 +279,7 @@ def test_all_keys_are_different_and_last():
 @pytest.mark.parametrize(
     ("kind", "named"),
     [
-        (StreamConfig, {"encoder", "modalities", "need", "role", "pool"}),
+        (StreamConfig, {"encoder", "modalities", "need", "role", "pool", "live_fps"}),
         (ModelSpec, {"encoders", "streams"} | {"selector", "connector", "language_model", "layout", "decoding"}),
         (FrameNeed, {"num_frames", "fps", "window", "rule", "stride"} | {"max_frames", "follow_selection"}),
         (Clip, {"start_seconds", "end_seconds", "fps"}),
@@ -300,10 +303,10 @@ def test_an_encoder_that_learns_or_drops_out_is_not_served(change):
     module = Encoder().eval().requires_grad_(False)
     spec: Any = types.SimpleNamespace(encoders={}, streams={"rgb": Case().stream})
     store: Any = Keys()
-    cache = FeatureCache(store, spec, {"eye": module}, "cpu", torch.float32, Fingerprints())
-    assert cache.serves("rgb")
+    spec.encoders["eye"] = Case().encoder
+    assert FeatureCache.of(store, spec, {"eye": module}, torch.float32, Fingerprints()).serves("rgb")
     change(module)
-    assert not cache.serves("rgb")
+    assert not FeatureCache.of(store, spec, {"eye": module}, torch.float32, Fingerprints()).serves("rgb")
 
 
 def test_notes_are_kept_with_the_features(tmp_path):
@@ -316,13 +319,19 @@ def test_notes_are_kept_with_the_features(tmp_path):
     spec: Any = types.SimpleNamespace(encoders={"eye": config}, streams={"d": stream})
     module = Encoder().eval().requires_grad_(False)
     np.save(tmp_path / "x.npy", frames)
-    told = []
+    told, features = [], []
     for _ in range(2):
         store = FeatureStore(tmp_path / "store")
-        cache = FeatureCache(store, spec, {"eye": module}, "cpu", torch.float32, Fingerprints())
+        cache = FeatureCache.of(store, spec, {"eye": module}, torch.float32, Fingerprints())
         scene = OpenScene(Clip(depth=tmp_path / "x.npy", fps=2.0))
-        told.append(gather_scene(spec, scene, {"d": stream.need}, cache=cache)["d"].notes)
+        row = gather_scene(spec, scene, {"d": stream.need}, cache=cache)["d"]
+        told.append(row.notes)
+        encoders = torch.nn.ModuleDict({"eye": module})
+        encode = StreamEncoder(spec, encoders, torch.device("cpu"), torch.float32, store).encode
+        features.append(encode({"d": collate_stream("d", [(0, 0, row)])})["d"].values)
         scene.close()
         store.flush()
+    assert row.values is None
+    assert torch.equal(*features)
     assert told[0] == told[1]
     assert "millimetres" in told[0][0]

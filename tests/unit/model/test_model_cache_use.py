@@ -1,6 +1,7 @@
 """The feature cache behind asking and training: written, found again, told of, and never bad."""
 
 import os
+import pickle
 import random
 import signal
 import subprocess
@@ -54,20 +55,81 @@ def test_neither_question_nor_what_follows_the_encoder_counts(tmp_path):
 
 def test_what_training_kept_in_memory_is_written_when_the_model_goes(tmp_path):
     model = vidweave.load("tiny-base", cache_folder=tmp_path)
-    model.processor([Query.about(clip, "How many?") for clip in clips(3)], cache=model.cache)
+    model(model.processor([Query.about(clip, "How many?") for clip in clips(3)], cache=model.cache))
     assert FeatureStore(tmp_path).stats().num_entries == 0
     model.use_cache_folder(None)
     assert FeatureStore(tmp_path).stats().num_entries == 3
 
 
-def test_a_cache_at_rest_looks_at_an_encoder_once_and_a_new_one_again(tmp_path):
+def test_a_cache_knows_the_encoder_as_it_was_and_a_new_one_as_it_is(tmp_path):
     model = vidweave.load("tiny-base", cache_folder=tmp_path)
-    held = model.cache.at_rest()
-    assert held.serves("video")
+    held, (clip,) = model.cache, clips(1)
+    inputs = model.processor([Query.about(clip, "How many?")], cache=held)
     model.encoders.requires_grad_(True)
     assert held.serves("video")
     assert not model.cache.serves("video")
-    assert not model.cache.at_rest().serves("video")
+    model(inputs)  # what is trained by now is not stored
+    model.cache.store.flush()
+    assert model.cache.store.stats().num_entries == 0
+
+
+class Counted:
+    """Count the calls of the encoders of a model, and the rows of each."""
+
+    def __init__(self, model, monkeypatch):
+        self.rows = []
+        for encoder in model.encoders.values():
+            monkeypatch.setattr(encoder, "encode", self._counting(encoder.encode))
+
+    def _counting(self, encode):
+        def counted(values, modality):
+            self.rows.append(len(values))
+            return encode(values, modality)
+
+        return counted
+
+
+@pytest.mark.parametrize("name", ["tiny-base", "tiny-merv"])
+def test_a_cold_cache_costs_as_many_encoder_calls_as_none(name, tmp_path, monkeypatch):
+    queries = [Query.about(clip, "What colour is the circle?", ["red", "blue"]) for clip in clips(4)]
+    plain = vidweave.load(name)
+    calls = Counted(plain, monkeypatch)
+    expected = plain.answer(queries)
+    cached = vidweave.load(name, cache_folder=tmp_path)
+    cold = Counted(cached, monkeypatch)
+    answers = cached.answer(queries)
+    assert cold.rows == calls.rows == [4] * len(plain.encoders)
+    assert [a.options for a in answers] == [a.options for a in expected]
+    assert answers[0].trace.panels["cache"] == {"known": 0, "computed": 4 * len(plain.encoders)}
+    assert answers[0].trace.seconds["look"] > answers[0].trace.seconds["open"]
+
+
+def test_a_batch_of_known_and_new_rows_encodes_the_new_ones(tmp_path, monkeypatch):
+    """Known and new clips of different lengths take turns, and one clip occurs twice."""
+    model, plain = vidweave.load("tiny-merv", cache_folder=tmp_path), vidweave.load("tiny-merv")
+    one, two, three, four = clips(4)
+    short = Clip(three["video"], end_seconds=1.2)
+    model.answer([Query.about(clip, "How many?", ["one", "two"]) for clip in (two, four)])
+    queries = [Query.about(clip, "How many?", ["one", "two"]) for clip in (one, two, short, four, one)]
+    counted = Counted(model, monkeypatch)
+    answers = model.answer(queries)
+    assert counted.rows == [2] * 3
+    assert answers[0].trace.panels["cache"] == {"known": 9, "computed": 6}
+    for answer, expected in zip(answers, plain.answer(queries), strict=True):
+        assert [o.score for o in answer.options] == pytest.approx([o.score for o in expected.options], abs=2e-5)
+        assert answer.trace.frames == expected.trace.frames
+
+
+def test_a_cache_is_small_and_pickles(tmp_path):
+    """Data workers hold it: it knows keys, and no weights."""
+    model = vidweave.load("tiny-merv", cache_folder=tmp_path)
+    query = Query.about(clips(1)[0], "How many?")
+    model(model.processor([query], cache=model.cache))
+    model.cache.store.flush()
+    pickled = pickle.dumps(model.cache)
+    assert len(pickled) < 100_000
+    inputs = model.processor([query], cache=pickle.loads(pickled))  # noqa: S301 (our own bytes)
+    assert all(stream.values is None for stream in inputs.streams.values())
 
 
 def test_a_clip_is_hashed_once_for_all_encoders(tmp_path, monkeypatch):

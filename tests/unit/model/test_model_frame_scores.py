@@ -58,8 +58,8 @@ def test_written_answers_are_measured(model, frames):
 
 def test_a_clip_is_looked_at_once_for_all_questions(model, frames, monkeypatch):
     looks = []
-    encode = model.encode_stream
-    monkeypatch.setattr(model, "encode_stream", lambda *a: looks.append(a) or encode(*a))
+    encode = model.encoders["rgb"].encode
+    monkeypatch.setattr(model.encoders["rgb"], "encode", lambda *a: looks.append(a) or encode(*a))
     queries = [Query.about(Clip(video=frames), text, ("red", "blue")) for text in (QUESTION, "it moves ?")]
     _, scores = FrameScorer(model, num_candidates=32)(queries[0].scenes[0].clip, queries, ["red", "blue"])
     assert len(looks) == 1

@@ -57,7 +57,10 @@ def mask(*shape):
 def carriers():
     """One large value of each carrier, with everything filled in."""
     features = Features(rows(3, 50, 7, 11), mask(3, 50, 7), rows(3, 50, 2), ids(3), ids(3))
-    stream = StreamInputs(rows(3, 50, 1, 3, 8, 9), mask(3, 50), rows(3, 50, 2), ids(3), ids(3), LONG)
+    entry = tensors.StoreEntry(LONG, {f"part {i}": LONG for i in range(40)})
+    stream = StreamInputs(
+        rows(3, 50, 1, 3, 8, 9), mask(3, 50), rows(3, 50, 2), ids(3), ids(3), LONG, None, (entry,) * 3
+    )
     text = TextTokens(ids(3, 90), mask(3, 90))
     plan = PromptPlan(ids(3, 90), ids(3, 90), tuple((LONG, i, None) for i in range(99)), mask(3, 90), ((0, LONG),) * 50)
     selection = Selection(rows(3, 4), mask(3, 4), rows(3, 5, 2), rows(3, 5), reason=LONG, notes=((0, LONG),) * 50)
@@ -91,6 +94,7 @@ def carriers():
     scenes = tuple(Scene(f"{LONG} {i}", clip) for i in range(4))
     return [
         features,
+        entry,
         stream,
         text,
         plan,
