@@ -6,8 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
+from documented import calls
 from readme import ROOT, blocks
-from test_docs_readme import _calls, _parse
+from test_docs_readme import parse
 
 from vidweave.registry import CONVERTERS, MODELS
 
@@ -45,8 +46,8 @@ def check_conversion(words: list[str]) -> None:
 def check_page(text: str) -> int:
     """All command lines of a page; their number."""
     made: set[str] = set()
-    calls = _calls(text)
-    for command, *words in calls:
+    commands = calls(text)
+    for command, *words in commands:
         for option in _TAKES_MODEL:
             for name in values(words, option):
                 check_model(name, made)
@@ -55,8 +56,8 @@ def check_page(text: str) -> int:
         made |= set(values(words, "--out"))
         for path in (word for word in words if re.match(r"(examples|recipes|benchmarks)/", word)):
             assert (ROOT / path).exists(), f"there is no {path}"
-        _parse([command, *words])
-    return len(calls)
+        parse([command, *words])
+    return len(commands)
 
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda path: path.parent.name)
@@ -68,7 +69,7 @@ def test_command_lines_follow_one_another(card):
 
 def test_every_layout_has_a_command_line():
     text = "\n".join(card.read_text(encoding="utf-8") for card in CARDS)
-    assert {words[1] for words in _calls(text) if words[0] == "convert"} == set(CONVERTERS)
+    assert {words[1] for words in calls(text) if words[0] == "convert"} == set(CONVERTERS)
 
 
 def test_python_of_cards_compiles():

@@ -38,10 +38,10 @@ def test_the_first_command_asks_about_a_clip_of_the_repository():
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_commands_parse(page):
     for words in calls(page.read_text(encoding="utf-8")):
-        _parse(words)
+        parse(words)
 
 
-def _parse(words: list[str]) -> None:
+def parse(words: list[str]) -> None:
     command = typer.main.get_command(app)
     while hasattr(command, "commands"):
         name, *words = words
@@ -53,9 +53,9 @@ def _parse(words: list[str]) -> None:
 
 def test_the_check_of_commands_can_fail():
     with pytest.raises(AssertionError, match="has no command 'fly'"):
-        _parse(["fly"])
+        parse(["fly"])
     with pytest.raises(Exception, match="No such option: --wings"):
-        _parse(["ask", "a", "b", "--wings", "2"])
+        parse(["ask", "a", "b", "--wings", "2"])
     assert calls("```bash\n.venv/bin/vidweave ask a 'b c' && vidweave doctor\n```") == [
         ["ask", "a", "b c"],
         ["doctor"],
