@@ -45,7 +45,7 @@ from vidweave.types import Clip, Features, FrameNeed, Frames, PoolSpec, Query
 LEAST_GAIN, MOST_MIXER = 5.0, 0.03
 
 
-# What learns in a run: the connector as in `recipes/tiny/merv.py`, and MERV's one stage as in `recipes/merv/frozen.py`.
+# What learns in a run: the connector as in the recipe `tiny/merv`, and MERV's one stage as in `merv/frozen`.
 TINY_LEARNS = ("connector.ports.", "connector.fusion.", "connector.trunks.detail.", "connector.trunks.tempo.")
 MIDDLE_LEARNS = ("connector.", "language_model.")
 

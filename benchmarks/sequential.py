@@ -2,7 +2,7 @@
 
     python -m benchmarks.sequential [--seeds 5] [--steps 60] [--temperatures 1.8 1.0] [--json FILE]
 
-tiny-crema's language model is there and frozen; ports and fusion of three senses begin anew (`recipes/tiny/crema.py`) and
+tiny-crema's language model is there and frozen; ports and fusion of three senses begin anew (the recipe `tiny/crema`) and
 learn from questions about clips that have any of them. `joint`: one update of all per batch. `sequential`: one update of
 each sense per batch, of its own parameters alone, until its gradients jump (CREMA, 3.2 and 3.3) above so many times their
 mean, the temperature. Prints JSON.
@@ -25,10 +25,10 @@ import torch
 from safetensors.torch import load_file
 
 from benchmarks.claims.crema import encoded
-from recipes.tiny.crema import Answers, Clips, CremaRoot, Settings, beginning, collate, felt
 from vidweave.data.toyworld import ToyQuestions
 from vidweave.model.assets import asset_folder
 from vidweave.model.growth import parameters_of
+from vidweave.recipes.tiny.crema import Answers, Clips, CremaRoot, Settings, beginning, collate, felt
 from vidweave.training import AdamWSettings, EarlyExit, Pass, Run, Schedule, Stage
 from vidweave.training.loop import train
 

@@ -1,6 +1,6 @@
 """Claim `contra4`: tiny-crema compares scenes of different senses, and is told from rules that look at nothing.
 
-The benchmark is made anew for the seed by the published pipeline (`recipes/contra4/toy.py`), from scenes that are heard or
+The benchmark is made anew for the seed by the published pipeline (the recipe `contra4/toy`), from scenes that are heard or
 seen, balanced over positions and modalities. tiny-crema takes one clip, so every scene is asked about alone and the
 answers are compared (`contra4.baselines.apart`); a scene that is only heard comes with a grey video.
 """
@@ -13,7 +13,6 @@ from tempfile import TemporaryDirectory
 
 from benchmarks.claims.harness import Claim
 from benchmarks.claims.items import Items
-from recipes.contra4.toy import recipe
 from vidweave.contra4.baselines.apart import SceneByScene
 from vidweave.contra4.baselines.toy_probes import asks_toy_world, beside_grey_video
 from vidweave.contra4.blind import RULES, BlindAnswerer
@@ -22,6 +21,7 @@ from vidweave.contra4.schema import ContrastQuestion, read_questions
 from vidweave.contra4.task import Contra4Task, View
 from vidweave.contra4.toy import toy_clip
 from vidweave.evaluation.statistics import at_chance, loses_at_most
+from vidweave.recipes.contra4.toy import recipe
 from vidweave.types import Answerer
 
 __all__ = ["contra4"]

@@ -1,7 +1,7 @@
 """Claim `malmm`: a memory whose most alike neighbours merge knows what came when in a long clip; others forget it.
 
 All rows have the same eye, the same language model, the same number of tokens for it, and a connector of their own,
-trained by the same recipe (`recipes/tiny/malmm.py`), steps, clips and seed. They differ in what their memory does:
+trained by the same recipe (`tiny/malmm`), steps, clips and seed. They differ in what their memory does:
 
 - `memory` merges the most alike neighbours per token (the shipped tiny-malmm);
 - `fifo` forgets the oldest, with as many entries;

@@ -1,7 +1,7 @@
 """Claim `merv`: one model with three eyes that see different things knows what each of them sees, and no eye alone does.
 
 All rows have the same language model, 16 tokens for it, and ports, mixer and special trunks of their own, trained by the
-same recipe (`recipes/tiny/merv.py`), steps, clips and seed:
+same recipe (`tiny/merv`), steps, clips and seed:
 
 - `general`, `detail`, `tempo`: one eye alone; `generalist`: one as large as the three together, which has learnt what the
   general one has;

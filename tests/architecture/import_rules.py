@@ -33,12 +33,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation": ZERO | {"media", "data", "engines"},
     "training": ZERO | {"media", "data", "evaluation", "nn"},
     "systems": ZERO | {"nn", "media", "model"} | SLOTS,
-    "recipes": ZERO | {"nn", "media", "model", "toyworld", "data", "evaluation", "training", "systems.merv"} | SLOTS,
     "contra4": ZERO | {"media", "toyworld", "data", "engines", "evaluation", "language", "report", "loading"},
 }
 # The doors: they may import anything, and nothing imports them (`vidweave` itself only for its `__version__`).
-DOORS = {"", "__main__", "cli", "serving"}
-OUTSIDE = {"recipes", "tests", "benchmarks", "examples"}
+DOORS = {"", "__main__", "cli", "recipes", "serving"}
+OUTSIDE = {"tests", "benchmarks", "examples"}
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ def test_commands_exist():
 
 def test_files_exist():
     root = Path(__file__).parents[2]
-    for name in re.findall(r"`((?:recipes|tests|benchmarks)/[\w/.]+)`", PAGE):
+    for name in re.findall(r"`((?:tests|benchmarks)/[\w/.]+)`", PAGE):
         assert (root / name).exists(), name
     for name in re.findall(r"`(\w+\.py)`", PAGE):
         assert (root / "src" / "vidweave" / "contra4" / name).exists(), name

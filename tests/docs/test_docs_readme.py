@@ -73,7 +73,7 @@ def test_links_lead_somewhere(page):
 def test_named_files_exist(page):
     """Paths in backticks that begin with a folder of the repository."""
     text = page.read_text(encoding="utf-8")
-    for path in re.findall(r"`((?:src|tests|docs|recipes|benchmarks|examples|\.ci)/[\w./-]+)`", text):
+    for path in re.findall(r"`((?:src|tests|docs|benchmarks|examples|\.ci)/[\w./-]+)`", text):
         assert (ROOT / path).exists(), f"{page.name} names {path}"
 
 

@@ -2,7 +2,6 @@
 
 import os
 import textwrap
-from pathlib import Path
 
 import pytest
 
@@ -76,7 +75,7 @@ def contents(folder):
 def test_a_killed_worker_changes_nothing(ray, tmp_path):
     from vidweave.contra4.ray_workers import RayWorkers
 
-    (tmp_path / "r.py").write_text(textwrap.dedent(RECIPE).format(toy=str(Path("recipes/contra4/toy.py").resolve())))
+    (tmp_path / "r.py").write_text(textwrap.dedent(RECIPE).format(toy="contra4/toy"))
 
     def made(**settings):
         recipe, defaults = read_recipe(tmp_path / "r.py")

@@ -8,7 +8,7 @@ from vidweave.training import recipe_run, train
 
 
 def test_the_four_slots_compose(tmp_path):
-    run = recipe_run("recipes/combination.py", ["steps=2", "batch_size=3"])
+    run = recipe_run("combination", ["steps=2", "batch_size=3"])
     before = {name: value.clone() for name, value in run.model.state_dict().items()}
     result = train(run, tmp_path / "run", has_progress=False, has_events=False)
     moved = {n for n, v in run.model.state_dict().items() if not torch.equal(v, before[n])}
@@ -33,7 +33,7 @@ def test_the_four_slots_compose(tmp_path):
 
 
 def test_without_sound_it_still_answers():
-    run = recipe_run("recipes/combination.py", ["steps=1"])
+    run = recipe_run("combination", ["steps=1"])
     module = __import__("sys").modules[run.stages[0].collate.func.__module__]
     query, _ = module.clip_and_question(0)
     clip = query.scenes[0].clip

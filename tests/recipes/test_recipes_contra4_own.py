@@ -79,9 +79,9 @@ def test_from_files_to_questions(media, blip, tmp_path, capsys):
     with serving(answer) as server:
         servers = [f"texts.{name}={server.url}" for name in ("writer", "category", "llama", "mistral", "phi")]
         how = [f"media={media}", *who(server, blip), *servers, "texts.per_combination=2", "texts.embedder=tf-idf"]
-        assert command(["contra4", "generate", "recipes/contra4/own.py", *how, "--out", str(out)]) == 0
+        assert command(["contra4", "generate", "contra4/own", *how, "--out", str(out)]) == 0
         asked = len(server.asked)
-        assert command(["contra4", "generate", "recipes/contra4/own.py", *how, "--out", str(out)]) == 0
+        assert command(["contra4", "generate", "contra4/own", *how, "--out", str(out)]) == 0
         assert len(server.asked) == asked
     assert f"questions in {out / 'questions.json'}" in capsys.readouterr().out
     rows = [json.loads(line) for line in (out / "02-captions" / "00000.jsonl").read_text().splitlines()]
@@ -123,7 +123,7 @@ def test_captions_of_a_split_are_what_the_caption_baseline_reads(media, blip, tm
     monkeypatch.setenv("CLOTHO_DIR", str(media / "audio"))
     with serving(answer) as server:
         how = [f"split={split}", *who(server, blip), f'media={{"mine": "{media / "video"}"}}']
-        assert command(["contra4", "generate", "recipes/contra4/captions.py", *how, "--out", str(tmp_path / "c")]) == 0
+        assert command(["contra4", "generate", "contra4/captions", *how, "--out", str(tmp_path / "c")]) == 0
         path = tmp_path / "c" / "captions.jsonl"
         assert f"captions in {path}" in capsys.readouterr().out
         said = {row["id"]: row["caption"] for row in map(json.loads, path.read_text().splitlines())}
@@ -138,5 +138,5 @@ def test_captions_of_a_split_are_what_the_caption_baseline_reads(media, blip, tm
 
 def test_what_is_missing_is_told(tmp_path, capsys):
     (tmp_path / "image").mkdir()
-    assert command(["contra4", "generate", "recipes/contra4/own.py", f"media={tmp_path}"]) == 2
+    assert command(["contra4", "generate", "contra4/own", f"media={tmp_path}"]) == 2
     assert "needs folders of two modalities that somebody describes, got image" in capsys.readouterr().err

@@ -38,7 +38,7 @@ def captions(tmp_path):
 
 
 def made(captions, **changes):
-    recipe, settings = read_recipe("recipes/contra4/published.py")
+    recipe, settings = read_recipe("contra4/published")
     return recipe(**(settings | {"pools": str(captions)} | changes))
 
 

@@ -19,7 +19,7 @@ SENSES = ("audio", "video", "depth", "flow", "thermal", "normals", "touch", "pc"
 
 
 def made(folder, *overrides):
-    recipe, settings = read_recipe("recipes/contra4/toy.py", overrides)
+    recipe, settings = read_recipe("contra4/toy", overrides)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda descriptor: None)
         return run(recipe(**settings), folder, progress=False)

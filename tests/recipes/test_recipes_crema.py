@@ -21,7 +21,7 @@ from vidweave.training import AnswerLoss
 from vidweave.training.loop import train
 from vidweave.training.recipe import recipe_run
 
-RECIPE = "recipes/crema/train.py"
+RECIPE = "crema/train"
 
 
 @pytest.fixture

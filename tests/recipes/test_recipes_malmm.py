@@ -20,7 +20,7 @@ SMALL = ["clips=5", "visit_steps=2", "telling_steps=2", "answer_steps=2", "batch
 def trained(request, tmp_path_factory):
     out = tmp_path_factory.mktemp(request.param)
     features = tmp_path_factory.getbasetemp() / "features"
-    run = recipe_run("recipes/tiny/malmm.py", [*SMALL, f"row={request.param}", f"features={features}"])
+    run = recipe_run("tiny/malmm", [*SMALL, f"row={request.param}", f"features={features}"])
     return request.param, run, train(run, out, has_progress=False, has_events=False)
 
 
@@ -61,7 +61,7 @@ def test_the_asset_loads_and_answers_as_the_trained_model_does(trained):
 
 def test_a_memory_filled_once_is_read_as_the_model_reads_the_clip():
     """What training looks at is what a user gets: same tokens from the stored memory and from the pictures."""
-    module = load_recipe("recipes/tiny/malmm.py")
+    module = load_recipe("tiny/malmm")
     torch.manual_seed(0)
     root = module.LongRoot(module._new_model("memory")).eval()
     source = module._Shared(lambda root: module._remembered(root, clips=4, folder=""))
@@ -83,4 +83,4 @@ def test_a_memory_filled_once_is_read_as_the_model_reads_the_clip():
 
 def test_a_row_that_is_none_is_named():
     with pytest.raises(ConfigError, match="row must be one of memory, fifo, mean, concat, none, got 'lifo'"):
-        recipe_run("recipes/tiny/malmm.py", ["row=lifo"])
+        recipe_run("tiny/malmm", ["row=lifo"])

@@ -13,7 +13,7 @@ from vidweave.model.conversations import ConversationLoss, collate_captions, col
 from vidweave.systems.merv.training import ALIGN, FINETUNE, FULL_ALIGN, StageSettings
 from vidweave.training import recipe_run, train
 
-FROZEN, FULL = "recipes/merv/frozen.py", "recipes/merv/full.py"
+FROZEN, FULL = "merv/frozen", "merv/full"
 SMALL = ("steps=2", "batch_size=4", "lr=0.01")
 
 

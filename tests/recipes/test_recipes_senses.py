@@ -18,7 +18,7 @@ from vidweave.training.recipe import load_recipe, recipe_run
 
 def test_the_encoders_are_written_as_they_were_trained(tmp_path):
     small = ["pictures_steps=1", "sound_steps=1", "points_steps=1", "scenes_per_step=2", "evaluation_scenes=2"]
-    run = recipe_run("recipes/tiny/senses.py", small)
+    run = recipe_run("tiny/senses", small)
     learnt = {stage.name: {n for ns in stage.trainable(run.model).values() for n in ns} for stage in run.stages}
     for name, names in learnt.items():
         assert all(n.startswith((f"model.encoders.{name}.", "sense_heads.")) for n in names)
@@ -45,7 +45,7 @@ SMALL = [
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    run = recipe_run("recipes/tiny/crema.py", [*SMALL, "evaluation_examples=1"])
+    run = recipe_run("tiny/crema", [*SMALL, "evaluation_examples=1"])
     before = {name: p.detach().clone() for name, p in run.model.named_parameters()}
     return run, before, train(run, tmp_path_factory.mktemp("crema"), has_progress=False, has_events=False)
 
@@ -109,7 +109,7 @@ def test_a_sense_learns_its_facts_from_its_own_clips_alone(trained):
 
 def test_what_senses_say_in_training_is_what_the_connector_makes_of_them(trained):
     run, _, _ = trained
-    module, model = load_recipe("recipes/tiny/crema.py"), run.model.model.eval()
+    module, model = load_recipe("tiny/crema"), run.model.model.eval()
     clip = vidweave.Clip(**{m: render(sample_scene(5), m) for m in ("video", *SENSES)})
     streams = model.processor(vidweave.Query.about(clip, "What is there?")).streams
     features = {name: model.encode_stream(name, stream) for name, stream in streams.items()}

@@ -27,7 +27,7 @@ SMALL = [
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     out = tmp_path_factory.mktemp("base")
-    run = recipe_run("recipes/tiny/base.py", SMALL)
+    run = recipe_run("tiny/base", SMALL)
     return run, train(run, out, has_progress=False, has_events=False)
 
 
@@ -74,4 +74,4 @@ def test_the_assets_load_and_answer_as_the_trained_model_does(trained):
 
 def test_a_misspelt_setting_lists_near_matches():
     with pytest.raises(UnknownNameError, match=r"'encoder_step'; did you mean 'encoder_steps'"):
-        recipe_run("recipes/tiny/base.py", ["encoder_step=3"])
+        recipe_run("tiny/base", ["encoder_step=3"])

@@ -24,7 +24,7 @@ def test_from_a_base_model_to_an_asset(tmp_path):
         "answer_steps=2",
         "answer_batch=3",
     ]
-    run = recipe_run("recipes/tiny/videotgb.py", [*small, "evaluation_clips=1", f"labels={labels}"])
+    run = recipe_run("tiny/videotgb", [*small, "evaluation_clips=1", f"labels={labels}"])
     learnt = {
         stage.name: {n.split(".")[0] for ns in stage.trainable(run.model).values() for n in ns} for stage in run.stages
     }

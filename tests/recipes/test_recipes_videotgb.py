@@ -1,6 +1,5 @@
 """VideoTGB's stages: exactly what they say learns, by the spec's numbers, and a loss that falls in tiny runs."""
 
-import importlib.util
 import json
 import sys
 
@@ -16,17 +15,13 @@ from vidweave.media.write import write_video
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.config import StreamConfig
 from vidweave.model.processor import Processor
+from vidweave.recipes.videotgb import train as recipe
 from vidweave.selectors.grounding import GroundingSelectorConfig
 from vidweave.training.loop import train
 from vidweave.types import FrameNeed, Frames, MotionSpec, TextSpec, VisualSpec
 
 sys.path.insert(0, "tests/unit/model")
 from tiny_models import tiny_config, toy_tokenizer
-
-spec = importlib.util.spec_from_file_location("videotgb_train", "recipes/videotgb/train.py")
-recipe = importlib.util.module_from_spec(spec)
-sys.modules["videotgb_train"] = recipe
-spec.loader.exec_module(recipe)
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -20,13 +21,16 @@ __all__ = [
     "End",
     "FeatureCache",
     "FolderRate",
+    "ListRecipes",
     "ModelName",
     "NumFrames",
+    "Overrides",
     "Start",
     "checked_device",
     "checked_dtype",
     "checked_model",
     "checked_recipe",
+    "given_recipe",
     "parsed_duration",
     "parsed_time",
 ]
@@ -53,12 +57,28 @@ def checked_dtype(name: str | None) -> str | None:
     return None if name is None else check_dtype(name, also=("auto",))
 
 
-def checked_recipe(path: str) -> str:
-    """A recipe's path, if there is such a file."""
-    from vidweave.types.recipe import find_recipe
+def checked_recipe(command: str) -> Callable[[str | None], str | None]:
+    """A check that `command` has a recipe of this name or path."""
 
-    find_recipe(path)
-    return path
+    def check(recipe: str | None) -> str | None:
+        from vidweave.types.recipe import find_recipe
+
+        if recipe is not None:
+            find_recipe(recipe, command)
+        return recipe
+
+    return check
+
+
+def given_recipe(recipe: str | None) -> str:
+    """RECIPE, which may be left out beside --list only."""
+    if recipe is None:
+        raise typer.BadParameter("RECIPE is missing; give a name (--list prints them) or the path of a Python file")
+    return recipe
+
+
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings of the recipe.")]
+ListRecipes = Annotated[bool, typer.Option("--list", help="List the recipes that ship with vidweave.")]
 
 
 def _choices(texts: list[str] | None) -> list[str] | None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vidweave.cli.options import checked_recipe, parsed_duration
+from vidweave.cli.options import ListRecipes, Overrides, checked_recipe, given_recipe, parsed_duration
 from vidweave.cli.output import Json, show
 from vidweave.cli.quiet import narrate
 from vidweave.errors import UnknownNameError
@@ -25,11 +25,15 @@ def _checked_accelerator(name: str) -> str:
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="A Python file such as recipes/tiny/base.py.", callback=checked_recipe)],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings of the recipe.")
+    recipe: Annotated[
+        str | None,
+        typer.Argument(
+            help="A shipped recipe such as merv/frozen, or a Python file.", callback=checked_recipe("train")
+        ),
     ] = None,
+    overrides: Overrides = None,
     out: Annotated[str | None, typer.Option(help="Folder for checkpoints and logs; runs/RECIPE if left out.")] = None,
+    lists: ListRecipes = False,
     budget: Annotated[
         float | None,
         typer.Option(
@@ -42,13 +46,20 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train RECIPE; started again, an interrupted run goes on where it was."""
+    if lists:
+        from vidweave.cli.recipes import show_recipes
+
+        show_recipes("train", as_json=as_json)
+        return
+    recipe = given_recipe(recipe)
     from vidweave.report.durations import format_seconds
     from vidweave.training import recipe_run
     from vidweave.training import train as run_training
+    from vidweave.types.recipe import run_folder
 
     narrate()
     run = recipe_run(recipe, overrides or [])
-    folder = Path(out) if out else Path("runs") / Path(recipe).stem
+    folder = Path(out) if out else run_folder(recipe)
     result = run_training(
         run, folder, budget_seconds=budget, resume=not fresh, devices=devices, accelerator=accelerator
     )

@@ -1,1 +1,1 @@
-"""Shared parts of recipe files, which stand beside the package and run by path from any folder."""
+"""Recipes: training runs and data generation as Python files, run by name (`vidweave train merv/frozen`)."""

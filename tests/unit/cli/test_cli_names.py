@@ -66,6 +66,12 @@ WRONG = {
     "unknown task 'toyword'; did you mean 'toyworld'": [["evaluate", "--task", "toyword"]],
     "unknown selector 'uniforn'; did you mean 'uniform'": [["select", "clip.mp4", "What?", "--selector", "uniforn"]],
     "there is no recipe file none.py": [["train", "none.py"], ["contra4", "generate", "none.py"]],
+    "unknown recipe 'merv/frosen'; did you mean 'merv/frozen'": [["train", "merv/frosen"]],
+    "unknown recipe 'contra4/toys'; did you mean 'contra4/toy'": [["contra4", "generate", "contra4/toys"]],
+    "contra4/toy is a recipe of another command; run: vidweave contra4 generate contra4/toy": [
+        ["train", "contra4/toy"]
+    ],
+    "RECIPE is missing; give a name (--list prints them)": [["train"], ["contra4", "generate", "--json"]],
     "recipe.txt is no Python file": [["train", "recipe.txt"]],
     "unknown accelerator 'gpu'": [["train", "recipe.py", "--accelerator", "gpu"]],
     "unknown checkpoint layout 'mervs'; did you mean 'merv'": [["convert", "mervs", "a.pt", "--out", "x"]],

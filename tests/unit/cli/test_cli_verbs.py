@@ -16,6 +16,7 @@ from vidweave.data.schema import Example
 from vidweave.media.store import FeatureStore
 from vidweave.registry import TASKS
 from vidweave.types import Query
+from vidweave.types.recipe import recipe_names
 
 
 def test_inspect_tells_counted_and_header_numbers(vid, clip):
@@ -136,6 +137,14 @@ def test_train_hands_the_recipe_on(vid, tmp_path, monkeypatch):
     assert seen["recipe"] == (str(recipe), ["steps=8", "optimizer.lr=1e-4"])
     assert seen["train"] == (tmp_path, {"budget_seconds": 5400.0, "resume": True, "devices": 1, "accelerator": "cpu"})
     assert "one: loss 0.2500\none: acc 0.9000" in vid("train", recipe).out
+
+
+def test_recipes_are_listed(vid):
+    rows = vid("train", "--list", "--json").data["recipes"]
+    assert {"name": "merv/frozen"}.items() <= rows[[row["name"] for row in rows].index("merv/frozen")].items()
+    assert all(row["summary"] for row in rows)
+    lines = vid("contra4", "generate", "--list").out.splitlines()
+    assert [line.split()[0] for line in lines] == ["recipe", *recipe_names("contra4 generate")]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vidweave.cli.options import checked_recipe
+from vidweave.cli.options import ListRecipes, Overrides, checked_recipe, given_recipe
 from vidweave.cli.output import Json, show, table
 from vidweave.cli.quiet import narrate
 from vidweave.errors import ConfigError
@@ -20,11 +20,12 @@ __all__ = ["generate"]
 
 def generate(
     recipe: Annotated[
-        str, typer.Argument(help="A Python file such as recipes/contra4/toy.py.", callback=checked_recipe)
-    ],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings of the recipe.")
+        str | None,
+        typer.Argument(
+            help="A shipped recipe such as contra4/toy, or a Python file.", callback=checked_recipe("contra4 generate")
+        ),
     ] = None,
+    overrides: Overrides = None,
     out: Annotated[str | None, typer.Option(help="Folder of the run; runs/RECIPE if left out.")] = None,
     start: Annotated[str | None, typer.Option("--from", help="Make this stage and all after it anew.")] = None,
     until: Annotated[str | None, typer.Option(help="Stop after this stage.")] = None,
@@ -32,11 +33,18 @@ def generate(
     address: Annotated[
         str | None, typer.Option(help="Of a running Ray cluster; otherwise one is started here.")
     ] = None,
+    lists: ListRecipes = False,
     as_json: Json = False,
 ) -> None:
     """Run RECIPE; started again, an interrupted run goes on where it was."""
+    if lists:
+        from vidweave.cli.recipes import show_recipes
+
+        show_recipes("contra4 generate", as_json=as_json)
+        return
+    recipe = given_recipe(recipe)
     from vidweave.contra4.pipeline import Pipeline, run
-    from vidweave.types.recipe import read_recipe
+    from vidweave.types.recipe import read_recipe, run_folder
 
     narrate()
     make, settings = read_recipe(recipe, overrides or [])
@@ -45,7 +53,7 @@ def generate(
         raise ConfigError(
             f"recipe() in {recipe} must return a vidweave.contra4.pipeline.Pipeline, got {type(pipeline).__name__}"
         )
-    folder = Path(out) if out else Path("runs") / Path(recipe).stem
+    folder = Path(out) if out else run_folder(recipe)
     result = run(pipeline, folder, start=start, until=until, executor=_executor(workers, address))
     show(_data(result), _text(result), as_json=as_json)
 

@@ -3,7 +3,7 @@
 Start one server per model (`vllm serve meta-llama/Meta-Llama-3-8B --port 8000`, …), put the caption files into one folder
 and run
 
-    vidweave contra4 generate recipes/contra4/published.py pools=captions --out runs/contra4
+    vidweave contra4 generate contra4/published pools=captions --out runs/contra4
 
 The captions of MSR-VTT come as parquet, which pyarrow reads (extra `scale`).
 """
@@ -23,6 +23,8 @@ from vidweave.contra4.questions import Questions
 from vidweave.contra4.sampling import Tuples
 from vidweave.contra4.verification import Verification, Verifier
 from vidweave.engines.openai import OpenAIEngine
+
+__all__ = ["Settings", "files", "recipe"]
 
 RELEASED = ("llama", "mistral", "phi")
 """The verifiers of the released data."""

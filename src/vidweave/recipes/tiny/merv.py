@@ -1,8 +1,8 @@
 """tiny-merv: three eyes that see different things behind one language model, and the rows that it is compared with.
 
-    vidweave train recipes/tiny/merv.py part=eye-detail eye_steps=600 eye_batch=24 --out runs/merv/eye-detail
-    vidweave train recipes/tiny/merv.py part=eye-tempo --out runs/merv/eye-tempo      (also eye-generalist, language)
-    vidweave train recipes/tiny/merv.py part=attention parts=runs/merv --out runs/merv/attention     (and the other rows)
+    vidweave train tiny/merv part=eye-detail eye_steps=600 eye_batch=24 --out runs/merv/eye-detail
+    vidweave train tiny/merv part=eye-tempo --out runs/merv/eye-tempo      (also eye-generalist, language)
+    vidweave train tiny/merv part=attention parts=runs/merv --out runs/merv/attention     (and the other rows)
 
 Parts that are made once and frozen: the eyes, on dense labels of what each patch shows; and a language model, tiny-llama
 taught to read texture and speed. It is taught on the tokens of tiny-base, of which the first four tell one quarter of the
@@ -62,6 +62,22 @@ from vidweave.training.schedule import Schedule
 from vidweave.training.stages import AdamWSettings, Examples, Pass, Run, Stage
 from vidweave.training.token_labels import TokenLabels, collate_tokens, right_labels, token_heads
 from vidweave.types import Blocks, Clip, Features, PrecomputedFeatures, PromptPlan, Query
+
+__all__ = [
+    "Batch",
+    "Codebook",
+    "EyeRoot",
+    "LanguageRoot",
+    "Looks",
+    "Retold",
+    "RowRoot",
+    "Seen",
+    "Settings",
+    "accuracy",
+    "asked_families",
+    "recipe",
+    "special_labels",
+]
 
 DESCRIBE = "Describe the clip."
 _EYES = {"detail": detail_config, "tempo": tempo_config, "generalist": generalist_config}

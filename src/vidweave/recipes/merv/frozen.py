@@ -1,6 +1,6 @@
 """MERV (frozen): one stage, which trains projectors, mixer and language model on instructions; encoders stay as they are.
 
-    vidweave train recipes/merv/frozen.py start=FOLDER instructions=tune.json media=FOLDER --out runs/merv-frozen
+    vidweave train merv/frozen start=FOLDER instructions=tune.json media=FOLDER --out runs/merv-frozen
 
 `start` is a model folder with the encoders' and the language model's weights. Without one, a tiny model with random weights
 learns from the toy world: a rehearsal of the whole run in a minute.
@@ -14,9 +14,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from vidweave.recipes.merv import finish, open_model, stage, talks
+from vidweave.recipes.merv.start import finish, open_model, stage, talks
 from vidweave.systems.merv.training import FINETUNE, StageSettings
 from vidweave.training.stages import Run
+
+__all__ = ["Settings", "recipe"]
 
 
 @dataclass(frozen=True, kw_only=True)

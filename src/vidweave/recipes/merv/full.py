@@ -1,6 +1,6 @@
 """MERV (full): captions first, with projectors, mixer and language model learning; then instructions, from where that ended.
 
-    vidweave train recipes/merv/full.py start=FOLDER captions=align.json instructions=tune.json media=FOLDER --out runs/merv-full
+    vidweave train merv/full start=FOLDER captions=align.json instructions=tune.json media=FOLDER --out runs/merv-full
 
 Both stages train the same parameters, so the second begins with all that the first one learnt: the original's code restores
 the projectors alone, and its published model cannot be made with it. `align_only` trains the connector in the first stage
@@ -12,9 +12,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from vidweave.recipes.merv import finish, open_model, stage, talks
+from vidweave.recipes.merv.start import finish, open_model, stage, talks
 from vidweave.systems.merv.training import ALIGN, FINETUNE, FULL_ALIGN, StageSettings
 from vidweave.training.stages import Run
+
+__all__ = ["Settings", "recipe"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 """CREMA's training: fine-tuning on SQA3D, MUSIC-AVQA, NExT-QA, Touch-QA or Thermal-QA, or pre-training of one modality's
 adapter set (`dataset=audiocaps` for sound, `dataset=3d-llm` for points).
 
-    vidweave train recipes/crema/train.py --out runs/sqa3d start=./crema-start dataset=sqa3d annotations=SQA_train.json media=./sqa3d
+    vidweave train crema/train --out runs/sqa3d start=./crema-start dataset=sqa3d annotations=SQA_train.json media=./sqa3d
 
 `start` is a folder of `vidweave convert crema`, all of whose modalities are trained, or those of `modalities=video,depth`. One
 pass per modality per batch trains its port and the fusion (`sequential=False`: all in one pass); a modality that no clip
@@ -26,6 +26,8 @@ from vidweave.model.assembly import VideoLanguageModel
 from vidweave.systems.crema.annotations import READERS, Sample, read
 from vidweave.training import AdamWSettings, AnswerLoss, EarlyExit, HasStream, Pass, Run, Schedule, Stage
 from vidweave.types import ModelInputs, Query
+
+__all__ = ["Settings", "check_counts", "count_modalities", "passes", "recipe"]
 
 _LOG = logging.getLogger("vidweave.training")
 

@@ -1,7 +1,7 @@
 """tiny-malmm: a memory over long clips, taught what came when, then to answer through a language model that stays as it is.
 
-    vidweave train recipes/tiny/malmm.py --out runs/tiny-malmm
-    vidweave train recipes/tiny/malmm.py --out runs/tiny-malmm-fifo row=fifo
+    vidweave train tiny/malmm --out runs/tiny-malmm
+    vidweave train tiny/malmm --out runs/tiny-malmm-fifo row=fifo
 
 The eye (tiny-rgb) and the language model (tiny-llama) are frozen. Clips are encoded once, each distinct picture once, and
 since the way into the memory is frozen too (whitened features and a code of time), each clip's memory is filled once as
@@ -63,6 +63,19 @@ from vidweave.training.schedule import Schedule
 from vidweave.training.stages import AdamWSettings, Pass, Run, Stage
 from vidweave.training.visits import VisitLabels, collate_visits, visit_heads
 from vidweave.types import Blocks, Clip, MeanOver, PrecomputedFeatures, PromptPlan, Query, TextTokens
+
+__all__ = [
+    "AnswerBatch",
+    "Encoded",
+    "LongBatch",
+    "LongRoot",
+    "Memories",
+    "PromptBatch",
+    "Settings",
+    "Telling",
+    "accuracy",
+    "recipe",
+]
 
 BASES = {"encoders.rgb": "tiny-rgb", "language_model": "tiny-llama"}
 CONNECTOR = (

@@ -2,7 +2,7 @@
 
 Start one server per captioner (`vllm serve OpenGVLab/InternVL2-8B --port 8004`, …), or name models that run here, and run
 
-    vidweave contra4 generate recipes/contra4/captions.py split=val.json.gz --out runs/captions
+    vidweave contra4 generate contra4/captions split=val.json.gz --out runs/captions
     vidweave contra4 evaluate --split val.json.gz --way captions --captions runs/captions/captions.jsonl --model llama \
         --base-url http://127.0.0.1:8001/v1
 
@@ -20,6 +20,8 @@ from vidweave.contra4.local_captioner import TransformersCaptioner
 from vidweave.contra4.media import Media
 from vidweave.contra4.pipeline import Pipeline
 from vidweave.engines.openai import OpenAIEngine
+
+__all__ = ["By", "Settings", "chosen", "recipe"]
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The training stages of VideoTGB (arXiv 2402.16050), with its numbers and a schedule that works.
 
-    vidweave train recipes/videotgb/train.py stage=tg model=MODEL data=train.json media=videos labels=labels.jsonl
-    vidweave train recipes/videotgb/train.py stage=iv model=MODEL data=train.json media=media
+    vidweave train videotgb/train stage=tg model=MODEL data=train.json media=videos labels=labels.jsonl
+    vidweave train videotgb/train stage=iv model=MODEL data=train.json media=media
 
 SF  joint: bridge and Q-Former side learn together, from pseudo spans and from answers
 TG  the bridge alone, from pseudo spans; no picture is looked at
@@ -44,6 +44,20 @@ from vidweave.training import (
 from vidweave.training.pseudo_labels import read_labels
 from vidweave.types import Clip, MeanOver, ModelInputs, PromptPlan, Query, TextTokens
 
+__all__ = [
+    "ConversationLoss",
+    "Conversations",
+    "Numbers",
+    "Settings",
+    "collate_conversations",
+    "collate_joint",
+    "collate_spans",
+    "make_stage",
+    "read_items",
+    "read_spans",
+    "recipe",
+]
+
 StageName = Literal["sf", "tg", "iv", "ivt"]
 Family = Literal["flan-t5-xl", "vicuna-7b"]
 
@@ -69,11 +83,14 @@ NUMBERS: dict[tuple[StageName, Family], Numbers] = {
 }
 LEARNING_RATE, WARMUP = 5e-5, 0.05
 # SF and TG used Adam with its decay of 0.05 in the gradient; ours is decoupled.
-OPTIMIZERS = {
-    "sf": AdamWSettings(lr=LEARNING_RATE, weight_decay=0.05, clip_norm=None),
-    "iv": AdamWSettings(lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.01, clip_norm=None),
+_FROM_SPANS = AdamWSettings(lr=LEARNING_RATE, weight_decay=0.05, clip_norm=None)
+_FROM_CONVERSATIONS = AdamWSettings(lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.01, clip_norm=None)
+OPTIMIZERS: dict[StageName, AdamWSettings] = {
+    "sf": _FROM_SPANS,
+    "tg": _FROM_SPANS,
+    "iv": _FROM_CONVERSATIONS,
+    "ivt": _FROM_CONVERSATIONS,
 }
-OPTIMIZERS |= {"tg": OPTIMIZERS["sf"], "ivt": OPTIMIZERS["iv"]}
 
 # Stored rotary tables are no part of it: they are the released weights' own, and stay.
 BRIDGE = tuple(f"selector.bridge.{part}.*" for part in ("words", "motion", "layers", "span_head"))

@@ -1,6 +1,6 @@
 """The encoders of the toy world's further senses: depth, normals, flow, thermal and touch as pictures, sound, points.
 
-    vidweave train recipes/tiny/senses.py --out runs/tiny-senses
+    vidweave train tiny/senses --out runs/tiny-senses
 
 A stage for each encoder: every token learns what there is at its place (the shape, the quarter where it lives, and what this
 sense alone tells of it), of all senses of the encoder in every step. The encoders are then frozen and written as assets of
@@ -27,6 +27,8 @@ from vidweave.training.assets import write_facts, write_weights
 from vidweave.training.schedule import Schedule
 from vidweave.training.senses import SenseLabels, collate_senses, sense_heads
 from vidweave.training.stages import AdamWSettings, Pass, Run, Stage
+
+__all__ = ["SensesRoot", "Settings", "recipe"]
 
 ASSETS = {"pictures": "tiny-pictures", "sound": "tiny-sound", "points": "tiny-points"}
 UNSEEN = 2**31 - 100_000  # examples from here on are kept for the figures

@@ -1,6 +1,6 @@
 """tiny-videotgb: a bridge that finds the moment a question asks for by watching motion; no temporal labels are used.
 
-    vidweave train recipes/tiny/videotgb.py --out runs/tiny-videotgb
+    vidweave train tiny/videotgb --out runs/tiny-videotgb
 
 Bootstrapping as in the paper: tiny-base looks at single pictures of long clips and says how probable the true answer is;
 the largest rectangle under its scores is the span. The bridge learns those spans (stage `bridge`, the paper's TG). Two things
@@ -51,6 +51,8 @@ from vidweave.training.pseudo_labels import PseudoLabel, label_clips, span_share
 from vidweave.training.schedule import Schedule
 from vidweave.training.stages import AdamWSettings, Pass, Run, Stage
 from vidweave.types import Clip, Features, MotionSpec, PromptPlan, Query, Selection, TextTokens
+
+__all__ = ["Asked", "MotionBatch", "PictureBatch", "SeenClip", "Settings", "asked_about", "encoded", "hits", "recipe"]
 
 NAME, BASE = "tiny-videotgb", "tiny-base"
 FAMILIES = ("event_colour", "event_shape")

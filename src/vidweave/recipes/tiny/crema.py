@@ -1,8 +1,8 @@
 """tiny-crema: seven more senses for tiny-base, each by an adapter port of its own into the frozen Q-Former.
 
-    vidweave train recipes/tiny/crema.py --out runs/tiny-crema
+    vidweave train tiny/crema --out runs/tiny-crema
 
-The eye, the Q-Former and the senses' encoders (recipes/tiny/senses.py) stay frozen. A sense learns its port (input projection,
+The eye, the Q-Former and the senses' encoders (the recipe `tiny/senses`) stay frozen. A sense learns its port (input projection,
 norm, query tokens, low-rank change of the Q-Former, output projection) and its matrix of the fusion, and no parameter belongs
 to two of them. What a sense has to say is settled first: a vector for each fact (`Codes`), and the token of the video to which
 the fusion adds it (`SENSE_SLOTS`). Stages:
@@ -59,6 +59,26 @@ from vidweave.training.assets import write_facts, write_language_model, write_we
 from vidweave.training.schedule import Schedule
 from vidweave.training.stages import AdamWSettings, Pass, Run, Stage
 from vidweave.types import Blocks, Clip, Frames, PromptPlan, Query
+
+__all__ = [
+    "Answers",
+    "Asked",
+    "Clips",
+    "Codes",
+    "CremaBatch",
+    "CremaRoot",
+    "Reads",
+    "Says",
+    "Seen",
+    "Settings",
+    "accuracy",
+    "beginning",
+    "collate",
+    "felt",
+    "reading",
+    "recipe",
+    "seen",
+]
 
 LANGUAGE = "tiny-crema-llama"
 BASES = {

@@ -3,7 +3,7 @@
 The texts come from rules instead of language models. The writer is right most of the time and asks some questions that
 have no single answer; verifiers read captions, each with a weakness of its own; so all stages have something to do.
 
-    vidweave contra4 generate recipes/contra4/toy.py --out runs/toy-contra4
+    vidweave contra4 generate contra4/toy --out runs/toy-contra4
     vidweave contra4 stats runs/toy-contra4/questions.json
 """
 
@@ -23,6 +23,8 @@ from vidweave.contra4.toy import NUMBERS, ToyPools
 from vidweave.contra4.verification import Verification, Verifier
 from vidweave.engines import Request, ScriptedEngine
 from vidweave.toyworld.attributes import SHAPES
+
+__all__ = ["Settings", "miscount", "read", "recipe", "write"]
 
 MODALITIES = ("audio", "video", "depth", "flow")
 

@@ -2,7 +2,7 @@
 memory reads them picture by picture together with the sound, which has an adapter of its own, a mixer joins the eyes, and a
 causal language model answers.
 
-    vidweave train recipes/combination.py --out runs/combination
+    vidweave train combination --out runs/combination
 
 Random weights and the toy world: what it shows is that the slots compose, in training, in use and in a saved folder.
 """
@@ -37,6 +37,8 @@ from vidweave.toyworld.render import render
 from vidweave.training.objectives import AnswerLoss
 from vidweave.training.stages import AdamWSettings, Pass, Run, Stage
 from vidweave.types import AudioSpec, Clip, FrameNeed, MotionSpec, Query, TextSpec
+
+__all__ = ["Settings", "clip_and_question", "combination", "recipe"]
 
 WIDTH, QUERIES, MOTION_SIDE = 32, 4, 12
 

@@ -3,7 +3,7 @@
 Put the files into folders `audio`, `image`, `video` and `pc` (two at least), start the servers of the captioners
 (`captions.py`) and of the language models (`published.py`), or name other models, and run
 
-    vidweave contra4 generate recipes/contra4/own.py media=/data/own texts.per_combination=500 --out runs/own
+    vidweave contra4 generate contra4/own media=/data/own texts.per_combination=500 --out runs/own
     vidweave contra4 evaluate --split runs/own/questions.json --media own_image=/data/own/image …
 
 To see what the captioners say before anything is asked about it: `--until captions`, and look into `02-captions`.
@@ -11,18 +11,14 @@ To see what the captioners say before anything is asked about it: `--until capti
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from vidweave.contra4.captioning import Captioning, MediaFiles
 from vidweave.contra4.pipeline import Pipeline
 from vidweave.errors import MediaNotFoundError
-from vidweave.types.recipe import load_recipe
+from vidweave.recipes.contra4 import captions, published
 
-if TYPE_CHECKING:
-    from recipes.contra4 import captions, published
-else:  # recipes are files, not a package
-    captions = load_recipe(Path(__file__).with_name("captions.py"))
-    published = load_recipe(Path(__file__).with_name("published.py"))
+__all__ = ["Settings", "recipe"]
 
 described = captions.Settings()
 

@@ -1,6 +1,6 @@
 """tiny-base: an eye trained on dense labels, two language models that can read, and a connector trained on questions.
 
-    vidweave train recipes/tiny/base.py --out runs/tiny-base
+    vidweave train tiny/base --out runs/tiny-base
 
 Stages: the encoder learns what each patch shows, and where; a Llama learns to answer every family of questions from fact
 sheets in words; with the encoder frozen and its features computed once, the connector learns to tell what happens in each
@@ -52,6 +52,8 @@ from vidweave.training.schedule import Schedule
 from vidweave.training.slots import QuarterLabels, collate_quarters, quarter_heads
 from vidweave.training.stages import AdamWSettings, Pass, Run, Stage
 from vidweave.types import Blocks, Clip, Features, MeanOver, PrecomputedFeatures, PromptPlan, Query
+
+__all__ = ["QuestionBatch", "Settings", "TinyRoot", "accuracy", "recipe"]
 
 DESCRIBE = "Describe the clip."
 # What a language model does not learn among all families at once, it learns alone: which object a question names, then

@@ -1,0 +1,1 @@
+"""Recipes that generate Contra4 questions."""

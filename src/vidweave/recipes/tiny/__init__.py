@@ -1,0 +1,1 @@
+"""Recipes that train the shipped tiny models of the toy world."""
