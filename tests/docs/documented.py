@@ -41,5 +41,5 @@ def documented() -> list[list[str]]:
 
 def placed(words: list[str]) -> list[str]:
     """The same call from any folder: files of the repository by their whole path."""
-    here = ("examples/", "recipes/", "tests/")
+    here = ("examples/", "tests/")
     return [str(ROOT / word) if word.startswith(here) else word for word in words]

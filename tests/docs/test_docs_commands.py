@@ -49,7 +49,7 @@ ELSEWHERE = (
     ".ckpt",
 )
 # These train or start workers; the recipes have kill tests of their own.
-LONG = ("train recipes/tiny", "contra4 generate recipes/contra4/published.py")
+LONG = ("train tiny", "contra4 generate contra4/published")
 # Cheap enough for every run of the suite: they import no model.
 CHEAP = (
     "models list",

@@ -21,6 +21,7 @@ __all__ = [
     "Filter",
     "Filters",
     "Quorum",
+    "WordFilter",
     "agreement",
     "filter_rows",
     "has_forbidden_words",

@@ -15,7 +15,7 @@ from vidweave.toyworld.scene import ToyObject, ToyScene, sample_scene
 from vidweave.toyworld.splits import world_seeds
 from vidweave.types import Clip
 
-__all__ = ["TOY_SOURCE", "ToyFacts", "ToyPools", "sense_caption", "toy_clip", "toy_facts"]
+__all__ = ["NUMBERS", "TOY_SOURCE", "ToyFacts", "ToyPools", "sense_caption", "toy_clip", "toy_facts"]
 
 TOY_SOURCE = "toyworld"
 NUMBERS = ("one", "two", "three", "four")
