@@ -6,9 +6,32 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vidweave.errors import UnknownNameError
+from vidweave.errors import ConfigError, UnknownNameError
 
-__all__ = ["FAMILIES", "Family", "family_of"]
+__all__ = ["FAMILIES", "WHOLE_MODELS", "Family", "family_of"]
+
+# Models of pictures and words → the tower inside, whose configuration is their `vision_config`.
+WHOLE_MODELS = {
+    "blip-2": "blip_2_vision_model",
+    "clip": "clip_vision_model",
+    "instructblip": "instructblip_vision_model",
+    "instructblipvideo": "instructblip_vision_model",
+    "siglip": "siglip_vision_model",
+}
+# Towers that a name and its input do not show to be unusable → why, and what to take.
+_UNUSABLE = {
+    **dict.fromkeys(
+        ("siglip2", "siglip2_vision_model"),
+        "SigLIP 2 NaFlex reads pictures as rows of patches of any shape; take a SigLIP 2 of fixed size, for example "
+        "google/siglip2-base-patch16-224",
+    ),
+    **dict.fromkeys(
+        ("xclip", "xclip_vision_model"),
+        "X-CLIP passes messages between all pictures of a clip, also those of other groups; take CLIP, VideoMAE or ViViT",
+    ),
+    "videoprism": "this is VideoPrism with its text tower, whose video tower differs from the plain one; take a folder of "
+    "videoprism_vision_model, for example google/videoprism-base-f16r288",
+}
 
 
 def _grid(config: Any, height: int, width: int) -> int:
@@ -29,6 +52,10 @@ def _videomae(config: Any, height: int, width: int) -> int:
 
 def _timesformer(config: Any, height: int, width: int) -> int:
     return config.num_frames * _grid(config, height, width)
+
+
+def _vjepa2(config: Any, height: int, width: int) -> int:
+    return (config.frames_per_clip // config.tubelet_size) * _grid(config, height, width)
 
 
 def _hiera(config: Any, height: int, width: int) -> int:
@@ -54,6 +81,10 @@ class Family:
         neighbours: Beginnings of the names of what stands beside the tower in the checkpoint of a larger model.
         settings: Configuration fields that leave out heads we do not use.
         arguments: Constructor arguments that do the same.
+        input_name: Argument that takes the pictures.
+        call: Further arguments of every call.
+        side: Field of the configuration with the size of the pictures.
+        num_frames: Field of the configuration with the number of pictures that a video tower takes.
     """
 
     model: str
@@ -66,6 +97,10 @@ class Family:
     neighbours: tuple[str, ...] = ("classifier.",)
     settings: Mapping[str, Any] = field(default_factory=dict)
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    input_name: str = "pixel_values"
+    call: Mapping[str, Any] = field(default_factory=dict)
+    side: str = "image_size"
+    num_frames: str = "num_frames"
 
 
 _NO_POOLER = {"add_pooling_layer": False}
@@ -104,6 +139,15 @@ FAMILIES: dict[str, Family] = {
         model="HieraModel", norm=None, prefix=lambda config: 0, patches=_hiera, has_plain_layers=False,
         neighbours=("classifier.", "pooler.", "decoder."), arguments=_NO_POOLER,
     ),
+    "vjepa2": Family(
+        model="VJEPA2Model", norm=None, prefix=lambda config: 0, patches=_vjepa2, is_video=True, has_plain_layers=False,
+        neighbours=("classifier.", "pooler."), input_name="pixel_values_videos", call={"skip_predictor": True},
+        side="crop_size", num_frames="frames_per_clip",
+    ),
+    "videoprism_vision_model": Family(
+        model="VideoPrismVisionModel", norm=None, prefix=lambda config: 0, patches=_vivit, is_video=True,
+        has_plain_layers=False, input_name="pixel_values_videos",
+    ),
 }  # fmt: skip
 
 
@@ -115,9 +159,12 @@ def family_of(model_type: str) -> Family:
 
     Raises:
         UnknownNameError: transformers has no such model of pictures; lists near matches.
+        ConfigError: a model whose pictures are given in another way.
     """
     if model_type in FAMILIES:
         return FAMILIES[model_type]
+    if model_type in _UNUSABLE:
+        raise ConfigError(f"{model_type!r} cannot be a vision tower here: {_UNUSABLE[model_type]}")
     import transformers
     from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
 

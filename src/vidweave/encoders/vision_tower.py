@@ -6,18 +6,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from vidweave.encoders.chunked import check_modality, encode_groups
-from vidweave.encoders.families import Family, family_of
+from vidweave.encoders.families import WHOLE_MODELS, Family, family_of
 from vidweave.errors import ConfigError, ShapeError
+from vidweave.nn.config_guard import checked_config, class_config
+from vidweave.nn.config_keys import refuse_dangerous
 from vidweave.nn.numbers import floating_dtype
 from vidweave.types import ComponentConfig, VisualSpec
 
-__all__ = ["VisionTower", "VisionTowerConfig"]
+__all__ = ["VisionTower", "VisionTowerConfig", "tower_config", "tower_fields"]
+
+WHERE = "the configuration of a vision tower"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +30,9 @@ class VisionTowerConfig(ComponentConfig):
 
     Attributes:
         config: Configuration of the transformers model, with `model_type`: one of `families.FAMILIES`, or any other model
-            of pictures, which is then used as it is.
+            of pictures, which is then used as it is. Of a model of pictures and words (CLIP, SigLIP, BLIP-2), the tower is
+            taken. Only what the model's class reads is kept; a key that it does not know, or that is dangerous, is an
+            error.
         layer: Which hidden state is published, as transformers counts them: -1 the last, 0 the embeddings. Layers
             behind it are not built.
         drop_cls: Leave out the tokens before the patches (CLS and registers).
@@ -44,9 +50,7 @@ class VisionTowerConfig(ComponentConfig):
     specs: dict[str, VisualSpec] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if "model_type" not in self.config:
-            raise ConfigError(f"the tower's config needs 'model_type', got the keys {sorted(self.config)}")
-        family_of(self.config["model_type"])
+        object.__setattr__(self, "config", tower_fields(self.config))
         if self.final_norm and self.layer != -1:
             raise ConfigError(f"final_norm belongs to the last layer, but layer is {self.layer}; set final_norm=False")
 
@@ -66,7 +70,7 @@ class VisionTower(nn.Module):
         self.specs = dict(config.specs)
         self.chunk = config.chunk
         self.width: int = inner.hidden_size
-        self.window: int = inner.num_frames if family.is_video else 1
+        self.window: int = getattr(inner, family.num_frames) if family.is_video else 1
         self.is_video = family.is_video
         self.size = _size(family, inner, self.specs)
         patches = family.patches(inner, *self.size)
@@ -95,8 +99,8 @@ class VisionTower(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         """(G, W, 3, H, W) → (G, N, C)."""
-        tokens = self.tower(pixel_values=pictures if self.is_video else pictures[:, 0]).last_hidden_state
-        return tokens[:, self.num_dropped :]
+        given = {self._family.input_name: pictures if self.is_video else pictures[:, 0]}
+        return self.tower(**given, **self._family.call).last_hidden_state[:, self.num_dropped :]
 
     def whole_model(self) -> Any:
         """The transformers model whose weights a folder of its holds, on the meta device: also what is not built here.
@@ -106,22 +110,48 @@ class VisionTower(nn.Module):
         import transformers
 
         with torch.device("meta"):
-            return getattr(transformers, self._family.model)(_whole_config(self._family, self._config))
+            return getattr(transformers, self._family.model)(tower_config(self._config))
 
     def _dtype(self) -> torch.dtype:
         return floating_dtype(self.tower, torch.float32)
 
 
-def _whole_config(family: Family, config: Mapping[str, Any]) -> Any:
-    import transformers
+def tower_fields(data: Mapping[str, Any], *, unknown: Literal["refuse", "drop"] = "refuse") -> dict[str, Any]:
+    """Keep of a tower's configuration what its class reads; of a whole model's, the tower's part.
 
-    fields = {key: value for key, value in config.items() if key != "model_type"}
-    return getattr(transformers, family.model).config_class(**fields)
+    Args:
+        unknown: As in `checked_config`; `drop` is for files.
+
+    Raises:
+        CheckpointError, ConfigError, UnknownNameError: no `model_type` of a tower, or keys that `checked_config` refuses.
+    """
+    refuse_dangerous(data, WHERE)
+    model_type = data.get("model_type")
+    if not isinstance(model_type, str):
+        raise ConfigError(f"the tower's config needs 'model_type', got the keys {sorted(map(str, data))}")
+    if model_type in WHOLE_MODELS:
+        inner = data.get("vision_config")
+        if inner is not None and not isinstance(inner, Mapping):
+            raise ConfigError(f"vision_config of a {model_type!r} model must be a mapping, got {inner!r}")
+        data = {**(inner or {}), "model_type": WHOLE_MODELS[model_type]}
+    return checked_config(data, _config_class(data["model_type"]), WHERE, unknown=unknown)
+
+
+def tower_config(data: Mapping[str, Any]) -> Any:
+    """Checked fields of a tower as transformers' configuration, which knows the defaults."""
+    return class_config(data, _config_class(data["model_type"]), WHERE)
+
+
+def _config_class(model_type: str) -> Any:
+    from transformers import CONFIG_MAPPING
+
+    family_of(model_type)
+    return CONFIG_MAPPING[model_type]
 
 
 def _transformers_config(family: Family, config: VisionTowerConfig) -> Any:
     """The model's configuration without the parts that are not used."""
-    inner = _whole_config(family, {**config.config, **family.settings})
+    inner = tower_config({**config.config, **family.settings})
     if not family.has_plain_layers or not hasattr(inner, "num_hidden_layers"):
         if config.layer != -1:
             raise ConfigError(f"{family.model} has stages that cannot be cut off; use layer=-1, got {config.layer}")
@@ -136,7 +166,7 @@ def _transformers_config(family: Family, config: VisionTowerConfig) -> Any:
 
 def _size(family: Family, inner: Any, specs: Mapping[str, VisualSpec]) -> tuple[int, int]:
     """Height and width of the pictures; raises ConfigError when specs disagree with the tower or one another."""
-    side = inner.image_size
+    side = getattr(inner, family.side)
     own = (side, side) if isinstance(side, int) else tuple(side)
     sizes = {(spec.height, spec.width) for spec in specs.values()} or {own}
     if len(sizes) > 1:

@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedConfig
+from transformers import AutoModelForCausalLM, DynamicCache
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from vidweave.errors import ShapeError
@@ -23,7 +23,6 @@ from vidweave.language.pretrained import (
     PretrainedLanguageModel,
     build_model,
     finite_logits,
-    transformers_config,
 )
 from vidweave.language.scoring import OptionBatch
 from vidweave.types import Embeds, Prefix, TextTokens
@@ -36,13 +35,8 @@ class CausalConfig(PretrainedConfig):
     """A decoder-only language model; see `PretrainedConfig`."""
 
     kind: ClassVar[str] = "causal"
-
-    def __post_init__(self) -> None:
-        self.transformers_config()
-
-    def transformers_config(self) -> PreTrainedConfig:
-        """The checked configuration as transformers' class; a fresh one at each call."""
-        return transformers_config(self.config, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, "causal")
+    family: ClassVar[Mapping[str, Any]] = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    what: ClassVar[str] = "causal"
 
     def build(self) -> CausalLanguageModel:
         return CausalLanguageModel(self)

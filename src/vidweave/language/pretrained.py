@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from transformers import CONFIG_MAPPING, GenerationConfig, PreTrainedConfig
@@ -15,8 +14,11 @@ from transformers.utils.hub import cached_file
 
 from vidweave.errors import CheckpointError, ConfigError
 from vidweave.language.lora import LoraSpec, attach_lora
+from vidweave.nn.config_guard import checked_config, class_config
+from vidweave.nn.config_keys import refuse_dangerous
 from vidweave.nn.numbers import require_finite
-from vidweave.types import ComponentConfig, check_layers
+from vidweave.storage.regular_files import read_json_mapping
+from vidweave.types import ComponentConfig
 
 __all__ = [
     "PretrainedConfig",
@@ -28,81 +30,64 @@ __all__ = [
     "with_end_tokens",
 ]
 
-# What a config.json says about its own file; the weights' dtype is chosen by whoever builds the model.
-METADATA = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version"}
-# Fields that transformers reads although no config class declares them.
-UNDECLARED = {"decoder_start_token_id", "forced_eos_token_id", "rope_scaling", "rope_theta", "tie_word_embeddings"}
-UNDECLARED_T5 = {"dense_act_fn", "is_gated_act", "scale_decoder_outputs"}
-
-
 @dataclass(frozen=True, kw_only=True)
 class PretrainedConfig(ComponentConfig):
     """A language model of transformers.
 
     Attributes:
-        config: transformers' own configuration, with `model_type`; keys outside an allow-list are refused.
+        config: transformers' own configuration, with `model_type`: what its `to_dict()` or a config.json holds. Only
+            what the model's class reads is kept; a key that it does not know, or that is dangerous, is an error.
         lora: Adapters on the model, see `adapters.add_lora`; None: the plain model.
     """
 
+    family: ClassVar[Mapping[str, Any]] = {}
+    what: ClassVar[str] = ""
     config: dict[str, Any]
     lora: LoraSpec | None = None
 
+    def __post_init__(self) -> None:
+        where = f"the configuration of a {self.what} language model"
+        refuse_dangerous(self.config, where)
+        cls = _family_class(self.config, self.family, self.what, where)
+        object.__setattr__(self, "config", checked_config(self.config, cls, where))
+        self.transformers_config()
 
-def _refuse_hostile(data: Any, where: str) -> None:
-    """Keys that have made transformers run downloaded code (CVE-2026-4372, CVE-2026-5241), at any depth."""
-    if isinstance(data, (list, tuple)):
-        for item in data:
-            _refuse_hostile(item, where)
-    if not isinstance(data, Mapping):
-        return
-    for key, value in data.items():
-        if key in ("auto_map", "trust_remote_code", "custom_generate") or "_attn_implementation" in str(key):
-            raise CheckpointError(
-                f"{where} holds {key!r}, which can run code from elsewhere; remove it to load the rest"
-            )
-        _refuse_hostile(value, where)
+    def transformers_config(self) -> PreTrainedConfig:
+        """The checked configuration as transformers' class, which knows the defaults; a fresh one at each call."""
+        return transformers_config(self.config, self.family, self.what)
 
-
-def _advise(name: str, known: set[str]) -> str:
-    near = get_close_matches(name, sorted(known), n=3, cutoff=0.5)
-    return f"did you mean {' or '.join(map(repr, near))}?" if near else "remove it"
+    @property
+    def width(self) -> int:
+        """D, of the embeddings."""
+        text = self.transformers_config().get_text_config()
+        return int(getattr(text, "word_embed_proj_dim", None) or text.hidden_size)
 
 
-def _known_fields(model_type: str) -> set[str]:
-    cls = CONFIG_MAPPING[model_type]
-    known = {f.name for f in fields(cls)} | set(cls.attribute_map) | UNDECLARED  # type: ignore[arg-type]
-    return known | UNDECLARED_T5 if "t5" in model_type else known
+def _family_class(data: Mapping[str, Any], family: Iterable[str], what: str, where: str) -> type[PreTrainedConfig]:
+    model_type, family = data.get("model_type"), set(family)
+    if not isinstance(model_type, str) or model_type not in family or model_type not in CONFIG_MAPPING:
+        near = get_close_matches(str(model_type), sorted(family), n=3, cutoff=0.5)
+        advice = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+        raise ConfigError(f"{where} needs a model_type that is {what}, got {model_type!r}{advice}")
+    return CONFIG_MAPPING[model_type]
 
 
 def transformers_config(data: Mapping[str, Any], family: Iterable[str], what: str) -> PreTrainedConfig:
     """Make a transformers configuration from a plain dict.
 
     Args:
-        data: What a config.json holds; `model_type` is needed, metadata of the file is dropped.
+        data: What a config.json or `to_dict()` holds, with `model_type`; what is harmless in it is dropped.
         family: Model types that are possible.
         what: The family in words, for messages.
 
     Raises:
         CheckpointError: a key that can run code from elsewhere.
-        ConfigError: a model type outside `family`, a key that the model does not have, a value that does not fit.
+        ConfigError: a model type outside `family`, keys that the model does not have, a value that does not fit.
     """
     where = f"the configuration of a {what} language model"
-    _refuse_hostile(data, where)
-    check_layers(dict(data), where)
-    model_type = data.get("model_type")
-    if not isinstance(model_type, str) or model_type not in set(family) or model_type not in CONFIG_MAPPING:
-        raise ConfigError(
-            f"{where} needs a model_type that is {what}, got {model_type!r}; {_advise(str(model_type), set(family))}"
-        )
-    cls, known = CONFIG_MAPPING[model_type], _known_fields(model_type)
-    given = {key: value for key, value in data.items() if key != "model_type" and key not in METADATA}
-    for key in given:
-        if key not in known:
-            raise ConfigError(f"{where} ({model_type}) has no field {key!r}; {_advise(key, known)}")
-    try:
-        return cls(**given)
-    except Exception as error:  # every bad value comes wrapped in an error of transformers' own
-        raise ConfigError(f"{where} ({model_type}) is wrong: {' '.join(str(error).split())}") from error
+    refuse_dangerous(data, where)
+    cls = _family_class(data, family, what, where)
+    return class_config(checked_config(data, cls, where), cls, where)
 
 
 def build_model(auto_class: Any, config: PreTrainedConfig) -> nn.Module:
@@ -171,17 +156,23 @@ def source_config(source: str, revision: str | None = None) -> dict[str, Any]:
 
     Only what describes the architecture is taken; generation settings and remarks of the file are left behind.
     """
-    try:
-        raw, _ = PreTrainedConfig.get_config_dict(source, revision=revision, local_files_only=Path(source).is_dir())
-    except OSError as error:
-        raise CheckpointError(f"cannot read the configuration of {source!r}: {error}") from error
-    _refuse_hostile(raw, f"the configuration of {source!r}")
+    raw = read_json_mapping(_config_file(source, revision))
+    where = f"the configuration of {source!r}"
+    refuse_dangerous(raw, where)
     model_type = raw.get("model_type")
     if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
         raise CheckpointError(f"{source!r} is of model type {model_type!r}, which transformers does not have")
-    kept = _known_fields(model_type) - METADATA
-    config = {key: value for key, value in raw.items() if key == "model_type" or key in kept}
+    config = checked_config(raw, CONFIG_MAPPING[model_type], where, unknown="drop")
     return with_end_tokens(config, source, revision)
+
+
+def _config_file(source: str, revision: str | None) -> Path:
+    if Path(source).is_dir():
+        return Path(source) / "config.json"
+    try:
+        return Path(str(cached_file(source, "config.json", revision=revision)))
+    except OSError as error:
+        raise CheckpointError(f"cannot read the configuration of {source!r}: {error}") from error
 
 
 def with_end_tokens(config: dict[str, Any], source: str | Path, revision: str | None = None) -> dict[str, Any]:
@@ -193,21 +184,24 @@ def with_end_tokens(config: dict[str, Any], source: str | Path, revision: str | 
     Raises:
         CheckpointError: a file that cannot be read, or end tokens that are no token ids.
     """
-    file = cached_file(
-        str(source),
-        "generation_config.json",
-        revision=revision,
-        local_files_only=Path(source).is_dir(),
-        _raise_exceptions_for_missing_entries=False,
-    )
+    file = _generation_file(source, revision)
     if file is None:
         return config
     try:
-        found = json.loads(Path(file).read_text(encoding="utf-8")).get("eos_token_id")
+        found = read_json_mapping(file).get("eos_token_id")
         ends = tuple(dict.fromkeys((*_ids(config.get("eos_token_id")), *_ids(found))))
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (CheckpointError, TypeError) as error:
         raise CheckpointError(f"cannot read generation_config.json of {str(source)!r}: {error}") from error
     return {**config, "eos_token_id": ends[0] if len(ends) == 1 else list(ends)} if ends else config
+
+
+def _generation_file(source: str | Path, revision: str | None) -> Path | None:
+    name = "generation_config.json"
+    if Path(source).is_dir():
+        file = Path(source) / name
+        return file if file.exists() else None
+    found = cached_file(str(source), name, revision=revision, _raise_exceptions_for_missing_entries=False)
+    return None if found is None else Path(found)
 
 
 def _ids(value: Any) -> tuple[int, ...]:

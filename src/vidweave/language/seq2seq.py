@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -38,16 +38,15 @@ class Seq2SeqConfig(PretrainedConfig):
     """
 
     kind: ClassVar[str] = "seq2seq"
-
-    def __post_init__(self) -> None:
-        self.transformers_config()
+    family: ClassVar[Mapping[str, Any]] = MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
+    what: ClassVar[str] = "sequence-to-sequence"
 
     def transformers_config(self) -> PreTrainedConfig:
         """The checked configuration as transformers' class; a fresh one at each call.
 
         The decoder starts from `decoder_start_token_id`, or from the padding token (T5's habit) if that is not given.
         """
-        config = transformers_config(self.config, MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES, "sequence-to-sequence")
+        config = transformers_config(self.config, self.family, self.what)
         if getattr(config, "decoder_start_token_id", None) is None:
             config.decoder_start_token_id = getattr(config, "pad_token_id", None)
         if config.decoder_start_token_id is None:

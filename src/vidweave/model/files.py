@@ -6,7 +6,6 @@ A folder holds `config.json`, `model.safetensors` (sharded when large) and the p
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch import Tensor
 from vidweave.errors import CheckpointError
 from vidweave.model.assets import asset_folder
 from vidweave.model.swap import current
+from vidweave.storage.regular_files import read_json_mapping, require_regular
 
 __all__ = [
     "PICKLED_WEIGHTS",
@@ -35,9 +35,6 @@ __all__ = [
     "weights_hash",
 ]
 
-# Real configurations and indices are far below; larger ones only cost memory and time.
-MAX_JSON_BYTES = 16 << 20
-MAX_JSON_DEPTH = 32
 PICKLED_WEIGHTS = "pytorch_model.bin"  # transformers' name before safetensors
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
@@ -118,23 +115,8 @@ def _download(repo_id: str, pickled: Sequence[str] = ()) -> Path:
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """A mapping from a JSON file of a model folder, which may be hostile.
-
-    Raises:
-        CheckpointError: no file, one that is too large or nested too deep, or not a JSON mapping.
-    """
-    file = current(file.parent) / file.name
-    try:
-        size = file.stat().st_size
-        if size > MAX_JSON_BYTES:
-            raise ValueError(f"{size:,} bytes, at most {MAX_JSON_BYTES:,} are read")
-        data = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(data, dict):
-            raise ValueError(f"it holds a {type(data).__name__}, not a mapping")
-        _check_depth(data)
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{file.parent} has no readable {file.name} ({error})") from error
-    return data
+    """A mapping from a JSON file of a model folder, as `storage.regular_files.read_json_mapping` reads it."""
+    return read_json_mapping(current(file.parent) / file.name)
 
 
 def read_model_type(folder: Path) -> str:
@@ -143,15 +125,6 @@ def read_model_type(folder: Path) -> str:
     if not isinstance(found, str):
         raise CheckpointError(f"{folder} has no readable config.json with a model_type (it is {found!r})")
     return found
-
-
-def _check_depth(data: Any) -> None:
-    level, depth = [data], 0
-    while level := [item for item in level if isinstance(item, (dict, list))]:
-        depth += 1
-        if depth > MAX_JSON_DEPTH:
-            raise ValueError(f"it is nested deeper than {MAX_JSON_DEPTH} levels")
-        level = [inner for item in level for inner in (item.values() if isinstance(item, dict) else item)]
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:

@@ -5,6 +5,7 @@ import transformers
 from vidweave.encoders.families import FAMILIES
 from vidweave.encoders.vision_tower import VisionTowerConfig
 from vidweave.errors import ConfigError, ModalityError, ShapeError, UnknownNameError
+from vidweave.nn.config_keys import known_keys
 from vidweave.registry import ENCODERS
 from vidweave.types import VisualSpec, component_from_dict
 
@@ -16,13 +17,23 @@ EXTRA = {
     "vivit": {"num_frames": 4, "tubelet_size": [2, 4, 4]},
     "videomae": {"num_frames": 4, "tubelet_size": 2},
     "timesformer": {"num_frames": 2},
+    "vjepa2": {"crop_size": 12, "frames_per_clip": 4, "tubelet_size": 2, "mlp_ratio": 2, "pred_num_hidden_layers": 1}
+    | {"pred_hidden_size": 8, "pred_num_attention_heads": 2},
+    "videoprism_vision_model": {"num_frames": 2, "tubelet_size": [1, 4, 4], "num_spatial_layers": 2}
+    | {"num_temporal_layers": 1, "num_auxiliary_layers": 0},
 }
 SPEC = VisualSpec(height=12, width=12)
 
 
+def small(model_type):
+    """Of the common sizes, those that the family has."""
+    known = known_keys(transformers.CONFIG_MAPPING[model_type])
+    return {key: value for key, value in SMALL.items() if key in known} | EXTRA.get(model_type, {})
+
+
 def tiny(model_type, **changes):
     torch.manual_seed(0)
-    inner = {"model_type": model_type, **SMALL, **EXTRA.get(model_type, {})}
+    inner = {"model_type": model_type, **small(model_type)}
     return VisionTowerConfig(**{"config": inner, "specs": {"video": SPEC, "depth": SPEC}, **changes})
 
 
@@ -35,7 +46,7 @@ def randomise(module):
 def reference(model_type):
     """The whole transformers model, as its users have it."""
     cls = getattr(transformers, FAMILIES[model_type].model)
-    return randomise(cls(cls.config_class(**SMALL, **EXTRA.get(model_type, {}))))
+    return randomise(cls(cls.config_class(**small(model_type))))
 
 
 def fill(encoder, whole):
@@ -162,6 +173,17 @@ HIERA = {
 }
 
 
+@pytest.mark.parametrize(("model_type", "tokens"), [("vjepa2", 2 * 9), ("videoprism_vision_model", 2 * 9)])
+def test_video_towers_that_publish_their_last_state(model_type, tokens):
+    whole = reference(model_type)
+    encoder = tiny(model_type).build().eval()
+    fill(encoder, whole)
+    assert encoder.num_tokens == tokens
+    values = torch.randn(2, 1, encoder.window, 3, 12, 12)
+    expected = whole(pixel_values_videos=values[:, 0], **FAMILIES[model_type].call).last_hidden_state
+    torch.testing.assert_close(encoder.encode(values, "video")[:, 0], expected, rtol=1e-4, atol=1e-5)
+
+
 def test_hiera_publishes_its_last_stage():
     spec = VisualSpec(height=64, width=64)
     encoder = VisionTowerConfig(config=HIERA, specs={"video": spec}).build().eval()
@@ -177,7 +199,7 @@ def test_hiera_publishes_its_last_stage():
 def test_a_tower_that_no_table_knows(model_type, prefix):
     """By its name alone: as many tokens before the patches as it turns out to give, and its own norm."""
     extra = {"dinov3_vit": {"num_register_tokens": 4}}.get(model_type, {})
-    inner = {"model_type": model_type, **SMALL, **extra}
+    inner = {"model_type": model_type, **small(model_type), **extra}
     full = VisionTowerConfig(config=inner, specs={"video": SPEC}).build().eval()
     patches = VisionTowerConfig(config=inner, specs={"video": SPEC}, drop_cls=True).build()
     assert (full.num_tokens, patches.num_tokens) == (9 + prefix, 9)

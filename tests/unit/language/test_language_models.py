@@ -303,7 +303,7 @@ def test_configurations_survive_json():
     [
         ({"auto_map": {"AutoConfig": "evil.py"}}, CheckpointError, "holds 'auto_map', which can run code"),
         ({"_attn_implementation_internal": "evil/kernel"}, CheckpointError, "can run code from elsewhere"),
-        ({"attn_implementation": "evil/kernel"}, ConfigError, "no field 'attn_implementation'"),
+        ({"attn_implementation": "evil/kernel"}, CheckpointError, "holds 'attn_implementation', which can run code"),
         ({"rope_parameters": {"x": [{"trust_remote_code": True}]}}, CheckpointError, "holds 'trust_remote_code'"),
         ({"_secret": 1}, ConfigError, "no field '_secret'"),
         ({"hiden_size": 8}, ConfigError, "no field 'hiden_size'; did you mean 'hidden_size'"),

@@ -9,7 +9,7 @@ from vidweave.connectors.fusion import NoFusionConfig
 from vidweave.connectors.ports import PortConfig
 from vidweave.connectors.qformer import QFormerConfig
 from vidweave.encoders.eva_vit import CLIP_MEAN, CLIP_STD, EVA_VIT_G
-from vidweave.encoders.vision_tower import VisionTowerConfig
+from vidweave.encoders.vision_tower import VisionTowerConfig, tower_config, tower_fields
 from vidweave.language.causal import CausalConfig
 from vidweave.language.families import BLIP2_FLAN_T5_XL, VICUNA_7B, VICUNA_13B
 from vidweave.language.layout import OptionsFormat, Slot, Special, TemplateLayout, Text
@@ -49,16 +49,16 @@ def blip2(
         vision: transformers' configuration of the tower; its final norm is trained and stands in the port.
         num_frames: Pictures taken from a video, uniformly; an image is one.
     """
-    size = int(vision["image_size"])
+    tower = tower_config(tower_fields(vision))
+    size = int(tower.image_size)
     pixels = VisualSpec(height=size, width=size, mean=CLIP_MEAN, std=CLIP_STD)
     port = PortConfig(
         trunk="qformer",
-        input_width=int(vision["hidden_size"]),
+        input_width=tower.hidden_size,
         input_norm=True,
-        norm_eps=float(vision.get("layer_norm_eps", 1e-6)),
+        norm_eps=tower.layer_norm_eps,
         num_query_tokens=num_query_tokens,
     )
-    width = language_model.config["hidden_size" if language_model.kind == "causal" else "d_model"]
     spec = ModelSpec(
         selector=UniformSelectorConfig(),
         encoders={"vision": VisionTowerConfig(config=vision, specs={"video": pixels, "image": pixels})},
@@ -68,7 +68,7 @@ def blip2(
             )
         },
         connector=ConnectorConfig(
-            trunks={"qformer": qformer}, ports={"video": port}, fusion=NoFusionConfig(), output_width=int(width)
+            trunks={"qformer": qformer}, ports={"video": port}, fusion=NoFusionConfig(), output_width=language_model.width
         ),
         language_model=language_model,
         layout=layout,

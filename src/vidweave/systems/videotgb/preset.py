@@ -11,7 +11,7 @@ from vidweave.connectors.ports import PortConfig
 from vidweave.connectors.qformer import QFormerConfig
 from vidweave.encoders.eva_vit import CLIP_MEAN, CLIP_STD, EVA_VIT_G
 from vidweave.encoders.motion import MotionEncoderConfig
-from vidweave.encoders.vision_tower import VisionTowerConfig
+from vidweave.encoders.vision_tower import VisionTowerConfig, tower_config, tower_fields
 from vidweave.language.causal import CausalConfig
 from vidweave.language.families import BLIP2_FLAN_T5_XL, VICUNA_7B
 from vidweave.language.layout import AnswerFormat, OptionsFormat, Slot, Special, TemplateLayout, Text
@@ -62,7 +62,8 @@ def videotgb(
             Stored with the model, since weights are trained for one of them.
         num_frames: k.
     """
-    size = int(vision["image_size"])
+    tower = tower_config(tower_fields(vision))
+    size = int(tower.image_size)
     common = {"height": size, "width": size, "mean": CLIP_MEAN, "std": CLIP_STD, "antialias": False}
     picture = {
         "video": VisualSpec(interpolation="bilinear", rounding="truncate", **common),
@@ -70,12 +71,11 @@ def videotgb(
     }
     port = PortConfig(
         trunk="qformer",
-        input_width=int(vision["hidden_size"]),
+        input_width=tower.hidden_size,
         input_norm=True,
-        norm_eps=float(vision.get("layer_norm_eps", 1e-6)),
+        norm_eps=tower.layer_norm_eps,
         num_query_tokens=num_query_tokens,
     )
-    width = language_model.config["hidden_size" if language_model.kind == "causal" else "d_model"]
     need = FrameNeed(num_frames=num_frames)
     spec = ModelSpec(
         selector=selector,
@@ -88,7 +88,7 @@ def videotgb(
             trunks={"qformer": qformer},
             ports={"video": port},
             fusion=MeanFusionConfig() if pooling == "mean" else NoFusionConfig(),
-            output_width=int(width),
+            output_width=language_model.width,
         ),
         language_model=language_model,
         layout=prompt_layout(language_model.kind == "seq2seq"),
