@@ -30,6 +30,7 @@ __all__ = [
     "with_end_tokens",
 ]
 
+
 @dataclass(frozen=True, kw_only=True)
 class PretrainedConfig(ComponentConfig):
     """A language model of transformers.

@@ -164,6 +164,8 @@ def files_hash(files: Iterable[Path], *, progress: Callable[[int], None] | None 
 def weight_files(folder: Path) -> list[Path]:
     """`model.safetensors`, or the shards that the index names, else every safetensors file, in order of name."""
     folder = current(folder)
+    for file in folder.glob("*.safetensors"):
+        require_regular(file)
     whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
     if whole.is_file() and index.is_file():
         raise CheckpointError(

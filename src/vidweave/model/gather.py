@@ -154,9 +154,14 @@ def gather_scene(
     kinds = {name: (m, _kind(spec, scene, name, m)) for name, m in routes.items() if m}
     for modality, kind in dict.fromkeys(kinds.values()):
         names = [name for name, found in kinds.items() if found == (modality, kind)]
-        reading = _Reading(spec, scene, modality, {n: needs[n] for n in names}, moments, why, cache)
+        reading = _Reading(spec, scene, modality, {n: _shown(needs[n], modality) for n in names}, moments, why, cache)
         rows |= _READERS[kind](reading)
     return rows
+
+
+def _shown(need: FrameNeed, modality: str) -> FrameNeed:
+    """The need of a stream that `modality` feeds: an image is one group where the need says so."""
+    return replace(need, num_frames=need.window, stride=1) if modality == "image" and need.still == "once" else need
 
 
 def _kind(spec: ModelSpec, scene: OpenScene, stream: str, modality: str) -> str:

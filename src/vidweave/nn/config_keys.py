@@ -9,6 +9,7 @@ from functools import cache
 from inspect import unwrap
 from typing import Any
 
+from huggingface_hub.errors import StrictDataclassError
 from transformers import CONFIG_MAPPING, PreTrainedConfig
 
 from vidweave.errors import CheckpointError
@@ -92,7 +93,7 @@ def known_keys(cls: type[PreTrainedConfig]) -> frozenset[str]:
 def _written(cls: type[PreTrainedConfig]) -> set[str]:
     try:
         return set(cls().to_dict())
-    except Exception:  # a class without defaults; what it declares is known all the same
+    except (AttributeError, StrictDataclassError, TypeError, ValueError):  # no defaults; what it declares is known
         return set()
 
 

@@ -179,6 +179,8 @@ class FrameNeed:
             `midpoint`: middle of k equal parts (the default); `floor`: floor(i * N / k) (transformers); `truncate`: as
             `linspace`, but cut off instead of rounded; `borders`: halfway between whole-numbered borders of the parts,
             rounded down (CREMA, SeViLA).
+        still: What a single image becomes: `repeat` fills `num_frames` with it, as a video of one picture would be; `once`
+            gives one group, for models that know images as images.
         stride: `num_frames` are every so manieth of a denser row of pictures, the first included: encoders with unequal
             numbers of pictures then see the same moments.
     """
@@ -190,6 +192,7 @@ class FrameNeed:
     follow_selection: bool = True
     rule: Literal["midpoint", "linspace", "floor", "truncate", "borders"] = "midpoint"
     stride: int = 1
+    still: Literal["repeat", "once"] = "repeat"
 
     def __post_init__(self) -> None:
         if self.stride < 1 or (self.stride > 1 and self.num_frames is None):

@@ -15,6 +15,7 @@ from transformers import (
     InstructBlipVideoForConditionalGeneration,
     LlamaConfig,
     OPTConfig,
+    PreTrainedModel,
     PreTrainedTokenizerFast,
     T5Config,
 )
@@ -23,6 +24,7 @@ import vidweave
 from vidweave.errors import CheckpointError
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.registry import MODELS
+from vidweave.systems.blip2.checkpoint import config_from_folder, to_ours
 from vidweave.types import Clip, Frames
 
 VISION = {
@@ -143,6 +145,83 @@ def test_logits_equal_those_of_transformers(saved, num_frames):
         got = ours(inputs).logits
     assert expected.std() > 0.1
     torch.testing.assert_close(got, expected, atol=2e-5, rtol=1e-4)
+
+
+def test_an_image_is_one_picture(saved):
+    """As transformers' image classes see it; a video of the same folder has its four."""
+    folder, theirs, kind = saved
+    if "Video" in type(theirs).__name__:
+        pytest.skip("transformers' video class takes four pictures")
+    ours = vidweave.load(folder)
+    question = "what is the colour of a cat ?"
+    inputs = ours.processor(Clip(image=_frames(1)), question)
+    assert inputs.streams["video"].values.shape[1] == 1
+    assert ours.embed(inputs)[1]["tokens_by_item"] == [{"video": NUM_QUERIES}]
+    assert ours.processor(Clip(video=_frames(9)), question).streams["video"].values.shape[1] == 4
+    given = _their_inputs(theirs, inputs, inputs.plan.ids[inputs.plan.ids >= 0][None], 1)
+    if kind == "t5":
+        given["decoder_input_ids"] = torch.zeros(1, 1, dtype=torch.long)
+    with torch.no_grad():
+        expected, got = theirs(**given).logits[:, -1], ours(inputs).logits
+    torch.testing.assert_close(got, expected, atol=2e-5, rtol=1e-4)
+
+
+# What the public config.json of BLIP-2 OPT-2.7B holds: differences from the defaults of transformers' classes, and keys
+# of old releases.
+PUBLIC_BLIP2 = {
+    "architectures": ["Blip2ForConditionalGeneration"],
+    "image_text_hidden_size": 256,
+    "image_token_index": 50265,
+    "initializer_factor": 1.0,
+    "initializer_range": 0.02,
+    "model_type": "blip-2",
+    "num_query_tokens": 32,
+    "qformer_config": {"classifier_dropout": None, "model_type": "blip_2_qformer"},
+    "text_config": {
+        "_name_or_path": "facebook/opt-2.7b",
+        "activation_dropout": 0.0,
+        "architectures": ["OPTForCausalLM"],
+        "eos_token_id": 50118,
+        "ffn_dim": 10240,
+        "hidden_size": 2560,
+        "model_type": "opt",
+        "num_attention_heads": 32,
+        "num_hidden_layers": 32,
+        "prefix": "</s>",
+        "torch_dtype": "float16",
+        "vocab_size": 50304,
+        "word_embed_proj_dim": 2560,
+    },
+    "torch_dtype": "float32",
+    "transformers_version": "4.47.0.dev0",
+    "use_decoder_only_language_model": True,
+    "vision_config": {
+        "dropout": 0.0,
+        "initializer_factor": 1.0,
+        "model_type": "blip_2_vision_model",
+        "num_channels": 3,
+        "projection_dim": 512,
+    },
+}
+
+
+@pytest.mark.parametrize("leave_out", [(), ("num_query_tokens",)])
+def test_a_config_of_differences_alone_is_filled_by_transformers_defaults(tmp_path, caplog, leave_out):
+    data = {key: value for key, value in PUBLIC_BLIP2.items() if key not in leave_out}
+    (tmp_path / "config.json").write_text(json.dumps(data))
+    with caplog.at_level("INFO", logger="vidweave"):
+        config = config_from_folder(tmp_path)
+    (note,) = [record.getMessage() for record in caplog.records]
+    for key in ("text_config.prefix", "text_config.activation_dropout", "vision_config.num_channels"):
+        assert key in note
+    with torch.device("meta"), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PreTrainedModel, "init_weights", lambda self: None)
+        model = VideoLanguageModel(config)
+        theirs = Blip2ForConditionalGeneration(Blip2Config(**data))
+    ours = to_ours(dict(zip(theirs.state_dict(), theirs.state_dict(), strict=True)), "blip2")
+    assert set(ours) == set(model.state_dict())
+    shapes = {key: tensor.shape for key, tensor in theirs.state_dict().items()}
+    assert {ours[name]: tensor.shape for name, tensor in model.state_dict().items()} == shapes
 
 
 def test_wrong_folders_are_refused(saved):

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from transformers import CONFIG_MAPPING
+
 from vidweave.connectors.qformer import QFormerConfig
 from vidweave.connectors.qformer_keys import connector_keys
 from vidweave.errors import CheckpointError
@@ -18,6 +20,7 @@ from vidweave.model.config import VideoLanguageConfig
 from vidweave.model.files import read_json, read_weights
 from vidweave.model.processor import Processor
 from vidweave.model.sharded import LazyTensor, read_lazily
+from vidweave.nn.config_guard import checked_config, class_config
 from vidweave.nn.keys import KeyTable
 from vidweave.systems.blip2.preset import Form, blip2, prompt_layout
 from vidweave.types import TextSpec
@@ -66,33 +69,40 @@ def to_ours(state: Mapping[str, Value], form: Form) -> dict[str, Value]:
 
 
 def config_from_folder(folder: Path) -> VideoLanguageConfig:
-    """Our configuration from transformers' config.json."""
+    """Our configuration from transformers' config.json, whose gaps transformers' own classes fill."""
     data = _read_config(folder)
-    form = _form(data)
-    qformer = data["qformer_config"]
-    text_spec = TextSpec(tokenizer=QFORMER_TOKENIZER, max_tokens=qformer["max_position_embeddings"])
-    is_seq2seq = bool(data["text_config"].get("is_encoder_decoder", data["text_config"]["model_type"] == "t5"))
-    text_config = with_end_tokens(_text_config(data["text_config"]), folder)
-    language_model = (Seq2SeqConfig if is_seq2seq else CausalConfig)(config=text_config)
+    form, where = _form(data), f"config.json of {folder}"
+    cls = CONFIG_MAPPING[data["model_type"]]
+    data = checked_config(data, cls, where, unknown="drop")
+    whole: Any = class_config(data, cls, where)
+    text = with_end_tokens({**data["text_config"], "model_type": whole.text_config.model_type}, folder)
+    is_seq2seq = bool(whole.text_config.is_encoder_decoder)
+    vision = {key: value for key in _VISION if (value := getattr(whole.vision_config, key, None)) is not None}
     return blip2(
         form,
         name=folder.name,
-        vision={"model_type": "blip_2_vision_model", **_vision_config(data["vision_config"])},
-        qformer=QFormerConfig(
-            hidden=qformer["hidden_size"],
-            layers=qformer["num_hidden_layers"],
-            heads=qformer["num_attention_heads"],
-            intermediate=qformer["intermediate_size"],
-            cross_attention_frequency=qformer["cross_attention_frequency"],
-            encoder_width=qformer["encoder_hidden_size"],
-            vocab_size=qformer["vocab_size"] if form == "instructblip" else 0,
-            max_positions=qformer["max_position_embeddings"],
-            layer_norm_eps=qformer["layer_norm_eps"],
-            text_spec=text_spec if form == "instructblip" else None,
-        ),
-        num_query_tokens=int(data["num_query_tokens"]),
-        language_model=language_model,
+        vision={"model_type": "blip_2_vision_model", **vision},
+        qformer=_qformer(whole.qformer_config, form),
+        num_query_tokens=whole.num_query_tokens,
+        language_model=(Seq2SeqConfig if is_seq2seq else CausalConfig)(config=text),
         layout=prompt_layout(is_seq2seq),
+    )
+
+
+def _qformer(config: Any, form: Form) -> QFormerConfig:
+    reads_text = form == "instructblip"
+    text_spec = TextSpec(tokenizer=QFORMER_TOKENIZER, max_tokens=config.max_position_embeddings)
+    return QFormerConfig(
+        hidden=config.hidden_size,
+        layers=config.num_hidden_layers,
+        heads=config.num_attention_heads,
+        intermediate=config.intermediate_size,
+        cross_attention_frequency=config.cross_attention_frequency,
+        encoder_width=config.encoder_hidden_size,
+        vocab_size=config.vocab_size if reads_text else 0,
+        max_positions=config.max_position_embeddings,
+        layer_norm_eps=config.layer_norm_eps,
+        text_spec=text_spec if reads_text else None,
     )
 
 
@@ -125,15 +135,6 @@ _VISION = (
 )
 
 
-def _vision_config(data: dict[str, Any]) -> dict[str, Any]:
-    return {key: data[key] for key in _VISION if key in data}
-
-
-def _text_config(data: dict[str, Any]) -> dict[str, Any]:
-    """transformers writes fields that every configuration has; only those that say something are kept."""
-    return {key: value for key, value in data.items() if value is not None}
-
-
 def _processor(folder: Path, config: VideoLanguageConfig) -> Processor | None:
     """With the language model's tokenizer, and the Q-Former's where it reads text; None if the folder has none at all."""
     if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
@@ -142,6 +143,9 @@ def _processor(folder: Path, config: VideoLanguageConfig) -> Processor | None:
     if "trunk" in config.parse().text:
         inner = folder / "qformer_tokenizer"
         if not inner.is_dir():
-            raise CheckpointError(f"{folder} has no qformer_tokenizer folder; copy it from the model's repository")
+            raise CheckpointError(
+                f"{folder} has no qformer_tokenizer folder, with which the Q-Former reads the question; copy it from the "
+                "model's repository on the hub"
+            )
         tokenizers[QFORMER_TOKENIZER] = load_tokenizer(inner)
     return Processor(config, tokenizers)

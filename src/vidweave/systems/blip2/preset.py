@@ -64,11 +64,14 @@ def blip2(
         encoders={"vision": VisionTowerConfig(config=vision, specs={"video": pixels, "image": pixels})},
         streams={
             "video": StreamConfig(
-                encoder="vision", modalities=("video", "image"), need=FrameNeed(num_frames=num_frames)
+                encoder="vision", modalities=("video", "image"), need=FrameNeed(num_frames=num_frames, still="once")
             )
         },
         connector=ConnectorConfig(
-            trunks={"qformer": qformer}, ports={"video": port}, fusion=NoFusionConfig(), output_width=language_model.width
+            trunks={"qformer": qformer},
+            ports={"video": port},
+            fusion=NoFusionConfig(),
+            output_width=language_model.width,
         ),
         language_model=language_model,
         layout=layout,
