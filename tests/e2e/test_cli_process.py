@@ -47,7 +47,7 @@ def _bad_files(folder: Path, good: Path) -> dict[str, tuple[Path, str]]:
         "empty": (bad["empty"], "is empty"),
         "text": (bad["text"], "cannot be decoded"),
         "truncated": (bad["truncated"], "cannot be decoded"),
-        "playlist": (bad["playlist"], "cannot be decoded"),
+        "playlist": (bad["playlist"], "is a playlist, which names other files"),
         "device": (Path("/dev/null"), "/dev/null"),
         "sound": (good.with_suffix(".wav"), "--audio"),
     }

@@ -19,6 +19,7 @@ from vidweave.media.isolate import IsolatedFrames
 from vidweave.media.limits import DEFAULT_LIMITS, Limits
 from vidweave.media.motion import MotionMaps, motion_seconds, read_motion
 from vidweave.media.pages import PageFrames
+from vidweave.media.plan import check_times
 from vidweave.media.points import read_points
 from vidweave.media.precomputed import read_features
 from vidweave.media.sniff import HEAD_BYTES, Kind, kind_of, refuse_foreign
@@ -70,6 +71,8 @@ class OpenSource:
     def timeline(self) -> tuple[np.ndarray, float]:
         """Times (N,) of the pictures in seconds, and when the last one ends."""
         frames = self._pictures()
+        if len(frames.pts_seconds):
+            check_times(frames.pts_seconds)
         return frames.pts_seconds, frames.duration_seconds
 
     def read_frames(self, indices: Sequence[int] | np.ndarray) -> Frames:

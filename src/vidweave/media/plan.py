@@ -13,7 +13,7 @@ import numpy as np
 from vidweave.errors import MediaError, MediaLimitError, ShapeError
 from vidweave.types import FrameNeed, Summarized
 
-__all__ = ["FramePlan", "plan_frames", "segment_borders", "spread", "spread_between"]
+__all__ = ["FramePlan", "check_times", "plan_frames", "segment_borders", "spread", "spread_between"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -57,7 +57,7 @@ def plan_frames(
         MediaLimitError: more pictures than `FrameNeed.max_frames`.
         ShapeError: no picture, times that do not ascend, or no moment.
     """
-    times = _check_times(pts_seconds)
+    times = check_times(pts_seconds)
     first, stop, notes = _inside(times, duration_seconds, span)
     chosen: dict[str, np.ndarray] = {}
     reasons: dict[str, None] = {}
@@ -109,7 +109,8 @@ def segment_borders(first: float, stop: float, count: int) -> np.ndarray:
     return spread_between(first, stop, count + 1, truncate=True)
 
 
-def _check_times(pts_seconds: np.ndarray) -> np.ndarray:
+def check_times(pts_seconds: np.ndarray) -> np.ndarray:
+    """Return times (N,) as float64; raise ShapeError unless they are finite and ascending."""
     times = np.asarray(pts_seconds, dtype=np.float64)
     if times.ndim != 1 or not len(times):
         raise ShapeError(f"pts_seconds must be (N,) with at least one picture, got shape {times.shape}")

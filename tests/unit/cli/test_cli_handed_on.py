@@ -123,7 +123,9 @@ def test_every_option_of_contra4_evaluate_arrives(vid, model, split, tmp_path, m
         words = [str(option) for option in options]
         for name, value in names.items():
             words = [word.replace(name, value) for word in words]
-        done = vid("contra4", "evaluate", "--split", split, *([] if "--model" in words else ["--model", "m"]), *words)
+        done = vid(
+            "contra4", "evaluate", "--split", split, *([] if "--model" in words else ["--model", "tiny-merv"]), *words
+        )
         assert done.code == 0, done.err
         return repr((arrived, model.loads))
 
@@ -136,7 +138,7 @@ def test_every_option_of_contra4_evaluate_arrives(vid, model, split, tmp_path, m
 
 
 TASK_OPTIONS: dict[str, list[Any]] = {
-    "model": ["--model", "m"],
+    "model": ["--model", "tiny-merv"],
     "task": ["--task", "spied-two"],
     "records": ["--records", "FOLDER/r.jsonl"],
     "examples": ["--examples", 5],

@@ -108,4 +108,4 @@ def test_malmm_published():
 def test_optimizer_defaults():
     made = AdamWSettings()
     assert (made.betas, made.eps, made.weight_decay, made.clip_norm) == ((0.9, 0.999), 1e-8, 0.05, 1.0)
-    assert (made.no_decay, made.decay_min_ndim) == (("*bias", "*norm*"), 2)
+    assert (made.no_decay, made.decay_min_ndim) == (("*bias", "*norm[!a]*"), 2)
