@@ -27,7 +27,6 @@ from vidweave.connectors.connector import ConnectorConfig
 from vidweave.connectors.mixer import MixerConfig
 from vidweave.connectors.mlp import MLPConfig
 from vidweave.connectors.ports import PortConfig
-from vidweave.data.toy_training import train_scene
 from vidweave.encoders.patch import PatchEncoderConfig
 from vidweave.encoders.tiny import PIXELS
 from vidweave.language.chat import LLAMA2_BASE
@@ -39,6 +38,7 @@ from vidweave.model.pool import pool_tokens
 from vidweave.model.processor import Processor
 from vidweave.selectors.uniform import UniformSelectorConfig
 from vidweave.systems.merv.tiny import tiny_merv
+from vidweave.tiny.scenes import train_scene
 from vidweave.toyworld.render import render_rgb
 from vidweave.types import Clip, Features, FrameNeed, Frames, PoolSpec, Query
 

@@ -32,6 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engines": ZERO | {"language", "loading"},
     "evaluation": ZERO | {"media", "data", "engines"},
     "training": ZERO | {"media", "data", "evaluation", "nn"},
+    "tiny": ZERO | {"media", "data", "toyworld", "training", "nn", "language"},
     "systems": ZERO | {"nn", "media", "model"} | SLOTS,
     "contra4": ZERO | {"media", "toyworld", "data", "engines", "evaluation", "language", "report", "loading"},
 }

@@ -22,7 +22,6 @@ from vidweave.connectors.modality_adapters import AdapterConfig
 from vidweave.connectors.ports import PortConfig
 from vidweave.connectors.qformer import QFormerConfig
 from vidweave.connectors.qformer_memory import MemoryConfig
-from vidweave.data.toy_training import train_scene
 from vidweave.encoders.motion import MotionEncoderConfig
 from vidweave.encoders.patch import PatchEncoderConfig
 from vidweave.encoders.tiny import PIXELS
@@ -32,6 +31,7 @@ from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.config import ModelSpec, StreamConfig, VideoLanguageConfig
 from vidweave.model.processor import Processor
 from vidweave.selectors.grounding import GroundingSelectorConfig
+from vidweave.tiny.scenes import train_scene
 from vidweave.toyworld.questions import questions
 from vidweave.toyworld.render import render
 from vidweave.training.objectives import AnswerLoss

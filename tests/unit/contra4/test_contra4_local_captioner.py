@@ -18,7 +18,7 @@ from transformers import (
 
 from vidweave.contra4.local_captioner import TransformersCaptioner
 from vidweave.errors import CheckpointError, ModalityError
-from vidweave.language.tokenizer_training import train_tokenizer
+from vidweave.tiny.tokenizer import train_tokenizer
 from vidweave.types import Clip, Frames, PointCloud, Waveform
 
 

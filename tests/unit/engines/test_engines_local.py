@@ -11,7 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast,
 from vidweave.engines import Request, Sampling
 from vidweave.engines.local import TransformersEngine
 from vidweave.errors import CheckpointError, QueryError
-from vidweave.language.tokenizer_training import train_tokenizer
+from vidweave.tiny.tokenizer import train_tokenizer
 
 WORDS = "which scene is the loudest quiet a b c d user assistant system answer with one json value"
 GREEDY = Sampling(max_tokens=5)

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from vidweave.data.toy_training import train_scene
 from vidweave.language.chat import LLAMA2_BASE
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.conversations import ConversationLoss, collate_captions, collate_conversations
@@ -18,6 +17,7 @@ from vidweave.model.load import load
 from vidweave.model.processor import Processor
 from vidweave.systems.merv.tiny import tiny_merv
 from vidweave.systems.merv.training import TRAINABLE, StageName, StageSettings
+from vidweave.tiny.scenes import train_scene
 from vidweave.toyworld.captions import description
 from vidweave.toyworld.questions import questions
 from vidweave.toyworld.render import render

@@ -31,25 +31,25 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vidweave.data.toy_training import ClipExample, ClipQuestions, FactQuestions, LabelledPictures, train_scene
 from vidweave.data.toyworld import ToyQuestions
 from vidweave.evaluation.runner import right_by_family
 from vidweave.language.splice import splice
-from vidweave.language.tokenizer_training import train_tokenizer
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.processor import Processor
-from vidweave.nn.whitening import whitening
 from vidweave.systems.tiny.preset import PIXELS, VOCAB_SIZE, WIDTH, t5_config, tiny_base
+from vidweave.tiny.asset_files import write_facts, write_language_model, write_weights
+from vidweave.tiny.fact_reading import FactBatch, ReadFacts, collate_facts
+from vidweave.tiny.patch_labels import DenseLabels, collate_pictures, dense_heads
+from vidweave.tiny.quarter_labels import QuarterLabels, collate_quarters, quarter_heads
+from vidweave.tiny.scenes import ClipExample, ClipQuestions, FactQuestions, LabelledPictures, train_scene
+from vidweave.tiny.tokenizer import train_tokenizer
+from vidweave.tiny.whitening import whitening
 from vidweave.toyworld.captions import description
 from vidweave.toyworld.questions import families
 from vidweave.toyworld.render import render
 from vidweave.toyworld.scene import ToyScene
-from vidweave.training.assets import write_facts, write_language_model, write_weights
-from vidweave.training.dense import DenseLabels, collate_pictures, dense_heads
 from vidweave.training.objectives import WeightedSum
-from vidweave.training.reading import FactBatch, ReadFacts, collate_facts
 from vidweave.training.schedule import Schedule
-from vidweave.training.slots import QuarterLabels, collate_quarters, quarter_heads
 from vidweave.training.stages import AdamWSettings, Pass, Run, Stage
 from vidweave.types import Blocks, Clip, Features, MeanOver, PrecomputedFeatures, PromptPlan, Query
 

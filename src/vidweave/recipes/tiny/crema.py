@@ -40,22 +40,22 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import vidweave
-from vidweave.data.toy_senses import SENSE_SAYS, said_by_senses
-from vidweave.data.toy_training import ClipExample, ClipQuestions, train_scene
 from vidweave.data.toyworld import ToyQuestions
 from vidweave.evaluation.runner import right_by_family
 from vidweave.language.splice import splice
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.bases import base_state
 from vidweave.model.growth import parameters_of
-from vidweave.nn.whitening import whitening
 from vidweave.systems.tiny.crema import SENSES, tiny_crema
+from vidweave.tiny.asset_files import write_facts, write_language_model, write_weights
+from vidweave.tiny.modalities import SENSE_SAYS, said_by_senses
+from vidweave.tiny.scenes import ClipExample, ClipQuestions, train_scene
+from vidweave.tiny.whitening import whitening
 from vidweave.toyworld import attributes as a
 from vidweave.toyworld.captions import description, fact_sheet
 from vidweave.toyworld.questions import FAMILIES, ToyQuestion, families, question
 from vidweave.toyworld.render import render
 from vidweave.toyworld.scene import ToyScene
-from vidweave.training.assets import write_facts, write_language_model, write_weights
 from vidweave.training.schedule import Schedule
 from vidweave.training.stages import AdamWSettings, Pass, Run, Stage
 from vidweave.types import Blocks, Clip, Frames, PromptPlan, Query

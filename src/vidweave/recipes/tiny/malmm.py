@@ -33,13 +33,6 @@ from torch.nn import functional
 
 from vidweave.connectors.memory import MemoryState
 from vidweave.connectors.qformer_memory import Projected, QFormerMemory
-from vidweave.data.toy_long import (
-    ANSWERS,
-    LONG_FAMILIES,
-    LongQuestion,
-    LongQuestions,
-    distinct_frames,
-)
 from vidweave.encoders.tiny import PIXELS, WIDTH
 from vidweave.errors import ConfigError
 from vidweave.language.splice import splice
@@ -52,16 +45,23 @@ from vidweave.model.bases import base_state
 from vidweave.model.cache import module_fingerprint
 from vidweave.model.processor import Processor
 from vidweave.nn.bank import Bank, append_, empty_bank, shorten_
-from vidweave.nn.whitening import whitening
 from vidweave.systems.malmm.tiny import QUERIES, ROWS, tiny_malmm_row
+from vidweave.tiny.asset_files import write_facts
+from vidweave.tiny.long_clips import (
+    ANSWERS,
+    LONG_FAMILIES,
+    LongQuestion,
+    LongQuestions,
+    distinct_frames,
+)
+from vidweave.tiny.visit_labels import VisitLabels, collate_visits, visit_heads
+from vidweave.tiny.whitening import whitening
 from vidweave.toyworld.questions import question
 from vidweave.toyworld.render import render
 from vidweave.toyworld.scene import ToyScene, sample_scene
 from vidweave.toyworld.splits import split_seed
-from vidweave.training.assets import write_facts
 from vidweave.training.schedule import Schedule
 from vidweave.training.stages import AdamWSettings, Pass, Run, Stage
-from vidweave.training.visits import VisitLabels, collate_visits, visit_heads
 from vidweave.types import Blocks, Clip, MeanOver, PrecomputedFeatures, PromptPlan, Query, TextTokens
 
 __all__ = [

@@ -33,8 +33,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import vidweave
-from vidweave.data.toy_tokens import SPEEDS, LabelledTokens
-from vidweave.data.toy_training import NOTHING, ClipExample, ClipQuestions, LabelledPictures, train_scene
 from vidweave.data.toyworld import ToyQuestions
 from vidweave.encoders.tiny import PIXELS
 from vidweave.evaluation.runner import right_by_family
@@ -43,7 +41,6 @@ from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.assets import asset_folder
 from vidweave.model.cache import module_fingerprint
 from vidweave.model.processor import Processor
-from vidweave.nn.whitening import whitening
 from vidweave.systems.merv.rows import MODEL, own_weights
 from vidweave.systems.merv.tiny import (
     TUBE,
@@ -52,15 +49,18 @@ from vidweave.systems.merv.tiny import (
     tempo_config,
     tiny_merv,
 )
+from vidweave.tiny.asset_files import write_facts, write_language_model, write_weights
+from vidweave.tiny.patch_labels import DenseLabels, collate_pictures, dense_heads
+from vidweave.tiny.scenes import NOTHING, ClipExample, ClipQuestions, LabelledPictures, train_scene
+from vidweave.tiny.token_classes import SPEEDS, LabelledTokens
+from vidweave.tiny.token_labels import TokenLabels, collate_tokens, right_labels, token_heads
+from vidweave.tiny.whitening import whitening
 from vidweave.toyworld import attributes as a
 from vidweave.toyworld.questions import families, question
 from vidweave.toyworld.render import render
 from vidweave.toyworld.scene import ToyObject, ToyScene
-from vidweave.training.assets import write_facts, write_language_model, write_weights
-from vidweave.training.dense import DenseLabels, collate_pictures, dense_heads
 from vidweave.training.schedule import Schedule
 from vidweave.training.stages import AdamWSettings, Examples, Pass, Run, Stage
-from vidweave.training.token_labels import TokenLabels, collate_tokens, right_labels, token_heads
 from vidweave.types import Blocks, Clip, Features, PrecomputedFeatures, PromptPlan, Query
 
 __all__ = [

@@ -21,11 +21,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from vidweave.data.toy_senses import LabelledSenses
 from vidweave.systems.tiny.senses import SENSE_ENCODERS, SENSE_WIDTH, sense_encoders
-from vidweave.training.assets import write_facts, write_weights
+from vidweave.tiny.asset_files import write_facts, write_weights
+from vidweave.tiny.modalities import LabelledSenses
+from vidweave.tiny.modality_labels import SenseLabels, collate_senses, sense_heads
 from vidweave.training.schedule import Schedule
-from vidweave.training.senses import SenseLabels, collate_senses, sense_heads
 from vidweave.training.stages import AdamWSettings, Pass, Run, Stage
 
 __all__ = ["SensesRoot", "Settings", "recipe"]

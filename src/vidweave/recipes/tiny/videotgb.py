@@ -30,7 +30,6 @@ from torch import Tensor, nn
 
 import vidweave
 from vidweave.data.schema import Example
-from vidweave.data.toy_training import train_scene
 from vidweave.errors import ConfigError
 from vidweave.language.splice import splice
 from vidweave.media.frames import HeldFrames
@@ -43,10 +42,11 @@ from vidweave.model.processor import Processor
 from vidweave.nn.span_selection import inside_spans, pick_moments
 from vidweave.selectors.motion_peaks import MotionPeaksSelectorConfig
 from vidweave.systems.videotgb.tiny import GRID, MOTION_FPS, MotionSource, tiny_videotgb
+from vidweave.tiny.asset_files import write_facts
+from vidweave.tiny.scenes import train_scene
 from vidweave.toyworld.questions import questions
 from vidweave.toyworld.render import render
 from vidweave.toyworld.scene import ToyScene
-from vidweave.training.assets import write_facts
 from vidweave.training.pseudo_labels import PseudoLabel, label_clips, span_share
 from vidweave.training.schedule import Schedule
 from vidweave.training.stages import AdamWSettings, Pass, Run, Stage

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from vidweave.errors import ShapeError
-from vidweave.nn.whitening import whitening
+from vidweave.tiny.whitening import whitening
 
 
 def test_white_features_have_unit_covariance_and_no_mean():

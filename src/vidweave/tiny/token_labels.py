@@ -1,6 +1,6 @@
 """Training an eye on labels of its tokens: what is the object like that shows there, and how does it move?
 
-Places are told as quarters: with distances beside (as in `dense`), fine patterns were learnt later.
+Places are told as quarters: with distances beside (as in `patch_labels`), fine patterns were learnt later.
 """
 
 # Axes: B clips, T groups in time, W pictures of a group, N tokens of all groups of a clip, C encoder width
@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vidweave.data.toy_tokens import TOKEN_CLASSES, TokenExample
-from vidweave.data.toy_training import NOTHING
 from vidweave.media.preprocess import apply
+from vidweave.tiny.scenes import NOTHING
+from vidweave.tiny.token_classes import TOKEN_CLASSES, TokenExample
 from vidweave.types import Frames, MeanOver, VisualSpec
 
 __all__ = ["TokenLabels", "collate_tokens", "read_tokens", "right_labels", "token_heads"]

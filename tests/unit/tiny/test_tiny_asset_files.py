@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 import vidweave
-from vidweave.training.assets import write_facts, write_language_model, write_weights
+from vidweave.tiny.asset_files import write_facts, write_language_model, write_weights
 
 
 def written(tmp_path, recipe):

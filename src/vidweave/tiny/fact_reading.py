@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vidweave.data.toy_training import FactQuestion
+from vidweave.tiny.scenes import FactQuestion
 from vidweave.types import MeanOver, TextTokens
 
 __all__ = ["FactBatch", "ReadFacts", "collate_facts"]

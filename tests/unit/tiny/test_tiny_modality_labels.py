@@ -1,13 +1,13 @@
 """The senses' encoders learn from dense labels: what goes in fits what comes out, and a perfect reader is right."""
 
 import torch
+from parts_of_losses import assert_parts_make_the_whole
 from torch import nn
-from training_toys import assert_parts_make_the_whole
 
-from vidweave.data.toy_senses import SENSE_CLASSES, LabelledSenses
 from vidweave.systems.tiny.senses import SENSE_ENCODERS, SENSE_WIDTH, sense_encoders
+from vidweave.tiny.modalities import SENSE_CLASSES, LabelledSenses
+from vidweave.tiny.modality_labels import SenseLabels, collate_senses, sense_heads
 from vidweave.toyworld.splits import SEEDS
-from vidweave.training.senses import SenseLabels, collate_senses, sense_heads
 
 
 class Root(nn.Module):

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from vidweave.data.toy_tokens import SPEEDS, TOKEN_CLASSES, LabelledTokens
-from vidweave.data.toy_training import NOTHING, train_scene
 from vidweave.errors import ConfigError
+from vidweave.tiny.scenes import NOTHING, train_scene
+from vidweave.tiny.token_classes import SPEEDS, TOKEN_CLASSES, LabelledTokens
 from vidweave.toyworld.labels import dense_labels
 
 NAMES = ("motion", "speed", "quarter", "texture")

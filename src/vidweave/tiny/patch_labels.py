@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vidweave.data.toy_training import LABEL_CLASSES, NOTHING, LabelledPicture
 from vidweave.media.preprocess import apply
+from vidweave.tiny.scenes import LABEL_CLASSES, NOTHING, LabelledPicture
 from vidweave.types import Frames, MeanOver, VisualSpec
 
 __all__ = ["DenseLabels", "collate_pictures", "dense_heads"]

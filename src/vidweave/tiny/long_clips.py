@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vidweave.data.toy_training import ENDLESS, train_scene
 from vidweave.errors import ConfigError
+from vidweave.tiny.scenes import ENDLESS, train_scene
 from vidweave.toyworld import attributes as a
 from vidweave.toyworld.questions import ToyQuestion, question
 from vidweave.toyworld.scene import ToyScene

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from vidweave.data.toy_long import ANSWERS, LONG_FAMILIES, VISIT_LABELS, LongQuestions, distinct_frames, visit_labels
-from vidweave.data.toy_training import train_scene
 from vidweave.errors import ConfigError
+from vidweave.tiny.long_clips import ANSWERS, LONG_FAMILIES, VISIT_LABELS, LongQuestions, distinct_frames, visit_labels
+from vidweave.tiny.scenes import train_scene
 from vidweave.toyworld import attributes as a
 from vidweave.toyworld.questions import FAMILIES
 from vidweave.toyworld.render import render_rgb

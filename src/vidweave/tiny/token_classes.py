@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vidweave.data.toy_training import ENDLESS, LABEL_CLASSES, NOTHING, train_scene
 from vidweave.errors import ConfigError
+from vidweave.tiny.scenes import ENDLESS, LABEL_CLASSES, NOTHING, train_scene
 from vidweave.toyworld import attributes as a
 from vidweave.toyworld.labels import dense_labels
 from vidweave.toyworld.render import render_rgb

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
+from parts_of_losses import assert_parts_make_the_whole
 from torch import nn
-from training_toys import assert_parts_make_the_whole
 
-from vidweave.data.toy_tokens import LabelledTokens
 from vidweave.encoders.tiny import PIXELS
-from vidweave.training.token_labels import TokenLabels, collate_tokens, right_labels, token_heads
+from vidweave.tiny.token_classes import LabelledTokens
+from vidweave.tiny.token_labels import TokenLabels, collate_tokens, right_labels, token_heads
 
 NAMES = ("quarter", "texture")
 SOURCE = LabelledTokens(NAMES, patch=8, tube=1, frames=2)

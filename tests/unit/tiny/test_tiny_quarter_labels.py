@@ -1,11 +1,11 @@
 """Connectors learn what is in each quarter of the picture."""
 
 import torch
+from parts_of_losses import assert_parts_make_the_whole
 from torch import nn
-from training_toys import assert_parts_make_the_whole
 
-from vidweave.data.toy_training import QUARTERS, SLOT_CLASSES, quarter_labels, train_scene
-from vidweave.training.slots import QuarterLabels, collate_quarters, quarter_heads
+from vidweave.tiny.quarter_labels import QuarterLabels, collate_quarters, quarter_heads
+from vidweave.tiny.scenes import QUARTERS, SLOT_CLASSES, quarter_labels, train_scene
 from vidweave.types import Blocks
 
 

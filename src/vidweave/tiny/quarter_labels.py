@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vidweave.data.toy_training import QUARTERS, SLOT_CLASSES
+from vidweave.tiny.scenes import QUARTERS, SLOT_CLASSES
 from vidweave.types import Blocks, MeanOver
 
 __all__ = ["QuarterLabels", "collate_quarters", "quarter_heads"]

@@ -1,7 +1,7 @@
 """What senses have to say of a scene, token by token."""
 
-from vidweave.data.toy_senses import SENSE_SAYS, SENSE_SLOTS, said_by_senses
-from vidweave.data.toy_training import train_scene
+from vidweave.tiny.modalities import SENSE_SAYS, SENSE_SLOTS, said_by_senses
+from vidweave.tiny.scenes import train_scene
 from vidweave.toyworld import attributes as a
 
 

@@ -2,17 +2,17 @@
 
 import pytest
 import torch
+from parts_of_losses import assert_parts_make_the_whole
 from torch import nn
-from training_toys import assert_parts_make_the_whole
 
-from vidweave.data.toy_training import FactQuestions, LabelledPictures
 from vidweave.encoders.patch import PatchEncoderConfig
 from vidweave.errors import ConfigError
 from vidweave.language.causal import CausalConfig
 from vidweave.language.seq2seq import Seq2SeqConfig
-from vidweave.language.tokenizer_training import train_tokenizer
-from vidweave.training.dense import DenseLabels, collate_pictures, dense_heads
-from vidweave.training.reading import ReadFacts, collate_facts
+from vidweave.tiny.fact_reading import ReadFacts, collate_facts
+from vidweave.tiny.patch_labels import DenseLabels, collate_pictures, dense_heads
+from vidweave.tiny.scenes import FactQuestions, LabelledPictures
+from vidweave.tiny.tokenizer import train_tokenizer
 from vidweave.types import VisualSpec
 
 PIXELS = VisualSpec(height=48, width=48)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from vidweave.data.toy_training import ClipQuestions, FactQuestions, LabelledPictures, train_scene
 from vidweave.errors import ConfigError
+from vidweave.tiny.scenes import ClipQuestions, FactQuestions, LabelledPictures, train_scene
 from vidweave.toyworld.questions import FAMILIES
 from vidweave.toyworld.splits import SEEDS
 

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vidweave.data.toy_senses import SENSE_CLASSES, LabelledSense
-from vidweave.data.toy_training import NOTHING
 from vidweave.media.preprocess import apply
+from vidweave.tiny.modalities import SENSE_CLASSES, LabelledSense
+from vidweave.tiny.scenes import NOTHING
 from vidweave.types import MeanOver, PreprocessSpec
 
 __all__ = ["SenseBatch", "SenseLabels", "collate_senses", "sense_heads"]

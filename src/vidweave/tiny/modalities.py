@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vidweave.data.toy_training import ENDLESS, train_scene
+from vidweave.tiny.scenes import ENDLESS, train_scene
 from vidweave.toyworld import attributes as a
 from vidweave.toyworld.labels import SENSE_CLASSES, sense_labels, sound_labels
 from vidweave.toyworld.render import render

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vidweave.data.toy_long import VISIT_LABELS
+from vidweave.tiny.long_clips import VISIT_LABELS
 from vidweave.types import Blocks, MeanOver
 
 __all__ = ["VisitLabels", "collate_visits", "visit_heads"]

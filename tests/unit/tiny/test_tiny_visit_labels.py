@@ -1,11 +1,11 @@
 """Dense labels of long clips: each is read from its own tokens, and classes that are not there cost nothing."""
 
 import torch
+from parts_of_losses import assert_parts_make_the_whole
 from torch import nn
-from training_toys import assert_parts_make_the_whole
 
-from vidweave.data.toy_long import VISIT_LABELS, LongQuestions
-from vidweave.training.visits import VisitLabels, collate_visits, visit_heads
+from vidweave.tiny.long_clips import VISIT_LABELS, LongQuestions
+from vidweave.tiny.visit_labels import VisitLabels, collate_visits, visit_heads
 from vidweave.types import Blocks
 
 WIDTH = 11
