@@ -25,16 +25,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     **{slot: ZERO | {"nn"} for slot in SLOTS},
     "model": ZERO | {"nn", "media", "loading"} | SLOTS,
     "testing": ZERO,  # contract checks: they know the protocols only
-    "derive": ZERO | {"media", "encoders", "loading"},
+    "derive": ZERO | {"nn", "media", "encoders", "loading"},
     "toyworld": ZERO | {"media"},
     "data": ZERO | {"media", "toyworld"},
     "report": ZERO | {"media"},
-    "engines": ZERO | {"language", "loading"},
+    "engines": ZERO | {"nn", "language", "loading"},
     "evaluation": ZERO | {"media", "data", "engines"},
     "training": ZERO | {"media", "data", "evaluation", "nn"},
     "tiny": ZERO | {"media", "data", "toyworld", "training", "nn", "language"},
     "systems": ZERO | {"nn", "media", "model"} | SLOTS,
-    "contra4": ZERO | {"media", "toyworld", "data", "engines", "evaluation", "language", "report", "loading"},
+    "contra4": ZERO | {"nn", "media", "toyworld", "data", "engines", "evaluation", "language", "report", "loading"},
 }
 # The doors: they may import anything, and nothing imports them (`vidweave` itself only for its `__version__`).
 DOORS = {"", "__main__", "cli", "recipes", "serving"}

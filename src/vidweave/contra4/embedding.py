@@ -108,7 +108,9 @@ class HuggingFaceEmbedder:
         import torch
         from transformers import AutoModel, AutoTokenizer
 
-        settings = {"revision": self.revision, "trust_remote_code": False}
+        from vidweave.nn.config_source import guard_source
+
+        settings = guard_source(self.model, self.revision)
         tokenizer = AutoTokenizer.from_pretrained(self.model, **settings)
         model = AutoModel.from_pretrained(self.model, use_safetensors=True, **settings).to(self.device).eval()
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))

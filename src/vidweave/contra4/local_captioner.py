@@ -13,8 +13,8 @@ from vidweave.contra4.captioners import prompt_for
 from vidweave.contra4.content_parts import pictures_of, sound_of
 from vidweave.contra4.stage import Wrap
 from vidweave.errors import CheckpointError, ModalityError
-from vidweave.language.pretrained import source_config
 from vidweave.loading import check_device, check_dtype, quiet_loading, usable_device
+from vidweave.nn.config_source import guard_source
 from vidweave.types import Clip
 
 __all__ = ["TransformersCaptioner"]
@@ -49,7 +49,7 @@ class TransformersCaptioner:
     ) -> None:
         check_device(device)
         check_dtype(dtype)
-        source_config(source, revision)  # refuses configurations that could run code, before anything runs
+        self._how = guard_source(source, revision)
         self.source, self.prompt, self.revision = source, prompt, revision
         self.num_frames, self.max_tokens, self.device, self.dtype = num_frames, max_tokens, device, dtype
 
@@ -78,7 +78,7 @@ class TransformersCaptioner:
         """Processor and model."""
         from transformers import AutoModelForMultimodalLM, AutoProcessor
 
-        how: dict[str, Any] = {"revision": self.revision, "trust_remote_code": False}
+        how = self._how
         place = usable_device(self.device)
         try:
             processor = AutoProcessor.from_pretrained(self.source, **how)

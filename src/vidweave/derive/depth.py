@@ -20,6 +20,7 @@ from vidweave.errors import CheckpointError, ConfigError
 from vidweave.loading import quiet_loading, usable_device
 from vidweave.media.open import open_source
 from vidweave.media.preprocess import apply
+from vidweave.nn.config_source import guard_source
 from vidweave.registry import Registry
 from vidweave.types import Frames, VisualSpec
 
@@ -66,11 +67,10 @@ class DepthEstimator:
         self._device = usable_device(device)
         source = DEPTH_MODELS.get(name) if name in DEPTH_MODELS else name
         try:
+            how = guard_source(source)
             with quiet_loading():
-                model: Any = AutoModelForDepthEstimation.from_pretrained(
-                    source, use_safetensors=True, trust_remote_code=False
-                )
-        except (OSError, ValueError) as error:
+                model: Any = AutoModelForDepthEstimation.from_pretrained(source, use_safetensors=True, **how)
+        except (CheckpointError, OSError, ValueError) as error:
             known = ", ".join(DEPTH_MODELS)
             reason = str(error).splitlines()[0]
             raise CheckpointError(f"no depth model at {source!r} ({reason}); known names: {known}") from error

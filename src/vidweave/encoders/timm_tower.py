@@ -17,6 +17,9 @@ from vidweave.types import ComponentConfig, VisualSpec
 
 __all__ = ["TimmTower", "TimmTowerConfig"]
 
+# Arguments with which timm reads weights of its own choice: from a hub, or pickled.
+_FETCHING = {"cache_dir", "checkpoint_path", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class TimmTowerConfig(ComponentConfig):
@@ -42,9 +45,9 @@ class TimmTowerConfig(ComponentConfig):
     def __post_init__(self) -> None:
         if self.layer > -1:
             raise ConfigError(f"layer counts from the end (-1 is the last), got {self.layer}")
-        if "pretrained" in self.options:
+        if found := sorted(_FETCHING & self.options.keys()):
             raise ConfigError(
-                "weights of a timm tower are read from safetensors like all others; leave out 'pretrained'"
+                f"weights of a timm tower are read from safetensors like all others; leave out {', '.join(map(repr, found))}"
             )
 
     def build(self) -> TimmTower:

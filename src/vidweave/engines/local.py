@@ -11,8 +11,8 @@ from vidweave.engines.protocol import Completion, Request, Sampling
 from vidweave.engines.structured import complaint, in_words
 from vidweave.errors import CheckpointError, QueryError
 from vidweave.language.drawing import SeededDraws
-from vidweave.language.pretrained import source_config
 from vidweave.loading import check_dtype, quiet_loading, usable_device
+from vidweave.nn.config_source import guard_source
 
 __all__ = ["TransformersEngine"]
 
@@ -44,9 +44,8 @@ class TransformersEngine:
 
         weights_dtype = getattr(torch, check_dtype(dtype))
         place = usable_device(device)
-        source_config(source, revision)  # refuses configurations that could run code
+        how = guard_source(source, revision)
         self.source, self.revision, self.dtype, self.batch_size = source, revision, dtype, batch_size
-        how: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
         try:
             self._reads_apart = bool(AutoConfig.from_pretrained(source, **how).is_encoder_decoder)
             auto: Any = AutoModelForSeq2SeqLM if self._reads_apart else AutoModelForCausalLM

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -35,7 +35,7 @@ class CausalConfig(PretrainedConfig):
     """A decoder-only language model; see `PretrainedConfig`."""
 
     kind: ClassVar[str] = "causal"
-    family: ClassVar[Mapping[str, Any]] = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    family: ClassVar[frozenset[str]] = frozenset(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
     what: ClassVar[str] = "causal"
 
     def build(self) -> CausalLanguageModel:

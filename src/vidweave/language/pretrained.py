@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from transformers import CONFIG_MAPPING, GenerationConfig, PreTrainedConfig
-from transformers.utils.hub import cached_file
 
 from vidweave.errors import CheckpointError, ConfigError
 from vidweave.language.lora import LoraSpec, attach_lora
 from vidweave.nn.config_guard import checked_config, class_config
 from vidweave.nn.config_keys import refuse_dangerous
+from vidweave.nn.config_source import config_of, source_file
 from vidweave.nn.numbers import require_finite
 from vidweave.storage.regular_files import read_json_mapping
 from vidweave.types import ComponentConfig
@@ -41,7 +41,7 @@ class PretrainedConfig(ComponentConfig):
         lora: Adapters on the model, see `adapters.add_lora`; None: the plain model.
     """
 
-    family: ClassVar[Mapping[str, Any]] = {}
+    family: ClassVar[frozenset[str]] = frozenset()
     what: ClassVar[str] = ""
     config: dict[str, Any]
     lora: LoraSpec | None = None
@@ -157,7 +157,7 @@ def source_config(source: str, revision: str | None = None) -> dict[str, Any]:
 
     Only what describes the architecture is taken; generation settings and remarks of the file are left behind.
     """
-    raw = read_json_mapping(_config_file(source, revision))
+    raw = config_of(source, revision)
     where = f"the configuration of {source!r}"
     refuse_dangerous(raw, where)
     model_type = raw.get("model_type")
@@ -165,15 +165,6 @@ def source_config(source: str, revision: str | None = None) -> dict[str, Any]:
         raise CheckpointError(f"{source!r} is of model type {model_type!r}, which transformers does not have")
     config = checked_config(raw, CONFIG_MAPPING[model_type], where, unknown="drop")
     return with_end_tokens(config, source, revision)
-
-
-def _config_file(source: str, revision: str | None) -> Path:
-    if Path(source).is_dir():
-        return Path(source) / "config.json"
-    try:
-        return Path(str(cached_file(source, "config.json", revision=revision)))
-    except OSError as error:
-        raise CheckpointError(f"cannot read the configuration of {source!r}: {error}") from error
 
 
 def with_end_tokens(config: dict[str, Any], source: str | Path, revision: str | None = None) -> dict[str, Any]:
@@ -185,7 +176,7 @@ def with_end_tokens(config: dict[str, Any], source: str | Path, revision: str | 
     Raises:
         CheckpointError: a file that cannot be read, or end tokens that are no token ids.
     """
-    file = _generation_file(source, revision)
+    file = source_file(source, "generation_config.json", revision)
     if file is None:
         return config
     try:
@@ -194,15 +185,6 @@ def with_end_tokens(config: dict[str, Any], source: str | Path, revision: str | 
     except (CheckpointError, TypeError) as error:
         raise CheckpointError(f"cannot read generation_config.json of {str(source)!r}: {error}") from error
     return {**config, "eos_token_id": ends[0] if len(ends) == 1 else list(ends)} if ends else config
-
-
-def _generation_file(source: str | Path, revision: str | None) -> Path | None:
-    name = "generation_config.json"
-    if Path(source).is_dir():
-        file = Path(source) / name
-        return file if file.exists() else None
-    found = cached_file(str(source), name, revision=revision, _raise_exceptions_for_missing_entries=False)
-    return None if found is None else Path(found)
 
 
 def _ids(value: Any) -> tuple[int, ...]:

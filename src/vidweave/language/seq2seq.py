@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -38,7 +38,7 @@ class Seq2SeqConfig(PretrainedConfig):
     """
 
     kind: ClassVar[str] = "seq2seq"
-    family: ClassVar[Mapping[str, Any]] = MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
+    family: ClassVar[frozenset[str]] = frozenset(MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES)
     what: ClassVar[str] = "sequence-to-sequence"
 
     def transformers_config(self) -> PreTrainedConfig:

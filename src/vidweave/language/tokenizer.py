@@ -8,6 +8,7 @@ from typing import Any
 from transformers import AutoTokenizer
 
 from vidweave.errors import CheckpointError
+from vidweave.storage.regular_files import require_regular_files
 
 __all__ = ["load_tokenizer"]
 
@@ -16,9 +17,11 @@ def load_tokenizer(source: str | Path, *, revision: str | None = None) -> Any:
     """A transformers tokenizer from a folder (then nothing is downloaded) or a hub id.
 
     Raises:
-        CheckpointError: it is not there, cannot be read, or would need to run code of its own.
+        CheckpointError: it is not there, holds anything but regular files, cannot be read, or would need to run code of its own.
     """
     is_local = Path(source).is_dir()
+    if is_local:
+        require_regular_files(Path(source))
     try:
         return AutoTokenizer.from_pretrained(
             str(source), revision=revision, local_files_only=is_local, trust_remote_code=False

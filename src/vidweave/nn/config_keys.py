@@ -14,7 +14,16 @@ from transformers import CONFIG_MAPPING, PreTrainedConfig
 
 from vidweave.errors import CheckpointError
 
-__all__ = ["ABOUT_THE_FILE", "HARMLESS", "known_keys", "nested_class", "nested_classes", "refuse_dangerous"]
+__all__ = [
+    "ABOUT_THE_FILE",
+    "HARMLESS",
+    "known_keys",
+    "nested_class",
+    "nested_classes",
+    "refuse_code",
+    "refuse_dangerous",
+    "refuse_lookups",
+]
 
 # What every config.json says about itself. The weights' dtype is chosen by whoever builds the model.
 ABOUT_THE_FILE = frozenset(
@@ -50,34 +59,44 @@ _KERNELS = {"eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_att
 _FETCH = {"backbone", "backbone_kwargs", "timm_model_args", "use_pretrained_backbone", "use_timm_backbone"}
 
 
-def refuse_dangerous(data: Any, where: str) -> None:
-    """Raise CheckpointError for a key, at any depth, that runs code, looks something up, or changes what weights are."""
+def refuse_code(data: Any, where: str) -> None:
+    """Raise CheckpointError for a key, at any depth, that can make transformers run code which the file names."""
     for key, value in _pairs(data):
-        if value is None or value is False:
-            continue
-        is_kernel = "_implementation" in key and not isinstance(value, bool) and value not in _KERNELS
+        is_kernel = "_implementation" in key and value is not True and str(value) not in _KERNELS
         if key in _RUN_CODE or is_kernel:
             raise CheckpointError(
                 f"{where} holds {key!r}, which can run code from elsewhere; remove it to load the rest"
             )
+
+
+def refuse_lookups(data: Any, where: str) -> None:
+    """Raise CheckpointError for a key, at any depth, with which transformers looks a model up on the hub."""
+    for key, value in _pairs(data):
         if key in _FETCH or (key == "model_type" and str(value).startswith("timm_")):
             raise CheckpointError(
                 f"{where} holds {key!r} ({value!r}), which looks a model up on the hub; write that model's own "
                 "configuration in its place"
             )
-        if key == "quantization_config":
-            raise CheckpointError(
-                f"{where} holds 'quantization_config': its weights are quantized, which vidweave does not read; take the "
-                "folder with the original weights"
-            )
+
+
+def refuse_dangerous(data: Any, where: str) -> None:
+    """Raise CheckpointError as `refuse_code` and `refuse_lookups`, and for quantized weights, which we do not read."""
+    refuse_code(data, where)
+    refuse_lookups(data, where)
+    if any(key == "quantization_config" for key, _ in _pairs(data)):
+        raise CheckpointError(
+            f"{where} holds 'quantization_config': its weights are quantized, which vidweave does not read; take the "
+            "folder with the original weights"
+        )
 
 
 def _pairs(data: Any) -> Iterator[tuple[str, Any]]:
-    """Every key and value of nested data."""
+    """Every key of nested data with its value; those that are switched off (None, False) are left out."""
     if isinstance(data, Mapping):
         for key, value in data.items():
-            yield str(key), value
-            yield from _pairs(value)
+            if value is not None and value is not False:
+                yield str(key), value
+                yield from _pairs(value)
     elif isinstance(data, (list, tuple)):
         for item in data:
             yield from _pairs(item)
@@ -111,9 +130,10 @@ def _read(cls: type[PreTrainedConfig]) -> set[str]:
 
 def nested_classes(cls: type[PreTrainedConfig]) -> dict[str, Any]:
     """Key → class of each configuration inside one of `cls`; None where its own `model_type` decides."""
+    inside: Any = cls.sub_configs
     return {
         key: inner if isinstance(inner, type) and issubclass(inner, PreTrainedConfig) else None
-        for key, inner in cls.sub_configs.items()
+        for key, inner in inside.items()
     }
 
 
