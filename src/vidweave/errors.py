@@ -23,6 +23,7 @@ VidweaveError
 ├── PipelineError                           a generation run that cannot start, go on or resume
 ├── NonFiniteError                          NaN or infinity where a stage hands its numbers to the next
 ├── NotStreamableError                      a part that needs the whole clip, asked to stream
+├── MissingProgramError                     a program on the machine that an optional feature runs
 └── MissingExtraError (ImportError)         an optional dependency; carries the install line
 """
 
@@ -42,6 +43,7 @@ __all__ = [
     "MediaNotFoundError",
     "MediaTypeError",
     "MissingExtraError",
+    "MissingProgramError",
     "ModalityError",
     "ModelNotFoundError",
     "NonFiniteError",
@@ -157,6 +159,10 @@ class NonFiniteError(VidweaveError):
 
 class NotStreamableError(VidweaveError):
     """A part that needs the whole clip was asked to work on a stream."""
+
+
+class MissingProgramError(VidweaveError):
+    """A program that an optional feature runs is not installed, such as Java; the message says how to get it."""
 
 
 class MissingExtraError(VidweaveError, ImportError):

@@ -1,0 +1,204 @@
+"""Read a judge's reply: strictly with a third state "unparsed", and by the rules of published implementations.
+
+Nothing of a reply is executed. The protocol's questions are in `evaluation.judge`.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from vidweave.evaluation.judge import REFUSED, parse_verdict
+
+__all__ = [
+    "REPLY_PARSERS",
+    "JudgeReply",
+    "Word",
+    "lmms_eval_reply",
+    "lmms_eval_score",
+    "merv_reply",
+    "strict_reply",
+    "summarize_replies",
+    "summarize_video_llava",
+    "video_llava_reply",
+]
+
+Word = Literal["yes", "no", "neither", "unparsed"]
+MOST_POINTS = 5
+_ERRORS = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
+_TRIED = 20_000  # characters of a reply in which the strict parser looks for an object
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeReply:
+    """Judgement as one implementation reads it.
+
+    Attributes:
+        word: "neither" for a judgement without yes or no; "unparsed" for a reply that the implementation cannot read.
+        score: None where it has no score.
+        pred: The judge's word as written; empty if it has none.
+    """
+
+    word: Word
+    score: float | None
+    pred: str = ""
+
+
+UNPARSED = JudgeReply(word="unparsed", score=None)
+
+
+def strict_reply(reply: str | None) -> JudgeReply:
+    """Read a reply that holds exactly one judgement; anything else is "unparsed".
+
+    A judgement is a JSON object or a Python dictionary, alone or inside prose or a code fence, whose `pred` is yes or no
+    (in any case, a period allowed, or a truth value) and whose `score` is a number from 0 to 5. Two judgements that
+    differ are none.
+    """
+    found = {_judgement(fields) for fields in _objects(reply or "")}
+    return found.pop() if len(found) == 1 else UNPARSED
+
+
+def _objects(text: str) -> Iterable[Mapping[str, Any]]:
+    """Flat JSON objects and Python dictionaries inside a text."""
+    for match in re.finditer(r"\{[^{}]*\}", text[:_TRIED]):
+        for read in (json.loads, ast.literal_eval):
+            try:
+                fields = read(match[0])
+            except _ERRORS:
+                continue
+            if isinstance(fields, dict):
+                yield fields
+                break
+
+
+def _judgement(fields: Mapping[str, Any]) -> JudgeReply:
+    pred, score = fields.get("pred"), fields.get("score")
+    word = {True: "yes", False: "no"}[pred] if isinstance(pred, bool) else str(pred).strip().rstrip(".").lower()
+    try:
+        points = math.nan if isinstance(score, bool) else float(score)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        points = math.nan
+    if word not in ("yes", "no") or not 0 <= points <= MOST_POINTS:
+        return UNPARSED
+    return JudgeReply(word="yes" if word == "yes" else "no", score=points, pred=str(pred))
+
+
+def video_llava_reply(reply: str | None) -> JudgeReply:
+    """Read a reply as Video-ChatGPT, Video-LLaVA and VideoTGB do: the whole reply is a Python literal.
+
+    "yes" anywhere in `pred` is yes ("not yes", "eyes"), else "no" anywhere is no ("none", "know"). Scores lose their
+    fraction; any whole number is taken. A literal without a score, or whose `pred` is no text, is "neither". An unparsed
+    reply is asked again forever in the originals.
+    """
+    try:
+        fields = ast.literal_eval(reply or "")
+    except _ERRORS:
+        return UNPARSED
+    try:
+        score = int(fields["score"])
+    except _ERRORS:
+        return JudgeReply(word="neither", score=None)
+    try:
+        return _with_substring(fields["pred"], score)
+    except _ERRORS:
+        return JudgeReply(word="neither", score=score)
+
+
+def merv_reply(reply: str | None) -> JudgeReply:
+    """Read a reply as MERV does: a literal dictionary with both keys, else "no" with 0 points; never "unparsed"."""
+    verdict = parse_verdict(reply)
+    word: Word = "yes" if verdict.is_right else "no"
+    return JudgeReply(word=word, score=verdict.score, pred="" if verdict is REFUSED else verdict.pred)
+
+
+def lmms_eval_reply(reply: str | None) -> JudgeReply:
+    """Read a reply as lmms-eval's ActivityNet-QA does: a dictionary between the first "{" and the next brace.
+
+    The substring rule is Video-LLaVA's. lmms-eval counts an unparsed reply as "no" with 0 points.
+    """
+    try:
+        inside = re.split(r"[{}]", (reply or "").split("{")[1])[0]
+        fields = ast.literal_eval("{" + inside + "}")
+        return _with_substring(fields["pred"], int(fields["score"]))
+    except _ERRORS:
+        return UNPARSED
+
+
+def lmms_eval_score(reply: str | None) -> int:
+    """Return the points as lmms-eval's Video-ChatGPT tasks do: the `score` of a literal dictionary, else 0."""
+    try:
+        return int(ast.literal_eval(reply or "").get("score", 0))
+    except _ERRORS:
+        return 0
+
+
+def _with_substring(pred: str, score: float) -> JudgeReply:
+    lowered = pred.lower()
+    word: Word = "yes" if "yes" in lowered else "no" if "no" in lowered else "neither"
+    return JudgeReply(word=word, score=score, pred=pred)
+
+
+# Implementation → its reading of a reply
+REPLY_PARSERS: Mapping[str, Callable[[str | None], JudgeReply]] = {
+    "vidweave": strict_reply,
+    "video-llava": video_llava_reply,
+    "merv": merv_reply,
+    "lmms-eval": lmms_eval_reply,
+}
+
+
+def summarize_replies(replies: Iterable[JudgeReply]) -> dict[str, float | None]:
+    """Return counts per state, and accuracy and mean score by both denominators.
+
+    `accuracy` and `score` are over all questions, where an unparsed reply is wrong with 0 points; `accuracy_parsed` and
+    `score_parsed` are over the replies that were read. None without a denominator.
+    """
+    made = list(replies)
+    count = {f"num_{word}": float(sum(reply.word == word for reply in made)) for word in ("yes", "no", "neither")}
+    parsed = [reply for reply in made if reply.word != "unparsed"]
+    points = sum(reply.score or 0.0 for reply in parsed)
+    return {
+        **count,
+        "num_unparsed": float(len(made) - len(parsed)),
+        "accuracy": _share(count["num_yes"], len(made)),
+        "score": _share(points, len(made)),
+        "accuracy_parsed": _share(count["num_yes"], len(parsed)),
+        "score_parsed": _share(points, len(parsed)),
+    }
+
+
+def summarize_video_llava(replies: Sequence[JudgeReply]) -> dict[str, float | None]:
+    """Aggregate as Video-LLaVA's script does; its defect: "neither" leaves the accuracy's denominator only.
+
+    `count`, the denominator of the score, has every parsed reply, also one without a score. None where the script
+    divides by zero.
+    """
+    parsed = [reply for reply in replies if reply.word != "unparsed"]
+    yes, no = (sum(reply.word == word for reply in parsed) for word in ("yes", "no"))
+    score_sum = sum(reply.score or 0 for reply in parsed)
+    return {
+        "yes_count": yes,
+        "no_count": no,
+        "count": len(parsed),
+        "score_sum": score_sum,
+        "average_score": _share(score_sum, len(parsed)),
+        "accuracy": _share(yes, yes + no),
+    }
+
+
+def _share(part: float, whole: int) -> float | None:
+    return part / whole if whole else None

@@ -1,0 +1,1 @@
+"""Score benchmarks as their published scripts do, and strictly beside it."""
