@@ -16,8 +16,19 @@ PUNCTUATION = frozenset(
     ["''", "'", "``", "`", "-LRB-", "-RRB-", "-LCB-", "-RCB-", ".", "?", "!", ",", ":", "-", "--", "...", ";", '"']
 )
 _BRACKETS = {"(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-"}
-_PLAIN = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "«": '"', "»": '"', "–": "--", "—": "--"})
-_PLAIN |= str.maketrans({"…": " ... ", "€": "$", "£": "# ", "½": " 1/2", "¼": " 1/4", "¾": " 3/4"})
+_PLAIN = str.maketrans(
+    {
+        **dict.fromkeys("’‘", "'"),
+        **dict.fromkeys("“”«»", '"'),
+        **dict.fromkeys("–—", "--"),
+        "…": " ... ",
+        "€": "$",
+        "£": "# ",
+        "½": " 1/2",
+        "¼": " 1/4",
+        "¾": " 3/4",
+    }
+)
 # Short forms that keep their period
 _SHORT = (
     "mr|mrs|ms|dr|st|jr|sr|vs|etc|inc|co|corp|ltd|prof|gen|sen|rep|rev|gov|lt|col|sgt|capt|mt|ave|blvd|rd|ft|ph\\.d|"
