@@ -37,7 +37,7 @@ from vidweave.evaluation.scorers.vqa_top1 import ONE_WORD_DATASETS, beam_accurac
 from vidweave.systems.crema.annotations import sample_of
 from vidweave.systems.crema.preset import DATASETS
 from vidweave.systems.crema.scoring import by_kind, legacy_music_avqa, legacy_sqa3d, repaired_music_avqa
-from vidweave.systems.crema.sevila_prompts import sevila_prompt
+from vidweave.systems.crema.sevila_prompts import SevilaQuestion
 
 SYSTEM = "benchmarks"
 COVERED = (
@@ -205,12 +205,12 @@ def test_mcq_parsing():
 
 def test_sevila_prompts():
     for case in read("sevila_mcq_prompts")["rows"]:
-        prompt = sevila_prompt(case["annotation"])
-        assert prompt.answer_input == case["qa_input"]
-        assert prompt.answer_output == case["qa_output"]
-        assert prompt.localizer_input == case["loc_input"]
-        assert (list(prompt.clip) if prompt.clip else None) == case["clip"]
-        assert prompt.file == case["file"]
+        question = SevilaQuestion.of(case["annotation"])
+        assert question.answer_prompt() == case["qa_input"]
+        assert question.target() == case["qa_output"]
+        assert question.localizer_prompt() == case["loc_input"]
+        assert (list(question.clip) if question.clip else None) == case["clip"]
+        assert question.file() == case["file"]
 
 
 def test_lvu_clips():

@@ -12,6 +12,7 @@ from vidweave.evaluation.captions.bleu import bleu
 from vidweave.evaluation.captions.cider import cider
 from vidweave.evaluation.captions.java_metrics import meteor
 from vidweave.evaluation.captions.rouge import rouge_l
+from vidweave.evaluation.captions.score import score_captions
 from vidweave.evaluation.captions.tokenizer import tokenize, tokenize_all
 
 
@@ -38,6 +39,9 @@ def test_values():
         for score, name in ((rouge_l(*texts), "ROUGE_L"), (cider(*texts), "CIDEr")):
             assert score.corpus == pytest.approx(case[name], abs=1e-9)
             assert score.each == pytest.approx(case[f"{name}_each"], abs=1e-9)
+        raw = {score.metric: score for score in score_captions(case["candidates"], case["references"])}
+        assert raw["CIDEr"].corpus == pytest.approx(case["CIDEr"], abs=1e-9)
+        assert raw["BLEU-4"].corpus == pytest.approx(case["Bleu"][3], abs=1e-9)
 
 
 @pytest.mark.slow  # Java takes 20 seconds to start

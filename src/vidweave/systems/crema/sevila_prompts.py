@@ -1,4 +1,4 @@
-"""How SeViLA asks multiple choice: prompt, target, localizer's question, clip and file name of one annotation."""
+"""How SeViLA asks multiple choice: the prompts of its answerer and its localizer, the target and the video file."""
 
 from __future__ import annotations
 
@@ -6,80 +6,90 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from string import ascii_uppercase
-from typing import Any
+from typing import Any, Self
 
 from vidweave.errors import AnnotationError
 
-__all__ = ["SevilaPrompt", "sevila_prompt"]
+__all__ = ["SevilaQuestion"]
 
 _ANSWER = "Considering the information presented in the frame, select the correct answer from the options."
-_LOCALIZE = "Does the information within the frame provide the necessary details to "
+_LOCALIZE = "Does the information within the frame provide the necessary details to"
 _NEXT_EVENT = "Upon observing the provided frames, what is the most probable subsequent event?"
 
 
 @dataclass(frozen=True, kw_only=True)
-class SevilaPrompt:
-    """One question as SeViLA shows it to its answerer and its localizer.
+class SevilaQuestion:
+    """One question in SeViLA's common form.
 
     Attributes:
-        answer_input: Prompt of the answerer.
-        answer_output: `Option <letter>`.
-        localizer_input: Prompt of the localizer, asked of every frame.
+        text: The question; None for VLEP, which has a fixed one.
+        answer: Position of the right option.
+        video: Name of the video, for VLEP with its ending `_ep`.
         clip: Seconds (start, end); None for the whole video.
-        file: Name of the video file.
     """
 
-    answer_input: str
-    answer_output: str
-    localizer_input: str
+    text: str | None
+    options: tuple[str, ...]
+    answer: int
+    video: str
     clip: tuple[float, float] | None
-    file: str
 
+    @classmethod
+    def of(cls, annotation: Mapping[str, Any]) -> Self:
+        """Read one object of an annotation file. Question ids of VLEP begin with VLEP.
 
-def sevila_prompt(annotation: Mapping[str, Any]) -> SevilaPrompt:
-    """Build the prompts of one object in SeViLA's common form.
+        Raises:
+            AnnotationError: a field is missing or holds what it must not.
+        """
+        try:
+            options = tuple(str(annotation[f"a{index}"]) for index in range(int(annotation["num_option"])))
+            answer, is_vlep = int(annotation["answer"]), str(annotation["qid"]).startswith("VLEP")
+            if not 0 <= answer < len(options) <= len(ascii_uppercase):
+                raise ValueError(f"answer {answer} is none of {len(options)} options, positions count from 0")
+            return cls(
+                text=None if is_vlep else str(annotation["question"]),
+                options=options,
+                answer=answer,
+                video=str(annotation["video"]),
+                clip=_clip(annotation),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            what = f"lacks {error}" if isinstance(error, KeyError) else f"cannot be read ({error})"
+            raise AnnotationError(
+                f"annotation {annotation.get('qid', '?')!r} {what}; expected SeViLA's form: qid, video, question, "
+                "num_option, a0, a1, …, answer, and start and end for a clip"
+            ) from error
 
-    Video-language event prediction (question ids that begin with VLEP) has a prompt of its own and no question; the
-    original stops there unless a `question` is added. Its TV clips are named without the last three characters (`_ep`),
-    those of YouTube, which have a colon, in full.
+    def answer_prompt(self) -> str:
+        """Return what the answerer reads."""
+        if self.text is None:
+            return f"{_NEXT_EVENT} {self._lettered()}"
+        return f"Question: {self.text} {self._lettered()} {_ANSWER}"
 
-    Raises:
-        AnnotationError: a field is missing or holds what it must not.
-    """
-    try:
-        options = [str(annotation[f"a{index}"]) for index in range(int(annotation["num_option"]))]
-        is_vlep, video = str(annotation["qid"]).startswith("VLEP"), str(annotation["video"])
-        prompts = _next_event(options) if is_vlep else _choice(str(annotation["question"]), options)
-        return SevilaPrompt(
-            answer_input=prompts[0],
-            answer_output=f"Option {ascii_uppercase[: len(options)][int(annotation['answer'])]}",
-            localizer_input=prompts[1],
-            clip=_clip(annotation),
-            file=f"{video[:-3] if is_vlep and ':' not in video else video}.mp4",
+    def target(self) -> str:
+        """Return the answer to learn: `Option <letter>`."""
+        return f"Option {ascii_uppercase[self.answer]}"
+
+    def localizer_prompt(self) -> str:
+        """Return what the localizer is asked of every frame."""
+        if self.text is None:
+            return f"{self.answer_prompt()} {_LOCALIZE} predict next event?"
+        listed = "".join(f"{option} " for option in self.options)
+        return f"Question: {self.text} Options: ({listed}) {_LOCALIZE} accurately answer the given question?"
+
+    def file(self) -> str:
+        """Return the name of the video file.
+
+        VLEP's TV clips leave out the last three characters of the name (`_ep`); those of YouTube, which have a colon, do
+        not.
+        """
+        is_tv = self.text is None and ":" not in self.video
+        return f"{self.video[:-3] if is_tv else self.video}.mp4"
+
+    def _lettered(self) -> str:
+        return " ".join(
+            f"Option {letter}: {option}" for letter, option in zip(ascii_uppercase, self.options, strict=False)
         )
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        what = f"lacks {error}" if isinstance(error, KeyError) else f"cannot be read ({error})"
-        raise AnnotationError(
-            f"annotation {annotation.get('qid', '?')!r} {what}; expected SeViLA's form: qid, video, question, "
-            "num_option, a0, a1, …, answer, and start and end for a clip"
-        ) from error
-
-
-def _choice(question: str, options: list[str]) -> tuple[str, str]:
-    listed = "".join(f"{option} " for option in options)
-    return (
-        f"Question: {question} {_lettered(options)} {_ANSWER}",
-        f"Question: {question} Options: ({listed}) {_LOCALIZE}accurately answer the given question?",
-    )
-
-
-def _next_event(options: list[str]) -> tuple[str, str]:
-    asked = f"{_NEXT_EVENT} {_lettered(options)}"
-    return asked, f"{asked} {_LOCALIZE}predict next event?"
-
-
-def _lettered(options: list[str]) -> str:
-    return " ".join(f"Option {letter}: {option}" for letter, option in zip(ascii_uppercase, options, strict=False))
 
 
 def _clip(annotation: Mapping[str, Any]) -> tuple[float, float] | None:
@@ -87,5 +97,5 @@ def _clip(annotation: Mapping[str, Any]) -> tuple[float, float] | None:
         return None
     start, end = float(annotation["start"]), float(annotation["end"])
     if not 0 <= start < end < math.inf:
-        raise ValueError(f"start and end must be finite, 0 <= start < end, got {start:g} and {end:g}")
+        raise ValueError(f"start and end must be finite, with 0 <= start < end, got {start:g} and {end:g}")
     return start, end
