@@ -85,14 +85,7 @@ def recipe(**overrides: Any) -> Run:
         batch_size=batch,
         passes=passes(model, trained, sequential=s.sequential),
         optimizer=AdamWSettings(lr=lr, weight_decay=0.05, clip_norm=None, no_decay=("*bias*", "*norm[!a]*")),
-        schedule=Schedule(
-            "epochs",
-            num_epochs=epochs,
-            steps_per_epoch=steps,
-            warmup_steps=released["warmup_steps"],
-            min_lr_ratio=released["min_lr"] / lr,
-            start_ratio=released["warmup_lr"] / lr,
-        ),
+        schedule=schedule_of(s.dataset, steps=steps, epochs=epochs, lr=lr),
         early_exit=EarlyExit(steps_per_epoch=steps, temperature=temperature, statistic=s.exit_statistic)  # type: ignore[arg-type]
         if temperature
         else None,
@@ -100,6 +93,19 @@ def recipe(**overrides: Any) -> Run:
         evaluate_every=steps if held_out else 0,
     )
     return Run(name=f"crema-{s.dataset}", model=model, stages=[stage], seed=s.seed, config=asdict(s), finish=_finish)
+
+
+def schedule_of(dataset: str, *, steps: int, epochs: int, lr: float) -> Schedule:
+    """The released schedule of a data set: one rate per epoch of `steps`, after a warm-up by step in the first."""
+    released = _released(dataset)
+    return Schedule(
+        "epochs",
+        num_epochs=epochs,
+        steps_per_epoch=steps,
+        warmup_steps=released["warmup_steps"],
+        min_lr_ratio=released["min_lr"] / lr,
+        start_ratio=released["warmup_lr"] / lr,
+    )
 
 
 def passes(model: VideoLanguageModel, streams: Sequence[str], *, sequential: bool) -> list[Pass]:
