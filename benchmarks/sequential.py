@@ -28,7 +28,10 @@ from benchmarks.claims.crema import encoded
 from vidweave.data.toyworld import ToyQuestions
 from vidweave.model.assets import asset_folder
 from vidweave.model.growth import parameters_of
-from vidweave.recipes.tiny.crema import Answers, Clips, CremaRoot, Settings, beginning, collate, felt
+from vidweave.recipes.tiny.crema import Settings
+from vidweave.recipes.tiny.crema_parts.beginning import beginning
+from vidweave.recipes.tiny.crema_parts.clips import Clips, collate, felt
+from vidweave.recipes.tiny.crema_parts.objectives import Answers, CremaRoot
 from vidweave.training import AdamWSettings, EarlyExit, Pass, Run, Schedule, Stage
 from vidweave.training.loop import train
 
@@ -42,10 +45,10 @@ felt_alone = partial(felt, senses=tuple(SENSES))
 def new_root(seed: int) -> CremaRoot:
     """Ports and fusion as they begin for a training seed, beside the frozen rest."""
     torch.manual_seed(seed)
-    root = CremaRoot(beginning(Settings(seed=seed), LANGUAGE))
+    root = CremaRoot(beginning(Settings().rank, LANGUAGE))
     folder = asset_folder(LANGUAGE)
     assert folder is not None, f"{LANGUAGE} is shipped"
-    root.codes.vectors.data = load_file(folder / "codes.safetensors")["vectors"].float() / root.codes.SCALE
+    root.codes.vectors.data = load_file(folder / "codes.safetensors")["vectors"].float() / root.codes.scale
     return root
 
 

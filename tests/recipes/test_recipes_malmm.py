@@ -8,10 +8,14 @@ import torch
 
 import vidweave
 from vidweave.errors import ConfigError
+from vidweave.recipes.tiny.malmm import new_model
+from vidweave.recipes.tiny.malmm_parts.memories import remembered
+from vidweave.recipes.tiny.malmm_parts.objectives import LongRoot, collate_clips
+from vidweave.tiny.sources import MadeOnce
 from vidweave.toyworld.render import render
 from vidweave.toyworld.scene import sample_scene
 from vidweave.training.loop import train
-from vidweave.training.recipe import load_recipe, recipe_run
+from vidweave.training.recipe import recipe_run
 
 SMALL = ["clips=5", "visit_steps=2", "telling_steps=2", "answer_steps=2", "batch=4", "evaluation_examples=2"]
 
@@ -61,13 +65,12 @@ def test_the_asset_loads_and_answers_as_the_trained_model_does(trained):
 
 def test_a_memory_filled_once_is_read_as_the_model_reads_the_clip():
     """What training looks at is what a user gets: same tokens from the stored memory and from the pictures."""
-    module = load_recipe("tiny/malmm")
     torch.manual_seed(0)
-    root = module.LongRoot(module._new_model("memory")).eval()
-    source = module._Shared(lambda root: module._remembered(root, clips=4, folder=""))
+    root = LongRoot(new_model("memory")).eval()
+    source = MadeOnce(lambda root: remembered(root, clips=4, folder=""))
     made = source(root)
     examples = [made[i] for i in range(6)]
-    batch = module._collate(root.model, source, examples)
+    batch = collate_clips(root.model, source, examples)
     stored = batch.look(root)["video"].values.detach()
     queries = [
         vidweave.Query.about(vidweave.Clip(render(made.questions.scenes[e.clip], "video")), e.question.text)

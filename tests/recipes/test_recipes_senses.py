@@ -8,12 +8,13 @@ from safetensors.torch import load_file
 
 import vidweave
 from vidweave.model.growth import parameters_of
+from vidweave.recipes.tiny.crema_parts.beginning import say
 from vidweave.systems.tiny.crema import SENSES
 from vidweave.systems.tiny.senses import sense_encoders
 from vidweave.toyworld.render import render
 from vidweave.toyworld.scene import sample_scene
 from vidweave.training.loop import train
-from vidweave.training.recipe import load_recipe, recipe_run
+from vidweave.training.recipe import recipe_run
 
 
 def test_the_encoders_are_written_as_they_were_trained(tmp_path):
@@ -109,15 +110,15 @@ def test_a_sense_learns_its_facts_from_its_own_clips_alone(trained):
 
 def test_what_senses_say_in_training_is_what_the_connector_makes_of_them(trained):
     run, _, _ = trained
-    module, model = load_recipe("tiny/crema"), run.model.model.eval()
+    model = run.model.model.eval()
     clip = vidweave.Clip(**{m: render(sample_scene(5), m) for m in ("video", *SENSES)})
     streams = model.processor(vidweave.Query.about(clip, "What is there?")).streams
     features = {name: model.encode_stream(name, stream) for name, stream in streams.items()}
     with torch.no_grad():
         blocks, _ = model.connector(features, torch.tensor([0]), torch.tensor([0]))
         weights = model.connector.fusion.weights
-        added = sum(module._say(model, m, features[m].values) @ weights[m].T for m in SENSES)
-        seen = module._say(model, "video", features["video"].values)
+        added = sum(say(model, m, features[m].values) @ weights[m].T for m in SENSES)
+        seen = say(model, "video", features["video"].values)
     told = seen + torch.nn.functional.silu(added)
     torch.testing.assert_close(blocks["video"].values[:, 0], told, atol=1e-4, rtol=1e-4)
 

@@ -7,11 +7,15 @@ import torch
 from safetensors.torch import load_file
 
 import vidweave
+from vidweave.recipes.tiny.merv_parts.clips import NUM_FACTS, with_facts
 from vidweave.systems.merv.rows import own_weights
+from vidweave.tiny.fact_vectors import FactVectors
+from vidweave.tiny.token_classes import SPEEDS
+from vidweave.toyworld.attributes import TEXTURES
 from vidweave.toyworld.render import render
 from vidweave.toyworld.scene import sample_scene
 from vidweave.training.loop import train
-from vidweave.training.recipe import load_recipe, recipe_run
+from vidweave.training.recipe import recipe_run
 
 RECIPE = "tiny/merv"
 SMALL = ["clips=6", "clips_per_step=4", "evaluation_examples=1", "aim_steps=2", "question_steps=2", "eye_steps=2"]
@@ -71,11 +75,11 @@ def test_what_is_written_is_what_was_trained(row):
         assert score == pytest.approx(known, abs=1e-3)
 
 
-def test_the_codebook_tells_texture_and_speed_where_something_is():
-    module = load_recipe(RECIPE)
-    book = module.Codebook(8)
+def test_the_vectors_tell_texture_and_speed_where_something_is():
+    vectors = FactVectors(NUM_FACTS, 8)
     labels = torch.tensor([[[2, -1], [-1, -1], [0, 1], [-1, -1]]])
-    added = book(torch.zeros(1, 6, 8), labels)[0]
-    torch.testing.assert_close(added[0], book.texture[2])
-    torch.testing.assert_close(added[2], book.texture[0] + book.speed[1])
+    added = with_facts(vectors, torch.zeros(1, 6, 8), labels)[0]
+    texture, speed = vectors.vectors.split([len(TEXTURES), len(SPEEDS)])
+    torch.testing.assert_close(added[0], texture[2])
+    torch.testing.assert_close(added[2], texture[0] + speed[1])
     assert not added[[1, 3, 4, 5]].any()

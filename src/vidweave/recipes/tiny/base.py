@@ -20,28 +20,28 @@ machine five minutes are too few (36.8% before the shares were set so).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from vidweave.data.toyworld import ToyQuestions
 from vidweave.evaluation.runner import right_by_family
-from vidweave.language.splice import splice
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.processor import Processor
 from vidweave.systems.tiny.preset import PIXELS, VOCAB_SIZE, WIDTH, t5_config, tiny_base
 from vidweave.tiny.asset_files import write_facts, write_language_model, write_weights
-from vidweave.tiny.fact_reading import FactBatch, ReadFacts, collate_facts
+from vidweave.tiny.clip_questions import DESCRIBE, ClipLosses, QuartersFromConnector, ReadBatchFacts, collate_clips
+from vidweave.tiny.fact_reading import ReadFacts, collate_facts
 from vidweave.tiny.patch_labels import DenseLabels, collate_pictures, dense_heads
-from vidweave.tiny.quarter_labels import QuarterLabels, collate_quarters, quarter_heads
-from vidweave.tiny.scenes import ClipExample, ClipQuestions, FactQuestions, LabelledPictures, train_scene
+from vidweave.tiny.quarter_labels import quarter_heads
+from vidweave.tiny.scenes import ClipQuestions, FactQuestions, LabelledPictures, train_scene
+from vidweave.tiny.sources import MadeOnce
 from vidweave.tiny.tokenizer import train_tokenizer
 from vidweave.tiny.whitening import whitening
 from vidweave.toyworld.captions import description
@@ -51,11 +51,10 @@ from vidweave.toyworld.scene import ToyScene
 from vidweave.training.objectives import WeightedSum
 from vidweave.training.schedule import Schedule
 from vidweave.training.stages import AdamWSettings, Pass, Run, Stage
-from vidweave.types import Blocks, Clip, Features, MeanOver, PrecomputedFeatures, PromptPlan, Query
+from vidweave.types import Clip, PrecomputedFeatures, Query
 
-__all__ = ["QuestionBatch", "Settings", "TinyRoot", "accuracy", "recipe"]
+__all__ = ["Settings", "TinyRoot", "accuracy", "recipe"]
 
-DESCRIBE = "Describe the clip."
 # What a language model does not learn among all families at once, it learns alone: which object a question names, then
 # how two objects stand to each other. Each lesson keeps some of what came before.
 LESSONS = {
@@ -119,10 +118,10 @@ def recipe(**overrides: Any) -> Run:
         "optimizer": optimizer(lr=s.learning_rate),
         "schedule": cosine,
     }
-    source = _Shared(partial(_questions, clips=s.clips, per_clip=s.questions_per_clip))
+    source = MadeOnce(partial(_questions, clips=s.clips, per_clip=s.questions_per_clip))
     clips = {
         "examples": source,
-        "collate": partial(_collate, model, s.reading_batch // 4),
+        "collate": partial(collate_clips, model, s.reading_batch // 4),
         "batch_size": s.clips_per_step,
         "optimizer": optimizer(lr=s.learning_rate),
         "schedule": cosine,
@@ -150,7 +149,7 @@ def recipe(**overrides: Any) -> Run:
         ),
         Stage(
             name="quarters",
-            objective=_WhatIsWhere(),
+            objective=QuartersFromConnector(),
             passes=(Pass("connector", ("model.connector.*", "quarter_heads.*")),),
             steps=s.quarter_steps,
             share=4.5,
@@ -158,7 +157,7 @@ def recipe(**overrides: Any) -> Run:
         ),
         Stage(
             name="describe",
-            objective=_AboutClips(("descriptions", "quarters")),
+            objective=ClipLosses(("descriptions", "quarters")),
             passes=(both,),
             steps=s.describe_steps,
             share=2.5,
@@ -167,7 +166,7 @@ def recipe(**overrides: Any) -> Run:
         *(
             Stage(
                 name=name,
-                objective=_AboutClips(("questions",)),
+                objective=ClipLosses(("questions",)),
                 passes=(Pass("language model", ("model.language_model.*",)),),
                 steps=s.lesson_steps,
                 share={"names": 2.0, "relations": 0.5}[name],
@@ -183,7 +182,10 @@ def recipe(**overrides: Any) -> Run:
         Stage(
             name="questions",
             objective=WeightedSum(
-                {"clips": (1.0, _AboutClips(("questions", "descriptions", "quarters"))), "facts": (0.2, _KeepReading())}
+                {
+                    "clips": (1.0, ClipLosses(("questions", "descriptions", "quarters"))),
+                    "facts": (0.2, ReadBatchFacts()),
+                }
             ),
             passes=(both,),
             steps=s.question_steps,
@@ -226,20 +228,8 @@ def _words() -> list[str]:
 # -- questions about clips ---------------------------------------------------------------------------------------
 
 
-def _asking(source: _Shared, lesson: Sequence[str], root: TinyRoot) -> ClipQuestions:
+def _asking(source: MadeOnce[ClipQuestions], lesson: Sequence[str], root: TinyRoot) -> ClipQuestions:
     return source(root).asking(lesson, per_clip=min(3, len(lesson)))
-
-
-class _Shared:
-    """One source of clips for several stages, so that each clip is encoded once."""
-
-    def __init__(self, make: Callable[[TinyRoot], ClipQuestions]) -> None:
-        self._make = make
-        self._made: ClipQuestions | None = None
-
-    def __call__(self, root: TinyRoot) -> ClipQuestions:
-        self._made = self._made or self._make(root)
-        return self._made
 
 
 def _questions(root: TinyRoot, *, clips: int, per_clip: int) -> ClipQuestions:
@@ -265,103 +255,6 @@ def _encode(model: VideoLanguageModel, scene: ToyScene) -> PrecomputedFeatures:
     inputs = model.processor(Query.about(Clip(video=render(scene, "video")), DESCRIBE))
     features = model.encode_stream("video", inputs.streams["video"])
     return PrecomputedFeatures(features.values[0].half().numpy(), features.seconds[0].numpy())
-
-
-@dataclass(frozen=True)
-class QuestionBatch:
-    """Some clips' features, the prompts of all questions about them, one description of each, and fact sheets."""
-
-    features: Features
-    clip_of: Tensor  # (B,) row of `features` that each question is about
-    questions: PromptPlan
-    descriptions: PromptPlan
-    quarters: dict[str, Tensor]
-    facts: FactBatch
-
-    def to(self, device: Any) -> QuestionBatch:
-        quarters = {name: labels.to(device) for name, labels in self.quarters.items()}
-        moved = {f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name != "quarters"}
-        return QuestionBatch(**moved, quarters=quarters)
-
-    def look(self, root: TinyRoot) -> dict[str, Blocks]:
-        """The connector's tokens for each clip."""
-        return root.model.connector({"video": self.features}, self.features.item, self.features.scene)[0]
-
-
-def _collate(model: VideoLanguageModel, num_facts: int, examples: list[ClipExample]) -> QuestionBatch:
-    asked = [(clip, question) for clip, example in enumerate(examples) for question in example.questions]
-    values = torch.from_numpy(np.stack([example.clip.values for example in examples])).float()
-    seconds = torch.from_numpy(np.stack([example.clip.seconds for example in examples]))
-    row = torch.arange(len(examples))
-    features = Features(values, torch.ones(values.shape[:3], dtype=torch.bool), seconds, row, torch.zeros_like(row))
-    clips = [Clip(video=example.clip) for example in examples]
-    words = [(clips[clip], question.text, question.answer) for clip, question in asked]
-    sheets = FactQuestions()
-    first = crc32("".join(text for _, text, _ in words).encode()) % (len(sheets) - num_facts)
-    return QuestionBatch(
-        features,
-        torch.tensor([clip for clip, _ in asked]),
-        _plan(model, words),
-        _plan(model, [(clip, DESCRIBE, example.description) for clip, example in zip(clips, examples, strict=True)]),
-        collate_quarters([example.quarters for example in examples]),
-        collate_facts(model.processor.tokenizers["language"], [sheets[first + i] for i in range(num_facts)]),
-    )
-
-
-def _plan(model: VideoLanguageModel, words: list[tuple[Clip, str, str]]) -> PromptPlan:
-    queries = [Query.about(clip, text) for clip, text, _ in words]
-    groups = {("video", item, 0): 1 for item in range(len(words))}
-    tokenizer = model.processor.tokenizers["language"]
-    return model.spec.layout.plan(queries, tokenizer, groups, [answer for _, _, answer in words])
-
-
-class _WhatIsWhere:
-    """The connector alone: what is in each quarter of the picture."""
-
-    def means(self, batch: QuestionBatch) -> dict[str, MeanOver]:
-        return QuarterLabels().means(batch.quarters)
-
-    def __call__(self, root: TinyRoot, batch: QuestionBatch) -> dict[str, Tensor]:
-        return QuarterLabels()(root, batch.look(root), batch.quarters)
-
-
-@dataclass(frozen=True)
-class _AboutClips:
-    """What is learnt of clips, as a sum of `parts`: `questions`, `descriptions`, `quarters`.
-
-    The connector looks at each clip once for all of them: it has not read the questions.
-    """
-
-    parts: tuple[str, ...]
-
-    def __call__(self, root: TinyRoot, batch: QuestionBatch) -> dict[str, Tensor]:
-        blocks = batch.look(root)
-        clips = blocks["video"]
-        made = {
-            "questions": lambda: _loss(root.model, batch.questions, clips, batch.clip_of),
-            "descriptions": lambda: _loss(root.model, batch.descriptions, clips, batch.features.item),
-            "quarters": lambda: 0.1 * QuarterLabels()(root, blocks, batch.quarters)["loss"],
-        }
-        losses = {name: made[name]() for name in self.parts}
-        return {"loss": torch.stack(list(losses.values())).sum(), **losses}
-
-
-def _loss(model: VideoLanguageModel, plan: PromptPlan, clips: Blocks, rows: Tensor) -> Tensor:
-    """Of prompts about clips; row `rows[i]` of `clips` is what prompt i is about."""
-    index = torch.arange(len(rows)).to(rows)
-    video = Blocks(clips.values[rows], clips.mask[rows], clips.seconds[rows], index, torch.zeros_like(index))
-    language_model = model.language_model
-    return language_model.loss(splice(plan, {"video": video}, language_model.embed, language_model.side))
-
-
-class _KeepReading:
-    """The language model goes on reading fact sheets, so that it does not forget what other senses tell."""
-
-    def means(self, batch: QuestionBatch) -> dict[str, MeanOver]:
-        return ReadFacts("model.language_model").means(batch.facts)
-
-    def __call__(self, root: TinyRoot, batch: QuestionBatch) -> dict[str, Tensor]:
-        return ReadFacts("model.language_model")(root, batch.facts)
 
 
 # -- results -----------------------------------------------------------------------------------------------------

@@ -1,0 +1,1 @@
+"""The parts of the recipe `tiny/malmm`: clips as memories, and losses."""

@@ -1,0 +1,1 @@
+"""The parts of the recipe `tiny/merv`: encoders, the language model, and the rows that are compared."""

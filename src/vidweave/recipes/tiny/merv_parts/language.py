@@ -1,0 +1,187 @@
+"""The language model of tiny-merv: tiny-base's, trained to read textures and speeds from tokens with facts added."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+import vidweave
+from vidweave.model.assembly import VideoLanguageModel
+from vidweave.recipes.tiny.merv_parts.clips import (
+    Batch,
+    Seen,
+    base_tokens,
+    collate,
+    fact_vectors,
+    special_labels,
+    with_facts,
+)
+from vidweave.recipes.tiny.merv_parts.encoders import UNSEEN
+from vidweave.recipes.tiny.merv_parts.settings import (
+    COSINE,
+    Settings,
+    asked_families,
+    optimizer,
+    write_part_facts,
+)
+from vidweave.tiny.asset_files import write_language_model
+from vidweave.tiny.fact_vectors import FactVectors
+from vidweave.tiny.prompts import answer_loss, as_blocks, is_right, select_rows
+from vidweave.tiny.scenes import ClipExample, train_scene
+from vidweave.tiny.token_classes import SPEEDS
+from vidweave.toyworld import attributes as a
+from vidweave.toyworld.questions import question
+from vidweave.toyworld.scene import ToyObject, ToyScene
+from vidweave.training.stages import Pass, Run, Stage
+
+__all__ = ["LanguageRoot", "Retold", "language_run", "read_language", "state_of"]
+
+# What a language model does not learn among all families at once, it learns alone.
+LESSON = ("texture", "speed", "colour", "shape")
+
+
+class LanguageRoot(nn.Module):
+    """tiny-base, whose language model learns, and the codebook."""
+
+    def __init__(self, model: VideoLanguageModel) -> None:
+        super().__init__()
+        self.model = model
+        self.codebook = fact_vectors(model)
+
+
+def language_run(s: Settings) -> Run:
+    """Train the language model of tiny-base and the vectors of facts, from tokens with facts added to them."""
+    root = LanguageRoot(vidweave.load("tiny-base").float())
+    if s.start:
+        read_language(Path(s.start), root.model.language_model, root.codebook)
+    lessons = Retold(root.model, s.clips, LESSON, s.questions_per_clip)
+    common = {
+        "objective": _ReadTokens(),
+        "collate": partial(collate, root.model),
+        "batch_size": s.clips_per_step,
+        "passes": (Pass("language model", ("model.language_model.*", "codebook.*")),),
+        "schedule": COSINE,
+    }
+    lesson = Stage(
+        name="lesson",
+        examples=lessons,
+        steps=s.lesson_steps,
+        optimizer=optimizer(lr=2e-3),
+        **common,
+    )
+    stages = [
+        *([] if s.start else [lesson]),
+        Stage(
+            name="all",
+            examples=lessons.asking([*asked_families(), *("texture", "speed") * 2]),
+            steps=s.reading_steps,
+            optimizer=optimizer(lr=1e-3),
+            evaluate=partial(_right_from_codebook, clips=s.evaluation_examples),
+            **common,
+        ),
+    ]
+    return Run(
+        name="tiny-merv-llama",
+        model=root,
+        stages=stages,
+        seed=s.seed,
+        finish=partial(_write_language, settings=asdict(s)),
+        config=asdict(s),
+    )
+
+
+def read_language(folder: Path, model: nn.Module, codebook: FactVectors) -> None:
+    """What the part `language` has written to `folder`."""
+    model.load_state_dict({**model.state_dict(), **state_of(folder / "tiny-merv-llama")})
+    codebook.load_state_dict(load_file(folder / "codebook.safetensors"))
+
+
+class Retold:
+    """Questions about clips as tiny-base saw them, told each time with other textures and speeds, of which it saw nothing.
+
+    Told as they were, in the first 700 steps, 88% of textures on other clips were right; with others each time and noise on
+    the tokens, 300 steps later, 98.7%.
+    """
+
+    def __init__(self, base: VideoLanguageModel, clips: int, families: Sequence[str], per_clip: int) -> None:
+        self._base, self._clips, self._per_clip = base, clips, per_clip
+        self._families = list(families)
+        self._known: dict[int, Tensor] = {}
+
+    def asking(self, families: Sequence[str]) -> Retold:
+        """Other questions about the same clips."""
+        other = Retold(self._base, self._clips, families, self._per_clip)
+        other._known = self._known
+        return other
+
+    def __len__(self) -> int:
+        return 2**31
+
+    def __getitem__(self, index: int) -> ClipExample:
+        rng = np.random.default_rng([index, 17])
+        while True:  # a scene of one object has little to ask for: take another one then
+            number = int(rng.integers(self._clips))
+            scene = _retold(train_scene(number), rng)
+            order = [self._families[i] for i in rng.permutation(len(self._families))]
+            asked = [found for family in order if (found := question(scene, family, rng)) is not None]
+            if len(asked) >= self._per_clip:
+                seen = Seen({}, self._tokens(number), special_labels(scene))
+                return ClipExample(seen, "", {}, asked[: self._per_clip])
+
+    def _tokens(self, number: int) -> Tensor:
+        if number not in self._known:
+            self._known[number] = base_tokens(self._base, train_scene(number)).tokens
+        return self._known[number]
+
+
+def _retold(scene: ToyScene, rng: np.random.Generator) -> ToyScene:
+    def told(obj: ToyObject) -> ToyObject:
+        texture = a.TEXTURES[rng.integers(len(a.TEXTURES))]
+        return replace(obj, texture=texture, speed=SPEEDS[rng.integers(len(SPEEDS))])
+
+    return replace(scene, objects=tuple(told(obj) for obj in scene.objects))
+
+
+class _ReadTokens:
+    """Answer from the tokens of tiny-base with the codebook's vectors added, and with noise, as a mixture will have."""
+
+    noise = 0.2  # of the tokens' own deviation
+
+    def __call__(self, root: LanguageRoot, batch: Batch) -> dict[str, Tensor]:
+        tokens = with_facts(root.codebook, batch.tokens, batch.labels)
+        tokens = tokens + self.noise * batch.tokens.std() * torch.randn_like(tokens)
+        return {"loss": answer_loss(root.model, batch.questions, select_rows(as_blocks(tokens), batch.clip_of))}
+
+
+@torch.no_grad()
+def _right_from_codebook(root: LanguageRoot, step: int, *, clips: int) -> dict[str, float]:
+    """Share of right answers per question type, from perfect tokens of scenes that were not trained on."""
+    rng, right = np.random.default_rng(step), {}
+    for scene in (train_scene(UNSEEN + index) for index in range(clips)):
+        seen = base_tokens(root.model, scene)
+        asked = [found for family in asked_families() if (found := question(scene, family, rng)) is not None]
+        tokens = with_facts(root.codebook, seen.tokens[None].float(), seen.labels[None])
+        for q, found in zip(asked, is_right(root.model, asked, tokens.expand(len(asked), -1, -1)), strict=True):
+            right.setdefault(q.family, []).append(found)
+    return {family: sum(found) / len(found) for family, found in right.items()}
+
+
+def _write_language(root: LanguageRoot, out: Path, *, settings: Mapping[str, Any]) -> dict[str, float]:
+    folder = out / "tiny-merv-llama"
+    write_language_model(folder, root.model.language_model, root.model.processor.tokenizers["language"])
+    save_file({name: t.contiguous() for name, t in root.codebook.state_dict().items()}, out / "codebook.safetensors")
+    figures = _right_from_codebook(root, 0, clips=5 * settings["evaluation_examples"])
+    write_part_facts(folder / "asset.json", out, settings, figures=figures)
+    return figures
+
+
+def state_of(folder: Path) -> dict[str, Tensor]:
+    return {name: tensor.float() for name, tensor in load_file(folder / "model.safetensors").items()}

@@ -1,0 +1,1 @@
+"""The parts of the recipe `tiny/videotgb`: clips with their pseudo labels, and the two stages."""

@@ -1,0 +1,101 @@
+"""Objectives on questions about clips whose features are stored: answers, descriptions, quarters and fact sheets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+from zlib import crc32
+
+import torch
+from torch import Tensor
+
+from vidweave.tiny.fact_reading import FactBatch, ReadFacts, collate_facts
+from vidweave.tiny.prompts import answer_loss, plan_prompts, select_rows
+from vidweave.tiny.quarter_labels import QuarterLabels, collate_quarters
+from vidweave.tiny.scenes import ClipExample, FactQuestions
+from vidweave.tiny.sources import stack_features
+from vidweave.types import Blocks, Features, MeanOver, PromptPlan
+
+__all__ = ["ClipLosses", "DESCRIBE", "QuartersFromConnector", "QuestionBatch", "ReadBatchFacts", "collate_clips"]
+
+DESCRIBE = "Describe the clip."
+
+
+@dataclass(frozen=True)
+class QuestionBatch:
+    """Some clips' features, the prompts of all questions about them, one description of each, and fact sheets."""
+
+    features: Features
+    clip_of: Tensor  # (B,) row of `features` that each question is about
+    questions: PromptPlan
+    descriptions: PromptPlan
+    quarters: dict[str, Tensor]
+    facts: FactBatch
+
+    def to(self, device: Any) -> QuestionBatch:
+        quarters = {name: labels.to(device) for name, labels in self.quarters.items()}
+        moved = {f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name != "quarters"}
+        return QuestionBatch(**moved, quarters=quarters)
+
+    def look(self, root: Any) -> dict[str, Blocks]:
+        """The connector's tokens for each clip."""
+        return root.model.connector({"video": self.features}, self.features.item, self.features.scene)[0]
+
+
+def collate_clips(model: Any, num_facts: int, examples: list[ClipExample]) -> QuestionBatch:
+    """All that is asked about some clips, with `num_facts` fact sheets that the questions choose."""
+    asked = [(clip, question) for clip, example in enumerate(examples) for question in example.questions]
+    texts = [question.text for _, question in asked]
+    sheets = FactQuestions()
+    first = crc32("".join(texts).encode()) % (len(sheets) - num_facts)
+    return QuestionBatch(
+        stack_features([example.clip for example in examples]),
+        torch.tensor([clip for clip, _ in asked]),
+        plan_prompts(model, texts, [question.answer for _, question in asked]),
+        plan_prompts(model, [DESCRIBE] * len(examples), [example.description for example in examples]),
+        collate_quarters([example.quarters for example in examples]),
+        collate_facts(model.processor.tokenizers["language"], [sheets[first + i] for i in range(num_facts)]),
+    )
+
+
+class QuartersFromConnector:
+    """The loss of the connector alone: what each quarter of the frame shows."""
+
+    def means(self, batch: QuestionBatch) -> dict[str, MeanOver]:
+        return QuarterLabels().means(batch.quarters)
+
+    def __call__(self, root: Any, batch: QuestionBatch) -> dict[str, Tensor]:
+        return QuarterLabels()(root, batch.look(root), batch.quarters)
+
+
+@dataclass(frozen=True)
+class ClipLosses:
+    """The loss of what is asked about clips, the sum of `parts`: `questions`, `descriptions`, `quarters`.
+
+    The connector runs once per clip for all of them: it does not read the questions.
+    """
+
+    parts: tuple[str, ...]
+
+    def __call__(self, root: Any, batch: QuestionBatch) -> dict[str, Tensor]:
+        blocks = batch.look(root)
+        clips = blocks["video"]
+        made = {
+            "questions": lambda: answer_loss(root.model, batch.questions, select_rows(clips, batch.clip_of)),
+            "descriptions": lambda: answer_loss(
+                root.model, batch.descriptions, select_rows(clips, batch.features.item)
+            ),
+            "quarters": lambda: 0.1 * QuarterLabels()(root, blocks, batch.quarters)["loss"],
+        }
+        losses = {name: made[name]() for name in self.parts}
+        return {"loss": torch.stack(list(losses.values())).sum(), **losses}
+
+
+class ReadBatchFacts:
+    """Keep the language model reading fact sheets, so that it does not forget what the other modalities tell."""
+
+    def means(self, batch: QuestionBatch) -> dict[str, MeanOver]:
+        return ReadFacts("model.language_model").means(batch.facts)
+
+    def __call__(self, root: Any, batch: QuestionBatch) -> dict[str, Tensor]:
+        return ReadFacts("model.language_model")(root, batch.facts)
