@@ -75,7 +75,7 @@ def parse_verdict(reply: str | None) -> Verdict:
     try:
         found = ast.literal_eval(reply or "")
         return Verdict(pred=str(found["pred"]), score=float(found["score"]))
-    except (ValueError, SyntaxError, TypeError, KeyError, MemoryError, RecursionError):
+    except (ValueError, SyntaxError, TypeError, KeyError, OverflowError, MemoryError, RecursionError):
         return REFUSED
 
 

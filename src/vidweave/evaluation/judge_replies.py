@@ -94,7 +94,7 @@ def _judgement(fields: Mapping[str, Any]) -> JudgeReply:
         points = math.nan
     if word not in ("yes", "no") or not 0 <= points <= MOST_POINTS:
         return UNPARSED
-    return JudgeReply(word="yes" if word == "yes" else "no", score=points, pred=str(pred))
+    return JudgeReply(word="yes" if word == "yes" else "no", score=points, pred=word)
 
 
 def video_llava_reply(reply: str | None) -> JudgeReply:

@@ -20,6 +20,7 @@ from vidweave.evaluation.judge import JUDGE_MODEL, batch_request, judge_messages
         ("{'pred': 'yes', 'score': 'high'}", False, 0),
         ("__import__('os').getcwd()", False, 0),
         ("{" * 400, False, 0),
+        ("{'pred': 'yes', 'score': 1" + "0" * 400 + "}", False, 0),  # no float holds it
         ("", False, 0),
         (None, False, 0),
     ],
