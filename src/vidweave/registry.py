@@ -137,8 +137,8 @@ LAYOUTS.register("template", "vidweave.language.layout:TemplateLayout")
 
 # Whole things: models by name (presets and shipped tiny models), evaluation tasks.
 # A model's target is a function that returns its configuration; facts: `weights` (shipped asset, folder or hub id; without,
-# `get` says how to come by them), a `summary` in one line, and for weights that another model's folder holds a
-# `loader`(folder, configuration, …).
+# `get` says how to come by them), a `summary` in one line, and for weights in a folder that does not
+# say all of the configuration a `loader`(folder, configuration, …).
 MODELS = Registry("model")
 MODELS.register(
     "tiny-base",
@@ -191,7 +191,13 @@ for _name, _function, _weights, _summary in (
         "InstructBLIP with Vicuna-13B",
     ),
 ):
-    MODELS.register(_name, f"vidweave.systems.blip2.preset:{_function}", weights=_weights, summary=_summary)
+    MODELS.register(
+        _name,
+        f"vidweave.systems.blip2.preset:{_function}",
+        weights=_weights,
+        summary=_summary,
+        loader="vidweave.systems.blip2.checkpoint:load_named",
+    )
 for _name, _function, _size, _use in (
     ("malmm-vicuna-7b-m10", "malmm_7b_m10", "7b", "20 pictures"),
     ("malmm-vicuna-7b-m20", "malmm_7b_m20", "7b", "100 pictures, classes of long videos"),

@@ -88,8 +88,10 @@ def _config(name: str) -> Any:
 def _folder_config(folder: Path) -> Any:
     from vidweave.model.config import VideoLanguageConfig
     from vidweave.model.files import read_model_type
+    from vidweave.model.look_first import refuse_kind
 
     model_type = read_model_type(folder)
+    refuse_kind(str(folder), model_type, [VideoLanguageConfig.model_type, *CHECKPOINT_FORMATS])
     if model_type in CHECKPOINT_FORMATS:
         return Entry(model_type, CHECKPOINT_FORMATS.entry(model_type).facts["config"]).load()(folder)
     return VideoLanguageConfig.from_folder(folder)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from hashlib import sha256
 from pathlib import Path
@@ -85,7 +85,8 @@ class VideoLanguageModel(PreTrainedModel):
     main_input_name = "streams"
     _supports_sdpa = True
 
-    def __init__(self, config: VideoLanguageConfig) -> None:
+    def __init__(self, config: VideoLanguageConfig, when_built: Callable[[Self], None] | None = None) -> None:
+        """Build the slots; `when_built` is called with the model before anyone puts weights into it."""
         super().__init__(config)
         self.spec: ModelSpec = config.parse()
         self.selector = self.spec.selector.build()
@@ -100,6 +101,8 @@ class VideoLanguageModel(PreTrainedModel):
         self.all_tied_weights_keys = _tied_names(self)
         self._keep_in_fp32_modules = float32_patterns(self, torch.float16)
         self._keep_in_fp32_modules_strict = float32_patterns(self, torch.bfloat16)
+        if when_built is not None:
+            when_built(self)
 
     # -- the road of one question --------------------------------------------------------------------------------
 
@@ -383,10 +386,11 @@ class VideoLanguageModel(PreTrainedModel):
         """
         folder = locate(pretrained_model_name_or_path)
         config = kwargs.pop("config", None) or VideoLanguageConfig.from_folder(folder)
-        with torch.device("meta"):
-            skeleton = cls(config)
-        state = add_bases(read_weights(folder), config.bases, skeleton, folder)
-        model = cls.from_state(config, state, *args, what=str(folder), skeleton=skeleton, **kwargs)
+        state = read_weights(folder)
+        if config.bases:
+            with torch.device("meta"):
+                state = add_bases(state, config.bases, cls(config), folder)
+        model = cls.from_state(config, state, *args, what=str(folder), **kwargs)
         if (current(folder) / "processor_config.json").is_file():
             model.processor = Processor.from_pretrained(folder, config)
         return model
@@ -402,11 +406,14 @@ class VideoLanguageModel(PreTrainedModel):
         **kwargs: Any,
     ) -> Self:
         """A model with exactly these weights, under our names; `what` names them in errors."""
-        if skeleton is None:
-            with torch.device("meta"):
-                skeleton = cls(config)
-        check_keys(what, skeleton.state_dict(), state, tied=skeleton.all_tied_weights_keys)
-        return super().from_pretrained(None, *args, config=config, state_dict=state, **kwargs)
+
+        def check(model: Self) -> None:
+            check_keys(what, model.state_dict(), state, tied=model.all_tied_weights_keys)
+
+        if skeleton is not None:
+            check(skeleton)
+        # transformers hands what stands behind the name on to __init__: the one model that is built is checked
+        return super().from_pretrained(None, check, *args, config=config, state_dict=state, **kwargs)
 
     def new_stopwatch(self) -> Stopwatch:
         """A stopwatch that waits for the model's device before it reads the clock."""

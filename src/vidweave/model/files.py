@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ from torch import Tensor
 
 from vidweave.errors import CheckpointError
 from vidweave.model.assets import asset_folder
+from vidweave.model.released import read_checkpoint
 from vidweave.model.swap import current
 from vidweave.storage.regular_files import read_json_mapping, require_regular
 
 __all__ = [
+    "DOWNLOADED",
     "PICKLED_WEIGHTS",
     "check_keys",
     "files_hash",
@@ -28,6 +31,7 @@ __all__ = [
     "locate",
     "locate_base",
     "named_base",
+    "reaching",
     "read_json",
     "read_model_type",
     "read_weights",
@@ -36,6 +40,7 @@ __all__ = [
 ]
 
 PICKLED_WEIGHTS = "pytorch_model.bin"  # transformers' name before safetensors
+DOWNLOADED = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
@@ -102,13 +107,24 @@ def _from_hub(source: str | Path, pickled: Sequence[str] = ()) -> Path:
 
 def _download(repo_id: str, pickled: Sequence[str] = ()) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    with reaching(repo_id):
+        return Path(snapshot_download(repo_id, allow_patterns=[*DOWNLOADED, *pickled]))
+
+
+@contextmanager
+def reaching(repo_id: str) -> Iterator[None]:
+    """Turn the hub's errors into one line of ours."""
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
     try:
-        patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", *pickled]
-        return Path(snapshot_download(repo_id, allow_patterns=patterns))
+        yield
+    except GatedRepoError as error:
+        raise CheckpointError(
+            f"{repo_id!r} is gated: accept its terms on its page of the hub, log in with `hf auth login`, and try again"
+        ) from error
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
             f"could not fetch {repo_id!r} from the hub ({reason}); give a local folder instead"
         ) from error
@@ -128,13 +144,17 @@ def read_model_type(folder: Path) -> str:
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
-    """All tensors of a folder's safetensors files (mapped, not copied, until they are used).
+    """All tensors of a folder's weight files (mapped, not copied, until they are used).
 
     Raises:
-        CheckpointError: no file, or one that is truncated or not safetensors; an index that names other files.
+        CheckpointError: no file, or one that is truncated or of another kind; an index that names other files; pickled
+            weights that would have to run code.
     """
     state: dict[str, Tensor] = {}
     for file in weight_files(folder):
+        if file.suffix == ".bin":
+            state |= read_checkpoint(file).state
+            continue
         try:
             state |= load_file(file)
         except (SafetensorError, OSError, ValueError, KeyError) as error:
@@ -145,7 +165,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
 
 
 def weights_hash(folder: Path) -> str:
-    """SHA-256 over a folder's safetensors files, in order of name."""
+    """SHA-256 over a folder's weight files, in order of name."""
     return files_hash(weight_files(folder))
 
 
@@ -162,9 +182,10 @@ def files_hash(files: Iterable[Path], *, progress: Callable[[int], None] | None 
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """`model.safetensors`, or the shards that the index names, else every safetensors file, in order of name."""
+    """`model.safetensors`, or the shards that the index names, else every safetensors file, in order of name; where there
+    is none, the pickled weights by transformers' names, whole or in shards, which are read as tensors alone."""
     folder = current(folder)
-    for file in folder.glob("*.safetensors"):
+    for file in (*folder.glob("*.safetensors"), *folder.glob("*.bin")):
         require_regular(file)
     whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
     if whole.is_file() and index.is_file():
@@ -174,26 +195,32 @@ def weight_files(folder: Path) -> list[Path]:
     if whole.is_file():
         return [whole]
     if index.is_file():
-        return _shards(index)
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        pickled = sorted(file.name for pattern in PICKLED for file in folder.glob(pattern))
-        found = f", only {', '.join(pickled[:3])}, which could run code" if pickled else ""
-        raise CheckpointError(
-            f"{folder} holds no .safetensors file{found}; convert the checkpoint first (load it with its own library, "
-            "then save_pretrained with safetensors)"
-        )
-    return files
+        return _shards(index, ".safetensors")
+    return sorted(folder.glob("*.safetensors")) or _pickled_files(folder)
 
 
-def _shards(index: Path) -> list[Path]:
+def _pickled_files(folder: Path) -> list[Path]:
+    whole, index = folder / PICKLED_WEIGHTS, folder / f"{PICKLED_WEIGHTS}.index.json"
+    if whole.is_file():
+        return [whole]
+    if index.is_file():
+        return _shards(index, ".bin")
+    others = sorted(file.name for pattern in PICKLED for file in folder.glob(pattern))
+    found = f", only {', '.join(others[:3])}" if others else ""
+    raise CheckpointError(
+        f"{folder} holds no .safetensors file and no {PICKLED_WEIGHTS}{found}; convert the checkpoint first (load it with "
+        "its own library, then save_pretrained with safetensors)"
+    )
+
+
+def _shards(index: Path, suffix: str) -> list[Path]:
     names = read_json(index).get("weight_map")
     if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
         raise CheckpointError(f"{index} has no weight_map from keys to file names; fetch or save it again")
     shards = sorted(set(names.values()))
     for name in shards:
-        if Path(name).name != name or not name.endswith(".safetensors"):
-            raise CheckpointError(f"{index.name} names {name!r}, which is no safetensors file of its own folder")
+        if Path(name).name != name or not name.endswith(suffix):
+            raise CheckpointError(f"{index.name} names {name!r}, which is no {suffix[1:]} file of its own folder")
         if not (index.parent / name).is_file():
             raise CheckpointError(f"{index.parent} lacks the shard {name}; fetch it")
     return [index.parent / name for name in shards]

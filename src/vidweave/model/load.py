@@ -12,7 +12,8 @@ from vidweave.errors import CheckpointError, MissingExtraError
 from vidweave.loading import check_dtype, quiet_loading, usable_device
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.config import VideoLanguageConfig
-from vidweave.model.files import locate, read_model_type
+from vidweave.model.files import read_model_type
+from vidweave.model.look_first import locate_model
 from vidweave.model.names import find_model
 from vidweave.registry import CHECKPOINT_FORMATS, MODELS, Entry
 
@@ -61,7 +62,7 @@ def load(
 
 def find_folder(name: str | Path) -> Path:
     """The folder behind a registered name, a path or a hub id, which is downloaded; raises as `load`."""
-    return locate(find_model(name))
+    return locate_model(find_model(name))
 
 
 def _read(name: str, folder: Path, **how: Any) -> VideoLanguageModel:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vidweave.errors import CheckpointError
 from vidweave.model.files import weight_files
+from vidweave.model.released import read_checkpoint
 
 __all__ = ["LazyTensor", "read_lazily", "write_sharded"]
 
@@ -56,13 +57,16 @@ class LazyTensor:
 
 
 def read_lazily(folder: Path) -> dict[str, LazyTensor]:
-    """List the tensors of a folder's safetensors files; each is read when it is made, and its file closed again.
+    """List the tensors of a folder's weight files; each is read when it is made, and its file closed again.
 
     Raises:
-        CheckpointError: no file, or one that is truncated or not safetensors; an index that names other files.
+        CheckpointError: as `files.read_weights`.
     """
     state: dict[str, LazyTensor] = {}
     for file in weight_files(folder):
+        if file.suffix == ".bin":  # mapped: a tensor takes memory when it is used
+            state |= {key: LazyTensor.of(tensor) for key, tensor in read_checkpoint(file).state.items()}
+            continue
         try:
             with safe_open(file, "pt") as opened:
                 for key in opened.keys():  # noqa: SIM118  # not a mapping

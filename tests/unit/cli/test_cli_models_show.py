@@ -1,5 +1,7 @@
 """`vidweave models show` over every registered name."""
 
+import json
+
 import pytest
 
 from vidweave.registry import MODELS
@@ -12,3 +14,30 @@ def test_every_registered_model_is_shown(vid, name):
     assert done.code == 0, done.err
     assert {"connector", "language_model", "selector"} <= {row["slot"] for row in done.data["slots"]}
     assert done.data["total"]["flops"] > 0
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"model_type": "qwen3_vl"}, "holds a 'qwen3_vl' model; vidweave reads folders of: vidweave, blip-2"),
+        (
+            {"model_type": "blip-2", "text_config": {}, "qformer_config": {}}
+            | {"vision_config": {"_attn_implementation": "owner/kernel"}},
+            "holds '_attn_implementation', which can run code from elsewhere",
+        ),
+    ],
+)
+def test_a_folder_is_guarded_before_it_is_shown(vid, tmp_path, data, message):
+    (tmp_path / "config.json").write_text(json.dumps(data))
+    done = vid("models", "show", str(tmp_path))
+    assert done.code != 0
+    assert message in " ".join(done.err.split())
+
+
+def test_a_folder_of_transformers_is_shown(vid, tmp_path):
+    """A config.json of differences alone: transformers' defaults are part of it."""
+    parts = {"text_config": {"model_type": "opt"}, "qformer_config": {}, "vision_config": {"num_hidden_layers": 2}}
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "blip-2", **parts}))
+    done = vid("models", "show", str(tmp_path), "--json")
+    assert done.code == 0, done.err
+    assert {row["slot"] for row in done.data["slots"]} >= {"encoders.vision", "connector", "language_model"}

@@ -12,7 +12,9 @@ from tiny_models import tiny_config, with_processor
 
 import vidweave
 from vidweave.errors import CheckpointError, ConfigError, InputError, UnknownNameError, VidweaveError
+from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.files import read_weights
+from vidweave.model.sharded import read_lazily
 
 
 @pytest.fixture(scope="module")
@@ -145,12 +147,66 @@ class _Bomb:
         return os.mkdir, (str(self.mark),)
 
 
-def test_pickled_weights_are_never_opened(folder, tmp_path):
+def test_pickled_weights_that_would_run_code_are_refused(folder, tmp_path):
     (folder / "model.safetensors").unlink()
     torch.save({"a": _Bomb(tmp_path / "mark")}, folder / "pytorch_model.bin")
-    with pytest.raises(CheckpointError, match=r"only pytorch_model.bin, which could run code; convert the checkpoint"):
+    with pytest.raises(CheckpointError, match=r"pytorch_model.bin cannot be read as a file of tensors alone"):
         vidweave.load(folder)
     assert not (tmp_path / "mark").exists()
+    (folder / "pytorch_model.bin").rename(folder / "weights.pt")
+    with pytest.raises(
+        CheckpointError, match=r"no .safetensors file and no pytorch_model.bin, only weights.pt; convert"
+    ):
+        vidweave.load(folder)
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_a_folder_with_pickled_weights_alone_is_read_as_tensors(saved, folder, sharded):
+    state = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    keys, index = sorted(state), {}
+    pieces = [keys[: len(keys) // 2], keys[len(keys) // 2 :]] if sharded else [keys]
+    for number, piece in enumerate(pieces, 1):
+        name = f"pytorch_model-{number:05d}-of-00002.bin" if sharded else "pytorch_model.bin"
+        torch.save({key: state[key] for key in piece}, folder / name)
+        index |= dict.fromkeys(piece, name)
+    if sharded:
+        (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": index}))
+    read, lazy, loaded = read_weights(folder), read_lazily(folder), vidweave.load(folder).state_dict()
+    assert read.keys() == state.keys() == lazy.keys()
+    for key, tensor in state.items():
+        assert torch.equal(read[key], tensor)
+        assert torch.equal(lazy[key].make(), tensor)
+        assert torch.equal(loaded[key], tensor)
+    if sharded:
+        (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": {keys[0]: "../x.bin"}}))
+        with pytest.raises(CheckpointError, match=r"names '\.\./x\.bin', which is no bin file of its own folder"):
+            read_weights(folder)
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "model.safetensors", "pytorch_model.bin", "tokenizers/language/tokenizer.json"]
+)
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_no_file_of_a_folder_that_would_block_or_never_end_is_opened(folder, name, kind):
+    (folder / name).unlink(missing_ok=True)
+    if name == "pytorch_model.bin":
+        (folder / "model.safetensors").unlink()
+    if kind == "pipe":
+        os.mkfifo(folder / name)
+    else:
+        (folder / name).symlink_to("/dev/zero")
+    with pytest.raises(CheckpointError, match=r"regular files only|no readable config\.json"):
+        vidweave.load(folder)
+
+
+def test_the_model_is_built_once(folder, monkeypatch):
+    built, build = [], VideoLanguageModel.__init__
+    monkeypatch.setattr(
+        VideoLanguageModel, "__init__", lambda self, *a, **k: (built.append(1), build(self, *a, **k))[1]
+    )
+    vidweave.load(folder)
+    assert built == [1]
 
 
 def _shard(folder, names):

@@ -224,6 +224,26 @@ def test_a_config_of_differences_alone_is_filled_by_transformers_defaults(tmp_pa
     assert {ours[name]: tensor.shape for name, tensor in model.state_dict().items()} == shapes
 
 
+def test_a_registered_name_asks_as_models_show_says(saved, monkeypatch):
+    """Prompt and decoding are the preset's: a folder of transformers says neither."""
+    folder, theirs, kind = saved
+    is_instruct = "Instruct" in type(theirs).__name__
+    name = {
+        (False, "t5"): "blip2-flan-t5-xl",
+        (True, "t5"): "instructblip-flan-t5-xl",
+        (True, "llama"): "instructblip-vicuna-7b",
+    }.get((is_instruct, kind))
+    if name is None:
+        pytest.skip("no registered name stands for one")
+    monkeypatch.setitem(MODELS.entry(name).facts, "weights", str(folder))
+    model, preset = vidweave.load(name), MODELS.get(name)().parse()
+    assert model.config.name == name
+    assert (model.spec.layout, model.spec.decoding) == (preset.layout, preset.decoding)
+    assert model.spec.decoding == {"max_new_tokens": 30}
+    assert model.processor.spec.layout == preset.layout
+    assert vidweave.load(folder).spec.decoding == {}
+
+
 def test_wrong_folders_are_refused(saved):
     folder, _, _ = saved
     data = json.loads((folder / "config.json").read_text())

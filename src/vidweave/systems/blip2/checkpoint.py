@@ -25,26 +25,39 @@ from vidweave.nn.keys import KeyTable
 from vidweave.systems.blip2.preset import Form, blip2, prompt_layout
 from vidweave.types import TextSpec
 
-__all__ = ["config_from_folder", "load_folder", "open_folder", "to_ours"]
+__all__ = ["config_from_folder", "load_folder", "load_named", "open_folder", "to_ours"]
 
 Value = TypeVar("Value")
 FORMS: dict[str, Form] = {"blip-2": "blip2", "instructblip": "instructblip", "instructblipvideo": "instructblip"}
 QFORMER_TOKENIZER = "qformer"
 
 
-def load_folder(folder: Path, *, dtype: Any = None, device_map: Any = None) -> VideoLanguageModel:
+def load_folder(
+    folder: Path, *, dtype: Any = None, device_map: Any = None, words: VideoLanguageConfig | None = None
+) -> VideoLanguageModel:
     """A model with its processor from a folder of transformers.
+
+    Args:
+        words: Its name, prompt and decoding are taken instead of those that any folder of this kind gets.
 
     Raises:
         CheckpointError: a configuration or weights that are not of this layout (keys are listed).
     """
     config = config_from_folder(folder)
+    if words is not None:
+        config.name = words.name
+        config.spec |= {key: words.spec[key] for key in ("layout", "decoding")}
     state = to_ours(read_weights(folder), _form(_read_config(folder)))
     model = VideoLanguageModel.from_state(config, state, what=str(folder), dtype=dtype, device_map=device_map)
     processor = _processor(folder, config)
     if processor is not None:
         model.processor = processor
     return model
+
+
+def load_named(folder: Path, config: VideoLanguageConfig, **how: Any) -> VideoLanguageModel:
+    """`load_folder` of a registered name, whose prompt and decoding `config` has: no file of the folder says them."""
+    return load_folder(folder, words=config, **how)
 
 
 def open_folder(folder: Path) -> tuple[VideoLanguageConfig, dict[str, LazyTensor], Processor | None]:
@@ -63,7 +76,8 @@ def to_ours(state: Mapping[str, Value], form: Form) -> dict[str, Value]:
             ("vision_model.", "encoders.vision.tower."),
             ("language_model.", "language_model.model."),
         ),
-        dropped=(*connector.dropped, r"language_model\..*rotary_emb\.inv_freq"),  # computed, stored by old releases
+        # computed, stored by old releases
+        dropped=(*connector.dropped, r"language_model\..*rotary_emb\.inv_freq", r".*\.position_ids"),
     )
     return table.to_ours(state)
 

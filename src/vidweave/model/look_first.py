@@ -1,0 +1,81 @@
+"""A model on the hub: its config.json first, its weights only if vidweave reads such a model, and their size told."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from fnmatch import fnmatch
+from pathlib import Path
+
+from vidweave.errors import CheckpointError
+from vidweave.model.assets import asset_folder
+from vidweave.model.files import DOWNLOADED, locate, reaching, read_model_type
+from vidweave.registry import CHECKPOINT_FORMATS
+
+__all__ = ["locate_model", "refuse_kind"]
+
+_log = logging.getLogger(__name__)
+_PICKLED = ("pytorch_model*.bin", "pytorch_model.bin.index.json")
+
+
+def locate_model(source: str | Path) -> Path:
+    """The folder of a model from a path, the name of a shipped asset, or a hub id.
+
+    Of a hub id, config.json alone is fetched first: of a model that vidweave does not read, nothing else is downloaded.
+
+    Raises:
+        CheckpointError: nothing is there, the hub cannot be reached, or a model of a kind that vidweave does not read.
+    """
+    name = str(source)
+    is_id = isinstance(source, str) and name.count("/") == 1 and not name.startswith((".", "/"))
+    if Path(source).is_dir() or asset_folder(name) is not None or not is_id:
+        return locate(source)
+    _look(name)
+    return locate(name, pickled=_announced(name))
+
+
+def refuse_kind(where: str, held: str, known: Collection[str]) -> None:
+    """Raise CheckpointError unless vidweave reads models of the kind `held`."""
+    if held not in known:
+        raise CheckpointError(f"{where} holds a {held!r} model; vidweave reads folders of: {', '.join(known)}")
+
+
+def _look(repo_id: str) -> None:
+    from huggingface_hub import hf_hub_download
+
+    with reaching(repo_id):
+        file = Path(hf_hub_download(repo_id, "config.json"))
+    refuse_kind(repr(repo_id), read_model_type(file.parent), ["vidweave", *CHECKPOINT_FORMATS])
+
+
+def _announced(repo_id: str) -> tuple[str, ...]:
+    """Say what the download comes to; patterns of pickled weights, where the repository has no others."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    try:
+        files = HfApi().model_info(repo_id, files_metadata=True).siblings or []
+    except (OSError, OfflineModeIsEnabled):  # what is in the cache already is used without a network
+        return ()
+    names = [file.rfilename for file in files]
+    pickled = () if any(name.endswith(".safetensors") for name in names) else _PICKLED
+    sizes = {f.rfilename: f.size or 0 for f in files if _is_wanted(f.rfilename, (*DOWNLOADED, *pickled))}
+    if sizes:
+        largest = max(sizes, key=lambda name: sizes[name])
+        _log.info(
+            "%s: %d files, %s (largest: %s, %s); what the cache holds is not fetched again",
+            repo_id,
+            len(sizes),
+            _gigabytes(sum(sizes.values())),
+            largest,
+            _gigabytes(sizes[largest]),
+        )
+    return pickled
+
+
+def _is_wanted(name: str, patterns: Collection[str]) -> bool:
+    return any(fnmatch(name, pattern) for pattern in patterns)
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
