@@ -9,17 +9,27 @@ from typing import Any, Self
 from vidweave.evaluation.records import Record
 from vidweave.evaluation.statistics import paired_bootstrap, wilson
 
-__all__ = ["Accuracy", "accuracies", "accuracy_of", "facet_names", "group", "is_correct", "signal_to_noise"]
+__all__ = [
+    "Accuracy",
+    "accuracies",
+    "accuracy_of",
+    "facet_names",
+    "group",
+    "is_correct",
+    "normalize_answer",
+    "signal_to_noise",
+]
 
 CONFIDENCE = 0.95
 
 
 def is_correct(output: str, truth: str) -> bool:
     """Whether `output` says the truth: equal apart from case, outer space and a final full stop."""
-    return _normal(output) == _normal(truth)
+    return normalize_answer(output) == normalize_answer(truth)
 
 
-def _normal(text: str) -> str:
+def normalize_answer(text: str) -> str:
+    """Fold case, make white space single spaces, drop outer space and a final period."""
     return " ".join(text.casefold().split()).removesuffix(".")
 
 

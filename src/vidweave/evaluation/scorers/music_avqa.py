@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 
 from vidweave.errors import AnnotationError
+from vidweave.evaluation.metrics import is_correct
 from vidweave.evaluation.scorers.table import Response, ScoreTable, Tally, require_predictions, score
 
 __all__ = ["music_avqa_official", "music_avqa_strict", "music_avqa_type"]
@@ -82,8 +83,4 @@ def _with_modalities(table: ScoreTable) -> ScoreTable:
 
 
 def _equal(prediction: str, answer: str) -> bool:
-    return _plain(prediction) == _plain(answer)
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.casefold().replace("_", " ").split()).removesuffix(".")
+    return is_correct(prediction.replace("_", " "), answer.replace("_", " "))
