@@ -130,7 +130,8 @@ def hits(model: VideoLanguageModel, source: str, *, num_frames: int, clips: int,
     inside: list[bool] = []
     for index in range(10**6, 10**6 + clips):
         scene = train_scene(index, length="long", num_frames=num_frames)
-        clip = {"video": encoded(scene, 96)} | ({"flow": render(scene, "flow", size=96)} if source == "flow" else {})
+        clip: dict[str, Any] = {"video": encoded(scene, 96)}
+        clip |= {"flow": render(scene, "flow", size=96)} if source == "flow" else {}
         (asked,) = questions(scene, families=FAMILIES[:1])
         (event,) = (o for o in scene.objects if o.colour == asked.answer)
         with model.processor.prepare(Query.about(Clip(**clip), asked.text)) as prepared:

@@ -73,7 +73,8 @@ def _encode(model: VideoLanguageModel, scene: ToyScene) -> Encoded:
     plan = plan_frames({"video": model.spec.streams["video"].need}, times, scene.duration_seconds)
     frames, where = distinct_frames(scene, plan.indices[plan.streams["video"]])
     pixels, _ = apply(PIXELS, render(scene, "video", frames=frames))
-    features = model.encoders["rgb"].encode(pixels[None, :, None], "video")[0]
+    encoder: Any = model.encoders["rgb"]
+    features = encoder.encode(pixels[None, :, None], "video")[0]
     return Encoded(features.half(), torch.from_numpy(where.astype(np.uint8)))
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 
@@ -58,7 +59,7 @@ class SeenClip:
 def encoded(scene: ToyScene, size: int) -> bytes:
     """The scene as an H.264 file."""
     with TemporaryDirectory() as folder:
-        frames = render(scene, "video", size=size)
+        frames: Any = render(scene, "video", size=size)
         return write_video(Path(folder) / "clip.mp4", frames, fps=scene.fps).read_bytes()
 
 
@@ -124,14 +125,17 @@ def _event(example: Example) -> tuple[str, str]:
     return index, text.split(" that ")[1]
 
 
-def _see(eye: FrameScorer, scene: ToyScene, clip: Clip, asked: list[tuple[Query, PseudoLabel]], size: int) -> SeenClip:
+def _see(
+    eye: FrameScorer | None, scene: ToyScene, clip: Clip, asked: list[tuple[Query, PseudoLabel]], size: int
+) -> SeenClip:
     looked = None if eye is None else eye.look(clip)
     maps = {}
     with open_source(clip["video"], "video") as video:
         for source in SOURCES:
             spec = MotionSpec(source=source, fps=MOTION_FPS, height=GRID, width=GRID)
             if source == "flow":
-                maps[source] = read_motion(HeldFrames(render(scene, "flow", size=size)), spec)
+                flow: Any = render(scene, "flow", size=size)
+                maps[source] = read_motion(HeldFrames(flow), spec)
             else:
                 maps[source] = video.read_motion(spec)
     steps = maps["motion_vectors"].seconds
