@@ -6,11 +6,21 @@ The wording is the protocol's, missing spaces included, since published numbers 
 from __future__ import annotations
 
 import ast
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["JUDGE_MODEL", "Verdict", "batch_request", "judge_messages", "parse_verdict", "summarize_verdicts"]
+__all__ = [
+    "JUDGE_MODEL",
+    "REFUSED",
+    "Verdict",
+    "batch_request",
+    "judge_messages",
+    "parse_verdict",
+    "read_literal",
+    "summarize_verdicts",
+]
 
 # The model in MERV's released code. The paper's numbers come from gpt-3.5-turbo-0613, which is no longer served.
 JUDGE_MODEL = "gpt-4o-mini-2024-07-18"
@@ -73,10 +83,17 @@ def parse_verdict(reply: str | None) -> Verdict:
     A missing reply (None) counts the same. Nothing of the reply is executed.
     """
     try:
-        found = ast.literal_eval(reply or "")
+        found = read_literal(reply)
         return Verdict(pred=str(found["pred"]), score=float(found["score"]))
     except (ValueError, SyntaxError, TypeError, KeyError, OverflowError, MemoryError, RecursionError):
         return REFUSED
+
+
+def read_literal(reply: str | None) -> Any:
+    """Read a reply as one Python literal, without warnings about its escapes; errors are those of `ast.literal_eval`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ast.literal_eval(reply or "")
 
 
 def summarize_verdicts(verdicts: Iterable[Verdict]) -> Mapping[str, float]:

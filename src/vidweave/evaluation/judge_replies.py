@@ -5,7 +5,6 @@ Nothing of a reply is executed. The protocol's questions are in `evaluation.judg
 
 from __future__ import annotations
 
-import ast
 import json
 import math
 import re
@@ -13,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from vidweave.evaluation.judge import REFUSED, parse_verdict
+from vidweave.evaluation.judge import REFUSED, parse_verdict, read_literal
 
 __all__ = [
     "REPLY_PARSERS",
@@ -75,7 +74,7 @@ def strict_reply(reply: str | None) -> JudgeReply:
 def _objects(text: str) -> Iterable[Mapping[str, Any]]:
     """Flat JSON objects and Python dictionaries inside a text."""
     for match in re.finditer(r"\{[^{}]*\}", text[:_TRIED]):
-        for read in (json.loads, ast.literal_eval):
+        for read in (json.loads, read_literal):
             try:
                 fields = read(match[0])
             except _ERRORS:
@@ -105,7 +104,7 @@ def video_llava_reply(reply: str | None) -> JudgeReply:
     reply is asked again forever in the originals.
     """
     try:
-        fields = ast.literal_eval(reply or "")
+        fields = read_literal(reply)
     except _ERRORS:
         return UNPARSED
     try:
@@ -132,7 +131,7 @@ def lmms_eval_reply(reply: str | None) -> JudgeReply:
     """
     try:
         inside = re.split(r"[{}]", (reply or "").split("{")[1])[0]
-        fields = ast.literal_eval("{" + inside + "}")
+        fields = read_literal("{" + inside + "}")
         return _with_substring(fields["pred"], int(fields["score"]))
     except _ERRORS:
         return UNPARSED
@@ -141,7 +140,7 @@ def lmms_eval_reply(reply: str | None) -> JudgeReply:
 def lmms_eval_score(reply: str | None) -> int:
     """Return the points as lmms-eval's Video-ChatGPT tasks do: the `score` of a literal dictionary, else 0."""
     try:
-        return int(ast.literal_eval(reply or "").get("score", 0))
+        return int(read_literal(reply).get("score", 0))
     except _ERRORS:
         return 0
 

@@ -71,6 +71,12 @@ def test_no_parser_fails_on_nonsense(parser, reply):
     assert lmms_eval_score(reply) == 0
 
 
+@pytest.mark.parametrize("parser", REPLY_PARSERS)
+def test_an_escape_that_python_warns_of_is_a_plain_character(parser):
+    """The reading must not depend on what the process does with warnings, nor print one per reply."""
+    assert REPLY_PARSERS[parser](r"{'pred': 'yes', 'score': 4, 'reason': '\d'}").word == "yes"
+
+
 def test_nothing_is_executed(tmp_path):
     path = tmp_path / "made"
     reply = f"{{'pred': open({str(path)!r}, 'w').name, 'score': 4}}"
