@@ -389,7 +389,8 @@ class VideoLanguageModel(PreTrainedModel):
         state = read_weights(folder)
         if config.bases:
             with torch.device("meta"):
-                state = add_bases(state, config.bases, cls(config), folder)
+                skeleton = cls(config)
+            state = add_bases(state, config.bases, skeleton, folder)
         model = cls.from_state(config, state, *args, what=str(folder), **kwargs)
         if (current(folder) / "processor_config.json").is_file():
             model.processor = Processor.from_pretrained(folder, config)

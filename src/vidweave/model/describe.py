@@ -144,5 +144,7 @@ def _read_prompt(model: VideoLanguageModel, length: int) -> int:
         return _count(lambda: language_model.model(inputs_embeds=values, decoder_input_ids=start, use_cache=False))[1]
     # a mask of four axes is taken as it is; transformers would look into any other, and meta tensors hold nothing
     mask = torch.ones(1, 1, length, length, dtype=torch.bool, device="meta")
-    arguments = {"inputs_embeds": values, "attention_mask": mask, "use_cache": False, "logits_to_keep": 1}
+    positions = torch.arange(length, device="meta")[None]  # OPT would count them in a mask of two axes
+    arguments = {"inputs_embeds": values, "attention_mask": mask, "position_ids": positions}
+    arguments |= {"use_cache": False, "logits_to_keep": 1}
     return _count(lambda: language_model.model(**arguments))[1]

@@ -2,14 +2,17 @@
 
 import torch
 from tiny_models import LLAMA, tiny_config
+from transformers import CONFIG_MAPPING
 
 from vidweave.connectors.connector import ConnectorConfig
 from vidweave.connectors.fusion import NoFusionConfig
 from vidweave.connectors.ports import PortConfig
 from vidweave.connectors.qformer import QFormerConfig
+from vidweave.encoders.families import FAMILIES
 from vidweave.encoders.vision_tower import VisionTowerConfig
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.config import StreamConfig
+from vidweave.nn.config_keys import known_keys
 from vidweave.types import FrameNeed, VisualSpec
 
 _SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 20}
@@ -26,7 +29,19 @@ _OWN = {
     "videomae": {"num_frames": 4, "tubelet_size": 2},
     "timesformer": {"num_frames": 2},
 }
-TOWERS = {name: {"model_type": name, **_SMALL, **own} for name, own in _OWN.items()}
+_OWN["vjepa2"] = {"crop_size": 12, "frames_per_clip": 4, "tubelet_size": 2, "mlp_ratio": 2, "pred_num_hidden_layers": 1}
+_OWN["vjepa2"] |= {"pred_hidden_size": 8, "pred_num_attention_heads": 2}
+_OWN["videoprism_vision_model"] = {"num_frames": 2, "tubelet_size": [1, 4, 4], "num_spatial_layers": 2}
+_OWN["videoprism_vision_model"] |= {"num_temporal_layers": 1, "num_auxiliary_layers": 0}
+
+
+def _own_fields(name: str) -> dict:
+    """Of the common sizes, those that the family has, and its own."""
+    known = known_keys(CONFIG_MAPPING[name])
+    return {key: value for key, value in _SMALL.items() if key in known} | _OWN[name]
+
+
+TOWERS = {name: {"model_type": name, **_own_fields(name)} for name in _OWN}
 # Halved three times between its stages: pictures of another size, wider at the end.
 TOWERS["hiera"] = {"model_type": "hiera", "embed_dim": 2, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 1, 1]}
 TOWERS["hiera"] |= {"image_size": [32, 32]}
@@ -49,7 +64,7 @@ def tower_model(model_type: str, **changes) -> VideoLanguageModel:
     side = 32 if model_type == "hiera" else 12
     pixels = VisualSpec(height=side, width=side)
     encoder = VisionTowerConfig(config=TOWERS[model_type], specs={"video": pixels}, **changes)
-    window = TOWERS[model_type].get("num_frames", 1)
+    window = TOWERS[model_type].get(FAMILIES[model_type].num_frames, 1)
     need = FrameNeed(num_frames=2 * window, window=window)
     qformer = QFormerConfig(hidden=16, layers=2, heads=2, intermediate=20, encoder_width=16)
     port = PortConfig(trunk="qformer", input_width=16, input_norm=True, num_query_tokens=5)
