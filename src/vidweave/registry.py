@@ -108,6 +108,7 @@ ENCODERS.register("languagebind", "vidweave.encoders.languagebind:LanguageBindCo
 ENCODERS.register("timm", "vidweave.encoders.timm_tower:TimmTowerConfig")
 ENCODERS.register("pillars", "vidweave.encoders.pillars:PillarEncoderConfig")
 ENCODERS.register("beats", "vidweave.encoders.beats:BeatsConfig")
+ENCODERS.register("pointbert", "vidweave.encoders.pointbert:PointBertConfig")
 ENCODERS.register("point_features", "vidweave.encoders.point_cloud:PointFeaturesConfig")
 
 TRUNKS = Registry("trunk")
@@ -248,6 +249,18 @@ for _name, _function, _summary in (
         summary=f"VideoTGB: {_summary}",
         get="convert its released .ckpt with `vidweave convert videotgb`, and load that folder",
     )
+for _name, _function, _summary in (
+    ("xinstructblip-vicuna-7b", "xinstructblip_vicuna_7b", "a Q-Former for each of image, 3D, audio, video; Vicuna-7B"),
+    ("xinstructblip-vicuna-13b", "xinstructblip_vicuna_13b", "with Vicuna-13B"),
+    ("xinstructblip-contra4-7b", "xinstructblip_contra4_7b", "with Vicuna-7B, asked as Contra4 asks"),
+    ("xinstructblip-discrn-7b", "xinstructblip_discrn_7b", "with Vicuna-7B, asked as DisCRn asks"),
+):
+    MODELS.register(
+        _name,
+        f"vidweave.systems.xinstructblip.preset:{_function}",
+        summary=f"X-InstructBLIP: {_summary}",
+        get="convert its released Q-Formers with `vidweave convert xinstructblip`, and load that folder",
+    )
 # Folders that other libraries wrote: `model_type` of their config.json → a function(folder, …) → the model; the fact
 # `config` names a function(folder) → its configuration alone, `open` one → configuration, lazy weights, processor.
 CHECKPOINT_FORMATS = Registry("checkpoint format")
@@ -294,6 +307,25 @@ CONVERTERS.register(
     parts=("language", "selector", "qformer"),
     options=("motion", "pooling", "mode"),
     marks=r"(temporal_encoder|of_extractor)\.",
+)
+CONVERTERS.register(
+    "xinstructblip",
+    "vidweave.systems.xinstructblip.checkpoint:convert",
+    summary="X-InstructBLIP's Q-Formers (image, video, audio, pc), with the frozen parts in front and behind",
+    base="InstructBLIP with the same Vicuna, for vision, language and tokenizers",
+    parts=(
+        "image_qformer",
+        "video_qformer",
+        "audio_qformer",
+        "pc_qformer",
+        "vision",
+        "audio",
+        "points",
+        "language",
+        "qformer",
+    ),
+    options=("prompt", "num_frames", "legacy_media"),
+    marks=r"(image|video|audio|pc)_(Qformer|query_tokens|llm_proj)(\.|$)",
 )
 TASKS = Registry("task")
 TASKS.register("toyworld", "vidweave.evaluation.tasks.toyworld:ToyworldTask")

@@ -246,10 +246,12 @@ class Connector(nn.Module):
 
     def _request(self, name: str, keys: Features, rows: Tensor) -> Request:
         groups = keys.values.shape[1]
+        in_turn = self._port(name).legacy_text_rows
+        item = keys.item.repeat(groups) if in_turn else keys.item.repeat_interleave(groups)
         return Request(
             keys=_pick(keys.values.flatten(0, 1), rows),
             mask=_pick(keys.mask.flatten(0, 1), rows),
-            item=_pick(keys.item.repeat_interleave(groups), rows),
+            item=_pick(item, rows),
             queries=self._port(name).queries(len(rows)),
             adapter=list(self.ports).index(name),
         )

@@ -41,6 +41,8 @@ class PortConfig:
         absent: What an (item, scene) without this stream gets: an error, zeros, learned tokens, or nothing at all
             (`skip`, for layouts whose slot is optional).
         num_absent_tokens: How many then; None is `num_query_tokens`.
+        legacy_text_rows: In a batch, row r of all groups reads text r modulo the number of items, whosever it is: a fault
+            of X-InstructBLIP's released code (X4), for comparison only.
     """
 
     trunk: str
@@ -57,6 +59,7 @@ class PortConfig:
     output_proj: bool = True
     absent: Literal["error", "zero", "learned", "skip"] = "error"
     num_absent_tokens: int | None = None
+    legacy_text_rows: bool = False
 
     @property
     def key_width(self) -> int:
@@ -131,6 +134,7 @@ class Port(nn.Module):
         self.trunk = config.trunk
         self.span = config.span
         self.absent = config.absent
+        self.legacy_text_rows = config.legacy_text_rows
         self.beyond_times = config.beyond_times
         self.last_time_position = config.last_time_position
         self.num_absent_tokens = config.absent_tokens

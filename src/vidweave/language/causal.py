@@ -18,6 +18,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from vidweave.errors import ShapeError
 from vidweave.language.decoding import Decoding
+from vidweave.language.legacy_beams import legacy_beam_search
 from vidweave.language.pretrained import (
     PretrainedConfig,
     PretrainedLanguageModel,
@@ -76,6 +77,8 @@ class CausalLanguageModel(PretrainedLanguageModel):
         """New token ids (B * num_return_sequences, L), padded on the right; settings as in `Decoding`."""
         settings = Decoding.of(decoding)
         self._check_length(embeds, settings.max_new_tokens)
+        if settings.legacy_start is not None:
+            return self._generate_legacy(embeds, settings)
         with settings.seeded(embeds.values.device):
             return self.model.generate(
                 inputs_embeds=embeds.values,
@@ -83,6 +86,27 @@ class CausalLanguageModel(PretrainedLanguageModel):
                 generation_config=settings.generation_config(self.model.generation_config),
                 logits_processor=settings.processors(embeds.values.dtype),
             )
+
+    @torch.no_grad()
+    def _generate_legacy(self, embeds: Embeds, settings: Decoding) -> Tensor:
+        prefix, size = self.prefill(embeds), settings.num_beams
+        assert prefix.next_logits is not None
+        cache, mask = prefix.state, embeds.mask.repeat_interleave(size, 0)
+        cache.batch_repeat_interleave(size)
+
+        def step(tokens: Tensor, parents: Tensor) -> Tensor:
+            nonlocal mask
+            cache.reorder_cache(parents)
+            places = mask.sum(1, keepdim=True)
+            mask = F.pad(mask, (0, 1), value=True)
+            return self.model(
+                input_ids=tokens[:, None], attention_mask=mask.long(), position_ids=places, **self._cached(cache)
+            ).logits[:, -1]
+
+        base = settings.generation_config(self.model.generation_config)
+        ends = base.eos_token_id if isinstance(base.eos_token_id, list) else [base.eos_token_id]
+        known = [int(end) for end in ends if end is not None]
+        return legacy_beam_search(prefix.next_logits, step, settings, known, int(base.pad_token_id))
 
     def prefill(self, embeds: Embeds) -> Prefix:
         """Read the prompt once: the keys and values, and the logits of the next token (see `next_logits`)."""

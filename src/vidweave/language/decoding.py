@@ -37,6 +37,9 @@ class Decoding:
         num_return_sequences: Answers per prompt, best first; at most `num_beams` unless sampling.
         repetition_penalty: Divides scores of tokens generated before; the prompt does not count.
         use_cache: Keep keys and values; same result without, slower.
+        legacy_start: A token that beam search counts as the first of each answer, though it is never read, as transformers
+            did before 4.35 when prompts were embeddings (`legacy_beams`); for published figures only. A released
+            `max_length` is then `max_new_tokens` + 1.
         seed: Of the draws, which then come from a generator of their own; None draws from torch's global one.
     """
 
@@ -53,6 +56,7 @@ class Decoding:
     no_repeat_ngram_size: int = 0
     early_stopping: bool = False
     use_cache: bool = True
+    legacy_start: int | None = None
     seed: int | None = None
 
     def __post_init__(self) -> None:
@@ -69,6 +73,11 @@ class Decoding:
             raise ConfigError(f"min_new_tokens ({self.min_new_tokens}) is above max_new_tokens ({self.max_new_tokens})")
         if self.temperature <= 0 or not 0 < self.top_p <= 1 or self.repetition_penalty <= 0:
             raise ConfigError(f"temperature and repetition_penalty must be positive and top_p in (0, 1], got {self}")
+        if self.legacy_start is not None and (self.num_beams < 2 or self.do_sample or self.legacy_start < 0):
+            raise ConfigError(
+                f"legacy_start ({self.legacy_start}) is a token that beam search counts; give num_beams of 2 or more and no "
+                "do_sample"
+            )
         if self.seed is not None:
             check_seed(self.seed)
         if not self.do_sample and (self.temperature, self.top_k, self.top_p) != (1.0, 50, 1.0):

@@ -86,6 +86,10 @@ class Seq2SeqLanguageModel(PretrainedLanguageModel):
         A `Prefix` of `prefill` is not read again.
         """
         settings = Decoding.of(decoding)
+        if settings.legacy_start is not None:
+            raise ConfigError(
+                "legacy_start is for causal language models: a sequence-to-sequence model reads its start token"
+            )
         prompt, states = (embeds.embeds, embeds.state) if isinstance(embeds, Prefix) else (embeds, self._encode(embeds))
         with settings.seeded(prompt.values.device):
             ids = self.model.generate(

@@ -49,7 +49,9 @@ def audio_windows(num_samples: int, spec: AudioSpec) -> tuple[np.ndarray, list[s
     if spec.windows_of == "frames":
         hop, size = round(spec.hop_seconds * spec.sample_rate), round(spec.frame_seconds * spec.sample_rate)
         frames = max(0, num_samples - size) // hop + 1
-        step, count = spec.window_frames * hop, -(-frames // spec.window_frames)
+        step, rest = spec.window_frames * hop, frames % spec.window_frames
+        padding = -rest % spec.window_frames if spec.remainder == "pad" else rest
+        count = (frames + padding) // spec.window_frames
     else:
         step = max(1, round(spec.window_seconds * spec.sample_rate))
         count = max(1, -(-num_samples // step))
@@ -71,7 +73,7 @@ def _pictures(spec: VisualSpec, frames: Frames, limits: Limits) -> tuple[Tensor,
     limits.check("max_decoded_bytes", 12 * count * spec.height * spec.width, what)
     if channels not in (1, 2, 3):
         raise ShapeError(f"pictures have 1, 2 or 3 channels, got {channels}")
-    if spec.resize == "none" and (height, width) != (spec.height, spec.width):
+    if spec.resize == "none" and not spec.read_short_side and (height, width) != (spec.height, spec.width):
         raise ShapeError(f"the spec takes pictures of {spec.width}x{spec.height} as they are, got {width}x{height}")
     _check_unit(spec, frames)
     step = max(1, _CHUNK_PIXELS // max(1, height * width))
@@ -79,7 +81,8 @@ def _pictures(spec: VisualSpec, frames: Frames, limits: Limits) -> tuple[Tensor,
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (spec.mean, spec.std))
     for first in range(0, count, step):
         chunk = _to_planes(frames.values[first : first + step])
-        unit = _to_unit(spec, chunk, frames.values.dtype)
+        chunk = _as_read(spec, chunk) if frames.values.dtype == np.uint8 else chunk
+        unit = _to_unit(spec, chunk if spec.channels == "rgb" else chunk.flip(1), frames.values.dtype)
         out[first : first + step] = (unit - mean) / std
     return out, torch.from_numpy(np.asarray(frames.pts_seconds, dtype=np.float64).copy())
 
@@ -100,6 +103,16 @@ def _to_planes(values: np.ndarray) -> Tensor:
     if planes.shape[1] == 2:
         return functional.pad(planes, (0, 0, 0, 0, 0, 1))
     return planes
+
+
+def _as_read(spec: VisualSpec, planes: Tensor) -> Tensor:
+    """Pictures as a reader gives them that scales while it decodes, as OpenCV does: bilinear, without smoothing."""
+    if spec.read_short_side is None:
+        return planes
+    height, width = planes.shape[-2:]
+    scale = spec.read_short_side / min(height, width)
+    size = (max(1, int(height * scale)), max(1, int(width * scale)))
+    return functional.interpolate(planes, size, mode="bilinear", align_corners=False).round()
 
 
 def _to_unit(spec: VisualSpec, planes: Tensor, dtype: np.dtype) -> Tensor:
@@ -226,17 +239,13 @@ def _cloud(spec: PointSpec, cloud: PointCloud, limits: Limits) -> tuple[Tensor, 
     limits.check(
         "max_decoded_bytes", 4 * spec.num_points * (3 + spec.feature_width), "the points would take too many bytes"
     )
-    fill = 0
-    if len(cloud) >= spec.num_points:
-        rows = spread(spec.num_points, len(cloud), "floor")
-    elif spec.fill == "zero":
-        rows, fill = np.arange(len(cloud)), spec.num_points - len(cloud)
-    else:
-        rows = np.arange(spec.num_points) % len(cloud)
+    rows, fill = _rows_of_points(spec, cloud)
     points = torch.from_numpy(np.asarray(cloud.coordinates[rows], dtype=np.float64))
-    if spec.normalize:  # the centre goes to 0, the farthest point to distance 1; a single point stays at 0
-        points = points - points.mean(dim=0)
-        points = points / points.norm(dim=1).max().clamp(min=1e-6)
+    if spec.normalize:
+        points = _in_sphere(points)
+    if spec.sampling == "farthest" and len(points) > spec.num_points:
+        rows = _farthest(points, spec.num_points)
+        points = points[rows]
     if spec.voxels:
         points = _in_cube(points, spec.voxels)
     points = points.float()
@@ -244,6 +253,33 @@ def _cloud(spec: PointSpec, cloud: PointCloud, limits: Limits) -> tuple[Tensor, 
         features = torch.from_numpy(np.asarray(cloud.features[rows], dtype=np.float32))
         points = torch.cat([points, features], dim=1)
     return functional.pad(points, (0, 0, 0, fill))[None], torch.zeros(1, 2, dtype=torch.float64)
+
+
+def _rows_of_points(spec: PointSpec, cloud: PointCloud) -> tuple[np.ndarray, int]:
+    """Which points are taken before they are placed, and how many zeros stand behind them."""
+    if len(cloud) >= spec.num_points:
+        keeps_all = spec.sampling == "farthest"  # which are far from each other is seen on the placed points
+        return (np.arange(len(cloud)) if keeps_all else spread(spec.num_points, len(cloud), "floor")), 0
+    if spec.fill == "zero":
+        return np.arange(len(cloud)), spec.num_points - len(cloud)
+    return np.arange(spec.num_points) % len(cloud), 0
+
+
+def _farthest(points: Tensor, count: int) -> np.ndarray:
+    """Rows of points, each the farthest from all before, from the first on (as `nn.points` finds them in batches, which
+    data workers do without)."""
+    chosen = np.zeros(count, dtype=np.int64)
+    distance = torch.full((len(points),), torch.inf, dtype=points.dtype)
+    for step in range(1, count):
+        distance = distance.minimum((points - points[chosen[step - 1]]).square().sum(-1))
+        chosen[step] = int(distance.argmax())
+    return chosen
+
+
+def _in_sphere(points: Tensor) -> Tensor:
+    """The center goes to 0, the farthest point to distance 1; a single point stays at 0."""
+    points = points - points.mean(dim=0)
+    return points / points.norm(dim=1).max().clamp(min=1e-6)
 
 
 def _in_cube(points: Tensor, voxels: int) -> Tensor:

@@ -26,13 +26,17 @@ class KeyTable:
     pairs: tuple[tuple[str, str], ...]
     dropped: tuple[str, ...] = ()
 
+    def drops(self, key: str) -> bool:
+        """Whether `key` of the other layout holds no weight of ours."""
+        return any(re.fullmatch(pattern, key) for pattern in self.dropped)
+
     def to_ours(self, state: Mapping[str, Value]) -> dict[str, Value]:
         """Rename a state dict of the other layout to ours.
 
         Raises:
             CheckpointError: keys that no pair knows, or two keys that become one; the message lists them.
         """
-        kept = {key: value for key, value in state.items() if not any(re.fullmatch(d, key) for d in self.dropped)}
+        kept = {key: value for key, value in state.items() if not self.drops(key)}
         return _rename(kept, self.pairs, "the other layout")
 
     def to_theirs(self, state: Mapping[str, Value]) -> dict[str, Value]:

@@ -21,6 +21,9 @@ class VisualSpec:
     that hold the resized picture in 8 bits; `wrap` does so without clamping first, a fault of some of them (253 for -3)
     that checkpoints were trained and measured with.
     `resampler`: `pillow` resizes 8-bit pictures with Pillow, which differs from torch by one step of 255 in places.
+    `channels`: `bgr` turns the channels around before they are normalized, a fault of tools that read with OpenCV.
+    `read_short_side`: 8-bit pictures are first resized to this short side, bilinear and rounded, as by readers that scale
+    while they decode; None is no such step.
     """
 
     kind: ClassVar[str] = "visual"
@@ -35,10 +38,14 @@ class VisualSpec:
     value_range: tuple[float, float] | None = None
     rounding: Literal["none", "truncate", "wrap"] = "none"
     resampler: Literal["torch", "pillow"] = "torch"
+    channels: Literal["rgb", "bgr"] = "rgb"
+    read_short_side: int | None = None
 
     def __post_init__(self) -> None:
         if self.height < 1 or self.width < 1:
             raise ConfigError(f"a visual spec needs a positive size, got {self.height} x {self.width}")
+        if self.read_short_side is not None and self.read_short_side < 1:
+            raise ConfigError(f"read_short_side must be at least 1, got {self.read_short_side}")
         if min(self.std) <= 0:
             raise ConfigError(f"std must be positive, got {self.std}")
 
@@ -54,6 +61,9 @@ class AudioSpec:
         coverage: `head` keeps the first `max_windows` instead.
         windows_of: `samples` are cut, and each window has its own mel frames. `frames` of the whole sound are cut, as if
             its log-mel picture had been made at once; the last window is padded with zeros behind `mel_mean`.
+        remainder: What becomes of frames that fill no window (`windows_of="frames"`): they are padded to one (`pad`), or
+            as many zeros as there are such frames are put behind and whole windows kept (`repeat_length`), a fault of
+            X-InstructBLIP's evaluation that drops the end of most sounds.
         min_windows: So many windows at least, of nothing but padding if need be.
         scale: Samples are multiplied by it before anything else.
         mel_mean, mel_std: Subtracted from log-mel values, which are then divided.
@@ -68,6 +78,7 @@ class AudioSpec:
     hop_seconds: float = 0.010
     coverage: Literal["spread", "head"] = "spread"
     windows_of: Literal["samples", "frames"] = "samples"
+    remainder: Literal["pad", "repeat_length"] = "pad"
     min_windows: int = 1
     scale: float = 1.0
     mel_mean: float = 0.0
@@ -97,6 +108,8 @@ class PointSpec:
         normalize: The centre goes to 0, the farthest point to distance 1. Otherwise coordinates stay.
         voxels: Coordinates become whole numbers 0..voxels-1 in the cloud's bounding cube; 0 leaves them.
         fill: What stands behind too few points: the points again, or zeros (`zero`), which are then seen as points.
+        sampling: Which of too many points stay: evenly `spread` ones in their order, or the `farthest` of each other,
+            beginning with the first, of the normalized cloud.
     """
 
     kind: ClassVar[str] = "points"
@@ -105,6 +118,7 @@ class PointSpec:
     normalize: bool = True
     voxels: int = 0
     fill: Literal["repeat", "zero"] = "repeat"
+    sampling: Literal["spread", "farthest"] = "spread"
 
     def __post_init__(self) -> None:
         if self.num_points < 1 or self.feature_width < 0 or self.voxels < 0:
