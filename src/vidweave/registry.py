@@ -1,22 +1,26 @@
-"""Names → lazily imported objects, with typed facts.
+"""Registered names: components, models, checkpoint layouts, tasks, data sets, panels and modalities.
 
-A registry maps a name to an import path ``"package.module:attribute"`` that is opened at first use, so that listing
-names costs no import. Duplicates raise; unknown names list near matches.
+See `vidweave.registration` for how a registry works, and for the entry points by which other packages add names.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from importlib import import_module
-from typing import Any
-
-from vidweave.errors import ConfigError, UnknownNameError
+from vidweave.registration import (
+    ConverterFacts,
+    DatasetFacts,
+    Entry,
+    FormatFacts,
+    ModalityFacts,
+    ModelFacts,
+    PanelFacts,
+    Registry,
+)
 
 __all__ = [
     "CHECKPOINT_FORMATS",
     "CONNECTORS",
     "CONVERTERS",
+    "DATASETS",
     "ENCODERS",
     "FUSIONS",
     "LANGUAGE_MODELS",
@@ -24,6 +28,7 @@ __all__ = [
     "MODELS",
     "MODALITIES",
     "PANELS",
+    "REGISTRIES",
     "SELECTORS",
     "TASKS",
     "TRUNKS",
@@ -32,75 +37,14 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One registered name: where its object lives, and plain facts about it."""
-
-    name: str
-    target: Any
-    facts: Mapping[str, Any] = field(default_factory=dict)
-
-    def load(self) -> Any:
-        """Import and return the object; a target that is no import path is returned as it is."""
-        if not isinstance(self.target, str) or ":" not in self.target:
-            return self.target
-        module, _, attribute = self.target.partition(":")
-        return getattr(import_module(module), attribute)
-
-
-class Registry:
-    """A mapping of names to lazily imported objects."""
-
-    def __init__(self, what: str) -> None:
-        self.what = what
-        self._entries: dict[str, Entry] = {}
-
-    def register(self, name: str, target: Any, **facts: Any) -> None:
-        """Add `name`; `target` is ``"package.module:attribute"`` or the object itself.
-
-        Raises:
-            ConfigError: the name is taken.
-        """
-        if name in self._entries:
-            raise ConfigError(
-                f"{self.what} {name!r} is already registered ({self._entries[name].target}); use another name"
-            )
-        self._entries[name] = Entry(name, target, facts)
-
-    def entry(self, name: str) -> Entry:
-        """The entry of `name`; raises UnknownNameError with near matches."""
-        try:
-            return self._entries[name]
-        except KeyError:
-            raise UnknownNameError(self.what, name, self._entries) from None
-
-    def get(self, name: str) -> Any:
-        """The object that `name` stands for, imported now if it was not yet."""
-        return self.entry(name).load()
-
-    def unregister(self, name: str) -> None:
-        """Remove `name` (for tests that register something of their own)."""
-        self.entry(name)
-        del self._entries[name]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._entries
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self._entries))
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-
 # Component kinds: the value is the component's config class (a `ComponentConfig`), whose `build()` makes the module.
-SELECTORS = Registry("selector")
+SELECTORS = Registry("selector", group="vidweave.selectors")
 SELECTORS.register("uniform", "vidweave.selectors.uniform:UniformSelectorConfig")
 SELECTORS.register("all_frames", "vidweave.selectors.all_frames:AllFramesSelectorConfig")
 SELECTORS.register("motion_peaks", "vidweave.selectors.motion_peaks:MotionPeaksSelectorConfig")
 SELECTORS.register("grounding", "vidweave.selectors.grounding:GroundingSelectorConfig")
 
-ENCODERS = Registry("encoder")
+ENCODERS = Registry("encoder", group="vidweave.encoders")
 ENCODERS.register("vision_tower", "vidweave.encoders.vision_tower:VisionTowerConfig")
 ENCODERS.register("motion", "vidweave.encoders.motion:MotionEncoderConfig")
 ENCODERS.register("patch", "vidweave.encoders.patch:PatchEncoderConfig")
@@ -111,13 +55,13 @@ ENCODERS.register("beats", "vidweave.encoders.beats:BeatsConfig")
 ENCODERS.register("pointbert", "vidweave.encoders.pointbert:PointBertConfig")
 ENCODERS.register("point_features", "vidweave.encoders.point_cloud:PointFeaturesConfig")
 
-TRUNKS = Registry("trunk")
+TRUNKS = Registry("trunk", group="vidweave.trunks")
 TRUNKS.register("qformer", "vidweave.connectors.qformer:QFormerConfig")
 TRUNKS.register("mlp", "vidweave.connectors.mlp:MLPConfig")
 TRUNKS.register("projector", "vidweave.connectors.projectors:ProjectorConfig")
 TRUNKS.register("resampler", "vidweave.connectors.resampler:ResamplerConfig")
 
-FUSIONS = Registry("fusion")
+FUSIONS = Registry("fusion", group="vidweave.fusions")
 FUSIONS.register("none", "vidweave.connectors.fusion:NoFusionConfig")
 FUSIONS.register("concat", "vidweave.connectors.fusion:ConcatFusionConfig")
 FUSIONS.register("mean", "vidweave.connectors.mean_fusion:MeanFusionConfig")
@@ -126,21 +70,19 @@ FUSIONS.register("mixer", "vidweave.connectors.mixer:MixerConfig")
 FUSIONS.register("gated_add", "vidweave.connectors.gated_fusion:GatedAddConfig")
 FUSIONS.register("gated_append", "vidweave.connectors.gated_fusion:GatedAppendConfig")
 
-CONNECTORS = Registry("connector")
+CONNECTORS = Registry("connector", group="vidweave.connectors")
 CONNECTORS.register("connector", "vidweave.connectors.connector:ConnectorConfig")
 
-LANGUAGE_MODELS = Registry("language model")
+LANGUAGE_MODELS = Registry("language model", group="vidweave.language_models")
 LANGUAGE_MODELS.register("causal", "vidweave.language.causal:CausalConfig")
 LANGUAGE_MODELS.register("seq2seq", "vidweave.language.seq2seq:Seq2SeqConfig")
 
-LAYOUTS = Registry("prompt layout")
+LAYOUTS = Registry("prompt layout", group="vidweave.layouts")
 LAYOUTS.register("template", "vidweave.language.layout:TemplateLayout")
 
-# Whole things: models by name (presets and shipped tiny models), evaluation tasks.
-# A model's target is a function that returns its configuration; facts: `weights` (shipped asset, folder or hub id; without,
-# `get` says how to come by them), a `summary` in one line, and for weights in a folder that does not
-# say all of the configuration a `loader`(folder, configuration, …).
-MODELS = Registry("model")
+# Models by name: presets and shipped tiny models. The target is a function that returns the model's configuration; without
+# one, the configuration is that of the folder that `weights` names.
+MODELS = Registry("model", ModelFacts, group="vidweave.models")
 MODELS.register(
     "tiny-base",
     "vidweave.systems.tiny.preset:tiny_base",
@@ -261,9 +203,8 @@ for _name, _function, _summary in (
         summary=f"X-InstructBLIP: {_summary}",
         get="convert its released Q-Formers with `vidweave convert xinstructblip`, and load that folder",
     )
-# Folders that other libraries wrote: `model_type` of their config.json → a function(folder, …) → the model; the fact
-# `config` names a function(folder) → its configuration alone, `open` one → configuration, lazy weights, processor.
-CHECKPOINT_FORMATS = Registry("checkpoint format")
+# Folders that other libraries wrote: `model_type` of their config.json → a function(folder, …) → the model.
+CHECKPOINT_FORMATS = Registry("checkpoint format", FormatFacts, group="vidweave.checkpoint_formats")
 for _type in ("blip-2", "instructblip", "instructblipvideo"):
     CHECKPOINT_FORMATS.register(
         _type,
@@ -272,9 +213,8 @@ for _type in ("blip-2", "instructblip", "instructblipvideo"):
         open="vidweave.systems.blip2.checkpoint:open_folder",
     )
 # Released files that `vidweave convert` turns into folders of ours: layout → a function(Request) → Report
-# (model/conversion.py); facts: `summary`, the `parts` and `options` that it takes, whether it wants a `base`, and `marks`, a
-# pattern of names that only files of this layout hold.
-CONVERTERS = Registry("checkpoint layout")
+# (model/conversion.py).
+CONVERTERS = Registry("checkpoint layout", ConverterFacts, group="vidweave.converters")
 CONVERTERS.register(
     "malmm",
     "vidweave.systems.malmm.checkpoint:convert",
@@ -327,11 +267,77 @@ CONVERTERS.register(
     options=("prompt", "num_frames", "legacy_media"),
     marks=r"(image|video|audio|pc)_(Qformer|query_tokens|llm_proj)(\.|$)",
 )
-TASKS = Registry("task")
+# Evaluation tasks: a task, or a dataclass or function that makes one of its settings (`vidweave evaluate NAME key=value`).
+TASKS = Registry("task", group="vidweave.tasks")
 TASKS.register("toyworld", "vidweave.evaluation.tasks.toyworld:ToyworldTask")
 
-# Keys of `Trace.panels` → a function(value, PanelContext) that draws it, see `report.panels`; the fact `title` stands above.
-PANELS = Registry("panel")
+# Data sets: a dataclass or function that makes a sequence of `data.schema.Example` of its settings.
+DATASETS = Registry("data set", DatasetFacts, group="vidweave.datasets")
+
+DATASETS.register(
+    "examples",
+    "vidweave.data.examples:ExamplesFile",
+    summary="questions of your own: JSON, JSON lines or CSV with question, answer, options and files of modalities",
+    access="your own file",
+)
+DATASETS.register(
+    "nextqa",
+    "vidweave.data.nextqa:NextQA",
+    summary="NExT-QA: why, how and when of everyday videos; the official CSV or SeViLA's JSON",
+    kind="choice",
+    splits=("train", "val", "test"),
+    license="MIT (annotations)",
+    access="annotations: github.com/doc-doc/NExT-QA; videos: VidOR, on application",
+    modalities=("video", "depth", "flow", "normals"),
+)
+DATASETS.register(
+    "sqa3d",
+    "vidweave.data.sqa3d:SQA3D",
+    summary="SQA3D: situated questions about ScanNet scenes; 3D-LLM's list or the official pair of files",
+    splits=("train", "val", "test"),
+    license="CC BY 4.0 (annotations)",
+    access="annotations: sqa3d.github.io; scenes: ScanNet, on application",
+    modalities=("video", "depth", "normals", "flow", "point_cloud"),
+)
+DATASETS.register(
+    "3d-llm",
+    "vidweave.data.sqa3d:ThreeDLLM",
+    summary="3D-LLM: questions about scenes, for training an adapter for points",
+    access="github.com/UMass-Foundation-Model/3D-LLM",
+    modalities=("video", "depth", "normals", "flow", "point_cloud"),
+)
+DATASETS.register(
+    "music-avqa",
+    "vidweave.data.music_avqa:MusicAVQA",
+    summary="MUSIC-AVQA: what sounds, where and when, in videos of music",
+    splits=("train", "val", "test"),
+    access="github.com/GeWu-Lab/MUSIC-AVQA",
+    modalities=("video", "audio", "depth", "normals", "flow"),
+)
+for _name, _reader, _source, _modality in (
+    ("touch-qa", "TouchQA", "Touch and Go", "touch"),
+    ("thermal-qa", "ThermalQA", "Thermal-IM", "thermal"),
+):
+    DATASETS.register(
+        _name,
+        f"vidweave.data.nextqa:{_reader}",
+        summary=f"CREMA's questions about clips of {_source}, in SeViLA's form",
+        kind="choice",
+        splits=("train", "val"),
+        access="annotations: CREMA's release; clips are made with its tools or `vidweave extract`",
+        modalities=("video", _modality, "depth", "normals", "flow"),
+    )
+DATASETS.register(
+    "audiocaps",
+    "vidweave.data.audiocaps:AudioCapsQA",
+    summary="AudioCaps as questions, for training an adapter for audio",
+    splits=("train", "val", "test"),
+    access="captions: github.com/cdjkim/audiocaps; audio: to be fetched from its sources",
+    modalities=("audio",),
+)
+
+# Keys of `Trace.panels` → a function(value, PanelContext) that draws it, see `report.panels`.
+PANELS = Registry("panel", PanelFacts, group="vidweave.panels")
 PANELS.register("selection", "vidweave.report.selection:selection_panel", title="Which moments, and why")
 PANELS.register("memory", "vidweave.report.memory:memory_panel", title="What the memory holds")
 PANELS.register("gates", "vidweave.report.attribution:gates_panel", title="How far the gate is open, and for what")
@@ -342,8 +348,7 @@ PANELS.register("absent", "vidweave.report.streams:absent_panel", title="What wa
 PANELS.register("fused", "vidweave.report.streams:fused_panel", title="What was joined")
 PANELS.register("encoder_weights", "vidweave.report.encoders:encoders_panel", title="Which encoder counted, and where")
 
-# Modalities: facts say how raw values of the modality look (`carrier`: frames | waveform | points).
-MODALITIES = Registry("modality")
+MODALITIES = Registry("modality", ModalityFacts, group="vidweave.modalities")
 for _name, _carrier in {
     "video": "frames",
     "image": "frames",
@@ -356,3 +361,12 @@ for _name, _carrier in {
     "point_cloud": "points",
 }.items():
     MODALITIES.register(_name, _name, carrier=_carrier)
+
+# Word for a kind of name (as in the entry-point group) → its registry
+REGISTRIES = {
+    registry.group.removeprefix("vidweave."): registry
+    for registry in (
+        *(MODELS, TASKS, DATASETS, SELECTORS, ENCODERS, CONNECTORS, TRUNKS, FUSIONS, LANGUAGE_MODELS, LAYOUTS),
+        *(MODALITIES, PANELS, CONVERTERS, CHECKPOINT_FORMATS),
+    )
+}

@@ -28,7 +28,7 @@ def check_model(name: str, made: set[str]) -> None:
     if name.startswith("./"):
         assert name.removeprefix("./") in made, f"{name} is made by no command before; those make {sorted(made)}"
     elif name in MODELS:
-        assert "weights" in MODELS.entry(name).facts, f"{name} is a configuration without weights; a folder is ./{name}"
+        assert MODELS.entry(name).facts.weights, f"{name} is a configuration without weights; a folder is ./{name}"
     else:
         assert _PLACEHOLDER.fullmatch(name) or _HUB.fullmatch(name), f"{name} is no model; a folder is ./{name}"
 
@@ -36,11 +36,11 @@ def check_model(name: str, made: set[str]) -> None:
 def check_conversion(words: list[str]) -> None:
     """Layout, parts, settings and base of `vidweave convert`, against what the layout takes."""
     facts = CONVERTERS.entry(words[0]).facts
-    for option, known in (("--part", facts.get("parts", ())), ("--set", facts.get("options", ()))):
+    for option, known in (("--part", facts.parts), ("--set", facts.options)):
         for pair in values(words, option):
             assert pair.partition("=")[0] in known, f"layout {words[0]} has no {option} {pair}"
     assert values(words, "--out"), f"{words} writes nowhere"
-    assert not values(words, "--base") or facts.get("base"), f"layout {words[0]} takes no base"
+    assert not values(words, "--base") or facts.base, f"layout {words[0]} takes no base"
 
 
 def check_page(text: str) -> int:

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from goldens import golden_files, golden_folder
+from vidweave.systems.crema.annotations import sample_of
 
 from vidweave.data.music_avqa_text import fill_as_crema, fill_in_order, question_tokens
 from vidweave.evaluation.judge_replies import (
@@ -34,7 +35,6 @@ from vidweave.evaluation.scorers.sqa3d import (
 from vidweave.evaluation.scorers.table import Response
 from vidweave.evaluation.scorers.vqa_text import strip_digits_and_articles, strip_punctuation, vqa_processed
 from vidweave.evaluation.scorers.vqa_top1 import ONE_WORD_DATASETS, beam_accuracy_malmm
-from vidweave.systems.crema.annotations import sample_of
 from vidweave.systems.crema.preset import DATASETS
 from vidweave.systems.crema.scoring import by_kind, legacy_music_avqa, legacy_sqa3d, repaired_music_avqa
 from vidweave.systems.crema.sevila_prompts import SevilaQuestion

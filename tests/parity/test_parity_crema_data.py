@@ -13,9 +13,9 @@ from vidweave.encoders.eva_vit import CLIP_MEAN, CLIP_STD
 from vidweave.language.layout import AnswerFormat
 from vidweave.media.plan import spread
 from vidweave.media.preprocess import apply
-from vidweave.systems.crema.annotations import clean, sample_of
 from vidweave.systems.crema.preset import DATASETS, prompt_layout
 from vidweave.systems.crema.scoring import by_kind, legacy_music_avqa, legacy_sqa3d, repaired_music_avqa, strict
+from vidweave.systems.crema.wording import clean, layout_name, read_row
 from vidweave.types import AudioSpec, Frames, VisualSpec, Waveform
 
 SYSTEM = "crema"
@@ -114,14 +114,19 @@ def test_clean_up():
 @pytest.mark.parametrize("case", read("prompts*.json")["prompts"], ids=lambda c: f"{c['dataset']}-{c['question_id']}")
 def test_prompts(case):
     dataset = case["dataset"].replace("_", "-")
-    sample = sample_of(dataset, case["annotation"], trains=case.get("split") == "train")
-    layout = prompt_layout(("video",), "none", sample.dataset)
-    text = layout.parts[-2].text.format(question=sample.question, options=layout.options.render(sample.options))
+    if dataset == "sqa3d" and "question_id" not in case["annotation"]:
+        dataset = "3d-llm"  # the original reads both with one class
+    example = read_row(dataset, case["annotation"])
+    name = layout_name(dataset, trains=case.get("split") == "train")
+    layout = prompt_layout(("video",), "none", name)
+    text = layout.parts[-2].text.format(
+        question=example.query.text, options=layout.options.render(example.query.options)
+    )
     assert text == case["qa_input"]
     assert isinstance(layout.answer, AnswerFormat)
-    assert layout.answer.write(sample.answer, sample.options) == case["qa_output"]
-    assert sample.id == str(case["question_id"])
-    assert sample.dataset in DATASETS
+    assert layout.answer.write(example.truth, example.query.options) == case["qa_output"]
+    assert example.id == str(case["question_id"])
+    assert name in DATASETS
 
 
 def test_marks():

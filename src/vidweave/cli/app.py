@@ -22,6 +22,7 @@ from vidweave.cli import (
     inspect,
     models,
     pseudo_label,
+    registered,
     select,
     stream,
     train,
@@ -48,6 +49,7 @@ app.command("stream")(stream.stream)
 app.command("select")(select.select)
 app.command("inspect")(inspect.inspect)
 app.add_typer(models.app)
+app.command("list")(registered.list_names)
 app.add_typer(world.app)
 app.command("convert")(convert.convert)
 app.command("train")(train.train)
@@ -73,6 +75,15 @@ def _options(
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of an error, and what libraries say; may stand last.")
     ] = False,
+    modules: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--import",
+            metavar="MODULE",
+            help="Import a module, or a .py file, that registers models, tasks, data sets, encoders …; repeatable, and "
+            "may stand last.",
+        ),
+    ] = None,
 ) -> None: ...
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -75,7 +76,10 @@ def convert(
 
 
 def _list(as_json: bool) -> None:
-    facts = {name: dict(CONVERTERS.entry(name).facts) for name in CONVERTERS}
+    facts = {
+        name: {fact: value for fact, value in asdict(CONVERTERS.entry(name).facts).items() if value}
+        for name in CONVERTERS
+    }
     rows = [
         (
             name,

@@ -1,8 +1,7 @@
-"""`vidweave evaluate`: measure a model on a task."""
+"""`vidweave evaluate`: measure a model on a task, a data set or a file."""
 
 from __future__ import annotations
 
-from inspect import signature
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,29 +12,41 @@ from vidweave.cli.quiet import narrate
 from vidweave.cli.records import record_path
 from vidweave.cli.reports import ReportFile, check_report_file, write_report
 from vidweave.errors import ConfigError
-from vidweave.registry import TASKS
 
 if TYPE_CHECKING:
     from vidweave.evaluation.report import Report
+    from vidweave.evaluation.targets import Target
 
 __all__ = ["evaluate"]
 
-FLAGS = {"families": "family", "modalities": "modality"}  # settings of tasks whose option has another name
+DEFAULT_TARGET = "toyworld"
 
 
 def evaluate(
+    target: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[TARGET]", help="A task or a data set (`vidweave list`), or a data file; toyworld if left out."
+        ),
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings of the task or data set.")
+    ] = None,
     model: ModelName = DEFAULT_MODEL,
-    task: Annotated[
-        str, typer.Option(help="What to measure.", callback=lambda name: TASKS.entry(name).name)
-    ] = "toyworld",
+    task: Annotated[str | None, typer.Option(help="The same as TARGET.")] = None,
+    data: Annotated[str | None, typer.Option(help="The same as data=….")] = None,
     records: Annotated[str | None, typer.Option(help="Keep one JSON line per item here, and resume from it.")] = None,
-    examples: Annotated[int | None, typer.Option(min=1, help="Questions per family.")] = None,
+    examples: Annotated[int | None, typer.Option(min=1, help="Questions per family (examples=…).")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first that many items.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Questions per forward pass.")] = 16,
-    seed: Annotated[int | None, typer.Option(min=0, max=MAX_SEED, help="Which unseen questions.")] = None,
-    family: Annotated[list[str] | None, typer.Option(help="Only this family; may be given several times.")] = None,
-    modality: Annotated[list[str] | None, typer.Option(help="What clips hold; may be given several times.")] = None,
-    folder: Annotated[str | None, typer.Option(help="Clips and questions of `vidweave world make` instead.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=MAX_SEED, help="Which unseen questions (seed=…).")] = None,
+    family: Annotated[
+        list[str] | None, typer.Option(help="Only this family; may be given several times (families=…).")
+    ] = None,
+    modality: Annotated[
+        list[str] | None, typer.Option(help="What clips hold; may be given several times (modalities=…).")
+    ] = None,
+    folder: Annotated[str | None, typer.Option(help="Clips and questions of `vidweave world make` (data=…).")] = None,
     frames: Annotated[
         int | None, typer.Option(min=1, help="Pictures per question; the model's own number if left out.")
     ] = None,
@@ -45,36 +56,48 @@ def evaluate(
     report_file: ReportFile = None,
     as_json: Json = False,
 ) -> None:
-    """Accuracy per family with 95% Wilson intervals."""
+    """Accuracy per question type with 95% Wilson intervals.
+
+    E.g. `vidweave evaluate nextqa data=val.csv media=videos`.
+    """
     check_report_file(report_file)
+    found, texts = _target(target, task, settings or [], data if data is not None else folder)
+    if data is not None and folder is not None:
+        raise ConfigError("--folder and --data are the same; give one")
     import vidweave
     from vidweave.evaluation.runner import run
+    from vidweave.evaluation.targets import make_task
 
     narrate()
-    wanted = {"seed": seed, "examples": examples, "families": family, "modalities": modality, "folder": folder}
-    chosen = _task(task, {name: value for name, value in wanted.items() if value is not None})
+    options = {"seed": seed, "examples": examples, "families": family, "modalities": modality}
+    given = {name: tuple(v) if isinstance(v, list) else v for name, v in options.items() if v is not None}
+    chosen = make_task(found, texts, given)
     answerer = vidweave.load(model, device=device, dtype=dtype, cache_folder=cache)
     decoding = {} if frames is None else {"num_frames": frames}
     with record_path(records) as path:
         report = run(answerer, chosen, path, batch_size=batch_size, limit=limit, decoding=decoding)
-    data = {**report.to_dict(), "records": records}
-    write_report(report_file, data)
-    show(data, _text(report), as_json=as_json)
+    notes = chosen.notes() if hasattr(chosen, "notes") else []  # type: ignore[attr-defined]
+    data_out = {**report.to_dict(), "notes": notes, "records": records}
+    write_report(report_file, data_out)
+    show(data_out, "\n".join([_text(report), *notes]), as_json=as_json)
 
 
-def _task(name: str, settings: dict[str, Any]) -> Any:
-    """The task of that name: what is registered is a task, or makes one of those settings that it has."""
-    target = TASKS.get(name)
-    takes = list(signature(target).parameters.values()) if callable(target) else []
-    known = [p.name for p in takes if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    is_open = any(p.kind is p.VAR_KEYWORD for p in takes)
-    if strangers := [f"--{FLAGS.get(s, s)}" for s in settings if s not in known and not is_open]:
-        raise ConfigError(
-            f"the task {name!r} takes no {', '.join(strangers)}; it takes: {', '.join(known) or 'nothing'}"
-        )
-    if lacking := [p.name for p in takes if p.name in known and p.default is p.empty and p.name not in settings]:
-        raise ConfigError(f"the task {name!r} needs {', '.join(lacking)}, which no option here gave")
-    return target(**settings) if callable(target) else target
+def _target(target: str | None, task: str | None, texts: list[str], data: str | None) -> tuple[Target, list[str]]:
+    """The target and all its ``key=value`` settings; a first argument that is a setting names no target."""
+    from vidweave.evaluation.targets import find_target
+
+    if target is not None and "=" in target:
+        target, texts = None, [target, *texts]
+    if target is not None and task is not None:
+        raise ConfigError(f"TARGET and --task are the same; give one of {target!r} and {task!r}")
+    name = target or task
+    if data is None:
+        return find_target(name or DEFAULT_TARGET), texts
+    if any(text.startswith("data=") for text in texts):
+        raise ConfigError("--data (or --folder) and data= are the same; give one")
+    if name is None and not data.endswith(("/", ".")) and "." in data.rpartition("/")[2]:
+        return find_target(data), texts  # a file alone says what it is
+    return find_target(name or DEFAULT_TARGET), [*texts, f"data={data}"]
 
 
 def _text(report: Report) -> str:

@@ -21,10 +21,16 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; `arguments` default to the process's own.
 
     Whatever is raised below it becomes one line on stderr: 2 for bad input and a command line that cannot be parsed, 1
-    for every other fault, 130 for an interrupt. ``--debug``, anywhere in front of ``--``, adds the traceback.
+    for every other fault, 130 for an interrupt. Anywhere in front of ``--``, ``--debug`` adds the traceback, and
+    ``--import MODULE`` imports Python that registers names.
     """
-    words, is_debug = _without_debug(sys.argv[1:] if arguments is None else arguments)
+    words, is_debug, modules = _without_globals(sys.argv[1:] if arguments is None else arguments)
     try:
+        if modules:  # before the commands, which offer an option per modality
+            from vidweave.cli.plugins import import_plugin
+
+            for module in modules:
+                import_plugin(module)
         from vidweave.cli.app import call
 
         return call(words, is_debug=is_debug)
@@ -50,11 +56,22 @@ def main() -> None:
     sys.exit(code)
 
 
-def _without_debug(arguments: Sequence[str]) -> tuple[list[str], bool]:
+def _without_globals(arguments: Sequence[str]) -> tuple[list[str], bool, list[str]]:
+    """The arguments without the options of every command: whether ``--debug`` was there, and each ``--import MODULE``."""
     words = list(arguments)
     end = words.index("--") if "--" in words else len(words)
-    kept = [word for word in words[:end] if word != "--debug"]
-    return kept + words[end:], len(kept) < end
+    kept: list[str] = []
+    modules: list[str] = []
+    is_debug, given = False, iter(words[:end])
+    for word in given:
+        name, sign, value = word.partition("=")
+        if word == "--debug":
+            is_debug = True
+        elif name == "--import" and (sign or (value := next(given, ""))):
+            modules.append(value)
+        else:
+            kept.append(word)
+    return kept + words[end:], is_debug, modules
 
 
 def _let_go() -> None:

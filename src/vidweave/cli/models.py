@@ -11,7 +11,8 @@ from vidweave.cli.amounts import format_bytes, format_count
 from vidweave.cli.output import Json, show, table
 from vidweave.errors import UnknownNameError
 from vidweave.loading import check_dtype
-from vidweave.registry import CHECKPOINT_FORMATS, MODELS, Entry
+from vidweave.registration import import_object
+from vidweave.registry import CHECKPOINT_FORMATS, MODELS
 
 __all__ = ["app", "list_models", "show_model"]
 
@@ -26,11 +27,11 @@ def list_models(as_json: Json = False) -> None:
     rows = []
     for name in MODELS:
         facts = MODELS.entry(name).facts
-        weights = str(facts.get("weights", ""))
+        weights = str(facts.weights)
         rows.append(
             {
                 "name": name,
-                "summary": facts.get("summary", ""),
+                "summary": facts.summary,
                 "weights": weights,
                 "shipped": asset_folder(weights) is not None,
             }
@@ -80,9 +81,14 @@ def _cells(cost: dict[str, Any]) -> tuple[str, str, str]:
 
 def _config(name: str) -> Any:
     """The configuration of a registered model or of a folder."""
-    if name in MODELS:
-        return MODELS.get(name)()
-    return _folder_config(Path(name))
+    if name not in MODELS:
+        return _folder_config(Path(name))
+    entry = MODELS.entry(name)
+    if entry.target is not None:
+        return entry.load()()
+    from vidweave.model.load import find_folder
+
+    return _folder_config(find_folder(name))
 
 
 def _folder_config(folder: Path) -> Any:
@@ -93,5 +99,5 @@ def _folder_config(folder: Path) -> Any:
     model_type = read_model_type(folder)
     refuse_kind(str(folder), model_type, [VideoLanguageConfig.model_type, *CHECKPOINT_FORMATS])
     if model_type in CHECKPOINT_FORMATS:
-        return Entry(model_type, CHECKPOINT_FORMATS.entry(model_type).facts["config"]).load()(folder)
+        return import_object(CHECKPOINT_FORMATS.entry(model_type).facts.config)(folder)
     return VideoLanguageConfig.from_folder(folder)

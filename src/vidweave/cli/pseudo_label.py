@@ -85,8 +85,8 @@ def _examples(data: Path, media: Path | None) -> list[Example]:
         from vidweave.data.toyworld import read_world
 
         return read_world(data)
-    from vidweave.data.instruct import read_video_instruct
+    from vidweave.data.instruct import last_question, read_video_instruct
 
     if media is None:
         raise ConfigError(f"{data} names its videos by id; give their folder with --media")
-    return [item.to_example() for item in read_video_instruct(data, media)]
+    return [last_question(item) for item in read_video_instruct(data, media)]

@@ -23,7 +23,7 @@ def select(
     selector: Annotated[
         str,
         typer.Option(
-            help=f"One of {', '.join(SELECTORS)}; `grounding` is the model's own.",
+            help="uniform, all_frames, motion_peaks, grounding (the model's own), or one of `vidweave list selectors`.",
             callback=lambda name: SELECTORS.entry(name).name,
         ),
     ] = "grounding",

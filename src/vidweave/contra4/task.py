@@ -47,7 +47,7 @@ def question_facets(question: ContrastQuestion) -> dict[str, str]:
 def chooses_the_truth(example: Example, output: str) -> bool:
     """The judge of this task: the output names the right scene, by the one documented rule."""
     position = chosen_option(output, example.query.options)
-    return position is not None and example.query.options[position] == example.truth
+    return position is not None and position == example.position
 
 
 class Contra4Task:

@@ -1,4 +1,4 @@
-"""Instruction data of images, videos and text, as VideoTGB's files hold it, and the words it is put into.
+"""Instruction data about images, videos and text, in the forms of Video-ChatGPT and LLaVA.
 
 A conversation is read strictly and never replaced by another: what the original skipped or swapped in silence is an error
 with file and entry, or counted.
@@ -6,88 +6,35 @@ with file and entry, or counted.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any
 
-from vidweave.data.jsonl import expect
+from vidweave.data.jsonl import expect, read_json
 from vidweave.data.schema import Example
-from vidweave.errors import AnnotationError, MediaNotFoundError
-from vidweave.types import Clip, Query
+from vidweave.errors import AnnotationError
+from vidweave.types import Clip, Conversation, Query
 
-__all__ = ["InstructItem", "MediaKind", "Template", "read_instruct", "read_pseudo_spans", "read_video_instruct"]
+__all__ = ["last_question", "read_instruct", "read_pseudo_spans", "read_video_instruct"]
 
-MediaKind = Literal["video", "image", "text"]
-Template = Literal["single", "conversation", "evaluation"]
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm")
 _MARKER = re.compile(r"<(image|video|audio|thermal|depth)>")
-_MAX_BYTES = 2 * 2**30
 
 
-@dataclass(frozen=True, kw_only=True)
-class InstructItem:
-    """One conversation about one picture, video, or nothing.
+def last_question(conversation: Conversation, family: str = "instruct") -> Example:
+    """The last turn of a conversation as an example with an open answer.
 
-    Attributes:
-        id: Unique within its file.
-        kind: What it is about; `text` has no clip.
-        turns: (question, answer) in order, at least one. Only the last answer is learnt.
-        clip: Where the media are.
+    Raises:
+        AnnotationError: the conversation has no clip.
     """
-
-    id: str
-    kind: MediaKind
-    turns: tuple[tuple[str, str], ...]
-    clip: Clip | None = None
-
-    @property
-    def answer(self) -> str:
-        """What is learnt: the last answer."""
-        return self.turns[-1][1]
-
-    def prompt(self, template: Template = "conversation") -> str:
-        """All that is read before the answer.
-
-        `single`: ``USER: {q}ASSISTANT: `` (stages SF and TG; there is no space before ASSISTANT). `conversation`: turns
-        joined as ``USER: {q}  ASSISTANT: {a} </s>USER: …`` with the medium's marker in front (stages IV and IVT).
-        `evaluation`: ``USER: <video>\\n{q} ASSISTANT: ``.
-        """
-        *earlier, (last, _) = self.turns
-        if template == "single":
-            return f"USER: {last}ASSISTANT: "
-        if template == "evaluation":
-            return f"USER: {self._marked(last)} ASSISTANT: "
-        told = "".join(f"USER: {q}  ASSISTANT: {a} </s>" for q, a in self._marked_turns(earlier))
-        (now, _), *_ = self._marked_turns([(last, "")]) if not earlier else [(last, "")]
-        return f"{told}USER: {now}  ASSISTANT: "
-
-    def target(self, template: Template = "conversation", *, has_end: bool = False) -> str:
-        """The answer as it is learnt: `single` always ends with an end mark, `conversation` where the tokenizer adds
-        none (`has_end`: Vicuna)."""
-        return f"{self.answer} </s>" if template == "single" else self.answer + "</s>" * has_end
-
-    def to_example(self, family: str = "instruct") -> Example:
-        """The last turn as an example with an open answer.
-
-        Raises:
-            AnnotationError: the item is about no medium.
-        """
-        if self.clip is None:
-            raise AnnotationError(f"{self.id} is about no picture or video; only text is left of it")
-        return Example(id=self.id, family=family, query=Query.about(self.clip, self.turns[-1][0]), truth=self.answer)
-
-    def _marked(self, text: str) -> str:
-        return text if self.kind == "text" else f"<{self.kind}>\n{text}"
-
-    def _marked_turns(self, turns: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-        """The marker stands before the first question."""
-        return [(self._marked(q) if i == 0 else q, a) for i, (q, a) in enumerate(turns)]
+    if conversation.clip is None:
+        raise AnnotationError(f"{conversation.id} is about no picture or video; only text is left of it")
+    query = Query.about(conversation.clip, conversation.turns[-1][0])
+    return Example(id=conversation.id, family=family, query=query, truth=conversation.answer)
 
 
-def read_video_instruct(path: Path | str, media: Path | str) -> list[InstructItem]:
+def read_video_instruct(path: Path | str, media: Path | str) -> list[Conversation]:
     """Question and answer per video: ``{"0": {"q", "a", "video_id"}, …}`` (Video-ChatGPT's list by running index).
 
     Args:
@@ -98,7 +45,7 @@ def read_video_instruct(path: Path | str, media: Path | str) -> list[InstructIte
         AnnotationError: not this format, or an entry without its fields.
     """
     path, media = Path(path), Path(media)
-    data = _json(path)
+    data = read_json(path)
     if not isinstance(data, dict):
         raise AnnotationError(f"{path}: expected an object of entries by index, got {type(data).__name__}")
     items = []
@@ -106,11 +53,11 @@ def read_video_instruct(path: Path | str, media: Path | str) -> list[InstructIte
         where = f"{path}: entry {index!r}"
         question, answer, video = expect(_object(entry, where), where, q=str, a=str, video_id=str)
         clip = Clip(_video(media, _inside(media, video, where)))
-        items.append(InstructItem(id=str(index), kind="video", turns=(_turn(question, answer, where),), clip=clip))
+        items.append(Conversation(id=str(index), turns=(_turn(question, answer, where),), clip=clip))
     return items
 
 
-def read_instruct(path: Path | str, media: Path | str, *, text: Path | str | None = None) -> list[InstructItem]:
+def read_instruct(path: Path | str, media: Path | str, *, text: Path | str | None = None) -> list[Conversation]:
     """Conversations in LLaVA's form: a list of ``{"id", "image" | "video", "conversations": [{"from", "value"}, …]}``.
 
     Markers (``<video>``) are taken out of the turns; templates put them in front. A conversation that the assistant
@@ -144,7 +91,7 @@ def read_pseudo_spans(path: Path | str) -> dict[str, tuple[float, float]]:
         AnnotationError: not this format, or an end before its start.
     """
     path = Path(path)
-    data = _json(path)
+    data = read_json(path)
     if not isinstance(data, dict):
         raise AnnotationError(f"{path}: expected an object of spans by index, got {type(data).__name__}")
     spans = {}
@@ -160,7 +107,7 @@ def read_pseudo_spans(path: Path | str) -> dict[str, tuple[float, float]]:
 
 
 def _entries(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
-    data = _json(path)
+    data = read_json(path)
     if not isinstance(data, list):
         raise AnnotationError(f"{path}: expected a list of conversations, got {type(data).__name__}")
     for number, entry in enumerate(data):
@@ -168,7 +115,7 @@ def _entries(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
         yield _object(entry, where), where
 
 
-def _conversation(entry: dict[str, Any], where: str, media: Path | None, prefix: str = "") -> InstructItem:
+def _conversation(entry: dict[str, Any], where: str, media: Path | None, prefix: str = "") -> Conversation:
     (turns,) = expect(entry, where, conversations=list)
     name = entry.get("id", entry.get("idx"))
     if not isinstance(name, (str, int)):
@@ -177,14 +124,13 @@ def _conversation(entry: dict[str, Any], where: str, media: Path | None, prefix:
     if media is None or not kinds:
         if media is not None and "model" not in entry:
             raise AnnotationError(f"{where}: neither 'video' nor 'image' is there, nor the 'model' of a text entry")
-        return InstructItem(id=f"{prefix}{name}", kind="text", turns=_turns(turns, where))
+        return Conversation(id=f"{prefix}{name}", turns=_turns(turns, where))
     if len(kinds) > 1:
         raise AnnotationError(f"{where}: both 'video' and 'image' are there; one was expected")
-    kind: MediaKind = "video" if kinds[0] == "video" else "image"
-    (file,) = expect(entry, where, **{kind: str})
+    (file,) = expect(entry, where, **{kinds[0]: str})
     path = _inside(media, file, where)
-    clip = Clip(path) if kind == "video" else Clip(image=path)
-    return InstructItem(id=f"{prefix}{name}", kind=kind, turns=_turns(turns, where), clip=clip)
+    clip = Clip(path) if kinds[0] == "video" else Clip(image=path)
+    return Conversation(id=f"{prefix}{name}", turns=_turns(turns, where), clip=clip)
 
 
 def _turns(turns: list[Any], where: str) -> tuple[tuple[str, str], ...]:
@@ -227,14 +173,3 @@ def _object(entry: Any, where: str) -> dict[str, Any]:
     if not isinstance(entry, dict):
         raise AnnotationError(f"{where}: expected an object, got {str(entry)[:40]!r}")
     return entry
-
-
-def _json(path: Path) -> Any:
-    if not path.is_file():
-        raise MediaNotFoundError(f"there is no file {path}")
-    if path.stat().st_size > _MAX_BYTES:
-        raise AnnotationError(f"{path} has more than {_MAX_BYTES:,} bytes; split it")
-    try:
-        return json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise AnnotationError(f"{path} is not JSON ({error})") from error

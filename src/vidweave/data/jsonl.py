@@ -1,7 +1,8 @@
-"""JSON-lines files written by others: read line by line, every complaint with file and line."""
+"""Annotation files written by others, as JSON, JSON lines or CSV: every complaint with file and place."""
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -9,9 +10,10 @@ from typing import Any
 
 from vidweave.errors import AnnotationError, MediaNotFoundError
 
-__all__ = ["expect", "read_jsonl"]
+__all__ = ["expect", "read_json", "read_jsonl", "read_rows"]
 
 MAX_LINE_CHARS = 1_000_000
+MAX_BYTES = 2 * 2**30  # of a JSON file, which is read whole
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -30,6 +32,62 @@ def read_jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 raise AnnotationError(f"{where}: the line is longer than {MAX_LINE_CHARS} bytes")
             if line.strip():
                 yield where, _object(line, where)
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        MediaNotFoundError: there is no such file.
+        AnnotationError: it is no JSON, or larger than MAX_BYTES.
+    """
+    if not path.is_file():
+        raise MediaNotFoundError(f"there is no file {path}")
+    if path.stat().st_size > MAX_BYTES:
+        raise AnnotationError(f"{path} has more than {MAX_BYTES:,} bytes; split it")
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise AnnotationError(f"{path} is not JSON ({error})") from error
+
+
+def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield (where, object) per row of a list in JSON, of JSON lines (.jsonl), or of a table with a header (.csv, .tsv).
+
+    Cells of a table are texts, and stay what they are: "None" and "NA" are no missing values.
+
+    Raises:
+        MediaNotFoundError: there is no such file.
+        AnnotationError: not this format; a row that is no object, or has another number of cells than the header.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".jsonl":
+        yield from read_jsonl(path)
+    elif suffix in (".csv", ".tsv"):
+        yield from _read_table(path, "," if suffix == ".csv" else "\t")
+    else:
+        rows = read_json(path)
+        if not isinstance(rows, list):
+            raise AnnotationError(f"{path} holds a {type(rows).__name__}, a list of objects was expected")
+        for number, row in enumerate(rows):
+            where = f"{path.name}, object {number}"
+            if not isinstance(row, dict):
+                raise AnnotationError(f"{where}: expected an object, got {str(row)[:40]!r}")
+            yield where, row
+
+
+def _read_table(path: Path, delimiter: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    if not path.is_file():
+        raise MediaNotFoundError(f"there is no file {path}")
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            for number, row in enumerate(csv.DictReader(file, delimiter=delimiter, strict=True), start=1):
+                where = f"{path.name}, row {number}"
+                if None in row or None in row.values():
+                    raise AnnotationError(f"{where}: it has another number of cells than the header")
+                yield where, row
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise AnnotationError(f"{path} is not a table in UTF-8 ({error})") from error
 
 
 def _object(line: bytes, where: str) -> dict[str, Any]:

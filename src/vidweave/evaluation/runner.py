@@ -117,8 +117,8 @@ def collect(
 
 
 def says_the_truth(example: Example, output: str) -> bool:
-    """The output is the truth, word for word."""
-    return is_correct(output, example.truth)
+    """The output is one of the accepted answers, word for word."""
+    return any(is_correct(output, answer) for answer in example.accepted)
 
 
 def _check_shown(task: Task, recorded: Mapping[int, Record], hashes: MediaHashes, file: RecordFile) -> None:

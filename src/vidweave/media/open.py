@@ -162,7 +162,7 @@ def open_source(source: Any, modality: str, *, fps: float | None = None, limits:
         MediaTypeError: the source is of another kind than the modality takes.
         MediaError: any other way in which the source cannot be opened; see `vidweave.errors`.
     """
-    carrier = MODALITIES.entry(modality).facts["carrier"]
+    carrier = MODALITIES.entry(modality).facts.carrier
     if isinstance(source, PrecomputedFeatures):
         return OpenSource(source, modality, "features", limits, None)
     if isinstance(source, (Frames, Waveform, PointCloud)):

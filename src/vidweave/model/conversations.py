@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -13,25 +13,15 @@ from vidweave.language.chat import ChatFormat
 from vidweave.language.conversation import plan_captions, plan_conversations
 from vidweave.language.splice import splice
 from vidweave.model.assembly import VideoLanguageModel
-from vidweave.types import Clip, MeanOver, ModelInputs, Query
+from vidweave.types import Conversation, MeanOver, ModelInputs, Query
 
-__all__ = ["ConversationLoss", "Talk", "collate_captions", "collate_conversations"]
-
-
-class Talk(Protocol):
-    """What is read of a conversation: questions with answers, and the clip that they are about, if any."""
-
-    @property
-    def turns(self) -> Sequence[tuple[str, str]]: ...
-
-    @property
-    def clip(self) -> Clip | None: ...
+__all__ = ["ConversationLoss", "collate_captions", "collate_conversations"]
 
 
 def collate_conversations(
-    model: VideoLanguageModel, chat: ChatFormat, talks: Sequence[Talk], *, max_tokens: int = 2048
+    model: VideoLanguageModel, chat: ChatFormat, conversations: Sequence[Conversation], *, max_tokens: int = 2048
 ) -> ModelInputs:
-    """A batch of which every answer is learnt; conversations about nothing cost no encoder anything.
+    """A batch in which every answer is trained; conversations without a clip cost no encoder anything.
 
     Raises:
         ConfigError: a model with another number of blocks than one, whose place a conversation does not say; or one that
@@ -39,27 +29,39 @@ def collate_conversations(
     """
     block, tokenizer = _block(model), model.processor.tokenizers["language"]
     model.language_model.require_end(_end_token(chat, tokenizer), "the chat format")
-    blocks = [None if talk.clip is None else block for talk in talks]
+    blocks = [None if conversation.clip is None else block for conversation in conversations]
     plan = plan_conversations(
-        [[m for turn in talk.turns for m in turn] for talk in talks], tokenizer, chat, blocks, max_tokens=max_tokens
+        [[m for turn in conversation.turns for m in turn] for conversation in conversations],
+        tokenizer,
+        chat,
+        blocks,
+        max_tokens=max_tokens,
     )
-    return _inputs(model, talks, plan)
+    return _inputs(model, conversations, plan)
 
 
-def collate_captions(model: VideoLanguageModel, talks: Sequence[Talk], *, max_tokens: int = 2048) -> ModelInputs:
+def collate_captions(
+    model: VideoLanguageModel, conversations: Sequence[Conversation], *, max_tokens: int = 2048
+) -> ModelInputs:
     """A batch of clips with their captions, the answer of each conversation; questions are left out.
 
     Raises:
         QueryError: a conversation of several answers, or about nothing.
         ConfigError: a model that does not stop at the tokenizer's end token.
     """
-    odd = next((talk for talk in talks if len(talk.turns) != 1 or talk.clip is None), None)
+    odd = next(
+        (conversation for conversation in conversations if len(conversation.turns) != 1 or conversation.clip is None),
+        None,
+    )
     if odd is not None:
         raise QueryError(f"a caption is one answer about one clip, got {len(odd.turns)} answers and clip {odd.clip!r}")
-    tokenizer, captions = model.processor.tokenizers["language"], [talk.turns[0][1] for talk in talks]
+    tokenizer, captions = (
+        model.processor.tokenizers["language"],
+        [conversation.turns[0][1] for conversation in conversations],
+    )
     model.language_model.require_end(tokenizer.eos_token_id, "the tokenizer")
-    plan = plan_captions(captions, tokenizer, [_block(model)] * len(talks), max_tokens=max_tokens)
-    return _inputs(model, talks, plan)
+    plan = plan_captions(captions, tokenizer, [_block(model)] * len(conversations), max_tokens=max_tokens)
+    return _inputs(model, conversations, plan)
 
 
 def _end_token(chat: ChatFormat, tokenizer: Any) -> int | None:
@@ -75,12 +77,12 @@ def _block(model: VideoLanguageModel) -> str:
     return names[0]
 
 
-def _inputs(model: VideoLanguageModel, talks: Sequence[Talk], plan: Any) -> ModelInputs:
+def _inputs(model: VideoLanguageModel, conversations: Sequence[Conversation], plan: Any) -> ModelInputs:
     """The clips' streams under the numbers of the whole batch."""
-    about = [number for number, talk in enumerate(talks) if talk.clip is not None]
+    about = [number for number, conversation in enumerate(conversations) if conversation.clip is not None]
     if not about:
-        return ModelInputs(streams={}, text={}, plan=plan, num_items=len(talks), pairs=())
-    queries = [Query.about(talks[n].clip, "?") for n in about]  # type: ignore[arg-type]
+        return ModelInputs(streams={}, text={}, plan=plan, num_items=len(conversations), pairs=())
+    queries = [Query.about(conversations[n].clip, "?") for n in about]  # type: ignore[arg-type]
     made = model.processor(queries, cache=model.cache)
     numbers = torch.tensor(about)
     streams = {
@@ -92,7 +94,11 @@ def _inputs(model: VideoLanguageModel, talks: Sequence[Talk], plan: Any) -> Mode
         for name, stream in made.streams.items()
     }
     return replace(
-        made, streams=streams, plan=plan, num_items=len(talks), pairs=tuple((about[i], s) for i, s in made.pairs)
+        made,
+        streams=streams,
+        plan=plan,
+        num_items=len(conversations),
+        pairs=tuple((about[i], s) for i, s in made.pairs),
     )
 
 

@@ -189,7 +189,7 @@ def read_released(request: Request, layout: str) -> Checkpoint:
 
 
 def _marks(layout: str) -> re.Pattern[str] | None:
-    marks = CONVERTERS.entry(layout).facts.get("marks") if layout in CONVERTERS else None
+    marks = CONVERTERS.entry(layout).facts.marks if layout in CONVERTERS else None
     return None if marks is None else re.compile(marks)
 
 

@@ -170,7 +170,7 @@ def _kind(spec: ModelSpec, scene: OpenScene, stream: str, modality: str) -> str:
         return "features"
     if isinstance(spec.encoders[spec.streams[stream].encoder].specs[modality], MotionSpec):
         return "motion"
-    return MODALITIES.entry(modality).facts["carrier"]
+    return MODALITIES.entry(modality).facts.carrier
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,8 @@ from vidweave.model.config import VideoLanguageConfig
 from vidweave.model.files import read_model_type
 from vidweave.model.look_first import locate_model
 from vidweave.model.names import find_model
-from vidweave.registry import CHECKPOINT_FORMATS, MODELS, Entry
+from vidweave.registration import import_object
+from vidweave.registry import CHECKPOINT_FORMATS, MODELS
 
 __all__ = ["find_folder", "load"]
 
@@ -68,9 +69,9 @@ def find_folder(name: str | Path) -> Path:
 def _read(name: str, folder: Path, **how: Any) -> VideoLanguageModel:
     """The model of a folder, by whoever reads its kind."""
     held = read_model_type(folder)
-    loader = MODELS.entry(name).facts.get("loader") if name in MODELS else None
-    if loader is not None:  # weights of one model under the configuration of another
-        return Entry(name, loader).load()(folder, MODELS.get(name)(), **how)
+    loader = MODELS.entry(name).facts.loader if name in MODELS else ""
+    if loader:  # weights of one model under the configuration of another
+        return import_object(loader)(folder, MODELS.get(name)(), **how)
     if held == VideoLanguageConfig.model_type:
         return VideoLanguageModel.from_pretrained(folder, **how)
     if held in CHECKPOINT_FORMATS:

@@ -37,8 +37,6 @@ def find_model(name: str | Path) -> Path | str:
 
 def _weights(name: str) -> str:
     facts = MODELS.entry(name).facts
-    if "weights" not in facts:
-        raise ModelNotFoundError(
-            f"{name!r} is a configuration whose weights no hub has in our layout; {facts.get('get', 'load a folder')}"
-        )
-    return facts["weights"]
+    if not facts.weights:
+        raise ModelNotFoundError(f"{name!r} is a configuration whose weights no hub has in our layout; {facts.get}")
+    return str(facts.weights)

@@ -393,7 +393,7 @@ def _is_of_the_model(name: str) -> bool:
 
 def _shows_pictures(clip: Clip, modality: str) -> bool:
     is_given = isinstance(clip[modality], PrecomputedFeatures)
-    return not is_given and MODALITIES.entry(modality).facts["carrier"] == "frames"
+    return not is_given and MODALITIES.entry(modality).facts.carrier == "frames"
 
 
 def _moments(selection: Selection, prepared: Prepared) -> dict[tuple[int, int], np.ndarray]:

@@ -18,7 +18,8 @@ from vidweave.model.load import find_folder
 from vidweave.model.processor import Processor
 from vidweave.model.sharded import LazyTensor, read_lazily
 from vidweave.model.swap import current
-from vidweave.registry import CHECKPOINT_FORMATS, Entry
+from vidweave.registration import import_object
+from vidweave.registry import CHECKPOINT_FORMATS
 
 __all__ = ["StoredModel", "open_model"]
 
@@ -56,7 +57,7 @@ def open_model(name: str | Path) -> StoredModel:
         has_processor = (current(folder) / "processor_config.json").is_file()
         processor = Processor.from_pretrained(folder, config) if has_processor else None
     elif held in CHECKPOINT_FORMATS:
-        config, state, processor = Entry(held, CHECKPOINT_FORMATS.entry(held).facts["open"]).load()(folder)
+        config, state, processor = import_object(CHECKPOINT_FORMATS.entry(held).facts.open)(folder)
     else:
         known = ", ".join([VideoLanguageConfig.model_type, *CHECKPOINT_FORMATS])
         raise CheckpointError(f"{folder} holds a {held!r} model; vidweave reads folders of: {known}")

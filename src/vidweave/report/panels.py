@@ -26,7 +26,7 @@ def draw_panels(context: PanelContext) -> Iterator[tuple[str, Drawing]]:
         panel = PANELS.get(key) if key in PANELS else _anything
         drawing = panel(value, context)
         if drawing is not None:
-            yield (PANELS.entry(key).facts.get("title", key) if key in PANELS else key.replace("_", " ")), drawing
+            yield (PANELS.entry(key).facts.title or key if key in PANELS else key.replace("_", " ")), drawing
 
 
 def _anything(value: Any, context: PanelContext) -> Drawing | None:

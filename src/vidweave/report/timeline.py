@@ -78,7 +78,7 @@ def _draw_pictures(context: PanelContext, drawing: Drawing, pictures: list[tuple
 
 def _picture_modality(clip: Clip) -> str | None:
     """The first modality of `clip` that can be shown."""
-    shown = (m for m in clip if MODALITIES.entry(m).facts["carrier"] == "frames")
+    shown = (m for m in clip if MODALITIES.entry(m).facts.carrier == "frames")
     return next((m for m in shown if not _is_features(clip, m)), None)
 
 

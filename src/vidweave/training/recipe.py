@@ -11,7 +11,8 @@ import torch
 
 from vidweave.errors import ConfigError
 from vidweave.training.stages import Run
-from vidweave.types.recipe import load_recipe, override, read_recipe
+from vidweave.types.overrides import override
+from vidweave.types.recipe import load_recipe, read_recipe
 
 __all__ = ["load_recipe", "override", "recipe_run"]
 

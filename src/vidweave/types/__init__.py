@@ -8,6 +8,7 @@ from vidweave.types.configuration import (
     config_from_dict,
     config_to_dict,
 )
+from vidweave.types.conversation import Conversation
 from vidweave.types.means import MeanOver
 from vidweave.types.media import Frames, PointCloud, PrecomputedFeatures, Waveform
 from vidweave.types.protocols import Answerer, Connector, Encoder, LanguageModel, Objective, Selector, Trunk
@@ -45,6 +46,7 @@ __all__ = [
     "Clip",
     "ComponentConfig",
     "Connector",
+    "Conversation",
     "Embeds",
     "Encoder",
     "Features",

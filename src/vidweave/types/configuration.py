@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 from dataclasses import MISSING, dataclass, fields, is_dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, Union, get_args, get_origin, get_type_hints
 
 from vidweave.errors import ConfigError, UnknownNameError
@@ -138,6 +139,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return {k: _convert(args[1] if args else Any, v, f"{where}.{k}") for k, v in value.items()}
     if is_dataclass(hint):
         return value if isinstance(value, hint) else config_from_dict(hint, value, where)  # type: ignore[arg-type]
+    if hint is Path and isinstance(value, str):
+        return Path(value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(hint, type) and (not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool)):

@@ -119,6 +119,13 @@ class Scene(Summarized):
 class Query(Summarized):
     """A question about one or more scenes, with answer options or without.
 
+    Attributes:
+        text: The question.
+        scenes: What it is about.
+        options: Answers to choose from.
+        extra: Further values for the systems that know them.
+        may_repeat_options: Whether options may be equal texts, as in some rows of data sets; the choice is then a position.
+
     Raises:
         QueryError: a question or options that are no text, empty or over-long question, no scene, labels or options
             that repeat.
@@ -128,6 +135,7 @@ class Query(Summarized):
     scenes: tuple[Scene, ...]
     options: Sequence[str] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
+    may_repeat_options: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.options, str) or not isinstance(self.options, Sequence):
@@ -156,7 +164,7 @@ class Query(Summarized):
             raise QueryError(f"option {blank[0] + 1} is empty; give each option a text")
         stripped = [option.strip() for option in self.options]
         repeated = sorted({option for option in stripped if stripped.count(option) > 1})
-        if repeated:
+        if repeated and not self.may_repeat_options:
             raise QueryError(f"options repeat: {', '.join(map(repr, repeated))}; give each option once")
         if len(self.options) == 1:
             raise QueryError(f"one option ({self.options[0]!r}) leaves nothing to choose; give two or more, or none")

@@ -6,26 +6,24 @@ A recipe is given by its path, or, where it ships with the package, by its name:
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import fields, is_dataclass, make_dataclass, replace
+from dataclasses import fields, is_dataclass
 from hashlib import sha256
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
-from typing import Any, get_type_hints
+from typing import Any
 
 from vidweave.errors import ConfigError, UnknownNameError
-from vidweave.types.configuration import config_from_dict
+from vidweave.types.overrides import override
 
 __all__ = [
     "command_of",
     "find_recipe",
     "load_recipe",
-    "override",
     "read_recipe",
     "recipe_names",
     "run_folder",
@@ -124,35 +122,3 @@ def _import_file(path: Path) -> ModuleType:
     sys.modules[name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
-
-
-def override(settings: Any, overrides: Sequence[str]) -> Any:
-    """A copy of dataclass `settings` with ``key=value`` texts applied, each checked against the field's type."""
-    for text in overrides:
-        key, sign, value = text.partition("=")
-        if not sign or not key:
-            raise ConfigError(f"{text!r} is no override; write key=value")
-        settings = _set(settings, key.split("."), value, type(settings).__name__)
-    return settings
-
-
-def _set(settings: Any, keys: list[str], value: str, where: str) -> Any:
-    hints = get_type_hints(type(settings))
-    name, *rest = keys
-    if name not in hints or name not in {f.name for f in fields(settings)}:
-        raise UnknownNameError(f"field of {where}", name, [f.name for f in fields(settings)])
-    if rest:
-        inner = getattr(settings, name)
-        if not is_dataclass(inner):
-            raise ConfigError(f"{where}.{name} has no fields; write {name}=value")
-        return replace(settings, **{name: _set(inner, rest, value, f"{where}.{name}")})
-    return replace(settings, **{name: _parse(type(settings), name, hints[name], value)})
-
-
-def _parse(owner: type, name: str, hint: Any, text: str) -> Any:
-    """`text` as the field's type: JSON, or the text itself where a text is meant."""
-    try:
-        value = text if hint is str else json.loads({"True": "true", "False": "false", "None": "null"}.get(text, text))
-    except ValueError:
-        value = text
-    return getattr(config_from_dict(make_dataclass(owner.__name__, [(name, hint)]), {name: value}), name)

@@ -234,10 +234,10 @@ def test_evaluate_takes_registered_tasks(vid, model, tasks, name, count):
     [
         (
             ["own-class", "--family", "a", "--seed", "3"],
-            "the task 'own-class' takes no --seed, --family; it takes: count",
+            "the task 'own-class' takes no seed, families; it takes: count",
         ),
-        (["own-object", "--examples", "3"], "the task 'own-object' takes no --examples; it takes: nothing"),
-        (["own-closed", "--seed", "3"], "the task 'own-closed' needs place, which no option here gave"),
+        (["own-object", "--examples", "3"], "the task 'own-object' takes no examples; it takes: nothing"),
+        (["own-closed", "--seed", "3"], "the task 'own-closed' needs place=…; see `vidweave list`"),
     ],
 )
 def test_evaluate_names_settings_that_a_task_does_not_have(vid, model, tasks, arguments, complaint):

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from vidweave.data.instruct import read_instruct, read_pseudo_spans, read_video_instruct
+from vidweave.data.instruct import last_question, read_instruct, read_pseudo_spans, read_video_instruct
 from vidweave.errors import AnnotationError, MediaNotFoundError
+from vidweave.systems.videotgb.words import prompt, target
 
 
 def written(path, data):
@@ -26,10 +27,10 @@ def test_video_instruct_by_index(tmp_path):
     entries = {"0": {"q": "What does the man paint?", "a": "A fence.", "video_id": "v_abc"}}
     (item,) = read_video_instruct(written(tmp_path / "train.json", entries), tmp_path)
     assert item.clip["video"] == tmp_path / "v_abc.mkv"
-    assert item.prompt("single") == "USER: What does the man paint?ASSISTANT: "
-    assert item.target("single") == "A fence. </s>"
-    assert item.prompt("evaluation") == "USER: <video>\nWhat does the man paint? ASSISTANT: "
-    example = item.to_example()
+    assert prompt(item, "single") == "USER: What does the man paint?ASSISTANT: "
+    assert target(item, "single") == "A fence. </s>"
+    assert prompt(item, "evaluation") == "USER: <video>\nWhat does the man paint? ASSISTANT: "
+    example = last_question(item)
     assert (example.query.text, example.truth) == ("What does the man paint?", "A fence.")
 
 
@@ -45,16 +46,16 @@ def test_conversations_of_videos_images_and_text(tmp_path):
     text = [{"id": 8, "model": "x", "conversations": [human("Add 1 and 2."), gpt("3")]}]
     items = read_instruct(written(tmp_path / "m.json", media), tmp_path, text=written(tmp_path / "t.json", text))
     video, image, words = items
-    assert [item.kind for item in items] == ["video", "image", "text"]
+    assert [item.modality for item in items] == ["video", "image", None]
     assert [item.id for item in items] == ["7", "8", "text/8"]
-    assert video.prompt() == "USER: <video>\nDescribe it.  ASSISTANT: A man. </s>USER: Why?  ASSISTANT: "
-    assert (video.target(), video.target(has_end=True)) == ("Fun.", "Fun.</s>")
-    assert image.prompt() == "USER: <image>\nWhat is it?  ASSISTANT: "
+    assert prompt(video) == "USER: <video>\nDescribe it.  ASSISTANT: A man. </s>USER: Why?  ASSISTANT: "
+    assert (target(video), target(video, has_end=True)) == ("Fun.", "Fun.</s>")
+    assert prompt(image) == "USER: <image>\nWhat is it?  ASSISTANT: "
     assert image.clip["image"] == tmp_path / "i.jpg"
-    assert words.prompt() == "USER: Add 1 and 2.  ASSISTANT: "
+    assert prompt(words) == "USER: Add 1 and 2.  ASSISTANT: "
     assert words.clip is None
     with pytest.raises(AnnotationError, match="about no picture or video"):
-        words.to_example()
+        last_question(words)
 
 
 @pytest.mark.parametrize(

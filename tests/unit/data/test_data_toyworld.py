@@ -175,11 +175,11 @@ def test_the_task_is_registered_and_says_what_it_is(tmp_path):
     }
     assert [task.example(i).id for i in range(4)] == list(task.ids())
     write_line(tmp_path)
-    from_folder = ToyworldTask(folder=tmp_path)
+    from_folder = ToyworldTask(data=tmp_path)
     assert list(from_folder.ids()) == ["colour/clips/00001"]
     assert from_folder.example(0).truth == "blue"
     assert len(from_folder.describe()["questions_sha256"]) == 64
     with pytest.raises(ConfigError, match="decides seed, examples; leave them out"):
-        ToyworldTask(folder=tmp_path, seed=0, examples=3)
+        ToyworldTask(data=tmp_path, seed=0, examples=3)
     with pytest.raises(ConfigError, match="no question of the families shape"):
-        ToyworldTask(folder=tmp_path, families=["shape"])
+        ToyworldTask(data=tmp_path, families=["shape"])

@@ -22,7 +22,7 @@ from vidweave.media.open import open_source
 from vidweave.registry import MODALITIES
 from vidweave.types import Frames, PointCloud, PrecomputedFeatures, Waveform
 
-IMAGE_LIKE = [name for name in MODALITIES if MODALITIES.entry(name).facts["carrier"] == "frames"]
+IMAGE_LIKE = [name for name in MODALITIES if MODALITIES.entry(name).facts.carrier == "frames"]
 PICTURE = pattern(4, 23, 37)[3]
 
 

@@ -314,7 +314,7 @@ def test_the_account_says_what_a_model_was_made_of(layout, case_of, tmp_path):
     account = json.loads(text)
     assert str(case.folder) not in text  # names, no folders of a machine
     assert (account["layout"], account["file"], account["dtype"]) == (layout, "file.pth", "bfloat16")
-    assert set(CONVERTERS.entry(layout).facts["options"]) == set(account["settings"])
+    assert set(CONVERTERS.entry(layout).facts.options) == set(account["settings"])
     assert set(account["parts"]) == set(case.more.get("parts", ()))
     roles = {origin["role"]: origin for origin in account["sources"]}
     assert roles["file"]["bytes"] == (case.folder / "file.pth").stat().st_size

@@ -13,17 +13,14 @@ from vidweave.cli.main import run
 from vidweave.connectors.qformer import QFormerConfig
 from vidweave.encoders.beats import BeatsConfig, beats_to_microsoft
 from vidweave.encoders.eva_vit import eva_to_lavis
-from vidweave.errors import AnnotationError, CheckpointError, ConfigError, ModalityError, UnknownNameError
+from vidweave.errors import CheckpointError, ConfigError, ModalityError, UnknownNameError
 from vidweave.language.decoding import Decoding
-from vidweave.media.point_pairs import FEATURES, VOXELS
-from vidweave.media.write import write_image
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.conversion import Request
 from vidweave.model.conversion import convert as convert_file
 from vidweave.model.describe import describe_model
 from vidweave.registry import CONVERTERS, MODELS
 from vidweave.systems.crema import checkpoint
-from vidweave.systems.crema.annotations import read, sample_of
 from vidweave.systems.crema.keys import NAMES, rename
 from vidweave.systems.crema.preset import DATASETS, Sizes, build, crema
 from vidweave.systems.crema.scoring import strict
@@ -375,7 +372,7 @@ def test_a_modality_whose_adapter_is_not_in_the_file_is_named(whole):
 
 
 def test_the_command_lists_and_refuses(capsys):
-    assert "stream_order" in CONVERTERS.entry("crema").facts["options"]
+    assert "stream_order" in CONVERTERS.entry("crema").facts.options
     assert run(["convert", "crema", "none.pth", "--out", "x"]) == 1
     assert "there is no file" in capsys.readouterr().err
 
@@ -424,99 +421,6 @@ def test_maps_of_another_number_and_length_and_a_single_picture(asked):
 def test_video_must_be_there(asked):
     with pytest.raises(ModalityError, match=r"'video'.*is missing"):
         asked.ask(Clip(depth=pictures()), "what is a cat ?")
-
-
-# ---- annotations
-
-
-def test_reading_files(tmp_path):
-    (tmp_path / "frames_depth" / "1164" / "7").mkdir(parents=True)
-    (tmp_path / "frames" / "1164" / "7").mkdir(parents=True)
-    row = {
-        "video": "1164/7",
-        "num_option": 2,
-        "qid": "CW_7_0",
-        "a0": "ran.",
-        "a1": "sat.",
-        "answer": 1,
-        "question": "why?",
-    }
-    (tmp_path / "val.json").write_text(json.dumps([row]))
-    ((query, sample),) = read("nextqa", tmp_path / "val.json", tmp_path / "frames", ("video", "depth", "flow"))
-    assert list(query.scenes[0].clip) == ["video", "depth"]
-    assert (sample.answer, sample.kind, query.options) == ("sat.", "CW", ("ran.", "sat."))
-
-
-NEXTQA = {"video": "7", "num_option": 2, "qid": "CW_7_0", "a0": "a.", "a1": "b.", "answer": 1, "question": "why?"}
-
-
-def spanned(folder, **changes):
-    (folder / "val.json").write_text(json.dumps([{**NEXTQA, **changes}]))
-    ((query, _),) = read("nextqa", folder / "val.json", folder / "frames", ("video", "depth"))
-    clip = query.scenes[0].clip
-    return clip.start_seconds, clip.end_seconds
-
-
-def test_a_span_is_in_seconds_of_a_file_and_in_fractions_of_a_folder(tmp_path):
-    (tmp_path / "frames").mkdir()
-    (tmp_path / "frames" / "7.mp4").touch()
-    assert spanned(tmp_path) == (None, None)
-    assert spanned(tmp_path, start="1.5", end=4) == (1.5, 4.0)
-    folder, times = tmp_path / "frames" / "7", np.arange(9) / 4
-    folder.mkdir()
-    for number, picture in enumerate(pictures(9).values):
-        write_image(folder / f"{number:05d}.jpg", picture)
-    (folder / "frames.json").write_text('{"fps": 4}')
-    assert spanned(tmp_path, start=0.3, end="0.8") == (times[int(0.3 * 8)], times[int(0.8 * 8)])
-    assert spanned(tmp_path, start=0.9, end=0.95) == (times[7], times[8])  # at least one frame
-    with pytest.raises(AnnotationError, match=r"must be fractions up to 1, got 0.5 and 4; give the video file"):
-        spanned(tmp_path, start=0.5, end=4)
-
-
-@pytest.mark.parametrize("changes", [{"start": "NaN", "end": 3}, {"start": 1, "end": "inf"}, {"start": 2, "end": 2},
-                                     {"start": -1, "end": 2}, {"start": 1}, {"end": 1}, {"start": "soon", "end": 2}])  # fmt: skip
-def test_a_span_that_is_none_is_refused(tmp_path, changes):
-    with pytest.raises(AnnotationError, match=r"val.json, object 0, (cannot be read|lacks)"):
-        spanned(tmp_path, **changes)
-
-
-@pytest.mark.parametrize("dataset", ["touch-qa", "thermal-qa"])
-def test_media_that_were_cut_before_are_not_cut_again(dataset):
-    row = {**NEXTQA, "start": 120, "end": 300}  # frame numbers of the tools that cut
-    assert (sample_of(dataset, row).span, sample_of(dataset, row).media) == (None, "CW_7_0")
-    assert sample_of("nextqa", row).span == (120.0, 300.0)
-
-
-def test_points_of_sqa3d_come_as_3d_llm_has_them(tmp_path):
-    for folder in (FEATURES, VOXELS):
-        (tmp_path / folder).mkdir()
-    torch.save(torch.ones(2, 5), tmp_path / FEATURES / "scene0.pt")
-    np.save(tmp_path / VOXELS / "scene0.npy", np.array([[0, 1, 2], [3, 4, 5]]))
-    row = {"scene_id": "scene0", "question": "What is it?", "situation": "here", "answers": ["a"], "question_id": 3}
-    (tmp_path / "val.json").write_text(json.dumps([row, {**row, "question_id": 4}]))
-    first, second = (
-        query.scenes[0].clip for query, _ in read("sqa3d", tmp_path / "val.json", tmp_path, ["point_cloud"])
-    )
-    assert first["point_cloud"] is second["point_cloud"]
-    assert first["point_cloud"].features.shape == (2, 5)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("{", "cannot be read as JSON"),
-        ("{}", "holds a dict, a list of objects was expected"),
-        ('[{"question": "a"}]', "val.json, object 0, lacks 'num_option'"),
-        ('[{"qid": "a", "num_option": 1, "a0": "x", "answer": 4, "question": "q"}]', "object 0, cannot be read"),
-        ('[{"qid": "a", "num_option": 1, "a0": "x", "answer": 0, "question": "q"}]', "no file of video for 'a'"),
-    ],
-)
-def test_annotation_faults(tmp_path, text, message):
-    (tmp_path / "val.json").write_text(text)
-    with pytest.raises(AnnotationError, match=message):
-        list(read("nextqa", tmp_path / "val.json", tmp_path / "frames", ("video",)))
-    with pytest.raises(UnknownNameError, match="did you mean 'nextqa'"):
-        sample_of("nextq", {})
 
 
 def test_strict_marks():

@@ -21,11 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import vidweave
+from vidweave.data.schema import Example
 from vidweave.errors import ConfigError, ModalityError, UnknownNameError
 from vidweave.model.assembly import VideoLanguageModel
-from vidweave.systems.crema.annotations import READERS, Sample, read
+from vidweave.systems.crema.wording import WORDINGS, CremaExamples
 from vidweave.training import AdamWSettings, AnswerLoss, EarlyExit, HasStream, Pass, Run, Schedule, Stage
-from vidweave.types import ModelInputs, Query
+from vidweave.types import ModelInputs
 
 __all__ = ["Settings", "check_counts", "count_modalities", "passes", "recipe"]
 
@@ -68,7 +69,7 @@ def recipe(**overrides: Any) -> Run:
     model = vidweave.load(s.start)
     streams = list(model.spec.connector_streams)
     trained = _requested(s.modalities, streams)
-    examples = list(read(s.dataset, Path(s.annotations), Path(s.media), streams, trains=True))
+    examples = list(CremaExamples(s.dataset, s.annotations, s.media, streams))
     held_out = int(len(examples) * s.held_out)
     learning = examples[: len(examples) - held_out]
     check_counts(count_modalities(learning, trained), s.dataset, s.annotations)
@@ -125,9 +126,9 @@ def _requested(modalities: str, streams: Sequence[str]) -> list[str]:
     return [name for name in streams if name in names] if names else list(streams)
 
 
-def count_modalities(examples: Sequence[tuple[Query, Sample]], modalities: Sequence[str]) -> dict[str, int]:
+def count_modalities(examples: Sequence[Example], modalities: Sequence[str]) -> dict[str, int]:
     """How many examples have each modality."""
-    return {name: sum(name in query.scenes[0].clip for query, _ in examples) for name in modalities}
+    return {name: sum(name in example.query.scenes[0].clip for example in examples) for name in modalities}
 
 
 def check_counts(counts: Mapping[str, int], dataset: str, annotations: str) -> None:
@@ -143,19 +144,17 @@ def check_counts(counts: Mapping[str, int], dataset: str, annotations: str) -> N
 
 
 def _released(dataset: str) -> dict[str, Any]:
-    if dataset not in READERS:
-        raise UnknownNameError("data set of CREMA", dataset, READERS)
+    if dataset not in WORDINGS:
+        raise UnknownNameError("data set of CREMA", dataset, WORDINGS)
     file = resources.files("vidweave.systems.crema") / "published.json"
     return json.loads(file.read_text())["training"][dataset]
 
 
-def _collate(model: VideoLanguageModel, rows: Sequence[tuple[Query, Sample]]) -> ModelInputs:
-    return model.processor([query for query, _ in rows], targets=[sample.answer for _, sample in rows])
+def _collate(model: VideoLanguageModel, rows: Sequence[Example]) -> ModelInputs:
+    return model.processor([example.query for example in rows], targets=[example.truth for example in rows])
 
 
-def _held_out_loss(
-    rows: Sequence[tuple[Query, Sample]], batch: int, model: VideoLanguageModel, step: int
-) -> dict[str, float]:
+def _held_out_loss(rows: Sequence[Example], batch: int, model: VideoLanguageModel, step: int) -> dict[str, float]:
     parts = [_collate(model, rows[first : first + batch]) for first in range(0, len(rows), batch)]
     losses = [float(model(part).loss) * part.num_target_tokens for part in parts]
     return {"held_out_loss": sum(losses) / sum(part.num_target_tokens for part in parts)}

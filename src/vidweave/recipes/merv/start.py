@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from vidweave.toyworld.questions import questions
 from vidweave.toyworld.render import render
 from vidweave.training.schedule import Schedule
 from vidweave.training.stages import AdamWSettings, Pass, Stage
-from vidweave.types import Clip
+from vidweave.types import Clip, Conversation
 
 __all__ = ["finish", "open_model", "stage", "talks"]
 
@@ -41,57 +41,49 @@ def open_model(start: str, cache: str, seed: int) -> VideoLanguageModel:
     return model
 
 
-def talks(file: str, media: str) -> Sequence[Any]:
+def talks(file: str, media: str) -> Sequence[Conversation]:
     """Conversations of a file, or without one some about the toy world."""
     if not file:
-        return ToyTalks()
+        return ToyConversations()
     from vidweave.data.instruct import read_instruct
 
     return read_instruct(file, media)
 
 
-@dataclass(frozen=True)
-class Talk:
-    """Questions with answers about a clip, or about nothing; items of `vidweave.data.instruct` say the same."""
-
-    turns: tuple[tuple[str, str], ...]
-    clip: Clip | None = None
-
-
-class ToyTalks(Sequence[Talk]):
+class ToyConversations(Sequence[Conversation]):
     """A description and a question about each of some scenes, and a text-only one now and then."""
 
     def __len__(self) -> int:
         return 64
 
-    def __getitem__(self, index: int) -> Talk:  # type: ignore[override]
+    def __getitem__(self, index: int) -> Conversation:  # type: ignore[override]
         if not 0 <= index < len(self):
             raise IndexError(index)
         scene = train_scene(index)
         asked = questions(scene, families=["colour", "shape", "count"])[0]
         if index % 8 == 7:
             turn = ("How many colours has the toy world?", "six")
-            return Talk((turn,))
+            return Conversation(turns=(turn,))
         turns = ((asked.text, asked.answer), ("Describe the clip.", description(scene)))
-        return Talk(turns, Clip(video=render(scene, "video")))
+        return Conversation(turns=turns, clip=Clip(video=render(scene, "video")))
 
 
-class _Captions(Sequence[Talk]):
+class _Captions(Sequence[Conversation]):
     """Of each conversation about a clip, its last answer as a caption."""
 
-    def __init__(self, talks: Sequence[Talk]) -> None:
-        self._talks = talks
-        self._about = [i for i in range(len(talks)) if talks[i].clip is not None]
+    def __init__(self, conversations: Sequence[Conversation]) -> None:
+        self._conversations = conversations
+        self._about = [i for i in range(len(conversations)) if conversations[i].clip is not None]
 
     def __len__(self) -> int:
         return len(self._about)
 
-    def __getitem__(self, index: int) -> Talk:  # type: ignore[override]
-        talk = self._talks[self._about[index]]
-        return replace(talk, turns=talk.turns[-1:])
+    def __getitem__(self, index: int) -> Conversation:  # type: ignore[override]
+        conversation = self._conversations[self._about[index]]
+        return replace(conversation, turns=conversation.turns[-1:])
 
 
-def stage(name: StageName, settings: StageSettings, model: VideoLanguageModel, data: Sequence[Talk]) -> Stage:
+def stage(name: StageName, settings: StageSettings, model: VideoLanguageModel, data: Sequence[Conversation]) -> Stage:
     """A stage of the paper: captions for both kinds of align, conversations for finetune."""
     is_finetune = name == "finetune"
     examples = data if is_finetune else _Captions(data)

@@ -9,22 +9,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidweave.data.instruct import InstructItem
+from vidweave.data.instruct import last_question
 from vidweave.language.layout import Special, TemplateLayout, Text
 from vidweave.language.splice import splice
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.training import (
     AnswerLoss,
 )
-from vidweave.types import Clip, MeanOver, ModelInputs, PromptPlan, Query, TextTokens
+from vidweave.types import Clip, Conversation, MeanOver, ModelInputs, PromptPlan, Query, TextTokens
 
 __all__ = ["ConversationLoss", "Conversations", "collate_conversations", "last_questions"]
 
 
-def last_questions(items: Sequence[InstructItem]) -> list[Query]:
+def last_questions(items: Sequence[Conversation]) -> list[Query]:
     """The last turn of each. The model's own layout writes it as it will in use: the original showed other words in
     training than in evaluation, and others again in its demo."""
-    return [item.to_example().query for item in items]
+    return [last_question(item).query for item in items]
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ class Conversations:
         )
 
 
-def collate_conversations(model: VideoLanguageModel, items: list[InstructItem]) -> Conversations:
+def collate_conversations(model: VideoLanguageModel, items: list[Conversation]) -> Conversations:
     """IV and IVT: pictures at the moments that the bridge chooses; texts go to the language model alone."""
-    kinds = {kind: [item for item in items if item.kind == kind] for kind in ("video", "image", "text")}
+    kinds = {kind: [item for item in items if (item.modality or "text") == kind] for kind in ("video", "image", "text")}
     seen = [kinds[kind] for kind in ("video", "image") if kinds[kind]]
     with_media = tuple(
         model.processor(last_questions(part), targets=[item.answer for item in part], cache=model.cache)
@@ -62,7 +62,7 @@ def collate_conversations(model: VideoLanguageModel, items: list[InstructItem]) 
     return Conversations(with_media, plan, answers, (*counts, learned))
 
 
-def _plan_texts(model: VideoLanguageModel, items: list[InstructItem]) -> tuple[PromptPlan, TextTokens | None]:
+def _plan_texts(model: VideoLanguageModel, items: list[Conversation]) -> tuple[PromptPlan, TextTokens | None]:
     tokenizer, is_seq2seq = model.processor.tokenizers["language"], model.spec.language_model.kind == "seq2seq"
     words = Text(text="USER: {question} ASSISTANT: ")
     parts = (words, Special(token="eos")) if is_seq2seq else (Special(token="bos", if_any=True), words)

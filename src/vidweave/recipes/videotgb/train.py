@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 import vidweave
-from vidweave.data.instruct import InstructItem, read_instruct, read_video_instruct
+from vidweave.data.instruct import read_instruct, read_video_instruct
 from vidweave.errors import ConfigError
 from vidweave.language.adapters import add_lora, merge_lora
 from vidweave.model.assembly import VideoLanguageModel
@@ -40,7 +40,7 @@ from vidweave.training import (
     Stage,
 )
 from vidweave.training.pseudo_labels import read_labels
-from vidweave.types import ModelInputs
+from vidweave.types import Conversation, ModelInputs
 
 __all__ = [
     "Numbers",
@@ -147,7 +147,7 @@ def recipe(**overrides: Any) -> Run:
 
 
 def make_stage(
-    model: VideoLanguageModel, s: Settings, items: Sequence[InstructItem], spans: dict[str, tuple[float, float]]
+    model: VideoLanguageModel, s: Settings, items: Sequence[Conversation], spans: dict[str, tuple[float, float]]
 ) -> Stage:
     """The stage of `s` for this model and these items; `spans` in seconds, by id of an item."""
     numbers, rate = NUMBERS[s.stage, s.family], s.learning_rate or LEARNING_RATE
@@ -189,7 +189,7 @@ def make_stage(
 # -- data --------------------------------------------------------------------------------------------------------
 
 
-def read_items(s: Settings) -> list[InstructItem]:
+def read_items(s: Settings) -> list[Conversation]:
     """Of the stage: single questions about videos, or conversations about images, videos and nothing."""
     if s.stage in ("sf", "tg"):
         return read_video_instruct(s.data, s.media)
@@ -202,18 +202,18 @@ def read_spans(path: str) -> dict[str, tuple[float, float]]:
     return {name: (label.start, label.end) for name, label in labels.items()}
 
 
-def _targets(items: Sequence[InstructItem], spans: dict[str, tuple[float, float]]) -> Tensor:
+def _targets(items: Sequence[Conversation], spans: dict[str, tuple[float, float]]) -> Tensor:
     return torch.tensor([[spans[item.id]] for item in items], dtype=torch.float64)
 
 
-def collate_spans(model: VideoLanguageModel, spans: dict[str, tuple[float, float]], items: list[InstructItem]) -> Any:
+def collate_spans(model: VideoLanguageModel, spans: dict[str, tuple[float, float]], items: list[Conversation]) -> Any:
     """TG: motion, question and spans; no picture is decoded for the tower."""
     with model.processor.prepare(last_questions(items), cache=model.cache) as prepared:
         return prepared.moments(target_spans=_targets(items, spans))
 
 
 def collate_joint(
-    model: VideoLanguageModel, spans: dict[str, tuple[float, float]], items: list[InstructItem]
+    model: VideoLanguageModel, spans: dict[str, tuple[float, float]], items: list[Conversation]
 ) -> ModelInputs:
     """SF: as TG, and all candidates' pictures, and the answers."""
     k = model.spec.streams["video"].need.num_frames or 1

@@ -1,0 +1,125 @@
+"""NExT-QA, and sets in the form that SeViLA gave it: Touch-QA and Thermal-QA."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+from vidweave.data.dataset import VIDEO_SUFFIXES, Dataset, Row
+from vidweave.data.jsonl import read_json
+from vidweave.data.schema import Example, named
+from vidweave.errors import AnnotationError
+
+__all__ = ["NextQA", "ThermalQA", "TouchQA"]
+
+NUM_OPTIONS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class NextQA(Dataset):
+    """NExT-QA: five options per question; from the official CSV, or from SeViLA's JSON.
+
+    Both forms give the same examples, with the words of SeViLA's: a question ends with "?", an option with ".".
+
+    Attributes:
+        video_map: The file map_vid_vidorID.json: video → its place in VidOR's folders; found beside a CSV if left out.
+    """
+
+    name: ClassVar[str] = "nextqa"
+    layout: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "video": ("{root}/{name}", *(f"{{root}}/{{name}}{s}" for s in VIDEO_SUFFIXES), "{root}/{stem}.mp4"),
+        "depth": ("{root}_depth/{name}",),
+        "flow": ("{root}_flow/{name}",),
+        "normals": ("{root}_norm/{name}",),
+    }
+    has_frame_fractions = True
+
+    video_map: Path | None = None
+
+    @classmethod
+    def parse(cls, row: Row) -> Example:
+        """An object of SeViLA's form: ``video, num_option, qid, a0 …, answer, question``, perhaps ``start, end``."""
+        options = tuple(row[f"a{i}"] for i in range(int(row["num_option"])))
+        answer = int(row["answer"])
+        if answer < 0:
+            raise ValueError(f"answer is {answer}")
+        name = str(row["qid"])
+        return Example(
+            id=name,
+            query=named(str(row.get("video", name)), row["question"], options),
+            truth=options[answer],
+            answer_index=answer,
+            family=name.split("_")[0],
+            media=str(row.get("video", name)),
+            span=_span(row),
+        )
+
+    def rows(self) -> Iterator[tuple[str, Row]]:
+        """Rows of either form, in SeViLA's."""
+        for where, row in super().rows():
+            yield where, (row if "num_option" in row or "qid" not in row else self._from_official(row))
+
+    def _from_official(self, row: Row) -> Row:
+        if "type" not in row or "video" not in row:
+            return row
+        options = {f"a{i}": f"{row[f'a{i}']}." for i in range(NUM_OPTIONS) if f"a{i}" in row}
+        return {
+            "video": self._places.get(row["video"], row["video"]),
+            "qid": f"{row['type']}_{row['video']}_{row['qid']}",
+            "num_option": NUM_OPTIONS,
+            "question": f"{row['question']}?",
+            "answer": row.get("answer"),
+            **options,
+        }
+
+    @cached_property
+    def _places(self) -> dict[str, str]:
+        beside = Path(self.data).with_name("map_vid_vidorID.json")
+        path = self.video_map or (beside if beside.is_file() else None)
+        places = {} if path is None else read_json(Path(path))
+        if not isinstance(places, dict):
+            raise AnnotationError(f"{path} must map videos to places, got a {type(places).__name__}")
+        return {str(video): str(place) for video, place in places.items()}
+
+
+def _span(row: Row) -> tuple[float, float] | None:
+    if "start" not in row and "end" not in row:
+        return None
+    return float(row["start"]), float(row["end"])
+
+
+class _Prepared(NextQA):
+    """Rows whose media the authors' tools wrote: under the question's id, and cut to `start` and `end` (frame numbers)."""
+
+    @classmethod
+    def parse(cls, row: Row) -> Example:
+        name = row["qid"] if "qid" in row else row["question_id"]
+        kept = {key: value for key, value in row.items() if key not in ("start", "end")}
+        return super().parse({**kept, "qid": name, "video": name})
+
+
+def _layout(modality: str) -> dict[str, tuple[str, ...]]:
+    return {
+        "video": ("{root}/video_frames/{name}", "{root}/clips/{name}.mp4"),
+        modality: (f"{{root}}/{modality}_frames/{{name}}", f"{{root}}/{modality}_clips/{{name}}_touch.mp4"),
+        "depth": ("{root}/depth_frames/{name}",),
+        "normals": ("{root}/norm_frames/{name}",),
+        "flow": ("{root}/flow_frames/{name}",),
+    }
+
+
+class TouchQA(_Prepared):
+    """Touch-QA: questions about clips of Touch and Go."""
+
+    name = "touch-qa"
+    layout: ClassVar[Any] = _layout("touch")
+
+
+class ThermalQA(_Prepared):
+    """Thermal-QA: questions about clips of Thermal-IM."""
+
+    name = "thermal-qa"
+    layout: ClassVar[Any] = _layout("thermal")

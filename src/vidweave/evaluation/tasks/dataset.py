@@ -1,0 +1,72 @@
+"""Any data set as a task."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from vidweave.data.dataset import Dataset
+from vidweave.data.schema import Example
+from vidweave.errors import AnnotationError
+
+__all__ = ["DatasetTask"]
+
+
+class DatasetTask:
+    """The examples of a data set.
+
+    Args:
+        name: Of the data set.
+        examples: The examples; a `Dataset` makes them when they are taken.
+        settings: What the data set was made of. Of a file only name and content count, so that it may be moved.
+    """
+
+    def __init__(self, name: str, examples: Iterable[Example], settings: Mapping[str, Any]) -> None:
+        self.name = name
+        self._examples: Sequence[Example] = examples if isinstance(examples, Sequence) else list(examples)
+        self._settings = settings
+
+    @cached_property
+    def _ids(self) -> Sequence[str]:
+        if isinstance(self._examples, Dataset):
+            return self._examples.ids
+        ids = [example.id for example in self._examples]
+        name, count = Counter(ids).most_common(1)[0] if ids else ("", 0)
+        if count > 1:
+            raise AnnotationError(
+                f"the data set {self.name} has {count} examples with the id {name!r}; make ids unique"
+            )
+        return ids
+
+    def ids(self) -> Sequence[str]:
+        """Ids of all examples, in order."""
+        return self._ids
+
+    def example(self, index: int) -> Example:
+        """The example at a position."""
+        return self._examples[index]
+
+    def notes(self) -> list[str]:
+        """Lines about what is left out or changed, if anything is."""
+        return self._examples.notes if isinstance(self._examples, Dataset) else []
+
+    def describe(self) -> dict[str, Any]:
+        """The data set's name and settings; of each file its name and hash, of media nothing (records hash what is shown)."""
+        facts: dict[str, Any] = {"name": self.name}
+        for name, value in self._settings.items():
+            if name == "media" or value is None:
+                continue
+            path = Path(value) if isinstance(value, (str, Path)) and str(value) else None
+            if path is not None and path.is_file():
+                facts |= {name: path.name, f"{name}_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+            else:
+                facts[name] = value if isinstance(value, (bool, int, float)) else _plain(value)
+        return facts
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(item) for item in value] if isinstance(value, (tuple, list)) else str(value)

@@ -1,0 +1,113 @@
+"""CREMA's wording of its data sets: what its prompts say, its ids, and the answers it was trained on (spec 5)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from vidweave.data.dataset import Dataset
+from vidweave.data.schema import Example
+from vidweave.errors import UnknownNameError
+from vidweave.registry import DATASETS
+
+__all__ = ["WORDINGS", "CremaExamples", "clean", "layout_name", "read_row", "worded"]
+
+_MAX_WORDS = 50
+
+
+def clean(text: str) -> str:
+    """LAVIS' clean-up of questions: lower case, without some punctuation, at most 50 words."""
+    text = re.sub(r"[.!\"()*#:;~]", "", text.lower()).rstrip(" ")
+    words = text.split(" ")
+    return " ".join(words[:_MAX_WORDS]) if len(words) > _MAX_WORDS else text
+
+
+def _cleaned(example: Example) -> Example:
+    return _asking(example, clean(example.query.text))
+
+
+def _situated(example: Example) -> Example:
+    """A situation before the question, and the question type in the id, which scores are grouped by."""
+    extra = example.query.extra
+    text = f"{clean(extra['situation'])}. Question: {clean(extra['question'])}"
+    return replace(_asking(example, text), id=f"{example.family}_{example.id}")
+
+
+def _cleaned_with_answer(example: Example) -> Example:
+    answer = clean(example.truth)
+    return replace(_cleaned(example), truth=answer, answers=())
+
+
+def _as_it_is(example: Example) -> Example:
+    return example
+
+
+WORDINGS: Mapping[str, Callable[[Example], Example]] = {
+    "sqa3d": _situated,
+    "3d-llm": _cleaned_with_answer,
+    "music-avqa": _cleaned,
+    "nextqa": _as_it_is,
+    "touch-qa": _as_it_is,
+    "thermal-qa": _as_it_is,
+    "audiocaps": _cleaned,
+}
+"""Data set (a name of `registry.DATASETS`) → an example in CREMA's words."""
+
+
+def worded(dataset: str, example: Example) -> Example:
+    """An example of a data set in CREMA's words; raises UnknownNameError for a data set that CREMA does not have."""
+    if dataset not in WORDINGS:
+        raise UnknownNameError("data set of CREMA", dataset, WORDINGS)
+    return WORDINGS[dataset](example)
+
+
+def layout_name(dataset: str, *, trains: bool = False) -> str:
+    """The name in `preset.DATASETS` whose prompt a data set has: 3D-LLM's differs between training and test."""
+    return dataset if trains or dataset != "3d-llm" else "3d-llm-test"
+
+
+def read_row(dataset: str, row: Mapping[str, Any], where: str = "the annotation") -> Example:
+    """One object of an annotation file in CREMA's words; its media are not looked for.
+
+    Raises:
+        UnknownNameError: a data set that CREMA does not have.
+        AnnotationError: a field is missing or holds what it must not; names `where`.
+    """
+    if dataset not in WORDINGS:
+        raise UnknownNameError("data set of CREMA", dataset, WORDINGS)
+    return worded(dataset, DATASETS.get(dataset).read(row, where))
+
+
+class CremaExamples(Sequence[Example]):
+    """The examples of an annotation file in CREMA's words.
+
+    Args:
+        dataset: A name of WORDINGS.
+        data: The annotation file.
+        media: Folder that holds its media.
+        modalities: Modalities of the clips; a clip has each of them whose file is there.
+
+    Raises:
+        UnknownNameError: a data set that CREMA does not have.
+    """
+
+    def __init__(self, dataset: str, data: Path | str, media: Path | str, modalities: Sequence[str]) -> None:
+        if dataset not in WORDINGS:
+            raise UnknownNameError("data set of CREMA", dataset, WORDINGS)
+        self.dataset = dataset
+        self._examples: Dataset = DATASETS.get(dataset)(
+            data=Path(data), media=(Path(media),), modalities=tuple(modalities)
+        )
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def __getitem__(self, index: int) -> Example:  # type: ignore[override]  # no slices: examples are made one by one
+        return worded(self.dataset, self._examples[index])
+
+
+def _asking(example: Example, text: str) -> Example:
+    return replace(example, query=replace(example.query, text=text))
