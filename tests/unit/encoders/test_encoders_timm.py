@@ -57,3 +57,11 @@ def test_faults():
 def test_without_timm():
     with pytest.raises(ConfigError, match=r"needs timm, which is not installed .* \(kind 'vision_tower'\)"):
         TimmTowerConfig(name="vit_tiny", specs={"video": SPEC}).build()
+
+
+@pytest.mark.parametrize(
+    "name", ["pretrained", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"]
+)
+def test_weights_of_timms_own_choice_are_refused(name):
+    with pytest.raises(ConfigError, match=f"read from safetensors like all others; leave out '{name}'"):
+        TimmTowerConfig(name="vit_base_patch16_224", options={name: "x"})

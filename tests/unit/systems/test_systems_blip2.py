@@ -1,6 +1,7 @@
 """Folders of transformers' BLIP-2 and InstructBLIP load as they are and give transformers' own logits."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -242,6 +243,17 @@ def test_a_registered_name_asks_as_models_show_says(saved, monkeypatch):
     assert model.spec.decoding == {"max_new_tokens": 30}
     assert model.processor.spec.layout == preset.layout
     assert vidweave.load(folder).spec.decoding == {}
+
+
+def test_a_folder_without_the_q_formers_tokenizer_says_where_it_is(saved):
+    folder, theirs, _ = saved
+    if "Instruct" not in type(theirs).__name__:
+        pytest.skip("BLIP-2's Q-Former reads no text")
+    shutil.rmtree(folder / "qformer_tokenizer")
+    with pytest.raises(
+        CheckpointError, match=r"no qformer_tokenizer folder, .* copy it from the model's repository on the"
+    ):
+        vidweave.load(folder)
 
 
 def test_wrong_folders_are_refused(saved):

@@ -159,3 +159,12 @@ def test_what_a_projector_that_merges_time_costs(pooling, inside):
     cost = describe_model(VideoLanguageConfig(replace(spec, connector=connector)))[-2]
     assert (cost.slot, cost.note) == ("connector", "16 tokens to the language model")
     assert cost.flops == 2 * 16 * 128 * 128 + inside
+
+
+def test_a_language_model_may_be_what_transformers_writes():
+    from transformers import Qwen2Config
+
+    theirs = Qwen2Config(hidden_size=96, num_attention_heads=4, num_key_value_heads=2)
+    config = merv(language={**theirs.to_dict(), "prefix": None, "max_length": 20, "torchscript": False}).parse()
+    assert config.language_model.width == 96
+    assert not config.language_model.config.keys() & {"prefix", "max_length", "torchscript", "transformers_version"}
