@@ -194,8 +194,9 @@ def merv(
     if prompt not in CHAT_FORMATS:
         raise UnknownNameError("prompt", prompt, CHAT_FORMATS)
     model = dict(language or {**LLAMA2_7B, "vocab_size": VOCABULARY, "pad_token_id": 32_000})
-    width = model["hidden_size"]
-    _check_budget(eyes, fusion, tokens_per_frame, model)
+    language_model = CausalConfig(config=model)
+    width = language_model.width
+    _check_budget(eyes, fusion, tokens_per_frame, language_model)
     every = strides({name: eye.num_frames for name, eye in eyes.items()})
     connector = ConnectorConfig(
         trunks={n: MLPConfig(key_width=e.width, widths=head_widths(head, e.width, width)) for n, e in eyes.items()},
@@ -208,7 +209,7 @@ def merv(
         encoders={n: e.build() for n, e in eyes.items()},
         streams={n: _stream(n, e, every[n], math.isqrt(tokens_per_frame)) for n, e in eyes.items()},
         connector=connector,
-        language_model=CausalConfig(config=model),
+        language_model=language_model,
         layout=CHAT_FORMATS[prompt].layout("video", NAIVE_OPTIONS),
         decoding={"max_new_tokens": 512, "min_new_tokens": 1},
     )
@@ -239,14 +240,14 @@ def _fusion(kind: Fusion, streams: tuple[str, ...]) -> Any:
     return MixerConfig(name="video", streams=streams, weighting=kind)  # type: ignore[arg-type]
 
 
-def _check_budget(eyes: Mapping[str, Eye], fusion: Fusion, tokens_per_frame: int, language: Mapping[str, Any]) -> None:
+def _check_budget(eyes: Mapping[str, Eye], fusion: Fusion, tokens_per_frame: int, language: CausalConfig) -> None:
     side = math.isqrt(max(0, tokens_per_frame))
     if side * side != tokens_per_frame or not side:
         near = f"{max(1, side * side)} or {(side + 1) ** 2}"
         raise ConfigError(f"tokens_per_frame must be a square, since it is a grid; got {tokens_per_frame}, take {near}")
     groups = [eye.groups for eye in eyes.values()]
     total = tokens_per_frame * (sum(groups) if fusion == "sequence" else max(groups))
-    most = language.get("max_position_embeddings")
+    most = getattr(language.transformers_config(), "max_position_embeddings", None)
     if most is not None and total >= most:
         raise ConfigError(
             f"a clip would take {total} tokens, the language model has {most} positions for clip, question and answer; "
