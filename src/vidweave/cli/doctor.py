@@ -26,6 +26,7 @@ EXTRAS = {
     "train": "vidweave train",
     "large": "models spread over several devices, device_map",
     "eval": "models behind endpoints",
+    "caption-metrics": "scores of captions",
     "scale": "Ray workers, captions as parquet",
     "test": "the tests",
 }
