@@ -306,7 +306,7 @@ def test_files_that_do_not_fit(whole, files, tmp_path):
 def test_layouts_are_told_apart(files, tmp_path):
     with pytest.raises(CheckpointError, match="it looks like one of layout 'xinstructblip'"):
         convert_file("videotgb", Request(file=files["audio_qformer"], out=tmp_path / "out"))
-    assert set(checkpoint.PARTS) == set(CONVERTERS.entry("xinstructblip").facts["parts"])
+    assert set(checkpoint.PARTS) == set(CONVERTERS.entry("xinstructblip").facts.parts)
 
 
 def test_two_towers_that_differ_are_not_one(whole):
