@@ -84,6 +84,7 @@ def own(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_a_file_registers_names_that_commands_take(own):
     listed = data_of(vidweave("list", "encoders", "--json", "--import", own))["encoders"]
     assert {"name": "own-encoder", "plugin": "", "summary": "patches of mine"} in listed
@@ -103,6 +104,7 @@ def test_a_file_registers_a_data_set_and_a_task_that_evaluate_takes(own):
     assert (report["task"], report["overall"]["num_items"]) == ({"name": "own-task", "count": 2}, 2)
 
 
+@pytest.mark.slow
 def test_settings_are_checked_before_a_model_is_loaded(own):
     for words, message in {
         ("own-task", "cuont=2"): "unknown setting of task 'own-task' 'cuont'; did you mean 'count'?",
