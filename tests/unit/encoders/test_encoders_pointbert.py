@@ -72,3 +72,10 @@ def test_what_does_not_fit_is_named():
         replace(TINY, first_point=23)
     with pytest.raises(ConfigError, match="makes 2 features per point, PointBERT takes coordinates alone"):
         replace(TINY, specs={"point_cloud": replace(SPEC, feature_width=2)})
+
+
+def test_epsilons_too_small_for_parity_to_see():
+    """1e-6 in their place moves recorded outputs by less than the tolerance."""
+    norms = [m for m in encoder().modules() if isinstance(m, torch.nn.LayerNorm | torch.nn.BatchNorm1d)]
+    assert len(norms) == 2 * TINY.layers + 1 + 2
+    assert {norm.eps for norm in norms} == {1e-5}

@@ -8,6 +8,8 @@ import torch
 from vidweave.errors import ConfigError
 from vidweave.language.decoding import Decoding
 from vidweave.language.legacy_beams import legacy_beam_search
+from vidweave.language.seq2seq import Seq2SeqConfig
+from vidweave.types import Embeds
 
 VOCABULARY, END, PAD = 5, 2, 0
 TABLE = torch.randn(VOCABULARY, VOCABULARY, generator=torch.Generator().manual_seed(3)).double()
@@ -63,3 +65,11 @@ def test_the_start_token_is_penalized_and_items_do_not_meet():
 def test_it_needs_beams():
     with pytest.raises(ConfigError, match=r"legacy_start \(1\) is a token that beam search counts"):
         Decoding(legacy_start=1)
+
+
+def test_it_is_for_causal_models():
+    sizes = {"d_model": 8, "d_kv": 4, "d_ff": 8, "num_layers": 1, "num_heads": 2, "vocab_size": 11}
+    model = Seq2SeqConfig(config={"model_type": "t5", "decoder_start_token_id": 0, **sizes}).build()
+    embeds = Embeds(torch.zeros(1, 2, 8), torch.ones(1, 2, dtype=torch.bool), torch.arange(2)[None])
+    with pytest.raises(ConfigError, match="legacy_start is for causal language models"):
+        model.generate(embeds, legacy_start=1, num_beams=2)

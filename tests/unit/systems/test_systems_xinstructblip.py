@@ -23,7 +23,7 @@ from vidweave.systems.xinstructblip.frames import head_tail, train_head_tail
 from vidweave.systems.xinstructblip.keys import NAMES, qformer_keys, rename
 from vidweave.systems.xinstructblip.preset import MODALITIES, Sizes, build, xinstructblip
 from vidweave.systems.xinstructblip.prompts import PROMPTS, discrn_question
-from vidweave.types import AudioSpec, Clip, Frames, PointCloud, PointSpec, Query, Scene, TextSpec, Waveform
+from vidweave.types import AudioSpec, Clip, Frames, PointCloud, PointSpec, Query, Scene, TextSpec, VisualSpec, Waveform
 
 SIZES = Sizes(
     vision={
@@ -123,6 +123,8 @@ def test_preset_faults():
         build(sizes=Sizes(language={"model_type": "t5"}))
     with pytest.raises(ConfigError, match=r"read the instruction; give Sizes\.qformer a text_spec"):
         build(sizes=Sizes(qformer=QFormerConfig()))
+    with pytest.raises(ConfigError, match="read_short_side must be at least 1, got 0"):
+        VisualSpec(height=4, width=4, read_short_side=0)
     with pytest.raises(ConfigError, match="head and tail are 2 frames or more"):
         head_tail(9, 25.0, 1)
     with pytest.raises(ConfigError, match="a video of 3 frames has no 2 in each half"):
