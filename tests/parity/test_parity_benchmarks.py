@@ -4,7 +4,6 @@ import json
 
 import pytest
 from goldens import golden_files, golden_folder
-from vidweave.systems.crema.annotations import sample_of
 
 from vidweave.data.music_avqa_text import fill_as_crema, fill_in_order, question_tokens
 from vidweave.evaluation.judge_replies import (
@@ -38,6 +37,7 @@ from vidweave.evaluation.scorers.vqa_top1 import ONE_WORD_DATASETS, beam_accurac
 from vidweave.systems.crema.preset import DATASETS
 from vidweave.systems.crema.scoring import by_kind, legacy_music_avqa, legacy_sqa3d, repaired_music_avqa
 from vidweave.systems.crema.sevila_prompts import SevilaQuestion
+from vidweave.systems.crema.wording import read_row
 
 SYSTEM = "benchmarks"
 COVERED = (
@@ -88,9 +88,9 @@ def test_music_avqa_question_text():
         assert fill_in_order(template, values) == case["filled_in_order"].strip()
         assert question_tokens(template, values) == case["dataset_tokens"]
         as_crema = {**row, "video_id": "v", "question_content": fill_as_crema(template, values), "templ_values": "[]"}
-        sample = sample_of("music-avqa", as_crema)
-        assert DATASETS["music-avqa"].prompt.format(question=sample.question) == case["crema_qa_input"]
-        assert sample.answer == case["crema_answer"]
+        sample = read_row("music-avqa", as_crema)
+        assert DATASETS["music-avqa"].prompt.format(question=sample.query.text) == case["crema_qa_input"]
+        assert sample.truth == case["crema_answer"]
         lost = fill_as_crema(template, values).strip() != fill_in_order(template, values)
         assert lost == case.get("crema_lost_a_value", lost)
 
