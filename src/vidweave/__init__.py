@@ -4,7 +4,7 @@ from importlib import import_module
 
 TYPE_CHECKING = False  # not from `typing`: the console script hears no interrupt before this file is read
 if TYPE_CHECKING:
-    from vidweave.model.load import load as load
+    from vidweave.pipelines.load import load as load
     from vidweave.types import Answer as Answer
     from vidweave.types import Clip as Clip
     from vidweave.types import Query as Query
@@ -17,7 +17,7 @@ _LAZY = {
     "Clip": "vidweave.types",
     "Query": "vidweave.types",
     "Scene": "vidweave.types",
-    "load": "vidweave.model.load",
+    "load": "vidweave.pipelines.load",
 }
 
 __all__ = ["Answer", "Clip", "Query", "Scene", "__version__", "load"]

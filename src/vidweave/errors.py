@@ -18,6 +18,7 @@ VidweaveError
 │   └── ModelNotFoundError (InputError)     a name or folder that holds no model
 ├── StoreError                              the feature store cannot be used
 ├── RecordError                             an evaluation record file cannot be used
+├── CancelledError                          a call that its caller cancelled
 ├── EngineError                             a language model elsewhere that serves nothing
 ├── TrainingError                           a run that cannot start, go on or resume
 ├── PipelineError                           a generation run that cannot start, go on or resume
@@ -32,6 +33,7 @@ from difflib import get_close_matches
 
 __all__ = [
     "AnnotationError",
+    "CancelledError",
     "CheckpointError",
     "ConfigError",
     "EngineError",
@@ -139,6 +141,10 @@ class StoreError(VidweaveError):
 
 class RecordError(VidweaveError):
     """An evaluation record file cannot be read, written or continued."""
+
+
+class CancelledError(VidweaveError):
+    """A call that was cancelled by its caller before there was an answer."""
 
 
 class EngineError(VidweaveError):

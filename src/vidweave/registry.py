@@ -28,6 +28,7 @@ __all__ = [
     "MODELS",
     "MODALITIES",
     "PANELS",
+    "PIPELINES",
     "REGISTRIES",
     "SELECTORS",
     "TASKS",
@@ -212,6 +213,10 @@ for _type in ("blip-2", "instructblip", "instructblipvideo"):
         config="vidweave.systems.blip2.checkpoint:config_from_folder",
         open="vidweave.systems.blip2.checkpoint:open_folder",
     )
+# `model_type` of a folder's config.json → a function(name, device=, dtype=, device_map=, cache_folder=) → a pipeline; other kinds of
+# our own models (`CHECKPOINT_FORMATS`) load as `vidweave` does.
+PIPELINES = Registry("pipeline", group="vidweave.pipelines")
+PIPELINES.register("vidweave", "vidweave.pipelines.slot:SlotPipeline.load")
 # Released files that `vidweave convert` turns into folders of ours: layout → a function(Request) → Report
 # (model/conversion.py).
 CONVERTERS = Registry("checkpoint layout", ConverterFacts, group="vidweave.converters")
@@ -367,6 +372,6 @@ REGISTRIES = {
     registry.group.removeprefix("vidweave."): registry
     for registry in (
         *(MODELS, TASKS, DATASETS, SELECTORS, ENCODERS, CONNECTORS, TRUNKS, FUSIONS, LANGUAGE_MODELS, LAYOUTS),
-        *(MODALITIES, PANELS, CONVERTERS, CHECKPOINT_FORMATS),
+        *(MODALITIES, PANELS, CONVERTERS, CHECKPOINT_FORMATS, PIPELINES),
     )
 }

@@ -124,12 +124,12 @@ def answer_clip(
     clip = vidweave.Clip(video, **settings, **given)
     query = vidweave.Query.about(clip, text, options)
     _check_sources(clip)
-    model = vidweave.load(wanted.pop("name"), **wanted)
-    answer = model.ask(clip, text, options=options, **how)
+    pipe = vidweave.load(wanted.pop("name"), **wanted)
+    answer = pipe.ask(clip, text, options=options, **how)
     if attributes and len(list(clip)) > 1:
-        from vidweave.model.attribution import leave_one_out
+        from vidweave.pipelines.attribution import leave_one_out
 
-        owed = leave_one_out(model, query, answer, num_frames=how.get("num_frames"))
+        owed = leave_one_out(pipe, query, answer, num_frames=how.get("num_frames"))
         if answer.trace is not None:
             answer.trace.panels["attribution"] = owed
     return query, answer

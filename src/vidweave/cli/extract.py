@@ -229,7 +229,7 @@ def _eye(name: str, stream: str, device: str) -> Any:
     from vidweave.errors import UnknownNameError
     from vidweave.media.preprocess import apply
 
-    model = vidweave.load(name, device=device)
+    model = vidweave.load(name, device=device).model
     if stream not in model.spec.streams:
         raise UnknownNameError("stream", stream, model.spec.streams)
     wiring = model.spec.streams[stream]

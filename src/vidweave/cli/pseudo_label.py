@@ -61,7 +61,7 @@ def pseudo_label(
 
     import vidweave
     from vidweave.evaluation.runner import progress_bar
-    from vidweave.model.frame_scores import FrameScorer
+    from vidweave.pipelines.frame_scores import FrameScorer
     from vidweave.training.pseudo_labels import MEASURES, label_clips
 
     base = vidweave.load(model, device=device, dtype=dtype)

@@ -59,18 +59,15 @@ def select(
     show({"clip": clip, "question": question, "selector": selector, **told}, _text(told), as_json=as_json)
 
 
-def _moments(model: Any, entry: Any, clip: Any, question: str, k: int, isolate: bool) -> dict[str, Any]:
+def _moments(pipe: Any, entry: Any, clip: Any, question: str, k: int, isolate: bool) -> dict[str, Any]:
     from dataclasses import replace
 
-    from vidweave.model.selecting import select_moments
-
-    if isolate:
-        model.processor.limits = replace(model.processor.limits, isolate=True)
-    own = model.spec.selector.kind
+    limits = replace(pipe.processor.limits, isolate=True) if isolate else None
+    own = pipe.model.spec.selector.kind
     if entry.name == "grounding" and own != "grounding":
         raise ConfigError(f"this model selects by {own!r}; give one with a bridge, or --selector {own}")
     chooser = None if entry.name == own else entry.load()().build().eval()
-    return select_moments(model, clip, question, k=k, selector=chooser)
+    return pipe.select(clip, question, k=k, selector=chooser, limits=limits)
 
 
 def _text(told: dict[str, Any]) -> str:

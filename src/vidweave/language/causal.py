@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, DynamicCache
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from vidweave.errors import ShapeError
-from vidweave.language.decoding import Decoding
+from vidweave.language.decoding import Cancel, Decoding, stopping
 from vidweave.language.legacy_beams import legacy_beam_search
 from vidweave.language.pretrained import (
     PretrainedConfig,
@@ -73,8 +73,15 @@ class CausalLanguageModel(PretrainedLanguageModel):
         logits = self._read(embeds, logits_to_keep=keep).logits[:, :-1]
         return F.cross_entropy(logits.float().flatten(0, 1), labels[:, -(keep - 1) :].flatten(), ignore_index=-100)
 
-    def generate(self, embeds: Embeds, **decoding: Any) -> Tensor:
-        """New token ids (B * num_return_sequences, L), padded on the right; settings as in `Decoding`."""
+    def generate(
+        self, embeds: Embeds, *, streamer: Any = None, cancel: Cancel | None = None, **decoding: Any
+    ) -> Tensor:
+        """New token ids (B * num_return_sequences, L), padded on the right; settings as in `Decoding`.
+
+        Args:
+            streamer: Of transformers; gets each token as it is made.
+            cancel: Events; generation stops early once one is set.
+        """
         settings = Decoding.of(decoding)
         self._check_length(embeds, settings.max_new_tokens)
         if settings.legacy_start is not None:
@@ -85,6 +92,8 @@ class CausalLanguageModel(PretrainedLanguageModel):
                 attention_mask=embeds.mask.long(),
                 generation_config=settings.generation_config(self.model.generation_config),
                 logits_processor=settings.processors(embeds.values.dtype),
+                stopping_criteria=stopping(cancel),
+                streamer=streamer,
             )
 
     @torch.no_grad()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from threading import Event
 from typing import Any
 
 import torch
@@ -14,6 +16,8 @@ from transformers import (
     LogitsProcessorList,
     NoRepeatNGramLogitsProcessor,
     RepetitionPenaltyLogitsProcessor,
+    StoppingCriteria,
+    StoppingCriteriaList,
 )
 
 from vidweave.errors import ConfigError
@@ -21,7 +25,10 @@ from vidweave.language.drawing import SeededDraws, check_seed
 from vidweave.nn.numbers import require_finite
 from vidweave.types import config_from_dict
 
-__all__ = ["Decoding"]
+__all__ = ["Cancel", "Decoding", "stopping"]
+
+Cancel = Event | Sequence[Event]
+"""Events of which one stops a generation, once it is set."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +137,21 @@ class Decoding:
         if self.seed is None or not self.do_sample:
             return nullcontext()
         return SeededDraws(self.seed, device)
+
+
+def stopping(cancel: Cancel | None) -> StoppingCriteriaList:
+    """What transformers asks after each token: whether one of the events was set."""
+    events = [] if cancel is None else [cancel] if isinstance(cancel, Event) else list(cancel)
+    return StoppingCriteriaList([_Cancelled(events)] if events else [])
+
+
+class _Cancelled(StoppingCriteria):
+    def __init__(self, events: Sequence[Event]) -> None:
+        self.events = events
+
+    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
+        is_set = any(event.is_set() for event in self.events)
+        return torch.full((len(input_ids),), is_set, dtype=torch.bool, device=input_ids.device)
 
 
 class _RequireFinite(LogitsProcessor):

@@ -203,12 +203,31 @@ class TemplateLayout(ComponentConfig):
         for item, query in enumerate(queries):
             here = {(block, scene): count for (block, i, scene), count in groups.items() if i == item and count > 0}
             row = RowWriter(query, wording, here, slots, self._fields(query, wording))
-            row.write_all(self.parts)
+            self._write_turns(row, query, wording)
             row.check_complete()
             if targets is not None:
                 row.add_target(self._answer_ids(targets[item], query.options, wording))
             rows.append(row)
         return _stack(rows, tuple(slots))
+
+    def _write_turns(self, row: RowWriter, query: Query, wording: Wording) -> None:
+        """The earlier turns of the conversation with their answers, then the question."""
+        parts = self.parts
+        for text, answer in query.history:
+            row.write_all(parts, {"question": wording.typed(text, "question"), "options": ""})
+            row.add_answer(self._answer_ids(answer, (), wording))
+            parts = self._later_parts
+        row.write_all(parts)
+
+    @property
+    def _later_parts(self) -> tuple[Part, ...]:
+        """How a further question of a conversation is written: as the first one, without begin token, blocks and scenes."""
+        texts = tuple(part for part in self.parts if isinstance(part, Text) and "question" in part.text)
+        if not texts:
+            raise QueryError(
+                "this model's prompt writes its question once, among the scenes; ask one question at a time"
+            )
+        return texts
 
     def option_ids(self, query: Query, tokenizer: Any) -> list[list[int]]:
         """Token ids of each option of `query`, written as an answer is: what `LanguageModel.score` takes."""

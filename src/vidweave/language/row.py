@@ -44,10 +44,16 @@ class RowWriter:
         self._scene: int | None = None  # inside EachScene
         self._group: tuple[str, int, int] | None = None  # inside EachGroup: block of the loop, group, number of groups
 
-    def write_all(self, parts: tuple[Part, ...]) -> None:
-        """Put down `parts`, one after the other."""
+    def write_all(self, parts: tuple[Part, ...], fields: Mapping[str, Any] | None = None) -> None:
+        """Put down `parts`, one after the other; `fields` take the place of the row's own."""
+        outer, self.fields = self.fields, self.fields | dict(fields or {})
         for part in parts:
             self._write(part)
+        self.fields = outer
+
+    def add_answer(self, ids: list[int]) -> None:
+        """Put down an answer that was given before, and is not trained on."""
+        self._put(ids)
 
     def add_target(self, ids: list[int]) -> None:
         """Put down the answer that is to be learnt."""

@@ -16,7 +16,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
 
 from vidweave.errors import ConfigError, ShapeError
-from vidweave.language.decoding import Decoding
+from vidweave.language.decoding import Cancel, Decoding, stopping
 from vidweave.language.pretrained import (
     PretrainedConfig,
     PretrainedLanguageModel,
@@ -80,8 +80,10 @@ class Seq2SeqLanguageModel(PretrainedLanguageModel):
         labels = target.ids.masked_fill(~target.mask, -100)
         return F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=-100)
 
-    def generate(self, embeds: Embeds | Prefix, **decoding: Any) -> Tensor:
-        """New token ids (B * num_return_sequences, L), padded on the right; settings as in `Decoding`.
+    def generate(
+        self, embeds: Embeds | Prefix, *, streamer: Any = None, cancel: Cancel | None = None, **decoding: Any
+    ) -> Tensor:
+        """New token ids (B * num_return_sequences, L), padded on the right; arguments as of `CausalLanguageModel`.
 
         A `Prefix` of `prefill` is not read again.
         """
@@ -97,6 +99,8 @@ class Seq2SeqLanguageModel(PretrainedLanguageModel):
                 attention_mask=prompt.mask.long(),
                 generation_config=settings.generation_config(self.model.generation_config),
                 logits_processor=settings.processors(prompt.values.dtype),
+                stopping_criteria=stopping(cancel),
+                streamer=streamer,
             )
         return ids[:, 1:]  # without the start token
 

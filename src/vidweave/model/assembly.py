@@ -5,11 +5,9 @@
 
 from __future__ import annotations
 
-import json
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
@@ -22,35 +20,29 @@ from transformers.utils.generic import ModelOutput
 from vidweave.errors import ConfigError, ModalityError, QueryError
 from vidweave.language.splice import splice
 from vidweave.media.store import FeatureStore
-from vidweave.model import asking
 from vidweave.model.bases import add_bases, without_bases
-from vidweave.model.cache import FeatureCache, Fingerprints, module_fingerprint
+from vidweave.model.cache import FeatureCache, Fingerprints
 from vidweave.model.config import ModelSpec, VideoLanguageConfig
 from vidweave.model.encoding import StreamEncoder
 from vidweave.model.files import check_keys, locate, read_weights
-from vidweave.model.frame_counts import FrameCounts
 from vidweave.model.mixing import mix_moments
 from vidweave.model.precision import float32_patterns
-from vidweave.model.processor import Prepared, Processor
+from vidweave.model.prepared import Prepared
+from vidweave.model.processor import Processor
 from vidweave.model.saving import built_config, check_loads, check_options, keeps_processor
 from vidweave.model.selecting import motion_energy, selection_numbers
-from vidweave.model.stream import Stream
 from vidweave.model.swap import current, replaced
-from vidweave.model.trace import Stopwatch
 from vidweave.nn.numbers import floating_dtype, require_finite
 from vidweave.nn.tensor_files import save_tensors
 from vidweave.types import (
-    Answer,
     Blocks,
-    Clip,
     Embeds,
     Features,
     ModelInputs,
-    Query,
+    PromptPlan,
     Selection,
     SelectorInputs,
     StreamInputs,
-    config_to_dict,
 )
 
 __all__ = ["VideoLanguageModel", "VideoLanguageOutput"]
@@ -195,9 +187,17 @@ class VideoLanguageModel(PreTrainedModel):
         blocks, info = self.connector(features, item, scene, None if text is None else text.to(self.device))
         if not blocks and not inputs.streams:
             raise ModalityError("the query reached the model without any picture, sound or other modality")
-        embeds = splice(inputs.plan.to(self.device), blocks, self.language_model.embed, self.language_model.side)
         info["tokens_by_item"] = _tokens_by_item(blocks, inputs.num_items)
-        return embeds, info
+        return self.read(inputs.plan, blocks), info
+
+    def read(self, plan: PromptPlan, blocks: Mapping[str, Blocks]) -> Embeds:
+        """Prompts with the connector's token blocks in their places, as the language model takes them.
+
+        Raises:
+            ShapeError: slots and blocks that do not fit each other; the message gives both counts.
+            ModalityError: a block that the prompt has no place for.
+        """
+        return splice(plan.to(self.device), blocks, self.language_model.embed, self.language_model.side)
 
     def forward(
         self,
@@ -244,7 +244,7 @@ class VideoLanguageModel(PreTrainedModel):
         embeds, _ = self.embed(inputs)
         return self.language_model.score(self.language_model.prefill(embeds), options, normalize=normalize)
 
-    # -- asking --------------------------------------------------------------------------------------------------
+    # -- processor and store --------------------------------------------------------------------------------------------------
 
     @property
     def processor(self) -> Processor:
@@ -255,7 +255,6 @@ class VideoLanguageModel(PreTrainedModel):
 
     @processor.setter
     def processor(self, processor: Processor) -> None:
-        processor.selector = self.select
         self._processor = processor
 
     @property
@@ -273,55 +272,6 @@ class VideoLanguageModel(PreTrainedModel):
         self._store = None if folder is None else FeatureStore(Path(folder))
         if self._store is not None:  # what is still in memory is written when the model goes, or the process ends
             weakref.finalize(self, self._store.close)
-
-    def ask(
-        self,
-        clip: Clip | str | Path,
-        question: str,
-        *,
-        options: Sequence[str] = (),
-        num_frames: FrameCounts | None = None,
-        start_seconds: float | None = None,
-        end_seconds: float | None = None,
-        trace: bool | str = True,
-        **decoding: Any,
-    ) -> Answer:
-        """Ask one question about one clip.
-
-        Args:
-            clip: A path of a video, or a Clip with any modalities that the model takes.
-            options: Answers to choose from, scored by log-probability; without them the model writes freely.
-            num_frames: Frames to look at instead of the configured number; one number, or one for each stream.
-            start_seconds, end_seconds: The span to look at.
-            trace: False leaves the account out.
-            decoding: Arguments of transformers' `generate` (max_new_tokens, num_beams, do_sample, …).
-        """
-        if isinstance(clip, (str, Path)) or start_seconds is not None or end_seconds is not None:
-            clip = asking.as_clip(clip, start_seconds, end_seconds)
-        query = Query.about(clip, question, options)
-        return self.answer([query], num_frames=num_frames, trace=trace, **decoding)[0]
-
-    def answer(self, queries: Query | Sequence[Query], **arguments: Any) -> list[Answer]:
-        """One answer per query, in as few batches as their media allow; see `ask` for the arguments."""
-        return asking.answer(self, queries, **arguments)
-
-    def stream(self, question: str | Sequence[str] | None = None) -> Stream:
-        """A live stream or long clip that is pushed piece by piece and asked at any time; as many at once as you like.
-
-        Args:
-            question: Questions that a connector reading text is to answer exactly; others it answers approximately.
-        """
-        return Stream(self, question)
-
-    def describe(self) -> dict[str, Any]:
-        """Name, fingerprints of all weights and of the settings (frames, prompt, …), and dtype, for the record of a run."""
-        settings = json.dumps(config_to_dict(self.spec), sort_keys=True)
-        return {
-            "model": self.config.name or "unnamed",
-            "weights": module_fingerprint(self),
-            "settings": sha256(settings.encode()).hexdigest(),
-            "dtype": str(self.dtype),
-        }
 
     # -- files ---------------------------------------------------------------------------------------------------
 
@@ -415,10 +365,6 @@ class VideoLanguageModel(PreTrainedModel):
             check(skeleton)
         # transformers hands what stands behind the name on to __init__: the one model that is built is checked
         return super().from_pretrained(None, check, *args, config=config, state_dict=state, **kwargs)
-
-    def new_stopwatch(self) -> Stopwatch:
-        """A stopwatch that waits for the model's device before it reads the clock."""
-        return Stopwatch(self.device)
 
 
 def _inputs(inputs: ModelInputs | None, by_name: Mapping[str, Any]) -> ModelInputs:

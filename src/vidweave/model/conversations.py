@@ -11,7 +11,6 @@ import torch
 from vidweave.errors import ConfigError, QueryError
 from vidweave.language.chat import ChatFormat
 from vidweave.language.conversation import plan_captions, plan_conversations
-from vidweave.language.splice import splice
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.types import Conversation, MeanOver, ModelInputs, Query
 
@@ -83,7 +82,7 @@ def _inputs(model: VideoLanguageModel, conversations: Sequence[Conversation], pl
     if not about:
         return ModelInputs(streams={}, text={}, plan=plan, num_items=len(conversations), pairs=())
     queries = [Query.about(conversations[n].clip, "?") for n in about]  # type: ignore[arg-type]
-    made = model.processor(queries, cache=model.cache)
+    made = model.processor(queries, select=model.select, cache=model.cache)
     numbers = torch.tensor(about)
     streams = {
         name: replace(
@@ -114,5 +113,4 @@ class ConversationLoss:
             loss = model(batch).loss
             assert loss is not None
             return {"loss": loss}
-        language = model.language_model
-        return {"loss": language.loss(splice(batch.plan.to(model.device), {}, language.embed, language.side))}
+        return {"loss": model.language_model.loss(model.read(batch.plan, {}))}

@@ -1,4 +1,4 @@
-"""`vidweave.load`: a model by name, folder or hub id, ready to be asked."""
+"""Models of our slots by name, folder or hub id."""
 
 from __future__ import annotations
 
@@ -18,16 +18,15 @@ from vidweave.model.names import find_model
 from vidweave.registration import import_object
 from vidweave.registry import CHECKPOINT_FORMATS, MODELS
 
-__all__ = ["find_folder", "load"]
+__all__ = ["find_folder", "load_model"]
 
 
-def load(
+def load_model(
     name: str | Path,
     *,
     device: str | torch.device | None = None,
     dtype: torch.dtype | str | None = None,
     device_map: Any = None,
-    cache_folder: str | Path | None = None,
 ) -> VideoLanguageModel:
     """Load a model with its processor, in evaluation mode.
 
@@ -37,7 +36,6 @@ def load(
         device: Where to put it; None stays on the CPU (or follows `device_map`).
         dtype: e.g. torch.bfloat16 or "bfloat16"; None is float32 on the CPU, and the checkpoint's own elsewhere.
         device_map: As in transformers (needs accelerate).
-        cache_folder: Keep features of the encoders there, which are then frozen; None recomputes them.
 
     Raises:
         UnknownNameError: no model, device or dtype goes by that name; lists near matches.
@@ -55,9 +53,6 @@ def load(
         model = _read(str(name), folder, dtype=dtype, device_map=device_map)
     if place is not None:
         model.to(place)  # type: ignore[arg-type]  # transformers' wrapper of `to` loses its signature
-    if cache_folder is not None:  # whoever loads a model to use its features again does not train its encoders
-        model.encoders.requires_grad_(False)
-    model.use_cache_folder(cache_folder)
     return model.eval()
 
 

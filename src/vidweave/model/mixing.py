@@ -10,19 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from vidweave.errors import ConfigError
 from vidweave.media.plan import spread
+from vidweave.model.config import StreamConfig
+from vidweave.model.prepared import Prepared
 from vidweave.nn.span_selection import soft_moments, thin
 from vidweave.types import Features, FrameNeed, Selection
-
-if TYPE_CHECKING:
-    from vidweave.model.config import StreamConfig
-    from vidweave.model.processor import Prepared
 
 __all__ = ["every_candidate", "mix_moments", "mixed_groups", "mixed_needs"]
 

@@ -1,13 +1,14 @@
-"""From queries to model inputs: `prepare` → (the model's `select`) → `fetch`; calling the processor does all three."""
+"""From queries to model inputs: `prepare` → (a model's `select`) → `fetch`; calling the processor does all three."""
 
 # Axes: R rows = (item, scene) pairs with pictures, C candidate moments, B items, L text tokens
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
+from threading import RLock
 from typing import Any, Self
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from vidweave.connectors.counts import block_groups
+from vidweave.connectors.groups import real_groups
 from vidweave.errors import CheckpointError, ConfigError, MediaError, ModalityError, QueryError
 from vidweave.language.tokenizer import load_tokenizer
 from vidweave.media.limits import DEFAULT_LIMITS, Limits
@@ -27,89 +29,34 @@ from vidweave.model.frame_counts import FrameCounts, counts_by_stream, with_coun
 from vidweave.model.gather import OpenScene, StreamRow, check_modalities, gather_scene, route
 from vidweave.model.mixing import mixed_groups, mixed_needs
 from vidweave.model.pool import pool_groups
+from vidweave.model.prepared import RULE_SELECTIONS, Prepared
 from vidweave.model.swap import PROCESSOR_FILES, current, replaced
 from vidweave.registry import MODALITIES
 from vidweave.types import (
+    Blocks,
     Clip,
-    Features,
-    FrameNeed,
     ModelInputs,
     PrecomputedFeatures,
+    PromptPlan,
     Query,
     Selection,
     SelectorInputs,
-    StreamInputs,
     TextSpec,
     TextTokens,
 )
 
-__all__ = ["Prepared", "Processor"]
-
-# Selectors that leave the placing of pictures to each stream's own rule.
-RULE_SELECTIONS = ("uniform", "all_frames")
-
-
-@dataclass
-class Prepared:
-    """Queries with their media opened and indexed, nothing decoded for the encoders yet.
-
-    `candidates` (R, C) are the times a selector may choose from, `mask` marks the real ones, `item` and `scene` (R,)
-    say whose they are; `motion` is the selector's stream, where it has one, `motion_rows` what is told of it
-    and `energy` (R, L), once it was looked at, how much moves in each step.
-    """
-
-    queries: list[Query]
-    scenes: dict[tuple[int, int], OpenScene]
-    candidates: Tensor
-    mask: Tensor
-    item: Tensor
-    scene: Tensor
-    text: dict[str, TextTokens]
-    motion: StreamInputs | None = None
-    motion_rows: list[tuple[int, int, StreamRow]] = field(default_factory=list)
-    energy: Tensor | None = None
-    needs: dict[str, FrameNeed] = field(default_factory=dict)
-
-    def moments(self, k: int | None = None, target_spans: Tensor | None = None) -> SelectorInputs:
-        """What the selector needs; k is by default the most pictures that a stream wants."""
-        if k is None:
-            k = max((need.num_frames or 1 for need in self.needs.values()), default=1)
-        text = self.text.get("selector")
-        if text is not None:
-            text = TextTokens(text.ids[self.item], text.mask[self.item])
-        return SelectorInputs(
-            self.motion, text, self.candidates, self.mask, self.item, self.scene, k, target_spans=target_spans
-        )
-
-    def keep_motion(self, features: Features) -> None:
-        """Have the motion at hand as encoded `features`, so that it is encoded once."""
-        assert self.motion is not None
-        if self.motion.entries:
-            motion = features.to("cpu")
-            self.motion = StreamInputs(
-                None, motion.mask.any(2), motion.seconds, motion.item, motion.scene, self.motion.modality, motion
-            )
-
-    def close(self) -> None:
-        """Close all files."""
-        for scene in self.scenes.values():
-            scene.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+__all__ = ["Processor"]
 
 
 class Processor:
-    """Tokenizers, media and the prompt of one model; plain, holds no weights.
+    """Tokenizers, media and the prompt of one model.
+
+    Plain data: it holds no weights and knows no model, so that data workers can hold a copy. Threads may share one.
 
     Args:
         config: The model's configuration.
         tokenizers: `language`, and one for each further name that `spec.text` mentions.
         limits: Caps on media.
-        selector: The model's `select`, set by the model that owns the processor; used by `__call__`.
     """
 
     def __init__(
@@ -126,7 +73,13 @@ class Processor:
         missing = {"language", *(text.tokenizer for text in self.spec.text.values())} - set(self.tokenizers)
         if missing:
             raise ConfigError(f"the processor lacks tokenizers: {', '.join(sorted(missing))}")
-        self.selector: Any = None
+        self._lock = RLock()  # a tokenizer is set up for each call: threads take turns
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _lock=RLock())
 
     def for_config(self, config: VideoLanguageConfig) -> Processor:
         """The same tokenizers and caps for another configuration."""
@@ -141,6 +94,7 @@ class Processor:
         num_frames: FrameCounts | None = None,
         cache: FeatureCache | None = None,
         has_motion: bool = True,
+        limits: Limits | None = None,
     ) -> Prepared:
         """Open and index the media of `queries`; read text and motion; list candidate moments.
 
@@ -150,6 +104,7 @@ class Processor:
                 is repeated where a clip is shorter, and a note says so; a number that was asked for is not.
             cache: Look-up of known features of the motion.
             has_motion: Read what the selector watches; False where another one chooses, which watches nothing.
+            limits: Caps on media for this call, in place of the processor's own.
 
         Raises:
             ModalityError: a supplied modality that no stream of the model takes.
@@ -161,9 +116,8 @@ class Processor:
         for query in queries:
             for scene in query.scenes:
                 check_modalities(self.spec, scene.clip)
-        scenes = {
-            (i, s): OpenScene(sc.clip, self.limits) for i, q in enumerate(queries) for s, sc in enumerate(q.scenes)
-        }
+        caps = self.limits if limits is None else limits
+        scenes = {(i, s): OpenScene(sc.clip, caps) for i, q in enumerate(queries) for s, sc in enumerate(q.scenes)}
         counts = counts_by_stream(num_frames, {n: s.need for n, s in self.spec.connector_streams.items()})
         needs = {n: with_count(s.need, counts.get(n)) for n, s in self.spec.connector_streams.items()}
         self._check_number(scenes.values(), counts)
@@ -171,7 +125,7 @@ class Processor:
             queries,
             scenes,
             *self._candidates(scenes),
-            text={slot: self._read_text(slot, queries) for slot in self.spec.text},
+            text={slot: self.read_text(slot, [query.text for query in queries]) for slot in self.spec.text},
             needs=needs,
         )
         try:
@@ -212,21 +166,15 @@ class Processor:
                 gathered.setdefault(name, []).append((item, scene, row))
         streams = {name: collate_stream(name, rows) for name, rows in gathered.items()}
         seq2seq = self.spec.language_model.kind == "seq2seq"
-        plan = self.spec.layout.plan(
-            prepared.queries,
-            self.tokenizers["language"],
-            self._groups(prepared, gathered, selection),
-            targets=None if seq2seq else targets,
-        )
+        groups = self._groups(prepared, gathered, selection)
+        plan = self._plan(prepared.queries, groups, None if seq2seq else targets)
         return ModelInputs(
             streams=streams,
             text=prepared.text,
             plan=plan,
             num_items=len(prepared.queries),
             pairs=tuple(prepared.scenes),
-            target=self.spec.layout.target_tokens(prepared.queries, targets, self.tokenizers["language"])
-            if seq2seq and targets is not None
-            else None,
+            target=self._targets(prepared.queries, targets) if seq2seq and targets is not None else None,
             selection=selection,
             moments=self._selector_inputs(prepared, selection, target_spans),
             provenance=dict.fromkeys(self.spec.selector_streams, prepared.motion_rows)
@@ -242,33 +190,102 @@ class Processor:
         num_frames: FrameCounts | None = None,
         targets: Sequence[str] | None = None,
         selection: Selection | None = None,
+        select: Callable[[Prepared], Selection | None] | None = None,
         cache: FeatureCache | None = None,
+        limits: Limits | None = None,
     ) -> ModelInputs:
-        """Everything at once: queries, or one clip and a question → inputs of the model's `generate` and `forward`."""
+        """Everything at once: queries, or one clip and a question → inputs of the model's `generate` and `forward`.
+
+        Args:
+            selection: Timestamps to decode.
+            select: A model's `select`, which chooses them; with neither, each stream places its frames by its own rule.
+
+        Raises:
+            QueryError: neither of them for a model whose selector does more than that.
+        """
         if isinstance(queries, (Clip, str, Path)):
             if question is None:
                 raise QueryError("a clip came without a question; call processor(clip, 'What happens?')")
             queries = Query.about(queries, question, options)
-        with self.prepare(queries, num_frames=num_frames, cache=cache) as prepared:
-            if selection is None and self.selector is not None:
-                selection = self.selector(prepared)
+        if selection is None and select is None and self.spec.selector.kind not in RULE_SELECTIONS:
+            raise QueryError(
+                f"this model selects frames by {self.spec.selector.kind!r}, which the processor cannot do alone; give "
+                "select=model.select, or a selection"
+            )
+        with self.prepare(queries, num_frames=num_frames, cache=cache, limits=limits) as prepared:
+            if selection is None and select is not None:
+                selection = select(prepared)
             return self.fetch(prepared, selection, targets=targets, cache=cache)
+
+    # -- texts ---------------------------------------------------------------------------------------------------
+
+    def plan(
+        self, queries: Sequence[Query], blocks: Mapping[str, Blocks], targets: Sequence[str] | None = None
+    ) -> PromptPlan:
+        """The prompts of `queries` around token blocks that a connector has made.
+
+        Args:
+            targets: Answers to train on, one per query (causal language models only).
+        """
+        groups = {
+            (name, item, scene): count
+            for name, block in blocks.items()
+            for item, scene, count in zip(
+                block.item.tolist(), block.scene.tolist(), real_groups(block).sum(1).tolist(), strict=True
+            )
+        }
+        return self._plan(queries, groups, targets)
 
     def read_text(self, slot: str, questions: Sequence[str]) -> TextTokens:
         """What `slot` (`trunk`, `selector`) reads of each question."""
         spec = self.spec.text[slot]
         texts = [spec.template.format(question=question) for question in questions]
-        return _tokenize(self.tokenizers[spec.tokenizer], texts, spec)
+        with self._lock:
+            return _tokenize(self.tokenizers[spec.tokenizer], texts, spec)
 
     def decode(self, ids: Tensor) -> list[str]:
         """Generated ids (B, L) → texts, without special tokens, stripped."""
-        return [text.strip() for text in self.tokenizers["language"].batch_decode(ids, skip_special_tokens=True)]
+        with self._lock:
+            texts = self.tokenizers["language"].batch_decode(ids, skip_special_tokens=True)
+        return [text.strip() for text in texts]
 
     def option_ids(self, queries: Sequence[Query]) -> list[list[list[int]]]:
         """Token ids of each query's options, written as the layout writes answers."""
-        return [self.spec.layout.option_ids(query, self.tokenizers["language"]) for query in queries]
+        with self._lock:
+            return [self.spec.layout.option_ids(query, self.tokenizers["language"]) for query in queries]
+
+    def answer_ids(self, answer: str, options: Sequence[str] = ()) -> list[int]:
+        """Token ids of one answer, written as the layout writes answers."""
+        with self._lock:
+            return self.spec.layout.answer_ids(answer, self.tokenizers["language"], options)
+
+    def prompts(self, plan: PromptPlan) -> list[str]:
+        """The prompts as text, a token block standing as its name in angle brackets."""
+        tokenizer, prompts = self.tokenizers["language"], []
+        for ids, slots in zip(plan.ids.tolist(), plan.slot.tolist(), strict=True):
+            runs = groupby(zip(ids, slots, strict=True), key=lambda pair: pair[1])
+            with self._lock:
+                parts = [
+                    f"<{plan.slots[slot][0]}>" if slot >= 0 else str(tokenizer.decode([i for i, _ in run if i >= 0]))
+                    for slot, run in runs
+                ]
+            prompts.append("".join(parts))
+        return prompts
 
     # -- parts ---------------------------------------------------------------------------------------------------
+
+    def _plan(
+        self,
+        queries: Sequence[Query],
+        groups: Mapping[tuple[str, int, int], int],
+        targets: Sequence[str] | None,
+    ) -> PromptPlan:
+        with self._lock:
+            return self.spec.layout.plan(queries, self.tokenizers["language"], groups, targets=targets)
+
+    def _targets(self, queries: Sequence[Query], targets: Sequence[str]) -> TextTokens:
+        with self._lock:
+            return self.spec.layout.target_tokens(queries, targets, self.tokenizers["language"])
 
     def _candidates(self, scenes: Mapping[tuple[int, int], OpenScene]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Times of the pictures of the first stream that each scene feeds: what a selector may choose from."""
@@ -345,9 +362,6 @@ class Processor:
                     pool_groups(len(row.seconds), pool) if mix is None else mixed_groups(need, mix.shape[1])
                 )
         return block_groups(self.spec.connector, lengths, prepared.scenes)
-
-    def _read_text(self, slot: str, queries: Sequence[Query]) -> TextTokens:
-        return self.read_text(slot, [query.text for query in queries])
 
     # -- files ---------------------------------------------------------------------------------------------------
 

@@ -125,6 +125,7 @@ class Query(Summarized):
         options: Answers to choose from.
         extra: Further values for the systems that know them.
         may_repeat_options: Whether options may be equal texts, as in some rows of data sets; the choice is then a position.
+        history: Earlier questions of the conversation, each with its answer.
 
     Raises:
         QueryError: a question or options that are no text, empty or over-long question, no scene, labels or options
@@ -136,8 +137,15 @@ class Query(Summarized):
     options: Sequence[str] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
     may_repeat_options: bool = False
+    history: Sequence[tuple[str, str]] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "history", tuple(self.history))
+        for question, answer in self.history:
+            _check_text("a question of the history", question)
+            _check_text("an answer of the history", answer)
+            if not question.strip() or not answer.strip():
+                raise QueryError("a turn of the history is empty; give each earlier question and answer a text")
         if isinstance(self.options, str) or not isinstance(self.options, Sequence):
             raise QueryError(f"options must be a list of texts, got {self.options!r}")
         object.__setattr__(self, "scenes", tuple(self.scenes))

@@ -7,8 +7,7 @@ from string import ascii_uppercase
 
 from vidweave.errors import QueryError
 from vidweave.language.layout import OptionsFormat
-from vidweave.model.assembly import VideoLanguageModel
-from vidweave.types import Clip, Query
+from vidweave.types import Answerer, Clip, Query
 
 __all__ = ["NAIVE_OPTIONS", "answer_by_letter", "gold_letter", "is_right", "naive_question"]
 
@@ -43,13 +42,13 @@ def gold_letter(answer: int) -> str:
 def is_right(prediction: str, letter: str) -> bool:
     """The original's rule: the first character, whatever its case, and nothing but it.
 
-    "(C)" and "The answer is C" are wrong, "because" counts as B. Scoring options by likelihood (`model.ask(options=…)`)
+    "(C)" and "The answer is C" are wrong, "because" counts as B. Scoring options by likelihood (`pipe.ask(options=…)`)
     has no such accidents.
     """
     return prediction.lower()[:1] == letter.lower()
 
 
-def answer_by_letter(model: VideoLanguageModel, items: Sequence[tuple[Clip, Query]], **decoding: object) -> list[str]:
+def answer_by_letter(answerer: Answerer, items: Sequence[tuple[Clip, Query]], **decoding: object) -> list[str]:
     """Free answers to queries whose options stand in the prompt."""
     asked = [Query.about(clip, naive_question(query.text, query.options)) for clip, query in items]
-    return [answer.text for answer in model.answer(asked, trace=False, **decoding)]
+    return [answer.text for answer in answerer.answer(asked, trace=False, **decoding)]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from vidweave.errors import CheckpointError, UnknownNameError
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.assets import asset_folder
-from vidweave.model.load import load
+from vidweave.model.load import load_model
 from vidweave.model.processor import Processor
 from vidweave.systems.merv.tiny import ROWS, tiny_merv
 
@@ -37,7 +37,7 @@ def load_row(row: str) -> VideoLanguageModel:
     """
     if row not in ROWS:
         raise UnknownNameError("row of tiny-merv", row, ROWS)
-    whole = load(MODEL)
+    whole = load_model(MODEL)
     if row == "attention":
         return whole
     file = Path(asset_folder(MODEL) or MODEL).parent / f"{MODEL}-rows" / f"{row}.safetensors"

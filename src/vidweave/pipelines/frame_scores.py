@@ -7,20 +7,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vidweave.connectors.counts import block_groups
 from vidweave.errors import ConfigError, ModalityError
-from vidweave.language.splice import splice
 from vidweave.media.plan import spread
-from vidweave.types import Clip, Embeds, Features, FrameNeed, PromptPlan, Query, Selection
-
-if TYPE_CHECKING:
-    from vidweave.model.assembly import VideoLanguageModel
+from vidweave.pipelines.slot import SlotPipeline
+from vidweave.types import Clip, Embeds, Features, FrameNeed, Query, Selection
 
 __all__ = ["FrameScorer", "SinglePictures"]
 
@@ -42,7 +38,7 @@ class FrameScorer:
     """Scores of single pictures by a base model, batched; no gradient.
 
     Args:
-        model: With its processor.
+        pipe: The base model.
         num_candidates: Pictures per clip, the middles of equal parts (the paper: 32).
         measure: ``(true answer, written answer) -> 0..1``; the paper's is `unigram_recall`. None writes nothing and takes
             how probable the true answer is, among the options if there are any, per token otherwise: far cheaper.
@@ -52,7 +48,7 @@ class FrameScorer:
 
     def __init__(
         self,
-        model: VideoLanguageModel,
+        pipe: SlotPipeline,
         *,
         num_candidates: int = 32,
         measure: Callable[[str, str], float] | None = None,
@@ -61,12 +57,12 @@ class FrameScorer:
     ) -> None:
         if num_candidates < 1 or batch_size < 1:
             raise ConfigError(f"at least one candidate and one per batch, got {num_candidates} and {batch_size}")
-        self.model, self.num_candidates, self.measure = model, num_candidates, measure
+        self.pipe, self.num_candidates, self.measure = pipe, num_candidates, measure
         self.batch_size, self.max_new_tokens = batch_size, max_new_tokens
 
     def describe(self) -> dict[str, Any]:
         """Model and settings, for the provenance of labels."""
-        return {**self.model.describe(), "num_candidates": self.num_candidates}
+        return {**self.pipe.describe(), "num_candidates": self.num_candidates}
 
     def __call__(
         self, clip: Clip, queries: Sequence[Query], answers: Sequence[str]
@@ -79,8 +75,8 @@ class FrameScorer:
     @torch.no_grad()
     def look(self, clip: Clip) -> SinglePictures:
         """Decode and encode the candidates, each once."""
-        model, query = self.model, Query.about(clip, "What is there?")
-        with model.processor.prepare(query) as prepared:
+        model, processor = self.pipe.model, self.pipe.processor
+        with processor.prepare(Query.about(clip, "What is there?")) as prepared:
             if not prepared.candidates.shape[1]:
                 raise ModalityError("the clip has no pictures to score one by one")
             times = prepared.candidates[0].numpy()
@@ -93,7 +89,7 @@ class FrameScorer:
                 reason="single pictures",
             )
             prepared.needs = {name: _every_moment(need, len(times)) for name, need in prepared.needs.items()}
-            inputs = model.processor.fetch(prepared, selection, cache=model.cache)
+            inputs = processor.fetch(prepared, selection, cache=model.cache)
         seen = model.encode_streams(inputs.streams)
         features = {name: _one_row_each(found, len(times)) for name, found in seen.items()}
         return SinglePictures(times, features)
@@ -109,37 +105,28 @@ class FrameScorer:
 
     def _batch(self, features: Mapping[str, Features], query: Query, answer: str) -> list[float]:
         embeds, count = self._embeds(features, query)
-        tokenizer = self.model.processor.tokenizers["language"]
+        language_model, processor = self.pipe.model.language_model, self.pipe.processor
         if self.measure is not None:
-            ids = self.model.language_model.generate(embeds, do_sample=False, max_new_tokens=self.max_new_tokens)
-            return [self.measure(answer, text) for text in self.model.processor.decode(ids)]
-        layout, prefix = self.model.spec.layout, self.model.language_model.prefill(embeds)
+            ids = language_model.generate(embeds, do_sample=False, max_new_tokens=self.max_new_tokens)
+            return [self.measure(answer, text) for text in processor.decode(ids)]
+        prefix = language_model.prefill(embeds)
         if not query.options:
-            ids = layout.answer_ids(answer, tokenizer)
-            found = self.model.language_model.score(prefix, [[ids]] * count, normalize="mean")
+            ids = processor.answer_ids(answer)
+            found = language_model.score(prefix, [[ids]] * count, normalize="mean")
             return [math.exp(row[0]) for row in found]
-        options = layout.option_ids(query, tokenizer)
-        found = torch.tensor(self.model.language_model.score(prefix, [options] * count))
+        (options,) = processor.option_ids([query])
+        found = torch.tensor(language_model.score(prefix, [options] * count))
         return found.softmax(1)[:, query.options.index(answer)].tolist()
 
     def _embeds(self, features: Mapping[str, Features], query: Query) -> tuple[Embeds, int]:
         """The prompt of `query`, once for each row of `features`."""
-        model = self.model
+        model, processor = self.pipe.model, self.pipe.processor
         count = len(next(iter(features.values())).item)
-        item = torch.arange(count)
-        scene = torch.zeros_like(item)
-        text = model.processor.read_text("trunk", [query.text] * count) if "trunk" in model.spec.text else None
-        device = model.device
-        read = None if text is None else text.to(device)
-        blocks, _ = model.connector(features, item.to(device), scene.to(device), read)
-        plan = self._plan(features, query, count).to(device)
-        return splice(plan, blocks, model.language_model.embed, model.language_model.side), count
-
-    def _plan(self, features: Mapping[str, Features], query: Query, count: int) -> PromptPlan:
-        spec, pairs = self.model.spec, [(i, 0) for i in range(count)]
-        lengths = {(name, i, 0): seen.mask.shape[1] for name, seen in features.items() for i in range(count)}
-        groups = block_groups(spec.connector, lengths, pairs)
-        return spec.layout.plan([query] * count, self.model.processor.tokenizers["language"], groups)
+        item = torch.arange(count, device=model.device)
+        text = processor.read_text("trunk", [query.text] * count) if "trunk" in model.spec.text else None
+        text = None if text is None else text.to(model.device)
+        blocks, _ = model.connector(features, item, torch.zeros_like(item), text)
+        return model.read(processor.plan([query] * count, blocks), blocks), count
 
 
 def _every_moment(need: FrameNeed, count: int) -> FrameNeed:

@@ -4,37 +4,35 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from vidweave.errors import ModalityError
 from vidweave.model.frame_counts import FrameCounts
+from vidweave.pipelines.slot import SlotPipeline
 from vidweave.types import Answer, Clip, Query
-
-if TYPE_CHECKING:
-    from vidweave.model.assembly import VideoLanguageModel
 
 __all__ = ["leave_one_out"]
 
 
 @torch.no_grad()
 def leave_one_out(
-    model: VideoLanguageModel, query: Query, answer: Answer, *, num_frames: FrameCounts | None = None
+    pipe: SlotPipeline, query: Query, answer: Answer, *, num_frames: FrameCounts | None = None
 ) -> list[dict[str, Any]]:
     """One entry for the whole query (`modality` None), then one per modality that its clips have.
 
     With options, `probability` is the answer's among them; without, that of writing exactly this answer. `change` is
     what leaving the modality out does to it. A modality without which the model cannot answer has `needed` instead.
     """
-    whole = _probability(model, query, answer, num_frames)
+    whole = _probability(pipe, query, answer, num_frames)
     entries: list[dict[str, Any]] = [{"modality": None, "probability": whole}]
     for modality in dict.fromkeys(name for scene in query.scenes for name in scene.clip):
         without = _without(query, modality)
         try:
             if without is None:
                 raise ModalityError("nothing would be left")
-            probability = _probability(model, without, answer, num_frames)
+            probability = _probability(pipe, without, answer, num_frames)
         except ModalityError:
             entries.append({"modality": modality, "needed": True})
             continue
@@ -52,13 +50,10 @@ def _without(query: Query, modality: str) -> Query | None:
     return replace(query, scenes=tuple(scenes))
 
 
-def _probability(model: VideoLanguageModel, query: Query, answer: Answer, num_frames: FrameCounts | None) -> float:
-    inputs = model.processor([query], num_frames=num_frames, cache=model.cache)
-    layout, tokenizer = model.spec.layout, model.processor.tokenizers["language"]
+def _probability(pipe: SlotPipeline, query: Query, answer: Answer, num_frames: FrameCounts | None) -> float:
+    inputs, model, processor = pipe.inputs([query], num_frames=num_frames), pipe.model, pipe.processor
     if not query.options:
-        (score,) = (
-            model.score(inputs, [[layout.answer_ids(answer.text, tokenizer)]])[0] if answer.text.strip() else [0.0]
-        )
+        (score,) = model.score(inputs, [[processor.answer_ids(answer.text)]])[0] if answer.text.strip() else [0.0]
         return math.exp(score)
-    scores = torch.tensor(model.score(inputs, model.processor.option_ids([query]))[0], dtype=torch.float64)
+    scores = torch.tensor(model.score(inputs, processor.option_ids([query]))[0], dtype=torch.float64)
     return float(scores.softmax(0)[list(query.options).index(answer.text)])

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -24,19 +24,17 @@ from vidweave.connectors.groups import real_groups
 from vidweave.connectors.saving import flatten, unflatten
 from vidweave.connectors.state import ConnectorState
 from vidweave.errors import CheckpointError, ModalityError, NotStreamableError, QueryError, ShapeError
-from vidweave.language.splice import splice
-from vidweave.model import asking
+from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.cache import module_fingerprint
 from vidweave.model.collate import collate_stream
 from vidweave.model.config import StreamConfig
 from vidweave.model.gather import OpenScene, StreamRow, check_modalities, gather_scene
-from vidweave.model.trace import MAX_TRACE_FRAMES, make_panels
+from vidweave.model.processor import Processor
 from vidweave.nn.bank import Journal
 from vidweave.nn.tensor_files import save_tensors
+from vidweave.pipelines.answering import CallOptions, answer_embeds
+from vidweave.pipelines.trace import MAX_TRACE_FRAMES, Stopwatch, make_panels
 from vidweave.types import Answer, Clip, Features, Frames, FrameUse, Query, TextTokens, Trace
-
-if TYPE_CHECKING:
-    from vidweave.model.assembly import VideoLanguageModel
 
 __all__ = ["Stream"]
 
@@ -50,19 +48,22 @@ class Stream:
     """See the module.
 
     Args:
-        model: With a processor. Its selector is not asked: whoever pushes decides which pictures are seen.
+        model: Its selector is not asked: the caller decides which frames are pushed.
+        processor: Of the model.
         question: Questions to be answered exactly by a connector that reads text; others may be asked too.
 
     Raises:
         NotStreamableError: the model's selector has to watch the whole clip.
     """
 
-    def __init__(self, model: VideoLanguageModel, question: str | Sequence[str] | None = None) -> None:
+    def __init__(
+        self, model: VideoLanguageModel, processor: Processor, question: str | Sequence[str] | None = None
+    ) -> None:
         if model.spec.selector_streams:
             raise NotStreamableError(
                 f"the {model.spec.selector.kind!r} selector watches whole clips; ask() them, or stream with another model"
             )
-        self.model = model
+        self.model, self.processor = model, processor
         named = [question] if isinstance(question, str) else list(question or [])
         self.reads_text = "trunk" in model.spec.text
         trunks = model.connector.trunks.values()
@@ -128,15 +129,14 @@ class Stream:
         if not self._groups:
             raise QueryError("nothing was pushed into this stream yet; push pictures before asking")
         model, query = self.model, Query.about(Clip("stream"), question, tuple(options))
-        watch = model.new_stopwatch()
+        watch = Stopwatch(model.device)
         with watch.stage("look"):
             state, is_exact = self._state_for(question)
             blocks, info = model.connector.read(state)
         with watch.stage("answer"):
-            groups = {(name, 0, 0): int(real_groups(block).sum()) for name, block in blocks.items()}
-            plan = model.spec.layout.plan([query], model.processor.tokenizers["language"], groups)
-            embeds = splice(plan.to(model.device), blocks, model.language_model.embed, model.language_model.side)
-            (answer,) = asking.answer_embeds(model, [query], embeds, normalize, decoding)
+            plan = self.processor.plan([query], blocks)
+            how = CallOptions(normalize=normalize, decoding=decoding)
+            (answer,) = answer_embeds(model, self.processor, [query], model.read(plan, blocks), how)
         if not trace:
             return answer
         tokens = {name: int(block.mask.sum()) for name, block in blocks.items()}
@@ -162,7 +162,7 @@ class Stream:
         save_tensors(Path(file), tensors, {"vidweave_stream": json.dumps(about)})
 
     @classmethod
-    def load(cls, model: VideoLanguageModel, file: str | Path) -> Stream:
+    def load(cls, model: VideoLanguageModel, processor: Processor, file: str | Path) -> Stream:
         """A stream from where it was saved.
 
         Raises:
@@ -179,7 +179,7 @@ class Stream:
             raise CheckpointError(
                 f"{Path(file).name} is the state of a model with other weights in the connector; load that model"
             )
-        stream = cls(model, questions)
+        stream = cls(model, processor, questions)
         states = unflatten(about["structure"], tensors)
         if set(states) != set(stream._states):
             raise CheckpointError(f"{Path(file).name} holds states for {sorted(states)}, not {sorted(stream._states)}")
@@ -193,7 +193,7 @@ class Stream:
         return self.model.connector.begin(zero, zero, self._text(question) if self.reads_text else None)
 
     def _text(self, question: str) -> TextTokens:
-        return self.model.processor.read_text("trunk", [question]).to(self.model.device)
+        return self.processor.read_text("trunk", [question]).to(self.model.device)
 
     def _state_for(self, question: str) -> tuple[ConnectorState, bool]:
         """A state that can be read with `question`, and whether it is exact."""
@@ -211,7 +211,7 @@ class Stream:
             name: replace(stream.need, num_frames=None, fps=self._rate(stream, clip) if fps is None else fps)
             for name, stream in spec.connector_streams.items()
         }
-        scene = OpenScene(clip, self.model.processor.limits)
+        scene = OpenScene(clip, self.processor.limits)
         try:
             rows = gather_scene(spec, scene, needs, why="pushed")
         finally:

@@ -1,0 +1,48 @@
+"""`vidweave.load`: a model by name, folder or hub id, ready to be asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vidweave.loading import usable_device
+from vidweave.model.files import read_model_type
+from vidweave.model.load import find_folder
+from vidweave.model.names import find_model
+from vidweave.pipelines.slot import SlotPipeline
+from vidweave.registry import PIPELINES
+
+__all__ = ["load"]
+
+
+def load(
+    name: str | Path,
+    *,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | str | None = None,
+    device_map: Any = None,
+    cache_folder: str | Path | None = None,
+) -> SlotPipeline:
+    """Load a model with its processor, in evaluation mode.
+
+    Args:
+        name: A registered name (`vidweave models list`), a folder, or a hub id. Folders that transformers wrote for
+            BLIP-2 and InstructBLIP load as they are.
+        device: Where to put it; None stays on the CPU (or follows `device_map`).
+        dtype: e.g. torch.bfloat16 or "bfloat16"; None is float32 on the CPU, and the checkpoint's own elsewhere.
+        device_map: As in transformers (needs accelerate).
+        cache_folder: Keep features of the encoders there, which are then frozen; None recomputes them.
+
+    Raises:
+        UnknownNameError: no model, device or dtype goes by that name; lists near matches.
+        ConfigError: a device that this machine does not have.
+        MissingExtraError: `device_map` without accelerate.
+        CheckpointError: a folder that holds no model that vidweave knows, or whose weights do not fit.
+    """
+    find_model(name)  # a wrong name is told before a device is touched
+    place = None if device is None else usable_device(device)
+    held = read_model_type(find_folder(name))
+    read = PIPELINES.get(held) if held in PIPELINES else SlotPipeline.load  # refuses what it does not know
+    return read(name, device=place, dtype=dtype, device_map=device_map, cache_folder=cache_folder)

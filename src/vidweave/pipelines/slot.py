@@ -1,0 +1,278 @@
+"""A model of our four slots, ready to be asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from threading import Event
+from typing import Any, Literal, Self, overload
+
+import torch
+from torch import nn
+
+from vidweave.errors import ConfigError, QueryError
+from vidweave.language.decoding import Decoding
+from vidweave.media.limits import Limits
+from vidweave.model.assembly import VideoLanguageModel
+from vidweave.model.cache import FeatureCache, module_fingerprint
+from vidweave.model.config import VideoLanguageConfig
+from vidweave.model.frame_counts import FrameCounts
+from vidweave.model.load import load_model
+from vidweave.model.processor import Processor
+from vidweave.pipelines.answering import CallOptions, answer_queries, read_queries
+from vidweave.pipelines.live import Stream
+from vidweave.pipelines.messages import query_of
+from vidweave.pipelines.selecting import select_moments
+from vidweave.pipelines.writing import write_pieces
+from vidweave.types import Answer, Clip, ModelInputs, OptionScore, Query, config_to_dict
+
+__all__ = ["SlotPipeline"]
+
+
+class SlotPipeline:
+    """Files and questions in, answers out.
+
+    Threads may share one: a call keeps what it knows to itself, and no call changes a weight.
+
+    Args:
+        model: Its weights; `pipe.model` is for training, and for transformers' way of working.
+        processor: Queries → inputs of the model; None takes the one that was loaded with the model.
+    """
+
+    def __init__(self, model: VideoLanguageModel, processor: Processor | None = None) -> None:
+        if not isinstance(model, VideoLanguageModel):
+            raise ConfigError(f"expected a VideoLanguageModel, got {type(model).__name__}; load one with vidweave.load")
+        self.model = model
+        if processor is not None:
+            model.processor = processor
+
+    @classmethod
+    def load(cls, name: str | Path, *, cache_folder: str | Path | None = None, **how: Any) -> Self:
+        """Read a model; arguments as of `vidweave.load`."""
+        model = load_model(name, **how)
+        if cache_folder is not None:  # a caller who wants to reuse features does not train the encoders
+            model.encoders.requires_grad_(False)
+        model.use_cache_folder(cache_folder)
+        return cls(model)
+
+    def __repr__(self) -> str:
+        return f"SlotPipeline({self.config.name or 'unnamed'}, {self.device}, {self.dtype})"
+
+    @property
+    def processor(self) -> Processor:
+        """Queries → inputs of the model."""
+        return self.model.processor
+
+    @property
+    def config(self) -> VideoLanguageConfig:
+        """The model's configuration."""
+        return self.model.config
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.model.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the model's weights."""
+        return self.model.dtype
+
+    @property
+    def cache(self) -> FeatureCache | None:
+        """Look-up of stored features, if `cache_folder` was given."""
+        return self.model.cache
+
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """Move the model to a device or dtype, as `torch.nn.Module.to` does."""
+        self.model.to(*args, **kwargs)
+        return self
+
+    # -- questions -----------------------------------------------------------------------------------------------
+
+    @overload
+    def ask(
+        self, clip: Clip | str | Path, question: str, *, stream: Literal[False] = ..., **options: Any
+    ) -> Answer: ...
+
+    @overload
+    def ask(
+        self, clip: Clip | str | Path, question: str, *, stream: Literal[True], **options: Any
+    ) -> Iterator[str]: ...
+
+    def ask(
+        self,
+        clip: Clip | str | Path,
+        question: str,
+        *,
+        options: Sequence[str] = (),
+        num_frames: FrameCounts | None = None,
+        start_seconds: float | None = None,
+        end_seconds: float | None = None,
+        trace: bool | str = True,
+        stream: bool = False,
+        normalize: str = "sum",
+        limits: Limits | None = None,
+        cancel: Event | None = None,
+        **decoding: Any,
+    ) -> Answer | Iterator[str]:
+        """Ask one question about one clip.
+
+        Args:
+            clip: A path of a video, or a Clip with any modalities that the model takes.
+            options: Answers to choose from, scored by log-probability; without them the model writes freely.
+            num_frames: Frames to look at instead of the configured number; one number, or one for each stream.
+            start_seconds, end_seconds: The span to look at.
+            trace: False leaves the Trace out; "full" keeps every frame in it.
+            stream: Return an iterator of pieces of text, which come while the model writes; without a Trace.
+            normalize: Option scores are log-probabilities, `sum` over tokens or `mean` per token.
+            limits: Caps on media for this call.
+            cancel: Set it from another thread to stop the call, which then raises CancelledError.
+            decoding: Arguments of transformers' `generate` (max_new_tokens, num_beams, do_sample, …).
+        """
+        if isinstance(clip, (str, Path)) or start_seconds is not None or end_seconds is not None:
+            clip = _as_clip(clip, start_seconds, end_seconds)
+        query = Query.about(clip, question, options)
+        how = CallOptions(
+            num_frames=num_frames, trace=trace, normalize=normalize, limits=limits, cancel=cancel, decoding=decoding
+        )
+        return self._write(query, how) if stream else self._answer([query], how)[0]
+
+    def answer(
+        self,
+        queries: Query | Sequence[Query],
+        *,
+        num_frames: FrameCounts | None = None,
+        trace: bool | str = True,
+        normalize: str = "sum",
+        limits: Limits | None = None,
+        cancel: Event | None = None,
+        **decoding: Any,
+    ) -> list[Answer]:
+        """One answer per query, in as few batches as their media allow; arguments as of `ask`."""
+        how = CallOptions(
+            num_frames=num_frames, trace=trace, normalize=normalize, limits=limits, cancel=cancel, decoding=decoding
+        )
+        return self._answer(queries, how)
+
+    def score(self, queries: Query | Sequence[Query], **options: Any) -> list[tuple[OptionScore, ...]]:
+        """Scores of the options of each query, best first; arguments as of `answer`.
+
+        Raises:
+            QueryError: a query without options.
+        """
+        queries = [queries] if isinstance(queries, Query) else list(queries)
+        if any(not query.options for query in queries):
+            raise QueryError("a query without options has nothing to score; give options, or use answer()")
+        return [answer.options for answer in self.answer(queries, trace=False, **options)]
+
+    def chat(
+        self, messages: Sequence[Mapping[str, Any]], *, options: Sequence[str] = (), stream: bool = False, **how: Any
+    ) -> Answer | Iterator[str]:
+        """Answer the last message of a conversation about one clip.
+
+        Each turn is written as the model's prompt writes a single question, with its answer behind it.
+
+        Args:
+            messages: In transformers' form, e.g. ``[{"role": "user", "content": [{"type": "video", "path": "a.mp4"},
+                {"type": "text", "text": "What is this?"}]}, {"role": "assistant", "content": "A dog."}, …]``.
+            how: Further arguments of `answer`.
+        """
+        query = query_of(messages, options)
+        if not stream:
+            return self.answer([query], **how)[0]
+        known = {name: how.pop(name) for name in ("num_frames", "limits", "cancel") if name in how}
+        return self._write(query, CallOptions(**known, decoding=how))
+
+    def select(
+        self,
+        clip: Clip | str | Path,
+        question: str,
+        *,
+        k: int,
+        selector: nn.Module | None = None,
+        limits: Limits | None = None,
+    ) -> dict[str, Any]:
+        """Which k timestamps of `clip` the question is about, without answering it; no frame is decoded for an encoder.
+
+        Args:
+            selector: Chooses in place of the model's own, from the same motion.
+
+        Returns:
+            `reason`, `seconds`, `indices` of the frames on show then, `spans` with `start`, `end` and `score`; for
+            selectors that watch motion also `steps`, `energy` and `probability`; `notes`.
+
+        Raises:
+            ModalityError: the clip has no frames, or not what the selector watches.
+        """
+        clip = clip if isinstance(clip, Clip) else Clip(clip)
+        return select_moments(self.model, self.processor, clip, question, k=k, selector=selector, limits=limits)
+
+    def stream(self, question: str | Sequence[str] | None = None) -> Stream:
+        """A live stream or long clip that is pushed piece by piece and asked at any time; as many at once as you like.
+
+        Args:
+            question: Questions that a connector reading text is to answer exactly; others it answers approximately.
+        """
+        return Stream(self.model, self.processor, question)
+
+    def inputs(self, queries: Query | Sequence[Query], **arguments: Any) -> ModelInputs:
+        """Inputs of `model.forward` and `model.generate`: selected, decoded and, where they are known, encoded.
+
+        Args:
+            arguments: Of the processor, e.g. `targets` for training and `num_frames`.
+        """
+        return self.processor(queries, select=self.model.select, cache=self.cache, **arguments)
+
+    def describe(self) -> dict[str, Any]:
+        """Name, fingerprints of all weights and of the settings (frames, prompt, …), and dtype, for the record of a run."""
+        settings = json.dumps(config_to_dict(self.model.spec), sort_keys=True)
+        return {
+            "model": self.config.name or "unnamed",
+            "weights": module_fingerprint(self.model),
+            "settings": sha256(settings.encode()).hexdigest(),
+            "dtype": str(self.dtype),
+        }
+
+    # -- files ---------------------------------------------------------------------------------------------------
+
+    def save_pretrained(self, folder: str | Path, **how: Any) -> None:
+        """Write model and processor into `folder`, from which `vidweave.load` reads them; see the model's own method."""
+        self.model.save_pretrained(folder, **how)
+
+    def push_to_hub(self, repo_id: str, **how: Any) -> Any:
+        """Upload model and processor; arguments as of transformers' `push_to_hub`."""
+        return self.model.push_to_hub(repo_id, **how)  # type: ignore[arg-type]  # transformers wraps it without its signature
+
+    # -- parts ---------------------------------------------------------------------------------------------------
+
+    def _answer(self, queries: Query | Sequence[Query], how: CallOptions) -> list[Answer]:
+        return answer_queries(self.model, self.processor, queries, how)
+
+    def _write(self, query: Query, how: CallOptions) -> Iterator[str]:
+        """Read the query now, and write while the pieces are read."""
+        settings = Decoding.of({**self.model.spec.decoding, **how.decoding})
+        if query.options:
+            raise QueryError("options are scored, not written; leave out stream=True, or the options")
+        if settings.num_beams > 1 or settings.num_return_sequences > 1:
+            raise ConfigError("only a single beam can be streamed; set num_beams=1 and num_return_sequences=1")
+        embeds = read_queries(self.model, self.processor, [query], how).embeds
+
+        def generate(streamer: Any, stop: Event) -> None:
+            decoding = {**self.model.spec.decoding, **how.decoding}
+            events = [stop] if how.cancel is None else [stop, how.cancel]
+            with torch.no_grad():
+                self.model.language_model.generate(embeds, streamer=streamer, cancel=events, **decoding)
+            how.check_cancelled()
+
+        return write_pieces(generate, self.processor.tokenizers["language"])
+
+
+def _as_clip(clip: Clip | str | Path, start_seconds: float | None, end_seconds: float | None) -> Clip:
+    """A clip with the given span; borders that the clip already has are kept where none is given."""
+    if isinstance(clip, (str, Path)):
+        return Clip(clip, start_seconds=start_seconds, end_seconds=end_seconds)
+    given = {"start_seconds": start_seconds, "end_seconds": end_seconds}
+    return Clip(**clip, **clip.settings | {name: value for name, value in given.items() if value is not None})

@@ -1,0 +1,39 @@
+"""An answer piece by piece, while the language model writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from threading import Event, Thread
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase, TextIteratorStreamer
+
+__all__ = ["write_pieces"]
+
+
+def write_pieces(
+    generate: Callable[[TextIteratorStreamer, Event], Any], tokenizer: PreTrainedTokenizerBase
+) -> Iterator[str]:
+    """Pieces of text that `generate` hands to the streamer in a thread of its own; joined, they are the whole text.
+
+    Args:
+        generate: Gets the streamer, and an event that is set when nobody reads on: generation stops then.
+    """
+    streamer, stop, failure = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True), Event(), []
+
+    def run() -> None:
+        try:
+            generate(streamer, stop)
+        except BaseException as error:  # noqa: BLE001 (raised again where the pieces are read)
+            failure.append(error)
+            streamer.text_queue.put(streamer.stop_signal)
+
+    thread = Thread(target=run, name="vidweave generation", daemon=True)
+    thread.start()
+    try:
+        yield from (piece for piece in streamer if piece)
+    finally:
+        stop.set()
+        thread.join()
+    if failure:
+        raise failure[0]
