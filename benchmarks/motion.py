@@ -113,7 +113,7 @@ def peak():  # in KiB; what getrusage tells begins with the peak of the process 
     with open("/proc/self/status") as status:
         return int(next(line.split()[1] for line in status if line.startswith("VmHWM")))
 
-model = load("tiny-videotgb")
+model = load("tiny-videotgb").model
 before = peak()
 start, cpu = time.perf_counter(), time.process_time()
 with model.processor.prepare(Query.about(sys.argv[1], "What moves left?")) as prepared:

@@ -28,6 +28,7 @@ from benchmarks.claims.crema import encoded
 from vidweave.data.toyworld import ToyQuestions
 from vidweave.model.assets import asset_folder
 from vidweave.model.growth import parameters_of
+from vidweave.pipelines.slot import SlotPipeline
 from vidweave.recipes.tiny.crema import Settings
 from vidweave.recipes.tiny.crema_parts.beginning import beginning
 from vidweave.recipes.tiny.crema_parts.clips import Clips, collate, felt
@@ -92,7 +93,7 @@ def accuracy(root: CremaRoot, asked: ToyQuestions) -> float:
     model, right = root.model.eval(), 0
     for start in range(0, len(asked), 64):
         batch = [asked[i] for i in range(start, min(start + 64, len(asked)))]
-        answers = model.answer([example.query for example in batch], trace=False)
+        answers = SlotPipeline(model).answer([example.query for example in batch], trace=False)
         right += sum(a.text == example.truth for a, example in zip(answers, batch, strict=True))
     return right / len(asked)
 

@@ -9,10 +9,10 @@ CLIP = Path(__file__).parent / "clips" / "toy.mp4"
 
 def main() -> None:
     """Options, free text, and the steps in between."""
-    model = vidweave.load("tiny-base")
+    pipe = vidweave.load("tiny-base")
 
     # Options are scored: the best one is the answer, and the trace tells what was looked at.
-    answer = model.ask(CLIP, "What colour is the circle?", options=["red", "blue", "yellow"])
+    answer = pipe.ask(CLIP, "What colour is the circle?", options=["red", "blue", "yellow"])
     print("What colour is the circle?", answer.text)
     for option in answer.options:
         print(f"  {option.text:8} {option.score:8.3f}")
@@ -22,12 +22,12 @@ def main() -> None:
     # Without options the model writes. Several questions make one batch.
     questions = ("What happens to the square?", "How many objects can be seen?")
     queries = [vidweave.Query.about(CLIP, question) for question in questions]
-    for query, answer in zip(queries, model.answer(queries, max_new_tokens=8), strict=True):
+    for query, answer in zip(queries, pipe.answer(queries, max_new_tokens=8), strict=True):
         print(query.text, answer.text)
 
     # The transformers way: a processor makes inputs, `generate` makes ids.
-    inputs = model.processor(CLIP, "Where does the triangle go?")
-    print("Where does the triangle go?", *model.processor.decode(model.generate(inputs, max_new_tokens=8)))
+    inputs = pipe.processor(CLIP, "Where does the triangle go?")
+    print("Where does the triangle go?", *pipe.processor.decode(pipe.model.generate(inputs, max_new_tokens=8)))
 
 
 if __name__ == "__main__":

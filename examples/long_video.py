@@ -24,19 +24,19 @@ PROMPTS = (
 def main() -> None:
     """Ask every prompt about every span with every number of beams, then about the stream as it grows."""
     options = _options()
-    model = vidweave.load(options.model, device=options.device, dtype=options.dtype)
+    pipe = vidweave.load(options.model, device=options.device, dtype=options.dtype)
     spans = options.span or [(None, None), (10.0, 20.0)]
     for start, end in spans:
         print("the whole clip" if start is None else f"from {start:g} s to {end:g} s")
         for prompt in options.prompt or PROMPTS:
             for beams in options.beams:
-                answer = model.ask(options.clip, prompt, start_seconds=start, end_seconds=end, num_beams=beams)
+                answer = pipe.ask(options.clip, prompt, start_seconds=start, end_seconds=end, num_beams=beams)
                 others = f"  (then: {', '.join(answer.alternatives)})" if answer.alternatives else ""
                 print(f"  {prompt}  [{beams} beams]  {answer.text}{others}")
 
     prompt = (options.prompt or PROMPTS)[0]
     print(f"as a stream, asked every {options.every:g} s: {prompt}")
-    live, seconds = model.stream(prompt), 0.0
+    live, seconds = pipe.stream(prompt), 0.0
     while seconds < options.until:
         piece = vidweave.Clip(options.clip, start_seconds=seconds, end_seconds=seconds + options.every)
         live.push(piece, fps=options.fps)

@@ -14,7 +14,6 @@ from transformers import AutoModelForVideoClassification, VideoMAEConfig, VideoM
 import vidweave
 from vidweave.media import open_source
 from vidweave.media.preprocess import apply
-from vidweave.model.selecting import select_moments
 from vidweave.types import VisualSpec
 
 CLIP = Path(__file__).parent / "clips" / "toy.mp4"
@@ -44,7 +43,7 @@ def tiny_model(k: int) -> Any:
 
 def main(clip: Path = CLIP, question: str = "What moves left?", name: str | None = None, k: int = 8) -> str:
     """Select k moments, let the other model look at them alone, and say what it sees and when."""
-    chosen = select_moments(vidweave.load("tiny-videotgb"), vidweave.Clip(clip), question, k=k)
+    chosen = vidweave.load("tiny-videotgb").select(clip, question, k=k)
     model: Any = AutoModelForVideoClassification.from_pretrained(name).eval() if name else tiny_model(k)
     with torch.no_grad():
         logits = model(pixels(clip, chosen["indices"], model.config.image_size)).logits[0]

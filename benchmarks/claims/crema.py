@@ -12,6 +12,7 @@ from benchmarks.claims.harness import Claim
 from benchmarks.claims.items import Items, partners
 from vidweave.data.schema import Example
 from vidweave.data.toyworld import ToyQuestions
+from vidweave.pipelines.slot import SlotPipeline
 from vidweave.toyworld.questions import FAMILIES, families
 from vidweave.types import Clip, PrecomputedFeatures, Query
 
@@ -35,7 +36,7 @@ def crema(seed: int, examples: int, *, progress: bool = True, model: Any = None)
     if model is None:
         import vidweave
 
-        model = vidweave.load(MODEL)
+        model = vidweave.load(MODEL).model
     senses = tuple(name for name in model.spec.connector_streams if name != "video")
     seen = list(families(needs={"video"}, scope="short", encoder="general"))
     sensed = [name for name, family in FAMILIES.items() if family.scope == "short" and family.needs & set(senses)]
@@ -47,14 +48,14 @@ def crema(seed: int, examples: int, *, progress: bool = True, model: Any = None)
         form=partial(encoded, model),
         kept=examples * len(FAMILIES),
     )
-    items = Items(made.families, made.__getitem__)
+    items, pipe = Items(made.families, made.__getitem__), SlotPipeline(model)
 
     claim = Claim("crema", progress=progress)
-    claim.answer("video only", model, items.changed(lambda e: _with(e, {"video"})))
-    claim.answer("video + needed", model, items.only(sensed).changed(lambda e: _with(e, {"video", *e.needs})))
-    claim.answer("all senses", model, items)
-    claim.answer("needed zeroed", model, items.only(sensed).changed(lambda e: _with(e, {"video", *senses} - _own(e))))
-    claim.answer("needed of another clip", model, _swapped(items.only(sensed), seed))
+    claim.answer("video only", pipe, items.changed(lambda e: _with(e, {"video"})))
+    claim.answer("video + needed", pipe, items.only(sensed).changed(lambda e: _with(e, {"video", *e.needs})))
+    claim.answer("all senses", pipe, items)
+    claim.answer("needed zeroed", pipe, items.only(sensed).changed(lambda e: _with(e, {"video", *senses} - _own(e))))
+    claim.answer("needed of another clip", pipe, _swapped(items.only(sensed), seed))
     claim.facts = _facts(model, senses, items)
 
     claim.each_at_chance("video only", sensed)
@@ -109,7 +110,7 @@ def _facts(model: Any, senses: tuple[str, ...], items: Items) -> dict[str, dict[
     told = {}
     for count in range(len(senses) + 1):
         has = {"video", *senses[:count]}
-        (answer,) = model.answer([_with(items[0], has).query])
+        (answer,) = SlotPipeline(model).answer([_with(items[0], has).query])
         name = f"+ {senses[count - 1]}" if count else "video"
         trained = sum(sizes[key] for key in parameters_of(model, senses[count - 1])) if count else 0
         told[name] = {

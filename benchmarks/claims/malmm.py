@@ -66,9 +66,9 @@ class Encoded:
 
     @classmethod
     @torch.no_grad()
-    def of(cls, model: Any, query: Query) -> Encoded:
-        """The pictures that `model` would look at, each distinct one encoded once."""
-        stream = model.processor(query).streams["video"]
+    def of(cls, pipe: Any, query: Query) -> Encoded:
+        """The frames that `pipe` would sample, each distinct one encoded once."""
+        model, stream = pipe.model, pipe.processor(query).streams["video"]
         pixels = stream.values[0]  # (T, 1, 3, H, W)
         distinct, where = torch.unique(pixels.flatten(1), dim=0, return_inverse=True)
         encoder = model.encoders[model.spec.streams["video"].encoder]
@@ -86,20 +86,20 @@ class EncodedOnce:
     `answer` would encode all of them each time, and say the same.
     """
 
-    def __init__(self, model: Any, known: dict[Any, Encoded]) -> None:
-        self.model, self.known = model, known
+    def __init__(self, pipe: Any, known: dict[Any, Encoded]) -> None:
+        self.pipe, self.known = pipe, known
 
     def answer(self, queries: Sequence[Query], **arguments: Any) -> list[Answer]:
-        return self.model.answer([self._encoded(query) for query in queries], **arguments)
+        return self.pipe.answer([self._encoded(query) for query in queries], **arguments)
 
     def describe(self) -> Mapping[str, Any]:
-        return self.model.describe()
+        return self.pipe.describe()
 
     def _encoded(self, query: Query) -> Query:
         pictures = query.scenes[0].clip["video"].values
-        key = (blake2b(pictures.tobytes(), digest_size=16).digest(), self.model.spec.streams["video"].need)
+        key = (blake2b(pictures.tobytes(), digest_size=16).digest(), self.pipe.model.spec.streams["video"].need)
         if key not in self.known:
-            self.known[key] = Encoded.of(self.model, query)
+            self.known[key] = Encoded.of(self.pipe, query)
         return Query.about(self.known[key].clip(), query.text, query.options)
 
 

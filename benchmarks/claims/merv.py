@@ -22,6 +22,7 @@ from typing import Any
 
 from benchmarks.claims.harness import Claim
 from benchmarks.claims.items import toy_items
+from vidweave.pipelines.slot import SlotPipeline
 from vidweave.systems.merv.rows import load_row
 from vidweave.systems.merv.tiny import EYES, ROWS
 from vidweave.toyworld.questions import families
@@ -75,24 +76,25 @@ def _shipped(row: str, folder: Path) -> Answerer:
     model = load_row(MIXTURE if row in WITHOUT else row)
     model.encoders.requires_grad_(False)
     model.use_cache_folder(folder)
-    return Without(model, WITHOUT[row]) if row in WITHOUT else model
+    pipe = SlotPipeline(model)
+    return Without(pipe, WITHOUT[row]) if row in WITHOUT else pipe
 
 
 class Without:
     """A model in which the tokens of one stream are zeros when they are mixed."""
 
-    def __init__(self, model: Any, stream: str) -> None:
-        self.model, self.stream = model, stream
+    def __init__(self, pipe: Any, stream: str) -> None:
+        self.pipe, self.stream = pipe, stream
 
     def answer(self, queries: Sequence[Query], **arguments: Any) -> list[Answer]:
-        hook = self.model.connector.fusion.register_forward_pre_hook(self._blank)
+        hook = self.pipe.model.connector.fusion.register_forward_pre_hook(self._blank)
         try:
-            return self.model.answer(queries, **arguments)
+            return self.pipe.answer(queries, **arguments)
         finally:
             hook.remove()
 
     def describe(self) -> dict[str, Any]:
-        return self.model.describe()
+        return self.pipe.describe()
 
     def _blank(self, _: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         (blocks,) = arguments

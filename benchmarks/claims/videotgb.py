@@ -31,6 +31,7 @@ from vidweave.media.write import write_video
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.assets import asset_folder
 from vidweave.nn.span_selection import inside_spans, pick_moments
+from vidweave.pipelines.slot import SlotPipeline
 from vidweave.selectors.motion_peaks import MotionPeaksSelectorConfig
 from vidweave.systems.videotgb.tiny import tiny_videotgb
 from vidweave.toyworld.questions import questions
@@ -60,7 +61,7 @@ def videotgb(seed: int, examples: int, *, progress: bool = True, model: VideoLan
     printed unjudged: k=8, frame differences, the world's own flow (in place of RAFT), rotary tables of noise, and clips
     1 to 16 times as long as those of training (a tenth of the items each).
     """
-    model = vidweave.load(MODEL) if model is None else model
+    model = vidweave.load(MODEL).model if model is None else model
     found = {row: _bridge(model, file) for row, file in ROWS.items()}
     bridges = {row: bridge for row, bridge in found.items() if bridge is not None}
     if missing := [row for row, bridge in found.items() if bridge is None]:
@@ -178,7 +179,9 @@ def _answer_all(
     clips = [Clip(video=PrecomputedFeatures(seen.values[i], seen.seconds[i])) for i in picked]
     for k in ks:  # rows of one k make one batch
         rows = [n for n, row in enumerate(names) if f", k={k}" in row]
-        answers = model.answer([Query.about(clips[n], query.text, query.options) for n in rows], trace=False)
+        answers = SlotPipeline(model).answer(
+            [Query.about(clips[n], query.text, query.options) for n in rows], trace=False
+        )
         for n, answer in zip(rows, answers, strict=True):
             claim.enter(names[n], item.example, answer.text)
 

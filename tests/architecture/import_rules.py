@@ -34,6 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation": ZERO | {"media", "data", "engines"},
     "training": ZERO | {"media", "data", "evaluation", "nn"},
     "tiny": ZERO | {"media", "data", "toyworld", "training", "nn", "language"},
+    "pipelines": ZERO | {"nn", "media", "model", "engines", "loading"} | SLOTS,
     "systems": ZERO | {"nn", "media", "model", "data"} | SLOTS,
     "contra4": ZERO | {"nn", "media", "toyworld", "data", "engines", "evaluation", "language", "report", "loading"},
 }

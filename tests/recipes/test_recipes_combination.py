@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import vidweave
+from vidweave.pipelines.slot import SlotPipeline
 from vidweave.training import recipe_run, train
 
 
@@ -18,9 +19,9 @@ def test_the_four_slots_compose(tmp_path):
 
     module = __import__("sys").modules[run.stages[0].collate.func.__module__]
     asked = [module.clip_and_question(index)[0] for index in range(3)]
-    model = vidweave.load(result.finish["model"])
-    together = model.answer(asked, max_new_tokens=3)
-    alone = [model.answer([query], max_new_tokens=3)[0] for query in asked]
+    model = vidweave.load(result.finish["model"]).model
+    together = SlotPipeline(model).answer(asked, max_new_tokens=3)
+    alone = [SlotPipeline(model).answer([query], max_new_tokens=3)[0] for query in asked]
     assert [a.text for a in together] == [a.text for a in alone]
     trace = alone[0].trace
     assert {use.why for use in trace.frames if use.stream in ("coarse", "fine")} == {"grounding"}
@@ -37,5 +38,7 @@ def test_without_sound_it_still_answers():
     module = __import__("sys").modules[run.stages[0].collate.func.__module__]
     query, _ = module.clip_and_question(0)
     clip = query.scenes[0].clip
-    answer = run.model.eval().ask(vidweave.Clip(video=clip["video"]), "How many objects are there?", max_new_tokens=2)
+    answer = SlotPipeline(run.model.eval()).ask(
+        vidweave.Clip(video=clip["video"]), "How many objects are there?", max_new_tokens=2
+    )
     assert "sound" not in answer.trace.tokens

@@ -65,7 +65,7 @@ def test_one_pass_per_modality_and_nothing_else_learns(world):
     own = {name for name in before if name.startswith(("connector.ports.", "connector.fusion."))}
     assert moved <= own
     assert {name.split(".")[2] for name in moved if ".ports." in name} == {"video", "depth", "normals"}
-    again = vidweave.load(world / "out" / "model")
+    again = vidweave.load(world / "out" / "model").model
     assert all(torch.equal(p, again.get_parameter(name)) for name, p in run.model.named_parameters())
 
 

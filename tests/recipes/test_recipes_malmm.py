@@ -8,6 +8,7 @@ import torch
 
 import vidweave
 from vidweave.errors import ConfigError
+from vidweave.pipelines.slot import SlotPipeline
 from vidweave.recipes.tiny.malmm import new_model
 from vidweave.recipes.tiny.malmm_parts.memories import remembered
 from vidweave.recipes.tiny.malmm_parts.objectives import LongRoot, collate_clips
@@ -39,7 +40,7 @@ def test_the_connector_learns_and_its_bases_stay(trained):
         assert all(name.startswith(("model.connector.", "visit_heads.")) for name in learnt)
         frozen = "model.connector.ports.video."
         assert not learnt & {f"{frozen}time_embedding", f"{frozen}input_proj.weight", f"{frozen}input_norm.weight"}
-    base = vidweave.load("tiny-base")
+    base = vidweave.load("tiny-base").model
     for root in ("encoders", "language_model"):
         ours, theirs = (dict(m.get_submodule(root).state_dict()) for m in (run.model.model, base))
         assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
@@ -50,10 +51,10 @@ def test_the_asset_loads_and_answers_as_the_trained_model_does(trained):
     name = "tiny-malmm" if row == "memory" else f"tiny-malmm-{row}"
     folder = result.out / "assets" / name
     assert (folder / "model.safetensors").stat().st_size < 1_000_000
-    model = vidweave.load(folder)
+    model = vidweave.load(folder).model
     clip = vidweave.Clip(render(sample_scene(3, length="long"), "video"))
     asked = {"question": "What colour is the first object?", "options": ("red", "blue", "green")}
-    expected, answer = run.model.model.eval().ask(clip, **asked), model.ask(clip, **asked)
+    expected, answer = SlotPipeline(run.model.model.eval()).ask(clip, **asked), SlotPipeline(model).ask(clip, **asked)
     ours, theirs = (sorted((o.text, o.score) for o in x.options) for x in (answer, expected))
     for (text, score), (other, known) in zip(ours, theirs, strict=True):
         assert text == other

@@ -41,7 +41,7 @@ def test_frozen_trains_all_but_the_encoders(tmp_path):
     assert {n for n in learning - moved if "lm_head" not in n and before[n].abs().sum() > 0} <= {
         n for n in learning if ".fusion." in n or "bias" in n
     }  # what has no gradient yet: a mixer whose query starts small, biases that cancel
-    again = vidweave.load(result.finish["model"])
+    again = vidweave.load(result.finish["model"]).model
     assert again.config.name == "tiny-merv"
     run.model.use_cache_folder(None)
     assert FeatureStore(tmp_path / "features").stats().num_entries > 0

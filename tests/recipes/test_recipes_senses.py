@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 
 import vidweave
 from vidweave.model.growth import parameters_of
+from vidweave.pipelines.slot import SlotPipeline
 from vidweave.recipes.tiny.crema_parts.beginning import say
 from vidweave.systems.tiny.crema import SENSES
 from vidweave.systems.tiny.senses import sense_encoders
@@ -125,9 +126,9 @@ def test_what_senses_say_in_training_is_what_the_connector_makes_of_them(trained
 
 def test_the_asset_loads_beside_its_bases_and_answers_as_the_trained_model(trained):
     run, _, result = trained
-    model = vidweave.load(result.out / "assets" / "tiny-crema")
+    model = vidweave.load(result.out / "assets" / "tiny-crema").model
     clip = vidweave.Clip(**{m: render(sample_scene(3), m) for m in ("video", *SENSES)})
     asked = {"question": "Is the circle cold, warm or hot?", "options": ("cold", "warm", "hot")}
-    expected, answer = run.model.model.eval().ask(clip, **asked), model.ask(clip, **asked)
+    expected, answer = SlotPipeline(run.model.model.eval()).ask(clip, **asked), SlotPipeline(model).ask(clip, **asked)
     ours, theirs = (torch.tensor([o.score for o in x.options]) for x in (answer, expected))
     torch.testing.assert_close(ours, theirs, atol=2e-3, rtol=2e-3)  # half precision

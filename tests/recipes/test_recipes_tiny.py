@@ -5,6 +5,7 @@ import torch
 
 import vidweave
 from vidweave.errors import UnknownNameError
+from vidweave.pipelines.slot import SlotPipeline
 from vidweave.toyworld.render import render
 from vidweave.toyworld.scene import sample_scene
 from vidweave.training.loop import train
@@ -51,11 +52,11 @@ def test_stages_learn_exactly_what_they_say(trained):
 
 def test_the_assets_load_and_answer_as_the_trained_model_does(trained):
     run, result = trained
-    model = vidweave.load(result.out / "assets" / "tiny-base")
+    model = vidweave.load(result.out / "assets" / "tiny-base").model
     clip = vidweave.Clip(render(sample_scene(3), "video"))
     asked = {"question": "What colour is the circle?", "options": ("red", "blue", "green")}
-    expected = run.model.model.eval().ask(clip, **asked)
-    answer = model.ask(clip, **asked)
+    expected = SlotPipeline(run.model.model.eval()).ask(clip, **asked)
+    answer = SlotPipeline(model).ask(clip, **asked)
     assert [o.text for o in answer.options] == [o.text for o in expected.options]
     ours, theirs = (torch.tensor([o.score for o in x.options]) for x in (answer, expected))
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)

@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 import vidweave
+from vidweave.pipelines.slot import SlotPipeline
 from vidweave.recipes.tiny.merv_parts.clips import NUM_FACTS, with_facts
 from vidweave.systems.merv.rows import own_weights
 from vidweave.tiny.fact_vectors import FactVectors
@@ -48,7 +49,7 @@ def test_a_row_learns_ports_mixer_and_special_trunks(row):
         special = {f"trunks.{eye}" for eye in ("detail", "tempo") if name == "attention" or eye == name}
         ports = {f"ports.{eye}" for eye in run.model.model.encoders}
         assert roots == special | ports | ({"fusion.weighting"} if name == "attention" else set())
-    base = vidweave.load("tiny-base").connector.trunks["qformer"].state_dict()
+    base = vidweave.load("tiny-base").model.connector.trunks["qformer"].state_dict()
     if name == "attention":
         kept = run.model.model.connector.trunks["general"].state_dict()
         assert all(torch.allclose(kept[key], base[key], atol=1e-3) for key in base)
@@ -65,10 +66,10 @@ def test_what_is_written_is_what_was_trained(row):
         assert written.keys() == own.keys()
         assert all(torch.equal(written[key].float(), own[key]) for key in own)
         return
-    model = vidweave.load(folder)
+    model = vidweave.load(folder).model
     clip = vidweave.Clip(render(sample_scene(3), "video"))
     asked = {"question": "What colour is the circle?", "options": ("red", "blue", "green")}
-    answer, expected = model.ask(clip, **asked), run.model.model.eval().ask(clip, **asked)
+    answer, expected = SlotPipeline(model).ask(clip, **asked), SlotPipeline(run.model.model.eval()).ask(clip, **asked)
     scores = [sorted((o.text, o.score) for o in a.options) for a in (answer, expected)]
     for (text, score), (other, known) in zip(*scores, strict=True):
         assert text == other

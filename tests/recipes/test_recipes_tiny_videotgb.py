@@ -4,6 +4,7 @@ import pytest
 
 import vidweave
 from vidweave.media.write import write_video
+from vidweave.pipelines.slot import SlotPipeline
 from vidweave.toyworld.render import render
 from vidweave.toyworld.scene import sample_scene
 from vidweave.training.loop import train
@@ -34,8 +35,8 @@ def test_from_a_base_model_to_an_asset(tmp_path):
     assert manifest["subtract"] == "median"
     assert all(0 <= label.start < label.end <= 10 for label in found.values())
     assert set(result.finish) == {"hits_at_75", "hits_at_300"}
-    model = vidweave.load(tmp_path / "run" / "assets" / "tiny-videotgb")
+    model = vidweave.load(tmp_path / "run" / "assets" / "tiny-videotgb").model
     scene = sample_scene(4, length="long", num_frames=60)
     clip = write_video(tmp_path / "clip.mp4", render(scene, "video", size=96), fps=scene.fps)
-    trace = model.ask(clip, "What colour is the object that moves left?").trace
+    trace = SlotPipeline(model).ask(clip, "What colour is the object that moves left?").trace
     assert {use.why for use in trace.frames} == {"grounding"}

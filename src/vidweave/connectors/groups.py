@@ -8,7 +8,7 @@ order of time. A group is real when one of its tokens is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -19,7 +19,7 @@ from torch.nn import functional
 from vidweave.errors import ShapeError
 from vidweave.types import Blocks, Features
 
-__all__ = ["append", "compact", "first_times", "merge_seconds", "place", "real_groups", "whole_span"]
+__all__ = ["append", "compact", "counts_of", "first_times", "merge_seconds", "place", "real_groups", "whole_span"]
 
 Carrier = TypeVar("Carrier", Features, Blocks)
 
@@ -27,6 +27,17 @@ Carrier = TypeVar("Carrier", Features, Blocks)
 def real_groups(carrier: Features | Blocks) -> Tensor:
     """(R, T) True where a group has a real token."""
     return carrier.mask.any(-1)
+
+
+def counts_of(blocks: Mapping[str, Blocks]) -> dict[tuple[str, int, int], int]:
+    """(block, item, scene) → number of real time steps: what a prompt is planned around."""
+    return {
+        (name, item, scene): count
+        for name, block in blocks.items()
+        for item, scene, count in zip(
+            block.item.tolist(), block.scene.tolist(), real_groups(block).sum(1).tolist(), strict=True
+        )
+    }
 
 
 def place(carrier: Carrier, item: Tensor, scene: Tensor, what: str) -> Carrier:

@@ -17,7 +17,6 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from vidweave.connectors.counts import block_groups
-from vidweave.connectors.groups import real_groups
 from vidweave.errors import CheckpointError, ConfigError, MediaError, ModalityError, QueryError
 from vidweave.language.tokenizer import load_tokenizer
 from vidweave.media.limits import DEFAULT_LIMITS, Limits
@@ -33,7 +32,6 @@ from vidweave.model.prepared import RULE_SELECTIONS, Prepared
 from vidweave.model.swap import PROCESSOR_FILES, current, replaced
 from vidweave.registry import MODALITIES
 from vidweave.types import (
-    Blocks,
     Clip,
     ModelInputs,
     PrecomputedFeatures,
@@ -167,7 +165,7 @@ class Processor:
         streams = {name: collate_stream(name, rows) for name, rows in gathered.items()}
         seq2seq = self.spec.language_model.kind == "seq2seq"
         groups = self._groups(prepared, gathered, selection)
-        plan = self._plan(prepared.queries, groups, None if seq2seq else targets)
+        plan = self.plan(prepared.queries, groups, None if seq2seq else targets)
         return ModelInputs(
             streams=streams,
             text=prepared.text,
@@ -220,21 +218,19 @@ class Processor:
     # -- texts ---------------------------------------------------------------------------------------------------
 
     def plan(
-        self, queries: Sequence[Query], blocks: Mapping[str, Blocks], targets: Sequence[str] | None = None
+        self,
+        queries: Sequence[Query],
+        groups: Mapping[tuple[str, int, int], int],
+        targets: Sequence[str] | None = None,
     ) -> PromptPlan:
-        """The prompts of `queries` around token blocks that a connector has made.
+        """The prompts of `queries`.
 
         Args:
+            groups: (block, item, scene) → time steps of that token block, see `connectors.groups.counts_of`.
             targets: Answers to train on, one per query (causal language models only).
         """
-        groups = {
-            (name, item, scene): count
-            for name, block in blocks.items()
-            for item, scene, count in zip(
-                block.item.tolist(), block.scene.tolist(), real_groups(block).sum(1).tolist(), strict=True
-            )
-        }
-        return self._plan(queries, groups, targets)
+        with self._lock:
+            return self.spec.layout.plan(queries, self.tokenizers["language"], groups, targets=targets)
 
     def read_text(self, slot: str, questions: Sequence[str]) -> TextTokens:
         """What `slot` (`trunk`, `selector`) reads of each question."""
@@ -273,15 +269,6 @@ class Processor:
         return prompts
 
     # -- parts ---------------------------------------------------------------------------------------------------
-
-    def _plan(
-        self,
-        queries: Sequence[Query],
-        groups: Mapping[tuple[str, int, int], int],
-        targets: Sequence[str] | None,
-    ) -> PromptPlan:
-        with self._lock:
-            return self.spec.layout.plan(queries, self.tokenizers["language"], groups, targets=targets)
 
     def _targets(self, queries: Sequence[Query], targets: Sequence[str]) -> TextTokens:
         with self._lock:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vidweave.connectors.groups import counts_of
 from vidweave.errors import ConfigError, ModalityError
 from vidweave.media.plan import spread
 from vidweave.pipelines.slot import SlotPipeline
@@ -126,7 +127,7 @@ class FrameScorer:
         text = processor.read_text("trunk", [query.text] * count) if "trunk" in model.spec.text else None
         text = None if text is None else text.to(model.device)
         blocks, _ = model.connector(features, item, torch.zeros_like(item), text)
-        return model.read(processor.plan([query] * count, blocks), blocks), count
+        return model.read(processor.plan([query] * count, counts_of(blocks)), blocks), count
 
 
 def _every_moment(need: FrameNeed, count: int) -> FrameNeed:

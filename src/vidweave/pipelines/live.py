@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from vidweave.connectors.groups import real_groups
+from vidweave.connectors.groups import counts_of, real_groups
 from vidweave.connectors.saving import flatten, unflatten
 from vidweave.connectors.state import ConnectorState
 from vidweave.errors import CheckpointError, ModalityError, NotStreamableError, QueryError, ShapeError
@@ -134,7 +134,7 @@ class Stream:
             state, is_exact = self._state_for(question)
             blocks, info = model.connector.read(state)
         with watch.stage("answer"):
-            plan = self.processor.plan([query], blocks)
+            plan = self.processor.plan([query], counts_of(blocks))
             how = CallOptions(normalize=normalize, decoding=decoding)
             (answer,) = answer_embeds(model, self.processor, [query], model.read(plan, blocks), how)
         if not trace:

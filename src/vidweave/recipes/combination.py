@@ -149,7 +149,8 @@ def clip_and_question(index: int) -> tuple[Query, str]:
 
 def _collate(model: VideoLanguageModel, indices: Sequence[int]) -> Any:
     pairs = [clip_and_question(index) for index in indices]
-    return model.processor([query for query, _ in pairs], targets=[answer for _, answer in pairs])
+    queries, answers = [query for query, _ in pairs], [answer for _, answer in pairs]
+    return model.processor(queries, targets=answers, select=model.select)
 
 
 def _finish(model: VideoLanguageModel, out: Path) -> Mapping[str, Any]:

@@ -44,7 +44,7 @@ FORMAT = "vidweave pseudo labels"
 
 
 class Scorer(Protocol):
-    """Scores single pictures; `vidweave.model.frame_scores.FrameScorer` is one."""
+    """Scores single pictures; `vidweave.pipelines.frame_scores.FrameScorer` is one."""
 
     def __call__(
         self, clip: Clip, queries: Sequence[Query], answers: Sequence[str]

@@ -17,7 +17,7 @@ def claim():
     torch.manual_seed(0)
     config = tiny_crema()
     model = VideoLanguageModel(config)
-    model.processor = vidweave.load("tiny-base").processor.for_config(config)
+    model.processor = vidweave.load("tiny-base").model.processor.for_config(config)
     return crema(3, 2, progress=False, model=model.eval())
 
 

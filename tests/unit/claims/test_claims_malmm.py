@@ -88,7 +88,7 @@ class Stub:
         self.looked, self.asked = 0, []
         stream = type("Stream", (), {"need": "all", "encoder": "eye"})()
         self.spec = type("Spec", (), {"streams": {"video": stream}})()
-        self.encoders = {"eye": self}
+        self.encoders, self.model = {"eye": self}, self
 
     def processor(self, query):
         frames = query.scenes[0].clip["video"]

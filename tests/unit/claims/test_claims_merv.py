@@ -94,6 +94,7 @@ class Stub:
     def __init__(self):
         self.connector = nn.Module()
         self.connector.fusion = Sum()
+        self.model = self
 
     def answer(self, queries, **_):
         row = torch.zeros(1, dtype=torch.long)

@@ -21,6 +21,7 @@ from vidweave.evaluation.records import RecordFile, read_records
 from vidweave.evaluation.runner import run
 from vidweave.evaluation.shown_media import MediaHashes
 from vidweave.media import write_image
+from vidweave.pipelines.slot import SlotPipeline
 from vidweave.types import Answer, Clip, Frames, Query, Scene
 
 
@@ -175,7 +176,8 @@ def test_contra4_says_by_which_rule_answers_are_read() -> None:
 
 
 def test_whatever_changes_a_models_answers_changes_its_description():
-    model = vidweave.load("tiny-base")
+    pipe = vidweave.load("tiny-base")
+    model = pipe.model
     spec = model.spec
     ((name, stream),) = spec.streams.items()
     specs = {
@@ -188,8 +190,8 @@ def test_whatever_changes_a_models_answers_changes_its_description():
     for title, other in specs.items():
         twin = copy.copy(model)
         twin.spec = other
-        described[title] = twin.describe()
+        described[title] = SlotPipeline(twin).describe()
     with torch.no_grad():
         next(model.parameters()).view(-1)[0] += 1
-    described["weights"] = model.describe()
+    described["weights"] = pipe.describe()
     assert len({str(facts) for facts in described.values()}) == len(described), described

@@ -13,6 +13,7 @@ from vidweave.errors import CheckpointError, ConfigError, ModalityError, QueryEr
 from vidweave.model import cache as cache_module
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.config import VideoLanguageConfig
+from vidweave.pipelines.slot import SlotPipeline
 from vidweave.types import Clip, Frames, PrecomputedFeatures, Query, Selection
 
 QUESTION = "what colour is the circle ?"
@@ -29,7 +30,7 @@ def _queries(options=()) -> list[Query]:
 
 
 def test_ask_writes_an_answer_with_its_account(model, frames):
-    answer = model.ask(Clip(video=frames), QUESTION)
+    answer = SlotPipeline(model).ask(Clip(video=frames), QUESTION)
     assert isinstance(answer.text, str)
     trace = answer.trace
     assert [use.index for use in trace.frames] == [1, 3, 5]
@@ -43,7 +44,7 @@ def test_ask_writes_an_answer_with_its_account(model, frames):
 
 
 def test_options_are_ranked_by_score(model, frames):
-    answer = model.ask(Clip(video=frames), QUESTION, options=("red", "blue", "green"))
+    answer = SlotPipeline(model).ask(Clip(video=frames), QUESTION, options=("red", "blue", "green"))
     scores = [option.score for option in answer.options]
     assert scores == sorted(scores, reverse=True)
     assert answer.text == answer.options[0].text
@@ -53,8 +54,8 @@ def test_options_are_ranked_by_score(model, frames):
 @pytest.mark.parametrize("options", [(), ("red", "blue green")])
 def test_a_batch_equals_one_by_one(model, options):
     queries = _queries(options)
-    together = model.answer(queries)
-    alone = [model.answer([query])[0] for query in queries]
+    together = SlotPipeline(model).answer(queries)
+    alone = [SlotPipeline(model).answer([query])[0] for query in queries]
     assert [a.text for a in together] == [a.text for a in alone]
     for a, b in zip(together, alone, strict=True):
         torch.testing.assert_close(_scores(a), _scores(b), atol=2e-5, rtol=1e-4)
@@ -72,7 +73,7 @@ def test_training_loss_of_a_batch_is_the_mean_over_tokens(model):
 def test_the_transformers_way_gives_the_same_answer(model, frames):
     inputs = model.processor(Clip(video=frames), QUESTION)
     ids = model.generate(**inputs, max_new_tokens=4)
-    assert model.processor.decode(ids) == [model.ask(Clip(video=frames), QUESTION).text]
+    assert model.processor.decode(ids) == [SlotPipeline(model).ask(Clip(video=frames), QUESTION).text]
     torch.testing.assert_close(ids, model.generate(inputs, max_new_tokens=4))
 
 
@@ -84,12 +85,12 @@ def test_generation_with_and_without_a_cache_is_equal(model, frames):
 
 def test_stored_features_give_the_same_answer(model, frames, tmp_path):
     options = ("red", "blue", "green")
-    plain = model.ask(Clip(video=frames), QUESTION, options=options)
+    plain = SlotPipeline(model).ask(Clip(video=frames), QUESTION, options=options)
     model.encoders.requires_grad_(False)
     model.use_cache_folder(tmp_path / "store")
-    first = model.ask(Clip(video=frames), QUESTION, options=options)
+    first = SlotPipeline(model).ask(Clip(video=frames), QUESTION, options=options)
     model.encoders["rgb"].encode = None  # a second encoding would fail
-    second = model.ask(Clip(video=frames), QUESTION, options=options)
+    second = SlotPipeline(model).ask(Clip(video=frames), QUESTION, options=options)
     for answer in (first, second):
         torch.testing.assert_close(_scores(answer), _scores(plain), atol=1e-6, rtol=1e-6)
 
@@ -102,19 +103,19 @@ def test_the_encoder_is_hashed_again_only_when_it_has_changed(model, frames, tmp
     model.encoders.requires_grad_(False)
     model.use_cache_folder(tmp_path / "store")
     for _ in range(3):
-        model.ask(Clip(video=frames), QUESTION)
+        SlotPipeline(model).ask(Clip(video=frames), QUESTION)
     assert len(hashed) == 1
     before = len(list(model.cache.store.keys()))
     with torch.no_grad():
         next(model.encoders["rgb"].parameters()).add_(1.0)
-    model.ask(Clip(video=frames), QUESTION)
+    SlotPipeline(model).ask(Clip(video=frames), QUESTION)
     assert len(hashed) == 2
     assert len(list(model.cache.store.keys())) == before + 1
 
 
 def test_features_of_a_learning_encoder_are_never_stored(model, frames, tmp_path):
     model.use_cache_folder(tmp_path / "store")
-    model.ask(Clip(video=frames), QUESTION)
+    SlotPipeline(model).ask(Clip(video=frames), QUESTION)
     assert list(model.cache.store.keys()) == []
 
 
@@ -122,12 +123,12 @@ def test_given_features_skip_the_encoder(model, frames):
     inputs = model.processor(Clip(video=frames), QUESTION)
     tokens = model.encode_stream("video", inputs.streams["video"])
     given = PrecomputedFeatures(tokens.values[0].detach().numpy(), tokens.seconds[0].numpy())
-    direct = model.ask(Clip(video=frames), QUESTION, options=("red", "blue"))
-    answer = model.ask(Clip(video=given), QUESTION, options=("red", "blue"))
+    direct = SlotPipeline(model).ask(Clip(video=frames), QUESTION, options=("red", "blue"))
+    answer = SlotPipeline(model).ask(Clip(video=given), QUESTION, options=("red", "blue"))
     torch.testing.assert_close(_scores(answer), _scores(direct), atol=1e-5, rtol=1e-5)
     wrong = PrecomputedFeatures(np.zeros((3, 4, 7), np.float32), np.zeros((3, 2), np.float32))
     with pytest.raises(ModalityError, match="7 wide, encoder 'rgb' makes 12"):
-        model.ask(Clip(video=wrong), QUESTION)
+        SlotPipeline(model).ask(Clip(video=wrong), QUESTION)
 
 
 def test_a_given_selection_decides_the_frames(model, frames):
@@ -145,37 +146,37 @@ def test_a_given_selection_decides_the_frames(model, frames):
 
 def test_an_image_enters_by_the_video_port(model, frames):
     picture = Frames(frames.values[:1], frames.pts_seconds[:1], frames.indices[:1])
-    assert model.ask(Clip(image=picture), QUESTION).trace.frames
+    assert SlotPipeline(model).ask(Clip(image=picture), QUESTION).trace.frames
 
 
 def test_a_modality_that_nothing_looks_at_is_refused(model, frames):
     with pytest.raises(ModalityError, match=r"thermal was supplied.*it takes image, video"):
-        model.ask(Clip(video=frames, thermal=frames), QUESTION)
+        SlotPipeline(model).ask(Clip(video=frames, thermal=frames), QUESTION)
 
 
 def test_generation_settings_for_scored_options_are_refused(model, frames):
     with pytest.raises(QueryError, match="num_beams would do nothing"):
-        model.ask(Clip(video=frames), QUESTION, options=("red", "blue"), num_beams=2)
+        SlotPipeline(model).ask(Clip(video=frames), QUESTION, options=("red", "blue"), num_beams=2)
 
 
 def test_several_sequences_come_back_as_alternatives(model, frames):
-    answer = model.ask(Clip(video=frames), QUESTION, num_beams=3, num_return_sequences=3)
+    answer = SlotPipeline(model).ask(Clip(video=frames), QUESTION, num_beams=3, num_return_sequences=3)
     assert len(answer.alternatives) == 2
 
 
 def test_num_frames_replaces_the_configured_number(model, frames):
-    assert len(model.ask(Clip(video=frames), QUESTION, num_frames=2).trace.frames) == 2
+    assert len(SlotPipeline(model).ask(Clip(video=frames), QUESTION, num_frames=2).trace.frames) == 2
 
 
 def test_a_clip_shorter_than_the_configured_number_repeats_pictures_and_says_so(model, frames):
     two = Frames(frames.values[:2], frames.pts_seconds[:2], frames.indices[:2])
-    trace = model.ask(Clip(video=two), QUESTION).trace
+    trace = SlotPipeline(model).ask(Clip(video=two), QUESTION).trace
     assert [use.index for use in trace.frames] == [0, 0, 1] or [use.index for use in trace.frames] == [0, 1, 1]
     assert any("3 pictures were asked for, 2 are there" in note for note in trace.notes)
 
 
 def test_a_span_limits_the_frames(model, frames):
-    trace = model.ask(Clip(video=frames), QUESTION, start_seconds=0.6).trace
+    trace = SlotPipeline(model).ask(Clip(video=frames), QUESTION, start_seconds=0.6).trace
     assert all(use.pts_seconds >= 0.59 for use in trace.frames)
 
 
@@ -188,8 +189,8 @@ def test_saved_is_reloaded_bit_for_bit(model, frames, tmp_path):
         torch.testing.assert_close(a, b, rtol=0, atol=0, msg=name)
     asked = {"options": ("red", "blue", "green")}
     assert (
-        again.ask(Clip(video=frames), QUESTION, **asked).options
-        == model.ask(Clip(video=frames), QUESTION, **asked).options
+        SlotPipeline(again).ask(Clip(video=frames), QUESTION, **asked).options
+        == SlotPipeline(model).ask(Clip(video=frames), QUESTION, **asked).options
     )
 
 
@@ -283,12 +284,12 @@ def test_a_stream_without_a_port_is_refused(family):
 
 def test_a_model_without_a_processor_says_so(family):
     with pytest.raises(ConfigError, match="has no processor"):
-        VideoLanguageModel(tiny_config(family)).ask("clip.mp4", QUESTION)
+        SlotPipeline(VideoLanguageModel(tiny_config(family))).ask("clip.mp4", QUESTION)
 
 
 def test_other_clips_give_other_answers(family):
     model = with_processor(tiny_config(family))
-    scores = [_scores(model.ask(Clip(video=c), QUESTION, options=("red", "blue"))) for c in _clips()]
+    scores = [_scores(SlotPipeline(model).ask(Clip(video=c), QUESTION, options=("red", "blue"))) for c in _clips()]
     assert (scores[0] - scores[1]).abs().max() > 1e-5
 
 
@@ -315,7 +316,7 @@ def test_saving_keeps_the_order_of_streams(tmp_path):
 
 def test_seeded_answers_are_the_same_in_two_threads_as_alone(model, frames):
     def ask(seed):
-        answer = model.ask(
+        answer = SlotPipeline(model).ask(
             Clip(frames),
             "what is it ?",
             do_sample=True,

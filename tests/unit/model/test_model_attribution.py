@@ -6,8 +6,9 @@ import torch
 from tiny_models import tiny_config, with_processor
 
 from vidweave.cli.audit import audit_lines
-from vidweave.model.attribution import leave_one_out
 from vidweave.model.growth import add_modality, parameters_of
+from vidweave.pipelines.attribution import leave_one_out
+from vidweave.pipelines.slot import SlotPipeline
 from vidweave.report.attribution import attribution_panel, gates_panel
 from vidweave.report.context import PanelContext
 from vidweave.types import Clip, Frames, Query, Trace
@@ -32,10 +33,10 @@ def model(request):
 def test_entries_are_the_probabilities_of_those_queries(model):
     options = ["red", "blue"]
     query = Query.about(Clip(video=frames(0), depth=frames(1)), QUESTION, options)
-    answer = model.answer([query])[0]
-    whole, video, depth = leave_one_out(model, query, answer)
+    answer = SlotPipeline(model).answer([query])[0]
+    whole, video, depth = leave_one_out(SlotPipeline(model), query, answer)
     assert video == {"modality": "video", "needed": True}
-    alone = model.answer([Query.about(Clip(video=frames(0)), QUESTION, options)])[0]
+    alone = SlotPipeline(model).answer([Query.about(Clip(video=frames(0)), QUESTION, options)])[0]
     scores = {option.text: option.score for option in alone.options}
     expected = torch.tensor([scores[option] for option in options]).softmax(0)[options.index(answer.text)]
     assert depth["probability"] == pytest.approx(float(expected), abs=1e-5)
@@ -44,23 +45,23 @@ def test_entries_are_the_probabilities_of_those_queries(model):
 
 def test_free_answers_have_a_probability_too(model):
     query = Query.about(Clip(video=frames(0), depth=frames(1)), QUESTION)
-    answer = model.answer([query])[0]
-    whole, _, depth = leave_one_out(model, query, answer)
+    answer = SlotPipeline(model).answer([query])[0]
+    whole, _, depth = leave_one_out(SlotPipeline(model), query, answer)
     assert 0 < whole["probability"] <= 1
     assert 0 < depth["probability"] <= 1
 
 
 def test_panels_and_lines(model):
     query = Query.about(Clip(video=frames(0), depth=frames(1)), QUESTION, ["red", "blue"])
-    answer = model.answer([query])[0]
+    answer = SlotPipeline(model).answer([query])[0]
     context = PanelContext(answer.trace, (0.0, 1.0))
-    assert attribution_panel(leave_one_out(model, query, answer), context) is not None
+    assert attribution_panel(leave_one_out(SlotPipeline(model), query, answer), context) is not None
     assert gates_panel(answer.trace.panels["gates"], context) is not None
     assert attribution_panel([{"modality": None, "probability": 1.0}], context) is None
     lines = audit_lines(answer.trace)
     assert lines[0].startswith("tokens: video ")
     assert "depth 100%" in lines[1]
-    alone = audit_lines(model.ask(Clip(video=frames(0)), QUESTION).trace)
+    alone = audit_lines(SlotPipeline(model).ask(Clip(video=frames(0)), QUESTION).trace)
     assert alone[-1] == "not given: depth"
     assert audit_lines(Trace(tokens={"video": 3})) == []
     assert audit_lines(None) == []

@@ -15,6 +15,7 @@ from vidweave.errors import (
     ShapeError,
     UnknownNameError,
 )
+from vidweave.pipelines.slot import SlotPipeline
 from vidweave.types import Clip, Frames, PointCloud, PrecomputedFeatures, Query, Waveform
 
 QUESTION = "what is the circle ?"
@@ -46,12 +47,12 @@ def _features(groups=3, tokens=4, width=12, fill=0.5, seconds=None):
 )
 def test_a_question_that_cannot_be_asked(model, frames, question, error, message):
     with pytest.raises(error, match=message):
-        model.ask(Clip(frames), question)
+        SlotPipeline(model).ask(Clip(frames), question)
 
 
 @pytest.mark.parametrize("question", ["what {question} {0} {} is {", "%s %d \\ \0", "<video> <image>", "何 ё 🐈"])
 def test_a_question_is_never_a_template(model, frames, question):
-    assert isinstance(model.ask(Clip(frames), question).text, str)
+    assert isinstance(SlotPipeline(model).ask(Clip(frames), question).text, str)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +69,7 @@ def test_a_question_is_never_a_template(model, frames, question):
 )
 def test_options_that_cannot_be_chosen_from(model, frames, options, message):
     with pytest.raises(QueryError, match=message):
-        model.ask(Clip(frames), QUESTION, options=options)
+        SlotPipeline(model).ask(Clip(frames), QUESTION, options=options)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +101,7 @@ def test_options_that_cannot_be_chosen_from(model, frames, options, message):
 )
 def test_a_clip_that_cannot_be_looked_at(model, frames, clip, error, message):
     with pytest.raises(error, match=message):
-        model.ask(clip(frames), QUESTION)
+        SlotPipeline(model).ask(clip(frames), QUESTION)
 
 
 def _nan_picture(frames):
@@ -112,26 +113,26 @@ def _nan_picture(frames):
 @pytest.mark.parametrize("number", [0, -3])
 def test_a_number_of_frames_that_cannot_be_shown(model, frames, number):
     with pytest.raises(ConfigError, match=f"num_frames must be at least 1, got {number}"):
-        model.ask(Clip(frames), QUESTION, num_frames=number)
+        SlotPipeline(model).ask(Clip(frames), QUESTION, num_frames=number)
 
 
 def test_more_frames_than_there_are(model, frames):
     message = "10 frames were asked for, the video has 7 in the chosen span; ask for at most 7"
     with pytest.raises(MediaError, match=message):
-        model.ask(Clip(frames), QUESTION, num_frames=10)
+        SlotPipeline(model).ask(Clip(frames), QUESTION, num_frames=10)
     with pytest.raises(MediaError, match="the video has 2 in the chosen span"):
-        model.ask(Clip(frames, start_seconds=1.0), QUESTION, num_frames=3)
+        SlotPipeline(model).ask(Clip(frames, start_seconds=1.0), QUESTION, num_frames=3)
     picture = Frames(frames.values[:1], frames.pts_seconds[:1], frames.indices[:1])
-    assert model.ask(Clip(image=picture), QUESTION, num_frames=2).text
+    assert SlotPipeline(model).ask(Clip(image=picture), QUESTION, num_frames=2).text
 
 
 def test_what_is_no_query_is_named(model, frames):
     with pytest.raises(QueryError, match=r"expected queries, got 'x'; use ask\(clip, question\)"):
-        model.answer("x")
+        SlotPipeline(model).answer("x")
     with pytest.raises(QueryError, match="no queries"):
-        model.answer([])
+        SlotPipeline(model).answer([])
     with pytest.raises(QueryError, match="trace must be True, False or 'full', got 'fulll'"):
-        model.ask(Clip(frames), QUESTION, trace="fulll")
+        SlotPipeline(model).ask(Clip(frames), QUESTION, trace="fulll")
 
 
 def test_unlike_clips_are_answered_as_if_one_by_one(model, frames):
@@ -139,8 +140,8 @@ def test_unlike_clips_are_answered_as_if_one_by_one(model, frames):
     picture = Frames(frames.values[:1], frames.pts_seconds[:1], frames.indices[:1])
     clips = [Clip(frames), Clip(image=picture), Clip(_features()), Clip(frames, end_seconds=0.7), Clip(image=picture)]
     queries = [Query.about(clip, QUESTION, ("red", "blue")) for clip in clips]
-    together = model.answer(queries)
-    alone = [model.answer(query)[0] for query in queries]
+    together = SlotPipeline(model).answer(queries)
+    alone = [SlotPipeline(model).answer(query)[0] for query in queries]
     for ours, theirs in zip(together, alone, strict=True):
         scores = [torch.tensor([o.score for o in sorted(a.options, key=lambda o: o.text)]) for a in (ours, theirs)]
         torch.testing.assert_close(*scores, atol=2e-5, rtol=1e-4)
@@ -150,4 +151,4 @@ def test_unlike_clips_are_answered_as_if_one_by_one(model, frames):
 def test_features_of_unlike_shapes_in_one_batch_are_named(model):
     queries = [Query.about(Clip(_features(tokens=n)), QUESTION) for n in (4, 5)]
     with pytest.raises(ShapeError, match=r"stream 'video' gets groups of the shapes \[\(4, 12\), \(5, 12\)\]"):
-        model.answer(queries)
+        SlotPipeline(model).answer(queries)

@@ -15,6 +15,7 @@ import torch
 import vidweave
 from vidweave.media.store import FeatureStore
 from vidweave.model import gather
+from vidweave.pipelines.slot import SlotPipeline
 from vidweave.types import Clip, Frames, Query
 
 
@@ -24,37 +25,37 @@ def clips(count):
 
 
 def ask(model, clip, **more):
-    return model.ask(clip, "What colour is the circle?", options=["red", "blue"], **more)
+    return SlotPipeline(model).ask(clip, "What colour is the circle?", options=["red", "blue"], **more)
 
 
 def test_another_model_finds_what_the_first_one_saw(tmp_path):
-    first, second = (vidweave.load("tiny-base", cache_folder=tmp_path) for _ in range(2))
+    first, second = (vidweave.load("tiny-base", cache_folder=tmp_path).model for _ in range(2))
     one, two = clips(2)
     answers = [ask(first, one), ask(first, two), ask(second, one)]
     assert [a.trace.panels["cache"] for a in answers] == [
         {"known": 0, "computed": 1}, {"known": 0, "computed": 1}, {"known": 1, "computed": 0}
     ]  # fmt: skip
     assert answers[0].options == answers[2].options
-    assert ask(vidweave.load("tiny-base"), one).options == answers[0].options
+    assert ask(vidweave.load("tiny-base").model, one).options == answers[0].options
     stats = second.cache.store.stats()
     assert (stats.num_entries, stats.hit_rate) == (2, 1.0)
 
 
 def test_neither_question_nor_what_follows_the_encoder_counts(tmp_path):
-    model = vidweave.load("tiny-base", cache_folder=tmp_path)
+    model = vidweave.load("tiny-base", cache_folder=tmp_path).model
     (clip,) = clips(1)
     first = ask(model, clip)
     with torch.no_grad():
         for parameter in (*model.connector.parameters(), *model.language_model.parameters()):
             parameter += 0.01
-    other = model.ask(clip, "How many circles are there?", options=["one", "two", "three"])
+    other = SlotPipeline(model).ask(clip, "How many circles are there?", options=["one", "two", "three"])
     assert [a.trace.panels["cache"] for a in (first, other)] == [
         {"known": 0, "computed": 1}, {"known": 1, "computed": 0}
     ]  # fmt: skip
 
 
 def test_what_training_kept_in_memory_is_written_when_the_model_goes(tmp_path):
-    model = vidweave.load("tiny-base", cache_folder=tmp_path)
+    model = vidweave.load("tiny-base", cache_folder=tmp_path).model
     model(model.processor([Query.about(clip, "How many?") for clip in clips(3)], cache=model.cache))
     assert FeatureStore(tmp_path).stats().num_entries == 0
     model.use_cache_folder(None)
@@ -62,7 +63,7 @@ def test_what_training_kept_in_memory_is_written_when_the_model_goes(tmp_path):
 
 
 def test_a_cache_knows_the_encoder_as_it_was_and_a_new_one_as_it_is(tmp_path):
-    model = vidweave.load("tiny-base", cache_folder=tmp_path)
+    model = vidweave.load("tiny-base", cache_folder=tmp_path).model
     held, (clip,) = model.cache, clips(1)
     inputs = model.processor([Query.about(clip, "How many?")], cache=held)
     model.encoders.requires_grad_(True)
@@ -92,12 +93,12 @@ class Counted:
 @pytest.mark.parametrize("name", ["tiny-base", "tiny-merv"])
 def test_a_cold_cache_costs_as_many_encoder_calls_as_none(name, tmp_path, monkeypatch):
     queries = [Query.about(clip, "What colour is the circle?", ["red", "blue"]) for clip in clips(4)]
-    plain = vidweave.load(name)
+    plain = vidweave.load(name).model
     calls = Counted(plain, monkeypatch)
-    expected = plain.answer(queries)
-    cached = vidweave.load(name, cache_folder=tmp_path)
+    expected = SlotPipeline(plain).answer(queries)
+    cached = vidweave.load(name, cache_folder=tmp_path).model
     cold = Counted(cached, monkeypatch)
-    answers = cached.answer(queries)
+    answers = SlotPipeline(cached).answer(queries)
     assert cold.rows == calls.rows == [4] * len(plain.encoders)
     assert [a.options for a in answers] == [a.options for a in expected]
     assert answers[0].trace.panels["cache"] == {"known": 0, "computed": 4 * len(plain.encoders)}
@@ -106,23 +107,23 @@ def test_a_cold_cache_costs_as_many_encoder_calls_as_none(name, tmp_path, monkey
 
 def test_a_batch_of_known_and_new_rows_encodes_the_new_ones(tmp_path, monkeypatch):
     """Known and new clips of different lengths take turns, and one clip occurs twice."""
-    model, plain = vidweave.load("tiny-merv", cache_folder=tmp_path), vidweave.load("tiny-merv")
+    model, plain = vidweave.load("tiny-merv", cache_folder=tmp_path).model, vidweave.load("tiny-merv").model
     one, two, three, four = clips(4)
     short = Clip(three["video"], end_seconds=1.2)
-    model.answer([Query.about(clip, "How many?", ["one", "two"]) for clip in (two, four)])
+    SlotPipeline(model).answer([Query.about(clip, "How many?", ["one", "two"]) for clip in (two, four)])
     queries = [Query.about(clip, "How many?", ["one", "two"]) for clip in (one, two, short, four, one)]
     counted = Counted(model, monkeypatch)
-    answers = model.answer(queries)
+    answers = SlotPipeline(model).answer(queries)
     assert counted.rows == [2] * 3
     assert answers[0].trace.panels["cache"] == {"known": 9, "computed": 6}
-    for answer, expected in zip(answers, plain.answer(queries), strict=True):
+    for answer, expected in zip(answers, SlotPipeline(plain).answer(queries), strict=True):
         assert [o.score for o in answer.options] == pytest.approx([o.score for o in expected.options], abs=2e-5)
         assert answer.trace.frames == expected.trace.frames
 
 
 def test_a_cache_is_small_and_pickles(tmp_path):
     """Data workers hold it: it knows keys, and no weights."""
-    model = vidweave.load("tiny-merv", cache_folder=tmp_path)
+    model = vidweave.load("tiny-merv", cache_folder=tmp_path).model
     query = Query.about(clips(1)[0], "How many?")
     model(model.processor([query], cache=model.cache))
     model.cache.store.flush()
@@ -135,14 +136,14 @@ def test_a_cache_is_small_and_pickles(tmp_path):
 def test_a_clip_is_hashed_once_for_all_encoders(tmp_path, monkeypatch):
     hashed = []
     monkeypatch.setattr(gather, "content_hash", lambda source: hashed.append(source) or f"hash {len(hashed)}")
-    ask(vidweave.load("tiny-merv", cache_folder=tmp_path), clips(1)[0])
+    ask(vidweave.load("tiny-merv", cache_folder=tmp_path).model, clips(1)[0])
     assert len(hashed) == 1
     assert FeatureStore(tmp_path).stats().num_entries == 3
 
 
 def test_weights_that_change_between_batches_are_seen(tmp_path):
     """A batch looks at each encoder once; the next one looks again."""
-    model = vidweave.load("tiny-base", cache_folder=tmp_path)
+    model = vidweave.load("tiny-base", cache_folder=tmp_path).model
     (clip,) = clips(1)
     before = ask(model, clip)
     with torch.no_grad():
@@ -158,12 +159,12 @@ import numpy as np
 import vidweave
 from vidweave.types import Clip, Frames
 
-model = vidweave.load("tiny-base", cache_folder=sys.argv[1])
+pipe = vidweave.load("tiny-base", cache_folder=sys.argv[1])
 rng = np.random.default_rng(int(sys.argv[2]))
 print("ready", flush=True)
 while True:
     clip = Clip(Frames.from_array(rng.integers(0, 255, (6, 48, 48, 3), dtype=np.uint8), fps=2))
-    model.ask(clip, "What colour is the circle?", options=["red", "blue"], trace=False)
+    pipe.ask(clip, "What colour is the circle?", options=["red", "blue"], trace=False)
     print("asked", flush=True)
 """
 
@@ -191,7 +192,7 @@ def test_filling_a_cache_and_dying_at_random_points_leaves_no_bad_entry(tmp_path
         assert store.stats().num_entries >= seen
         seen = store.stats().num_entries
     assert seen
-    fresh, cached = vidweave.load("tiny-base"), vidweave.load("tiny-base", cache_folder=tmp_path)
+    fresh, cached = vidweave.load("tiny-base").model, vidweave.load("tiny-base", cache_folder=tmp_path).model
     rng = np.random.default_rng(0)  # the first filler's clips
     for _ in range(2):
         clip = Clip(Frames.from_array(rng.integers(0, 255, (6, 48, 48, 3), dtype=np.uint8), fps=2))

@@ -13,7 +13,8 @@ from vidweave.evaluation.records import read_records
 from vidweave.evaluation.runner import collect
 from vidweave.media.open import open_source
 from vidweave.media.write import write_video
-from vidweave.model.frame_scores import FrameScorer
+from vidweave.pipelines.frame_scores import FrameScorer
+from vidweave.pipelines.slot import SlotPipeline
 from vidweave.types import Answer, Clip, OptionScore, PrecomputedFeatures, Query
 
 QUESTION = "what is the circle ?"
@@ -39,11 +40,11 @@ def broken(family, weight, value=torch.nan):
 
 
 WAYS = {
-    "options": lambda model, clip: model.ask(clip, QUESTION, options=OPTIONS),
-    "greedy": lambda model, clip: model.ask(clip, QUESTION),
-    "beams": lambda model, clip: model.ask(clip, QUESTION, num_beams=3),
-    "draws": lambda model, clip: model.ask(clip, QUESTION, do_sample=True, seed=1),
-    "minimum": lambda model, clip: model.ask(clip, QUESTION, min_new_tokens=2),
+    "options": lambda model, clip: SlotPipeline(model).ask(clip, QUESTION, options=OPTIONS),
+    "greedy": lambda model, clip: SlotPipeline(model).ask(clip, QUESTION),
+    "beams": lambda model, clip: SlotPipeline(model).ask(clip, QUESTION, num_beams=3),
+    "draws": lambda model, clip: SlotPipeline(model).ask(clip, QUESTION, do_sample=True, seed=1),
+    "minimum": lambda model, clip: SlotPipeline(model).ask(clip, QUESTION, min_new_tokens=2),
     "forward": lambda model, clip: model(model.processor(Query.about(clip, QUESTION))),
 }
 
@@ -64,7 +65,7 @@ def test_a_bad_word_embedding_is_not_blamed_on_the_connector(family, frames):
     with torch.no_grad():
         next(m for n, m in model.language_model.named_modules() if n.endswith(name)).weight[:] = torch.nan
     with pytest.raises(NonFiniteError, match="text embeddings of the language model hold NaN"):
-        model.ask(Clip(frames), QUESTION)
+        SlotPipeline(model).ask(Clip(frames), QUESTION)
 
 
 def test_a_number_too_large_for_float16_is_told_with_the_way_out(frames):
@@ -75,7 +76,7 @@ def test_a_number_too_large_for_float16_is_told_with_the_way_out(frames):
     with pytest.raises(
         NonFiniteError, match=r"features of stream 'video'.* float16 numbers\); .* dtype bfloat16 or float32"
     ):
-        model.ask(Clip(frames), QUESTION)
+        SlotPipeline(model).ask(Clip(frames), QUESTION)
 
 
 def test_a_bad_selector_and_bad_motion_are_named(tmp_path):
@@ -83,12 +84,12 @@ def test_a_bad_selector_and_bad_motion_are_named(tmp_path):
     with torch.no_grad():
         model.selector.bridge.span_head.bias[0] = torch.nan
     with pytest.raises(NonFiniteError, match="logits of the selector hold NaN"):
-        model.ask(clip, QUESTION)
+        SlotPipeline(model).ask(clip, QUESTION)
     flow = np.zeros((24, 4, 6, 2), np.float32)
     flow[3, 0, 0] = 3e38  # finite; its patch is not
     model.encoders["motion"].encode = lambda values, modality: values.new_full((*values.shape[:2], 6, 8), torch.inf)
     with pytest.raises(NonFiniteError, match="features of stream 'motion' hold NaN"):
-        model.ask(clip, QUESTION)
+        SlotPipeline(model).ask(clip, QUESTION)
 
 
 def test_media_are_blamed_where_they_are_the_cause(family, frames):
@@ -113,10 +114,10 @@ def test_a_map_with_nan_is_refused_by_the_name_of_its_file(tmp_path):
 
 def test_frame_scores_and_streams_refuse_too(frames):
     model = broken("causal", "language_model.model.lm_head.weight")
-    scorer = FrameScorer(model, num_candidates=3)
+    scorer = FrameScorer(SlotPipeline(model), num_candidates=3)
     with pytest.raises(NonFiniteError, match="logits of the language model"):
         scorer(Clip(frames), [Query.about(Clip(frames), QUESTION, OPTIONS)], ["red"])
-    live = broken("causal", "encoders.rgb.norm.weight").stream()
+    live = SlotPipeline(broken("causal", "encoders.rgb.norm.weight")).stream()
     with pytest.raises(NonFiniteError, match="features of stream 'video'"):
         live.push(frames)
     assert live.groups == {}
@@ -127,7 +128,7 @@ def test_features_that_are_not_finite_are_never_stored(frames, tmp_path):
     model.encoders.requires_grad_(False)
     model.use_cache_folder(tmp_path)
     with pytest.raises(NonFiniteError, match="features of stream 'video'"):
-        model.ask(Clip(frames), QUESTION)
+        SlotPipeline(model).ask(Clip(frames), QUESTION)
     model.cache.store.flush()
     assert model.cache.store.stats().num_entries == 0
 
@@ -137,7 +138,7 @@ def test_given_features_that_overflow_in_half_are_named(frames):
     given = PrecomputedFeatures(np.full((2, 4, 12), 1e5, np.float32), np.array([[0.0, 1.0], [1.0, 2.0]]))
     model.half()
     with pytest.raises(NonFiniteError, match=r"features of stream 'video'.*float16"):
-        model.ask(Clip(given), QUESTION)
+        SlotPipeline(model).ask(Clip(given), QUESTION)
 
 
 class Task:

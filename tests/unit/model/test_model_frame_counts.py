@@ -6,6 +6,7 @@ import pytest
 import vidweave
 from vidweave.errors import ConfigError, MediaError, UnknownNameError
 from vidweave.model.frame_counts import counts_by_stream
+from vidweave.pipelines.slot import SlotPipeline
 from vidweave.types import Clip, FrameNeed, Frames
 
 NEEDS = {"a": FrameNeed(num_frames=4), "b": FrameNeed(num_frames=6, window=2), "slow": FrameNeed(fps=1.0)}
@@ -52,19 +53,19 @@ def test_what_is_no_number_of_frames_is_refused(wanted, error, message):
 
 
 def test_a_model_with_several_encoders_looks_at_each_number_of_frames():
-    model = vidweave.load("tiny-merv")
+    model = vidweave.load("tiny-merv").model
     names = list(model.spec.connector_streams)
     assert len(names) == 3
     wanted = {name: 4 * stream.need.window for name, stream in model.spec.connector_streams.items()}
     pictures = np.random.default_rng(7).integers(0, 255, (37, 52, 44, 3), dtype=np.uint8)
     clip = Clip(Frames.from_array(pictures, fps=8))
     ask = {"question": "What pattern has the triangle?", "options": ["striped", "plain"]}
-    by_name = model.ask(clip, num_frames=wanted, **ask)
-    by_order = model.ask(clip, num_frames=list(wanted.values()), **ask)
+    by_name = SlotPipeline(model).ask(clip, num_frames=wanted, **ask)
+    by_order = SlotPipeline(model).ask(clip, num_frames=list(wanted.values()), **ask)
     assert by_order.options == by_name.options
     seen = {name: sum(use.stream == name for use in by_name.trace.frames) for name in names}
     assert seen == wanted
     with pytest.raises(ConfigError, match=r"num_frames has 2 numbers, the model has 3 streams"):
-        model.ask(clip, num_frames=[16, 16], **ask)
+        SlotPipeline(model).ask(clip, num_frames=[16, 16], **ask)
     with pytest.raises(MediaError, match="64 frames were asked for, the video has 37"):
-        model.ask(clip, num_frames={names[0]: 64}, **ask)
+        SlotPipeline(model).ask(clip, num_frames={names[0]: 64}, **ask)

@@ -7,7 +7,8 @@ import pytest
 
 from vidweave.errors import ConfigError
 from vidweave.evaluation.overlap import unigram_recall
-from vidweave.model.frame_scores import FrameScorer
+from vidweave.pipelines.frame_scores import FrameScorer
+from vidweave.pipelines.slot import SlotPipeline
 from vidweave.types import Clip, Frames, Query
 
 QUESTION = "what colour is the circle ?"
@@ -20,21 +21,22 @@ def alone(frames, index):
 @pytest.mark.parametrize("batch_size", [2, 9])
 def test_likelihood_among_options_is_that_of_each_picture_alone(model, frames, batch_size):
     options = ("red", "blue", "green")
-    scorer = FrameScorer(model, num_candidates=4, batch_size=batch_size)
+    scorer = FrameScorer(SlotPipeline(model), num_candidates=4, batch_size=batch_size)
     query = Query.about(Clip(video=frames), QUESTION, options)
     seconds, (scores,) = scorer(query.scenes[0].clip, [query], ["blue"])
     picked = [0, 2, 4, 6]  # middles of four parts of seven
     assert seconds == pytest.approx([0.2 * i for i in picked])
     for index, score in zip(picked, scores, strict=True):
         found = {
-            o.text: o.score for o in model.ask(alone(frames, index), QUESTION, options=options, num_frames=1).options
+            o.text: o.score
+            for o in SlotPipeline(model).ask(alone(frames, index), QUESTION, options=options, num_frames=1).options
         }
         total = sum(math.exp(s) for s in found.values())
         assert score == pytest.approx(math.exp(found["blue"]) / total, abs=1e-4)
 
 
 def test_likelihood_of_an_open_answer_is_per_token(model, frames):
-    scorer = FrameScorer(model, num_candidates=3)
+    scorer = FrameScorer(SlotPipeline(model), num_candidates=3)
     query = Query.about(Clip(video=frames), QUESTION)
     _, (scores,) = scorer(query.scenes[0].clip, [query], ["it moves left"])
     assert len(scores) == 3
@@ -49,9 +51,9 @@ def test_written_answers_are_measured(model, frames):
         said.append(given)
         return unigram_recall(expected, given)
 
-    scorer = FrameScorer(model, num_candidates=3, measure=measure, max_new_tokens=4)
+    scorer = FrameScorer(SlotPipeline(model), num_candidates=3, measure=measure, max_new_tokens=4)
     _, (scores,) = scorer(query.scenes[0].clip, [query], ["red circle"])
-    expected = [model.ask(alone(frames, i), QUESTION, num_frames=1).text for i in (1, 3, 5)]
+    expected = [SlotPipeline(model).ask(alone(frames, i), QUESTION, num_frames=1).text for i in (1, 3, 5)]
     assert said == expected
     assert scores == [unigram_recall("red circle", text) for text in expected]
 
@@ -61,11 +63,11 @@ def test_a_clip_is_looked_at_once_for_all_questions(model, frames, monkeypatch):
     encode = model.encoders["rgb"].encode
     monkeypatch.setattr(model.encoders["rgb"], "encode", lambda *a: looks.append(a) or encode(*a))
     queries = [Query.about(Clip(video=frames), text, ("red", "blue")) for text in (QUESTION, "it moves ?")]
-    _, scores = FrameScorer(model, num_candidates=32)(queries[0].scenes[0].clip, queries, ["red", "blue"])
+    _, scores = FrameScorer(SlotPipeline(model), num_candidates=32)(queries[0].scenes[0].clip, queries, ["red", "blue"])
     assert len(looks) == 1
     assert [len(row) for row in scores] == [7, 7]
 
 
 def test_nothing_to_score_with_is_refused(model):
     with pytest.raises(ConfigError, match="at least one candidate and one per batch, got 0 and 32"):
-        FrameScorer(model, num_candidates=0)
+        FrameScorer(SlotPipeline(model), num_candidates=0)

@@ -16,6 +16,7 @@ from vidweave.language.layout import Slot, TemplateLayout
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.config import VideoLanguageConfig
 from vidweave.model.growth import add_modality, parameters_of
+from vidweave.pipelines.slot import SlotPipeline
 from vidweave.types import Clip, Frames, Query, VisualSpec
 
 QUESTION = "what colour is the circle ?"
@@ -32,7 +33,7 @@ def frames(seed):
 
 
 def scores(model, *modalities):
-    answer = model.ask(clip(*modalities), QUESTION, options=["red", "blue"])
+    answer = SlotPipeline(model).ask(clip(*modalities), QUESTION, options=["red", "blue"])
     return [option.score for option in answer.options]
 
 
@@ -53,7 +54,7 @@ def test_answers_stay_bit_identical(model):
 
 def test_no_token_more(model):
     grown = add_modality(model, "depth", adapter=SMALL)
-    traces = [grown.ask(clip(*names), QUESTION).trace for names in (("video",), ("video", "depth"))]
+    traces = [SlotPipeline(grown).ask(clip(*names), QUESTION).trace for names in (("video",), ("video", "depth"))]
     assert traces[0].tokens == traces[1].tokens
     assert list(traces[1].panels["gates"][0]["share"]) == ["depth"]
 
@@ -134,7 +135,7 @@ def test_what_it_refuses(model):
     with pytest.raises(ConfigError, match="has a stream 'depth' already"):
         add_modality(grown, "depth")
     with pytest.raises(ModalityError, match=r"touch was supplied, but nothing in this model"):
-        grown.ask(clip("video", "touch"), QUESTION)
+        SlotPipeline(grown).ask(clip("video", "touch"), QUESTION)
 
 
 def test_a_concat_fusion_needs_a_place():

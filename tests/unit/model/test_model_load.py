@@ -19,10 +19,10 @@ def folder(model, tmp_path):
 
 
 def test_a_folder_loads_in_evaluation_mode_with_its_processor(folder, frames):
-    model = vidweave.load(folder)
-    assert not model.training
-    assert model.dtype == torch.float32
-    assert model.ask(vidweave.Clip(frames), "what ?").trace.frames
+    pipe = vidweave.load(folder)
+    assert not pipe.model.training
+    assert pipe.dtype == torch.float32
+    assert pipe.ask(vidweave.Clip(frames), "what ?").trace.frames
 
 
 def test_half_precision_answers_about_the_same(folder, frames):
@@ -34,8 +34,8 @@ def test_half_precision_answers_about_the_same(folder, frames):
 
 
 def test_a_device_map_places_the_model(folder, frames):
-    model = vidweave.load(folder, device_map="cpu")
-    assert model.ask(vidweave.Clip(frames), "what ?").trace.frames
+    pipe = vidweave.load(folder, device_map="cpu")
+    assert pipe.ask(vidweave.Clip(frames), "what ?").trace.frames
 
 
 def test_a_device_map_without_accelerate_names_the_extra(folder, monkeypatch):

@@ -15,7 +15,8 @@ from vidweave.media.write import write_video
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.config import StreamConfig
 from vidweave.model.processor import Processor
-from vidweave.model.selecting import MAX_STEPS, describe_row
+from vidweave.pipelines.selecting import MAX_STEPS, describe_row
+from vidweave.pipelines.slot import SlotPipeline
 from vidweave.selectors.grounding import GroundingSelectorConfig
 from vidweave.types import Clip, FrameNeed, Frames, MotionSpec, Query, Scene, Selection, TextSpec, VisualSpec
 
@@ -75,7 +76,7 @@ def clip(tmp_path_factory):
 
 @pytest.mark.parametrize("family", ["causal", "seq2seq"])
 def test_an_answer_tells_which_moments_and_why(family, clip):
-    trace = motion_model(family).ask(clip, QUESTION).trace
+    trace = SlotPipeline(motion_model(family)).ask(clip, QUESTION).trace
     assert {use.why for use in trace.frames} == {"grounding"}
     assert len(trace.frames) == 3
     panel = trace.panels["selection"]
@@ -92,16 +93,16 @@ def test_an_answer_tells_which_moments_and_why(family, clip):
 
 def test_motion_vectors_are_estimated_by_name_or_refused():
     frames = moving()
-    trace = motion_model().ask(Clip(video=frames), QUESTION).trace
+    trace = SlotPipeline(motion_model()).ask(Clip(video=frames), QUESTION).trace
     assert [note for note in trace.notes if "estimated by encoding 10 pictures per second again" in note]
     with pytest.raises(MediaTypeError, match="no video file, which alone has motion vectors"):
-        motion_model(fallback="error").ask(Clip(video=frames), QUESTION)
+        SlotPipeline(motion_model(fallback="error")).ask(Clip(video=frames), QUESTION)
 
 
 def test_flow_that_was_given_is_watched_in_place_of_the_video(clip):
     model, flow = motion_model(), np.zeros((24, 4, 6, 2), np.float32)
     flow[3] = 2.0
-    trace = model.ask(Clip(clip, flow=Frames.from_array(flow, fps=10)), QUESTION).trace
+    trace = SlotPipeline(model).ask(Clip(clip, flow=Frames.from_array(flow, fps=10)), QUESTION).trace
     energy = trace.panels["selection"]["scenes"][""]["energy"]
     assert np.flatnonzero(energy).tolist() == [3]
 
@@ -109,16 +110,16 @@ def test_flow_that_was_given_is_watched_in_place_of_the_video(clip):
 def test_pooled_vectors_are_kept_and_so_is_what_was_told(tmp_path, monkeypatch):
     model, frames = motion_model(), moving()
     model.use_cache_folder(tmp_path)
-    first = model.ask(Clip(video=frames), QUESTION)
+    first = SlotPipeline(model).ask(Clip(video=frames), QUESTION)
     for parameter in model.parameters():
         parameter.requires_grad_(False)
-    first = model.ask(Clip(video=frames), QUESTION)
+    first = SlotPipeline(model).ask(Clip(video=frames), QUESTION)
 
     def never(*_):
         raise AssertionError("motion is read again")
 
     monkeypatch.setattr(open_module, "read_motion", never)
-    again = model.ask(Clip(video=frames), QUESTION)
+    again = SlotPipeline(model).ask(Clip(video=frames), QUESTION)
     assert again.trace.panels["selection"] == first.trace.panels["selection"]
     assert again.trace.notes == first.trace.notes
     assert "estimated" in again.trace.notes[0]
@@ -126,11 +127,11 @@ def test_pooled_vectors_are_kept_and_so_is_what_was_told(tmp_path, monkeypatch):
 
 def test_one_picture_and_no_motion_are_told():
     one = Frames.from_array(moving().values[:1], fps=10)
-    trace = motion_model().ask(Clip(video=one), QUESTION).trace
+    trace = SlotPipeline(motion_model()).ask(Clip(video=one), QUESTION).trace
     assert "motion: there is one picture, so there is no motion" in trace.notes
     assert {use.index for use in trace.frames} == {0}
     still = Frames.from_array(np.repeat(moving().values[:1], 9, 0), fps=10)
-    trace = motion_model().ask(Clip(video=still), QUESTION).trace
+    trace = SlotPipeline(motion_model()).ask(Clip(video=still), QUESTION).trace
     assert "motion: nothing moves in the video" in trace.notes
 
 
@@ -138,9 +139,9 @@ def test_a_batch_equals_one_by_one(clip):
     model = motion_model()
     short = write_video(clip.with_name("short.mp4"), Frames.from_array(moving().values[5:17], fps=10), fps=10)
     queries = [Query.about(clip, QUESTION), Query.about(short, "it moves left"), Query.about(clip, "which is red ?")]
-    together = model.answer(queries)
+    together = SlotPipeline(model).answer(queries)
     for query, answer in zip(queries, together, strict=True):
-        (alone,) = model.answer(query)
+        (alone,) = SlotPipeline(model).answer(query)
         assert answer.text == alone.text
         assert answer.trace.panels["selection"]["scenes"][""]["seconds"] == pytest.approx(
             alone.trace.panels["selection"]["scenes"][""]["seconds"]
@@ -152,7 +153,7 @@ def test_every_scene_of_a_query_gets_the_question(clip):
     query = Query(QUESTION, (Scene("A", Clip(clip)), Scene("B", Clip(clip, start_seconds=0.5))))
     with model.processor.prepare([Query.about(clip, "it moves left"), query]) as prepared:
         selection = model.select(prepared)
-    (alone,) = model.answer(Query.about(clip, QUESTION))
+    (alone,) = SlotPipeline(model).answer(Query.about(clip, QUESTION))
     told = describe_row(selection, 1, prepared.energy)
     assert told == alone.trace.panels["selection"]["scenes"][""]
 
@@ -161,7 +162,7 @@ def test_a_clip_without_what_the_selector_watches_is_refused():
     model = motion_model()
     model.processor.spec.streams["motion"] = StreamConfig(encoder="motion", modalities=("flow",), role="selector")
     with pytest.raises(ModalityError, match="the selector watches flow, and a clip has none"):
-        model.ask(Clip(video=moving()), QUESTION)
+        SlotPipeline(model).ask(Clip(video=moving()), QUESTION)
 
 
 def test_curves_stay_small():
@@ -190,10 +191,10 @@ def test_a_model_in_half_precision_chooses_the_same_moments(dtype, clip, tmp_pat
     exact.save_pretrained(tmp_path)
     half = VideoLanguageModel.from_pretrained(tmp_path, dtype=dtype).eval()
     assert half.selector.bridge.span_head.weight.dtype == dtype
-    expected, got = (model.ask(clip, QUESTION, options=("red", "blue")) for model in (exact, half))
+    expected, got = (SlotPipeline(model).ask(clip, QUESTION, options=("red", "blue")) for model in (exact, half))
     assert [use.index for use in got.trace.frames] == [use.index for use in expected.trace.frames]
     assert {o.text: o.score for o in got.options} == pytest.approx({o.text: o.score for o in expected.options}, abs=0.2)
     half.use_cache_folder(tmp_path / "features")
     half.requires_grad_(False)
     for _ in range(2):  # computed, then known
-        assert half.ask(clip, QUESTION, options=("red", "blue")).options == got.options
+        assert SlotPipeline(half).ask(clip, QUESTION, options=("red", "blue")).options == got.options

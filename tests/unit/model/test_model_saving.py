@@ -24,6 +24,7 @@ from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.growth import add_modality
 from vidweave.model.processor import Processor
 from vidweave.model.swap import current
+from vidweave.pipelines.slot import SlotPipeline
 from vidweave.types import Clip
 
 QUESTION = "what colour is the circle ?"
@@ -74,16 +75,16 @@ def test_every_weight_of_every_family_is_kept(name, tmp_path):
 def test_a_loaded_model_that_was_trained_does_not_get_its_base_back(tmp_path, frames):
     """The fault as it was found: load, train, save, load."""
     plain().save_pretrained(tmp_path / "base")
-    model = vidweave.load(tmp_path / "base")
+    model = vidweave.load(tmp_path / "base").model
     model.save_pretrained(tmp_path / "part", bases={"language_model": str(tmp_path / "base")})
-    model = vidweave.load(tmp_path / "part")
+    model = vidweave.load(tmp_path / "part").model
     assert model.config.bases
     change_everything(model)
     model.save_pretrained(tmp_path / "part")
-    again = vidweave.load(tmp_path / "part")
+    again = vidweave.load(tmp_path / "part").model
     assert_same(model, again)
     asked = {"options": ("red", "blue", "green")}
-    answers = [m.ask(Clip(video=frames), QUESTION, **asked) for m in (model, again)]
+    answers = [SlotPipeline(m).ask(Clip(video=frames), QUESTION, **asked) for m in (model, again)]
     assert answers[0].options == answers[1].options
     for name in ("grown", "copied"):
         add_modality(again, "depth", adapter=SMALL).save_pretrained(tmp_path / name)
@@ -225,11 +226,11 @@ def test_adapters_answer_alike_after_loading_and_start_at_zero_in_a_fresh_model(
     model = with_lora(plain())
     change_everything(model)
     model.save_pretrained(tmp_path)
-    again = vidweave.load(tmp_path)
+    again = vidweave.load(tmp_path).model
     asked = {"options": ("red", "blue", "green")}
     assert (
-        again.ask(Clip(video=frames), QUESTION, **asked).options
-        == model.ask(Clip(video=frames), QUESTION, **asked).options
+        SlotPipeline(again).ask(Clip(video=frames), QUESTION, **asked).options
+        == SlotPipeline(model).ask(Clip(video=frames), QUESTION, **asked).options
     )
     with pytest.raises(ConfigError, match="has LoRA adapters already; train those, or merge_lora them first"):
         add_lora(again.language_model)
@@ -345,7 +346,7 @@ def test_a_kill_at_any_change_leaves_a_model_that_loads(old_and_new, tmp_path):
     for at in range(old_and_new[-1]):
         folder, is_new, is_old = _kill_at(at, old_and_new, tmp_path)
         assert is_new or is_old, at
-        found = vidweave.load(folder)
+        found = vidweave.load(folder).model
         assert_same(new if is_new else old, found)
         assert found.processor.tokenizers
         shutil.rmtree(folder)

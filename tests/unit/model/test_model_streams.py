@@ -15,6 +15,7 @@ from vidweave.encoders.patch import PatchEncoderConfig
 from vidweave.errors import ConfigError, ModalityError
 from vidweave.language.layout import EachScene, Slot, Special, TemplateLayout, Text, When
 from vidweave.model.config import StreamConfig, VideoLanguageConfig
+from vidweave.pipelines.slot import SlotPipeline
 from vidweave.selectors.all_frames import AllFramesSelectorConfig
 from vidweave.types import AudioSpec, Clip, FrameNeed, Frames, PoolSpec, Query, Scene, VisualSpec, Waveform
 
@@ -82,14 +83,14 @@ def model(family):
 
 def test_two_scenes_and_a_missing_sound_equal_one_by_one(model):
     asked = [Query(q.text, q.scenes, ("red", "blue", "green")) for q in _queries()]
-    together, alone = model.answer(asked), [model.answer([q])[0] for q in asked]
+    together, alone = SlotPipeline(model).answer(asked), [SlotPipeline(model).answer([q])[0] for q in asked]
     for a, b in zip(together, alone, strict=True):
         ours, theirs = ([s for _, s in sorted((o.text, o.score) for o in x.options)] for x in (a, b))
         torch.testing.assert_close(torch.tensor(ours), torch.tensor(theirs), atol=2e-5, rtol=1e-4)
 
 
 def test_the_trace_names_streams_scenes_tokens_and_what_was_not_heard(model):
-    both, one = model.answer(_queries())
+    both, one = SlotPipeline(model).answer(_queries())
     assert {(use.stream, use.scene) for use in both.trace.frames} == {
         (stream, scene) for stream in ("video", "wide") for scene in "ab"
     }
@@ -104,16 +105,16 @@ def test_one_decode_serves_all_eyes(model, monkeypatch):
     calls = []
     read = OpenSource.read_frames
     monkeypatch.setattr(OpenSource, "read_frames", lambda self, i: calls.append(list(i)) or read(self, i))
-    model.answer(_queries()[1:])
+    SlotPipeline(model).answer(_queries()[1:])
     assert len(calls) == 1
     assert len(calls[0]) <= 3 + 6
 
 
 def test_the_cache_serves_every_stream(model, tmp_path):
-    plain = model.answer(_queries())
+    plain = SlotPipeline(model).answer(_queries())
     model.encoders.requires_grad_(False)
     model.use_cache_folder(tmp_path)
-    stored = [model.answer(_queries()) for _ in range(2)]
+    stored = [SlotPipeline(model).answer(_queries()) for _ in range(2)]
     assert [a.text for a in stored[0]] == [a.text for a in stored[1]] == [a.text for a in plain]
     assert len(model.cache.store.keys()) == 3 + 3 + 2
 
@@ -121,14 +122,14 @@ def test_the_cache_serves_every_stream(model, tmp_path):
 def test_a_missing_modality_is_named(model):
     query = Query("what ?", (Scene("a", Clip(audio=_sound(1, 1.0))),))
     with pytest.raises(ModalityError, match=r"stream '(video|wide)' is missing|seen"):
-        model.answer([query])
+        SlotPipeline(model).answer([query])
 
 
 def test_every_frame_is_seen_by_a_model_without_a_number(family):
     spec = tiny_config(family).parse()
     streams = {"video": replace(spec.streams["video"], need=FrameNeed())}
     config = VideoLanguageConfig(replace(spec, selector=AllFramesSelectorConfig(), streams=streams), name="all")
-    answer = with_processor(config).ask(Clip(video=_video(4, 11)), "what ?")
+    answer = SlotPipeline(with_processor(config)).ask(Clip(video=_video(4, 11)), "what ?")
     assert [use.index for use in answer.trace.frames] == list(range(11))
     assert {use.why for use in answer.trace.frames} == {"all_frames"} or answer.trace.frames[0].why
 
@@ -139,4 +140,4 @@ def test_groups_that_pooling_over_time_does_not_divide_are_named(model, tmp_path
         model.encoders.requires_grad_(False)
         model.use_cache_folder(tmp_path / "store")
     with pytest.raises(ConfigError, match=r"pool\.time=2 does not divide the stream's 3 groups; change num_frames"):
-        model.answer(_queries(), num_frames=3)
+        SlotPipeline(model).answer(_queries(), num_frames=3)

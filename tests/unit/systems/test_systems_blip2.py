@@ -135,7 +135,7 @@ def test_logits_equal_those_of_transformers(saved, num_frames):
         pytest.skip("transformers' image classes take one picture")
     if num_frames == 1 and is_video:
         pytest.skip("transformers' video class takes four pictures")
-    ours = vidweave.load(folder)
+    ours = vidweave.load(folder).model
     inputs = ours.processor(Clip(video=_frames(num_frames)), "what is the colour of a cat ?", num_frames=num_frames)
     plan_ids = inputs.plan.ids[inputs.plan.ids >= 0][None]
     given = _their_inputs(theirs, inputs, plan_ids, num_frames)
@@ -153,7 +153,7 @@ def test_an_image_is_one_picture(saved):
     folder, theirs, kind = saved
     if "Video" in type(theirs).__name__:
         pytest.skip("transformers' video class takes four pictures")
-    ours = vidweave.load(folder)
+    ours = vidweave.load(folder).model
     question = "what is the colour of a cat ?"
     inputs = ours.processor(Clip(image=_frames(1)), question)
     assert inputs.streams["video"].values.shape[1] == 1

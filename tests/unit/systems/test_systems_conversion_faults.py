@@ -329,7 +329,7 @@ def test_parts_that_are_computed_in_float32_are_not_rounded(case_of, tmp_path):
     for dtype in (torch.bfloat16, torch.float16):
         name = str(dtype).removeprefix("torch.")
         report = run("malmm", case, request_of(case, tmp_path / name, dtype=name))
-        loaded, stored = vidweave.load(tmp_path / name, dtype=dtype).state_dict(), written(tmp_path / name)
+        loaded, stored = vidweave.load(tmp_path / name, dtype=dtype).model.state_dict(), written(tmp_path / name)
         assert {key: value.dtype for key, value in loaded.items()} == {key: stored[key].dtype for key in loaded}
         noted = f"parts that are not computed in {name} keep float32" in report.lines()
         assert noted == (torch.float32 in {value.dtype for value in stored.values()})

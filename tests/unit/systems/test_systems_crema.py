@@ -19,6 +19,7 @@ from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.conversion import Request
 from vidweave.model.conversion import convert as convert_file
 from vidweave.model.describe import describe_model
+from vidweave.pipelines.slot import SlotPipeline
 from vidweave.registry import CONVERTERS, MODELS
 from vidweave.systems.crema import checkpoint
 from vidweave.systems.crema.keys import NAMES, rename
@@ -214,7 +215,7 @@ def test_a_whole_file_with_its_parts(whole, files, tmp_path):
     }
     asked = request(tmp_path, state, files, options=ORDER)
     report = checkpoint.convert(asked, sizes=SIZES)
-    same(whole, vidweave.load(asked.out))
+    same(whole, vidweave.load(asked.out).model)
     assert not report.fresh
     assert set(report.dropped[asked.file.name]) == {"rgb_gradsel_embed", "Qformer.bert.embeddings.position_ids"}
 
@@ -228,7 +229,7 @@ def test_crema_initial_has_no_adapter(whole, files, tmp_path):
     asked = request(tmp_path, state, files)
     report = checkpoint.convert(asked, sizes=SIZES)
     assert "eva.pth: stripped 'module.', which DistributedDataParallel puts before every name" in report.notes
-    model = vidweave.load(asked.out)
+    model = vidweave.load(asked.out).model
     same(whole, model, skip=(".adapter.", "fusion", "input_proj"))
     assert all(not v.any() for k, v in model.state_dict().items() if k.endswith(".up"))
     assert len(report.fresh) == 2 * 2 * 2 * 6 + 6 + 2
@@ -242,7 +243,7 @@ def test_the_last_modality_and_the_fusion_over_a_base(whole, files, tmp_path):
     later["t5_model.encoder.embed_tokens.weight"] = torch.zeros(60, 20)
     asked = request(tmp_path, later, base=str(initial.out), options=ORDER)
     report = convert_file("crema", asked)
-    model = vidweave.load(asked.out)
+    model = vidweave.load(asked.out).model
     for key, value in model.state_dict().items():
         own = key.startswith(("connector.ports.normals.", "connector.fusion."))
         torch.testing.assert_close(value, whole.state_dict()[key] + own, msg=key)
@@ -269,7 +270,7 @@ def test_blip2_is_the_start(whole, files, tmp_path):
     checkpoint.convert(
         request(tmp_path, state, files, options={"modalities": "video,depth,touch"}, out=tmp_path / "b"), sizes=SIZES
     )
-    model = vidweave.load(tmp_path / "b")
+    model = vidweave.load(tmp_path / "b").model
     for name in ("video", "depth", "touch"):
         torch.testing.assert_close(model.connector.ports[name].query_tokens, port.query_tokens)
     assert asked.parts  # with a part that the model has no use for, the keys do not fit
@@ -288,7 +289,7 @@ def test_touch_in_the_slot_of_normals(whole, files, tmp_path):
     files.pop("audio")
     asked = request(tmp_path, kept, files, options=options)
     checkpoint.convert(asked, sizes=SIZES)
-    model = vidweave.load(asked.out)
+    model = vidweave.load(asked.out).model
     torch.testing.assert_close(model.connector.fusion.weights["touch"], whole.connector.fusion.weights["normals"])
     torch.testing.assert_close(
         model.connector.ports["touch"].query_tokens, whole.connector.ports["normals"].query_tokens
@@ -402,11 +403,15 @@ def pictures(count=6, seed=0):
 
 
 def test_all_modalities_cost_as_many_tokens_as_two(asked):
-    two = asked.ask(Clip(video=pictures(), depth=pictures(seed=1)), "what is a cat ?").trace
-    more = asked.ask(
-        Clip(video=pictures(), depth=pictures(seed=1), normals=pictures(seed=2), flow=pictures(seed=3)),
-        "what is a cat ?",
-    ).trace
+    two = SlotPipeline(asked).ask(Clip(video=pictures(), depth=pictures(seed=1)), "what is a cat ?").trace
+    more = (
+        SlotPipeline(asked)
+        .ask(
+            Clip(video=pictures(), depth=pictures(seed=1), normals=pictures(seed=2), flow=pictures(seed=3)),
+            "what is a cat ?",
+        )
+        .trace
+    )
     assert two.tokens == more.tokens
     assert {name: two.tokens[name] for name in ("video", "fused")} == {"video": 12, "fused": 12}
     assert list(more.panels["gates"][0]["share"]) == ["flow", "depth", "normals"]
@@ -414,13 +419,13 @@ def test_all_modalities_cost_as_many_tokens_as_two(asked):
 
 def test_maps_of_another_number_and_length_and_a_single_picture(asked):
     for video, depth in ((6, 3), (1, 6), (1, 1)):
-        answer = asked.ask(Clip(video=pictures(video), depth=pictures(depth, seed=1)), "what is a cat ?")
+        answer = SlotPipeline(asked).ask(Clip(video=pictures(video), depth=pictures(depth, seed=1)), "what is a cat ?")
         assert answer.trace.tokens["fused"] == answer.trace.tokens["video"]
 
 
 def test_video_must_be_there(asked):
     with pytest.raises(ModalityError, match=r"'video'.*is missing"):
-        asked.ask(Clip(depth=pictures()), "what is a cat ?")
+        SlotPipeline(asked).ask(Clip(depth=pictures()), "what is a cat ?")
 
 
 def test_strict_marks():

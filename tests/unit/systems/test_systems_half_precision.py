@@ -30,6 +30,7 @@ from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.assets import asset_names
 from vidweave.model.precision import float32_patterns
 from vidweave.model.processor import Processor
+from vidweave.pipelines.slot import SlotPipeline
 from vidweave.registry import MODELS
 from vidweave.systems.blip2.preset import blip2, prompt_layout
 from vidweave.systems.crema.preset import build as crema
@@ -75,7 +76,7 @@ def released(form="blip2", kind="t5", memory=False):
             _tokenizer(False).save_pretrained(folder / "qformer_tokenizer")
         if not memory:
             return folder
-        base = vidweave.load(folder)
+        base = vidweave.load(folder).model
         state, tokenizers = base.state_dict(), base.processor.tokenizers
         config = with_memory(base.config, length=3, num_frames=6, beyond_times="error")
         return saved(VideoLanguageModel.from_state(config, state), tokenizers, folder / "memory")
@@ -153,19 +154,19 @@ QUICK = {"blip2-t5", "crema", "merv"}
 def test_every_preset_answers_in_half_precision_near_float32(name, tmp_path):
     make, maps = PRESETS[name]
     folder = make(tmp_path)
-    exact = scores(vidweave.load(folder), clip(maps=maps))
+    exact = scores(vidweave.load(folder).model, clip(maps=maps))
     for dtype in HALF:
-        model = vidweave.load(folder, dtype=dtype)
+        model = vidweave.load(folder, dtype=dtype).model
         assert model.language_model.model.get_input_embeddings().weight.dtype == dtype
         got = scores(model, clip(maps=maps))
-        assert model.ask(clip(maps=maps), QUESTION, max_new_tokens=3).text is not None
+        assert SlotPipeline(model).ask(clip(maps=maps), QUESTION, max_new_tokens=3).text is not None
         spread = 0.1 if dtype == torch.float16 else 1.0
         for option, score in exact.items():
             assert got[option] == pytest.approx(score, abs=spread, rel=0.02), (dtype, option)
 
 
 def scores(model, about):
-    return {option.text: option.score for option in model.ask(about, QUESTION, options=OPTIONS).options}
+    return {option.text: option.score for option in SlotPipeline(model).ask(about, QUESTION, options=OPTIONS).options}
 
 
 @pytest.mark.slow
@@ -173,12 +174,12 @@ def scores(model, about):
 @pytest.mark.parametrize("dtype", HALF)
 def test_every_shipped_model_answers_in_half_precision_near_float32(name, dtype):
     question, options = "What colour is the object?", ("red", "blue", "green")
-    exact, half = (vidweave.load(name, dtype=kind) for kind in (torch.float32, dtype))
-    expected, got = (model.ask(CLIP, question, options=options) for model in (exact, half))
+    exact, half = (vidweave.load(name, dtype=kind).model for kind in (torch.float32, dtype))
+    expected, got = (SlotPipeline(model).ask(CLIP, question, options=options) for model in (exact, half))
     assert got.text == expected.text
     for one, other in zip(expected.options, got.options, strict=True):
         assert other.score == pytest.approx(one.score, abs=0.4)
-    assert half.ask(CLIP, question).text == exact.ask(CLIP, question).text
+    assert SlotPipeline(half).ask(CLIP, question).text == SlotPipeline(exact).ask(CLIP, question).text
 
 
 def test_shipped_models_are_there():
@@ -207,7 +208,7 @@ def test_t5_in_half_precision_is_as_good_as_transformers_own(form, dtype, tmp_pa
             if name.endswith(".wo.weight") and "encoder" in name:
                 weight.mul_(3e4)
     large.save_pretrained(folder)
-    exact, ours = vidweave.load(folder), vidweave.load(folder, dtype=dtype)
+    exact, ours = vidweave.load(folder).model, vidweave.load(folder, dtype=dtype).model
     half = theirs.from_pretrained(folder, dtype=dtype)
     inputs = exact.processor(Clip(video=_frames(1)), QUESTION, num_frames=1)
     with torch.no_grad():

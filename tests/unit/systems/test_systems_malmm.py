@@ -18,6 +18,7 @@ from vidweave.language.decoding import Decoding
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.describe import describe_model
 from vidweave.model.released import read_checkpoint
+from vidweave.pipelines.slot import SlotPipeline
 from vidweave.registry import MODELS
 from vidweave.systems.malmm.checkpoint import (
     assemble,
@@ -71,18 +72,18 @@ def logits(model, frames, num_frames=None):
 
 
 def test_one_frame_is_plain_instructblip(folder):
-    base = vidweave.load(folder)
+    base = vidweave.load(folder).model
     model = plug_in(base, length=3, num_frames=7)
     torch.testing.assert_close(logits(model, 1, 1), logits(base, 1, 1), rtol=1e-4, atol=1e-5)
     assert model.state_dict().keys() == base.state_dict().keys()
-    answer = model.answer([vidweave.Query.about(clip(9), QUESTION)], max_new_tokens=2, num_beams=1)[0]
+    answer = SlotPipeline(model).answer([vidweave.Query.about(clip(9), QUESTION)], max_new_tokens=2, num_beams=1)[0]
     assert answer.trace.tokens["video"] == NUM_QUERIES  # whatever the length of the clip
     assert len(answer.trace.frames) == 7
     assert [f.index for f in answer.trace.frames] == [0, 1, 3, 4, 5, 7, 8]
 
 
 def test_the_memory_matters_and_mixed_lengths_do_not(folder):
-    model = plug_in(vidweave.load(folder), length=3, num_frames=9)
+    model = plug_in(vidweave.load(folder).model, length=3, num_frames=9)
     assert (logits(model, 9) - logits(model, 9, 1)).abs().max() > 1e-4
     queries = [vidweave.Query.about(clip(count), QUESTION) for count in (9, 2, 6)]
     with torch.no_grad():
@@ -105,15 +106,15 @@ def test_registered_names_load_through_the_plug_in(folder):
         loader="vidweave.systems.malmm.checkpoint:load_plugged",
     )
     try:
-        assert vidweave.load("tiny-plugged").spec.connector.trunks["qformer"].memory.length == 10
+        assert vidweave.load("tiny-plugged").model.spec.connector.trunks["qformer"].memory.length == 10
     finally:
         MODELS.unregister("tiny-plugged")
 
 
 def test_plugged_models_save_and_load(folder, tmp_path):
-    model = plug_in(vidweave.load(folder), length=3, num_frames=5, num_time_positions=8)
+    model = plug_in(vidweave.load(folder).model, length=3, num_frames=5, num_time_positions=8)
     model.save_pretrained(tmp_path / "saved")
-    again = vidweave.load(tmp_path / "saved")
+    again = vidweave.load(tmp_path / "saved").model
     torch.testing.assert_close(logits(again, 6), logits(model, 6))
 
 
@@ -135,7 +136,7 @@ def finetuned_file(base, tmp_path, rows=11, **changes):
 
 
 def test_finetuned_file(folder, tmp_path):
-    base = vidweave.load(folder)
+    base = vidweave.load(folder).model
     file, connector = finetuned_file(base, tmp_path)
     model, report = load_finetuned(file, base, length=4, num_frames=6)
     own = model.connector.state_dict()
@@ -151,14 +152,14 @@ def test_finetuned_file(folder, tmp_path):
 
 
 def test_the_command_converts_a_finetuned_file(folder, tmp_path, capsys):
-    base = vidweave.load(folder)
+    base = vidweave.load(folder).model
     file, _ = finetuned_file(base, tmp_path)
     expected, _ = load_finetuned(file, base, length=4, num_frames=6)
     out = tmp_path / "converted"
     words = ["convert", "malmm", file, "--base", folder, "--set", "length=4", "--set", "num_frames=6", "--out", out]
     assert run([str(word) for word in words]) == 0
     assert f"{file.name}:" in capsys.readouterr().out
-    torch.testing.assert_close(logits(vidweave.load(out), 6), logits(expected, 6))
+    torch.testing.assert_close(logits(vidweave.load(out).model, 6), logits(expected, 6))
     report = json.loads((out / "conversion.json").read_text())
     loaded = {key for keys in report["loaded"].values() for key in keys}
     assert loaded == set(expected.state_dict())
@@ -166,7 +167,7 @@ def test_the_command_converts_a_finetuned_file(folder, tmp_path, capsys):
 
 def test_a_finetuned_model_as_a_stream_of_any_length(folder, tmp_path):
     """Only the picture that is asked about has a time: the one row that training has touched."""
-    base = vidweave.load(folder)
+    base = vidweave.load(folder).model
     file, connector = finetuned_file(base, tmp_path, rows=11)
     strict, _ = load_finetuned(file, base, length=4, num_frames=6)
     endless, _ = load_finetuned(file, base, length=4, num_frames=6, beyond_times="last")
@@ -176,8 +177,8 @@ def test_a_finetuned_model_as_a_stream_of_any_length(folder, tmp_path):
     assert torch.equal(port.mark_last(keys)[0, 0], connector["ports.video.time_embedding"][5])
     pictures = clip(14)["video"]
     with pytest.raises(ShapeError, match="14 groups in time, its time table 11 rows"):
-        strict.stream(QUESTION).push(pictures)
-    stream = endless.stream(QUESTION)
+        SlotPipeline(strict).stream(QUESTION).push(pictures)
+    stream = SlotPipeline(endless).stream(QUESTION)
     stream.push(pictures)
     assert stream.groups == {"video": 14}
     assert stream.ask(QUESTION, max_new_tokens=2, num_beams=1).trace.panels["stream"]["exact"]
@@ -194,14 +195,14 @@ def test_a_finetuned_model_as_a_stream_of_any_length(folder, tmp_path):
     ],
 )
 def test_finetuned_files_that_do_not_fit(folder, tmp_path, changes, message):
-    base = vidweave.load(folder)
+    base = vidweave.load(folder).model
     file, _ = finetuned_file(base, tmp_path, **changes)
     with pytest.raises(CheckpointError, match=message):
         load_finetuned(file, base, length=4, num_frames=6)
 
 
 def test_lavis_files_and_a_vicuna_folder_give_the_same_model(folder, tmp_path):
-    plugged = plug_in(vidweave.load(folder), length=3, num_frames=6, num_time_positions=8)
+    plugged = plug_in(vidweave.load(folder).model, length=3, num_frames=6, num_time_positions=8)
     spec = plugged.config
     state = {k: v for k, v in plugged.connector.state_dict().items() if "time_embedding" not in k}
     trimmed = {**lavis_connector_keys().to_theirs(state), "Qformer.cls.predictions.bias": torch.zeros(50)}
@@ -298,7 +299,7 @@ def test_preset_faults(folder):
         malmm("lvi")
     with pytest.raises(ConfigError, match=r"200 frames are more than the table of times has rows \(120\)"):
         malmm("demo", num_frames=200)
-    config = with_memory(vidweave.load(folder).config, length=2)
+    config = with_memory(vidweave.load(folder).model.config, length=2)
     with pytest.raises(ConfigError, match="trunk 'qformer' has a memory of 2 already"):
         with_memory(config)
     data = json.loads(json.dumps(malmm("demo").parse().to_dict()))

@@ -17,7 +17,8 @@ from vidweave.errors import (
     QueryError,
     ShapeError,
 )
-from vidweave.model.stream import Stream
+from vidweave.pipelines.live import Stream
+from vidweave.pipelines.slot import SlotPipeline
 from vidweave.systems.malmm.checkpoint import plug_in
 from vidweave.types import Clip, Frames, PrecomputedFeatures
 
@@ -28,7 +29,7 @@ OPTIONS = ("red", "blue", "green")
 @pytest.fixture
 def asked(folder):  # noqa: F811
     """The question is part of the memory."""
-    return plug_in(vidweave.load(folder), length=3, num_frames=8)
+    return plug_in(vidweave.load(folder).model, length=3, num_frames=8)
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def free(tmp_path):
     _shake(model)
     model.save_pretrained(tmp_path / "free")
     _tokenizer(False).save_pretrained(tmp_path / "free")
-    return plug_in(vidweave.load(tmp_path / "free"), length=3, num_frames=8)
+    return plug_in(vidweave.load(tmp_path / "free").model, length=3, num_frames=8)
 
 
 def frames(count=8, seed=6):
@@ -70,12 +71,12 @@ def expect_equal(got, expected):
 @pytest.mark.parametrize("pieces", [[8], [1] * 8, [3, 1, 4]])
 def test_pieces_are_the_clip(asked, pieces):
     whole = frames()
-    stream, start = asked.stream(QUESTION), 0
+    stream, start = SlotPipeline(asked).stream(QUESTION), 0
     for length in pieces:
         stream.push(cut(whole, start, start + length))
         start += length
     answer = stream.ask(QUESTION, options=OPTIONS)
-    expect_equal(answer, asked.ask(Clip(whole), QUESTION, options=OPTIONS))
+    expect_equal(answer, SlotPipeline(asked).ask(Clip(whole), QUESTION, options=OPTIONS))
     assert answer.trace.notes == []
     assert answer.trace.tokens["video"] == NUM_QUERIES
     assert answer.trace.panels["stream"] == {"groups": {"video": 8}, "seconds": {"video": 3.5}, "exact": True}
@@ -83,46 +84,50 @@ def test_pieces_are_the_clip(asked, pieces):
 
 
 def test_asking_at_any_time_changes_nothing(asked):
-    whole, stream = frames(), asked.stream([QUESTION, OTHER])
+    whole, stream = frames(), SlotPipeline(asked).stream([QUESTION, OTHER])
     for index in range(8):
         stream.push(cut(whole, index, index + 1))
         for question in (QUESTION, OTHER):
-            expected = asked.ask(Clip(cut(whole, 0, index + 1)), question, options=OPTIONS, num_frames=index + 1)
+            expected = SlotPipeline(asked).ask(
+                Clip(cut(whole, 0, index + 1)), question, options=OPTIONS, num_frames=index + 1
+            )
             expect_equal(stream.ask(question, options=OPTIONS), expected)
 
 
 def test_without_text_every_question_is_exact(free):
-    whole, stream = frames(), free.stream()
+    whole, stream = frames(), SlotPipeline(free).stream()
     stream.push(whole)
     for question in (QUESTION, OTHER):
         answer = stream.ask(question, options=OPTIONS)
-        expect_equal(answer, free.ask(Clip(whole), question, options=OPTIONS))
+        expect_equal(answer, SlotPipeline(free).ask(Clip(whole), question, options=OPTIONS))
         assert answer.trace.panels["stream"]["exact"]
 
 
 def test_questions_after_the_fact_are_answered_and_flagged(asked):
     whole = frames(3)
-    stream = asked.stream()
+    stream = SlotPipeline(asked).stream()
     stream.push(whole)
     answer = stream.ask(QUESTION, options=OPTIONS)
     assert not answer.trace.panels["stream"]["exact"]
     assert any("approximate" in note for note in answer.trace.notes)
     # two groups in a bank of three: nothing was merged, so that nothing is lost
-    expect_equal(answer, asked.ask(Clip(whole), QUESTION, options=OPTIONS, num_frames=3))
+    expect_equal(answer, SlotPipeline(asked).ask(Clip(whole), QUESTION, options=OPTIONS, num_frames=3))
     stream.push(cut(frames(), 3, 8))
     expect_equal(stream.ask(QUESTION, options=OPTIONS), stream.ask(QUESTION, options=OPTIONS))
 
 
 def test_streams_do_not_touch_each_other(asked):
-    first, second = asked.stream(QUESTION), asked.stream(QUESTION)
+    first, second = SlotPipeline(asked).stream(QUESTION), SlotPipeline(asked).stream(QUESTION)
     first.push(frames(5, 1))
     second.push(frames(5, 2))
     first.push(cut(frames(8, 1), 5, 8))
-    expect_equal(first.ask(QUESTION, options=OPTIONS), asked.ask(Clip(frames(8, 1)), QUESTION, options=OPTIONS))
+    expect_equal(
+        first.ask(QUESTION, options=OPTIONS), SlotPipeline(asked).ask(Clip(frames(8, 1)), QUESTION, options=OPTIONS)
+    )
 
 
 def test_an_exception_in_the_middle_leaves_the_stream_as_it_was(asked, monkeypatch):
-    stream = asked.stream([QUESTION, OTHER])
+    stream = SlotPipeline(asked).stream([QUESTION, OTHER])
     stream.push(cut(frames(), 0, 5))
     before = stream.ask(QUESTION, options=OPTIONS)
     calls = iter([True, False])
@@ -140,16 +145,18 @@ def test_an_exception_in_the_middle_leaves_the_stream_as_it_was(asked, monkeypat
     assert stream.groups == {"video": 5}
     expect_equal(stream.ask(QUESTION, options=OPTIONS), before)
     stream.push(cut(frames(), 5, 8))
-    expect_equal(stream.ask(QUESTION, options=OPTIONS), asked.ask(Clip(frames()), QUESTION, options=OPTIONS))
+    expect_equal(
+        stream.ask(QUESTION, options=OPTIONS), SlotPipeline(asked).ask(Clip(frames()), QUESTION, options=OPTIONS)
+    )
 
 
 @pytest.mark.parametrize("kind", ["asked", "free"])
 def test_save_and_load(kind, request, tmp_path):
     model = request.getfixturevalue(kind)
-    stream = model.stream([QUESTION, OTHER])
+    stream = SlotPipeline(model).stream([QUESTION, OTHER])
     stream.push(cut(frames(), 0, 6))
     stream.save(tmp_path / "state.safetensors")
-    again = Stream.load(model, tmp_path / "state.safetensors")
+    again = Stream.load(model, model.processor, tmp_path / "state.safetensors")
     assert (again.groups, again.questions) == (stream.groups, stream.questions)
     for one in (stream, again):
         one.push(cut(frames(), 6, 8))
@@ -157,11 +164,11 @@ def test_save_and_load(kind, request, tmp_path):
     with torch.no_grad():
         model.connector.ports["video"].query_tokens.add_(0.1)
     with pytest.raises(CheckpointError, match="the state of a model with other weights"):
-        Stream.load(model, tmp_path / "state.safetensors")
+        Stream.load(model, model.processor, tmp_path / "state.safetensors")
 
 
 def test_the_state_does_not_grow(asked):
-    stream, sizes = asked.stream(QUESTION), []
+    stream, sizes = SlotPipeline(asked).stream(QUESTION), []
     for index in range(12):
         stream.push(cut(frames(12), index, index + 1))
         sizes.append(sum(t.numel() * t.element_size() for t in flatten(stream._states)[1].values()))
@@ -170,7 +177,7 @@ def test_the_state_does_not_grow(asked):
 
 def test_rates_spans_and_features(asked):
     whole = frames(16)
-    stream = asked.stream(QUESTION)
+    stream = SlotPipeline(asked).stream(QUESTION)
     stream.push(Clip(whole, end_seconds=4.0), fps=1)
     assert stream.groups == {"video": 4}
     stream.push(PrecomputedFeatures(np.ones((2, 5, 24), np.float32), np.array([[4.0, 5.0], [5.0, 6.0]])))
@@ -196,7 +203,7 @@ def test_rates_spans_and_features(asked):
     ids=["dtype", "float", "channels", "empty", "no features", "width", "feature dtype"],
 )
 def test_what_is_no_picture_is_refused_and_the_stream_goes_on(asked, source, error, message):
-    stream = asked.stream(QUESTION)
+    stream = SlotPipeline(asked).stream(QUESTION)
     stream.push(cut(frames(), 0, 4))
     before = stream.ask(QUESTION, options=OPTIONS)
     if isinstance(source, np.ndarray):
@@ -211,11 +218,11 @@ def test_what_is_no_picture_is_refused_and_the_stream_goes_on(asked, source, err
 
 def test_an_empty_clip_is_named(asked):
     with pytest.raises(MediaDecodeError, match="the frames given are empty"):
-        asked.ask(Clip(Frames.from_array(np.zeros((0, 28, 28, 3), np.uint8), fps=2)), QUESTION)
+        SlotPipeline(asked).ask(Clip(Frames.from_array(np.zeros((0, 28, 28, 3), np.uint8), fps=2)), QUESTION)
 
 
 def test_faults(asked, tmp_path):
-    stream = asked.stream(QUESTION)
+    stream = SlotPipeline(asked).stream(QUESTION)
     with pytest.raises(QueryError, match="nothing was pushed into this stream yet"):
         stream.ask(QUESTION)
     stream.push(cut(frames(), 2, 4))
@@ -230,7 +237,7 @@ def test_faults(asked, tmp_path):
     assert stream.groups == {"video": 2}
     (tmp_path / "broken.safetensors").write_bytes(b"nothing")
     with pytest.raises(CheckpointError, match=r"broken\.safetensors holds no stream that can be read"):
-        Stream.load(asked, tmp_path / "broken.safetensors")
+        Stream.load(asked, asked.processor, tmp_path / "broken.safetensors")
     with pytest.raises(CheckpointError, match="holds no state of a stream"):
         unflatten({"class": "Popen", "fields": {}}, {})
     with pytest.raises(CheckpointError, match="a state with a object inside cannot be saved"):

@@ -10,6 +10,7 @@ from vidweave.language.tokenizer import load_tokenizer
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.assets import asset_folder
 from vidweave.model.processor import Processor
+from vidweave.pipelines.slot import SlotPipeline
 from vidweave.systems.malmm.tiny import ROWS, tiny_malmm, tiny_malmm_row
 from vidweave.types import Clip, Frames
 
@@ -54,13 +55,13 @@ def test_rows_differ_in_their_memory_and_their_pictures_alone():
 
 def test_any_question_at_any_time_is_exact_though_the_connector_reads_it(model):
     assert model.connector.trunks["qformer"].reads_text
-    live, whole = model.stream("What colour is the first object?"), frames()
+    live, whole = SlotPipeline(model).stream("What colour is the first object?"), frames()
     assert live.questions == ()
     for index in range(14):
         live.push(Frames(*(part[index : index + 1] for part in (whole.values, whole.pts_seconds, whole.indices))))
     for question in ("What colour is the first object?", "How many times does a circle come?"):
         answer = live.ask(question, options=OPTIONS)
-        expected = model.ask(Clip(whole), question, options=OPTIONS, num_frames=14)
+        expected = SlotPipeline(model).ask(Clip(whole), question, options=OPTIONS, num_frames=14)
         for got, want in zip(answer.options, expected.options, strict=True):
             assert got.text == want.text
             assert got.score == pytest.approx(want.score, abs=1e-3)
@@ -69,7 +70,7 @@ def test_any_question_at_any_time_is_exact_though_the_connector_reads_it(model):
 
 
 def test_the_trace_tells_what_the_memory_holds(model):
-    answer = model.ask(Clip(frames()), "What colour is the last object?", options=OPTIONS, num_frames=14)
+    answer = SlotPipeline(model).ask(Clip(frames()), "What colour is the last object?", options=OPTIONS, num_frames=14)
     (told,) = answer.trace.panels["memory"]
     assert (told["stream"], told["groups"], told["policy"], told["length"]) == ("video", 14, "merge", 10)
     bank = told["banks"]["visual"]

@@ -17,6 +17,7 @@ from vidweave.encoders.vision_tower import VisionTowerConfig
 from vidweave.errors import CheckpointError, ConfigError, UnknownNameError
 from vidweave.model.conversion import Request, convert
 from vidweave.model.released import read_checkpoint
+from vidweave.pipelines.slot import SlotPipeline
 from vidweave.systems.merv import checkpoint, preset
 from vidweave.systems.merv.arch import FUSIONS
 from vidweave.types import Frames, VisualSpec
@@ -148,8 +149,8 @@ def clip():
 
 def test_a_released_file_becomes_a_model(folder):
     report = convert("merv", request(folder))
-    model = vidweave.load(folder / "out")
-    answer = model.ask(clip(), "What is it?", options=["it", "is"])
+    model = vidweave.load(folder / "out").model
+    answer = SlotPipeline(model).ask(clip(), "What is it?", options=["it", "is"])
     weights = answer.trace.panels["encoder_weights"][0]["weights"]
     assert list(weights) == list(ORDER)
     assert sum(weights.values()) == pytest.approx(1)
@@ -168,12 +169,12 @@ def test_a_released_file_becomes_a_model(folder):
 def test_folded_it_answers_alike(folder):
     convert("merv", request(folder))
     convert("merv", request(folder, "small", options={"fold": "true"}))
-    whole, small = (vidweave.load(folder / name) for name in ("out", "small"))
-    one, two = (m.ask(clip(), "What is it?", options=["it", "is"]) for m in (whole, small))
+    whole, small = (vidweave.load(folder / name).model for name in ("out", "small"))
+    one, two = (SlotPipeline(m).ask(clip(), "What is it?", options=["it", "is"]) for m in (whole, small))
     assert [o.score for o in one.options] == pytest.approx([o.score for o in two.options], abs=1e-5)
     assert sum(p.numel() for p in small.connector.fusion.parameters()) == 8
     with pytest.raises(ConfigError, match="only a mixer can be folded, this model has"):
-        checkpoint.folded(vidweave.load("tiny-base"))
+        checkpoint.folded(vidweave.load("tiny-base").model)
 
 
 def test_older_files_and_single_encoders(folder):
@@ -186,7 +187,7 @@ def test_older_files_and_single_encoders(folder):
     )
     (folder / "config.json").write_text(json.dumps(describe(video_backbone_ids=BACKBONES[1:2], num_frames=4)))
     report = convert("merv", request(folder))
-    model = vidweave.load(folder / "out")
+    model = vidweave.load(folder / "out").model
     assert list(model.encoders) == ["siglip"]
     assert not [key for key in model.state_dict() if "fusion" in key]
     assert "feature_fusion.Q" in report.dropped["latest-checkpoint.pt"]
@@ -202,12 +203,12 @@ def test_released_fusions_have_a_place(fusion):
 def test_batch_equals_one_by_one_without_a_padding_token(folder):
     """The language model has none, and nothing needs it."""
     convert("merv", request(folder))
-    model = vidweave.load(folder / "out")
+    model = vidweave.load(folder / "out").model
     assert model.processor.tokenizers["language"].pad_token is None
     questions = ["What is it?", "What is it? What is? It is it.", "it"]
     queries = [vidweave.Query.about(clip(), q) for q in questions]
-    together = [a.text for a in model.answer(queries, max_new_tokens=4)]
-    assert together == [model.answer([q], max_new_tokens=4)[0].text for q in queries]
+    together = [a.text for a in SlotPipeline(model).answer(queries, max_new_tokens=4)]
+    assert together == [SlotPipeline(model).answer([q], max_new_tokens=4)[0].text for q in queries]
 
 
 def test_bad_files(folder):

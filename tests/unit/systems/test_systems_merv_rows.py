@@ -5,6 +5,7 @@ import torch
 
 import vidweave
 from vidweave.errors import CheckpointError, UnknownNameError
+from vidweave.pipelines.slot import SlotPipeline
 from vidweave.systems.merv import rows
 from vidweave.systems.merv.rows import MODEL, load_row
 from vidweave.systems.merv.tiny import ROWS, tiny_merv
@@ -14,7 +15,7 @@ from vidweave.toyworld.scene import sample_scene
 
 @pytest.fixture(scope="module")
 def whole():
-    return vidweave.load(MODEL).state_dict()
+    return vidweave.load(MODEL).model.state_dict()
 
 
 @pytest.mark.parametrize("row", ROWS)
@@ -27,7 +28,7 @@ def test_a_row_shares_what_is_frozen_and_answers(row, whole):
             assert torch.equal(tensor, whole[name.replace("trunks.generalist.", "trunks.general.")]), name
         elif row != "attention" and name in whole and name.endswith("query_tokens"):
             assert not torch.equal(tensor, whole[name]), name  # each row is a training of its own
-    answer = model.ask(
+    answer = SlotPipeline(model).ask(
         vidweave.Clip(render(sample_scene(3), "video")), "How many objects are there?", options=["1", "2"]
     )
     assert answer.text in ("1", "2")

@@ -32,13 +32,13 @@ SHIPPED = [
 
 
 def preset(name, folder):
-    return vidweave.load(PRESETS[name][0](folder))
+    return vidweave.load(PRESETS[name][0](folder)).model
 
 
 GROWN = {
     "memory": lambda folder: plug_in(preset("instructblip-llama", folder), length=3, num_frames=7),
-    "folded mixer": lambda folder: folded(vidweave.load(fresh_preset(merv("attention"), ("language",))(folder))),
-    "modality": lambda _: add_modality(vidweave.load("tiny-base"), "depth"),
+    "folded mixer": lambda folder: folded(vidweave.load(fresh_preset(merv("attention"), ("language",))(folder)).model),
+    "modality": lambda _: add_modality(vidweave.load("tiny-base").model, "depth"),
     "modality of CREMA": lambda folder: add_modality(preset("crema", folder), "thermal", like="depth"),
 }
 
@@ -51,7 +51,7 @@ def test_all_shipped_models_are_here():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_weight_of_a_shipped_model_is_kept(name, tmp_path):
-    assert_kept(vidweave.load(asset_folder(name)), tmp_path)
+    assert_kept(vidweave.load(asset_folder(name)).model, tmp_path)
 
 
 @pytest.mark.slow
@@ -68,7 +68,7 @@ def test_every_weight_of_a_preset_is_kept(name, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["blip2-t5", "merv"])
 def test_every_weight_in_half_precision_is_kept(name, tmp_path):
-    model = vidweave.load(PRESETS[name][0](tmp_path / "made"), dtype="bfloat16")
+    model = vidweave.load(PRESETS[name][0](tmp_path / "made"), dtype="bfloat16").model
     assert_kept(model, tmp_path, dtype=torch.bfloat16)
 
 
@@ -80,7 +80,7 @@ def test_every_weight_of_a_converted_file_is_kept(layout, tmp_path):
     case.folder = tmp_path / "made"
     torch.save(case.content, case.folder / "file.pth")
     run(layout, case, request_of(case, tmp_path / "out"))
-    assert_kept(vidweave.load(tmp_path / "out"), tmp_path)
+    assert_kept(vidweave.load(tmp_path / "out").model, tmp_path)
 
 
 @pytest.mark.slow
@@ -111,23 +111,23 @@ def finish(monkeypatch):
 
 def test_cremas_recipe_keeps_what_it_trained(tmp_path, finish):
     """As it was found: start=tiny-crema, whose parts are named as bases."""
-    model = vidweave.load("tiny-crema")
+    model = vidweave.load("tiny-crema").model
     assert model.config.bases
     change_everything(model)
     finish("crema")(model, tmp_path)
-    assert_same(model, vidweave.load(tmp_path / "model"))
+    assert_same(model, vidweave.load(tmp_path / "model").model)
 
 
 @pytest.mark.slow
 def test_videotgbs_last_stage_keeps_its_merged_adapters(tmp_path, finish):
-    model = vidweave.load("tiny-videotgb")
+    model = vidweave.load("tiny-videotgb").model
     before = {name: tensor.clone() for name, tensor in model.language_model.state_dict().items()}
     names = add_lora(model.language_model)
     with torch.no_grad():
         for name in names:
             model.language_model.get_parameter(name).normal_()
     finish("videotgb")(model, tmp_path)
-    again = vidweave.load(tmp_path / "model")
+    again = vidweave.load(tmp_path / "model").model
     assert_same(model, again)
     changed = [n for n, tensor in again.language_model.state_dict().items() if not torch.equal(tensor, before[n])]
     assert len(changed) == len(names) // 2

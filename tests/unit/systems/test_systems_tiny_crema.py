@@ -6,6 +6,7 @@ import torch
 import vidweave
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.growth import parameters_of
+from vidweave.pipelines.slot import SlotPipeline
 from vidweave.systems.tiny.crema import SENSES, tiny_crema
 from vidweave.toyworld.questions import FAMILIES
 from vidweave.toyworld.render import render
@@ -17,7 +18,7 @@ def model():
     torch.manual_seed(0)
     config = tiny_crema()
     model = VideoLanguageModel(config)
-    model.processor = vidweave.load("tiny-base").processor.for_config(config)
+    model.processor = vidweave.load("tiny-base").model.processor.for_config(config)
     return model.eval()
 
 
@@ -34,13 +35,13 @@ def test_it_has_every_sense_that_a_question_needs():
 def test_the_number_of_tokens_does_not_grow_with_the_senses(model):
     counts = {}
     for senses in ((), SENSES[:1], SENSES[2:5], SENSES):
-        answer = model.ask(clip(*senses), "How many objects are there?", options=["1", "2"])
+        answer = SlotPipeline(model).ask(clip(*senses), "How many objects are there?", options=["1", "2"])
         counts[len(senses)] = sum(n for block, n in answer.trace.tokens.items() if block != "text")
     assert counts == {0: 16, 1: 16, 3: 16, 7: 16}
 
 
 def test_the_trace_tells_which_sense_had_which_share(model):
-    answer = model.ask(clip("depth", "audio"), "Is the circle near or far?", options=["near", "far"])
+    answer = SlotPipeline(model).ask(clip("depth", "audio"), "Is the circle near or far?", options=["near", "far"])
     (gates,) = answer.trace.panels["gates"]
     assert set(gates["share"]) == {"depth", "audio"}
     assert sum(gates["share"].values()) == pytest.approx(1, abs=1e-4)

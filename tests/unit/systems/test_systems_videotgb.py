@@ -23,6 +23,7 @@ from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.conversion import Request, convert
 from vidweave.model.describe import describe_model
 from vidweave.nn.raft import RAFT_KEYS, Raft
+from vidweave.pipelines.slot import SlotPipeline
 from vidweave.registry import MODELS
 from vidweave.selectors.bridge import Bridge
 from vidweave.selectors.grounding import GroundingSelectorConfig
@@ -179,7 +180,7 @@ def test_a_released_file_becomes_a_model_that_answers(form, wrapped, tmp_path):
         tokenizers=tokenizers(form),
         max_shard_bytes=1 << 20,
     )
-    model = vidweave.load(tmp_path / "out")
+    model = vidweave.load(tmp_path / "out").model
     ours = model.state_dict()
     language = {k: v for k, v in theirs.state_dict().items() if k.startswith("language_model.")}
     for key, value in language.items():
@@ -194,13 +195,13 @@ def test_a_released_file_becomes_a_model_that_answers(form, wrapped, tmp_path):
     )
     assert any("merged adapters into 12 matrices" in line for line in report.lines()) == (form == "blip2")
     assert json.loads(json.dumps(report.to_dict()))["dropped"] == report.dropped
-    answer = model.ask(clip(), "what is the colour of a cat ?")
+    answer = SlotPipeline(model).ask(clip(), "what is the colour of a cat ?")
     assert len(answer.trace.frames) >= 4
     assert {use.why for use in answer.trace.frames if use.stream == "video"} == {"grounding"}
     assert answer.trace.tokens["video"] == NUM_QUERIES  # averaged over the pictures
     assert "selection" in answer.trace.panels
     image = Clip(image=Frames.from_array(np.zeros((1, 30, 30, 3), dtype=np.uint8), fps=1))
-    assert model.ask(image, "what is here ?").trace.tokens["video"] == NUM_QUERIES
+    assert SlotPipeline(model).ask(image, "what is here ?").trace.tokens["video"] == NUM_QUERIES
 
 
 @pytest.mark.parametrize("form", ["blip2", "instructblip"])
@@ -237,7 +238,7 @@ def test_pooled_motion_and_patches_choose_alike(tmp_path):
     for pooled in (True, False):
         out = tmp_path / str(pooled)
         convert_file(tmp_path / "LSTP.ckpt", out, config=tiny("blip2", pooled=pooled), tokenizers=tokenizers("blip2"))
-        model = vidweave.load(out)
+        model = vidweave.load(out).model
         with model.processor.prepare([vidweave.Query.about(clip(), "what is here ?")]) as prepared:
             chosen.append(model.select(prepared))
     torch.testing.assert_close(chosen[0].logits, chosen[1].logits, atol=1e-4, rtol=1e-3)
@@ -253,9 +254,9 @@ def test_pooling_of_frames_is_stored_and_counts(tmp_path):
         config=tiny("instructblip", pooling="concat"),
         tokenizers=tokenizers("instructblip"),
     )
-    model = vidweave.load(out)
+    model = vidweave.load(out).model
     assert model.spec.connector.fusion.kind == "none"
-    assert model.ask(clip(), "what is here ?").trace.tokens["video"] == 4 * NUM_QUERIES
+    assert SlotPipeline(model).ask(clip(), "what is here ?").trace.tokens["video"] == 4 * NUM_QUERIES
 
 
 def test_half_precision(tmp_path):
@@ -332,7 +333,7 @@ def test_a_bridge_is_put_in_front_of_a_base(tmp_path):
     torch.save(state, tmp_path / "LSTP.ckpt")
     config, made = tiny("instructblip"), tokenizers("instructblip")
     convert_file(tmp_path / "LSTP.ckpt", tmp_path / "out", config=config, tokenizers=made)
-    base = vidweave.load(tmp_path / "out")
+    base = vidweave.load(tmp_path / "out").model
     encoder = {
         k.removeprefix("temporal_encoder."): v for k, v in state.items() if "temporal_encoder.encoder.layer" in k
     }
@@ -350,7 +351,7 @@ def test_a_bridge_is_put_in_front_of_a_base(tmp_path):
         "encoders.motion.raft.cnet.conv1.bias",
     ):
         assert torch.equal(ours[key], theirs[key])
-    assert model.ask(clip(), "what is here ?").trace.tokens["video"] == NUM_QUERIES
+    assert SlotPipeline(model).ask(clip(), "what is here ?").trace.tokens["video"] == NUM_QUERIES
     with pytest.raises(CheckpointError, match="this is no state dict of BERT"):
         attach_bridge(base, tiny("instructblip"), bert={"x": torch.zeros(1)})
 

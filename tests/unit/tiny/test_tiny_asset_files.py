@@ -50,7 +50,7 @@ def test_weights_are_kept_in_half_precision(tmp_path):
 
 
 def test_a_language_model_is_kept_without_tied_twins(tmp_path):
-    base = vidweave.load("tiny-base")
+    base = vidweave.load("tiny-base").model
     language = base.language_model
     write_language_model(tmp_path, language, base.processor.tokenizers["language"])
     tied = {f"model.{name}" for name in language.model.all_tied_weights_keys}

@@ -6,10 +6,12 @@ import errno
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from threading import RLock
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from vidweave.errors import StoreError
 from vidweave.media.store.catalog import Catalog
@@ -24,13 +26,27 @@ if TYPE_CHECKING:
 
 __all__ = ["FeatureStore"]
 
+Result = TypeVar("Result")
+
+
+def _one_at_a_time(method: Callable[..., Result]) -> Callable[..., Result]:
+    """Threads take turns with what is pending."""
+
+    @wraps(method)
+    def alone(self: FeatureStore, *args: Any, **kwargs: Any) -> Result:
+        self._disown_after_fork()  # another thread of the parent may hold the lock
+        with self._lock:
+            return method(self, *args, **kwargs)
+
+    return alone
+
 
 class FeatureStore:
     """Entries (content key → named tensors and information) in safetensors shards with checksums.
 
     What is put is kept in memory until `flush_bytes` of it have gathered, `flush` is called or the ``with`` block
     ends, and then appears on disk all at once. Any number of processes may use one folder at the same time; see
-    `vidweave.media.store.folder` for why that needs no lock. One object is for one thread.
+    `vidweave.media.store.folder` for why that needs no lock. The threads of a process may share one object.
 
     An entry that is damaged, stale or gone is never returned: `get` says None and counts it, and what the caller puts
     next takes its place.
@@ -49,16 +65,16 @@ class FeatureStore:
         self._catalog = Catalog(self._folder)
         self._pending: dict[str, tuple[dict[str, Tensor], dict[str, Any]]] = {}
         self._pending_bytes = 0
-        self._pid = os.getpid()
+        self._pid, self._lock = os.getpid(), RLock()
         self._hits = self._misses = 0
 
+    @_one_at_a_time
     def get(self, key: str) -> dict[str, Tensor] | None:
         """The tensors of `key`, checked against their checksum, or None if they must be computed.
 
         Raises:
             StoreError: the store cannot be read at all (permissions, a broken mount).
         """
-        self._disown_after_fork()
         with self._reporting("cannot read entries"):
             found = self._copy_pending(key) or self._read_stored(key)
         if found is None:
@@ -67,6 +83,7 @@ class FeatureStore:
             self._hits += 1
         return found
 
+    @_one_at_a_time
     def put(self, key: str, tensors: Mapping[str, Tensor], info: Mapping[str, Any] | None = None) -> None:
         """Keep `tensors` (from any device; copied) and `info` (JSON data) under `key`, in place of an earlier entry.
 
@@ -74,7 +91,6 @@ class FeatureStore:
             StoreError: nothing to keep, a dtype that cannot be kept, or the disk refused a full shard (is it full?).
                 What was stored before is intact; what is pending stays in memory and is tried again.
         """
-        self._disown_after_fork()
         if not key or not tensors:
             raise StoreError(f"an entry needs a key and at least one tensor, got key {key!r} and {sorted(tensors)}")
         for name, tensor in tensors.items():
@@ -87,13 +103,13 @@ class FeatureStore:
         if self._pending_bytes >= self.flush_bytes:
             self.flush()
 
+    @_one_at_a_time
     def flush(self) -> None:
         """Write what is pending, all or nothing.
 
         Raises:
             StoreError: the file system refused; nothing is lost, free some space and flush again.
         """
-        self._disown_after_fork()
         if self._pending:
             shard, index = pack_shard(self._pending)
             with self._reporting(f"cannot write {len(self._pending)} entries ({len(shard)} bytes)"):
@@ -101,16 +117,16 @@ class FeatureStore:
                 self._pending, self._pending_bytes = {}, 0
                 self._catalog.refresh()
 
+    @_one_at_a_time
     def keys(self) -> list[str]:
         """Keys of all entries, of every writer, sorted."""
-        self._disown_after_fork()
         with self._reporting("cannot list entries"):
             self._catalog.refresh()
         return sorted({*self._catalog, *self._pending})
 
+    @_one_at_a_time
     def info(self, key: str) -> dict[str, Any]:
         """What was told about `key` when it was put; raises StoreError if there is no such entry."""
-        self._disown_after_fork()
         if key in self._pending:
             return dict(self._pending[key][1])
         with self._reporting("cannot list entries"):
@@ -210,7 +226,8 @@ class FeatureStore:
 
     def _disown_after_fork(self) -> None:
         if self._pid != os.getpid():  # the parent still has these entries, and writes them
-            self._pid, self._pending, self._pending_bytes = os.getpid(), {}, 0
+            self._pid, self._lock = os.getpid(), RLock()
+            self._pending, self._pending_bytes = {}, 0
 
     @contextmanager
     def _reporting(self, what: str) -> Iterator[None]:

@@ -66,7 +66,7 @@ def recipe(**overrides: Any) -> Run:
     if not (s.start and s.annotations and s.media):
         raise ConfigError("give start=FOLDER, annotations=FILE and media=FOLDER")
     released = _released(s.dataset)
-    model = vidweave.load(s.start)
+    model = vidweave.load(s.start).model
     streams = list(model.spec.connector_streams)
     trained = _requested(s.modalities, streams)
     examples = list(CremaExamples(s.dataset, s.annotations, s.media, streams))

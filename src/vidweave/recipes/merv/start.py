@@ -13,7 +13,7 @@ import torch
 from vidweave.language.chat import LLAMA2_BASE
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.conversations import ConversationLoss, collate_captions, collate_conversations
-from vidweave.model.load import load
+from vidweave.model.load import load_model
 from vidweave.model.processor import Processor
 from vidweave.systems.merv.tiny import tiny_merv
 from vidweave.systems.merv.training import TRAINABLE, StageName, StageSettings
@@ -31,12 +31,12 @@ __all__ = ["finish", "open_model", "stage", "talks"]
 def open_model(start: str, cache: str, seed: int) -> VideoLanguageModel:
     """The folder `start`, or without one a tiny model with random weights; features are kept in the folder `cache`."""
     if start:
-        model = load(start)
+        model = load_model(start)
     else:
         torch.manual_seed(seed)
         config = tiny_merv()
         model = VideoLanguageModel(config)
-        model.processor = Processor(config, load("tiny-base").processor.tokenizers)
+        model.processor = Processor(config, load_model("tiny-base").processor.tokenizers)
     model.use_cache_folder(cache or None)
     return model
 

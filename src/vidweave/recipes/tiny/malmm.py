@@ -36,6 +36,7 @@ from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.assets import asset_folder
 from vidweave.model.bases import base_state
 from vidweave.model.processor import Processor
+from vidweave.pipelines.slot import SlotPipeline
 from vidweave.recipes.tiny.malmm_parts.memories import Memories, clip_features, remembered
 from vidweave.recipes.tiny.malmm_parts.objectives import (
     AnswersFromConnector,
@@ -152,7 +153,11 @@ def accuracy(root: LongRoot, examples: int) -> dict[str, float]:
         rng = np.random.default_rng(5)
         asked = [(clip, q) for clip, scene in zip(clips, scenes, strict=True) if (q := question(scene, family, rng))]
         queries = [Query.about(clip, q.text, q.options) for clip, q in asked]
-        answers = [a for i in range(0, len(queries), 25) for a in root.model.answer(queries[i : i + 25], trace=False)]
+        answers = [
+            a
+            for i in range(0, len(queries), 25)
+            for a in SlotPipeline(root.model).answer(queries[i : i + 25], trace=False)
+        ]
         found[family] = sum(a.text == q.answer for a, (_, q) in zip(answers, asked, strict=True)) / max(1, len(asked))
     return found
 

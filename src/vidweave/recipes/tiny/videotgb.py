@@ -79,7 +79,7 @@ class Settings:
 def recipe(**overrides: Any) -> Run:
     """The run; `overrides` are fields of Settings."""
     s = Settings(**overrides)
-    base = vidweave.load(BASE)
+    base = vidweave.load(BASE).model
     model = VideoLanguageModel(tiny_videotgb(s.source, rope=s.rope))
     model.load_state_dict(base.state_dict(), strict=False)  # all but the selector
     if s.rope == "stored":

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from vidweave.data.instruct import last_question
 from vidweave.language.layout import Special, TemplateLayout, Text
-from vidweave.language.splice import splice
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.training import (
     AnswerLoss,
@@ -51,7 +50,9 @@ def collate_conversations(model: VideoLanguageModel, items: list[Conversation]) 
     kinds = {kind: [item for item in items if (item.modality or "text") == kind] for kind in ("video", "image", "text")}
     seen = [kinds[kind] for kind in ("video", "image") if kinds[kind]]
     with_media = tuple(
-        model.processor(last_questions(part), targets=[item.answer for item in part], cache=model.cache)
+        model.processor(
+            last_questions(part), targets=[item.answer for item in part], select=model.select, cache=model.cache
+        )
         for part in seen
     )
     counts = tuple(inputs.num_target_tokens for inputs in with_media)
@@ -85,7 +86,6 @@ class ConversationLoss:
     def __call__(self, model: VideoLanguageModel, batch: Conversations) -> dict[str, Tensor]:
         losses = [AnswerLoss()(model, inputs)["loss"] for inputs in batch.with_media]
         if batch.texts is not None:
-            language = model.language_model
-            losses.append(language.loss(splice(batch.texts, {}, language.embed, language.side), batch.text_answers))
+            losses.append(model.language_model.loss(model.read(batch.texts, {}), batch.text_answers))
         weights = torch.tensor(batch.counts, dtype=torch.float32, device=losses[0].device)
         return {"loss": (torch.stack(losses) * weights).sum() / weights.sum()}

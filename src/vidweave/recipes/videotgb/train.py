@@ -135,7 +135,7 @@ def recipe(**overrides: Any) -> Run:
     s = Settings(**overrides)
     if not s.model or not s.data:
         raise ConfigError("say what to train on what: model=FOLDER data=FILE")
-    model = vidweave.load(s.model)
+    model = vidweave.load(s.model).model
     return Run(
         name=f"videotgb-{s.stage}",
         model=model,

@@ -38,7 +38,7 @@ ASKED = "What is there?"  # whatever is asked, features are the same
 
 def beginning(rank: int, language: str = "tiny-llama") -> VideoLanguageModel:
     """Frozen bases, and ports that begin where the eye's is."""
-    base = vidweave.load("tiny-base")
+    base = vidweave.load("tiny-base").model
     config = tiny_crema(rank=rank)
     model = VideoLanguageModel(config)
     model.processor = base.processor.for_config(config)

@@ -59,7 +59,7 @@ class LanguageRoot(nn.Module):
 
 def language_run(s: Settings) -> Run:
     """Train the language model of tiny-base and the vectors of facts, from tokens with facts added to them."""
-    root = LanguageRoot(vidweave.load("tiny-base").float())
+    root = LanguageRoot(vidweave.load("tiny-base").model.float())
     if s.start:
         read_language(Path(s.start), root.model.language_model, root.codebook)
     lessons = Retold(root.model, s.clips, LESSON, s.questions_per_clip)

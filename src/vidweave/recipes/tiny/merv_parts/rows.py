@@ -62,7 +62,7 @@ class RowRoot(nn.Module):
 
 def row_run(s: Settings) -> Run:
     """Train the connector of one row, beside frozen encoders and the frozen language model."""
-    parts, base = Path(s.parts), vidweave.load("tiny-base").float()
+    parts, base = Path(s.parts), vidweave.load("tiny-base").model.float()
     config = tiny_merv(s.part)
     model = VideoLanguageModel(config)
     for eye, encoder in model.encoders.items():

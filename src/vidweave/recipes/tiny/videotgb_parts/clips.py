@@ -18,7 +18,7 @@ from vidweave.media.frames import HeldFrames
 from vidweave.media.motion import read_motion
 from vidweave.media.open import open_source
 from vidweave.media.write import write_video
-from vidweave.model.frame_scores import FrameScorer
+from vidweave.pipelines.frame_scores import FrameScorer
 from vidweave.systems.videotgb.tiny import GRID, MOTION_FPS, MotionSource
 from vidweave.tiny.scenes import train_scene
 from vidweave.toyworld.questions import questions
