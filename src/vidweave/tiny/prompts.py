@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vidweave.language.splice import splice
 from vidweave.toyworld.questions import ToyQuestion
 from vidweave.types import Blocks, Clip, Embeds, PromptPlan, Query
 
@@ -29,7 +28,7 @@ def plan_prompts(
     """
     queries = [Query.about(Clip("never opened"), text) for text in texts]
     groups = {("video", item, 0): num_groups for item in range(len(queries))}
-    return model.spec.layout.plan(queries, model.processor.tokenizers["language"], groups, answers)
+    return model.processor.plan(queries, groups, answers)
 
 
 def as_blocks(tokens: Tensor) -> Blocks:
@@ -47,7 +46,7 @@ def select_rows(clips: Blocks, rows: Tensor) -> Blocks:
 
 def read_prompts(model: Any, plan: PromptPlan, video: Blocks) -> Embeds:
     """The embeddings of prompts with their visual tokens in place."""
-    return splice(plan, {"video": video}, model.language_model.embed, model.language_model.side)
+    return model.read(plan, {"video": video})
 
 
 def answer_loss(model: Any, plan: PromptPlan, video: Blocks) -> Tensor:
