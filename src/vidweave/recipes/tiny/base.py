@@ -34,6 +34,7 @@ from vidweave.data.toyworld import ToyQuestions
 from vidweave.evaluation.runner import right_by_family
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.processor import Processor
+from vidweave.pipelines.slot import SlotPipeline
 from vidweave.systems.tiny.preset import PIXELS, VOCAB_SIZE, WIDTH, t5_config, tiny_base
 from vidweave.tiny.asset_files import write_facts, write_language_model, write_weights
 from vidweave.tiny.clip_questions import DESCRIBE, ClipLosses, QuartersFromConnector, ReadBatchFacts, collate_clips
@@ -211,7 +212,7 @@ def recipe(**overrides: Any) -> Run:
 def accuracy(root: TinyRoot, step: int, *, examples: int, seed: int = 0) -> dict[str, float]:
     """Share of right answers per general family, on scenes of the test split."""
     asked = ToyQuestions(seed, examples, families=_general())
-    return right_by_family(root.model, asked)
+    return right_by_family(SlotPipeline(root.model), asked)
 
 
 def _general() -> list[str]:

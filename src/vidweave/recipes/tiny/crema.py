@@ -39,6 +39,7 @@ import torch
 from vidweave.data.toyworld import ToyQuestions
 from vidweave.evaluation.runner import right_by_family
 from vidweave.model.growth import parameters_of
+from vidweave.pipelines.slot import SlotPipeline
 from vidweave.recipes.tiny.crema_parts.beginning import BASES, beginning
 from vidweave.recipes.tiny.crema_parts.clips import (
     HARD,
@@ -150,7 +151,7 @@ def recipe(**overrides: Any) -> Run:
 def accuracy(root: CremaRoot, *, examples: int, seed: int = 0) -> dict[str, float]:
     """Share of right answers per family of short clips with all senses at once, on scenes of the test split."""
     asked = ToyQuestions(seed, examples, families=[*video_families(), *sense_families()], modalities=("video", *SENSES))
-    return right_by_family(root.model, asked)
+    return right_by_family(SlotPipeline(root.model), asked)
 
 
 def _finish(root: CremaRoot, out: Path, *, settings: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -19,6 +19,7 @@ from vidweave.evaluation.runner import right_by_family
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.assets import asset_folder
 from vidweave.model.processor import Processor
+from vidweave.pipelines.slot import SlotPipeline
 from vidweave.recipes.tiny.merv_parts.clips import (
     Batch,
     Looks,
@@ -192,7 +193,7 @@ class _Answers:
 def accuracy(root: RowRoot, step: int, *, examples: int, seed: int = 0) -> dict[str, float]:
     """Share of right answers per family, on scenes of the test split."""
     asked = ToyQuestions(seed, examples, families=asked_families())
-    return right_by_family(root.model, asked)
+    return right_by_family(SlotPipeline(root.model), asked)
 
 
 def _write_row(root: RowRoot, out: Path, *, settings: Mapping[str, Any]) -> dict[str, float]:
