@@ -7,14 +7,18 @@ from vidweave.registry import Registry
 
 CLAIMS = Registry("claim")
 CLAIMS.register(
-    "crema", "benchmarks.claims.crema:crema", what="a further sense answers its own questions and costs no token"
+    "crema", "benchmarks.claims.crema:crema", summary="a further sense answers its own questions and costs no token"
 )
-CLAIMS.register("base", "benchmarks.claims.base:base", what="tiny-base knows what it sees, and only that")
+CLAIMS.register("base", "benchmarks.claims.base:base", summary="tiny-base knows what it sees, and only that")
 CLAIMS.register(
     "contra4",
     "benchmarks.claims.contra4:contra4",
-    what="tiny-crema compares scenes better than rules that look at nothing",
+    summary="tiny-crema compares scenes better than rules that look at nothing",
 )
-CLAIMS.register("malmm", "benchmarks.claims.malmm:malmm", what="merging neighbours keeps what came when in a long clip")
-CLAIMS.register("videotgb", "benchmarks.claims.videotgb:videotgb", what="the bridge finds the few pictures that matter")
-CLAIMS.register("merv", "benchmarks.claims.merv:merv", what="a mixture of special eyes knows what each of them sees")
+CLAIMS.register(
+    "malmm", "benchmarks.claims.malmm:malmm", summary="merging neighbours keeps what came when in a long clip"
+)
+CLAIMS.register(
+    "videotgb", "benchmarks.claims.videotgb:videotgb", summary="the bridge finds the few pictures that matter"
+)
+CLAIMS.register("merv", "benchmarks.claims.merv:merv", summary="a mixture of special eyes knows what each of them sees")
