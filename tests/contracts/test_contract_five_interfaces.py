@@ -38,6 +38,7 @@ from vidweave.encoders.motion import MotionEncoderConfig
 from vidweave.encoders.patch import PatchEncoderConfig
 from vidweave.encoders.pillars import PillarEncoderConfig
 from vidweave.encoders.point_cloud import PointFeaturesConfig
+from vidweave.encoders.pointbert import PointBertConfig
 from vidweave.encoders.timm_tower import TimmTowerConfig
 from vidweave.encoders.vision_tower import VisionTowerConfig
 from vidweave.errors import ModalityError
@@ -412,6 +413,10 @@ TINY_ENCODERS |= {
     ),
     "point_features": PointFeaturesConfig(
         width=7, specs={"point_cloud": PointSpec(num_points=5, feature_width=7, normalize=False)}
+    ),
+    "pointbert": PointBertConfig(
+        width=7, hidden=12, layers=2, heads=3, num_groups=5, group_size=4, group_width=9, chunk=2,
+        specs={"point_cloud": PointSpec(num_points=23, sampling="farthest")},
     ),
 }  # fmt: skip
 TINY_TRUNKS = {
