@@ -55,7 +55,7 @@ def test_videotgb_trainable_parts():
     [("align", ALIGN, 1e-3, 0.0), ("full-align", FULL_ALIGN, 1e-4, 0.0), ("finetune", FINETUNE, 2e-5, 0.1)],
 )
 def test_merv_stages(name, settings, lr, decay):
-    examples = start.ToyTalks()
+    examples = start.ToyConversations()
     model = start.open_model("", "", 7)
     stage = start.stage(name, settings, model, [examples[0]] * (3 * settings.batch_size - 1))
     assert (stage.steps, stage.batch_size, stage.accumulate) == (3, settings.batch_size, 1)

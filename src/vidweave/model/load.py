@@ -27,6 +27,7 @@ def load_model(
     device: str | torch.device | None = None,
     dtype: torch.dtype | str | None = None,
     device_map: Any = None,
+    folder: Path | None = None,
 ) -> VideoLanguageModel:
     """Load a model with its processor, in evaluation mode.
 
@@ -36,6 +37,7 @@ def load_model(
         device: Where to put it; None stays on the CPU (or follows `device_map`).
         dtype: e.g. torch.bfloat16 or "bfloat16"; None is float32 on the CPU, and the checkpoint's own elsewhere.
         device_map: As in transformers (needs accelerate).
+        folder: What `find_folder` gave for `name`, if it was called already.
 
     Raises:
         UnknownNameError: no model, device or dtype goes by that name; lists near matches.
@@ -48,7 +50,7 @@ def load_model(
     find_model(name)  # a wrong name is told before a device is touched
     place = None if device is None else usable_device(device)
     dtype = _dtype(dtype, place, device_map)
-    folder = find_folder(name)
+    folder = find_folder(name) if folder is None else folder
     with quiet_loading():
         model = _read(str(name), folder, dtype=dtype, device_map=device_map)
     if place is not None:

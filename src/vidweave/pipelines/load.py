@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from vidweave.loading import usable_device
+from vidweave.loading import check_dtype, usable_device
 from vidweave.model.files import read_model_type
 from vidweave.model.load import find_folder
 from vidweave.model.names import find_model
@@ -43,6 +43,9 @@ def load(
     """
     find_model(name)  # a wrong name is told before a device is touched
     place = None if device is None else usable_device(device)
-    held = read_model_type(find_folder(name))
+    if isinstance(dtype, str):
+        check_dtype(dtype)
+    folder = find_folder(name)
+    held = read_model_type(folder)
     read = PIPELINES.get(held) if held in PIPELINES else SlotPipeline.load  # refuses what it does not know
-    return read(name, device=place, dtype=dtype, device_map=device_map, cache_folder=cache_folder)
+    return read(name, folder=folder, device=place, dtype=dtype, device_map=device_map, cache_folder=cache_folder)

@@ -15,6 +15,7 @@ from vidweave.contra4.task import Contra4Task
 from vidweave.evaluation.records import read_records
 from vidweave.language.layout import AnswerFormat, EachScene, OptionsFormat, Slot, Special, TemplateLayout, Text
 from vidweave.model.config import StreamConfig
+from vidweave.pipelines.slot import SlotPipeline
 from vidweave.types import FrameNeed
 
 LAYOUT = TemplateLayout(
@@ -38,7 +39,7 @@ def model(request):
     port = replace(plain.connector.ports["video"], absent="skip")
     streams = {m: StreamConfig(encoder="rgb", modalities=(m,), need=FrameNeed(num_frames=n)) for m, n in FRAMES.items()}
     connector = replace(plain.connector, ports=dict.fromkeys(FRAMES, port))
-    return with_processor(tiny_config(request.param, layout=LAYOUT, streams=streams, connector=connector))
+    return SlotPipeline(with_processor(tiny_config(request.param, layout=LAYOUT, streams=streams, connector=connector)))
 
 
 def test_all_scenes_stand_in_one_prompt_and_the_labels_are_scored(model, tmp_path):

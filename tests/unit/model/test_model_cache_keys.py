@@ -281,7 +281,7 @@ def test_all_keys_are_different_and_last():
     [
         (StreamConfig, {"encoder", "modalities", "need", "role", "pool", "live_fps"}),
         (ModelSpec, {"encoders", "streams"} | {"selector", "connector", "language_model", "layout", "decoding"}),
-        (FrameNeed, {"num_frames", "fps", "window", "rule", "stride"} | {"max_frames", "follow_selection"}),
+        (FrameNeed, {"num_frames", "fps", "window", "rule", "stride"} | {"max_frames", "follow_selection", "still"}),
         (Clip, {"start_seconds", "end_seconds", "fps"}),
     ],
 )

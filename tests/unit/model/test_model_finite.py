@@ -159,7 +159,7 @@ class Task:
 def test_evaluation_stops_with_the_names_and_records_no_such_answer(frames, tmp_path):
     model, file = broken("causal", "language_model.model.lm_head.weight"), tmp_path / "records.jsonl"
     with pytest.raises(NonFiniteError, match=r"logits of the language model .* \(example one … two\)"):
-        collect(model, Task(frames), file, batch_size=2, progress=False)
+        collect(SlotPipeline(model), Task(frames), file, batch_size=2, progress=False)
     assert read_records(file)[1] == []
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -236,13 +237,15 @@ def test_a_registered_name_asks_as_models_show_says(saved, monkeypatch):
     }.get((is_instruct, kind))
     if name is None:
         pytest.skip("no registered name stands for one")
-    monkeypatch.setitem(MODELS.entry(name).facts, "weights", str(folder))
-    model, preset = vidweave.load(name), MODELS.get(name)().parse()
+    entry = MODELS.entry(name)
+    here = replace(entry, facts=replace(entry.facts, weights=str(folder)))
+    monkeypatch.setitem(MODELS._entries, name, here)
+    model, preset = vidweave.load(name).model, MODELS.get(name)().parse()
     assert model.config.name == name
     assert (model.spec.layout, model.spec.decoding) == (preset.layout, preset.decoding)
     assert model.spec.decoding == {"max_new_tokens": 30}
     assert model.processor.spec.layout == preset.layout
-    assert vidweave.load(folder).spec.decoding == {}
+    assert vidweave.load(folder).model.spec.decoding == {}
 
 
 def test_a_folder_without_the_q_formers_tokenizer_says_where_it_is(saved):

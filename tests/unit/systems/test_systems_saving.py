@@ -1,9 +1,7 @@
 """Nothing trained is lost: every shipped model, every preset, every converted file and every way to grow a model."""
 
-import importlib.util
+import importlib
 import json
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -22,7 +20,6 @@ from vidweave.systems.merv.rows import load_row
 from vidweave.systems.merv.tiny import ROWS
 
 __all__ = ["small"]  # a fixture: presets of the size of the files
-RECIPES = Path(__file__).parents[3] / "recipes"
 SHIPPED = [
     name
     for name in asset_names()
@@ -96,17 +93,9 @@ def test_every_weight_of_a_grown_model_is_kept(name, has_lora, tmp_path):
 
 
 @pytest.fixture
-def finish(monkeypatch):
+def finish():
     """What a recipe does at its end, by the name of its folder."""
-
-    def of(name):
-        spec = importlib.util.spec_from_file_location(f"saving_{name}", RECIPES / name / "train.py")
-        module = importlib.util.module_from_spec(spec)
-        monkeypatch.setitem(sys.modules, spec.name, module)
-        spec.loader.exec_module(module)
-        return module._finish
-
-    return of
+    return lambda name: importlib.import_module(f"vidweave.recipes.{name}.train")._finish
 
 
 def test_cremas_recipe_keeps_what_it_trained(tmp_path, finish):

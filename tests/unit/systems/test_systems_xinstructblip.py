@@ -17,6 +17,7 @@ from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.conversion import Request
 from vidweave.model.conversion import convert as convert_file
 from vidweave.model.processor import Processor
+from vidweave.pipelines.slot import SlotPipeline
 from vidweave.registry import CONVERTERS, MODELS
 from vidweave.systems.xinstructblip import checkpoint
 from vidweave.systems.xinstructblip.frames import head_tail, train_head_tail
@@ -159,7 +160,7 @@ def asked(prompt, queries, **options):
     model = VideoLanguageModel(build(sizes=SIZES, prompt=PROMPTS[prompt], **options)).eval()
     model.processor = processor(model.config)
     plain = {"max_new_tokens": 2, "num_beams": 1, "min_new_tokens": 0}
-    return model, [model.answer(query, **({} if query.options else plain)) for query in queries]
+    return model, [SlotPipeline(model).answer(query, **({} if query.options else plain)) for query in queries]
 
 
 def test_every_modality_alone_and_all_together():
@@ -245,7 +246,7 @@ def request(files, out, *, first="image_qformer", **changes):
 
 def test_released_files_become_the_model(whole, files, tmp_path):
     report = checkpoint.convert(request(files, tmp_path / "out"), sizes=SIZES)
-    model = vidweave.load(tmp_path / "out")
+    model = vidweave.load(tmp_path / "out").model
     ours, found = whole.state_dict(), model.state_dict()
     assert ours.keys() == found.keys()
     for key, value in ours.items():
@@ -326,5 +327,5 @@ def test_a_modality_without_a_q_former_reaches_no_token():
     small = VideoLanguageModel(build(("image",), sizes=SIZES)).eval()
     small.processor = processor(small.config)
     with pytest.raises(ModalityError):
-        small.answer(Query.about(clip_of("audio"), "what happens"))
+        SlotPipeline(small).answer(Query.about(clip_of("audio"), "what happens"))
     assert model.spec.connector_streams.keys() == set(MODALITIES)
