@@ -18,6 +18,9 @@ from vidweave.toyworld.scene import sample_scene
 from vidweave.training.loop import train
 from vidweave.training.recipe import recipe_run
 
+# trains small models: tens of seconds
+pytestmark = pytest.mark.slow
+
 SMALL = ["clips=5", "visit_steps=2", "telling_steps=2", "answer_steps=2", "batch=4", "evaluation_examples=2"]
 
 

@@ -61,6 +61,7 @@ def test_full_goes_on_from_all_that_the_first_stage_learnt(tmp_path):
     assert not changed(snapshot, start)
 
 
+@pytest.mark.slow
 def test_align_trains_the_connector_alone(tmp_path):
     run = recipe_run(FULL, ["align_only=true", *settings("align"), *settings("finetune")])
     object.__setattr__(run, "stages", run.stages[:1])

@@ -17,6 +17,9 @@ from vidweave.toyworld.scene import sample_scene
 from vidweave.training.loop import train
 from vidweave.training.recipe import recipe_run
 
+# trains small models: tens of seconds
+pytestmark = pytest.mark.slow
+
 
 def test_the_encoders_are_written_as_they_were_trained(tmp_path):
     small = ["pictures_steps=1", "sound_steps=1", "points_steps=1", "scenes_per_step=2", "evaluation_scenes=2"]

@@ -11,6 +11,9 @@ from vidweave.toyworld.scene import sample_scene
 from vidweave.training.loop import train
 from vidweave.training.recipe import recipe_run
 
+# trains small models: tens of seconds
+pytestmark = pytest.mark.slow
+
 SMALL = [
     "encoder_steps=2",
     "reading_steps=2",

@@ -18,6 +18,9 @@ from vidweave.toyworld.scene import sample_scene
 from vidweave.training.loop import train
 from vidweave.training.recipe import recipe_run
 
+# trains small models: tens of seconds
+pytestmark = pytest.mark.slow
+
 RECIPE = "tiny/merv"
 SMALL = ["clips=6", "clips_per_step=4", "evaluation_examples=1", "aim_steps=2", "question_steps=2", "eye_steps=2"]
 SMALL += ["eye_batch=4", "eye_scenes=5", "lesson_steps=1", "reading_steps=1", "figure_scenes=4"]

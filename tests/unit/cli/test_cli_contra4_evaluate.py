@@ -44,6 +44,7 @@ def test_blind_rules_need_no_media(vid, split, tmp_path):
     assert "always A" in (tmp_path / "r.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_language_model_behind_an_endpoint_reads_captions(vid, split, tmp_path):
     (tmp_path / "said.jsonl").write_text(
         "".join(

@@ -263,6 +263,7 @@ def test_trainable_parameters_at_paper_size(language, width):
     assert language != "vicuna-7b" or count == 189_006_336
 
 
+@pytest.mark.slow
 def test_costs_do_not_grow_in_the_language_model():
     rows = {row.slot: row for row in describe_model(MODELS.get("malmm-vicuna-7b-m10")())}
     assert rows["connector"].note == "32 tokens to the language model"

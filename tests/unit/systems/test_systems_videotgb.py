@@ -317,6 +317,7 @@ UNUSED = {"videotgb-vicuna-7b": 3_149_824, "videotgb-flan-t5-xl": 1_574_912}
 TOTALS = {"videotgb-vicuna-7b": 8_045_550_599, "videotgb-flan-t5-xl": 4_073_211_655}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(TOTALS))
 def test_paper_size(name):
     config = MODELS.get(name)()

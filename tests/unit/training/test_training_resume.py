@@ -164,6 +164,7 @@ def test_more_examples_may_follow_the_old_ones(tmp_path):
     assert quietly(tiny_run(tiny_stage(examples=OtherData(50, first=37))), tmp_path).total_steps == 12
 
 
+@pytest.mark.slow
 def test_moments_of_a_resumed_stage_do_not_flow_into_the_next(tmp_path):
     def stages():
         return tiny_stage(name="first"), tiny_stage(name="second", optimizer=AdamWSettings(lr=3e-2))

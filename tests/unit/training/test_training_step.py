@@ -144,6 +144,7 @@ def masks_of(out, *, rank=0, monkeypatch=None):
     return seen
 
 
+@pytest.mark.slow
 def test_masks_and_orders_differ_by_step_stage_epoch_and_rank(tmp_path, monkeypatch):
     """One epoch is one step here."""
     seen = masks_of(tmp_path / "zero")
