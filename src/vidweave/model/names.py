@@ -7,7 +7,16 @@ from pathlib import Path
 from vidweave.errors import ModelNotFoundError, UnknownNameError
 from vidweave.registry import MODELS
 
-__all__ = ["find_model"]
+__all__ = ["SAVED", "current", "find_model"]
+
+SAVED = ".vidweave-saved"  # a complete save that was interrupted before its files took their places (model/swap.py)
+
+
+def current(folder: Path) -> Path:
+    """The folder that holds the current files of a model folder: itself, unless a save was interrupted just before its
+    end."""
+    saved = folder / SAVED
+    return saved if saved.is_dir() else folder
 
 
 def find_model(name: str | Path) -> Path | str:
@@ -22,7 +31,7 @@ def find_model(name: str | Path) -> Path | str:
         return _weights(text)
     path = Path(name)
     if path.is_dir():
-        if not (path / "config.json").is_file():
+        if not (current(path) / "config.json").is_file():
             raise ModelNotFoundError(
                 f"the folder {text!r} has no readable config.json, so that it holds no model; give one that has"
             )

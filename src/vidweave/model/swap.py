@@ -19,13 +19,14 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from vidweave.errors import CheckpointError
+from vidweave.model.names import SAVED, current
 from vidweave.nn.tensor_files import follow_umask
 from vidweave.storage.files import sync
 from vidweave.storage.lock import waiting_lock
 
 __all__ = ["PROCESSOR_FILES", "current", "replaced"]
 
-SAVING, SAVED, REMOVED = ".vidweave-saving", ".vidweave-saved", ".vidweave-removed"
+SAVING, REMOVED = ".vidweave-saving", ".vidweave-removed"
 WEIGHT_FILES = ("model.safetensors", "model-?????-of-?????.safetensors", "model.safetensors.index.json")
 PROCESSOR_FILES = ("processor_config.json", "tokenizers")
 # What belongs to the model in a folder and goes with it; other files (cards, reports) are left alone.
@@ -33,13 +34,6 @@ MODEL_FILES = (*WEIGHT_FILES, *PROCESSOR_FILES, "config.json")
 _UNCHANGED = "what was there before is unchanged; free space or choose another folder, then save again"
 _COMPLETE = f"the new model is complete in its folder {SAVED}, from where it loads; free space and save again"
 _NO_LINKS = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EINVAL}
-
-
-def current(folder: Path) -> Path:
-    """The folder that holds the current files of a model folder: itself, unless a save was interrupted just before its
-    end."""
-    saved = folder / SAVED
-    return saved if saved.is_dir() else folder
 
 
 @contextmanager

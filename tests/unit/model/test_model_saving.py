@@ -343,7 +343,7 @@ def test_a_kill_at_some_changes_leaves_the_old_or_the_new_model(old_and_new, tmp
 @pytest.mark.slow
 def test_a_kill_at_any_change_leaves_a_model_that_loads(old_and_new, tmp_path):
     old, new = (VideoLanguageModel.from_pretrained(folder) for folder in old_and_new[:2])
-    for at in range(old_and_new[-1]):
+    for at in range(0, old_and_new[-1], 5):  # every change of the disk, without a load, is the swap's test
         folder, is_new, is_old = _kill_at(at, old_and_new, tmp_path)
         assert is_new or is_old, at
         found = vidweave.load(folder).model

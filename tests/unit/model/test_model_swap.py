@@ -172,6 +172,11 @@ def test_a_process_killed_while_it_saves_leaves_one_whole_model(tmp_path):
     interrupted = 0
     for folder in tmp_path.iterdir():
         found = read(folder)
+        if (
+            "config.json" not in found
+        ):  # killed before its first save ended, on a busy machine: nothing was there to lose
+            assert not found
+            continue
         number = int(found["config.json"].split()[0])
         assert set(found.values()) == {f"{number}\n" * 999}
         assert len(found) == 2 + number % 7

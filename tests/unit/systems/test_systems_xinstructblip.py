@@ -270,7 +270,7 @@ def test_one_file_over_a_base(whole, files, tmp_path):
     checkpoint.convert(request(files, tmp_path / "base"), sizes=SIZES)
     asked_for = Request(file=files["video_qformer"], out=tmp_path / "out", base=str(tmp_path / "base"))
     checkpoint.convert(replace(asked_for, options={"prompt": "contra4", "num_frames": "2"}), sizes=SIZES)
-    model = vidweave.load(tmp_path / "out")
+    model = vidweave.load(tmp_path / "out").model
     assert list(model.connector.ports) == ["video"]
     assert model.spec.streams["video"].need.num_frames == 2
     assert model.spec.layout.blocks == {"video"}
