@@ -44,6 +44,7 @@ ELSEWHERE = (
     "llama",
     "run.jsonl",
     "breakfast",
+    "val.csv",
     ".pth",
     ".pt",
     ".ckpt",
