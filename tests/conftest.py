@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import sys
@@ -17,6 +18,15 @@ os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.pop("VIDWEAVE_CACHE", None)
+
+
+def pytest_collection_finish() -> None:
+    """Take what collecting made (5,000 tests, torch, transformers) out of the garbage collector's sight.
+
+    It lives until the end; every full collection during a test, which training asks for after each stage, would walk it.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
