@@ -29,12 +29,14 @@ def test_answers_about_the_example_clip():
     assert data["trace"]["tokens"]["video"] > 0
 
 
+@pytest.mark.slow
 def test_writes_without_options():
     done = _vidweave("ask", CLIP, "What colour is the circle?")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[0] == "red"
 
 
+@pytest.mark.slow
 def test_the_example_script_runs():
     script = Path(__file__).parents[2] / "examples" / "ask.py"
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=110, check=False)

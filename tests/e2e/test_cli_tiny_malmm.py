@@ -52,6 +52,7 @@ def test_explains_itself(call, tmp_path):
     assert (tmp_path / "memory.png").stat().st_size > 20_000
 
 
+@pytest.mark.slow
 def test_the_example_script_names_colours_that_have_appeared(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["long_video.py", "--beams", "1", "3"])
     runpy.run_path(str(ROOT / "examples" / "long_video.py"), run_name="__main__")

@@ -74,6 +74,7 @@ def who(server, blip):
     ]
 
 
+@pytest.mark.slow
 def test_from_files_to_questions(media, blip, tmp_path, capsys):
     out = tmp_path / "own"
     with serving(answer) as server:

@@ -47,6 +47,7 @@ def test_frozen_trains_all_but_the_encoders(tmp_path):
     assert FeatureStore(tmp_path / "features").stats().num_entries > 0
 
 
+@pytest.mark.slow
 def test_full_goes_on_from_all_that_the_first_stage_learnt(tmp_path):
     run = recipe_run(FULL, [*settings("full_align"), *settings("finetune")])
     assert [stage.name for stage in run.stages] == ["full-align", "finetune"]

@@ -167,7 +167,7 @@ def clip(count=9):
     return Clip(video=Frames.from_array(rng.integers(0, 256, (count, 40, 36, 3), dtype=np.uint8), fps=3))
 
 
-@pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize("wrapped", [pytest.param(False, marks=pytest.mark.slow), True])
 @pytest.mark.parametrize("form", ["blip2", "instructblip"])
 def test_a_released_file_becomes_a_model_that_answers(form, wrapped, tmp_path):
     state, theirs, bridge, raft = replica(form, with_lora=form == "blip2")
@@ -231,6 +231,7 @@ def test_the_command_converts_and_brings_tokenizers(form, tmp_path, monkeypatch)
         convert("videotgb", lacking)
 
 
+@pytest.mark.slow
 def test_pooled_motion_and_patches_choose_alike(tmp_path):
     state, *_ = replica("blip2")
     torch.save(state, tmp_path / "LSTP.ckpt")
@@ -244,6 +245,7 @@ def test_pooled_motion_and_patches_choose_alike(tmp_path):
     torch.testing.assert_close(chosen[0].logits, chosen[1].logits, atol=1e-4, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_pooling_of_frames_is_stored_and_counts(tmp_path):
     state, *_ = replica("instructblip")
     torch.save(state, tmp_path / "LSTP.ckpt")
