@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from vidweave.cli.audit import audit_lines
+from vidweave.cli.loading import load_pipeline
 from vidweave.cli.options import (
     DEFAULT_MODEL,
     Choices,
@@ -22,6 +23,7 @@ from vidweave.cli.options import (
     Start,
 )
 from vidweave.cli.output import Json, show, table
+from vidweave.cli.progress import show_elapsed
 from vidweave.errors import MediaTypeError, QueryError
 from vidweave.registry import MODALITIES
 
@@ -115,7 +117,7 @@ def answer_clip(
     Args:
         given: Modality → source, besides the video.
         settings: Span and frame rate: further arguments of `vidweave.Clip`.
-        wanted: Arguments of `vidweave.load`.
+        wanted: Arguments of `load_pipeline`.
         how: Arguments of the model's `ask`.
         attributes: Put what the answer owes to each modality into its trace, if there are several.
     """
@@ -124,8 +126,9 @@ def answer_clip(
     clip = vidweave.Clip(video, **settings, **given)
     query = vidweave.Query.about(clip, text, options)
     _check_sources(clip)
-    pipe = vidweave.load(wanted.pop("name"), **wanted)
-    answer = pipe.ask(clip, text, options=options, **how)
+    pipe = load_pipeline(**wanted)
+    with show_elapsed("answering"):
+        answer = pipe.ask(clip, text, options=options, **how)
     if attributes and len(list(clip)) > 1:
         from vidweave.pipelines.attribution import leave_one_out
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vidweave.cli.loading import load_pipeline
 from vidweave.cli.options import DEFAULT_MODEL, MAX_SEED, Device, Dtype, FeatureCache, ModelName
 from vidweave.cli.output import Json, show, table
 from vidweave.cli.quiet import narrate
@@ -64,7 +65,6 @@ def evaluate(
     found, texts = _target(target, task, settings or [], data if data is not None else folder)
     if data is not None and folder is not None:
         raise ConfigError("--folder and --data are the same; give one")
-    import vidweave
     from vidweave.evaluation.runner import run
     from vidweave.evaluation.targets import make_task
 
@@ -72,7 +72,7 @@ def evaluate(
     options = {"seed": seed, "examples": examples, "families": family, "modalities": modality}
     given = {name: tuple(v) if isinstance(v, list) else v for name, v in options.items() if v is not None}
     chosen = make_task(found, texts, given)
-    answerer = vidweave.load(model, device=device, dtype=dtype, cache_folder=cache)
+    answerer = load_pipeline(model, device=device, dtype=dtype, cache_folder=cache)
     decoding = {} if frames is None else {"num_frames": frames}
     with record_path(records) as path:
         report = run(answerer, chosen, path, batch_size=batch_size, limit=limit, decoding=decoding)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from vidweave.cli.loading import load_pipeline
 from vidweave.cli.options import DEFAULT_MODEL, End, Start, checked_device, checked_model
 from vidweave.cli.output import Json, show
 from vidweave.errors import ConfigError
@@ -225,11 +226,10 @@ def _eye(name: str, stream: str, device: str) -> Any:
     """Pictures → tokens (T, N, C) of a model's stream."""
     import torch
 
-    import vidweave
     from vidweave.errors import UnknownNameError
     from vidweave.media.preprocess import apply
 
-    model = vidweave.load(name, device=device).model
+    model = load_pipeline(name, device=device).model
     if stream not in model.spec.streams:
         raise UnknownNameError("stream", stream, model.spec.streams)
     wiring = model.spec.streams[stream]

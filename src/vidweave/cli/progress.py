@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Event, Thread
 
 from vidweave.cli.amounts import format_bytes
 
-__all__ = ["ByteProgress"]
+__all__ = ["ByteProgress", "show_elapsed"]
 
 _PATIENCE_SECONDS = 2.0
 _LINE_SECONDS = 10.0
+_LOG_SECONDS = 60.0  # a log wants a sign of life, not a clock
 
 
 class ByteProgress:
@@ -39,3 +42,39 @@ class ByteProgress:
         if self._is_open:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
             self._is_open = False
+
+
+@contextmanager
+def show_elapsed(what: str, *, patience: float = _PATIENCE_SECONDS, pause: float = _LOG_SECONDS) -> Iterator[None]:
+    """Show on stderr that `what` is running and for how long, for work without a count.
+
+    A terminal shows a spinner after `patience` seconds and nothing when the work is done; a log gets a line every
+    `pause` seconds.
+    """
+    done = Event()
+    show = _spin if sys.stderr.isatty() else _log
+    thread = Thread(target=show, args=(what, done, patience, pause), name="vidweave-elapsed", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _spin(what: str, done: Event, patience: float, pause: float) -> None:
+    if done.wait(patience):
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as display:
+        display.add_task(what, total=None)
+        done.wait()
+
+
+def _log(what: str, done: Event, patience: float, pause: float) -> None:
+    start = time.monotonic()
+    while not done.wait(pause):
+        print(f"{what}: {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)

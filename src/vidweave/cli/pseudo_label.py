@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vidweave.cli.loading import load_pipeline
 from vidweave.cli.options import DEFAULT_MODEL, Device, Dtype, checked_model
 from vidweave.cli.output import Json, show
 from vidweave.errors import ConfigError
@@ -59,12 +60,11 @@ def pseudo_label(
             raise ConfigError(f"{name} must be one of {', '.join(known)}, got {value!r}")
     examples = _examples(data, media)[:limit]
 
-    import vidweave
     from vidweave.evaluation.runner import progress_bar
     from vidweave.pipelines.frame_scores import FrameScorer
     from vidweave.training.pseudo_labels import MEASURES, label_clips
 
-    base = vidweave.load(model, device=device, dtype=dtype)
+    base = load_pipeline(model, device=device, dtype=dtype)
     scorer = FrameScorer(base, num_candidates=candidates, measure=MEASURES[score], batch_size=batch_size)
     count, seconds = 0, 0.0
     with progress_bar("pseudo-label", len(examples)) as advance:

@@ -6,8 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
+from vidweave.cli.loading import load_pipeline
 from vidweave.cli.options import Device, End, FolderRate, Start, checked_model
 from vidweave.cli.output import Json, show, table
+from vidweave.cli.progress import show_elapsed
 from vidweave.errors import ConfigError
 from vidweave.registry import SELECTORS
 
@@ -55,7 +57,9 @@ def select(
     vidweave.Query.about(given, question)
     with open_clip(given, "video"):
         pass
-    told = _moments(vidweave.load(model, device=device), SELECTORS.entry(selector), given, question, k, isolate)
+    pipe = load_pipeline(model, device=device)
+    with show_elapsed("selecting"):
+        told = _moments(pipe, SELECTORS.entry(selector), given, question, k, isolate)
     show({"clip": clip, "question": question, "selector": selector, **told}, _text(told), as_json=as_json)
 
 

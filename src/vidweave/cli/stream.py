@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from vidweave.cli.amounts import parse_seconds
+from vidweave.cli.loading import load_pipeline
 from vidweave.cli.options import Choices, Device, Dtype, End, ModelName, Start
 from vidweave.cli.output import Json, show
 from vidweave.errors import QueryError
@@ -82,7 +83,7 @@ def _answers(
     import vidweave
 
     vidweave.Query.about(vidweave.Clip(clip), question, options)  # a bad question fails before a model is loaded
-    live = vidweave.load(name, device=device, dtype=dtype).stream(question)
+    live = load_pipeline(name, device=device, dtype=dtype).stream(question)
     if fps is None and not live.has_rate:
         raise QueryError(f"{name} does not say how many pictures per second it wants; give --fps, e.g. --fps 1")
     for begin, until in pieces:

@@ -1,10 +1,14 @@
 """Progress on stderr: after two seconds, in place on a terminal, by lines elsewhere."""
 
 import sys
+import threading
+import time
+from contextlib import contextmanager
 
 import pytest
 
-from vidweave.cli.progress import ByteProgress
+from vidweave.cli.loading import load_pipeline
+from vidweave.cli.progress import ByteProgress, show_elapsed
 
 
 class Clock:
@@ -47,3 +51,49 @@ def test_nothing_to_do_is_no_division_by_zero(total, capsys):
     clock.now += 5
     progress("hashing files", 0, total)
     assert capsys.readouterr().err.startswith("hashing files: 0% of ")
+
+
+def test_short_work_without_a_count_shows_nothing(capsys):
+    with show_elapsed("loading m", patience=60, pause=60):
+        pass
+    assert capsys.readouterr().err == ""
+
+
+def test_a_log_gets_a_line_now_and_then(capsys):
+    with show_elapsed("loading m", patience=0, pause=0.01):
+        time.sleep(0.1)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) >= 2
+    assert set(lines) == {"loading m: 0 s"}
+
+
+def test_a_terminal_gets_a_spinner_that_vanishes(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    with show_elapsed("loading m", patience=0):
+        time.sleep(0.3)
+    err = capsys.readouterr().err
+    assert "loading m" in err
+    assert "0:00:00" in err
+    assert err.endswith("\x1b[2K")  # the line is cleared
+
+
+def test_the_display_ends_when_the_work_fails(capsys):
+    with pytest.raises(ValueError, match="no"), show_elapsed("loading m", patience=0, pause=0.01):
+        raise ValueError("no")
+    assert "vidweave-elapsed" not in {thread.name for thread in threading.enumerate()}
+
+
+@pytest.mark.parametrize(("name", "shows"), [("tiny-base", True), ("owner/model", False)])
+def test_hub_ids_show_their_downloads_alone(name, shows, monkeypatch):
+    shown = []
+
+    @contextmanager
+    def record(what):
+        shown.append(what)
+        yield
+
+    monkeypatch.setattr("vidweave.cli.loading.show_elapsed", record)
+    monkeypatch.setattr("vidweave.load", lambda name, **options: (name, options), raising=False)
+    assert load_pipeline(name, device="cpu") == (name, {"device": "cpu"})
+    assert shown == [f"loading {name}"] * shows

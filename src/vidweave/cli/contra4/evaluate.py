@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from vidweave.cli.contra4.doctor import MediaOption, media_folders
+from vidweave.cli.loading import load_pipeline
 from vidweave.cli.options import Device, Dtype
 from vidweave.cli.output import Json, show, table
 from vidweave.cli.quiet import narrate
@@ -162,9 +163,8 @@ def _answerer(model: str, way: Way, style: Style, base_url: str | None, how: dic
         from vidweave.contra4.baselines.endpoint import EndpointAnswerer
 
         return EndpointAnswerer(engine=_engine(model, base_url, how))
-    import vidweave
 
-    loaded = vidweave.load(model, **how)
+    loaded = load_pipeline(model, **how)
     if way == "scenes":
         return loaded
     from vidweave.contra4.baselines.apart import SceneByScene
