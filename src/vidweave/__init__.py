@@ -2,6 +2,8 @@
 
 from importlib import import_module
 
+from vidweave import auto_classes
+
 TYPE_CHECKING = False  # not from `typing`: the console script hears no interrupt before this file is read
 if TYPE_CHECKING:
     from vidweave.pipelines.load import load as load
@@ -33,3 +35,6 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+auto_classes.register()

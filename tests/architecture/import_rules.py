@@ -17,6 +17,7 @@ SLOTS = {"selectors", "encoders", "connectors", "language"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "storage": {"errors"},
+    "auto_classes": set(),
     "registration": {"errors"},
     "registry": {"errors", "registration"},
     "types": {"errors", "registry", "registration"},

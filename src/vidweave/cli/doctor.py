@@ -25,6 +25,7 @@ Status = Literal["ok", "note", "problem"]
 EXTRAS = {
     "train": "vidweave train",
     "large": "models spread over several devices, device_map",
+    "quantization": "language models in 8 or 4 bits, quantization_config",
     "eval": "models behind endpoints",
     "caption-metrics": "scores of captions",
     "scale": "Ray workers, captions as parquet",

@@ -25,13 +25,16 @@ from vidweave.model.cache import FeatureCache, Fingerprints
 from vidweave.model.config import ModelSpec, VideoLanguageConfig
 from vidweave.model.encoding import StreamEncoder
 from vidweave.model.files import check_keys, locate, read_weights
+from vidweave.model.generation import generation_config_of, read_generation
 from vidweave.model.mixing import mix_moments
 from vidweave.model.precision import float32_patterns
 from vidweave.model.prepared import Prepared
 from vidweave.model.processor import Processor
+from vidweave.model.quantization import quantizing
 from vidweave.model.saving import built_config, check_loads, check_options, keeps_processor
 from vidweave.model.selecting import motion_energy, selection_numbers
 from vidweave.model.swap import current, replaced
+from vidweave.model.transformers_contract import TransformersContract
 from vidweave.nn.numbers import floating_dtype, require_finite
 from vidweave.nn.tensor_files import save_tensors
 from vidweave.types import (
@@ -65,13 +68,12 @@ class VideoLanguageOutput(ModelOutput):
     selection: Any = None
 
 
-class VideoLanguageModel(PreTrainedModel):
+class VideoLanguageModel(TransformersContract):
     """Selector → encoders → connector → language model, each a slot filled from the configuration.
 
     State-dict roots: ``selector.*``, ``encoders.<name>.*``, ``connector.{trunks,ports,fusion}.*``, ``language_model.*``.
     """
 
-    config: VideoLanguageConfig
     config_class = VideoLanguageConfig
     base_model_prefix = ""
     main_input_name = "streams"
@@ -93,6 +95,7 @@ class VideoLanguageModel(PreTrainedModel):
         self.all_tied_weights_keys = _tied_names(self)
         self._keep_in_fp32_modules = float32_patterns(self, torch.float16)
         self._keep_in_fp32_modules_strict = float32_patterns(self, torch.bfloat16)
+        self.generation_config = generation_config_of(self.spec.decoding, self.language_model.model.generation_config)
         if when_built is not None:
             when_built(self)
 
@@ -234,7 +237,7 @@ class VideoLanguageModel(PreTrainedModel):
         names = {f.name for f in fields(ModelInputs)}
         by_name = {name: arguments.pop(name) for name in list(arguments) if name in names}
         embeds, _ = self.embed(_inputs(inputs, by_name))
-        return self.language_model.generate(embeds, **{**self.spec.decoding, **arguments})
+        return self.language_model.generate(embeds, **self.decoding(arguments))
 
     @torch.no_grad()
     def score(
@@ -277,7 +280,7 @@ class VideoLanguageModel(PreTrainedModel):
 
     def built_config(self) -> VideoLanguageConfig:
         """The configuration of the model as it is now: with adapters on its language model, and no bases."""
-        return built_config(self.config, self.language_model)
+        return built_config(self.config, self.language_model, self.decoding())
 
     def save_pretrained(
         self,
@@ -305,6 +308,7 @@ class VideoLanguageModel(PreTrainedModel):
             ConfigError: a setting that would write a folder which does not load.
         """
         check_options(kwargs)
+        self._check_quantizable()
         folder, config = Path(save_directory), self.built_config()
         state = dict(self.state_dict() if state_dict is None else state_dict)
         with torch.device("meta"):
@@ -342,6 +346,7 @@ class VideoLanguageModel(PreTrainedModel):
                 skeleton = cls(config)
             state = add_bases(state, config.bases, skeleton, folder)
         model = cls.from_state(config, state, *args, what=str(folder), **kwargs)
+        model.generation_config = read_generation(current(folder)) or model.generation_config
         if (current(folder) / "processor_config.json").is_file():
             model.processor = Processor.from_pretrained(folder, config)
         return model
@@ -363,11 +368,15 @@ class VideoLanguageModel(PreTrainedModel):
 
         if skeleton is not None:
             check(skeleton)
-        # transformers hands what stands behind the name on to __init__: the one model that is built is checked
-        return super().from_pretrained(None, check, *args, config=config, state_dict=state, **kwargs)
+        with quantizing(kwargs):
+            # transformers hands what stands behind the name on to __init__: the one model that is built is checked
+            return super().from_pretrained(None, check, *args, config=config, state_dict=state, **kwargs)
 
 
 def _inputs(inputs: ModelInputs | None, by_name: Mapping[str, Any]) -> ModelInputs:
+    by_name = {name: value for name, value in by_name.items() if value is not None or name not in _OF_TEXT_MODELS}
+    if inputs is None and isinstance(by_name.get("input_ids"), ModelInputs):  # PEFT calls its first argument so
+        inputs = by_name["input_ids"]
     if isinstance(inputs, ModelInputs):
         return inputs
     if inputs is not None or "plan" not in by_name:
@@ -375,6 +384,18 @@ def _inputs(inputs: ModelInputs | None, by_name: Mapping[str, Any]) -> ModelInpu
             f"expected the inputs that the processor makes, got {type(inputs).__name__} and {sorted(by_name)}"
         )
     return ModelInputs(**by_name)
+
+
+# Arguments that PEFT hands on to every model, empty where they were not given
+_OF_TEXT_MODELS = {
+    "input_ids",
+    "attention_mask",
+    "inputs_embeds",
+    "labels",
+    "output_attentions",
+    "output_hidden_states",
+    "return_dict",
+}
 
 
 def _tied_names(model: nn.Module) -> dict[str, str]:

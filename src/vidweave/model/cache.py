@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from vidweave.media.store import FeatureStore, store_key
 from vidweave.model.config import ModelSpec
@@ -136,8 +137,18 @@ def module_fingerprint(module: nn.Module) -> str:
 
 def _fingerprint(tensors: list[tuple[str, Tensor]]) -> str:
     digest = hashlib.sha256()
-    for name, tensor in tensors:
+    for name, tensor in _plain(tensors):
         tensor = tensor.detach().cpu().contiguous()
         digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def _plain(tensors: list[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
+    """The tensors, and instead of one that wraps others (quantized weights) those inside."""
+    for name, tensor in tensors:
+        if is_traceable_wrapper_subclass(tensor):
+            inner, _ = tensor.__tensor_flatten__()  # type: ignore[attr-defined]
+            yield from _plain([(f"{name}.{part}", getattr(tensor, part)) for part in inner])
+        else:
+            yield name, tensor

@@ -27,6 +27,7 @@ def load_model(
     device: str | torch.device | None = None,
     dtype: torch.dtype | str | None = None,
     device_map: Any = None,
+    quantization_config: Any = None,
     folder: Path | None = None,
 ) -> VideoLanguageModel:
     """Load a model with its processor, in evaluation mode.
@@ -37,12 +38,15 @@ def load_model(
         device: Where to put it; None stays on the CPU (or follows `device_map`).
         dtype: e.g. torch.bfloat16 or "bfloat16"; None is float32 on the CPU, and the checkpoint's own elsewhere.
         device_map: As in transformers (needs accelerate).
+        quantization_config: As in transformers (TorchAoConfig, BitsAndBytesConfig, or the same as a dict); it quantizes
+            the language model alone.
         folder: What `find_folder` gave for `name`, if it was called already.
 
     Raises:
         UnknownNameError: no model, device or dtype goes by that name; lists near matches.
-        ConfigError: a device that this machine does not have.
-        MissingExtraError: `device_map` without accelerate.
+        ConfigError: a device that this machine does not have, or a quantization that cannot be limited to the language
+            model.
+        MissingExtraError: `device_map` without accelerate, `quantization_config` without its library.
         CheckpointError: a folder that holds no model that vidweave knows, or whose weights do not fit.
     """
     if device_map is not None and find_spec("accelerate") is None:
@@ -52,7 +56,8 @@ def load_model(
     dtype = _dtype(dtype, place, device_map)
     folder = find_folder(name) if folder is None else folder
     with quiet_loading():
-        model = _read(str(name), folder, dtype=dtype, device_map=device_map)
+        quantized = {} if quantization_config is None else {"quantization_config": quantization_config}
+        model = _read(str(name), folder, dtype=dtype, device_map=device_map, **quantized)
     if place is not None:
         model.to(place)  # type: ignore[arg-type]  # transformers' wrapper of `to` loses its signature
     return model.eval()

@@ -28,7 +28,8 @@ def _patterns(name: str, module: nn.Module, dtype: torch.dtype) -> Iterator[str]
     if isinstance(module, PreTrainedModel):
         always, only = module._keep_in_fp32_modules_strict, module._keep_in_fp32_modules
         for kept in {*(always or ()), *((only or ()) if dtype == torch.float16 else ())}:
-            yield rf"{root}\.(?:*\.)?{kept}\."  # the loader reads `*` as "anything"
+            # The loader reads `*` as "anything" and quantizers as plain regular expressions: a pattern without one
+            yield rf"{root}\.(?:[\w.]+\.)?{kept}\."
 
 
 def kept_in_float32(model: PreTrainedModel, names: Iterable[str], dtype: torch.dtype | None) -> set[str]:

@@ -34,10 +34,13 @@ def check_options(options: Mapping[str, Any]) -> None:
             raise ConfigError(f"save_pretrained does not take {name}={options[name]!r}; {advice}")
 
 
-def built_config(config: VideoLanguageConfig, language_model: nn.Module) -> VideoLanguageConfig:
-    """The configuration of a model as it is now: with the adapters that its language model has, and no bases."""
+def built_config(
+    config: VideoLanguageConfig, language_model: nn.Module, decoding: Mapping[str, Any]
+) -> VideoLanguageConfig:
+    """The configuration of a model as it is now: its language model's with adapters, `decoding`, and no bases."""
     built = copy.deepcopy(config)
     built.bases = {}
+    built.spec["decoding"] = dict(decoding)
     part = getattr(language_model, "config", None)
     if is_dataclass(part):
         built.spec["language_model"] = config_to_dict(part)

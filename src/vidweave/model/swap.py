@@ -30,7 +30,7 @@ SAVING, REMOVED = ".vidweave-saving", ".vidweave-removed"
 WEIGHT_FILES = ("model.safetensors", "model-?????-of-?????.safetensors", "model.safetensors.index.json")
 PROCESSOR_FILES = ("processor_config.json", "tokenizers")
 # What belongs to the model in a folder and goes with it; other files (cards, reports) are left alone.
-MODEL_FILES = (*WEIGHT_FILES, *PROCESSOR_FILES, "config.json")
+MODEL_FILES = (*WEIGHT_FILES, *PROCESSOR_FILES, "config.json", "generation_config.json")
 _UNCHANGED = "what was there before is unchanged; free space or choose another folder, then save again"
 _COMPLETE = f"the new model is complete in its folder {SAVED}, from where it loads; free space and save again"
 _NO_LINKS = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EINVAL}

@@ -161,7 +161,7 @@ def answer_embeds(
             ranked = sorted(zip(query.options, row, strict=True), key=lambda pair: -pair[1])
             answers[i] = Answer(ranked[0][0], tuple(OptionScore(text, score) for text, score in ranked))
     if writing:
-        decoding = {**model.spec.decoding, **how.decoding}
+        decoding = model.decoding(how.decoding)
         ids = model.language_model.generate(embeds.rows(writing), cancel=how.cancel, **decoding)
         how.check_cancelled()
         texts = processor.decode(ids)

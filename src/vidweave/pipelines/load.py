@@ -23,6 +23,7 @@ def load(
     device: str | torch.device | None = None,
     dtype: torch.dtype | str | None = None,
     device_map: Any = None,
+    quantization_config: Any = None,
     cache_folder: str | Path | None = None,
 ) -> SlotPipeline:
     """Load a model with its processor, in evaluation mode.
@@ -33,12 +34,15 @@ def load(
         device: Where to put it; None stays on the CPU (or follows `device_map`).
         dtype: e.g. torch.bfloat16 or "bfloat16"; None is float32 on the CPU, and the checkpoint's own elsewhere.
         device_map: As in transformers (needs accelerate).
+        quantization_config: As in transformers (TorchAoConfig, BitsAndBytesConfig, or the same as a dict); it quantizes
+            the language model alone.
         cache_folder: Keep features of the encoders there, which are then frozen; None recomputes them.
 
     Raises:
         UnknownNameError: no model, device or dtype goes by that name; lists near matches.
-        ConfigError: a device that this machine does not have.
-        MissingExtraError: `device_map` without accelerate.
+        ConfigError: a device that this machine does not have, or a quantization that cannot be limited to the language
+            model.
+        MissingExtraError: `device_map` without accelerate, `quantization_config` without its library.
         CheckpointError: a folder that holds no model that vidweave knows, or whose weights do not fit.
     """
     find_model(name)  # a wrong name is told before a device is touched
@@ -48,4 +52,5 @@ def load(
     folder = find_folder(name)
     held = read_model_type(folder)
     read = PIPELINES.get(held) if held in PIPELINES else SlotPipeline.load  # refuses what it does not know
-    return read(name, folder=folder, device=place, dtype=dtype, device_map=device_map, cache_folder=cache_folder)
+    weights = {"dtype": dtype, "device_map": device_map, "quantization_config": quantization_config}
+    return read(name, folder=folder, device=place, cache_folder=cache_folder, **weights)

@@ -253,7 +253,7 @@ class SlotPipeline:
 
     def _write(self, query: Query, how: CallOptions) -> Iterator[str]:
         """Read the query now, and write while the pieces are read."""
-        settings = Decoding.of({**self.model.spec.decoding, **how.decoding})
+        settings = Decoding.of(self.model.decoding(how.decoding))
         if query.options:
             raise QueryError("options are scored, not written; leave out stream=True, or the options")
         if settings.num_beams > 1 or settings.num_return_sequences > 1:
@@ -261,7 +261,7 @@ class SlotPipeline:
         embeds = read_queries(self.model, self.processor, [query], how).embeds
 
         def generate(streamer: Any, stop: Event) -> None:
-            decoding = {**self.model.spec.decoding, **how.decoding}
+            decoding = self.model.decoding(how.decoding)
             events = [stop] if how.cancel is None else [stop, how.cancel]
             with torch.no_grad():
                 self.model.language_model.generate(embeds, streamer=streamer, cancel=events, **decoding)

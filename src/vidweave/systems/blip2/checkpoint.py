@@ -32,13 +32,12 @@ FORMS: dict[str, Form] = {"blip-2": "blip2", "instructblip": "instructblip", "in
 QFORMER_TOKENIZER = "qformer"
 
 
-def load_folder(
-    folder: Path, *, dtype: Any = None, device_map: Any = None, words: VideoLanguageConfig | None = None
-) -> VideoLanguageModel:
+def load_folder(folder: Path, *, words: VideoLanguageConfig | None = None, **how: Any) -> VideoLanguageModel:
     """A model with its processor from a folder of transformers.
 
     Args:
         words: Its name, prompt and decoding are taken instead of those that any folder of this kind gets.
+        how: `dtype`, `device_map` and `quantization_config` of transformers' `from_pretrained`.
 
     Raises:
         CheckpointError: a configuration or weights that are not of this layout (keys are listed).
@@ -48,7 +47,7 @@ def load_folder(
         config.name = words.name
         config.spec |= {key: words.spec[key] for key in ("layout", "decoding")}
     state = to_ours(read_weights(folder), _form(_read_config(folder)))
-    model = VideoLanguageModel.from_state(config, state, what=str(folder), dtype=dtype, device_map=device_map)
+    model = VideoLanguageModel.from_state(config, state, what=str(folder), **how)
     processor = _processor(folder, config)
     if processor is not None:
         model.processor = processor

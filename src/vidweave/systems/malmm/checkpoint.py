@@ -97,10 +97,19 @@ def plug_in(model: VideoLanguageModel, **settings: Any) -> VideoLanguageModel:
 
 
 def load_plugged(
-    folder: Path, preset: VideoLanguageConfig, *, dtype: Any = None, device_map: Any = None
+    folder: Path, preset: VideoLanguageConfig, *, quantization_config: Any = None, **how: Any
 ) -> VideoLanguageModel:
-    """A Hugging Face InstructBLIP folder with the memory, pictures and decoding of `preset`."""
-    base = CHECKPOINT_FORMATS.get("instructblip")(folder, dtype=dtype, device_map=device_map)
+    """A Hugging Face InstructBLIP folder with the memory, pictures and decoding of `preset`.
+
+    Raises:
+        ConfigError: `quantization_config`, since the memory is plugged in after the weights are loaded.
+    """
+    if quantization_config is not None:
+        raise ConfigError(
+            f"{preset.name} gets its memory after loading, when nothing can be quantized; save it, and load that folder "
+            "with quantization_config"
+        )
+    base = CHECKPOINT_FORMATS.get("instructblip")(folder, **how)
     spec = preset.parse()
     memory, need = spec.connector.trunks["qformer"].memory, spec.streams["video"].need
     model = plug_in(base, length=memory.length, num_frames=need.num_frames, decoding=spec.decoding)
