@@ -78,7 +78,10 @@ def data_of(done: subprocess.CompletedProcess[str]) -> Any:
 
 
 @pytest.fixture
-def own(tmp_path):
+def own(tmp_path, monkeypatch):
+    """A file that registers names; commands run in an empty folder beside it."""
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
     path = tmp_path / "own_names_of_mine.py"
     path.write_text(OWN.replace('"color"', '"colour"'))
     return path

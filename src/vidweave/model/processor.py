@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerBase
 
 from vidweave.connectors.counts import block_groups
 from vidweave.errors import CheckpointError, ConfigError, MediaError, ModalityError, QueryError
+from vidweave.language.layout import TemplateLayout
 from vidweave.language.tokenizer import load_tokenizer
 from vidweave.media.limits import DEFAULT_LIMITS, Limits
 from vidweave.model.cache import FeatureCache
@@ -172,7 +173,7 @@ class Processor:
             plan=plan,
             num_items=len(prepared.queries),
             pairs=tuple(prepared.scenes),
-            target=self._targets(prepared.queries, targets) if seq2seq and targets is not None else None,
+            target=self.target_tokens(prepared.queries, targets) if seq2seq and targets is not None else None,
             selection=selection,
             moments=self._selector_inputs(prepared, selection, target_spans),
             provenance=dict.fromkeys(self.spec.selector_streams, prepared.motion_rows)
@@ -222,15 +223,25 @@ class Processor:
         queries: Sequence[Query],
         groups: Mapping[tuple[str, int, int], int],
         targets: Sequence[str] | None = None,
+        *,
+        layout: TemplateLayout | None = None,
     ) -> PromptPlan:
         """The prompts of `queries`.
 
         Args:
             groups: (block, item, scene) → time steps of that token block, see `connectors.groups.counts_of`.
             targets: Answers to train on, one per query (causal language models only).
+            layout: Another prompt than the model's own.
         """
         with self._lock:
-            return self.spec.layout.plan(queries, self.tokenizers["language"], groups, targets=targets)
+            return (layout or self.spec.layout).plan(queries, self.tokenizers["language"], groups, targets=targets)
+
+    def target_tokens(
+        self, queries: Sequence[Query], targets: Sequence[str], *, layout: TemplateLayout | None = None
+    ) -> TextTokens:
+        """Answers to train on, one per query, for a sequence-to-sequence language model; padded on the right."""
+        with self._lock:
+            return (layout or self.spec.layout).target_tokens(queries, targets, self.tokenizers["language"])
 
     def read_text(self, slot: str, questions: Sequence[str]) -> TextTokens:
         """What `slot` (`trunk`, `selector`) reads of each question."""
@@ -269,10 +280,6 @@ class Processor:
         return prompts
 
     # -- parts ---------------------------------------------------------------------------------------------------
-
-    def _targets(self, queries: Sequence[Query], targets: Sequence[str]) -> TextTokens:
-        with self._lock:
-            return self.spec.layout.target_tokens(queries, targets, self.tokenizers["language"])
 
     def _candidates(self, scenes: Mapping[tuple[int, int], OpenScene]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Times of the pictures of the first stream that each scene feeds: what a selector may choose from."""

@@ -28,10 +28,9 @@ class AllFramesSelectorConfig(ComponentConfig):
 
 
 class AllFramesSelector(nn.Module):
-    """All candidates, in their order; works on a stream, since it never looks ahead."""
+    """Select all candidates, in their order."""
 
     needs_motion = False
-    is_streamable = True
 
     def forward(
         self,

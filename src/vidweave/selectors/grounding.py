@@ -111,7 +111,6 @@ class GroundingSelector(nn.Module):
     """See GroundingSelectorConfig. Deterministic outside training; gives exactly k moments to every clip."""
 
     needs_motion = True
-    is_streamable = False  # where a span ends is known only at the end
 
     def __init__(self, config: GroundingSelectorConfig) -> None:
         super().__init__()

@@ -37,7 +37,6 @@ class MotionPeaksSelector(nn.Module):
     """The k steps of largest motion, none within `min_gap_seconds` of a larger one."""
 
     needs_motion = True
-    is_streamable = False  # the largest are known only at the end
 
     def __init__(self, min_gap_seconds: float) -> None:
         super().__init__()

@@ -31,7 +31,6 @@ class UniformSelector(nn.Module):
     """k moments, each in the middle of one of k equal parts of the span that the candidates cover."""
 
     needs_motion = False
-    is_streamable = False  # the span is known only at the end
 
     def forward(
         self,

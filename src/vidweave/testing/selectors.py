@@ -23,7 +23,7 @@ def check_selector(selector: Any, *, motion: Features | None = None, text: TextT
     Moments lie inside their clip; a selection repeats; rows do not see one another; short and empty clips are legal;
     the loss is a finite scalar, or a ConfigError that says there is none.
     """
-    assert isinstance(selector, Selector), "a selector has `forward`, `loss`, `needs_motion` and `is_streamable`"
+    assert isinstance(selector, Selector), "a selector has `forward`, `loss` and `needs_motion`"
     candidates = torch.arange(9, dtype=torch.float64).expand(4, -1) * 0.5 + torch.tensor([[1.0], [0.0], [4.0], [0.0]])
     mask = torch.arange(9) < torch.tensor([9, 4, 1, 0])[:, None]
     with torch.no_grad():

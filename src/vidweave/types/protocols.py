@@ -36,7 +36,6 @@ class Selector(Protocol):
     """Chooses moments, before anything is decoded for the encoders."""
 
     needs_motion: bool
-    is_streamable: bool
 
     def forward(
         self,

@@ -86,7 +86,7 @@ def test_a_batch_equals_one_by_one(mode, text_context, rope, position, cross_pos
 def test_contract():
     selector = build()
     check_selector(selector, motion=motion([7, 4, 1, 2]), text=text([4, 2, 5, 1]))
-    assert (selector.needs_motion, selector.is_streamable) == (True, False)
+    assert selector.needs_motion
     config = selector.config
     assert component_from_dict(SELECTORS, config.to_dict()) == config
 

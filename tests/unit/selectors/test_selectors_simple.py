@@ -35,12 +35,12 @@ def test_all_frames_is_the_candidates():
     assert chosen.reason == "all_frames"
 
 
-@pytest.mark.parametrize(("config", "streams"), [(UniformSelectorConfig(), False), (AllFramesSelectorConfig(), True)])
-def test_protocol_and_faults(config, streams):
+@pytest.mark.parametrize("config", [UniformSelectorConfig(), AllFramesSelectorConfig()])
+def test_protocol_and_faults(config):
     assert component_from_dict(SELECTORS, config.to_dict()) == config
     selector = config.build()
     assert isinstance(selector, Selector)
-    assert (selector.needs_motion, selector.is_streamable) == (False, streams)
+    assert not selector.needs_motion
     chosen = selector(None, None, CANDIDATES, MASK, k=3)
     with pytest.raises(ConfigError, match="nothing to learn"):
         selector.loss(chosen, torch.zeros(3, 1, 2))

@@ -64,15 +64,15 @@ def collate_conversations(model: VideoLanguageModel, items: list[Conversation]) 
 
 
 def _plan_texts(model: VideoLanguageModel, items: list[Conversation]) -> tuple[PromptPlan, TextTokens | None]:
-    tokenizer, is_seq2seq = model.processor.tokenizers["language"], model.spec.language_model.kind == "seq2seq"
+    processor, is_seq2seq = model.processor, model.spec.language_model.kind == "seq2seq"
     words = Text(text="USER: {question} ASSISTANT: ")
     parts = (words, Special(token="eos")) if is_seq2seq else (Special(token="bos", if_any=True), words)
     layout = TemplateLayout(parts=parts, on_overflow="truncate")
     # Nothing is opened: a query needs a clip by name, and the layout has no place for its tokens.
     queries = [Query.about(Clip("none"), item.turns[-1][0]) for item in items]
     answers = [item.answer for item in items]
-    plan = layout.plan(queries, tokenizer, {}, None if is_seq2seq else answers)
-    return plan, layout.target_tokens(queries, answers, tokenizer) if is_seq2seq else None
+    plan = processor.plan(queries, {}, None if is_seq2seq else answers, layout=layout)
+    return plan, processor.target_tokens(queries, answers, layout=layout) if is_seq2seq else None
 
 
 @dataclass(frozen=True)

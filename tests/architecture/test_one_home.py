@@ -1,0 +1,40 @@
+"""What has one home in the library: the place where prompt and visual tokens meet."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+from import_rules import modules
+
+SOURCE = Path(__file__).parents[2] / "src" / "vidweave"
+# Call → the only modules that make it; everything else goes through `Processor` and `VideoLanguageModel.read`.
+HOMES = {
+    "splice": {"vidweave.model.assembly"},
+    "layout.plan": {"vidweave.model.processor"},
+    "layout.target_tokens": {"vidweave.model.processor"},
+}
+
+
+def _calls(tree: ast.Module) -> set[str]:
+    """Calls of a module as far as HOMES names them: a function by its name, a method with the object before it."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            found.add(node.func.id)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            owners = ast.unparse(node.func.value).replace("(", " ").replace(")", " ").replace(".", " ").split()
+            found |= {node.func.attr, *(f"{owner}.{node.func.attr}" for owner in owners)}
+    return found
+
+
+@pytest.mark.parametrize("call", HOMES)
+def test_prompt_and_tokens_meet_in_one_place(call):
+    assert {name for name, tree in modules(SOURCE).items() if call in _calls(tree)} == HOMES[call]
+
+
+def test_the_check_can_fail():
+    text = "layout.plan(a)\nmodel.spec.layout.target_tokens(b)\n(layout or own.layout).plan(c)\nsplice(d)"
+    assert set(HOMES) <= _calls(ast.parse(text))
+    assert not set(HOMES) & _calls(ast.parse("model.processor.plan(a)\nmodel.read(b)"))
