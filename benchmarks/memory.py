@@ -30,7 +30,7 @@ from vidweave.connectors.qformer import QFormer, QFormerConfig
 from vidweave.connectors.qformer_memory import MemoryConfig
 from vidweave.connectors.saving import flatten
 from vidweave.nn.bank import Journal
-from vidweave.types import Features, Frames
+from vidweave.types import Features, Frames, TrunkInput
 
 TOKENS, WORDS, QUERIES = 257, 12, 32
 # length of the banks → most units of the plain loop, most units of ours, least gain, and the gain by operation counts
@@ -85,9 +85,8 @@ def steps(length: int, rounds: int) -> dict[str, float]:
     queries, text = torch.randn(1, QUERIES, 768), torch.randint(0, 30000, (1, WORDS))
     mask = torch.ones(1, WORDS, dtype=torch.bool)
     frames, clock = walk(length + rounds), Clock()
-    memory = qformer.commit(
-        queries, frames[:, :length], None, text, mask, memory=qformer.empty_memory(queries, text, mask)
-    )
+    inputs = TrunkInput(queries, frames, text=text, text_mask=mask)
+    memory = qformer.commit(inputs.steps(slice(length)), qformer.empty_memory(inputs))
     plain = full_plain_memory(qformer, length, WORDS)
     ours, theirs = [], []
     for number in range(length, length + rounds):
@@ -96,7 +95,7 @@ def steps(length: int, rounds: int) -> dict[str, float]:
         def step(group: Tensor = group) -> None:
             nonlocal memory
             with Journal() as journal:  # as a stream does
-                memory = qformer.commit(queries, group[:, None], None, text, mask, memory=memory, journal=journal)
+                memory = qformer.commit(inputs.with_keys(group[:, None], None), memory, journal)
 
         ours.append(clock(step))
         theirs.append(clock(lambda group=group: plain_step(qformer, queries, group, text, mask, plain, False)))
@@ -112,11 +111,12 @@ def prefill(length: int, groups: int) -> dict[str, float]:
     mask, frames = torch.ones(1, WORDS, dtype=torch.bool), walk(groups)
 
     def run(pieces: int) -> float:
-        memory = qformer.empty_memory(queries, text, mask)
+        inputs = TrunkInput(queries, frames, text=text, text_mask=mask)
+        memory = qformer.empty_memory(inputs)
         start = time.perf_counter()
         for part in frames.split(-(-groups // pieces), 1):
             with Journal() as journal:
-                memory = qformer.commit(queries, part, None, text, mask, memory=memory, journal=journal)
+                memory = qformer.commit(inputs.with_keys(part, None), memory, journal)
         return time.perf_counter() - start
 
     return {"at_once_seconds": run(1), "stepping_seconds": run(groups)}

@@ -27,7 +27,7 @@ from vidweave.connectors.modality_adapters import AdapterConfig
 from vidweave.connectors.ports import PortConfig
 from vidweave.connectors.qformer import QFormerConfig
 from vidweave.language.seq2seq import Seq2SeqConfig
-from vidweave.types import Embeds, Features
+from vidweave.types import Embeds, Features, TrunkInput
 
 STREAMS = ("video", "audio", "depth", "flow", "normals")
 
@@ -119,12 +119,11 @@ def passes(size: Size, repeats: int) -> dict[str, Any]:
     index = {name: torch.full((count,), i) for i, name in enumerate(STREAMS)}
 
     def batched() -> Tensor:
-        return trunk(
-            *(torch.cat(list(x.values())) for x in (queries, keys)), None, adapter=torch.cat(list(index.values()))
-        )[0]
+        joined = [torch.cat(list(x.values())) for x in (queries, keys, index)]
+        return trunk(TrunkInput(joined[0], joined[1], adapter=joined[2]))
 
     def apart() -> Tensor:
-        return torch.cat([trunk(queries[n], keys[n], None, adapter=index[n])[0] for n in STREAMS])
+        return torch.cat([trunk(TrunkInput(queries[n], keys[n], adapter=index[n])) for n in STREAMS])
 
     torch.testing.assert_close(batched(), apart(), atol=1e-4, rtol=1e-4)
     times = seconds_of({"one_pass": batched, "pass_each": apart}, repeats)

@@ -51,7 +51,7 @@ def plain_step(
 ) -> Tensor:
     """One group (R, K, C), all of it real → hidden (R, X, H); `memory` is changed."""
     states = qformer.embeddings(queries, text)
-    mask = qformer.self_mask(queries, text, text_mask)
+    mask = qformer.stack().self_mask(queries, text, text_mask)
     seen = memory.beside("visual", keys).flatten(1, 2)
     for number, layer in enumerate(qformer.layers):
         name, inner = f"layer.{number}", states

@@ -57,6 +57,10 @@ def test_slots_know_neither_each_other_nor_media():
             {"media__a": "from vidweave.media.b import x", "media__b": "def f():\n    from vidweave.media import a"},
             "cycle",
         ),
+        (
+            {"nn__a": "if TYPE_CHECKING:\n    from vidweave.nn.b import x", "nn__b": "from vidweave.nn.a import y"},
+            "cycle: vidweave.nn.a -> vidweave.nn.b -> vidweave.nn.a",
+        ),
         ({"media__a": "from ..nn import lora", "nn__lora": ""}, "media may not import nn"),
     ],
 )
@@ -66,13 +70,22 @@ def test_the_check_can_fail(tmp_path, files, complaint):
     assert complaint in found[0]
 
 
+def test_every_cycle_is_named(tmp_path):
+    text = "from vidweave.nn.{0} import x\nif TYPE_CHECKING:\n    from vidweave.nn.{1} import y"
+    names = {"a": "bd", "b": "ca", "c": "ba", "d": "ad"}  # a <-> b, b <-> c (c -> a closes a third), a <-> d
+    found = violations(_tree(tmp_path, **{f"nn__{name}": text.format(*others) for name, others in names.items()}))
+    assert len(found) >= 3
+    assert all(line.startswith("cycle: ") for line in found)
+
+
 def test_what_the_design_allows_passes(tmp_path):
     files = {
         "model__a": "from vidweave.language.x import y\nfrom vidweave.media.open import z",
         "cli__main": "def f():\n    from vidweave.systems.crema import p",
         "systems__crema__p": "from vidweave import __version__\nfrom vidweave.model.a import b",
         "types__a": "if TYPE_CHECKING:\n    import torch\n    from vidweave.types.b import c",
-        "types__b": "from vidweave.types.a import d",
+        "types__b": "from vidweave.types.c import d",
+        "types__c": "",
     }
     assert violations(_tree(tmp_path, **files)) == []
 

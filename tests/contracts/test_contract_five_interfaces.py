@@ -31,7 +31,7 @@ from vidweave.connectors.ports import PortConfig
 from vidweave.connectors.projectors import ProjectorConfig
 from vidweave.connectors.qformer import QFormerConfig
 from vidweave.connectors.resampler import ResamplerConfig
-from vidweave.connectors.trunk import Trunk
+from vidweave.connectors.trunk import MemoryTrunk
 from vidweave.encoders.beats import BeatsConfig
 from vidweave.encoders.languagebind import LanguageBindConfig
 from vidweave.encoders.motion import MotionEncoderConfig
@@ -97,24 +97,23 @@ class FakeMemoryConfig(ComponentConfig):
         return FakeMemory()
 
 
-class FakeMemory(Trunk):
+class FakeMemory(MemoryTrunk):
     """Remembers the running sum of its groups' means, the older the fainter."""
 
-    has_memory = True
-    key_width, width = 8, 6
+    key_width, width, query_width = 8, 6, 6
 
     def __init__(self):
         super().__init__()
         self.linear = nn.Linear(8, 6)
 
-    def empty_memory(self, queries, text, text_mask):
-        return queries.new_zeros(len(queries), self.width)
+    def empty_memory(self, inputs):
+        return inputs.keys.new_zeros(len(inputs.keys), self.width)
 
-    def forward(self, queries, keys, key_mask, text=None, text_mask=None, *, adapter=None, memory=None):
-        weight = key_mask[..., None].to(keys.dtype)
-        mean = self.linear((keys * weight).sum(1) / weight.sum(1).clamp(min=1))
-        seen = torch.where(key_mask.any(1)[:, None], 0.7 * memory + mean, memory)
-        return queries + torch.tanh(seen)[:, None], seen
+    def step(self, inputs, memory):
+        weight = inputs.mask[..., None].to(inputs.keys.dtype)
+        mean = self.linear((inputs.keys * weight).sum(1) / weight.sum(1).clamp(min=1))
+        seen = torch.where(inputs.mask.any(1)[:, None], 0.7 * memory + mean, memory)
+        return inputs.queries + torch.tanh(seen)[:, None], seen
 
 
 ENCODER_A = FakeEncoder(("video", "depth"), 8, 4, seed=1)
@@ -475,7 +474,7 @@ def test_checks_take_fakes_and_catch_what_is_wrong():
         check_encoder(leaky)
     careless = MLPConfig(key_width=3).build()
     careless.refuse = lambda **extras: None
-    with pytest.raises(AssertionError, match="must refuse one"):
+    with pytest.raises(AssertionError, match="must refuse adapter that it does not take"):
         check_trunk(careless)
     nowhere = UniformSelectorConfig().build()
     forward = nowhere.forward

@@ -15,7 +15,7 @@ from vidweave.media.preprocess import apply
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.systems.crema.keys import NAMES, rename
 from vidweave.systems.crema.preset import Sizes, build
-from vidweave.types import AudioSpec, Features, PointCloud, PointSpec, Query, TextTokens
+from vidweave.types import AudioSpec, Features, PointCloud, PointSpec, Query, TextTokens, TrunkInput
 
 SYSTEM = "crema"
 LETTERS = (71, 272, 205, 309, 262)  # " A" to " E" in T5's vocabulary
@@ -192,7 +192,7 @@ def test_encoders_and_q_former(name):
             close(keys.flatten(0, 1), golden[f"enc.{word}"], 2e-5)
         queries = port.queries(len(keys.flatten(0, 1)))
         index = torch.zeros(len(queries), dtype=torch.long) if port.adapter is not None else None
-        hidden, _ = built.connector.trunks["qformer"](queries, keys.flatten(0, 1), None, adapter=index)
+        hidden = built.connector.trunks["qformer"](TrunkInput(queries, keys.flatten(0, 1), adapter=index))
         close(hidden, golden[f"qformer.{word}"], 2e-5)
         tokens = golden[f"t5_tokens.{word}"]
         close(blocks_of(built)[stream].values.reshape(tokens.shape), tokens, 2e-5)
@@ -208,11 +208,11 @@ def test_masked_q_former():
         (port,) = built.connector.ports.values()
         trunk, rows = built.connector.trunks["qformer"], len(keys)
         index = torch.zeros(rows, dtype=torch.long) if port.adapter is not None else None
-        hidden, _ = trunk(port.queries(rows), keys, mask, adapter=index)
+        hidden = trunk(TrunkInput(port.queries(rows), keys, mask, adapter=index))
         close(hidden, golden[f"out.{word}"], 2e-5)
         for key in [key for key in golden if key.startswith(f"hidden.{word}.")]:
             states = trunk.embeddings(port.queries(rows), None)
-            for layer in trunk._adapted(index).layers[: int(key.rpartition(".")[2])]:
+            for layer in trunk.stack(index).layers[: int(key.rpartition(".")[2])]:
                 states = layer(states, states.shape[1], None, keys, mask)
             close(states, golden[key], 2e-5)
 

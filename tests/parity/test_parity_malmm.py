@@ -19,7 +19,7 @@ from vidweave.media.plan import segment_borders, spread, spread_between
 from vidweave.media.preprocess import apply
 from vidweave.nn.bank import BankRule, append_, compress, empty_bank, shorten_
 from vidweave.systems.malmm.preset import prompt_layout
-from vidweave.types import Blocks, Clip, Features, Frames, Query, TextSpec, TextTokens, VisualSpec
+from vidweave.types import Blocks, Clip, Features, Frames, Query, TextSpec, TextTokens, TrunkInput, VisualSpec
 
 SYSTEM = "malmm"
 PATTERNS = (
@@ -169,10 +169,11 @@ def steps_of(connector, case, count=None):
     text = text_of(case)
     words = (None, None) if text is None else (text.ids, text.mask)
     queries = port.queries(len(keys))
-    memory, before, hidden = trunk.empty_memory(queries, *words), None, []
-    for group in keys.unbind(1)[:count]:
+    inputs = TrunkInput(queries, keys, None, *words)
+    memory, before, hidden = trunk.empty_memory(inputs), None, []
+    for index in range(keys.shape[1])[:count]:
         before = memory
-        states, memory = trunk(queries, group, None, *words, memory=memory)
+        states, memory = trunk.step(inputs.step(index), memory)
         hidden.append(states)
     query_steps = [states[:, : queries.shape[1]] for states in hidden]
     return query_steps, (hidden[-1], keys[:, -1], before)

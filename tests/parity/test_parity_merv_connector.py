@@ -17,7 +17,7 @@ from vidweave.connectors.projectors import ProjectorConfig
 from vidweave.connectors.resampler import ResamplerConfig
 from vidweave.model.pool import pool_tokens
 from vidweave.systems.merv.keys import mixer_from_merv, projector_from_merv, resampler_from_merv
-from vidweave.types import Blocks, Features, PoolSpec
+from vidweave.types import Blocks, Features, MergesTime, PoolSpec
 
 SYSTEM = "merv"
 HEADS = {"linear": "linear", "gelu-mlp": "mlp", "fused-gelu-mlp": "fused_mlp", "none": "none"}
@@ -96,7 +96,7 @@ def connector_of(config, case):
             widths=head_widths(head, inside, config["llm_dim"]),
         )
         state = {f"connector.trunk.{k}": v for k, v in projector_from_merv(weights).items()}
-        queries, span = 0, "clip" if trunk.needs_clip else "group"
+        queries, span = 0, "clip" if isinstance(trunk, MergesTime) and trunk.needs_clip else "group"
     port = PortConfig(trunk="video", input_width=width, num_query_tokens=queries, output_proj=False, span=span)
     built = (
         ConnectorConfig(trunks={"video": trunk}, ports={"video": port}, output_width=config["llm_dim"]).build().eval()

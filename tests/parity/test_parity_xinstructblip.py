@@ -27,7 +27,7 @@ from xinstructblip_cases import (
 from vidweave.encoders.pointbert import ULIP
 from vidweave.systems.xinstructblip.keys import qformer_keys
 from vidweave.systems.xinstructblip.prompts import discrn_captions
-from vidweave.types import Embeds, TextTokens
+from vidweave.types import Embeds, TextTokens, TrunkInput
 
 # ---- words
 
@@ -109,7 +109,7 @@ def test_q_former_and_projection(theirs, legacy):
         if legacy:
             assert torch.equal(ids, golden[f"{theirs}.text_ids_legacy"])
             assert torch.equal(mask.long(), golden[f"{theirs}.attention_mask_legacy"][:, -mask.shape[1] :])
-        hidden, _ = trunk(port.queries(len(rows)), rows, None, ids, mask)
+        hidden = trunk(TrunkInput(port.queries(len(rows)), rows, None, ids, mask))
         real = torch.cat([torch.ones(len(rows), port.query_tokens.shape[1], dtype=torch.bool), mask], 1)
         close(hidden[real], golden[f"{theirs}.hidden{suffix}"][real], 2e-5)
         blocks, _ = built.connector({ours: seen}, seen.item, seen.scene, text)

@@ -16,7 +16,6 @@ from vidweave.connectors.absent import absent_pairs, drop_empty, fill_absent
 from vidweave.connectors.fusion import NoFusionConfig
 from vidweave.connectors.groups import append, compact, merge_seconds, place, real_groups, whole_span
 from vidweave.connectors.memory import (
-    MemoryRows,
     MemoryState,
     evaluate_pending,
     push_groups,
@@ -26,12 +25,27 @@ from vidweave.connectors.memory import (
 )
 from vidweave.connectors.ports import Port, PortConfig
 from vidweave.connectors.state import ConnectorState
-from vidweave.connectors.trunk import Request, Trunk, run_requests, text_rows
+from vidweave.connectors.trunk import Request, Trunk, adapter_rows, run_requests, text_rows
 from vidweave.errors import ConfigError, ShapeError, UnknownNameError
 from vidweave.nn.bank import Journal
 from vidweave.nn.numbers import floating_dtype
 from vidweave.registry import FUSIONS, TRUNKS
-from vidweave.types import Blocks, ComponentConfig, Features, PanelSource, TextSpec, TextTokens, component_from_dict
+from vidweave.types import (
+    Blocks,
+    ComponentConfig,
+    Features,
+    HasMemory,
+    KeepsMemory,
+    MergesTime,
+    PanelSource,
+    SeesClips,
+    TakesAdapters,
+    TextSpec,
+    TextTokens,
+    TrunkInput,
+    component_from_dict,
+    text_spec_of,
+)
 
 __all__ = ["Connector", "ConnectorConfig"]
 
@@ -72,8 +86,7 @@ class ConnectorConfig(ComponentConfig):
         """Raises ConfigError when a port does not fit its trunk."""
         trunks = {name: config.build() for name, config in self.trunks.items()}
         for name, trunk in trunks.items():
-            if trunk.has_memory != getattr(self.trunks[name], "has_memory", False):
-                raise ConfigError(f"trunk {name!r} has_memory={trunk.has_memory}, its configuration must say so too")
+            _check_facts(name, self.trunks[name], trunk)
         ports = {name: port.build(name, trunks[port.trunk], self.output_width) for name, port in self.ports.items()}
         return Connector(trunks, ports, self.fusion.build(tuple(ports), self.output_width))
 
@@ -91,9 +104,10 @@ class Connector(nn.Module):
         self.fusion = fusion
         for name, trunk in trunks.items():
             if any(port.adapter is not None for port in self._ports_of(name).values()):
+                assert isinstance(trunk, TakesAdapters)  # else a port has refused its adapter
                 trunk.attach([port.adapter for port in ports.values()])
             counts = {p.query_tokens.shape[1] for p in self._ports_of(name).values() if p.query_tokens is not None}
-            if trunk.has_memory and len(counts) != 1:
+            if isinstance(trunk, KeepsMemory) and len(counts) != 1:
                 raise ConfigError(f"ports of trunk {name!r} share its memory and need equal query counts, got {counts}")
 
     @property
@@ -109,10 +123,16 @@ class Connector(nn.Module):
     @property
     def text_spec(self) -> TextSpec | None:
         """How the text for the trunks is tokenised; None when no trunk reads text."""
-        specs = [trunk.text_spec for trunk in self._trunks().values() if trunk.text_spec is not None]
+        specs = [spec for trunk in self._trunks().values() if (spec := text_spec_of(trunk)) is not None]
         if any(spec != specs[0] for spec in specs):
             raise ConfigError(f"trunks of one connector must read the same text, got {specs}")
         return specs[0] if specs else None
+
+    @property
+    def remembers_text(self) -> bool:
+        """Whether a state depends on the text that it began with, so that another text is answered approximately."""
+        trunks = self._trunks().values()
+        return any(t.remembers_text if isinstance(t, KeepsMemory) else text_spec_of(t) is not None for t in trunks)
 
     def forward(
         self, features: Mapping[str, Features], item: Tensor, scene: Tensor, text: TextTokens | None = None
@@ -173,7 +193,7 @@ class Connector(nn.Module):
         """
         ports = self._ports()
         clips = {n: self._keys(n, f, torch.zeros_like(state.item)) for n, f in state.features.items()}
-        clips = {n: f if self._trunk(ports[n]).keeps_groups else _as_one_group(f) for n, f in clips.items()}
+        clips = {n: f if isinstance(self._trunk(ports[n]), SeesClips) else _as_one_group(f) for n, f in clips.items()}
         blocks = {**state.blocks, **self._ask(clips, state.text), **self._read_memories(state)}
         blocks = {name: blocks[name] if name in blocks else self._nothing(port, state) for name, port in ports.items()}
         absent = {name: _pairs(block, absent_pairs(block)) for name, block in blocks.items()}
@@ -193,12 +213,13 @@ class Connector(nn.Module):
         state = replace(state, text=text)
         memories = dict(state.memories)
         for name, trunk in self._trunks().items():
-            if trunk.reads_text and not trunk.has_memory and any(n in state.blocks for n in self._ports_of(name)):
-                raise ConfigError(f"trunk {name!r} has read its groups with another text and keeps none of them")
-            if trunk.reads_text and name in memories:
-                rows = self._memory_rows(name, state)
-                held = memories[name].memory
-                memory = trunk.replay(rows.queries, rows.text, rows.text_mask, adapter=rows.adapter, memory=held)
+            if text_spec_of(trunk) is None:
+                continue
+            if not isinstance(trunk, KeepsMemory):
+                if any(n in state.blocks for n in self._ports_of(name)):
+                    raise ConfigError(f"trunk {name!r} has read its groups with another text and keeps none of them")
+            elif name in memories:
+                memory = trunk.replay(self._memory_rows(name, state), memories[name].memory)
                 memories[name] = replace(memories[name], memory=memory)
         return replace(state, memories=memories)
 
@@ -206,7 +227,7 @@ class Connector(nn.Module):
 
     def _push_groups(self, state: ConnectorState, seen: Mapping[str, Features]) -> dict[str, Blocks]:
         ports = {n: p for n, p in self._ports().items() if n in seen and p.span == "group"}
-        ports = {n: p for n, p in ports.items() if not self._trunk(p).has_memory}
+        ports = {n: p for n, p in ports.items() if not isinstance(self._trunk(p), KeepsMemory)}
         first = {n: _count(state.blocks.get(n), state) for n in ports}
         asked = self._ask({n: self._keys(n, seen[n], first[n]) for n in ports}, state.text)
         return {name: append(state.blocks.get(name), block) for name, block in asked.items()}
@@ -228,8 +249,8 @@ class Connector(nn.Module):
         blocks: dict[str, Blocks] = {}
         for trunk_name, trunk in self._trunks().items():
             names = [name for name in self._ports_of(trunk_name) if name in keys]
-            if trunk.keeps_groups:
-                blocks |= {name: self._over_time(name, keys[name]) for name in names}
+            if isinstance(trunk, SeesClips):
+                blocks |= {name: self._over_time(name, trunk, keys[name]) for name in names}
                 continue
             rows = {name: real_groups(keys[name]).flatten().nonzero().flatten() for name in names}
             asking = [name for name in names if len(rows[name])]
@@ -238,11 +259,10 @@ class Connector(nn.Module):
             blocks |= {n: self._blocks(n, keys[n], rows[n], answers.get(n)) for n in names}
         return blocks
 
-    def _over_time(self, name: str, keys: Features) -> Blocks:
-        trunk, port = self._trunk(self._port(name)), self._port(name)
+    def _over_time(self, name: str, trunk: SeesClips, keys: Features) -> Blocks:
         hidden, mask = trunk.over_time(keys.values, keys.mask)
         seconds = merge_seconds(keys.seconds, trunk.time)
-        return Blocks(port.project(hidden), mask, seconds, keys.item, keys.scene)
+        return Blocks(self._port(name).project(hidden), mask, seconds, keys.item, keys.scene)
 
     def _request(self, name: str, keys: Features, rows: Tensor) -> Request:
         groups = keys.values.shape[1]
@@ -273,15 +293,15 @@ class Connector(nn.Module):
         self, state: ConnectorState, seen: Mapping[str, Features], journal: Journal | None
     ) -> dict[str, MemoryState]:
         memories: dict[str, MemoryState] = {}
-        for name, trunk in self._trunks().items():
+        for name, trunk in self._memory_trunks().items():
             ports = self._ports_of(name)
-            if not trunk.has_memory or not any(port in seen for port in ports):
+            if not any(port in seen for port in ports):
                 continue
             rows = self._memory_rows(name, state)
             before = state.memories[name] if name in state.memories else start_memory(trunk, rows)
             first = dict(zip(ports, before.count.split(len(state)), strict=True))
             keys = {port: self._keys(port, seen[port], first[port]) for port in ports if port in seen}
-            width = trunk.key_width
+            width = rows.keys.shape[-1]
             stacked = stack_ports([keys[p] if p in keys else _no_groups(state, width, keys) for p in ports])
             memories[name] = push_groups(trunk, rows, before, stacked, journal)
         return memories
@@ -292,7 +312,7 @@ class Connector(nn.Module):
             size = len(state)
             parts = zip(self._ports_of(name).values(), memory.keys.split(size), strict=True)
             marked = replace(memory, keys=torch.cat([port.mark_last(keys) for port, keys in parts]))
-            hidden = evaluate_pending(self._trunks()[name], self._memory_rows(name, state), marked)
+            hidden = evaluate_pending(self._memory_trunks()[name], self._memory_rows(name, state), marked)
             parts = zip(hidden.split(size), memory.seconds.split(size), memory.count.split(size), strict=True)
             for (port_name, port), (part, seconds, count) in zip(self._ports_of(name).items(), parts, strict=True):
                 values = port.project(part)[:, None]
@@ -307,23 +327,27 @@ class Connector(nn.Module):
         for name, memory in state.memories.items():
             for number, port in enumerate(self._ports_of(name)):
                 for pair in (p for p in pairs if int(memory.count[number * len(state) + p])):
-                    facts = tell_memory(self._trunks()[name], memory, number * len(state) + pair, full)
+                    facts = tell_memory(self._memory_trunks()[name], memory, number * len(state) + pair, full)
                     told.append({"stream": port, "scene": scenes[pair], **facts})
         return told
 
-    def _memory_rows(self, name: str, state: ConnectorState) -> MemoryRows:
+    def _memory_rows(self, name: str, state: ConnectorState) -> TrunkInput:
+        """What stays the same for every time step of a trunk's rows; without keys (M, 0, C)."""
         trunk, ports = self._trunks()[name], self._ports_of(name)
-        queries = [port.queries(len(state)) for port in ports.values()]
+        queries = torch.cat([q for port in ports.values() if (q := port.queries(len(state))) is not None])
         text, text_mask = text_rows(trunk, state.text, state.item.repeat(len(ports)))
         index = torch.tensor([list(self.ports).index(port) for port in ports], device=state.item.device)
-        adapter = index.repeat_interleave(len(state)) if trunk.has_adapters else None
-        return MemoryRows(torch.cat([q for q in queries if q is not None]), text, text_mask, adapter)
+        adapter = adapter_rows(trunk, index.repeat_interleave(len(state)))
+        keys = queries.new_zeros(len(queries), 0, trunk.key_width)
+        return TrunkInput(queries, keys, None, text, text_mask, adapter)
 
     def _nothing(self, port: Port, state: ConnectorState) -> Blocks:
         """The blocks of a stream that was never pushed: no groups."""
         empty = state.item.new_zeros
         dtype = floating_dtype(self, torch.get_default_dtype())
-        num_tokens = (self._trunk(port).num_tokens or 1) if port.query_tokens is None else port.query_tokens.shape[1]
+        trunk = self._trunk(port)
+        per_step = trunk.num_tokens if isinstance(trunk, SeesClips) else None
+        num_tokens = (per_step or 1) if port.query_tokens is None else port.query_tokens.shape[1]
         values = empty(len(state), 0, num_tokens, port.output_width, dtype=dtype)
         mask = empty(len(state), 0, num_tokens, dtype=torch.bool)
         return Blocks(values, mask, empty(len(state), 0, 2, dtype=torch.float32), state.item, state.scene)
@@ -332,6 +356,9 @@ class Connector(nn.Module):
 
     def _trunks(self) -> dict[str, Trunk]:
         return dict(self.trunks.items())  # type: ignore[arg-type]
+
+    def _memory_trunks(self) -> dict[str, KeepsMemory]:
+        return {name: trunk for name, trunk in self._trunks().items() if isinstance(trunk, KeepsMemory)}
 
     def _ports(self) -> dict[str, Port]:
         return dict(self.ports.items())  # type: ignore[arg-type]
@@ -344,10 +371,27 @@ class Connector(nn.Module):
 
     def _is_one_group(self, port: Port) -> bool:
         trunk = self._trunk(port)
-        return trunk.has_memory or (port.span == "clip" and not trunk.keeps_groups)
+        return isinstance(trunk, KeepsMemory) or (port.span == "clip" and not isinstance(trunk, SeesClips))
 
     def _ports_of(self, trunk: str) -> dict[str, Port]:
         return {name: port for name, port in self._ports().items() if port.trunk == trunk}
+
+
+def _check_facts(name: str, config: Any, trunk: Trunk) -> None:
+    """Prompts are planned from the configuration alone, so it must state what the trunk does."""
+    facts = {
+        "has_memory": (isinstance(config, HasMemory) and config.has_memory, isinstance(trunk, KeepsMemory)),
+        "text_spec": (text_spec_of(config), text_spec_of(trunk)),
+        "time": (
+            config.time if isinstance(config, MergesTime) else None,
+            trunk.time if isinstance(trunk, SeesClips) else None,
+        ),
+    }
+    for fact, (planned, built) in facts.items():
+        if planned != built:
+            raise ConfigError(
+                f"trunk {name!r} has {fact}={built}, but its configuration states {planned}; make them agree"
+            )
 
 
 def _count(blocks: Blocks | None, state: ConnectorState) -> Tensor:

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from vidweave.types import HasMemory, MergesTime
+
 if TYPE_CHECKING:
     from vidweave.connectors.connector import ConnectorConfig
 
@@ -49,10 +51,12 @@ def _times_of_others(config: ConnectorConfig, name: str, lengths: Mapping[str, i
 
 def _is_one_group(config: ConnectorConfig, name: str) -> bool:
     port, trunk = config.ports[name], config.trunks[config.ports[name].trunk]
-    is_clip = port.span == "clip" and not hasattr(trunk, "needs_clip")
-    return is_clip or bool(getattr(trunk, "has_memory", False))
+    if isinstance(trunk, HasMemory) and trunk.has_memory:
+        return True
+    return port.span == "clip" and not isinstance(trunk, MergesTime)
 
 
 def _time(config: ConnectorConfig, name: str) -> int:
     """Groups that the port's trunk merges to one."""
-    return getattr(config.trunks[config.ports[name].trunk], "time", 1)
+    trunk = config.trunks[config.ports[name].trunk]
+    return trunk.time if isinstance(trunk, MergesTime) else 1

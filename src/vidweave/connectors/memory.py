@@ -13,13 +13,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from vidweave.connectors.groups import compact, real_groups, whole_span
-from vidweave.connectors.trunk import Trunk
 from vidweave.nn.bank import Journal
-from vidweave.types import Features
+from vidweave.types import Features, KeepsMemory, TrunkInput
 
 __all__ = [
     "MAX_TRACE_TOKENS",
-    "MemoryRows",
     "MemoryState",
     "evaluate_pending",
     "push_groups",
@@ -29,20 +27,6 @@ __all__ = [
 ]
 
 MAX_TRACE_TOKENS = 64  # token positions whose memory a Trace tells, unless it is asked for all
-
-
-@dataclass(frozen=True, eq=False)
-class MemoryRows:
-    """What stays the same for every group: queries (M, Q, H), text (M, L) and its mask, adapter (M,)."""
-
-    queries: Tensor
-    text: Tensor | None
-    text_mask: Tensor | None
-    adapter: Tensor | None
-
-    def arguments(self) -> dict[str, Any]:
-        """For `Trunk.forward` and `Trunk.commit`."""
-        return {"text": self.text, "text_mask": self.text_mask, "adapter": self.adapter}
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,21 +40,20 @@ class MemoryState:
     count: Tensor  # (M,) int64 groups seen, the pending one included
 
 
-def start_memory(trunk: Trunk, rows: MemoryRows) -> MemoryState:
-    """Rows that have seen nothing."""
-    queries = rows.queries
-    size = len(queries)
+def start_memory(trunk: KeepsMemory, rows: TrunkInput) -> MemoryState:
+    """Rows that have seen nothing; `rows` has no keys (M, 0, C)."""
+    size, device = len(rows.keys), rows.keys.device
     return MemoryState(
-        memory=trunk.empty_memory(queries, rows.text, rows.text_mask),
-        keys=queries.new_zeros(size, 0, trunk.key_width),
-        mask=torch.zeros(size, 0, dtype=torch.bool, device=queries.device),
-        seconds=torch.zeros(size, 2, device=queries.device),
-        count=torch.zeros(size, dtype=torch.long, device=queries.device),
+        memory=trunk.empty_memory(rows),
+        keys=rows.keys,
+        mask=torch.zeros(size, 0, dtype=torch.bool, device=device),
+        seconds=torch.zeros(size, 2, device=device),
+        count=torch.zeros(size, dtype=torch.long, device=device),
     )
 
 
 def push_groups(
-    trunk: Trunk, rows: MemoryRows, state: MemoryState, keys: Features, journal: Journal | None = None
+    trunk: KeepsMemory, rows: TrunkInput, state: MemoryState, keys: Features, journal: Journal | None = None
 ) -> MemoryState:
     """The state after `keys` (M rows): the group that was pending and all new ones but the last are committed."""
     seconds = torch.cat([state.seconds[:, None], keys.seconds], 1)
@@ -82,8 +65,8 @@ def push_groups(
     num_committed = int((count - 1).clamp(min=0).max()) if len(count) else 0
     memory = state.memory
     if num_committed:
-        past, past_mask = line.values[:, :num_committed], committed[:, :num_committed]
-        memory = trunk.commit(rows.queries, past, past_mask, memory=memory, journal=journal, **rows.arguments())
+        past = rows.with_keys(line.values[:, :num_committed], committed[:, :num_committed])
+        memory = trunk.commit(past, memory, journal)
     return MemoryState(
         memory=memory,
         keys=_pick_last(line.values, count),
@@ -93,13 +76,13 @@ def push_groups(
     )
 
 
-def evaluate_pending(trunk: Trunk, rows: MemoryRows, state: MemoryState) -> Tensor:
+def evaluate_pending(trunk: KeepsMemory, rows: TrunkInput, state: MemoryState) -> Tensor:
     """(M, Q, H): what the trunk says if the pending group is the last. Changes nothing."""
-    hidden = trunk.evaluate(rows.queries, state.keys, state.mask, memory=state.memory, **rows.arguments())
-    return hidden[:, : rows.queries.shape[1]]
+    assert rows.queries is not None
+    return trunk.evaluate(rows.with_keys(state.keys, state.mask), state.memory)[:, : rows.queries.shape[1]]
 
 
-def tell_memory(trunk: Trunk, state: MemoryState, row: int, full: bool) -> dict[str, Any]:
+def tell_memory(trunk: KeepsMemory, state: MemoryState, row: int, full: bool) -> dict[str, Any]:
     """What a row holds, for the Trace: groups seen (the pending one included), their span, and the trunk's account."""
     told = trunk.account(state.memory, row, None if full else MAX_TRACE_TOKENS)
     return {"groups": int(state.count[row]), "seconds": state.seconds[row].tolist(), **told}

@@ -6,13 +6,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
 from vidweave.connectors.trunk import Trunk
 from vidweave.errors import ConfigError
-from vidweave.types import ComponentConfig
+from vidweave.types import ComponentConfig, TrunkInput
 
 __all__ = ["HeadKind", "MLP", "MLPConfig", "head_widths"]
 
@@ -44,8 +44,6 @@ class MLPConfig(ComponentConfig):
 class MLP(Trunk):
     """keys (R, K, C) → (R, K, H), token by token."""
 
-    has_queries = False
-
     def __init__(self, key_width: int, widths: tuple[int, ...]) -> None:
         super().__init__()
         sizes = (key_width, *widths)
@@ -53,23 +51,17 @@ class MLP(Trunk):
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
         self.activation = nn.GELU()
 
-    def forward(
-        self,
-        queries: Tensor | None,
-        keys: Tensor,
-        key_mask: Tensor | None,
-        text: Tensor | None = None,
-        text_mask: Tensor | None = None,
-        *,
-        adapter: Tensor | None = None,
-        memory: Any = None,
-    ) -> tuple[Tensor, Any]:
+    def forward(self, inputs: TrunkInput) -> Tensor:
         """One token per key; the mask of the keys is the mask of the tokens.
 
         Raises:
-            ConfigError: queries, text, an adapter or a memory, none of which it has.
+            ConfigError: query tokens, text or adapters, none of which it takes.
         """
-        self.refuse(queries=queries, text=text, adapter=adapter, memory=memory)
+        self.refuse(queries=inputs.queries, text=inputs.text, adapter=inputs.adapter)
+        return self.project(inputs.keys)
+
+    def project(self, keys: Tensor) -> Tensor:
+        """Tokens (…, C) → (…, H)."""
         for index, layer in enumerate(self.layers):
             keys = layer(self.activation(keys) if index else keys)
-        return keys, None
+        return keys

@@ -14,6 +14,7 @@ from vidweave.connectors.modality_adapters import Adapter, AdapterConfig
 from vidweave.connectors.trunk import Trunk
 from vidweave.errors import ConfigError, ShapeError
 from vidweave.nn.attention import reset_normal
+from vidweave.types import KeepsMemory, MergesTime, TakesAdapters
 
 __all__ = ["Port", "PortConfig"]
 
@@ -78,8 +79,9 @@ class PortConfig:
             ConfigError: the port does not fit its trunk or the language model's width; the message has both numbers.
         """
         self._check(name, trunk, output_width)
-        adapter = None if self.adapter is None else self.adapter.build(name, trunk.sites())
-        return Port(self, name, trunk.query_width or trunk.width, trunk.width, output_width, adapter)
+        sites = trunk.sites() if isinstance(trunk, TakesAdapters) else {}
+        adapter = None if self.adapter is None else self.adapter.build(name, sites)
+        return Port(self, name, trunk.query_width or 0, trunk.width, output_width, adapter)
 
     def _check(self, name: str, trunk: Trunk, output_width: int) -> None:
         if self.key_width != trunk.key_width:
@@ -87,19 +89,20 @@ class PortConfig:
                 f"port {name!r} gives keys of width {self.key_width}, trunk {self.trunk!r} reads {trunk.key_width}; "
                 f"set input_proj={trunk.key_width}"
             )
-        if bool(self.num_query_tokens) != trunk.has_queries:
-            wants = "needs query tokens" if trunk.has_queries else "takes no query tokens"
+        if bool(self.num_query_tokens) != (trunk.query_width is not None):
+            wants = "takes no query tokens" if trunk.query_width is None else "needs query tokens"
             raise ConfigError(f"port {name!r} has {self.num_query_tokens} query tokens, trunk {self.trunk!r} {wants}")
         if not self.output_proj and trunk.width != output_width:
             raise ConfigError(
                 f"port {name!r} has no output_proj, but trunk {self.trunk!r} is {trunk.width} wide and the language "
                 f"model {output_width}"
             )
-        if trunk.has_memory and self.span != "group":
+        has_memory = isinstance(trunk, KeepsMemory)
+        if has_memory and self.span != "group":
             raise ConfigError(
                 f"port {name!r}: trunk {self.trunk!r} has a memory and sees group by group; use span='group'"
             )
-        if trunk.needs_clip and self.span != "clip":
+        if isinstance(trunk, MergesTime) and trunk.needs_clip and self.span != "clip":
             raise ConfigError(
                 f"port {name!r}: trunk {self.trunk!r} looks at neighbouring groups in time; use span='clip'"
             )
@@ -108,7 +111,7 @@ class PortConfig:
                 f"port {name!r}: last_time_position ({self.last_time_position}) is not one of its "
                 f"{self.num_time_positions} time positions"
             )
-        if self.beyond_times == "last" and not (trunk.has_memory and self.num_time_positions):
+        if self.beyond_times == "last" and not (has_memory and self.num_time_positions):
             raise ConfigError(
                 f"port {name!r}: beyond_times='last' marks the group that is asked about; it needs a trunk with a memory "
                 "and num_time_positions"

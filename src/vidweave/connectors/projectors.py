@@ -17,7 +17,7 @@ resampler is a trunk of its own too (`vidweave.connectors.resampler`).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,7 @@ from vidweave.connectors.trunk import Trunk
 from vidweave.errors import ConfigError, ShapeError
 from vidweave.nn.grid import from_planes, grid_side, pool_grid, to_planes
 from vidweave.nn.regnet import RegNetStage
-from vidweave.types import ComponentConfig
+from vidweave.types import ComponentConfig, TrunkInput
 
 __all__ = ["Projector", "ProjectorConfig"]
 
@@ -84,9 +84,6 @@ class ProjectorConfig(ComponentConfig):
 class Projector(Trunk):
     """keys (R, T, N, C) → (R, t, num_tokens, H)."""
 
-    has_queries = False
-    keeps_groups = True
-
     def __init__(self, config: ProjectorConfig) -> None:
         super().__init__()
         self.key_width = config.key_width
@@ -108,29 +105,20 @@ class Projector(Trunk):
         keys = keys if bool(real.all()) else keys.masked_fill(~real[..., None, None], 0.0)
         pooled = self.pooling(keys) if keys.numel() else self._empty(keys)
         real = real[:, : pooled.shape[1] * self.time].unflatten(1, (-1, self.time)).any(2)
-        return self.head(None, pooled, None)[0], real[..., None].expand(pooled.shape[:3])
+        return self.head.project(pooled), real[..., None].expand(pooled.shape[:3])
 
-    def forward(
-        self,
-        queries: Tensor | None,
-        keys: Tensor,
-        key_mask: Tensor | None,
-        text: Tensor | None = None,
-        text_mask: Tensor | None = None,
-        *,
-        adapter: Tensor | None = None,
-        memory: Any = None,
-    ) -> tuple[Tensor, Any]:
+    def forward(self, inputs: TrunkInput) -> Tensor:
         """One group per row: keys (R, N, C) → (R, num_tokens, H).
 
         Raises:
-            ConfigError: queries, text, an adapter or a memory, none of which it has; or it needs several groups.
+            ConfigError: query tokens, text or adapters, none of which it takes; or it needs several groups.
         """
-        self.refuse(queries=queries, text=text, adapter=adapter, memory=memory)
+        self.refuse(queries=inputs.queries, text=inputs.text, adapter=inputs.adapter)
         if self.time > 1:
             raise ConfigError(f"this projector merges {self.time} groups; give it whole clips (span='clip')")
-        mask = torch.ones(keys.shape[:2], dtype=torch.bool, device=keys.device) if key_mask is None else key_mask
-        return self.over_time(keys[:, None], mask[:, None])[0][:, 0], None
+        keys, mask = inputs.keys, inputs.mask
+        mask = torch.ones(keys.shape[:2], dtype=torch.bool, device=keys.device) if mask is None else mask
+        return self.over_time(keys[:, None], mask[:, None])[0][:, 0]
 
     def _check_groups(self, counts: Tensor) -> None:
         wrong = (counts % self.time).nonzero()

@@ -1,63 +1,51 @@
-"""The Q-Former: query tokens that look at an encoder's tokens through cross-attention, with or without a text beside.
+"""The Q-Former: query tokens that attend to an encoder's tokens through cross-attention, with or without a text beside.
 
 One implementation for BLIP-2's form (queries only) and InstructBLIP's (queries and text in one self-attention), for
-each group alone or, with a memory, beside those that came before (`qformer_memory`).
+each time step alone or, with a memory, beside those that came before (`qformer_memory`).
 Parameter names follow transformers', so that key tables stay short (`qformer_keys`).
 """
 
-# Axes: R rows, Q queries, L text tokens, K keys, C key width, H hidden width
+# Axes: R rows, T time steps, Q queries, L text tokens, K keys, C key width, H hidden width
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from vidweave.connectors.modality_adapters import Adapter
-from vidweave.connectors.qformer_layers import AdaptedLayer, QFormerEmbeddings, QFormerLayer, sites_of
+from vidweave.connectors.qformer_layers import (
+    AdaptedLayer,
+    QFormerEmbeddings,
+    QFormerLayer,
+    QFormerSizes,
+    QFormerStack,
+    sites_of,
+)
 from vidweave.connectors.qformer_memory import MemoryConfig, QFormerMemory, account, commit, empty_memory, look, replay
-from vidweave.connectors.trunk import Trunk
+from vidweave.connectors.trunk import MemoryTrunk, Trunk
 from vidweave.errors import ConfigError, ShapeError
 from vidweave.nn.attention import reset_normal
 from vidweave.nn.bank import Journal
 from vidweave.nn.lora import RowAdapters, Site
-from vidweave.types import ComponentConfig, TextSpec
+from vidweave.types import ComponentConfig, TextSpec, TrunkInput
 
-__all__ = ["QFormer", "QFormerConfig"]
+__all__ = ["MemoryQFormer", "QFormer", "QFormerConfig"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class QFormerConfig(ComponentConfig):
-    """Size of a Q-Former; the defaults are the paper's (BLIP-2).
+class QFormerConfig(QFormerSizes, ComponentConfig):
+    """Size of a Q-Former (see `QFormerSizes`), its text and its memory.
 
     Attributes:
-        hidden: H. heads must divide it.
-        layers, heads, intermediate: Of the BERT-like encoder.
-        cross_attention_frequency: Layers 0, n, 2n, … look at the encoder.
-        encoder_width: C.
-        vocab_size: 0 is BLIP-2's form, without a text branch; InstructBLIP has 30,523.
-        max_positions: Longest text; counts only with a vocabulary.
-        layer_norm_eps: Of every norm.
-        hidden_dropout, attention_dropout: In training.
         text_spec: How it reads text; needed if and only if there is a vocabulary and text is to be read.
-        memory: What it keeps of earlier groups; None sees each group alone.
+        memory: What it keeps of earlier time steps; None sees each one alone.
     """
 
     kind: ClassVar[str] = "qformer"
-    hidden: int = 768
-    layers: int = 12
-    heads: int = 12
-    intermediate: int = 3072
-    cross_attention_frequency: int = 2
-    encoder_width: int = 1408
-    vocab_size: int = 0
-    max_positions: int = 512
-    layer_norm_eps: float = 1e-12
-    hidden_dropout: float = 0.1
-    attention_dropout: float = 0.1
     text_spec: TextSpec | None = None
     memory: MemoryConfig | None = None
 
@@ -81,11 +69,11 @@ class QFormerConfig(ComponentConfig):
             )
 
     def build(self) -> QFormer:
-        return QFormer(self)
+        return QFormer(self) if self.memory is None else MemoryQFormer(self)
 
 
 class _Encoder(nn.Module):
-    def __init__(self, config: QFormerConfig) -> None:
+    def __init__(self, config: QFormerSizes) -> None:
         super().__init__()
         frequency = config.cross_attention_frequency
         self.layer = nn.ModuleList(QFormerLayer(config, index % frequency == 0) for index in range(config.layers))
@@ -100,105 +88,33 @@ class QFormer(Trunk):
     def __init__(self, config: QFormerConfig) -> None:
         super().__init__()
         self.key_width = config.encoder_width
-        self.width = config.hidden
+        self.width = self.query_width = config.hidden
         self.text_spec = config.text_spec
         self.vocab_size = config.vocab_size
         self.max_positions = config.max_positions
-        self.memory = config.memory
-        self.has_memory = config.has_memory
+        self.has_adapters = False
         self.embeddings = QFormerEmbeddings(config)
         self.encoder = _Encoder(config)
         self._adapters: tuple[Adapter | None, ...] = ()  # owned by their ports
         reset_normal(self)
 
-    def forward(
-        self,
-        queries: Tensor | None,
-        keys: Tensor,
-        key_mask: Tensor | None,
-        text: Tensor | None = None,
-        text_mask: Tensor | None = None,
-        *,
-        adapter: Tensor | None = None,
-        memory: Any = None,
-    ) -> tuple[Tensor, Any]:
-        """queries (R, Q, H), keys (R, K, C), key_mask (R, K), text ids (R, L) and mask → hidden (R, Q + L, H), memory.
+    def forward(self, inputs: TrunkInput) -> Tensor:
+        """Queries (R, Q, H), keys (R, K, C) and text (R, L) → hidden states (R, Q + L, H).
 
         Raises:
             ShapeError: no queries, keys of another width, or text longer than the position table.
-            ConfigError: text without a text branch; adapters that it has not; a memory that this Q-Former does not keep, or none.
+            ConfigError: text without a text branch, or adapters that it does not have.
         """
-        queries = self._check(queries, keys, text)
-        adapted = self._adapted(adapter)
-        if self.memory is not None:
-            memory = self._expect_memory(memory)
-            hidden = look(adapted, queries, keys, key_mask, text, text_mask, memory)
-            mask = None if key_mask is None else key_mask[:, None]
-            return hidden, commit(adapted, queries, keys[:, None], mask, text, text_mask, memory)
-        self.refuse(memory=memory)
-        states = self.embeddings(queries, text)
-        mask = self.self_mask(queries, text, text_mask)
-        for layer in adapted.layers:
-            states = layer(states, queries.shape[1], mask, keys, key_mask)
-        return states, None
-
-    def evaluate(
-        self,
-        queries: Tensor | None,
-        keys: Tensor,
-        key_mask: Tensor | None,
-        text: Tensor | None = None,
-        text_mask: Tensor | None = None,
-        *,
-        adapter: Tensor | None = None,
-        memory: Any = None,
-    ) -> Tensor:
-        """As `forward`, without the new memory."""
-        if self.memory is None:
-            return self(queries, keys, key_mask, text, text_mask, adapter=adapter, memory=memory)[0]
-        queries = self._check(queries, keys, text)
-        return look(self._adapted(adapter), queries, keys, key_mask, text, text_mask, self._expect_memory(memory))
-
-    def empty_memory(self, queries: Tensor, text: Tensor | None, text_mask: Tensor | None) -> Any:
-        """A memory of R rows that have seen nothing; ConfigError if this Q-Former keeps none."""
-        if self.memory is None:
-            return super().empty_memory(queries, text, text_mask)
-        return empty_memory(self, queries, text)
-
-    def commit(
-        self,
-        queries: Tensor,
-        keys: Tensor,
-        key_mask: Tensor | None,
-        text: Tensor | None = None,
-        text_mask: Tensor | None = None,
-        *,
-        adapter: Tensor | None = None,
-        memory: Any,
-        journal: Journal | None = None,
-    ) -> Any:
-        """The memory after groups keys (R, T, K, C); layer by layer over many groups, without a gradient. A key mask
-        of None: all are real."""
-        queries = self._check(queries, keys, text)
-        return commit(
-            self._adapted(adapter), queries, keys, key_mask, text, text_mask, self._expect_memory(memory), journal
-        )
-
-    def replay(
-        self,
-        queries: Tensor,
-        text: Tensor | None,
-        text_mask: Tensor | None,
-        *,
-        adapter: Tensor | None = None,
-        memory: Any,
-    ) -> Any:
-        """The same visual bank, and banks of queries that read it with another text, entry by entry: approximate."""
-        return replay(self._adapted(adapter), queries, text, text_mask, self._expect_memory(memory))
+        queries, stack = self.check(inputs), self.stack(inputs.adapter)
+        states = stack.embeddings(queries, inputs.text)
+        mask = stack.self_mask(queries, inputs.text, inputs.text_mask)
+        for layer in stack.layers:
+            states = layer(states, queries.shape[1], mask, inputs.keys, inputs.mask)
+        return states
 
     def sites(self) -> dict[Site, nn.Linear]:
         """The projections of all its attention layers."""
-        found = [sites_of(layer, number) for number, layer in enumerate(self.encoder.layer)]  # type: ignore[arg-type]
+        found = [sites_of(layer, number) for number, layer in enumerate(self.layers)]
         return {site: linear for layer in found for site, linear in layer.items()}
 
     def attach(self, adapters: Sequence[Adapter | None]) -> None:
@@ -206,41 +122,25 @@ class QFormer(Trunk):
         self._adapters = tuple(adapters)
         self.has_adapters = any(adapter is not None for adapter in adapters)
 
-    def _adapted(self, adapter: Tensor | None) -> QFormer:
-        """Itself, as the adapters of rows `adapter` (R,) change its layers."""
+    def stack(self, adapter: Tensor | None = None) -> QFormerStack:
+        """Its embeddings and layers, as the adapters of rows `adapter` (R,) change them."""
         if adapter is None:
-            return self
+            return QFormerStack(self.embeddings, self.layers)
         if not self.has_adapters:
             self.refuse(adapter=adapter)
         sites = [{} if one is None else one.sites() for one in self._adapters]
-        return cast("QFormer", _AdaptedQFormer(self, RowAdapters.of(sites, adapter)))
-
-    @property
-    def remembers_text(self) -> bool:
-        """A visual bank alone knows nothing of the text: every question is answered exactly, whenever it is asked."""
-        return self.reads_text and (self.memory is None or self.memory.banks != "visual")
-
-    def account(self, memory: Any, row: int, most_tokens: int | None) -> dict[str, Any]:
-        held, config = self._expect_memory(memory), self.memory
-        assert config is not None
-        facts = {"policy": config.policy, "length": config.length}
-        return {**facts, "banks": account(held, row, most_tokens)}
+        rows = RowAdapters.of(sites, adapter)
+        adapted = [AdaptedLayer(layer, rows, number) for number, layer in enumerate(self.layers)]
+        return QFormerStack(self.embeddings, adapted)
 
     @property
     def layers(self) -> list[QFormerLayer]:
         """Its layers, first to last."""
         return list(self.encoder.layer)  # type: ignore[arg-type]
 
-    def _expect_memory(self, memory: Any) -> QFormerMemory:
-        if self.memory is None:
-            self.refuse(memory=memory)
-        if not isinstance(memory, QFormerMemory):
-            raise ConfigError(
-                f"this Q-Former works on a memory, got {type(memory).__name__}; begin with empty_memory()"
-            )
-        return memory
-
-    def _check(self, queries: Tensor | None, keys: Tensor, text: Tensor | None) -> Tensor:
+    def check(self, inputs: TrunkInput) -> Tensor:
+        """The query tokens of inputs that fit this Q-Former; see `forward` for what it raises."""
+        queries, keys, text = inputs.queries, inputs.keys, inputs.text
         if queries is None or queries.shape[-1] != self.width:
             got = "none" if queries is None else str(tuple(queries.shape))
             raise ShapeError(f"the Q-Former needs queries (R, Q, {self.width}), got {got}")
@@ -254,20 +154,52 @@ class QFormer(Trunk):
             )
         return queries
 
-    @staticmethod
-    def self_mask(queries: Tensor, text: Tensor | None, text_mask: Tensor | None) -> Tensor | None:
-        """(R, Q + L) True at queries and real text; None: all are real."""
-        if text is None or text_mask is None:
-            return None
-        return torch.cat([text_mask.new_ones(queries.shape[:2]), text_mask], dim=1)
+
+class MemoryQFormer(QFormer, MemoryTrunk):
+    """A Q-Former that sees each time step beside a memory of those before. Same weights as without one."""
+
+    def __init__(self, config: QFormerConfig) -> None:
+        if config.memory is None:
+            raise ConfigError("a Q-Former with a memory needs memory=MemoryConfig(…)")
+        super().__init__(config)
+        self.memory: MemoryConfig = config.memory
+
+    def forward(self, inputs: TrunkInput) -> Tensor:
+        return MemoryTrunk.forward(self, inputs)
+
+    def step(self, inputs: TrunkInput, memory: Any) -> tuple[Tensor, QFormerMemory]:
+        """Hidden states (R, Q + L, H) of keys (R, K, C) beside a memory, and the memory with them."""
+        mask = None if inputs.mask is None else inputs.mask[:, None]
+        return self.evaluate(inputs, memory), self.commit(inputs.with_keys(inputs.keys[:, None], mask), memory)
+
+    def evaluate(self, inputs: TrunkInput, memory: Any) -> Tensor:
+        """As `step`, without the new memory."""
+        self.check(inputs)
+        return look(self.stack(inputs.adapter), self.memory, inputs, _expect_memory(memory))
+
+    def empty_memory(self, inputs: TrunkInput) -> QFormerMemory:
+        return empty_memory(self.stack(), self.memory, inputs)
+
+    def commit(self, inputs: TrunkInput, memory: Any, journal: Journal | None = None) -> QFormerMemory:
+        """The memory after keys (R, T, K, C); layer by layer over many time steps, without a gradient."""
+        self.check(inputs)
+        return commit(self.stack(inputs.adapter), self.memory, inputs, _expect_memory(memory), journal)
+
+    def replay(self, inputs: TrunkInput, memory: Any) -> QFormerMemory:
+        """The same visual bank, and banks of queries that read it with another text, entry by entry: approximate."""
+        return replay(self.stack(inputs.adapter), self.memory, inputs, _expect_memory(memory))
+
+    @property
+    def remembers_text(self) -> bool:
+        """A visual bank alone does not depend on the text: every question is answered exactly, whenever it is asked."""
+        return self.text_spec is not None and self.memory.banks != "visual"
+
+    def account(self, memory: Any, row: int, most_tokens: int | None) -> dict[str, Any]:
+        facts = {"policy": self.memory.policy, "length": self.memory.length}
+        return {**facts, "banks": account(_expect_memory(memory), row, most_tokens)}
 
 
-class _AdaptedQFormer:
-    """A Q-Former whose layers have the adapters of some rows; all else is the Q-Former's."""
-
-    def __init__(self, qformer: QFormer, rows: RowAdapters) -> None:
-        self._qformer = qformer
-        self.layers = [AdaptedLayer(layer, rows, number) for number, layer in enumerate(qformer.layers)]
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._qformer, name)
+def _expect_memory(memory: Any) -> QFormerMemory:
+    if not isinstance(memory, QFormerMemory):
+        raise ConfigError(f"this Q-Former works on a memory, got {type(memory).__name__}; begin with empty_memory()")
+    return memory

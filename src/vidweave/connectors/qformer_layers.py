@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,16 +15,41 @@ from torch.nn import functional
 from vidweave.nn.attention import AdaptedAttention, MultiHeadAttention
 from vidweave.nn.lora import RowAdapters, Site
 
-if TYPE_CHECKING:
-    from vidweave.connectors.qformer import QFormerConfig
+__all__ = ["AdaptedLayer", "QFormerEmbeddings", "QFormerLayer", "QFormerSizes", "QFormerStack", "sites_of"]
 
-__all__ = ["AdaptedLayer", "QFormerEmbeddings", "QFormerLayer", "sites_of"]
+
+@dataclass(frozen=True, kw_only=True)
+class QFormerSizes:
+    """Size of a Q-Former; the defaults are the paper's (BLIP-2).
+
+    Attributes:
+        hidden: H. heads must divide it.
+        layers, heads, intermediate: Of the BERT-like encoder.
+        cross_attention_frequency: Layers 0, n, 2n, … attend to the encoder's tokens.
+        encoder_width: C.
+        vocab_size: 0 is BLIP-2's form, without a text branch; InstructBLIP has 30,523.
+        max_positions: Longest text; counts only with a vocabulary.
+        layer_norm_eps: Of every norm.
+        hidden_dropout, attention_dropout: In training.
+    """
+
+    hidden: int = 768
+    layers: int = 12
+    heads: int = 12
+    intermediate: int = 3072
+    cross_attention_frequency: int = 2
+    encoder_width: int = 1408
+    vocab_size: int = 0
+    max_positions: int = 512
+    layer_norm_eps: float = 1e-12
+    hidden_dropout: float = 0.1
+    attention_dropout: float = 0.1
 
 
 class _Output(nn.Module):
     """Projection, dropout, residual, norm (post-norm, as in BERT)."""
 
-    def __init__(self, width_in: int, config: QFormerConfig) -> None:
+    def __init__(self, width_in: int, config: QFormerSizes) -> None:
         super().__init__()
         self.dense = nn.Linear(width_in, config.hidden)
         self.LayerNorm = nn.LayerNorm(config.hidden, eps=config.layer_norm_eps)
@@ -46,7 +72,7 @@ class _LookAndAdd:
 class _Attention(_LookAndAdd, nn.Module):
     """Self-attention, or cross-attention to keys of the encoder's width."""
 
-    def __init__(self, config: QFormerConfig, key_width: int | None = None) -> None:
+    def __init__(self, config: QFormerSizes, key_width: int | None = None) -> None:
         super().__init__()
         self.attention = MultiHeadAttention(
             config.hidden, config.heads, key_width=key_width, dropout=config.attention_dropout
@@ -63,7 +89,7 @@ class _AdaptedAttention(_LookAndAdd):
 
 
 class _Intermediate(nn.Module):
-    def __init__(self, config: QFormerConfig) -> None:
+    def __init__(self, config: QFormerSizes) -> None:
         super().__init__()
         self.dense = nn.Linear(config.hidden, config.intermediate)
 
@@ -93,7 +119,7 @@ class _Steps:
 class QFormerLayer(_Steps, nn.Module):
     """See _Steps; names of its parameters follow transformers'."""
 
-    def __init__(self, config: QFormerConfig, has_cross_attention: bool) -> None:
+    def __init__(self, config: QFormerSizes, has_cross_attention: bool) -> None:
         super().__init__()
         self.attention = _Attention(config)
         self.crossattention = _Attention(config, config.encoder_width) if has_cross_attention else None
@@ -126,19 +152,19 @@ class AdaptedLayer(_Steps):
 
 def sites_of(layer: QFormerLayer, number: int) -> dict[Site, nn.Linear]:
     """The linear layers of layer `number` that an adapter may change."""
-    parts = {"": layer.attention, "cross_": layer.crossattention}
-    return {
-        (number, prefix + name): getattr(part.attention, name)
-        for prefix, part in parts.items()
-        if part is not None
-        for name in ("query", "key", "value")
-    }
+    found: dict[Site, nn.Linear] = {}
+    for prefix, part in {"": layer.attention, "cross_": layer.crossattention}.items():
+        if part is not None:
+            attention = part.attention
+            linears = {"query": attention.query, "key": attention.key, "value": attention.value}
+            found |= {(number, prefix + name): linear for name, linear in linears.items()}
+    return found
 
 
 class QFormerEmbeddings(nn.Module):
     """Queries, and word plus position embeddings of the text, under one norm; queries have no positions."""
 
-    def __init__(self, config: QFormerConfig) -> None:
+    def __init__(self, config: QFormerSizes) -> None:
         super().__init__()
         if config.vocab_size:
             self.word_embeddings = nn.Embedding(config.vocab_size, config.hidden)
@@ -152,3 +178,24 @@ class QFormerEmbeddings(nn.Module):
             words = self.word_embeddings(text) + self.position_embeddings.weight[: text.shape[1]]
             states = torch.cat([queries.to(words.dtype), words], dim=1)
         return self.dropout(self.layernorm(states))
+
+
+@dataclass(frozen=True, eq=False)
+class QFormerStack:
+    """Embeddings and layers of a Q-Former, the layers as the adapters of some rows change them."""
+
+    embeddings: QFormerEmbeddings
+    layers: Sequence[QFormerLayer | AdaptedLayer]
+
+    @property
+    def has_dropout(self) -> bool:
+        """Whether equal inputs of the first layer give different outputs."""
+        attention = self.layers[0].attention.attention
+        return self.embeddings.training and (self.embeddings.dropout.p > 0 or attention.dropout > 0)
+
+    @staticmethod
+    def self_mask(queries: Tensor, text: Tensor | None, text_mask: Tensor | None) -> Tensor | None:
+        """(R, Q + L) True at queries and real text; None: all are real."""
+        if text is None or text_mask is None:
+            return None
+        return torch.cat([text_mask.new_ones(queries.shape[:2]), text_mask], dim=1)

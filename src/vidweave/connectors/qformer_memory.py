@@ -19,19 +19,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from vidweave.connectors.qformer_layers import AdaptedLayer, QFormerLayer, QFormerStack
 from vidweave.errors import ConfigError, ShapeError
 from vidweave.nn.attention import Attention, mix_heads
 from vidweave.nn.bank import Bank, BankRule, Journal, Move, append_, blend_, empty_bank, place_, runs, shorten_
-
-if TYPE_CHECKING:
-    from vidweave.connectors.qformer import QFormer
-    from vidweave.connectors.qformer_layers import QFormerLayer
+from vidweave.types import TrunkInput
 
 __all__ = ["MemoryConfig", "Projected", "QFormerMemory", "account", "commit", "empty_memory", "look", "replay"]
 
@@ -123,47 +121,38 @@ class _Step:
     moves: list[Move]
 
 
-def empty_memory(qformer: QFormer, queries: Tensor, text: Tensor | None) -> QFormerMemory:
-    """A memory that has seen nothing; queries (R, Q, H), text (R, L)."""
-    config = qformer.memory
-    assert config is not None
-    rows, tokens = len(queries), queries.shape[1] + (0 if text is None else text.shape[1])
-    limit = config.rule().limit
+def empty_memory(stack: QFormerStack, config: MemoryConfig, inputs: TrunkInput) -> QFormerMemory:
+    """A memory that has seen nothing; of the keys only their width is read."""
+    queries, limit = _queries(inputs), config.rule().limit
+    rows, tokens, hidden = len(queries), _num_tokens(inputs), queries.shape[2]
 
     def start(width: int, tokens: int, num_pairs: int) -> Projected:
         bank = empty_bank(rows, limit, tokens, width, queries)
-        pairs = (bank.values.new_zeros(rows, limit + 1, tokens, 2 * qformer.width) for _ in range(num_pairs))
+        pairs = (bank.values.new_zeros(rows, limit + 1, tokens, 2 * hidden) for _ in range(num_pairs))
         return Projected(bank, tuple(pairs))
 
-    num_cross = sum(layer.crossattention is not None for layer in qformer.layers)
-    first = 0 if _has_dropout(qformer) else 1
-    kept = [config.banks != "visual" and index >= first for index in range(len(qformer.layers))]
+    num_cross = sum(layer.crossattention is not None for layer in stack.layers)
+    first = 0 if stack.has_dropout else 1
+    kept = [config.banks != "visual" and index >= first for index in range(len(stack.layers))]
     return QFormerMemory(
-        visual=start(qformer.key_width, 0, num_cross) if config.banks != "query" else None,
-        layers=tuple(start(qformer.width, tokens, 1) if keep else None for keep in kept),
+        visual=start(inputs.keys.shape[-1], 0, num_cross) if config.banks != "query" else None,
+        layers=tuple(start(hidden, tokens, 1) if keep else None for keep in kept),
         count=torch.zeros(rows, dtype=torch.long, device=queries.device),
     )
 
 
 @torch.no_grad()
 def commit(
-    qformer: QFormer,
-    queries: Tensor,
-    keys: Tensor,
-    key_mask: Tensor | None,
-    text: Tensor | None,
-    text_mask: Tensor | None,
-    memory: QFormerMemory,
-    journal: Journal | None = None,
+    stack: QFormerStack, config: MemoryConfig, inputs: TrunkInput, memory: QFormerMemory, journal: Journal | None = None
 ) -> QFormerMemory:
-    """The memory after groups (R, T, K, C) with mask (R, T, K), none of which is the last; a mask of None: all are real.
+    """The memory after time steps keys (R, T, K, C), none of which is the last.
+
     The memory given stays valid; with a journal it may be used up instead, which spares a copy of it.
 
     Raises:
         ShapeError: more groups than a memory that forgets none can hold.
     """
-    config = qformer.memory
-    assert config is not None
+    keys, key_mask = inputs.keys, inputs.mask
     _check_room(config, memory, keys, key_mask)
     if not keys.shape[1]:
         return memory
@@ -177,46 +166,36 @@ def commit(
     keys = functional.pad(keys, (0, 0, 0, missing))
     layers = tuple(held if held is None or journal is not None else held.clone() for held in memory.layers)
     memory = QFormerMemory(visual, layers, memory.count)
+    inputs = inputs.with_keys(keys, real)
     for start in range(0, keys.shape[1], config.chunk):
-        chunk = slice(start, start + config.chunk)
-        part = None if real is None else real[:, chunk]
-        memory = _commit_(qformer, queries, keys[:, chunk], part, text, text_mask, memory, journal)
+        memory = _commit_(stack, config, inputs.steps(slice(start, start + config.chunk)), memory, journal)
     return memory
 
 
-def look(
-    qformer: QFormer,
-    queries: Tensor,
-    keys: Tensor,
-    key_mask: Tensor | None,
-    text: Tensor | None,
-    text_mask: Tensor | None,
-    memory: QFormerMemory,
-) -> Tensor:
-    """(R, X, H): the group keys (R, K, C) as the last one, beside the memory. Changes nothing.
+def look(stack: QFormerStack, config: MemoryConfig, inputs: TrunkInput, memory: QFormerMemory) -> Tensor:
+    """(R, X, H): keys (R, K, C) as the last time step, beside the memory. Changes nothing.
 
     With a gradient the banks are projected afresh, since the projections learn from them too.
     """
-    states = qformer.embeddings(queries, text)
-    mask = qformer.self_mask(queries, text, text_mask)
+    queries = _queries(inputs)
+    states = stack.embeddings(queries, inputs.text)
+    mask = stack.self_mask(queries, inputs.text, inputs.text_mask)
     crossed = 0
-    for layer, held in zip(qformer.layers, memory.layers, strict=True):
+    for layer, held in zip(stack.layers, memory.layers, strict=True):
         inner = states
         if held is None and torch.is_grad_enabled():
-            inner = _like_copies(states, memory, qformer)
+            inner = _like_copies(states, memory, config)
         states = layer.attention.output(_beside(layer.attention.attention, states, inner, mask, held, 0), states)
         seen = states[:, : queries.shape[1]]
         if layer.crossattention is not None:
-            mixed = _beside(layer.crossattention.attention, seen, keys, key_mask, memory.visual, crossed)
+            mixed = _beside(layer.crossattention.attention, seen, inputs.keys, inputs.mask, memory.visual, crossed)
             seen = layer.crossattention.output(mixed, seen)
             crossed += 1
         states = layer.feed(seen, states[:, queries.shape[1] :])
     return states
 
 
-def replay(
-    qformer: QFormer, queries: Tensor, text: Tensor | None, text_mask: Tensor | None, memory: QFormerMemory
-) -> QFormerMemory:
+def replay(stack: QFormerStack, config: MemoryConfig, inputs: TrunkInput, memory: QFormerMemory) -> QFormerMemory:
     """The memory as if each entry of the visual bank had been one group, seen with this text.
 
     Raises:
@@ -224,12 +203,13 @@ def replay(
     """
     if memory.visual is None:
         raise ConfigError("a memory without a visual bank (banks='query') cannot be read with another text")
-    fresh = empty_memory(qformer, queries, text)
+    fresh = empty_memory(stack, config, inputs)
     if not any(fresh.layers):  # nothing that was kept has read the text
         return memory
     if memory.visual.bank.length.shape[1]:
         values, size = memory.visual.bank.in_time()
-        fresh = commit(qformer, queries, values.to(queries.dtype), size > 0, text, text_mask, fresh)
+        seen = inputs.with_keys(values.to(_queries(inputs).dtype), size > 0)
+        fresh = commit(stack, config, seen, fresh)
     return QFormerMemory(memory.visual, fresh.layers, memory.count)
 
 
@@ -262,10 +242,8 @@ def _beside(
     return _mix(attention, attention.query(states), pair, visible)
 
 
-def _like_copies(states: Tensor, memory: QFormerMemory, qformer: QFormer) -> Tensor:
+def _like_copies(states: Tensor, memory: QFormerMemory, config: MemoryConfig) -> Tensor:
     """Same values, and the gradient that they have beside n copies of themselves in a bank without one."""
-    config = qformer.memory
-    assert config is not None
     if config.banks == "visual":
         return states
     count = config.rule().length_after(memory.count)[:, None, None].to(states.dtype)
@@ -273,35 +251,27 @@ def _like_copies(states: Tensor, memory: QFormerMemory, qformer: QFormer) -> Ten
 
 
 def _commit_(
-    qformer: QFormer,
-    queries: Tensor,
-    keys: Tensor,
-    real: Tensor | None,
-    text: Tensor | None,
-    text_mask: Tensor | None,
-    memory: QFormerMemory,
-    journal: Journal | None,
+    stack: QFormerStack, config: MemoryConfig, inputs: TrunkInput, memory: QFormerMemory, journal: Journal | None
 ) -> QFormerMemory:
     """One chunk; changes the buffers of `memory`."""
-    config = qformer.memory
-    assert config is not None
+    keys, real, num_queries = inputs.keys, inputs.mask, _queries(inputs).shape[1]
     rule = config.rule()
-    masks = _text_masks(qformer, queries, text, text_mask, real)
+    masks = _text_masks(stack, inputs)
     visual, steps = _visual_(memory.visual, keys, real, rule, journal)
-    states = _embed(qformer, queries, text, keys.shape[1], memory)
+    states = _embed(stack, inputs, memory)
     layers = list(memory.layers)
     crossed = 0
     last = max((index for index, held in enumerate(layers) if held is not None), default=-1)
-    for index, layer in enumerate(qformer.layers):
+    for index, layer in enumerate(stack.layers):
         is_last = index >= last
         states, layers[index] = _self_(layer, states, layers[index], masks, rule, is_last, journal)
-        seen = states[:, :, : queries.shape[1]]
+        seen = states[:, :, :num_queries]
         if layer.crossattention is not None:
             pair = None if visual is None else visual.pairs[crossed]
             seen = _cross_(layer, seen.expand(-1, keys.shape[1], -1, -1), keys, real, pair, steps, is_last, journal)
             crossed += 1
         if not is_last:
-            states = layer.feed(seen, states[:, :, queries.shape[1] :])
+            states = layer.feed(seen, states[:, :, num_queries:])
     return QFormerMemory(visual, tuple(layers), memory.count + _count(keys, real))
 
 
@@ -310,24 +280,32 @@ def _count(keys: Tensor, real: Tensor | None) -> Tensor | int:
     return keys.shape[1] if real is None else real.any(-1).sum(1)
 
 
-def _embed(qformer: QFormer, queries: Tensor, text: Tensor | None, groups: int, memory: QFormerMemory) -> Tensor:
-    """(R, T, X, H) inputs of the first layer; T is 1 where they are the same for all groups."""
+def _queries(inputs: TrunkInput) -> Tensor:
+    assert inputs.queries is not None  # the Q-Former has checked them
+    return inputs.queries
+
+
+def _num_tokens(inputs: TrunkInput) -> int:
+    """X, queries and text."""
+    return _queries(inputs).shape[1] + (0 if inputs.text is None else inputs.text.shape[1])
+
+
+def _embed(stack: QFormerStack, inputs: TrunkInput, memory: QFormerMemory) -> Tensor:
+    """(R, T, X, H) inputs of the first layer; T is 1 where they are the same for all time steps."""
+    queries, text, steps = _queries(inputs), inputs.text, inputs.keys.shape[1]
     if memory.layers[0] is None:
-        return qformer.embeddings(queries, text)[:, None]
-    rows = queries.repeat_interleave(groups, 0), None if text is None else text.repeat_interleave(groups, 0)
-    return qformer.embeddings(*rows).unflatten(0, (-1, groups))
+        return stack.embeddings(queries, text)[:, None]
+    rows = queries.repeat_interleave(steps, 0), None if text is None else text.repeat_interleave(steps, 0)
+    return stack.embeddings(*rows).unflatten(0, (-1, steps))
 
 
-def _text_masks(
-    qformer: QFormer, queries: Tensor, text: Tensor | None, text_mask: Tensor | None, real: Tensor | None
-) -> tuple[Tensor | None, Tensor | None]:
+def _text_masks(stack: QFormerStack, inputs: TrunkInput) -> tuple[Tensor | None, Tensor | None]:
     """(R, X) positions that hold something, and (R, T or 1, X) those that leave an entry; None where all do."""
-    mask = qformer.self_mask(queries, text, text_mask)
+    mask = stack.self_mask(_queries(inputs), inputs.text, inputs.text_mask)
     mask = None if mask is None or bool(mask.all()) else mask
     leaves = None if mask is None else mask[:, None]
-    if real is not None:
-        tokens = queries.shape[1] + (0 if text is None else text.shape[1])
-        is_real = real.any(-1)[..., None].expand(-1, -1, tokens)
+    if inputs.mask is not None:
+        is_real = inputs.mask.any(-1)[..., None].expand(-1, -1, _num_tokens(inputs))
         leaves = is_real if leaves is None else is_real & leaves
     return mask, leaves
 
@@ -348,7 +326,7 @@ def _visual_(
 
 
 def _self_(
-    layer: QFormerLayer,
+    layer: QFormerLayer | AdaptedLayer,
     states: Tensor,
     held: Projected | None,
     masks: tuple[Tensor | None, Tensor | None],
@@ -378,7 +356,7 @@ def _self_(
 
 
 def _cross_(
-    layer: QFormerLayer,
+    layer: QFormerLayer | AdaptedLayer,
     seen: Tensor,
     keys: Tensor,
     real: Tensor | None,
@@ -432,11 +410,6 @@ def _mix(attention: Attention, query: Tensor, pair: Tensor, mask: Tensor | None)
 def _at(mask: Tensor | None, step: int) -> Tensor | None:
     """(R, T or 1, N) → (R, N)."""
     return None if mask is None else mask[:, min(step, mask.shape[1] - 1)]
-
-
-def _has_dropout(qformer: QFormer) -> bool:
-    """Equal inputs of the first layer give different entries."""
-    return qformer.training and (qformer.embeddings.dropout.p > 0 or qformer.layers[0].attention.attention.dropout > 0)
 
 
 def _check_room(config: MemoryConfig, memory: QFormerMemory, keys: Tensor, key_mask: Tensor | None) -> None:

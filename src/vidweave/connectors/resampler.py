@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -14,7 +14,7 @@ from vidweave.connectors.mlp import MLP
 from vidweave.connectors.trunk import Trunk
 from vidweave.errors import ConfigError
 from vidweave.nn.attention import MultiHeadAttention
-from vidweave.types import ComponentConfig
+from vidweave.types import ComponentConfig, TrunkInput
 
 __all__ = ["Resampler", "ResamplerConfig"]
 
@@ -73,23 +73,14 @@ class Resampler(Trunk):
         for last in (self.output, self.down):  # two additions to the residual stream
             last.weight.data.mul_(2**-0.5)
 
-    def forward(
-        self,
-        queries: Tensor | None,
-        keys: Tensor,
-        key_mask: Tensor | None,
-        text: Tensor | None = None,
-        text_mask: Tensor | None = None,
-        *,
-        adapter: Tensor | None = None,
-        memory: Any = None,
-    ) -> tuple[Tensor, Any]:
+    def forward(self, inputs: TrunkInput) -> Tensor:
         """See the class; a row without a real key gets its queries through the MLP alone.
 
         Raises:
-            ConfigError: text, an adapter or a memory, none of which it has.
+            ConfigError: no query tokens; text or adapters, which it does not take.
         """
-        self.refuse(text=text, adapter=adapter, memory=memory)
-        assert queries is not None
-        seen = queries + self.output(self.attention(queries, self.key_norm(keys), key_mask))
-        return self.head(None, seen + self.down(functional.gelu(self.up(self.norm(seen)))), None)[0], None
+        self.refuse(text=inputs.text, adapter=inputs.adapter)
+        if (queries := inputs.queries) is None:
+            raise ConfigError("a resampler needs query tokens; set num_query_tokens of its ports")
+        seen = queries + self.output(self.attention(queries, self.key_norm(inputs.keys), inputs.mask))
+        return self.head.project(seen + self.down(functional.gelu(self.up(self.norm(seen)))))

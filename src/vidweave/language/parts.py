@@ -116,7 +116,15 @@ def walk(parts: tuple[Part, ...], inside: frozenset[str] = frozenset()) -> Itera
     """Every part, however deep, and the kinds of loops that it stands in."""
     for part in parts:
         yield part, inside
-        nested = [getattr(part, name, None) or () for name in ("parts", "single", "first", "otherwise")]
         loop = {part.kind} if isinstance(part, (EachGroup, EachScene)) else set()
-        for inner in nested:
+        for inner in _nested(part):
             yield from walk(inner, inside | loop)
+
+
+def _nested(part: Part) -> tuple[tuple[Part, ...], ...]:
+    """The parts inside a part: as a rule, and otherwise."""
+    if isinstance(part, EachGroup):
+        return part.parts, part.single or ()
+    if isinstance(part, EachScene):
+        return part.parts, part.first or ()
+    return (part.parts, part.otherwise) if isinstance(part, When) else ()

@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 from vidweave.errors import CheckpointError, UnknownNameError
 from vidweave.model.files import listed, locate, locate_base, named_base, read_weights, weights_hash
 from vidweave.model.sharded import LazyTensor
+from vidweave.types import PartOfLargerModel
 
 __all__ = ["add_bases", "base_state", "slot_state", "without_bases"]
 
@@ -142,7 +143,8 @@ def _of_transformers(what: str, state: dict[str, Tensor], module: nn.Module) -> 
     if not wrapped:
         raise CheckpointError(f"{what} holds none of the names of a {type(module).__name__}; use a base that fits")
     ((prefix, inner),) = wrapped.items()
-    whole: PreTrainedModel = getattr(module, "whole_model", lambda: inner)()
+    is_part = isinstance(module, PartOfLargerModel)
+    whole: PreTrainedModel = module.whole_model() if is_part else inner
     dtype = next((t.dtype for t in state.values() if t.is_floating_point()), None)
     transformers_class: Any = type(whole)
     loaded, report = transformers_class.from_pretrained(
@@ -154,7 +156,7 @@ def _of_transformers(what: str, state: dict[str, Tensor], module: nn.Module) -> 
         ignore_mismatched_sizes=True,
     )
     own = set(_names_without_adapters(inner))
-    neighbours = getattr(module, "neighbours", ())
+    neighbours = module.neighbours if is_part else ()
     problems = [
         listed("missing", sorted(own & set(report["missing_keys"]))),
         listed("unexpected", sorted(k for k in report["unexpected_keys"] if not k.startswith(tuple(neighbours)))),

@@ -25,6 +25,7 @@ from vidweave.types import (
     check_layers,
     component_from_dict,
     config_to_dict,
+    text_spec_of,
 )
 
 __all__ = ["ModelSpec", "StreamConfig", "VideoLanguageConfig"]
@@ -129,10 +130,10 @@ class ModelSpec(ComponentConfig):
     @property
     def text(self) -> dict[str, TextSpec]:
         """Slots that read the question (`selector`, `trunk`) → how; the language model reads the prompt."""
-        trunks = {spec for trunk in self.connector.trunks.values() if (spec := getattr(trunk, "text_spec", None))}
+        trunks = {spec for trunk in self.connector.trunks.values() if (spec := text_spec_of(trunk))}
         if len(trunks) > 1:
             raise ConfigError(f"the trunks read text in {len(trunks)} ways; give them one text_spec")
-        readers = {"trunk": next(iter(trunks), None), "selector": getattr(self.selector, "text_spec", None)}
+        readers = {"trunk": next(iter(trunks), None), "selector": text_spec_of(self.selector)}
         return {slot: spec for slot, spec in readers.items() if spec is not None}
 
 

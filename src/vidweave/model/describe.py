@@ -13,10 +13,20 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from vidweave.connectors.fusion import Join
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.config import StreamConfig, VideoLanguageConfig
 from vidweave.model.pool import pool_tokens
-from vidweave.types import AudioSpec, MotionSpec, PointSpec, VisualSpec
+from vidweave.types import (
+    AudioSpec,
+    KeepsMemory,
+    MotionSpec,
+    PointSpec,
+    SeesClips,
+    TrunkInput,
+    VisualSpec,
+    text_spec_of,
+)
 
 __all__ = ["SlotCost", "describe_model"]
 
@@ -106,33 +116,31 @@ def _connect(model: VideoLanguageModel, name: str, features: Tensor) -> tuple[in
     trunk = model.connector.trunks[port.trunk]
     keys = features.flatten(1, 2) if port.span == "clip" else features[0]
     keys = keys.new_empty(*keys.shape[:2], trunk.key_width)
-    text = torch.zeros(len(keys), TEXT_TOKENS, dtype=torch.long, device="meta") if trunk.reads_text else None
+    reads_text = text_spec_of(trunk) is not None
+    text = torch.zeros(len(keys), TEXT_TOKENS, dtype=torch.long, device="meta") if reads_text else None
 
-    def remember() -> Tensor:
-        queries, line = port.queries(1), keys[None]
-        text_row = None if text is None else text[:1]
-        memory = trunk.empty_memory(queries, text_row, None)
-        memory = trunk.commit(queries, line[:, :-1], None, text_row, None, memory=memory)
-        hidden = trunk.evaluate(queries, line[:, -1], None, text_row, None, memory=memory)
-        return port.project(hidden[:, : queries.shape[1]])
-
-    def merge() -> Tensor:
-        line = features.new_empty(*features.shape[:3], trunk.key_width)
-        hidden, _ = trunk.over_time(line, torch.ones(line.shape[:3], dtype=torch.bool))  # the mask is looked into
-        return port.project(hidden[0])
-
-    def look() -> Tensor:
+    def work() -> Tensor:
+        if isinstance(trunk, KeepsMemory):
+            steps = TrunkInput(port.queries(1), keys[None], text=None if text is None else text[:1])
+            memory = trunk.commit(steps.steps(slice(-1)), trunk.empty_memory(steps))
+            return port.project(trunk.evaluate(steps.step(-1), memory)[:, : port.query_tokens.shape[1]])
+        if isinstance(trunk, SeesClips):
+            line = features.new_empty(*features.shape[:3], keys.shape[-1])
+            hidden, _ = trunk.over_time(
+                line, torch.ones(line.shape[:3], dtype=torch.bool)
+            )  # the mask's values are read
+            return port.project(hidden[0])
         queries = port.queries(len(keys))
-        hidden, _ = trunk(queries, keys, None, text, None)
+        hidden = trunk(TrunkInput(queries, keys, text=text))
         return port.project(hidden if queries is None else hidden[:, : queries.shape[1]])
 
-    tokens, flops = _count(remember if trunk.has_memory else merge if trunk.keeps_groups else look)
+    tokens, flops = _count(work)
     return tokens.shape[0] * tokens.shape[1], flops
 
 
 def _prompt_tokens(fusion: nn.Module, counts: Mapping[str, int]) -> int:
     """Of all streams; those that are mixed share their places."""
-    mixed = getattr(fusion, "members", ()) if getattr(fusion, "shares_places", False) else ()
+    mixed = fusion.members if isinstance(fusion, Join) and fusion.shares_places else ()
     return sum(n for name, n in counts.items() if name not in mixed) + max((counts[name] for name in mixed), default=0)
 
 

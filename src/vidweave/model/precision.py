@@ -13,6 +13,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from vidweave.types import KeptInFloat32
+
 __all__ = ["float32_patterns", "kept_in_float32"]
 
 
@@ -23,7 +25,7 @@ def float32_patterns(model: nn.Module, dtype: torch.dtype) -> set[str]:
 
 def _patterns(name: str, module: nn.Module, dtype: torch.dtype) -> Iterator[str]:
     root = "^" + re.escape(name)
-    if dtype in getattr(module, "float32_instead_of", ()):
+    if isinstance(module, KeptInFloat32) and dtype in module.float32_instead_of:
         yield rf"{root}\."
     if isinstance(module, PreTrainedModel):
         always, only = module._keep_in_fp32_modules_strict, module._keep_in_fp32_modules

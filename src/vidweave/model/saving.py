@@ -15,7 +15,7 @@ from vidweave.errors import CheckpointError, ConfigError, VidweaveError
 from vidweave.model.config import VideoLanguageConfig
 from vidweave.model.files import check_keys, listed
 from vidweave.model.swap import PROCESSOR_FILES
-from vidweave.types import config_to_dict
+from vidweave.types import Configured, config_to_dict
 
 __all__ = ["built_config", "check_loads", "check_options", "keeps_processor"]
 
@@ -41,9 +41,8 @@ def built_config(
     built = copy.deepcopy(config)
     built.bases = {}
     built.spec["decoding"] = dict(decoding)
-    part = getattr(language_model, "config", None)
-    if is_dataclass(part):
-        built.spec["language_model"] = config_to_dict(part)
+    if isinstance(language_model, Configured) and is_dataclass(language_model.config):
+        built.spec["language_model"] = config_to_dict(language_model.config)
     return built
 
 

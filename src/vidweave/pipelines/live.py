@@ -66,8 +66,7 @@ class Stream:
         self.model, self.processor = model, processor
         named = [question] if isinstance(question, str) else list(question or [])
         self.reads_text = "trunk" in model.spec.text
-        trunks = model.connector.trunks.values()
-        self.remembers_text = any(trunk.remembers_text for trunk in trunks)  # else every question is exact
+        self.remembers_text: bool = model.connector.remembers_text  # else every question is exact
         self.questions: tuple[str, ...] = tuple(dict.fromkeys(named)) if self.remembers_text else ()
         self._states = {name: self._begin(name) for name in self.questions or ("",)}
         self._last: dict[str, float] = {}

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vidweave.errors import ModalityError
 from vidweave.testing.close import expect_close, expect_finite, expect_shape
-from vidweave.types import AudioSpec, Encoder, MotionSpec, PointSpec, VisualSpec
+from vidweave.types import AudioSpec, Encoder, HasTokenCount, MotionSpec, PointSpec, TakesWindows, VisualSpec
 
 __all__ = ["check_encoder", "example_payload"]
 
@@ -27,7 +27,7 @@ def check_encoder(encoder: Any, *, seed: int = 0) -> None:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for modality, spec in encoder.specs.items():
-            payload = example_payload(spec, getattr(encoder, "window", 1))
+            payload = example_payload(spec, _window(encoder))
             values = torch.randn(3, 2, *payload, generator=generator)
             if isinstance(spec, PointSpec) and not spec.normalize:
                 values[..., :3] = values[..., :3].abs()  # places in metres or voxels
@@ -42,7 +42,7 @@ def check_encoder(encoder: Any, *, seed: int = 0) -> None:
 def _check_modality(encoder: Any, modality: str, values: Tensor) -> None:
     before = values.clone()
     tokens = encoder.encode(values, modality)
-    num_tokens = getattr(encoder, "num_tokens", tokens.shape[2])
+    num_tokens = _num_tokens(encoder, tokens)
     expect_shape(tokens, (3, 2, num_tokens, encoder.width), f"tokens of {modality!r}")
     expect_finite(tokens, f"tokens of {modality!r}")
     assert torch.equal(values, before), "encode must not change its input"
@@ -52,6 +52,14 @@ def _check_modality(encoder: Any, modality: str, values: Tensor) -> None:
     expect_close(encoder.encode(values[:, 1:], modality), tokens[:, 1:], "one group alone")
     expect_shape(encoder.encode(values[:0], modality), (0, 2, num_tokens, encoder.width), "tokens of no rows")
     expect_shape(encoder.encode(values[:, :0], modality), (3, 0, num_tokens, encoder.width), "tokens of no groups")
+
+
+def _window(encoder: object) -> int:
+    return encoder.window if isinstance(encoder, TakesWindows) else 1
+
+
+def _num_tokens(encoder: object, tokens: Tensor) -> int:
+    return encoder.num_tokens if isinstance(encoder, HasTokenCount) else tokens.shape[2]
 
 
 def example_payload(spec: Any, window: int = 1) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vidweave.errors import ConfigError, TrainingError
-from vidweave.types import MeanOver, ModelInputs
+from vidweave.types import DeclaresMeans, MeanOver, ModelInputs
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,10 +45,10 @@ class SpanLoss:
 
     def means(self, batch: Any) -> dict[str, MeanOver]:
         """Terms of the loss, see `Objective`."""
-        return {"loss": _over_spans(getattr(batch, "moments", batch))}
+        return {"loss": _over_spans(_selector_inputs(batch))}
 
     def __call__(self, model: Any, batch: Any) -> dict[str, Tensor]:
-        moments = getattr(batch, "moments", batch)
+        moments = _selector_inputs(batch)
         return {"loss": _span_loss(model, model.choose(moments, _step_generator()), moments)}
 
 
@@ -77,6 +77,10 @@ class GroundedAnswerLoss:
             return {"loss": output.loss, "answer": output.loss}
         spans = _span_loss(model, output.selection, batch.moments)
         return {"loss": output.loss + self.span_weight * spans, "answer": output.loss, "spans": spans}
+
+
+def _selector_inputs(batch: Any) -> Any:
+    return batch.moments if isinstance(batch, ModelInputs) else batch
 
 
 def _over_tokens(batch: Any) -> MeanOver:
@@ -137,8 +141,7 @@ class WeightedSum:
 
 def declared_means(objective: Any, batch: Any) -> dict[str, MeanOver]:
     """Terms of the objective's loss for `batch`; an objective without `means` is one mean over examples."""
-    declare = getattr(objective, "means", None)
-    return {"loss": MeanOver()} if declare is None else dict(declare(batch))
+    return dict(objective.means(batch)) if isinstance(objective, DeclaresMeans) else {"loss": MeanOver()}
 
 
 def checked_losses(losses: Any, where: str) -> Mapping[str, Tensor]:

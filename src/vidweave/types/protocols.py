@@ -12,11 +12,25 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from vidweave.types.answer import Answer
+    from vidweave.types.means import MeanOver
     from vidweave.types.query import Query
     from vidweave.types.specs import PreprocessSpec
     from vidweave.types.tensors import Blocks, Embeds, Features, Prefix, Selection, TextTokens
 
-__all__ = ["Answerer", "Connector", "Encoder", "LanguageModel", "Objective", "Selector", "Trunk"]
+__all__ = [
+    "Answerer",
+    "Configured",
+    "Connector",
+    "DeclaresMeans",
+    "Encoder",
+    "HasTokenCount",
+    "KeptInFloat32",
+    "LanguageModel",
+    "Objective",
+    "PartOfLargerModel",
+    "Selector",
+    "TakesWindows",
+]
 
 
 @runtime_checkable
@@ -28,6 +42,51 @@ class Encoder(Protocol):
 
     def encode(self, values: Tensor, modality: str) -> Tensor:
         """(R, T, *payload) → (R, T, N, C); the payload is what `specs[modality]` makes, see StreamInputs."""
+        ...
+
+
+@runtime_checkable
+class TakesWindows(Protocol):
+    """An encoder whose time steps are windows of several frames."""
+
+    window: int
+
+
+@runtime_checkable
+class HasTokenCount(Protocol):
+    """An encoder that makes the same number of tokens for every time step."""
+
+    num_tokens: int
+
+
+@runtime_checkable
+class PartOfLargerModel(Protocol):
+    """A module that wraps a part of a transformers model, and reads checkpoints of the whole."""
+
+    neighbours: tuple[str, ...]  # beginnings of the names of the other parts in such a checkpoint
+
+    def whole_model(self) -> Any:
+        """The whole transformers model, on the meta device."""
+        ...
+
+
+@runtime_checkable
+class KeptInFloat32(Protocol):
+    """A module that is loaded in float32 instead of some dtypes."""
+
+    @property
+    def float32_instead_of(self) -> tuple[torch.dtype, ...]:
+        """The dtypes that it is not loaded in."""
+        ...
+
+
+@runtime_checkable
+class Configured(Protocol):
+    """A part of a model that knows its configuration."""
+
+    @property
+    def config(self) -> Any:
+        """The configuration that builds it as it is now."""
         ...
 
 
@@ -55,24 +114,6 @@ class Selector(Protocol):
 
     def loss(self, selection: Selection, target_spans: Tensor) -> Tensor:
         """How far the selection is from spans (R, m, 2) in seconds; a scalar."""
-        ...
-
-
-class Trunk(Protocol):
-    """Computes few tokens from many; owned once by name, shared by the ports of many streams."""
-
-    def forward(
-        self,
-        queries: Tensor | None,
-        keys: Tensor,
-        key_mask: Tensor,
-        text: Tensor | None = None,
-        text_mask: Tensor | None = None,
-        *,
-        adapter: Tensor | None = None,
-        memory: Any = None,
-    ) -> tuple[Tensor, Any]:
-        """queries (R, Q, H), keys (R, K, C), key_mask (R, K), text (R, L) → hidden (R, Q + L, H) and the new memory."""
         ...
 
 
@@ -134,12 +175,17 @@ class Answerer(Protocol):
 
 
 class Objective(Protocol):
-    """Compute a training loss and its parts.
-
-    An objective whose loss is not one mean over examples also has ``means(batch) -> {term: MeanOver}``: the terms that
-    its loss is the weighted sum of, by name of the part, and what each averages over.
-    """
+    """Compute a training loss and its parts; one whose loss is not one mean over examples also is `DeclaresMeans`."""
 
     def __call__(self, model: Any, batch: Any, /) -> dict[str, Tensor]:
         """Returns at least `loss`."""
+        ...
+
+
+@runtime_checkable
+class DeclaresMeans(Protocol):
+    """An objective that states what its loss averages over."""
+
+    def means(self, batch: Any) -> Mapping[str, MeanOver]:
+        """The terms that the loss is the weighted sum of, by name of the part, and what each averages over."""
         ...

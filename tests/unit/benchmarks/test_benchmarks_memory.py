@@ -6,6 +6,7 @@ import torch
 from benchmarks import memory
 from vidweave.connectors.qformer import QFormerConfig
 from vidweave.connectors.qformer_memory import MemoryConfig
+from vidweave.types import TrunkInput
 
 FINE = {
     10: {"ours": 5.0, "plain": 20.0, "state_bytes": memory.expected_bytes(10)},
@@ -48,8 +49,8 @@ def test_state_has_the_size_of_the_formula():
     with torch.device("meta"):
         qformer = QFormerConfig(vocab_size=99, memory=MemoryConfig(length=7)).build().eval()
         queries, text = torch.empty(1, 32, 768), torch.zeros(1, 12, dtype=torch.long)
-        state = qformer.empty_memory(queries, text, None)
-        state = qformer.commit(queries, torch.empty(1, 9, 257, 1408), None, text, None, memory=state)
+        inputs = TrunkInput(queries, torch.empty(1, 9, 257, 1408), text=text)
+        state = qformer.commit(inputs, qformer.empty_memory(inputs))
     assert memory.state_bytes(state) == memory.expected_bytes(7)
 
 

@@ -153,7 +153,7 @@ def test_one_pass_per_query_count_serves_all_ports(monkeypatch):
     monkeypatch.setattr(
         trunk,
         "forward",
-        lambda q, k, *a, **kw: calls.append((len(q), q.shape[1], k.shape[1])) or forward(q, k, *a, **kw),
+        lambda given: calls.append((*given.queries.shape[:2], given.keys.shape[1])) or forward(given),
     )
     blocks, _ = connector(given, *pairs(2))
     assert calls == [(4 + 2 + 3 + 1, 3, 5), (2, 2, 8)]  # padded groups are not computed

@@ -10,7 +10,7 @@ from torch import nn
 
 from vidweave.connectors.connector import ConnectorConfig
 from vidweave.connectors.ports import PortConfig
-from vidweave.connectors.trunk import Trunk
+from vidweave.connectors.trunk import MemoryTrunk
 from vidweave.errors import ConfigError, ShapeError
 from vidweave.registry import TRUNKS
 from vidweave.testing import check_trunk
@@ -28,23 +28,30 @@ class FadingConfig(ComponentConfig):
         return Fading(self.key_width, self.width)
 
 
-class Fading(Trunk):
-    has_memory = True
+class Fading(MemoryTrunk):
+    """The least that a trunk with a memory needs; it reads the index of a row's port as an adapter."""
+
     has_adapters = True
 
     def __init__(self, key_width, width):
         super().__init__()
-        self.key_width, self.width = key_width, width
+        self.key_width, self.width, self.query_width = key_width, width, width
         self.linear = nn.Linear(key_width, width)
 
-    def empty_memory(self, queries, text, text_mask):
-        return queries.new_zeros(len(queries), self.width)
+    def sites(self):
+        return {}
 
-    def forward(self, queries, keys, key_mask, text=None, text_mask=None, *, adapter=None, memory=None):
-        weight = key_mask[..., None].to(keys.dtype)
-        mean = (keys * weight).sum(1) / weight.sum(1).clamp(min=1)
-        seen = torch.where(key_mask.any(1)[:, None], memory / 2 + self.linear(mean), memory)
-        return queries + torch.tanh(seen + adapter[:, None])[:, None], seen
+    def attach(self, adapters):
+        pass
+
+    def empty_memory(self, inputs):
+        return inputs.keys.new_zeros(len(inputs.keys), self.width)
+
+    def step(self, inputs, memory):
+        weight = inputs.mask[..., None].to(inputs.keys.dtype)
+        mean = (inputs.keys * weight).sum(1) / weight.sum(1).clamp(min=1)
+        seen = torch.where(inputs.mask.any(1)[:, None], memory / 2 + self.linear(mean), memory)
+        return inputs.queries + torch.tanh(seen + inputs.adapter[:, None])[:, None], seen
 
 
 @pytest.fixture(autouse=True)
@@ -143,7 +150,7 @@ def test_exception_in_a_commit_leaves_the_state_valid(monkeypatch):
     expected, _ = connector.read(connector.push(first, rest))
     trunk = connector.trunks["fading"]
     steps = iter([True, False])
-    forward = trunk.forward
+    forward = trunk.step
 
     def fails_at_the_second_group(*arguments, **named):
         if not next(steps):
@@ -151,7 +158,7 @@ def test_exception_in_a_commit_leaves_the_state_valid(monkeypatch):
         return forward(*arguments, **named)
 
     with monkeypatch.context() as patch:
-        patch.setattr(trunk, "forward", fails_at_the_second_group)
+        patch.setattr(trunk, "step", fails_at_the_second_group)
         with pytest.raises(RuntimeError, match="out of memory"):
             connector.push(first, rest)
     got, _ = connector.read(connector.push(first, rest))
@@ -160,7 +167,7 @@ def test_exception_in_a_commit_leaves_the_state_valid(monkeypatch):
 
 def test_a_configuration_must_declare_its_memory(monkeypatch):
     monkeypatch.setattr(FadingConfig, "has_memory", False)
-    with pytest.raises(ConfigError, match="trunk 'fading' has_memory=True, its configuration must say so"):
+    with pytest.raises(ConfigError, match="trunk 'fading' has has_memory=True, but its configuration states False"):
         build()
 
 

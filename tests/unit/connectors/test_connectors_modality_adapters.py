@@ -58,7 +58,7 @@ def test_one_pass_for_all_streams(monkeypatch):
     monkeypatch.setattr(
         type(whole.trunks["qformer"]),
         "forward",
-        lambda self, queries, *rest, **named: calls.append(len(queries)) or forward(self, queries, *rest, **named),
+        lambda self, given: calls.append(len(given.queries)) or forward(self, given),
     )
     whole({name: features([4, 2], seed=i) for i, name in enumerate(whole.ports)}, *pairs(2))
     assert calls == [18]

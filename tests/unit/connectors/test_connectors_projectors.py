@@ -11,7 +11,7 @@ from vidweave.errors import ConfigError, ShapeError
 from vidweave.nn.grid import pool_grid
 from vidweave.registry import TRUNKS
 from vidweave.testing import check_trunk
-from vidweave.types import Features, component_from_dict
+from vidweave.types import Features, TrunkInput, component_from_dict
 
 WIDTH, OUT, SIDE = 6, 10, 5
 KINDS = {
@@ -99,14 +99,13 @@ def test_convolution_over_time_sees_neighbours_only():
 
 def test_one_group_alone():
     trunk = KINDS["conv2d"].build().eval()
-    hidden, memory = trunk(None, torch.randn(3, SIDE**2, WIDTH), None)
+    hidden = trunk(TrunkInput(None, torch.randn(3, SIDE**2, WIDTH)))
     assert hidden.shape == (3, 4, OUT)
-    assert memory is None
-    assert trunk(None, torch.randn(0, SIDE**2, WIDTH), None)[0].shape == (0, 4, OUT)
+    assert trunk(TrunkInput(None, torch.randn(0, SIDE**2, WIDTH))).shape == (0, 4, OUT)
     with pytest.raises(ConfigError, match="takes no queries"):
-        trunk(torch.zeros(3, 2, WIDTH), torch.randn(3, SIDE**2, WIDTH), None)
+        trunk(TrunkInput(torch.zeros(3, 2, WIDTH), torch.randn(3, SIDE**2, WIDTH)))
     with pytest.raises(ConfigError, match="merges 2 groups; give it whole clips"):
-        KINDS["average-halves"].build()(None, torch.randn(3, SIDE**2, WIDTH), None)
+        KINDS["average-halves"].build()(TrunkInput(None, torch.randn(3, SIDE**2, WIDTH)))
 
 
 def test_resampler_keeps_the_contract_of_trunks():

@@ -10,11 +10,11 @@ from transformers import (
 
 from vidweave.connectors.connector import ConnectorConfig
 from vidweave.connectors.ports import PortConfig
-from vidweave.connectors.qformer import QFormerConfig
+from vidweave.connectors.qformer import MemoryQFormer, QFormerConfig
 from vidweave.connectors.qformer_keys import TRANSFORMERS_BLIP2, TRANSFORMERS_INSTRUCTBLIP, connector_keys
 from vidweave.errors import ConfigError, ShapeError
 from vidweave.registry import TRUNKS
-from vidweave.types import Features, TextSpec, TextTokens, component_from_dict
+from vidweave.types import Features, KeepsMemory, TextSpec, TextTokens, TrunkInput, component_from_dict
 
 SIZES = {"hidden": 24, "layers": 3, "heads": 4, "intermediate": 20, "cross_attention_frequency": 2, "encoder_width": 14}
 TEXT = {"vocab_size": 31, "max_positions": 9}
@@ -47,9 +47,7 @@ def test_equals_transformers_blip2():
     expected = reference(
         query_embeds=queries, encoder_hidden_states=keys, encoder_attention_mask=mask
     ).last_hidden_state
-    hidden, memory = qformer(queries, keys, mask)
-    torch.testing.assert_close(hidden, expected)
-    assert memory is None
+    torch.testing.assert_close(qformer(TrunkInput(queries, keys, mask)), expected)
 
 
 @pytest.mark.parametrize("length", [6, 1])
@@ -67,7 +65,7 @@ def test_equals_transformers_instructblip(length):
         encoder_hidden_states=keys,
         encoder_attention_mask=key_mask,
     ).last_hidden_state
-    hidden, _ = qformer(queries, keys, key_mask, ids, text_mask)
+    hidden = qformer(TrunkInput(queries, keys, key_mask, ids, text_mask))
     real = torch.cat([torch.ones(3, 5, dtype=torch.bool), text_mask], 1)
     torch.testing.assert_close(hidden[real], expected[real])
 
@@ -87,20 +85,20 @@ def test_padded_text_does_not_matter():
     queries, keys, mask = torch.randn(2, 5, 24), torch.randn(2, 7, 14), masks(2, 7)
     ids = torch.randint(1, 31, (2, 6))
     text_mask = torch.arange(6) < torch.tensor([[6], [2]])
-    batch, _ = qformer(queries, keys, mask, ids, text_mask)
-    alone, _ = qformer(queries[1:], keys[1:, :1], mask[1:, :1], ids[1:, :2], text_mask[1:, :2])
+    batch = qformer(TrunkInput(queries, keys, mask, ids, text_mask))
+    alone = qformer(TrunkInput(queries[1:], keys[1:, :1], mask[1:, :1], ids[1:, :2], text_mask[1:, :2]))
     torch.testing.assert_close(batch[1:, :7], alone, rtol=1e-5, atol=2e-6)
 
 
 def test_text_branch_without_text_runs_on_queries():
-    hidden, _ = tiny(**TEXT).build().eval()(torch.randn(2, 5, 24), torch.randn(2, 7, 14), masks(2, 7))
+    hidden = tiny(**TEXT).build().eval()(TrunkInput(torch.randn(2, 5, 24), torch.randn(2, 7, 14), masks(2, 7)))
     assert hidden.shape == (2, 5, 24)
 
 
 def test_row_without_keys_is_finite():
     queries = torch.randn(2, 5, 24, requires_grad=True)
     mask = torch.tensor([[True] * 7, [False] * 7])
-    hidden, _ = tiny().build()(queries, torch.randn(2, 7, 14), mask)
+    hidden = tiny().build()(TrunkInput(queries, torch.randn(2, 7, 14), mask))
     hidden.sum().backward()
     assert torch.isfinite(hidden).all()
     assert torch.isfinite(queries.grad).all()
@@ -128,28 +126,27 @@ def test_start_is_berts():
 def test_config_round_trip():
     config = tiny(**TEXT, text_spec=TextSpec(tokenizer="bert", max_tokens=8))
     assert component_from_dict(TRUNKS, config.to_dict()) == config
-    assert config.build().reads_text
+    assert config.build().text_spec == config.text_spec
 
 
 def test_faults():
     qformer = tiny().build()
     queries, keys, mask = torch.randn(1, 5, 24), torch.randn(1, 7, 14), masks(1, 7)
     with pytest.raises(ShapeError, match=r"needs queries \(R, Q, 24\), got none"):
-        qformer(None, keys, mask)
+        qformer(TrunkInput(None, keys, mask))
     with pytest.raises(ShapeError, match=r"needs queries \(R, Q, 24\), got \(1, 5, 23\)"):
-        qformer(queries[..., 1:], keys, mask)
+        qformer(TrunkInput(queries[..., 1:], keys, mask))
     with pytest.raises(ShapeError, match="keys of width 14, got 13"):
-        qformer(queries, keys[..., 1:], mask)
+        qformer(TrunkInput(queries, keys[..., 1:], mask))
     with pytest.raises(ConfigError, match="no text branch"):
-        qformer(queries, keys, mask, torch.ones(1, 2, dtype=torch.long))
-    with pytest.raises(ConfigError, match="QFormer takes no memory"):
-        qformer(queries, keys, mask, memory=object())
+        qformer(TrunkInput(queries, keys, mask, torch.ones(1, 2, dtype=torch.long)))
     with pytest.raises(ConfigError, match="QFormer takes no adapter"):
-        qformer(queries, keys, mask, adapter=torch.zeros(1, dtype=torch.long))
-    with pytest.raises(ConfigError, match="keeps no memory"):
-        qformer.empty_memory(queries, None, None)
+        qformer(TrunkInput(queries, keys, mask, adapter=torch.zeros(1, dtype=torch.long)))
+    assert not isinstance(qformer, KeepsMemory)
+    with pytest.raises(ConfigError, match="needs memory=MemoryConfig"):
+        MemoryQFormer(tiny())
     with pytest.raises(ShapeError, match="text has 12 tokens, the position table 9"):
-        tiny(**TEXT).build()(queries, keys, mask, torch.ones(1, 12, dtype=torch.long))
+        tiny(**TEXT).build()(TrunkInput(queries, keys, mask, torch.ones(1, 12, dtype=torch.long)))
     with pytest.raises(ConfigError, match=r"hidden \(24\) must be a multiple of heads \(5\)"):
         tiny(heads=5)
     with pytest.raises(ConfigError, match="start at 1"):

@@ -12,7 +12,7 @@ from vidweave.errors import ConfigError, ShapeError
 from vidweave.nn.bank import Journal
 from vidweave.registry import TRUNKS
 from vidweave.testing import check_trunk
-from vidweave.types import component_from_dict
+from vidweave.types import TrunkInput, component_from_dict
 
 SIZES = {"hidden": 24, "heads": 4, "intermediate": 20, "encoder_width": 14, "vocab_size": 31, "max_positions": 9}
 ROWS, QUERIES, KEYS, LENGTH = 3, 5, 7, 6
@@ -40,11 +40,12 @@ def given(groups, seed=0, rows=ROWS, dtype=torch.float32):
 def fast(qformer, queries, keys, text=None, text_mask=None, key_mask=None, cuts=()):
     """All groups but the last committed in pieces, the last one evaluated."""
     mask = torch.ones(keys.shape[:3], dtype=torch.bool) if key_mask is None else key_mask
-    memory = qformer.empty_memory(queries, text, text_mask)
+    inputs = TrunkInput(queries, keys, mask, text, text_mask)
+    memory = qformer.empty_memory(inputs)
     borders = [0, *cuts, keys.shape[1] - 1]
     for start, end in itertools.pairwise(borders):
-        memory = qformer.commit(queries, keys[:, start:end], mask[:, start:end], text, text_mask, memory=memory)
-    return qformer.evaluate(queries, keys[:, -1], mask[:, -1], text, text_mask, memory=memory), memory
+        memory = qformer.commit(inputs.steps(slice(start, end)), memory)
+    return qformer.evaluate(inputs.step(-1), memory), memory
 
 
 @pytest.mark.parametrize("layers", [1, 2, 4, 5])
@@ -86,9 +87,10 @@ def test_pieces_equal_the_whole_and_every_step_the_loop(cuts):
         pieces, _ = fast(qformer, queries, keys, text, text_mask, cuts=cuts)
         torch.testing.assert_close(pieces, whole, rtol=1e-4, atol=1e-5)
         _, steps, _ = plain_loop(qformer, queries, keys, 3)
-        memory = qformer.empty_memory(queries, None, None)
+        inputs = TrunkInput(queries, keys)
+        memory = qformer.empty_memory(inputs)
         for step, expected in enumerate(steps):
-            hidden, memory = qformer(queries, keys[:, step], None, memory=memory)
+            hidden, memory = qformer.step(inputs.step(step), memory)
             torch.testing.assert_close(hidden, expected, rtol=1e-4, atol=2e-5)
 
 
@@ -121,7 +123,7 @@ def test_with_dropout_the_first_layer_has_a_bank_of_different_entries():
     _, memory = fast(qformer, queries, keys)
     values, _ = memory.layers[0].bank.in_time()
     assert not torch.equal(values[:, 0], values[:, 1])
-    assert build(hidden_dropout=0.3).empty_memory(queries, None, None).layers[0] is None
+    assert build(hidden_dropout=0.3).empty_memory(TrunkInput(queries, keys)).layers[0] is None
 
 
 def test_mixed_lengths_equal_each_row_alone():
@@ -130,15 +132,15 @@ def test_mixed_lengths_equal_each_row_alone():
     lengths = [9, 4, 6]
     mask = (torch.arange(9) < torch.tensor(lengths)[:, None])[..., None].repeat(1, 1, KEYS)
     mask[2, :, 5:] = False  # and a row with fewer tokens per group
-    memory = qformer.empty_memory(queries, text, text_mask)
     past = mask.clone()
     for row, length in enumerate(lengths):
         past[row, length - 1] = False
     with torch.no_grad():
-        memory = qformer.commit(queries, keys, past, text, text_mask, memory=memory)
+        inputs = TrunkInput(queries, keys, past, text, text_mask)
+        memory = qformer.commit(inputs, qformer.empty_memory(inputs))
         last = torch.stack([keys[r, n - 1] for r, n in enumerate(lengths)])
         last_mask = torch.stack([mask[r, n - 1] for r, n in enumerate(lengths)])
-        hidden = qformer.evaluate(queries, last, last_mask, text, text_mask, memory=memory)
+        hidden = qformer.evaluate(inputs.with_keys(last, last_mask), memory)
         for row, length in enumerate(lengths):
             alone = slice(row, row + 1)
             words = int(text_mask[row].sum())
@@ -189,14 +191,12 @@ def test_policies_are_what_they_say():
 def test_the_memory_that_was_given_stays():
     qformer = build()
     queries, keys, text, text_mask = given(9, seed=6)
-    mask = torch.ones(keys.shape[:3], dtype=torch.bool)
+    inputs = TrunkInput(queries, keys, torch.ones(keys.shape[:3], dtype=torch.bool), text, text_mask)
     with torch.no_grad():
-        memory = qformer.empty_memory(queries, text, text_mask)
-        memory = qformer.commit(queries, keys[:, :5], mask[:, :5], text, text_mask, memory=memory)
-        ask = (queries, keys[:, 5], mask[:, 5], text, text_mask)
-        before = qformer.evaluate(*ask, memory=memory)
-        qformer.commit(queries, keys[:, 5:], mask[:, 5:], text, text_mask, memory=memory)
-        assert torch.equal(qformer.evaluate(*ask, memory=memory), before)
+        memory = qformer.commit(inputs.steps(slice(5)), qformer.empty_memory(inputs))
+        before = qformer.evaluate(inputs.step(5), memory)
+        qformer.commit(inputs.steps(slice(5, None)), memory)
+        assert torch.equal(qformer.evaluate(inputs.step(5), memory), before)
 
 
 @pytest.mark.parametrize("changes", [{}, {"window": 2}, {"policy": "fifo"}, {"policy": "merge_frames"}], ids=str)
@@ -204,30 +204,28 @@ def test_the_memory_that_was_given_stays():
 def test_a_journal_spares_the_copy_and_brings_back_what_was(changes, size):
     qformer = build(**changes)
     queries, keys, text, text_mask = given(14, seed=7)
-    mask = torch.ones(keys.shape[:3], dtype=torch.bool)
+    inputs = TrunkInput(queries, keys, torch.ones(keys.shape[:3], dtype=torch.bool), text, text_mask)
 
     def step(memory, start, journal=None):
-        part = slice(start, start + size)
-        arguments = (queries, keys[:, part], mask[:, part], text, text_mask)
-        return qformer.commit(*arguments, memory=memory, journal=journal)
+        return qformer.commit(inputs.steps(slice(start, start + size)), memory, journal)
 
     def fail_after_two(memory, start):
         with Journal() as journal:
             step(step(memory, start, journal), 0, journal)
             raise RuntimeError("out of memory")
 
-    ask = (queries, keys[:, -1], mask[:, -1], text, text_mask)
+    ask = inputs.step(-1)
     with torch.no_grad():
-        memory = plain = qformer.empty_memory(queries, text, text_mask)
+        memory = plain = qformer.empty_memory(inputs)
         for start in range(0, 14, size):
-            before = qformer.evaluate(*ask, memory=memory)
+            before = qformer.evaluate(ask, memory)
             with pytest.raises(RuntimeError, match="out of memory"):
                 fail_after_two(memory, start)
-            assert torch.equal(qformer.evaluate(*ask, memory=memory), before)
+            assert torch.equal(qformer.evaluate(ask, memory), before)
             plain = step(plain, start)
             with Journal() as journal:
                 memory = step(memory, start, journal)
-            assert torch.equal(qformer.evaluate(*ask, memory=memory), qformer.evaluate(*ask, memory=plain))
+            assert torch.equal(qformer.evaluate(ask, memory), qformer.evaluate(ask, plain))
     if size == 1:
         buffer = memory.layers[1].pairs[0].data_ptr()
         with Journal() as journal:
@@ -239,9 +237,8 @@ def test_no_rows_and_no_groups():
     queries, keys, text, text_mask = given(3, rows=2)
     hidden, _ = fast(qformer, queries[:0], keys[:0], text[:0], text_mask[:0])
     assert hidden.shape == (0, QUERIES + LENGTH, 24)
-    memory = qformer.empty_memory(queries, text, text_mask)
-    mask = torch.ones(2, 3, KEYS, dtype=torch.bool)
-    assert qformer.commit(queries, keys[:, :0], mask[:, :0], text, text_mask, memory=memory).count.tolist() == [0, 0]
+    inputs = TrunkInput(queries, keys, torch.ones(2, 3, KEYS, dtype=torch.bool), text, text_mask)
+    assert qformer.commit(inputs.steps(slice(0)), qformer.empty_memory(inputs)).count.tolist() == [0, 0]
 
 
 def test_half_precision():
@@ -266,7 +263,9 @@ def test_faults():
     with pytest.raises(ShapeError, match="4 groups and the one at hand are more than this memory holds"):
         fast(qformer, queries, keys)
     with pytest.raises(ConfigError, match="works on a memory, got NoneType; begin with empty_memory"):
-        qformer(queries, keys[:, 0], None)
+        qformer.step(TrunkInput(queries, keys[:, 0]), None)
+    with pytest.raises(ConfigError, match=r"MemoryQFormer works on a memory; begin with empty_memory\(\)"):
+        qformer(TrunkInput(queries, keys[:, 0]))
     with pytest.raises(ConfigError, match="at least 1, got 0 and 16"):
         MemoryConfig(length=0)
     with pytest.raises(ConfigError, match=r"window \(2\) belongs to the policies that merge, not to 'fifo'"):
@@ -293,7 +292,7 @@ def test_a_visual_bank_alone_is_filled_without_asking_the_layers(monkeypatch):
     qformer = build(banks="visual")
     queries, keys, text, text_mask = given(9)
     monkeypatch.setattr(type(qformer.layers[0]), "feed", lambda *_: pytest.fail("a layer was asked"))
-    mask = torch.ones(keys.shape[:3], dtype=torch.bool)
-    memory = qformer.commit(queries, keys, mask, text, text_mask, memory=qformer.empty_memory(queries, text, text_mask))
+    inputs = TrunkInput(queries, keys, None, text, text_mask)
+    memory = qformer.commit(inputs, qformer.empty_memory(inputs))
     assert memory.visual.bank.size.sum(1).eq(9).all()
-    assert qformer.replay(queries, text, text_mask, memory=memory) is memory
+    assert qformer.replay(inputs, memory) is memory

@@ -54,7 +54,7 @@ def test_rows_differ_in_their_memory_and_their_pictures_alone():
 
 
 def test_any_question_at_any_time_is_exact_though_the_connector_reads_it(model):
-    assert model.connector.trunks["qformer"].reads_text
+    assert model.connector.trunks["qformer"].text_spec is not None
     live, whole = SlotPipeline(model).stream("What colour is the first object?"), frames()
     assert live.questions == ()
     for index in range(14):

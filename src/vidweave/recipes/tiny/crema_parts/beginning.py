@@ -19,7 +19,7 @@ from vidweave.tiny.scenes import train_scene
 from vidweave.tiny.whitening import whitening
 from vidweave.toyworld.render import render
 from vidweave.toyworld.scene import ToyScene
-from vidweave.types import Clip, Query
+from vidweave.types import Clip, Query, TrunkInput
 
 __all__ = ["BASES", "beginning", "clip_of", "features_of", "say", "tokens_of"]
 
@@ -105,5 +105,5 @@ def say(model: VideoLanguageModel, stream: str, values: Tensor) -> Tensor:
         values, torch.ones(values.shape[:3], dtype=torch.bool), torch.zeros(rows, dtype=torch.long), values.dtype
     )
     adapter = torch.full((rows,), list(connector.ports).index(stream))
-    hidden, _ = connector.trunks[port.trunk](port.queries(rows), keys.flatten(1, 2), None, adapter=adapter)
-    return port.project(hidden)
+    inputs = TrunkInput(port.queries(rows), keys.flatten(1, 2), adapter=adapter)
+    return port.project(connector.trunks[port.trunk](inputs))

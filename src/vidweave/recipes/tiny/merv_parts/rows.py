@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import vidweave
+from vidweave.connectors.mixer import ChannelConcat, Mixer
 from vidweave.data.toyworld import ToyQuestions
 from vidweave.evaluation.runner import right_by_family
 from vidweave.model.assembly import VideoLanguageModel
@@ -142,20 +143,18 @@ def _start_from_base(model: VideoLanguageModel, base: VideoLanguageModel, eye: s
         weight, bias = known["input_proj.weight"], known["input_proj.bias"]
         known["input_proj.weight"], known["input_proj.bias"] = weight @ found[:-1].T, weight @ found[-1] + bias
     port.load_state_dict(known)
-    if len(model.encoders) > 1 and hasattr(model.connector.fusion, "weighting"):  # the mixture is a mean at first
+    if len(model.encoders) > 1 and isinstance(model.connector.fusion, Mixer):  # the mixture is a mean at first
         port.output_proj.weight.mul_(len(model.encoders))
         port.output_proj.bias.mul_(len(model.encoders))
 
 
 @torch.no_grad()
-def _start_fusion(fusion: Any, streams: int) -> None:
+def _start_fusion(fusion: nn.Module, streams: int) -> None:
     """Even weights at first; channels joined so that the first stream passes."""
-    weighting = getattr(fusion, "weighting", None)
-    for name in ("query", "output"):
-        part = getattr(weighting, name, None)
-        if part is not None:
-            (part if isinstance(part, nn.Parameter) else part.weight).mul_(0.02)
-    if hasattr(fusion, "proj"):
+    for name, parameter in fusion.named_parameters():
+        if name in ("weighting.query", "weighting.output.weight"):
+            parameter.mul_(0.02)
+    if isinstance(fusion, ChannelConcat):
         width = len(fusion.proj.weight)
         fusion.proj.weight.copy_(torch.cat([torch.eye(width), *[0.3 * torch.eye(width)] * (streams - 1)], 1))
         nn.init.zeros_(fusion.proj.bias)
