@@ -143,7 +143,11 @@ def test_an_installed_package_brings_names_and_a_broken_one_is_one_warning(tmp_p
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("own_fails.py", "raise ValueError('no')", "--import own_fails.py fails: ValueError: no"),
+        (
+            "own_fails.py",
+            "raise ValueError('no')",
+            "--import own_fails.py fails (own_fails.py, line 1): ValueError: no",
+        ),
         ("json.py", "", "there is another module 'json'"),
         ("none.py", None, "--import found no Python file none.py"),
         ("not-a-name.py", "", "'not-a-name' is no name of a module; rename it"),

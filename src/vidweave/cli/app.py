@@ -36,7 +36,8 @@ __all__ = ["app", "call"]
 app = typer.Typer(
     name="vidweave",
     help="Ask questions about videos, with parts that fit together.",
-    epilog="Exit codes: 0 fine, 1 a failed check or a fault, 2 bad input, 130 interrupted.",
+    epilog="Exit codes: 0 fine, 1 a failed check or a fault, 2 bad input, 130 interrupted. With --json, stdout is one JSON "
+    'value, for an error {"error": {"type", "message", "exit_code"}}.',
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,

@@ -123,12 +123,20 @@ def frames(
     from vidweave.derive.frames import FrameJob, rewrite_counts
     from vidweave.derive.work import find_clips
 
-    report = _run(FrameJob(fps=fps, height=height, pattern=pattern), find_clips(clips), out, workers, as_json)
-    counts = {name: line["num_frames"] for name, line in report.items() if "num_frames" in line}
-    for file in annotations or []:
-        changed = rewrite_counts(file, counts, Path(out) / Path(file).name, field=field, video=video_field)
-        if not as_json:
-            show({}, f"{changed} counts changed: {Path(out) / Path(file).name}", as_json=False)
+    job = FrameJob(fps=fps, height=height, pattern=pattern)
+    report, made = _work(job, find_clips(clips), out, workers)
+    counts = {name: line["num_frames"] for name, line in made.items() if "num_frames" in line}
+    changed = {
+        str(Path(out) / Path(file).name): rewrite_counts(
+            file, counts, Path(out) / Path(file).name, field=field, video=video_field
+        )
+        for file in ([] if report.failed else annotations or [])
+    }
+    data, text = _summary(report, made, out)
+    lines = [text, *(f"{count} counts changed: {file}" for file, count in changed.items())]
+    show({**data, "annotations": changed}, "\n".join(lines), as_json=as_json)
+    if report.failed:
+        raise typer.Exit(1)
 
 
 @app.command("trim")
@@ -245,8 +253,16 @@ def _eye(name: str, stream: str, device: str) -> Any:
     return encode
 
 
-def _run(job: Any, clips: dict[str, Path], out: str, workers: int, as_json: bool) -> dict[str, dict[str, Any]]:
-    """Do the work with a bar, tell what came of it, and return the manifest's lines; exit code 1 if a clip failed."""
+def _run(job: Any, clips: dict[str, Path], out: str, workers: int, as_json: bool) -> None:
+    """Do the work and show its report; exit code 1 if a clip failed."""
+    report, made = _work(job, clips, out, workers)
+    show(*_summary(report, made, out), as_json=as_json)
+    if report.failed:
+        raise typer.Exit(1)
+
+
+def _work(job: Any, clips: dict[str, Path], out: str, workers: int) -> tuple[Any, dict[str, dict[str, Any]]]:
+    """Do the work behind a progress bar: its report, and the manifest's lines of these clips."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -259,11 +275,7 @@ def _run(job: Any, clips: dict[str, Path], out: str, workers: int, as_json: bool
         bar = progress.add_task(str(job.settings()["kind"]), total=len(clips))
         report = work(job, clips, out, workers=workers, progress=lambda name: progress.advance(bar))
     with Manifest(Path(out), job.settings()) as manifest:
-        made = {name: manifest.clips[name] for name in clips if name in manifest.clips}
-    show(*_summary(report, made, out), as_json=as_json)
-    if report.failed:
-        raise typer.Exit(1)
-    return made
+        return report, {name: manifest.clips[name] for name in clips if name in manifest.clips}
 
 
 def _summary(report: Any, made: dict[str, dict[str, Any]], out: str) -> tuple[dict[str, Any], str]:

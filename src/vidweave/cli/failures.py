@@ -10,6 +10,8 @@ from typing import Any
 import typer
 
 from vidweave.cli.codes import BAD_INPUT, FAULT, INTERRUPTED
+from vidweave.cli.output import show
+from vidweave.cli.user_code import place_in_user_code
 from vidweave.errors import InputError, VidweaveError
 
 __all__ = ["one_line", "report"]
@@ -22,8 +24,12 @@ _ClickError: type[Exception] = next(b for b in typer.BadParameter.__mro__ if b._
 _WRONG_PATH = (FileNotFoundError, IsADirectoryError, NotADirectoryError, FileExistsError, PermissionError)
 
 
-def report(error: BaseException, *, is_debug: bool = False) -> int:
-    """Print what `error` says, behind its traceback where `is_debug`, and return the exit code."""
+def report(error: BaseException, *, is_debug: bool = False, as_json: bool = False) -> int:
+    """Print what `error` says, behind its traceback where `is_debug`, and return the exit code.
+
+    Args:
+        as_json: Print ``{"error": {"type", "message", "exit_code"}}`` on stdout too, besides the line on stderr.
+    """
     if isinstance(error, SystemExit) and not isinstance(error.code, str):
         return error.code if isinstance(error.code, int) else 0
     if is_debug:
@@ -34,9 +40,13 @@ def report(error: BaseException, *, is_debug: bool = False) -> int:
     if type(error).__name__ == "NoArgsIsHelpError":
         context = getattr(error, "ctx", None)
         print(context.get_help() if context else "", file=sys.stderr)
-        return BAD_INPUT
-    message, code = _judge(error)
-    print(f"error: {one_line(message)}", file=sys.stderr)
+        message, code = "no command was given", BAD_INPUT
+    else:
+        message, code = _judge(error)
+        print(f"error: {one_line(message)}", file=sys.stderr)
+    if as_json:
+        about = {"type": type(error).__name__, "message": one_line(message), "exit_code": code}
+        show({"error": about}, "", as_json=True)
     return code
 
 
@@ -58,14 +68,18 @@ def _judge(error: BaseException) -> tuple[str, int]:
     if _is_out_of_memory(error):
         advice = "take fewer --frames, a smaller --batch-size or --dtype bfloat16, or free memory"
         return f"out of memory ({_shortened(error) or 'no more is to be had'}); {advice}", FAULT
+    place = place_in_user_code(error)
     if isinstance(error, OSError) and error.errno is not None:
-        reason = error.strerror or type(error).__name__
+        reason = (error.strerror or type(error).__name__) + (f" ({place})" if place else "")
         if error.filename is None:
             return f"the operating system says: {reason}", FAULT
         is_path = isinstance(error, _WRONG_PATH) or error.errno == errno.EROFS
         return f"{error.filename!r} cannot be used: {reason}", BAD_INPUT if is_path else FAULT
     if isinstance(error, SystemExit):
         return str(error.code), FAULT
+    if place:
+        said = _shortened(error) or "without a message"
+        return f"{place}: {type(error).__name__}: {said}; --debug shows the traceback", BAD_INPUT
     return (
         f"unexpected {type(error).__name__}: {_shortened(error) or 'without a message'}; please report it, "
         "with what --debug shows",

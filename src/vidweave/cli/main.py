@@ -21,7 +21,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; `arguments` default to the process's own.
 
     Whatever is raised below it becomes one line on stderr: 2 for bad input and a command line that cannot be parsed, 1
-    for every other fault, 130 for an interrupt. Anywhere in front of ``--``, ``--debug`` adds the traceback, and
+    for every other fault, 130 for an interrupt; with ``--json``, an object ``{"error": …}`` on stdout as well. Anywhere in front of ``--``, ``--debug`` adds the traceback, and
     ``--import MODULE`` imports Python that registers names.
     """
     words, is_debug, modules = _without_globals(sys.argv[1:] if arguments is None else arguments)
@@ -36,11 +36,13 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return call(words, is_debug=is_debug)
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
+        if _wants_json(words):  # written out, since no import may follow an interrupt
+            print(f'{{"error": {{"type": "KeyboardInterrupt", "message": "interrupted", "exit_code": {INTERRUPTED}}}}}')
         return INTERRUPTED
     except (Exception, SystemExit) as error:  # noqa: BLE001  # a user is told of every fault in a line
         from vidweave.cli.failures import report
 
-        return report(error, is_debug=is_debug)
+        return report(error, is_debug=is_debug, as_json=_wants_json(words))
 
 
 def main() -> None:
@@ -72,6 +74,11 @@ def _without_globals(arguments: Sequence[str]) -> tuple[list[str], bool, list[st
         else:
             kept.append(word)
     return kept + words[end:], is_debug, modules
+
+
+def _wants_json(words: Sequence[str]) -> bool:
+    """Whether ``--json`` stands in front of ``--``."""
+    return "--json" in words[: words.index("--") if "--" in words else len(words)]
 
 
 def _let_go() -> None:

@@ -7,6 +7,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
+from vidweave.cli.user_code import place_in_user_code
 from vidweave.errors import ConfigError
 
 __all__ = ["import_plugin"]
@@ -30,7 +31,9 @@ def import_plugin(name: str) -> None:
             raise ConfigError(
                 f"--import found no module {name!r}; give the name of an importable module or the path of a .py file"
             ) from error
-        raise ConfigError(f"--import {name} fails: {type(error).__name__}: {error}") from error
+        place = place_in_user_code(error)
+        where = f" ({place})" if place else ""
+        raise ConfigError(f"--import {name} fails{where}: {type(error).__name__}: {error}") from error
 
 
 def _module_of(path: Path) -> str:

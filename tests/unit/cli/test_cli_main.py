@@ -3,43 +3,53 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import pytest
+import typer
 
 from vidweave import __version__
 from vidweave.cli import inspect
+from vidweave.cli.app import app
 
-VERBS = ["ask", "stream", "inspect", "models", "world", "train", "evaluate", "compare", "cache", "doctor"]
-LEAVES = [
-    "ask",
-    "stream",
-    "inspect",
-    "models list",
-    "models show",
-    "world make",
-    "world show",
-    "train",
-    "evaluate",
-    "compare",
-    "cache ls",
-    "cache verify",
-    "cache prune",
-    "doctor",
-]
+
+def _leaves(command: Any = None, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """Every command that the parser knows, as words of a command line."""
+    command = command or typer.main.get_command(app)
+    if not (inner := getattr(command, "commands", {})):
+        return [path]
+    return [leaf for name, sub in inner.items() for leaf in _leaves(sub, (*path, name))]
+
+
+LEAVES = _leaves()
+
+
+def test_the_parser_is_walked_to_its_end():
+    assert len(LEAVES) > 25
+    assert {("ask",), ("cache", "prune"), ("contra4", "stats"), ("extract", "depth")} <= set(LEAVES)
 
 
 def test_help_names_every_verb(vid):
     done = vid("--help")
     assert (done.code, done.err) == (0, "")
-    for verb in VERBS:
+    for verb in {leaf[0] for leaf in LEAVES}:
         assert f"\n  {verb} " in done.out
 
 
-@pytest.mark.parametrize("leaf", LEAVES)
+@pytest.mark.parametrize("leaf", LEAVES, ids=" ".join)
 def test_every_command_has_help_and_json(vid, leaf):
-    done = vid(*leaf.split(), "--help")
+    """Every command prints JSON where it is asked to, and an error of one is one JSON value too."""
+    done = vid(*leaf, "--help")
     assert done.code == 0
     assert "--json" in done.out
+    wrong = vid(*leaf, "--zzz", "--json")
+    message = f"No such option: --zzz; see `vidweave {' '.join(leaf)} --help`"
+    assert wrong.data == {"error": {"type": "NoSuchOption", "message": message, "exit_code": 2}}
+    assert (wrong.code, wrong.err) == (2, f"error: {message}\n")
+
+
+def test_json_behind_two_dashes_is_no_option(vid):
+    assert vid("inspect", "--", "--json").out == ""
 
 
 def test_version(vid):
