@@ -17,7 +17,7 @@ from vidweave.connectors.projectors import ProjectorConfig
 from vidweave.connectors.resampler import ResamplerConfig
 from vidweave.model.pool import pool_tokens
 from vidweave.systems.merv.keys import mixer_from_merv, projector_from_merv, resampler_from_merv
-from vidweave.types import Blocks, Features, MergesTime, PoolSpec
+from vidweave.types import Blocks, Features, MergesTime, PoolSpec, TrunkInput
 
 SYSTEM = "merv"
 HEADS = {"linear": "linear", "gelu-mlp": "mlp", "fused-gelu-mlp": "fused_mlp", "none": "none"}
@@ -67,7 +67,7 @@ def test_heads(file):
             :, 0
         ]
     with torch.no_grad():
-        close(head(None, x, None)[0], case["out.y"], 2e-5)
+        close(head(TrunkInput(None, x)), case["out.y"], 2e-5)
 
 
 # ---- pooling
@@ -129,7 +129,7 @@ def test_poolings_before_the_store(file):
     widths = head_widths(HEADS[config["mlp_type"]], config["fused_vision_dim"], config["llm_dim"])
     head = MLPConfig(key_width=config["fused_vision_dim"], widths=widths).build()
     head.load_state_dict(projector_from_merv(part(case, "w."), "mlp"))
-    close(head(None, pooled.flatten(1, 2), None)[0], case["out.y"], 2e-5)
+    close(head(TrunkInput(None, pooled.flatten(1, 2))), case["out.y"], 2e-5)
 
 
 # ---- mixers
