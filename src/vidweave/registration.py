@@ -121,6 +121,11 @@ class DatasetFacts(Facts):
         license: License or terms of the annotations; empty if unknown.
         access: Where annotations and media come from, in one line.
         modalities: Modalities that its media have.
+        split: Split that published numbers are of.
+        metric: What those numbers are, in words.
+        scorer: Import path of its scorer, a function(outcomes) → scores (`evaluation.benchmarks.scoring`); empty for the
+            scorer of its kind.
+        blind: Accuracy in percent of rules that look at nothing, on `split`, where they were measured.
     """
 
     kind: Literal["choice", "open", "caption", "class"] = "open"
@@ -128,6 +133,10 @@ class DatasetFacts(Facts):
     license: str = ""
     access: str = ""
     modalities: tuple[str, ...] = ("video",)
+    split: str = ""
+    metric: str = ""
+    scorer: str = ""
+    blind: str = ""
 
 
 FactsT = TypeVar("FactsT", bound=Facts)

@@ -279,10 +279,12 @@ TASKS.register("toyworld", "vidweave.evaluation.tasks.toyworld:ToyworldTask")
 # Data sets: a dataclass or function that makes a sequence of `data.schema.Example` of its settings.
 DATASETS = Registry("data set", DatasetFacts, group="vidweave.datasets")
 
+_SCORING = "vidweave.evaluation.benchmarks.scoring"
+_SEE = "see the project page"  # where the terms of a set are not recorded here
 DATASETS.register(
     "examples",
     "vidweave.data.examples:ExamplesFile",
-    summary="questions of your own: JSON, JSON lines or CSV with question, answer, options and files of modalities",
+    summary="questions of your own: JSON, JSON lines, CSV or Parquet with question, answer, options and files; conversations",
     access="your own file",
 )
 DATASETS.register(
@@ -291,33 +293,71 @@ DATASETS.register(
     summary="NExT-QA: why, how and when of everyday videos; the official CSV or SeViLA's JSON",
     kind="choice",
     splits=("train", "val", "test"),
-    license="MIT (annotations)",
+    license="MIT (repository)",
     access="annotations: github.com/doc-doc/NExT-QA; videos: VidOR, on application",
     modalities=("video", "depth", "flow", "normals"),
+    split="val",
+    metric="top-1 %",
+    scorer=f"{_SCORING}:nextqa",
+    blind="most frequent answer 19 to 21",
+)
+DATASETS.register(
+    "star",
+    "vidweave.data.sevila:Star",
+    summary="STAR: situated reasoning in Charades videos; the official list or SeViLA's JSON",
+    kind="choice",
+    splits=("train", "val"),
+    license=_SEE,
+    access="annotations: github.com/csbobby/STAR_Benchmark; videos: Charades",
+    split="val",
+    metric="mean of four types, %",
+    scorer=f"{_SCORING}:star",
+)
+DATASETS.register(
+    "how2qa",
+    "vidweave.data.sevila:How2QA",
+    summary="How2QA: questions about instructional and TV clips; the official JSON lines or SeViLA's JSON",
+    kind="choice",
+    splits=("train", "val"),
+    license=_SEE,
+    access="annotations: SeViLA's repository says where; videos: YouTube",
+    split="val",
+    metric="top-1 %",
+    scorer=f"{_SCORING}:sevila",
+)
+DATASETS.register(
+    "music-avqa",
+    "vidweave.data.music_avqa:MusicAVQA",
+    summary="MUSIC-AVQA: what sounds, where and when, in videos of music; both releases",
+    splits=("train", "val", "test"),
+    license="MIT (repository)",
+    access="github.com/GeWu-Lab/MUSIC-AVQA",
+    modalities=("video", "audio", "depth", "normals", "flow"),
+    split="test of json_update",
+    metric="top-1 % per nine types",
+    scorer=f"{_SCORING}:music_avqa",
+    blind="per type 35.8, per template 51.5",
 )
 DATASETS.register(
     "sqa3d",
     "vidweave.data.sqa3d:SQA3D",
     summary="SQA3D: situated questions about ScanNet scenes; 3D-LLM's list or the official pair of files",
     splits=("train", "val", "test"),
-    license="CC BY 4.0 (annotations)",
+    license="CC BY 4.0 (data)",
     access="annotations: sqa3d.github.io; scenes: ScanNet, on application",
     modalities=("video", "depth", "normals", "flow", "point_cloud"),
+    split="test",
+    metric="exact match % per first word",
+    scorer=f"{_SCORING}:sqa3d",
+    blind="per type 21.3",
 )
 DATASETS.register(
     "3d-llm",
     "vidweave.data.sqa3d:ThreeDLLM",
     summary="3D-LLM: questions about scenes, for training an adapter for points",
+    license=_SEE,
     access="github.com/UMass-Foundation-Model/3D-LLM",
     modalities=("video", "depth", "normals", "flow", "point_cloud"),
-)
-DATASETS.register(
-    "music-avqa",
-    "vidweave.data.music_avqa:MusicAVQA",
-    summary="MUSIC-AVQA: what sounds, where and when, in videos of music",
-    splits=("train", "val", "test"),
-    access="github.com/GeWu-Lab/MUSIC-AVQA",
-    modalities=("video", "audio", "depth", "normals", "flow"),
 )
 for _name, _reader, _source, _modality in (
     ("touch-qa", "TouchQA", "Touch and Go", "touch"),
@@ -329,16 +369,210 @@ for _name, _reader, _source, _modality in (
         summary=f"CREMA's questions about clips of {_source}, in SeViLA's form",
         kind="choice",
         splits=("train", "val"),
+        license=_SEE,
         access="annotations: CREMA's release; clips are made with its tools or `vidweave extract`",
         modalities=("video", _modality, "depth", "normals", "flow"),
+        split="val",
+        metric="top-1 %",
+        scorer=f"{_SCORING}:sevila",
     )
 DATASETS.register(
     "audiocaps",
     "vidweave.data.audiocaps:AudioCapsQA",
-    summary="AudioCaps as questions, for training an adapter for audio",
+    summary="AudioCaps: captions of sounds, or questions about them, for training an adapter for audio",
+    kind="caption",
     splits=("train", "val", "test"),
+    license=_SEE,
     access="captions: github.com/cdjkim/audiocaps; audio: to be fetched from its sources",
     modalities=("audio",),
+    split="test",
+    metric="CIDEr",
+    scorer="vidweave.evaluation.benchmarks.captions:captions_or_answers",
+)
+DATASETS.register(
+    "msvd-qa",
+    "vidweave.data.open_answers:MSVDQA",
+    summary="MSVD-QA: one-word answers about short clips; MA-LMM's, the judges' or the original form",
+    splits=("train", "val", "test"),
+    license=_SEE,
+    access="annotations: github.com/xudejing/video-question-answering; videos: MSVD",
+    split="test",
+    metric="exact match %, or judge",
+    scorer=f"{_SCORING}:one_word",
+    blind="most frequent answer 14.1, per type 18.9; at most 96.1 can be reached",
+)
+DATASETS.register(
+    "msrvtt-qa",
+    "vidweave.data.open_answers:MSRVTTQA",
+    summary="MSRVTT-QA: one-word answers about clips from the web; MA-LMM's, the judges' or the original form",
+    splits=("train", "val", "test"),
+    license=_SEE,
+    access="annotations: github.com/xudejing/video-question-answering; videos: MSRVTT",
+    split="test",
+    metric="exact match %, or judge",
+    scorer=f"{_SCORING}:one_word",
+    blind="on val: most frequent answer 9.5, per type 16.8; at most 96.1 can be reached",
+)
+DATASETS.register(
+    "activitynet-qa",
+    "vidweave.data.open_answers:ActivityNetQA",
+    summary="ActivityNet-QA: open answers of nine types about long videos; the official pair or MA-LMM's form",
+    splits=("train", "val", "test"),
+    license=_SEE,
+    access="annotations: github.com/MILVLG/activitynet-qa; videos: ActivityNet",
+    split="test",
+    metric="exact match %, or judge",
+    scorer=f"{_SCORING}:activitynet_qa",
+    blind="most frequent answer 13.7, per type 24.6",
+)
+DATASETS.register(
+    "tgif-qa",
+    "vidweave.data.open_answers:TGIFQA",
+    summary="TGIF-QA: questions about animated GIFs (frame, count, action, transition); official tables or the judges' form",
+    splits=("train", "test"),
+    license=_SEE,
+    access="github.com/YunseokJANG/tgif-qa",
+    split="test",
+    metric="exact match % or judge (frame), top-1 % (action, transition), mean squared error (count)",
+    scorer=f"{_SCORING}:tgif_qa",
+    blind="frame: most frequent answer 17.5",
+)
+DATASETS.register(
+    "msvd-caption",
+    "vidweave.data.captions:MSVDCaptions",
+    summary="Captions of MSVD clips; MA-LMM's or COCO's form",
+    kind="caption",
+    splits=("train", "val", "test"),
+    license=_SEE,
+    access="annotations: github.com/boheumd/MA-LMM; videos: MSVD",
+    split="test",
+    metric="METEOR, CIDEr",
+    scorer="vidweave.evaluation.benchmarks.captions:captions",
+)
+DATASETS.register(
+    "msrvtt-caption",
+    "vidweave.data.captions:MSRVTTCaptions",
+    summary="Captions of MSRVTT clips; MA-LMM's or COCO's form",
+    kind="caption",
+    splits=("train", "val", "test"),
+    license=_SEE,
+    access="annotations: github.com/boheumd/MA-LMM; videos: MSRVTT",
+    split="test",
+    metric="METEOR, CIDEr",
+    scorer="vidweave.evaluation.benchmarks.captions:captions",
+)
+DATASETS.register(
+    "youcook2-caption",
+    "vidweave.data.captions:YouCook2Captions",
+    summary="Captions of the steps of YouCook2 recipes; test captions are not public",
+    kind="caption",
+    splits=("train", "val", "test"),
+    license=_SEE,
+    access="annotations: github.com/boheumd/MA-LMM; videos: YouTube",
+    split="val",
+    metric="METEOR, CIDEr",
+    scorer="vidweave.evaluation.benchmarks.captions:captions",
+)
+DATASETS.register(
+    "lvu",
+    "vidweave.data.lvu:LVU",
+    summary="LVU: seven classification tasks about film scenes; MA-LMM's clips or the original tables",
+    kind="class",
+    splits=("train", "val", "test"),
+    license=_SEE,
+    access="annotations: github.com/boheumd/MA-LMM or github.com/chaoyuaw/lvu; videos: YouTube",
+    split="test",
+    metric="top-1 % of clips (MA-LMM) or of videos (LVU)",
+    scorer="vidweave.evaluation.benchmarks.long_video:lvu",
+    blind="videos: director 41.1, genre 27.0, relationship 51.2, scene 25.6, way_speaking 28.6, writer 40.5, year 17.7",
+)
+DATASETS.register(
+    "breakfast",
+    "vidweave.data.activities:Breakfast",
+    summary="Breakfast: which of ten meals is prepared; MA-LMM's form",
+    kind="class",
+    splits=("train", "val"),
+    license=_SEE,
+    access="annotations: github.com/boheumd/MA-LMM; videos: the data set's page",
+    split="val",
+    metric="top-1 %",
+    scorer=f"{_SCORING}:exact_label",
+)
+DATASETS.register(
+    "coin",
+    "vidweave.data.activities:COIN",
+    summary="COIN: which of 180 tasks is done; the official file or MA-LMM's",
+    kind="class",
+    splits=("train", "val"),
+    license=_SEE,
+    access="annotations: github.com/coin-dataset/annotations; videos: YouTube",
+    split="val",
+    metric="top-1 %",
+    scorer=f"{_SCORING}:exact_label",
+)
+DATASETS.register(
+    "perception-test",
+    "vidweave.data.choices_with_answers:PerceptionTest",
+    summary="Perception Test: three options about a video up to its cut frame; official or MERV's form",
+    kind="choice",
+    splits=("train", "valid", "test"),
+    license=_SEE,
+    access="the repository of Perception Test",
+    split="valid",
+    metric="top-1 %, per area and reasoning",
+    scorer=f"{_SCORING}:choices",
+)
+DATASETS.register(
+    "vlep",
+    "vidweave.data.tvqa:VLEP",
+    summary="VLEP: which of two events comes next, in TV and YouTube clips",
+    kind="choice",
+    splits=("train", "dev", "test"),
+    license=_SEE,
+    access="annotations: github.com/jayleicn/VideoLanguageFuturePred; clips: by form",
+    split="dev",
+    metric="top-1 %",
+    scorer=f"{_SCORING}:sevila",
+    blind="most frequent answer 51.2",
+)
+DATASETS.register(
+    "tvqa",
+    "vidweave.data.tvqa:TVQA",
+    summary="TVQA: five options about a moment of a TV clip; the public test has no answers",
+    kind="choice",
+    splits=("train", "val", "test_public"),
+    license=_SEE,
+    access="annotations: github.com/jayleicn/TVQA; clips: by form",
+    split="val",
+    metric="top-1 %",
+    scorer=f"{_SCORING}:sevila",
+)
+DATASETS.register(
+    "ssv2-mcq",
+    "vidweave.data.choices_with_answers:SSv2Choices",
+    summary="Something-Something v2 as multiple choice: MERV's form, or options drawn from the official labels",
+    kind="choice",
+    splits=("train", "validation"),
+    license=_SEE,
+    access="labels and videos: the data set's page; MERV's files are not public",
+    split="val",
+    metric="top-1 %",
+    scorer=f"{_SCORING}:choices",
+)
+DATASETS.register(
+    "video-chatgpt",
+    "vidweave.data.conversations:VideoChatGPT",
+    summary="Video-ChatGPT: 100,000 instructions about ActivityNet videos, for training; its benchmark's questions",
+    license=_SEE,
+    access="the repository of Video-ChatGPT",
+)
+DATASETS.register(
+    "instruct",
+    "vidweave.data.conversations:InstructData",
+    summary="Conversations in LLaVA's form (LLaVA, Valley), for training",
+    license=_SEE,
+    access="the project pages of LLaVA and Valley",
+    modalities=("video", "image"),
 )
 
 # Keys of `Trace.panels` → a function(value, PanelContext) that draws it, see `report.panels`.

@@ -5,6 +5,7 @@ import json
 import pytest
 from goldens import golden_files, golden_folder
 
+from vidweave.data.lvu_clips import clip_frames, lvu_clips
 from vidweave.data.music_avqa_text import fill_as_crema, fill_in_order, question_tokens
 from vidweave.evaluation.judge_replies import (
     lmms_eval_reply,
@@ -13,7 +14,6 @@ from vidweave.evaluation.judge_replies import (
     video_llava_reply,
 )
 from vidweave.evaluation.scorers.activitynetqa import activitynetqa_official, print_activitynetqa
-from vidweave.evaluation.scorers.lvu_clips import clip_frames, lvu_clips
 from vidweave.evaluation.scorers.mcq_parsing import (
     lmms_eval_mmmu,
     lmms_eval_perception,

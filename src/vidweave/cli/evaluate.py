@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vidweave.cli.accuracies import accuracy_table
 from vidweave.cli.loading import load_pipeline
 from vidweave.cli.options import DEFAULT_MODEL, MAX_SEED, Device, Dtype, FeatureCache, ModelName
-from vidweave.cli.output import Json, show, table
+from vidweave.cli.output import Json, show
 from vidweave.cli.quiet import narrate
 from vidweave.cli.records import record_path
 from vidweave.cli.reports import ReportFile, check_report_file, write_report
 from vidweave.errors import ConfigError
 
 if TYPE_CHECKING:
-    from vidweave.evaluation.report import Report
+    from vidweave.evaluation.benchmarks.wording import Wording
     from vidweave.evaluation.targets import Target
 
 __all__ = ["evaluate"]
@@ -51,6 +52,35 @@ def evaluate(
     frames: Annotated[
         int | None, typer.Option(min=1, help="Pictures per question; the model's own number if left out.")
     ] = None,
+    prompt: Annotated[
+        str | None,
+        typer.Option(help="neutral, short, merv, sevila, or a template with {question} and {options}."),
+    ] = None,
+    parser: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Let the model write its choice, and read it so: vidweave, merv, lmms-eval-mmmu, lmms-eval-perception, "
+            "vlmevalkit. Without it options are scored by likelihood.",
+        ),
+    ] = None,
+    judge: Annotated[
+        str | None, typer.Option(help="Let this language model judge open answers: a folder, or a name at --judge-url.")
+    ] = None,
+    judge_url: Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint of the judge, with /v1.")] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="A further metric of captions, which needs Java: meteor, spice.")
+    ] = None,
+    predictions: Annotated[
+        str | None,
+        typer.Option(
+            help="Write all replies here, and a submission file beside; on its own where there are no answers."
+        ),
+    ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(metavar="I/N", help="Only the I-th of N parts; join their records by `vidweave merge`."),
+    ] = None,
     device: Device = None,
     dtype: Dtype = None,
     cache: FeatureCache = None,
@@ -65,8 +95,12 @@ def evaluate(
     found, texts = _target(target, task, settings or [], data if data is not None else folder)
     if data is not None and folder is not None:
         raise ConfigError("--folder and --data are the same; give one")
+    if judge_url is not None and judge is None:
+        raise ConfigError("--judge-url needs --judge NAME, the model that the endpoint serves")
+    wording, part = _wording(prompt, parser), _shard(shard)
     from vidweave.evaluation.runner import run
     from vidweave.evaluation.targets import make_task
+    from vidweave.evaluation.tasks.dataset import DatasetTask
 
     narrate()
     options = {"seed": seed, "examples": examples, "families": family, "modalities": modality}
@@ -74,12 +108,54 @@ def evaluate(
     chosen = make_task(found, texts, given)
     answerer = load_pipeline(model, device=device, dtype=dtype, cache_folder=cache)
     decoding = {} if frames is None else {"num_frames": frames}
+    if isinstance(chosen, DatasetTask):
+        from vidweave.cli.benchmarks import Asked, measure_and_show
+
+        asked = Asked(
+            wording=wording,
+            judge=judge,
+            judge_url=judge_url,
+            metrics=metric or [],
+            predictions=predictions,
+            records=records,
+            batch_size=batch_size,
+            limit=limit,
+            shard=part,
+            decoding=decoding,
+        )
+        measure_and_show(answerer, chosen, asked, report_file=report_file, as_json=as_json)
+        return
+    _refuse_for_tasks(judge=judge, metric=metric, predictions=predictions)
     with record_path(records) as path:
-        report = run(answerer, chosen, path, batch_size=batch_size, limit=limit, decoding=decoding)
+        report = run(
+            answerer, chosen, path, batch_size=batch_size, limit=limit, decoding=decoding, wording=wording, shard=part
+        )
     notes = chosen.notes() if hasattr(chosen, "notes") else []  # type: ignore[attr-defined]
     data_out = {**report.to_dict(), "notes": notes, "records": records}
     write_report(report_file, data_out)
-    show(data_out, "\n".join([_text(report), *notes]), as_json=as_json)
+    show(data_out, "\n".join([accuracy_table(report), *notes]), as_json=as_json)
+
+
+def _wording(prompt: str | None, parser: str | None) -> Wording:
+    from vidweave.evaluation.benchmarks.wording import Wording
+
+    return Wording(prompt=prompt or "", parser=parser or "")
+
+
+def _shard(text: str | None) -> tuple[int, int] | None:
+    """(i, n) of "I/N", with i from 0."""
+    if text is None:
+        return None
+    index, slash, number = text.partition("/")
+    if not slash or not index.isdigit() or not number.isdigit() or not 1 <= int(index) <= int(number):
+        raise ConfigError(f"--shard must be I/N with I from 1 to N, e.g. 1/4, got {text!r}")
+    return int(index) - 1, int(number)
+
+
+def _refuse_for_tasks(**given: Any) -> None:
+    if unused := [name for name, value in given.items() if value]:
+        names = ", ".join(f"--{name}" for name in unused)
+        raise ConfigError(f"{names} is for data sets; this task scores itself")
 
 
 def _target(target: str | None, task: str | None, texts: list[str], data: str | None) -> tuple[Target, list[str]]:
@@ -98,17 +174,3 @@ def _target(target: str | None, task: str | None, texts: list[str], data: str | 
     if name is None and not data.endswith(("/", ".")) and "." in data.rpartition("/")[2]:
         return find_target(data), texts  # a file alone says what it is
     return find_target(name or DEFAULT_TARGET), [*texts, f"data={data}"]
-
-
-def _text(report: Report) -> str:
-    rows: list[tuple[Any, ...]] = [
-        (
-            a.family,
-            f"{a.accuracy:.1%}",
-            f"{a.low:.1%} to {a.high:.1%}",
-            "-" if a.chance is None else f"{a.chance:.1%}",
-            a.num_items,
-        )
-        for a in (*report.families, report.overall)
-    ]
-    return table(rows, ("family", "accuracy", "95% interval", "chance", "items"))

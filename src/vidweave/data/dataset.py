@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Literal
 from vidweave.data.jsonl import read_rows
 from vidweave.data.schema import Example
 from vidweave.errors import AnnotationError, ConfigError
+from vidweave.media.frames import FOLDER_TIMING
 from vidweave.media.open import open_source
 from vidweave.types import Clip
 
@@ -48,6 +49,8 @@ class Dataset(Sequence[Example]):
     """Modality → places of its files, tried in order: ``{root}`` is a root folder, ``{name}`` the recording."""
     has_frame_fractions: ClassVar[bool] = False
     """Whether spans of a folder of frames are fractions of it (of a video file, they are seconds)."""
+    folder_fps: ClassVar[float | None] = None
+    """Frame rate of the published folders of frames, which hold no times; None reads them by the default rate."""
 
     data: Path
     media: tuple[Path, ...] = ()
@@ -106,11 +109,47 @@ class Dataset(Sequence[Example]):
         return tuple(example for example in self._rows_read if self.sources(example))
 
     @property
+    def all_annotations(self) -> tuple[Example, ...]:
+        """All examples, with those that are left out because their media are missing."""
+        return self._rows_read
+
+    def require_media(self) -> None:
+        """Check that every example has media before any work is done; does nothing where missing ones are left out.
+
+        Raises:
+            AnnotationError: names the number of examples without media, the first one, and where its file was expected.
+        """
+        if self.missing == "leave_out":
+            if not self.annotations:
+                raise AnnotationError(
+                    f"{self.name}: none of {len(self._rows_read)} examples has media{self._searched()}"
+                )
+            return
+        without = [example for example in self._rows_read if not self.sources(example)]
+        if without:
+            raise AnnotationError(
+                f"{self.name}: {len(without)} of {len(self._rows_read)} examples have no media, the first is "
+                f"{without[0].id}: no file of {', '.join(self._modalities)} for {without[0].media!r}{self._searched()}; "
+                "check media=FOLDER, or ask the others alone with missing=leave_out"
+            )
+
+    def _searched(self) -> str:
+        roots = ", ".join(map(str, self.media)) or "no folder (give media=FOLDER)"
+        modality = self._modalities[0]
+        places = [place.format(root="FOLDER", name="NAME", stem="NAME") for place in self.layout.get(modality, ())]
+        return f" in {roots}" + (f" (looked for {', '.join(places[:4])})" if places else "")
+
+    @property
     def notes(self) -> list[str]:
         """Lines about what is left out or changed, if anything is."""
         left_out = len(self._rows_read) - len(self.annotations)
         repeated = sum("#" in e.id and e.id.rpartition("#")[2].isdigit() for e in self._rows_read)
+        unlabeled = sum(not example.is_labeled for example in self._rows_read)
         return [
+            *(
+                [f"{unlabeled} of {len(self._rows_read)} examples have no answer: they are asked, but not scored"]
+                * (unlabeled > 0)
+            ),
             *(
                 [f"{left_out} of {len(self._rows_read)} examples are left out: their media are missing"]
                 * (left_out > 0)
@@ -147,14 +186,24 @@ class Dataset(Sequence[Example]):
         if not sources:
             return None
         if example.span is None:
-            return Clip(**sources)
+            return Clip(**sources, fps=self._fps(sources))
         start, end = self._seconds(example, sources.get("video"))
-        return Clip(**sources, start_seconds=start, end_seconds=end)
+        return Clip(**sources, start_seconds=start, end_seconds=end, fps=self._fps(sources))
 
     def sources(self, example: Example) -> dict[str, Any]:
         """Modality → source, of each modality of an example that is there."""
-        found = {modality: self.source(modality, example.media) for modality in self._modalities}
+        found = {modality: self._source_once(modality, example.media) for modality in self._modalities}
         return {modality: source for modality, source in found.items() if source is not None}
+
+    def _source_once(self, modality: str, name: str) -> Any:
+        """`source`, looked up once for all questions about a recording (a missing one is looked for again)."""
+        if (found := self._found.get((modality, name))) is None and (found := self.source(modality, name)) is not None:
+            self._found[modality, name] = found
+        return found
+
+    @cached_property
+    def _found(self) -> dict[tuple[str, str], Any]:
+        return {}
 
     def source(self, modality: str, name: str) -> Any:
         """Source of one modality of the recording `name`; None if it is not there."""
@@ -165,6 +214,12 @@ class Dataset(Sequence[Example]):
                     if path.exists():
                         return str(path)
         return None
+
+    def _fps(self, sources: Mapping[str, Any]) -> float | None:
+        """The rate of published folders of frames; None for files, and for folders that say their own."""
+        folders = [Path(source) for source in sources.values() if isinstance(source, str) and Path(source).is_dir()]
+        is_untimed = folders and not any((folder / FOLDER_TIMING).exists() for folder in folders)
+        return self.folder_fps if is_untimed else None
 
     def _seconds(self, example: Example, video: Any) -> tuple[float, float]:
         """The example's span in seconds."""

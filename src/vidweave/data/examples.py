@@ -4,26 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, ClassVar
 
 from vidweave.data.dataset import Dataset, Row
+from vidweave.data.own_rows import answers_of, check_inside, fields_of, options_of
 from vidweave.data.schema import Example
+from vidweave.errors import AnnotationError
 from vidweave.registry import MODALITIES
 from vidweave.types import Clip, Query
 
 __all__ = ["ExamplesFile"]
 
-_KEYS = {"id", "question", "options", "answer", "answers", "type", "start", "end"}
+_KEYS = {"id", "question", "options", "answer", "answers", "type", "start", "end", "subtitles"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExamplesFile(Dataset):
-    """Questions as JSON lines, a JSON list or CSV.
+    """Questions as JSON lines, a JSON list, CSV or Parquet; also conversations of LLaVA (`conversations`) and ms-swift
+    (`messages`), of which the last question is asked.
 
-    A row has `question`, `answer` (or a list `answers`) and one key per modality with a file (``video``, ``audio``, …),
-    and may have `id`, `options` (in CSV: separated by "|"), `type`, and `start` and `end` in seconds. Files are relative
-    to `media`, or to the file itself without it.
+    A row has `question` and one key per modality with a file (``video``, ``audio``, …), and may have `id`, `options` (in
+    CSV: separated by "|"), `answer` (a text, the position of an option from 0, or a list of these), `type`, `start` and
+    `end` in seconds, and `subtitles`, which are put before the question. A row without an answer is asked, not scored.
+    Files are relative to `media`, or to the file itself without it.
     """
 
     name: ClassVar[str] = "examples"
@@ -32,7 +36,10 @@ class ExamplesFile(Dataset):
     def rows(self) -> Iterator[tuple[str, Row]]:
         """Rows of the file; one without an id has its number."""
         for number, (where, row) in enumerate(super().rows()):
-            yield where, {"id": str(number), **{key: value for key, value in row.items() if value not in ("", None)}}
+            try:
+                yield where, {"id": str(number), **fields_of(row)}
+            except ValueError as error:
+                raise AnnotationError(f"{where}, cannot be read ({error}); see docs/datasets.md") from error
 
     @classmethod
     def parse(cls, row: Row) -> Example:
@@ -46,21 +53,22 @@ class ExamplesFile(Dataset):
         if not files:
             raise ValueError("no file of a modality is named, e.g. video")
         for file in files.values():
-            if PurePosixPath(file).is_absolute() or ".." in PurePosixPath(file).parts:
-                raise ValueError(f"the file {file!r} lies outside the folder; give a path within it")
-        options = row.get("options", ())
-        options = tuple(options.split("|") if isinstance(options, str) else options)
-        answers = tuple(row["answers"]) if "answers" in row else (row["answer"],)
+            check_inside(file)
+        options = options_of(row.get("options", ()))
+        given = row.get("answers", row.get("answer"))
+        question = f"{row['subtitles']}\n{row['question']}" if "subtitles" in row else row["question"]
         has_span = "start" in row or "end" in row
-        return Example(
-            id=str(row["id"]),
-            query=Query.about(Clip(**files), row["question"], options),
-            truth=answers[0],
-            answers=answers,
-            family=str(row.get("type", "all")),
-            media=str(next(iter(files.values()))),
-            span=(float(row.get("start", 0)), float(row["end"])) if has_span else None,
-        )
+        common: dict[str, Any] = {
+            "id": str(row["id"]),
+            "query": Query.about(Clip(**files), question, options),
+            "family": str(row.get("type", "all")),
+            "media": str(next(iter(files.values()))),
+            "span": (float(row.get("start", 0)), float(row["end"])) if has_span else None,
+        }
+        if given is None:
+            return Example(**common, truth="", is_labeled=False)
+        answers, position = answers_of(given, options)
+        return Example(**common, truth=answers[0], answers=answers, answer_index=position)
 
     def sources(self, example: Example) -> dict[str, Any]:
         """Modality → file, of each file of an example that is there."""

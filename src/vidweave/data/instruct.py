@@ -7,7 +7,9 @@ with file and entry, or counted.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -35,7 +37,7 @@ def last_question(conversation: Conversation, family: str = "instruct") -> Examp
 
 
 def read_video_instruct(path: Path | str, media: Path | str) -> list[Conversation]:
-    """Question and answer per video: ``{"0": {"q", "a", "video_id"}, …}`` (Video-ChatGPT's list by running index).
+    """Question and answer per video: ``[{"q", "a", "video_id"}, …]`` as released by Video-ChatGPT, or by running index.
 
     Args:
         media: Folder of the videos; a video is its id and one of VIDEO_SUFFIXES.
@@ -46,8 +48,10 @@ def read_video_instruct(path: Path | str, media: Path | str) -> list[Conversatio
     """
     path, media = Path(path), Path(media)
     data = read_json(path)
+    if isinstance(data, list):  # the released file; the object by index is what VideoTGB makes of it
+        data = dict(enumerate(data))
     if not isinstance(data, dict):
-        raise AnnotationError(f"{path}: expected an object of entries by index, got {type(data).__name__}")
+        raise AnnotationError(f"{path}: expected a list or an object of entries by index, got {type(data).__name__}")
     items = []
     for index, entry in data.items():
         where = f"{path}: entry {index!r}"
@@ -61,7 +65,8 @@ def read_instruct(path: Path | str, media: Path | str, *, text: Path | str | Non
     """Conversations in LLaVA's form: a list of ``{"id", "image" | "video", "conversations": [{"from", "value"}, …]}``.
 
     Markers (``<video>``) are taken out of the turns; templates put them in front. A conversation that the assistant
-    begins loses that first turn, as in the original.
+    begins loses that first turn, as in the original. Ids that repeat, as in files made of Video-ChatGPT's data, whose ids
+    are those of the videos, get a running suffix (``v_1``, ``v_1#2``).
 
     Args:
         media: Folder that paths are relative to.
@@ -70,18 +75,19 @@ def read_instruct(path: Path | str, media: Path | str, *, text: Path | str | Non
 
     Raises:
         MediaNotFoundError: no such file.
-        AnnotationError: not this format; turns that do not alternate or do not end with an answer; an id twice; a path
-            outside the folder.
+        AnnotationError: not this format; turns that do not alternate or do not end with an answer; a path outside the
+            folder.
     """
     items = [_conversation(entry, where, Path(media)) for entry, where in _entries(Path(path))]
     if text is not None:
         items += [_conversation(entry, where, None, prefix="text/") for entry, where in _entries(Path(text))]
-    seen: set[str] = set()
+    seen: Counter[str] = Counter()
+    unique = []
     for item in items:
-        if item.id in seen:
-            raise AnnotationError(f"{path}: the id {item.id!r} is there twice")
-        seen.add(item.id)
-    return items
+        seen[item.id] += 1
+        number = seen[item.id]
+        unique.append(item if number == 1 else replace(item, id=f"{item.id}#{number}"))
+    return unique
 
 
 def read_pseudo_spans(path: Path | str) -> dict[str, tuple[float, float]]:

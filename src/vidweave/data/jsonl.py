@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from vidweave.errors import AnnotationError, MediaNotFoundError
+from vidweave.errors import AnnotationError, MediaNotFoundError, MissingExtraError
 
-__all__ = ["expect", "read_json", "read_jsonl", "read_rows"]
+__all__ = ["expect", "read_json", "read_jsonl", "read_rows", "read_table"]
 
 MAX_LINE_CHARS = 1_000_000
 MAX_BYTES = 2 * 2**30  # of a JSON file, which is read whole
@@ -52,7 +52,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield (where, object) per row of a list in JSON, of JSON lines (.jsonl), or of a table with a header (.csv, .tsv).
+    """Yield (where, object) per row of a list in JSON, of JSON lines (.jsonl), or of a table (.csv, .tsv, .parquet).
 
     Cells of a table are texts, and stay what they are: "None" and "NA" are no missing values.
 
@@ -64,7 +64,9 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     if suffix == ".jsonl":
         yield from read_jsonl(path)
     elif suffix in (".csv", ".tsv"):
-        yield from _read_table(path, "," if suffix == ".csv" else "\t")
+        yield from read_table(path, "," if suffix == ".csv" else "\t")
+    elif suffix == ".parquet":
+        yield from _read_parquet(path)
     else:
         rows = read_json(path)
         if not isinstance(rows, list):
@@ -76,7 +78,13 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             yield where, row
 
 
-def _read_table(path: Path, delimiter: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def read_table(path: Path, delimiter: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield (where, object) per row of a table with a header, whose cells are texts.
+
+    Raises:
+        MediaNotFoundError: there is no such file.
+        AnnotationError: not UTF-8, or a row with another number of cells than the header.
+    """
     if not path.is_file():
         raise MediaNotFoundError(f"there is no file {path}")
     try:
@@ -88,6 +96,26 @@ def _read_table(path: Path, delimiter: str) -> Iterator[tuple[str, dict[str, Any
                 yield where, row
     except (csv.Error, UnicodeDecodeError) as error:
         raise AnnotationError(f"{path} is not a table in UTF-8 ({error})") from error
+
+
+def _read_parquet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Rows of a Parquet file, a batch at a time; empty cells are left out."""
+    if not path.is_file():
+        raise MediaNotFoundError(f"there is no file {path}")
+    try:
+        from pyarrow import ArrowException
+        from pyarrow.parquet import ParquetFile
+    except ImportError as error:
+        raise MissingExtraError("pyarrow", "scale", f"reading {path.name}") from error
+    number = 0
+    try:
+        with ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=4096):
+                for row in batch.to_pylist():
+                    yield f"{path.name}, row {number}", {key: value for key, value in row.items() if value is not None}
+                    number += 1
+    except (ArrowException, OSError) as error:
+        raise AnnotationError(f"{path} is not a Parquet file ({error})") from error
 
 
 def _object(line: bytes, where: str) -> dict[str, Any]:

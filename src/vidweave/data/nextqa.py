@@ -8,9 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from vidweave.data.dataset import VIDEO_SUFFIXES, Dataset, Row
+from vidweave.data.dataset import VIDEO_SUFFIXES, Row
 from vidweave.data.jsonl import read_json
-from vidweave.data.schema import Example, named
+from vidweave.data.schema import Example
+from vidweave.data.sevila import SevilaForm
 from vidweave.errors import AnnotationError
 
 __all__ = ["NextQA", "ThermalQA", "TouchQA"]
@@ -19,7 +20,7 @@ NUM_OPTIONS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class NextQA(Dataset):
+class NextQA(SevilaForm):
     """NExT-QA: five options per question; from the official CSV, or from SeViLA's JSON.
 
     Both forms give the same examples, with the words of SeViLA's: a question ends with "?", an option with ".".
@@ -30,7 +31,13 @@ class NextQA(Dataset):
 
     name: ClassVar[str] = "nextqa"
     layout: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "video": ("{root}/{name}", *(f"{{root}}/{{name}}{s}" for s in VIDEO_SUFFIXES), "{root}/{stem}.mp4"),
+        "video": (
+            "{root}/{name}",
+            *(f"{{root}}/{{name}}{s}" for s in VIDEO_SUFFIXES),
+            "{root}/{stem}.mp4",
+            "{root}/NExTVideo/{stem}.mp4",
+            "{root}/{stem}",
+        ),
         "depth": ("{root}_depth/{name}",),
         "flow": ("{root}_flow/{name}",),
         "normals": ("{root}_norm/{name}",),
@@ -38,24 +45,6 @@ class NextQA(Dataset):
     has_frame_fractions = True
 
     video_map: Path | None = None
-
-    @classmethod
-    def parse(cls, row: Row) -> Example:
-        """An object of SeViLA's form: ``video, num_option, qid, a0 …, answer, question``, perhaps ``start, end``."""
-        options = tuple(row[f"a{i}"] for i in range(int(row["num_option"])))
-        answer = int(row["answer"])
-        if answer < 0:
-            raise ValueError(f"answer is {answer}")
-        name = str(row["qid"])
-        return Example(
-            id=name,
-            query=named(str(row.get("video", name)), row["question"], options),
-            truth=options[answer],
-            answer_index=answer,
-            family=name.split("_")[0],
-            media=str(row.get("video", name)),
-            span=_span(row),
-        )
 
     def rows(self) -> Iterator[tuple[str, Row]]:
         """Rows of either form, in SeViLA's."""
@@ -85,14 +74,11 @@ class NextQA(Dataset):
         return {str(video): str(place) for video, place in places.items()}
 
 
-def _span(row: Row) -> tuple[float, float] | None:
-    if "start" not in row and "end" not in row:
-        return None
-    return float(row["start"]), float(row["end"])
-
-
+@dataclass(frozen=True, kw_only=True)
 class _Prepared(NextQA):
     """Rows whose media the authors' tools wrote: under the question's id, and cut to `start` and `end` (frame numbers)."""
+
+    folder_fps = 3.0
 
     @classmethod
     def parse(cls, row: Row) -> Example:

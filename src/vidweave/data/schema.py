@@ -24,7 +24,8 @@ class Example:
     Attributes:
         id: Unique within its source, the same in every run.
         query: The question, with options or without.
-        truth: The answer, and the training target; one of the options if there are any.
+        truth: The answer, and the training target; one of the options if there are any. Empty if the source keeps answers
+            to itself (`is_labeled` is then False).
         family: Question type; accuracies are reported per type.
         answers: All accepted answers, `truth` among them; empty if there is only that one.
         answer_index: Position of the answer among the options, where equal texts leave it open; None finds it by the text.
@@ -35,9 +36,11 @@ class Example:
         scope: `short` or `long`: how much of the clip must be seen.
         encoder: `general`, or `speciality` for what only some encoders see.
         facets: Further groups that accuracies are broken down by: name → value, the same names in all examples.
+        is_labeled: Whether the source gives the answer. An example without one can be asked, but neither scored nor
+            trained on.
 
     Raises:
-        AnnotationError: no answer, an answer that is not among the options, or a span that is no time.
+        AnnotationError: no answer where there must be one, an answer that is not among the options, or a span that is no time.
     """
 
     id: str
@@ -52,14 +55,13 @@ class Example:
     scope: str = "short"
     encoder: str = "general"
     facets: Mapping[str, str] = field(default_factory=dict)
+    is_labeled: bool = True
 
     def __post_init__(self) -> None:
-        if not self.truth.strip():
-            raise AnnotationError(f"example {self.id!r} has no true answer")
-        if self.truth not in self.accepted:
-            raise AnnotationError(f"example {self.id!r}: {self.truth!r} is not among its answers {self.answers}")
-        if self.query.options:
-            self._check_position()
+        if self.is_labeled:
+            self._check_answer()
+        elif self.truth or self.answers or self.answer_index is not None:
+            raise AnnotationError(f"example {self.id!r} is marked as unlabeled, but has the answer {self.truth!r}")
         if self.span is not None and not 0 <= self.span[0] < self.span[1] < inf:
             raise AnnotationError(
                 f"example {self.id!r}: a span must be finite, with 0 <= start < end, got {self.span[0]} and {self.span[1]}"
@@ -76,10 +78,18 @@ class Example:
 
     @property
     def position(self) -> int | None:
-        """Position of the answer among the options; None without options."""
-        if not self.query.options or self.answer_index is not None:
+        """Position of the answer among the options; None without options or without an answer."""
+        if not self.query.options or not self.is_labeled or self.answer_index is not None:
             return self.answer_index
         return self.query.options.index(self.truth)
+
+    def _check_answer(self) -> None:
+        if not self.truth.strip():
+            raise AnnotationError(f"example {self.id!r} has no true answer")
+        if self.truth not in self.accepted:
+            raise AnnotationError(f"example {self.id!r}: {self.truth!r} is not among its answers {self.answers}")
+        if self.query.options:
+            self._check_position()
 
     def _check_position(self) -> None:
         options, index = self.query.options, self.answer_index

@@ -115,11 +115,14 @@ def _files() -> Iterator[tuple[str, dict[str, Any]]]:
     for folder in _folders(files("vidweave")):
         path = folder / "published.json"
         if path.is_file():
-            yield folder.name, json.loads(path.read_text(encoding="utf-8")).get("results", {})
+            content = json.loads(path.read_text(encoding="utf-8"))
+            arxiv = content.get("paper", {}).get("arxiv")
+            more = {} if arxiv is None else {"arxiv": arxiv}
+            yield folder.name, {name: {**more, **entry} for name, entry in content.get("results", {}).items()}
 
 
 def _folders(root: Traversable) -> Iterator[Traversable]:
-    for room in ("systems", "contra4"):
+    for room in ("systems", "contra4", "evaluation"):
         folder = root / room
         if folder.is_dir():
             yield folder
@@ -128,12 +131,14 @@ def _folders(root: Traversable) -> Iterator[Traversable]:
 
 def _rows(folder: str, entry: Mapping[str, Any]) -> Iterator[Published]:
     metric = str(entry.get("metric", "accuracy"))
-    source = f"{folder}, {entry['split']}" if "split" in entry else folder
+    places = (folder, f"arXiv {entry['arxiv']}" if "arxiv" in entry else "", entry.get("split", ""))
+    source = ", ".join(place for place in places if place)
     if _is_number(entry.get("value")):
         yield Published(name=folder, source=source, metric=metric, overall=entry["value"])
     for name, value in entry.get("values", {}).items():
-        if _is_number(value):
-            yield Published(name=f"{folder} {name}", source=source, metric=metric, overall=value)
+        first = value[0] if isinstance(value, list) and value else value  # accuracy, then the judge's score
+        if _is_number(first):
+            yield Published(name=f"{folder} {name}", source=source, metric=metric, overall=first)
     for name, row in entry.get("rows", {}).items():
         note = f"{source}: {row['note']}" if "note" in row else source
         facets = {facet: dict(values) for facet, values in row.items() if isinstance(values, Mapping)}

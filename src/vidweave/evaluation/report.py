@@ -57,6 +57,7 @@ class Report:
         task: Mapping[str, Any],
         model: Mapping[str, Any],
         decoding: Mapping[str, Any] | None = None,
+        more: Mapping[str, Any] | None = None,
         crossings: Sequence[Sequence[str]] = (),
         baselines: Mapping[str, Mapping[str, float]] | None = None,
         num_resumed: int = 0,
@@ -65,6 +66,7 @@ class Report:
         """The report of records, at least one.
 
         Args:
+            more: What else decided the result, for the manifest: the wording, the judge.
             crossings: Facets that are broken down together, besides each facet alone.
             baselines: Name of a rule → item id → its score there.
         """
@@ -79,7 +81,7 @@ class Report:
             choices=_choices(records),
             baselines=tuple(Baseline.of(name, s, records, facets) for name, s in (baselines or {}).items()),
             published=tuple(published(str(task.get("name")))),
-            manifest=run_manifest({"task": task, "model": model, "decoding": decoding or {}}, records),
+            manifest=run_manifest({"task": task, "model": model, "decoding": decoding or {}, **(more or {})}, records),
             num_resumed=num_resumed,
             seconds=seconds,
         )

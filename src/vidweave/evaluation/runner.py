@@ -5,22 +5,39 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from vidweave.data.schema import Example
 from vidweave.errors import ConfigError, NonFiniteError, RecordError
+from vidweave.evaluation.benchmarks.wording import Wording
 from vidweave.evaluation.metrics import is_correct
 from vidweave.evaluation.records import Record, RecordFile
 from vidweave.evaluation.report import Report
 from vidweave.evaluation.shown_media import MediaHashes, changed
 from vidweave.types import Answer, Answerer
 
-__all__ = ["Collected", "Judge", "Task", "ask", "collect", "progress_bar", "right_by_family", "run", "says_the_truth"]
+__all__ = [
+    "Collected",
+    "Judge",
+    "Task",
+    "ask",
+    "batches_by_recording",
+    "collect",
+    "in_shard",
+    "progress_bar",
+    "right_by_family",
+    "run",
+    "says_the_truth",
+]
 
 Judge = Callable[[Example, str], bool]
 """Whether an output answers an example rightly."""
+
+
+# What is asked for has no answer of its own: a prompt may hold the options as text
+_UNLABELED: dict[str, Any] = {"truth": "", "answers": (), "answer_index": None, "is_labeled": False}
 
 
 class Task(Protocol):
@@ -58,7 +75,9 @@ class Collected:
     def report(self, **beside: Any) -> Report:
         """Their report; `beside` are arguments of `Report.of`."""
         facts = {"num_resumed": self.num_resumed, "seconds": self.seconds}
-        return Report.of(self.records, **self.manifest, **facts, **beside)
+        known = {name: self.manifest[name] for name in ("task", "model", "decoding") if name in self.manifest}
+        more = {name: value for name, value in self.manifest.items() if name not in known}
+        return Report.of(self.records, **known, more=more, **facts, **beside)
 
 
 def run(answerer: Answerer, task: Task, records_path: Path | str, **how: Any) -> Report:
@@ -76,6 +95,8 @@ def collect(
     progress: bool = True,
     decoding: Mapping[str, Any] | None = None,
     judge: Judge | None = None,
+    wording: Wording | None = None,
+    shard: tuple[int, int] | None = None,
 ) -> Collected:
     """Answer a task's questions and record each; what `records_path` already holds is not asked again.
 
@@ -88,6 +109,12 @@ def collect(
         progress: Show a bar on stderr.
         decoding: Handed to the model with every batch, and part of what the file is for.
         judge: Which outputs are right (default `says_the_truth`); what it decides is recorded.
+        wording: How questions are put; part of what the file is for.
+        shard: (i, n) asks the i-th of n parts alone (i from 0), where all questions about a recording are in one part.
+            It is no part of what the file is for, so that the files of all parts can be merged.
+
+    Questions about one recording are asked together, in batches that end with a recording where they can, so that its
+    media are decoded once; the records come back in the order of the task.
 
     Raises:
         ConfigError: a batch size or limit below 1, or a task without examples.
@@ -101,19 +128,68 @@ def collect(
     ids = list(task.ids())[:limit]
     if not ids:
         raise ConfigError("the task has no examples")
+    recordings = _recordings(task, len(ids))
+    part = in_shard(recordings, shard)
+    ids = [ids[i] for i in part]
+    recordings = [recordings[i] for i in part]
     manifest = {"task": task.describe(), "model": answerer.describe(), "decoding": decoding}
+    if wording is not None and (described := wording.describe()):
+        manifest["wording"] = described
     hashes = MediaHashes()
     with RecordFile(records_path, manifest) as file:
         todo = [i for i, name in enumerate(ids) if name not in file.records]
-        _check_shown(task, {i: file.records[name] for i, name in enumerate(ids) if name in file.records}, hashes, file)
+        known = {part[i]: file.records[name] for i, name in enumerate(ids) if name in file.records}
+        _check_shown(task, known, hashes, file)
         with progress_bar("asking", len(ids), done=len(ids) - len(todo), show=progress) as advance:
-            for first in range(0, len(todo), batch_size):
-                examples = [task.example(i) for i in todo[first : first + batch_size]]
-                file.add(_answer(answerer, examples, decoding, judge or says_the_truth, hashes))
+            for batch in batches_by_recording(todo, recordings, batch_size):
+                examples = [task.example(part[i]) for i in batch]
+                file.add(_answer(answerer, examples, decoding, judge or says_the_truth, hashes, wording))
                 advance(len(examples))
         records = [file.records[name] for name in ids]
     seconds = time.perf_counter() - start
     return Collected(records=tuple(records), manifest=manifest, num_resumed=len(ids) - len(todo), seconds=seconds)
+
+
+def in_shard(recordings: Sequence[str], shard: tuple[int, int] | None) -> list[int]:
+    """Positions of the questions in a part: recording j, in order of first appearance, is in part j modulo n.
+
+    Raises:
+        ConfigError: not 0 <= i < n, or a part without questions.
+    """
+    if shard is None:
+        return list(range(len(recordings)))
+    index, number = shard
+    if not 0 <= index < number:
+        raise ConfigError(f"a shard is i/n with i from 1 to n, got {index + 1}/{number}")
+    place = {name: j for j, name in enumerate(dict.fromkeys(recordings))}
+    found = [i for i, name in enumerate(recordings) if place[name] % number == index]
+    if not found:
+        raise ConfigError(f"shard {index + 1}/{number} has no questions; there are {len(place)} recordings")
+    return found
+
+
+def batches_by_recording(todo: Sequence[int], recordings: Sequence[str], batch_size: int) -> Iterator[list[int]]:
+    """Batches of at most `batch_size` positions: those of one recording together, split only where they fill a batch."""
+    groups: dict[str, list[int]] = {}
+    for i in todo:
+        groups.setdefault(recordings[i], []).append(i)
+    batch: list[int] = []
+    for members in groups.values():
+        if batch and len(batch) + len(members) > batch_size:
+            yield batch
+            batch = []
+        batch += members
+        while len(batch) > batch_size:
+            yield batch[:batch_size]
+            batch = batch[batch_size:]
+    if batch:
+        yield batch
+
+
+def _recordings(task: Task, number: int) -> list[str]:
+    """Recording of each question; a task that does not say has one for each question."""
+    found = getattr(task, "recordings", None)
+    return [str(i) for i in range(number)] if found is None else list(found())[:number]
 
 
 def says_the_truth(example: Example, output: str) -> bool:
@@ -140,11 +216,17 @@ def _check_shown(task: Task, recorded: Mapping[int, Record], hashes: MediaHashes
 
 
 def _answer(
-    answerer: Answerer, examples: Sequence[Example], decoding: Mapping[str, Any], judge: Judge, hashes: MediaHashes
+    answerer: Answerer,
+    examples: Sequence[Example],
+    decoding: Mapping[str, Any],
+    judge: Judge,
+    hashes: MediaHashes,
+    wording: Wording | None,
 ) -> list[Record]:
-    answers = ask(answerer, examples, decoding)
+    asked = examples if wording is None else [replace(e, query=wording.put(e.query), **_UNLABELED) for e in examples]
+    answers = ask(answerer, asked, decoding)
     return [
-        Record.of(example, answer, correct=judge(example, answer.text), media=hashes.of(example))
+        Record.of(example, answer, correct=example.is_labeled and judge(example, answer.text), media=hashes.of(example))
         for example, answer in zip(examples, answers, strict=True)
     ]
 

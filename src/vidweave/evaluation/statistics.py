@@ -24,7 +24,17 @@ from vidweave.evaluation.significance import (
     power_at_least,
 )
 
-__all__ = ["EFFECT", "Interval", "Verdict", "at_chance", "at_least", "loses_at_most", "paired_bootstrap", "wilson"]
+__all__ = [
+    "EFFECT",
+    "Interval",
+    "Verdict",
+    "at_chance",
+    "at_least",
+    "clustered_bootstrap",
+    "loses_at_most",
+    "paired_bootstrap",
+    "wilson",
+]
 
 CONFIDENCE = 0.99
 RESAMPLES = 10_000
@@ -108,6 +118,38 @@ def paired_bootstrap(
     _check_confidence(confidence)
     means = _resampled_means(ours, theirs, resamples, seed)
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(float(low), float(high))
+
+
+def clustered_bootstrap(
+    scores: Sequence[float] | np.ndarray,
+    clusters: Sequence[str],
+    confidence: float = CONFIDENCE,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Interval:
+    """Percentile interval of the mean of `scores`, whole clusters resampled: questions about one video stand together.
+
+    Args:
+        scores: Scores (N,).
+        clusters: Cluster (N,) of each, such as its video.
+
+    Raises:
+        ShapeError: no items, or another number of clusters than of scores.
+
+    Source: Field & Welsh 2007, "Bootstrapping clustered data", the cluster bootstrap.
+    """
+    _check_confidence(confidence)
+    scores = _paired(scores, 0.0)[0]
+    if len(clusters) != scores.size:
+        raise ShapeError(f"every score needs a cluster, got {scores.size} scores and {len(clusters)} clusters")
+    place = {name: number for number, name in enumerate(dict.fromkeys(clusters))}
+    index = np.array([place[name] for name in clusters])
+    sums, sizes = np.bincount(index, weights=scores), np.bincount(index)
+    kinds, counts = np.unique(np.stack([sums, sizes], axis=1), axis=0, return_counts=True)
+    draws = np.random.default_rng(seed).multinomial(len(place), counts / len(place), size=resamples)
+    low, high = np.quantile((draws @ kinds[:, 0]) / (draws @ kinds[:, 1]), [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(float(low), float(high))
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Target", "find_target", "make_task"]
 
-FILE_SUFFIXES = (".json", ".jsonl", ".csv", ".tsv")
+FILE_SUFFIXES = (".json", ".jsonl", ".csv", ".tsv", ".parquet")
 EXAMPLES = "examples"  # the data set that reads files of our own form
 TOYWORLD = "toyworld"
 QUESTIONS = "questions.jsonl"  # in a folder of `vidweave world make`
@@ -89,7 +89,8 @@ def make_task(target: Target, texts: Sequence[str] = (), given: Mapping[str, Any
     if target.kind == "task":
         return made
     task = DatasetTask(target.name, made, settings)
-    task.ids()  # a file that cannot be read is reported before a model is loaded
+    task.ids()  # a file that cannot be read, and missing media, are reported before a model is loaded
+    task.require_media()
     return task
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import textwrap
 from collections.abc import Iterator
 from dataclasses import fields, replace
@@ -152,9 +153,24 @@ TASK_OPTIONS: dict[str, list[Any]] = {
     "modality": ["--modality", "audio"],
     "folder": ["--folder", "FOLDER"],
     "frames": ["--frames", 7],
+    "prompt": ["--prompt", "short"],
+    "parser": ["--parser", "merv"],
+    "shard": ["--shard", "2/3"],
     "device": ["--device", "cpu"],
     "dtype": ["--dtype", "bfloat16"],
     "cache": ["--cache", "FOLDER/c"],
+}
+DATASET_OPTIONS: dict[str, list[Any]] = {
+    "judge": ["--judge", "m"],
+    "judge_url": ["--judge", "m", "--judge-url", "http://127.0.0.1:9/v1"],
+    "metric": ["--metric", "meteor"],
+    "predictions": ["--predictions", "FOLDER/p.jsonl"],
+    "prompt": ["--prompt", "short"],
+    "parser": ["--parser", "merv"],
+    "shard": ["--shard", "2/3"],
+    "limit": ["--limit", 3],
+    "batch_size": ["--batch-size", 5],
+    "frames": ["--frames", 7],
 }
 
 
@@ -187,12 +203,50 @@ def test_every_option_of_evaluate_arrives(vid, model, tmp_path, monkeypatch):
         return repr((arrived, model.loads))
 
     try:
-        assert set(inspect.signature(command).parameters) == {*TASK_OPTIONS, "report_file", "as_json"}
+        expected = {*TASK_OPTIONS, *DATASET_OPTIONS, "report_file", "as_json"}
+        assert set(inspect.signature(command).parameters) == expected
         found = {"": outcome(), **{name: outcome(*options) for name, options in TASK_OPTIONS.items()}}
+        refused = vid("evaluate", "spied-one", "--judge", "m")
+        assert (refused.code, "--judge is for data sets" in refused.err) == (2, True)
     finally:
         TASKS.unregister("spied-one")
         TASKS.unregister("spied-two")
     assert not [(a, b) for a in found for b in found if a < b and found[a] == found[b]]
+
+
+def test_every_option_of_a_data_set_arrives(vid, model, clip, tmp_path, monkeypatch):
+    from vidweave.engines import local
+    from vidweave.evaluation.benchmarks import measure
+
+    arrived: list[Any] = []
+
+    def spy(answerer, task, path, how):
+        judge = how.judge and {k: v for k, v in vars(how.judge.engine).items() if k in ("model", "base_url")}
+        facts = {f.name: getattr(how, f.name) for f in fields(how)} | {"judge": judge}
+        arrived.append((task.name, facts))
+        raise typer.Exit(0)
+
+    monkeypatch.setattr(measure, "measure", spy)
+    monkeypatch.setattr(local, "TransformersEngine", lambda name: type("Local", (), {"model": name})())
+    (tmp_path / "own.jsonl").write_text(json.dumps({"video": str(clip.name), "question": "Which?", "answer": "it"}))
+
+    def outcome(*options: Any) -> str:
+        arrived.clear()
+        words = [str(option).replace("FOLDER", str(tmp_path)) for option in options]
+        done = vid("evaluate", tmp_path / "own.jsonl", f"media={clip.parent}", *words)
+        assert done.code == 0, done.err
+        return repr(arrived)
+
+    found = {"": outcome(), **{name: outcome(*options) for name, options in DATASET_OPTIONS.items()}}
+    assert not [(a, b) for a in found for b in found if a < b and found[a] == found[b]]
+    alone = vid("evaluate", tmp_path / "own.jsonl", f"media={clip.parent}", "--judge-url", "http://127.0.0.1:9/v1")
+    assert (alone.code, "--judge-url needs --judge NAME" in alone.err) == (2, True)
+    for wrong in ("4/3", "0/3", "x", "1"):
+        refused = vid("evaluate", tmp_path / "own.jsonl", f"media={clip.parent}", "--shard", wrong)
+        assert (refused.code, f"--shard must be I/N with I from 1 to N, e.g. 1/4, got '{wrong}'" in refused.err) == (
+            2,
+            True,
+        )
 
 
 @pytest.mark.parametrize(

@@ -89,15 +89,24 @@ def test_broken_files(tmp_path):
     (tmp_path / "half.json").write_text('{"0": {')
     with pytest.raises(AnnotationError, match="is not JSON"):
         read_video_instruct(tmp_path / "half.json", tmp_path)
-    with pytest.raises(AnnotationError, match="expected an object of entries by index, got list"):
-        read_video_instruct(written(tmp_path / "list.json", []), tmp_path)
+    with pytest.raises(AnnotationError, match="expected a list or an object of entries by index, got str"):
+        read_video_instruct(written(tmp_path / "text.json", "x"), tmp_path)
     with pytest.raises(AnnotationError, match="expected a list of conversations, got dict"):
         read_instruct(written(tmp_path / "dict.json", {}), tmp_path)
-    twice = [{"id": "1", "video": "v", "conversations": [human("a"), gpt("b")]}] * 2
-    with pytest.raises(AnnotationError, match="the id '1' is there twice"):
-        read_instruct(written(tmp_path / "twice.json", twice), tmp_path)
     with pytest.raises(AnnotationError, match="entry '0': 'a' is missing"):
         read_video_instruct(written(tmp_path / "short.json", {"0": {"q": "x", "video_id": "v"}}), tmp_path)
+
+
+def test_repeated_ids_get_a_running_suffix(tmp_path):
+    """As in files made of Video-ChatGPT's data, whose ids are those of the videos."""
+    entry = {"id": "v_1", "video": "v.mp4", "conversations": [human("a"), gpt("b")]}
+    items = read_instruct(written(tmp_path / "twice.json", [entry, entry, {**entry, "id": "v_2"}]), tmp_path)
+    assert [item.id for item in items] == ["v_1", "v_1#2", "v_2"]
+    released = [{"q": "a", "a": "b", "video_id": "v_1"}] * 2
+    items = read_video_instruct(written(tmp_path / "released.json", released), tmp_path)
+    assert [(item.id, str(item.clip["video"])) for item in items] == [
+        (name, str(tmp_path / "v_1.mp4")) for name in ("0", "1")
+    ]
 
 
 def test_spans_of_the_original(tmp_path):

@@ -84,6 +84,10 @@ def test_published_numbers_are_found_in_the_package() -> None:
     assert [(row.name, row.overall) for row in found] == [("malmm", 93.0)]
     assert {row.name: row.overall for row in published("lvu")}["malmm year"] == 51.9
     assert published("nothing of the kind") == []
+    judged = {row.name: (row.overall, row.source) for row in published("msvd-qa")}
+    assert judged["videotgb videotgb-vicuna-7b"] == (71.3, "videotgb, arXiv 2402.16050")  # accuracy, not the score
+    assert judged["merv merv-frozen"] == (70.97, "merv, arXiv 2501.01426")
+    assert {row.name for row in published("nextqa")} >= {"benchmarks human", "crema V", "merv merv-frozen"}
 
 
 def test_rows_of_a_leaderboard_keep_their_breakdowns(monkeypatch) -> None:

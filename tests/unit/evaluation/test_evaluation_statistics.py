@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from vidweave.errors import ShapeError
 from vidweave.evaluation.significance import binomial_at_least, binomial_two_sided, holm, paired_at_least
-from vidweave.evaluation.statistics import at_chance, at_least, loses_at_most, paired_bootstrap, wilson
+from vidweave.evaluation.statistics import (
+    at_chance,
+    at_least,
+    clustered_bootstrap,
+    loses_at_most,
+    paired_bootstrap,
+    wilson,
+)
 
 
 @pytest.mark.parametrize(
@@ -234,3 +241,22 @@ def test_power_of_pairs_is_about_the_share_of_rejections():
     p_values = [paired_at_least(int(ours), int(theirs), total, -0.02) for ours, theirs, _ in draws]
     shown = loses_at_most([1.0] * 9 + [0.0] * 291, [0.0] * 300, 0.02).power(alpha)
     assert shown == pytest.approx(np.mean(np.array(p_values) <= alpha), abs=0.05)
+
+
+def test_questions_about_one_video_stand_together():
+    """Twenty answers that are copies of four say no more than four; apart, they seem to say more."""
+    scores, videos = [1.0, 0.0, 1.0, 1.0] * 5, ["a", "b", "c", "d"] * 5
+    together = clustered_bootstrap(scores, videos)
+    apart = clustered_bootstrap(scores, [str(i) for i in range(20)])
+    assert together.high - together.low > 1.5 * (apart.high - apart.low)
+    assert clustered_bootstrap([1.0] * 7, ["a"] * 7) == clustered_bootstrap([1.0] * 7, [*"abcdefg"])
+    assert apart == clustered_bootstrap(scores, [str(i) for i in range(20)])  # the same seed
+    with pytest.raises(ShapeError, match="every score needs a cluster, got 4 scores and 3 clusters"):
+        clustered_bootstrap(scores[:4], videos[:3])
+
+
+def test_a_bootstrap_of_single_items_is_that_of_pairs():
+    scores = np.random.default_rng(2).integers(0, 2, 57).astype(float)
+    one, other = clustered_bootstrap(scores, [str(i) for i in range(57)]), paired_bootstrap(scores, 0.0)
+    assert abs(one.low - other.low) < 0.02
+    assert abs(one.high - other.high) < 0.02

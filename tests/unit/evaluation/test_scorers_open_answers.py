@@ -2,8 +2,9 @@
 
 import pytest
 
+from vidweave.data.lvu_clips import clip_frames, lvu_clips, video_of
 from vidweave.errors import AnnotationError, RecordError
-from vidweave.evaluation.scorers.lvu_clips import clip_frames, lvu_clips, score_clips, score_videos, video_of
+from vidweave.evaluation.scorers.lvu_clips import score_clips, score_videos
 from vidweave.evaluation.scorers.sqa3d import (
     Sqa3dResponse,
     clean_sqa3d,

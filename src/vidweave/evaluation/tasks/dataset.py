@@ -50,6 +50,21 @@ class DatasetTask:
         """The example at a position."""
         return self._examples[index]
 
+    def recordings(self) -> Sequence[str]:
+        """The recording that each example is about, in order; an example without one has its own."""
+        if isinstance(self._examples, Dataset):
+            return [example.media or example.id for example in self._examples.annotations]
+        return [example.media or example.id for example in self._examples]
+
+    def annotations(self) -> Sequence[Example]:
+        """All examples, also those that are left out because their media are missing; no media are opened."""
+        return self._examples.all_annotations if isinstance(self._examples, Dataset) else self._examples
+
+    def require_media(self) -> None:
+        """Check that no example that will be asked lacks its media, before a model is loaded."""
+        if isinstance(self._examples, Dataset):
+            self._examples.require_media()
+
     def notes(self) -> list[str]:
         """Lines about what is left out or changed, if anything is."""
         return self._examples.notes if isinstance(self._examples, Dataset) else []

@@ -1,0 +1,27 @@
+"""Accuracies as a table for people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from vidweave.cli.output import table
+
+if TYPE_CHECKING:
+    from vidweave.evaluation.report import Report
+
+__all__ = ["accuracy_table"]
+
+
+def accuracy_table(report: Report) -> str:
+    """Accuracies per question type and overall, for people."""
+    rows: list[tuple[Any, ...]] = [
+        (
+            a.family,
+            f"{a.accuracy:.1%}",
+            f"{a.low:.1%} to {a.high:.1%}",
+            "-" if a.chance is None else f"{a.chance:.1%}",
+            a.num_items,
+        )
+        for a in (*report.families, report.overall)
+    ]
+    return table(rows, ("family", "accuracy", "95% interval", "chance", "items"))

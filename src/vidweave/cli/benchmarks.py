@@ -1,0 +1,120 @@
+"""What `vidweave evaluate` does with a data set: measure, write files, and print scores with what they stand beside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vidweave.cli.accuracies import accuracy_table
+from vidweave.cli.output import show, table
+from vidweave.cli.records import record_path
+from vidweave.cli.reports import write_report
+
+if TYPE_CHECKING:
+    from vidweave.engines import Engine
+    from vidweave.evaluation.benchmarks.result import BenchmarkResult
+    from vidweave.evaluation.benchmarks.wording import Wording
+    from vidweave.evaluation.report import Report
+    from vidweave.evaluation.tasks.dataset import DatasetTask
+    from vidweave.types import Answerer
+
+__all__ = ["Asked", "measure_and_show"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """Options of the command line, see `vidweave evaluate --help`."""
+
+    wording: Wording
+    judge: str | None
+    judge_url: str | None
+    metrics: Sequence[str]
+    predictions: str | None
+    records: str | None
+    batch_size: int
+    limit: int | None
+    shard: tuple[int, int] | None
+    decoding: Mapping[str, Any]
+
+
+def measure_and_show(
+    answerer: Answerer, task: DatasetTask, asked: Asked, *, report_file: Path | None, as_json: bool
+) -> None:
+    """Measure a data set and print, and write, what came of it."""
+    from vidweave.evaluation.benchmarks.measure import Measurement, measure
+
+    with record_path(asked.records) as path:
+        how = Measurement(
+            wording=asked.wording,
+            judge=_judge(asked, path),
+            metrics=asked.metrics,
+            submission=_predictions(asked, task),
+            batch_size=asked.batch_size,
+            limit=asked.limit,
+            decoding=asked.decoding,
+            shard=asked.shard,
+        )
+        result = measure(answerer, task, path, how)
+    data = {**result.to_dict(), "records": asked.records}
+    if result.report is not None:
+        write_report(report_file, data)
+    show(data, _text(result), as_json=as_json)
+
+
+def _predictions(asked: Asked, task: DatasetTask) -> Path | None:
+    """The given file; where no question has an answer, one beside the records or in this folder."""
+    if asked.predictions is not None:
+        return Path(asked.predictions)
+    if any(example.is_labeled for example in task.annotations()):
+        return None
+    if asked.records is not None:
+        return Path(asked.records).with_suffix(".predictions.jsonl")
+    return Path(f"{task.name}.predictions.jsonl")
+
+
+def _judge(asked: Asked, records: Path) -> Engine | None:
+    """The judge, whose judgements are kept beside the records."""
+    if asked.judge is None:
+        return None
+    from vidweave.engines.cache import CachedEngine, ResponseCache, Usage
+
+    if asked.judge_url is not None:
+        from vidweave.engines.openai import OpenAIEngine
+
+        engine: Any = OpenAIEngine(model=asked.judge, base_url=asked.judge_url)
+    else:
+        from vidweave.engines.local import TransformersEngine
+
+        engine = TransformersEngine(asked.judge)
+    return CachedEngine(engine, ResponseCache(records.with_suffix(".judge")), Usage())
+
+
+def _text(result: BenchmarkResult) -> str:
+    parts = []
+    if result.report is not None:
+        parts.append(accuracy_table(result.report))
+        parts.append(table(result.score_rows(), ("scorer", "group", "value", "95% interval", "items")))
+        parts.append("\n".join(_beside(result, result.report)))
+    lines = [*result.defects(), *result.notes, *(f"{what} written to {path}" for what, path in result.written)]
+    parts.append("\n".join(lines))
+    return "\n\n".join(part for part in parts if part)
+
+
+def _beside(result: BenchmarkResult, report: Report) -> list[str]:
+    """Lines about denominators, the interval by recording, blind baselines and published numbers."""
+    counts, share = result.counts, result.all_questions
+    lines = [
+        f"strict accuracy over all {share.num_items} questions with an answer: {share.show()}% "
+        f"({counts.missing_media} not asked, because media are missing); over {report.overall.num_items} asked: "
+        f"{report.overall.accuracy:.2%}"
+    ]
+    if result.clustered is not None:
+        low, high = result.clustered.low, result.clustered.high
+        lines.append(f"95% interval by recording ({counts.videos} recordings): {low:.1%} to {high:.1%}")
+    lines += [f"blind baseline, {rule.name}: {rule.overall:.1%}" for rule in report.baselines]
+    for row in report.published:
+        if row.overall is not None:
+            lines.append(f"published, {row.name}: {row.overall:g} ({row.metric}; {row.source})")
+    return lines

@@ -1,0 +1,101 @@
+"""LVU: seven classification tasks about scenes of films, cut into clips as MA-LMM cuts them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from vidweave.data.dataset import Dataset, Row
+from vidweave.data.forms import KEY, keyed_rows
+from vidweave.data.lvu_clips import FPS, HISTORY_SECONDS, STRIDE_SECONDS, lvu_clips
+from vidweave.data.open_answers import video_layout
+from vidweave.data.schema import Example, named
+from vidweave.errors import AnnotationError, MediaNotFoundError, UnknownNameError
+
+__all__ = ["LVU", "LVU_LABELS"]
+
+LVU_LABELS: Mapping[str, tuple[str, ...]] = {
+    "relationship": ("friend", "husband wife", "boyfriend girlfriend", "ex-boyfriend ex-girlfriend"),
+    "way_speaking": ("explain", "confront", "discuss", "teach", "threaten"),
+    "scene": ("school", "office", "airport", "hotel", "prison", "restaurant"),
+    "director": ("steven", "martin", "ron", "robert", "mark", "peter", "ridley", "quentin"),
+    "writer": ("unknown", "ian", "stephen", "john", "david", "sylvester", "akiva"),
+    "year": tuple(map(str, range(9))),
+    "genre": ("action", "comedy", "romance", "thriller"),
+}
+REGRESSION = ("view_count", "like_ratio")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LVU(Dataset):
+    """LVU: MA-LMM's files (an object by video), cut into overlapping clips; or the original tables, whole videos.
+
+    The original tables name classes by number, and these numbers are the answers then.
+
+    Attributes:
+        task: relationship, way_speaking, scene, director, writer, year or genre.
+        as_options: Give the task's classes as options, to be scored by likelihood; then videos are scored by the sum of
+            probabilities, as LVU does.
+        history, stride: Seconds of a clip, and between the starts of two.
+    """
+
+    name: ClassVar[str] = "lvu"
+    layout: ClassVar[Mapping[str, tuple[str, ...]]] = video_layout("videos")
+    folder_fps = float(FPS)
+
+    task: str = field(default="relationship")
+    as_options: bool = False
+    history: int = HISTORY_SECONDS
+    stride: int = STRIDE_SECONDS
+
+    def __post_init__(self) -> None:
+        if self.task in REGRESSION:
+            raise UnknownNameError("classification task of LVU", self.task, LVU_LABELS, "(regression is not measured)")
+        if self.task not in LVU_LABELS:
+            raise UnknownNameError("task of LVU", self.task, LVU_LABELS)
+
+    def rows(self) -> Iterator[tuple[str, Row]]:
+        """One row per clip of the task."""
+        path = Path(self.data)
+        if path.suffix.lower() == ".csv":
+            yield from self._original(path)
+            return
+        rows = {row[KEY]: (where, row) for where, row in keyed_rows(path) if self.task in row}
+        if not rows:
+            raise AnnotationError(f"{path} holds no video of task {self.task!r}")
+        durations = {video: int(row["duration"]) for video, (_, row) in rows.items()}
+        for clip in lvu_clips(durations, history=self.history, stride=self.stride):
+            where, row = rows[clip.video]
+            last = min(clip.end, (int(row["num_frames"]) - 1) / FPS) if "num_frames" in row else clip.end
+            yield where, self._row(clip.key, clip.video, str(row[self.task]), (clip.start, last))
+
+    def _original(self, path: Path) -> Iterator[tuple[str, Row]]:
+        """Lines of ``<task>/<split>.csv``, parted by white space: the class first, the video second from the right."""
+        if not path.is_file():
+            raise MediaNotFoundError(f"there is no file {path}")
+        lines = path.read_text(encoding="utf-8").splitlines()
+        for number, line in enumerate(lines[1:], start=2):
+            words = line.split()
+            if len(words) < 3:
+                raise AnnotationError(f"{path.name}:{number}: expected a class and a video, got {line[:40]!r}")
+            yield f"{path.name}:{number}", self._row(f"{words[-2]}_0", words[-2], words[0], None)
+
+    def _row(self, key: str, video: str, label: str, span: tuple[float, float] | None) -> Row:
+        options = LVU_LABELS[self.task] if self.as_options else ()
+        return {"key": key, "video": video, "label": label, "task": self.task, "span": span, "options": options}
+
+    @classmethod
+    def parse(cls, row: Row) -> Example:
+        """A clip with its class."""
+        video, task = row["video"], row["task"]
+        question = f"what is the {task} of the movie?"
+        return Example(
+            id=row["key"],
+            query=named(video, question, tuple(row["options"])),
+            truth=row["label"],
+            media=video,
+            family=task,
+            span=row["span"],
+        )

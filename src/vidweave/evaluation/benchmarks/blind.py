@@ -1,0 +1,47 @@
+"""Baselines that see neither media nor question: the most frequent answer, overall and per question type."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from vidweave.data.schema import Example
+from vidweave.evaluation.metrics import normalize_answer
+
+__all__ = ["blind_baselines"]
+
+
+def blind_baselines(examples: Sequence[Example]) -> dict[str, dict[str, float]]:
+    """Baseline → example id → 1 where it is right.
+
+    The answer of a choice is its position, as a model that always takes the same letter would answer. The most frequent
+    answers are those of the examples themselves, so that these are upper bounds of what such a rule reaches.
+    """
+    labeled = [example for example in examples if example.is_labeled]
+    if not labeled:
+        return {}
+    per_type: dict[str, list[Example]] = {}
+    for example in labeled:
+        per_type.setdefault(example.family, []).append(example)
+    found = {"most frequent answer": _most_frequent(labeled)}
+    if len(per_type) > 1:
+        merged: dict[str, float] = {}
+        for members in per_type.values():
+            merged |= _most_frequent(members)
+        found["most frequent answer per type"] = merged
+    if all(example.query.options for example in labeled):
+        found["chance"] = {example.id: 1 / len(example.query.options) for example in labeled}
+    return found
+
+
+def _most_frequent(examples: Sequence[Example]) -> dict[str, float]:
+    answers = {example.id: _answers(example) for example in examples}
+    counts = Counter(answer for found in answers.values() for answer in found)
+    best = max(counts, key=lambda answer: counts[answer])
+    return {name: float(best in found) for name, found in answers.items()}
+
+
+def _answers(example: Example) -> set[str]:
+    if example.query.options:
+        return {str(example.position)}
+    return {normalize_answer(answer) for answer in example.accepted}

@@ -1,0 +1,183 @@
+"""Ask a model all questions of a data set and score the replies as the data set's own scorer does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vidweave.data.schema import Example
+from vidweave.engines import Engine
+from vidweave.errors import ConfigError
+from vidweave.evaluation.benchmarks.blind import blind_baselines
+from vidweave.evaluation.benchmarks.captions import JAVA_METRICS, captions_with
+from vidweave.evaluation.benchmarks.judging import judge_outcomes, judge_prompt_hash
+from vidweave.evaluation.benchmarks.outcome import Outcome, chosen_position, join_outcomes
+from vidweave.evaluation.benchmarks.result import BenchmarkResult, Counts
+from vidweave.evaluation.benchmarks.scoring import Score, Scorer, is_strictly_right
+from vidweave.evaluation.benchmarks.submission import write_predictions
+from vidweave.evaluation.benchmarks.wording import Wording
+from vidweave.evaluation.records import Record
+from vidweave.evaluation.runner import Collected, collect, says_the_truth
+from vidweave.evaluation.scorers.table import Tally
+from vidweave.evaluation.statistics import clustered_bootstrap
+from vidweave.evaluation.tasks.dataset import DatasetTask
+from vidweave.registration import import_object
+from vidweave.registry import DATASETS
+from vidweave.types import Answerer
+
+__all__ = ["Measurement", "measure", "scorer_of"]
+
+CONFIDENCE = 0.95
+BY_KIND = {
+    "choice": "vidweave.evaluation.benchmarks.scoring:choices",
+    "open": "vidweave.evaluation.benchmarks.scoring:open_answers",
+    "caption": "vidweave.evaluation.benchmarks.captions:captions",
+    "class": "vidweave.evaluation.benchmarks.scoring:open_answers",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """How a data set is measured.
+
+    Attributes:
+        wording: How questions are put, and how written choices are read.
+        judge: Judges open answers besides exact match; None judges nothing.
+        metrics: Further caption metrics, which need Java: `meteor`, `spice`.
+        submission: File for the replies where the data set keeps answers to itself; None writes none.
+        batch_size, limit, decoding, shard: As of `evaluation.runner.collect`.
+    """
+
+    wording: Wording = field(default_factory=Wording)
+    judge: Engine | None = None
+    metrics: Sequence[str] = ()
+    submission: Path | None = None
+    batch_size: int = 16
+    limit: int | None = None
+    decoding: Mapping[str, Any] = field(default_factory=dict)
+    shard: tuple[int, int] | None = None
+
+
+def scorer_of(name: str, examples: Sequence[Example] = ()) -> Scorer:
+    """The scorer of a data set: its own, or that of its kind of answers (of what the examples are, where it says neither)."""
+    facts = DATASETS.entry(name).facts if name in DATASETS else None
+    if facts is not None and facts.scorer:
+        return import_object(facts.scorer)
+    labeled = [example for example in examples if example.is_labeled]
+    kind = "open" if facts is None else facts.kind
+    if labeled and all(example.query.options for example in labeled):
+        kind = "choice"
+    return import_object(BY_KIND[kind])
+
+
+def measure(answerer: Answerer, task: DatasetTask, records_path: Path | str, how: Measurement) -> BenchmarkResult:
+    """Ask, record and score; what `records_path` already holds is not asked again.
+
+    Raises:
+        ConfigError: caption metrics for a set that has no captions.
+        EngineError: the judge cannot be reached; the replies and what was judged are kept.
+    """
+    examples = _asked_for(task, how)
+    kind = DATASETS.entry(task.name).facts.kind if task.name in DATASETS else "open"
+    if how.metrics and kind != "caption":
+        raise ConfigError(f"{', '.join(how.metrics)} are metrics of captions; {task.name} has none")
+    found = collect(
+        answerer,
+        task,
+        records_path,
+        batch_size=how.batch_size,
+        limit=how.limit,
+        decoding=how.decoding,
+        judge=_judged_by(how.wording),
+        wording=how.wording,
+        shard=how.shard,
+    )
+    outcomes = join_outcomes(examples, found.records, how.wording.parser or "vidweave")
+    return BenchmarkResult(
+        report=_report(found, outcomes, examples, how),
+        scores=tuple(_scores(task.name, kind, outcomes, how)),
+        counts=_counts(examples, found.records),
+        all_questions=_tally(outcomes),
+        clustered=_clustered(outcomes),
+        written=_written(task.name, examples, found.records, how),
+        notes=tuple(task.notes()),
+    )
+
+
+def _asked_for(task: DatasetTask, how: Measurement) -> list[Example]:
+    """The examples that a run is about, with those whose media are missing; of a part or a limit, only what was asked."""
+    examples = list(task.annotations())
+    if how.limit is None and how.shard is None:
+        return examples
+    from vidweave.evaluation.runner import in_shard
+
+    ids = list(task.ids())[: how.limit]
+    asked = {ids[i] for i in in_shard(list(task.recordings())[: len(ids)], how.shard)}
+    return [example for example in examples if example.id in asked]
+
+
+def _judged_by(wording: Wording):
+    def is_right(example: Example, output: str) -> bool:
+        if example.query.options and wording.parser:
+            return chosen_position(example, output, parser=wording.parser) == example.position
+        return says_the_truth(example, output)
+
+    return is_right
+
+
+def _report(found: Collected, outcomes: Sequence[Outcome], examples: Sequence[Example], how: Measurement):
+    labeled = {o.example.id for o in outcomes}
+    records = tuple(record for record in found.records if record.id in labeled)
+    if not records:
+        return None
+    from dataclasses import replace
+
+    baselines = blind_baselines([e for e in examples if e.id in {record.id for record in records}])
+    manifest = found.manifest
+    if how.judge is not None:
+        manifest = {**manifest, "judge": {**how.judge.describe(), "prompt": judge_prompt_hash()}}
+    return replace(found, records=records, manifest=manifest).report(baselines=baselines)
+
+
+def _scores(name: str, kind: str, outcomes: Sequence[Outcome], how: Measurement) -> list[Score]:
+    if not outcomes:
+        return []
+    scores = list(scorer_of(name, [o.example for o in outcomes])(outcomes))
+    if java := [metric for metric in how.metrics if metric in JAVA_METRICS]:
+        scores += captions_with(outcomes, java)
+    if how.judge is not None and not all(o.example.query.options for o in outcomes):
+        scores += judge_outcomes(how.judge, outcomes)
+    return scores
+
+
+def _counts(examples: Sequence[Example], records: Sequence[Record]) -> Counts:
+    answered = {record.id for record in records}
+    return Counts(
+        total=len(examples),
+        answered=len(answered),
+        missing_media=sum(example.id not in answered for example in examples),
+        unlabeled=sum(not example.is_labeled for example in examples),
+        videos=len({example.media or example.id for example in examples if example.is_labeled}),
+    )
+
+
+def _tally(outcomes: Sequence[Outcome]) -> Tally:
+    return Tally(num_correct=sum(map(is_strictly_right, outcomes)), num_items=len(outcomes))
+
+
+def _clustered(outcomes: Sequence[Outcome]):
+    answered = [o for o in outcomes if o.reply is not None]
+    if not answered:
+        return None
+    marks = [float(is_strictly_right(o)) for o in answered]
+    return clustered_bootstrap(marks, [o.example.media or o.example.id for o in answered], CONFIDENCE)
+
+
+def _written(
+    name: str, examples: Sequence[Example], records: Sequence[Record], how: Measurement
+) -> tuple[tuple[str, str], ...]:
+    if how.submission is None:
+        return ()
+    return tuple(write_predictions(name, how.submission, examples, records, how.wording.parser or "vidweave").items())

@@ -1,0 +1,98 @@
+"""One question of a data set beside what a model made of it: what every benchmark's scorer reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from vidweave.data.schema import Example
+from vidweave.evaluation.metrics import normalize_answer
+from vidweave.evaluation.records import Record
+from vidweave.evaluation.scorers.mcq_parsing import parse_choice
+from vidweave.evaluation.scorers.table import Response
+
+__all__ = ["Outcome", "by_position", "by_text", "chosen_position", "join_outcomes"]
+
+NO_CHOICE = -1  # position of a reply that chooses no option: a prediction, but a wrong one
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """A labeled question and the model's reply.
+
+    Attributes:
+        example: As annotated; its media were not looked for.
+        reply: The model's text; None where the question was not asked, because its media are missing.
+        scores: Log-probability of each option; empty where the reply was written.
+        parser: Rule that reads a written choice (`evaluation.scorers.mcq_parsing`).
+    """
+
+    example: Example
+    reply: str | None
+    scores: tuple[float | None, ...] = ()
+    parser: str = "vidweave"
+
+    @property
+    def choice(self) -> int | None:
+        """Position of the chosen option; None where none was chosen or there are no options."""
+        if self.reply is None or not self.example.query.options:
+            return None
+        return chosen_position(self.example, self.reply, self.scores, self.parser)
+
+
+def chosen_position(
+    example: Example, reply: str, scores: Sequence[float | None] = (), parser: str = "vidweave"
+) -> int | None:
+    """Position of the option that a reply chooses: by likelihood where there are scores, else by a parser.
+
+    A choice by its text, where several options have that text, is the right one if that is among them: the text is all
+    that the model was asked for. A letter means its own position.
+    """
+    options, right = example.query.options, example.position
+    known = [score for score in scores if score is not None]
+    if len(known) == len(options):
+        position, by_letter = known.index(max(known)), False
+    else:
+        position = parse_choice(reply, options, parser)
+        by_letter = position is not None and normalize_answer(options[position]) not in normalize_answer(reply)
+    if position is not None and right is not None and not by_letter and options[position] == options[right]:
+        return right
+    return position
+
+
+def join_outcomes(examples: Iterable[Example], records: Iterable[Record], parser: str = "vidweave") -> list[Outcome]:
+    """Join labeled examples with records by id; an example without a record has no reply."""
+    found = {record.id: record for record in records}
+    outcomes = []
+    for example in (e for e in examples if e.is_labeled):
+        record = found.get(example.id)
+        reply, scores = (None, ()) if record is None else (record.output, record.scores)
+        outcomes.append(Outcome(example=example, reply=reply, scores=scores, parser=parser))
+    return outcomes
+
+
+def by_position(outcomes: Iterable[Outcome]) -> list[Response[int]]:
+    """Responses whose answers are positions of options; a reply that chooses none is a wrong prediction."""
+    return [
+        Response(
+            id=o.example.id,
+            question_type=o.example.family,
+            answer=_position(o.example),
+            prediction=None if o.reply is None else (NO_CHOICE if o.choice is None else o.choice),
+        )
+        for o in outcomes
+    ]
+
+
+def _position(example: Example) -> int:
+    position = example.position
+    assert position is not None, f"{example.id} has no options"
+    return position
+
+
+def by_text(outcomes: Iterable[Outcome]) -> list[Response[str]]:
+    """Responses whose answers are texts."""
+    return [
+        Response(id=o.example.id, question_type=o.example.family, answer=o.example.truth, prediction=o.reply)
+        for o in outcomes
+    ]

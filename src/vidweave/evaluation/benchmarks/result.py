@@ -1,0 +1,127 @@
+"""The result of a benchmark: every score of its scorers, both denominators, intervals, baselines and published numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vidweave.evaluation.benchmarks.scoring import Score
+from vidweave.evaluation.report import Report
+from vidweave.evaluation.scorers.table import ScoreTable, Tally
+from vidweave.evaluation.statistics import Interval, wilson
+
+__all__ = ["BenchmarkResult", "Counts"]
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """How many questions there are, and what became of them.
+
+    Attributes:
+        total: In the annotation file (or its part that was asked for).
+        answered: With a reply.
+        missing_media: Not asked, because their media are missing.
+        unlabeled: Without an answer: not scored.
+        videos: Recordings that the scored questions are about.
+    """
+
+    total: int
+    answered: int
+    missing_media: int
+    unlabeled: int
+    videos: int
+
+    def to_dict(self) -> dict[str, int]:
+        """JSON data."""
+        return {
+            "total": self.total,
+            "answered": self.answered,
+            "missing_media": self.missing_media,
+            "unlabeled": self.unlabeled,
+            "videos": self.videos,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkResult:
+    """What a model reached on a data set.
+
+    Attributes:
+        report: Strict accuracy over the answered questions, baselines, published numbers, manifest; None where the data
+            set has no answers.
+        scores: Of the data set's scorer and of the judge.
+        counts: How many questions were asked, answered and scored.
+        all_questions: Strict accuracy over all labeled questions; one that could not be asked is wrong.
+        clustered: 95% interval of the strict accuracy, whole recordings resampled.
+        written: Files that were written: what they hold → path.
+        notes: Lines about what is left out or changed.
+    """
+
+    report: Report | None
+    scores: tuple[Score, ...]
+    counts: Counts
+    all_questions: Tally
+    clustered: Interval | None
+    written: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON data: the report's, and `scores`, `counts`, `all_questions` and `clustered_interval`."""
+        beside = {
+            "scores": [score.to_dict() for score in self.scores],
+            "counts": self.counts.to_dict(),
+            "all_questions": _tally(self.all_questions),
+            "clustered_interval": None if self.clustered is None else [self.clustered.low, self.clustered.high],
+            "written": dict(self.written),
+            "notes": list(self.notes),
+        }
+        return {**({} if self.report is None else self.report.to_dict()), **beside}
+
+    def score_rows(self) -> Iterator[tuple[str, str, str, str, int | str]]:
+        """Rows for a table: scorer, group, value, 95% interval, items."""
+        for score in self.scores:
+            if isinstance(score, ScoreTable):
+                yield from _table_rows(score)
+            else:
+                yield from ((score.scorer, name, f"{value:.4g}", "", "") for name, value in score.values.items())
+
+    def defects(self) -> list[str]:
+        """Lines that say what each published score does wrong, and why one has no value."""
+        lines = [f"{score.scorer}: {defect}" for score in self.scores for defect in score.defects]
+        empty = (score for score in self.scores if not isinstance(score, ScoreTable) and not score.values)
+        return [*lines, *(f"{score.scorer} has no value: {score.note}" for score in empty)]
+
+
+def _table_rows(table: ScoreTable) -> Iterator[tuple[str, str, str, str, int | str]]:
+    for name, tally in (*table.groups.items(), ("all", table.overall)):
+        if tally.num_items:
+            yield (table.scorer, name, f"{tally.show()}%", _interval(tally), tally.num_items)
+    if table.num_missing:
+        tally = table.answered
+        yield (table.scorer, "answered only", f"{tally.show()}%", _interval(tally), tally.num_items)
+
+
+def _interval(tally: Tally) -> str:
+    if tally.num_correct > tally.num_items:  # a defective denominator
+        return ""
+    found = wilson(tally.num_correct, tally.num_items, CONFIDENCE)
+    return f"{found.low:.1%} to {found.high:.1%}"
+
+
+def _tally(tally: Tally) -> dict[str, Any]:
+    found = wilson(tally.num_correct, tally.num_items, CONFIDENCE)
+    return {
+        "num_correct": tally.num_correct,
+        "num_items": tally.num_items,
+        "accuracy": tally.fraction,
+        "low": found.low,
+        "high": found.high,
+    }
+
+
+def strict_tally(marks: Sequence[bool]) -> Tally:
+    """The tally of marks."""
+    return Tally(num_correct=sum(marks), num_items=len(marks))
