@@ -43,7 +43,7 @@ def tiny_model(k: int) -> Any:
 
 def main(clip: Path = CLIP, question: str = "What moves left?", name: str | None = None, k: int = 8) -> str:
     """Select k moments, let the other model look at them alone, and say what it sees and when."""
-    chosen = vidweave.load("tiny-videotgb").select(clip, question, k=k)
+    chosen = vidweave.load("tiny-videotgb").select(clip, question, num_frames=k)
     model: Any = AutoModelForVideoClassification.from_pretrained(name).eval() if name else tiny_model(k)
     with torch.no_grad():
         logits = model(pixels(clip, chosen["indices"], model.config.image_size)).logits[0]

@@ -25,7 +25,7 @@ def test_most_moments_lie_in_the_event_that_is_asked_for(model, tmp_path):
         clip = write_video(tmp_path / "clip.mp4", render(scene, "video", size=96), fps=scene.fps)
         (asked,) = questions(scene, families=["event_colour"])
         event = next(o for o in scene.objects if o.colour == asked.answer)
-        chosen = model.select(clip, asked.text, k=4)
+        chosen = model.select(clip, asked.text, num_frames=4)
         frames = np.array(chosen["indices"])
         inside += ((frames >= event.start_frame) & (frames < event.end_frame)).tolist()
     assert np.mean(inside) > 0.5  # 4% of a clip is in its event

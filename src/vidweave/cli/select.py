@@ -21,7 +21,7 @@ DEFAULT_SELECTING_MODEL = "tiny-videotgb"  # shipped: its bridge knows the motio
 def select(
     clip: Annotated[str, typer.Argument(metavar="CLIP", help="Video file.")],
     question: Annotated[str, typer.Argument(metavar="QUESTION", help="What the moments are for.")],
-    k: Annotated[int, typer.Option("--k", "-k", min=1, help="How many moments.")] = 8,
+    num_frames: Annotated[int, typer.Option("--frames", "--k", "-k", min=1, help="How many timestamps.")] = 8,
     selector: Annotated[
         str,
         typer.Option(
@@ -46,7 +46,7 @@ def select(
     isolate: Annotated[bool, typer.Option("--isolate", help="Decode in a process that can be killed.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Name the K moments of CLIP that QUESTION is about, with spans and scores; the pictures are not even decoded.
+    """Select the timestamps of CLIP that QUESTION is about, with spans and scores, without decoding the frames there.
 
     Any model can look at them then: the times are seconds of the file.
     """
@@ -59,11 +59,11 @@ def select(
         pass
     pipe = load_pipeline(model, device=device)
     with show_elapsed("selecting"):
-        told = _moments(pipe, SELECTORS.entry(selector), given, question, k, isolate)
+        told = _moments(pipe, SELECTORS.entry(selector), given, question, num_frames, isolate)
     show({"clip": clip, "question": question, "selector": selector, **told}, _text(told), as_json=as_json)
 
 
-def _moments(pipe: Any, entry: Any, clip: Any, question: str, k: int, isolate: bool) -> dict[str, Any]:
+def _moments(pipe: Any, entry: Any, clip: Any, question: str, num_frames: int, isolate: bool) -> dict[str, Any]:
     from dataclasses import replace
 
     limits = replace(pipe.processor.limits, isolate=True) if isolate else None
@@ -71,7 +71,7 @@ def _moments(pipe: Any, entry: Any, clip: Any, question: str, k: int, isolate: b
     if entry.name == "grounding" and own != "grounding":
         raise ConfigError(f"this model selects by {own!r}; give one with a bridge, or --selector {own}")
     chooser = None if entry.name == own else entry.load()().build().eval()
-    return pipe.select(clip, question, k=k, selector=chooser, limits=limits)
+    return pipe.select(clip, question, num_frames=num_frames, selector=chooser, limits=limits)
 
 
 def _text(told: dict[str, Any]) -> str:

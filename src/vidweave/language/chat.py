@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vidweave.errors import ConfigError, QueryError
-from vidweave.language.layout import AnswerFormat, OptionsFormat, Slot, Special, TemplateLayout, Text
+from vidweave.language.layout import AnswerFormat, OptionsFormat, Slot, Special, TemplateLayout, Text, TurnFormat
 
 __all__ = [
     "ASSISTANT",
@@ -90,9 +90,12 @@ class ChatFormat:
 
     def question_template(self) -> str:
         """The prompt of one question, with {question}{options} where it stands; other braces are doubled."""
-        mark = "\0"
-        text = self.prompt([mark]).replace("{", "{{").replace("}", "}}")
-        return text.replace(mark, "{question}{options}")
+        return _template(self.prompt([_MARK]))
+
+    def turn_template(self) -> str:
+        """A further question of a conversation, in the same form; it follows the token that ends an answer."""
+        text = self._question(_MARK, is_first=False)
+        return _template(text.rstrip() if self.strips else text)
 
     def layout(self, block: str = "video", options: OptionsFormat | None = None) -> TemplateLayout:
         """Begin token if the tokenizer has one, the block's tokens, then the words; answers end with the end token."""
@@ -100,6 +103,7 @@ class ChatFormat:
             parts=(Special(token="bos", if_any=True), Slot(block=block), Text(text=self.question_template())),
             options=options or OptionsFormat(prefix="\n", item="{letter}. {option}", separator="\n"),
             answer=AnswerFormat(),
+            turn=TurnFormat(text=self.turn_template(), end=self.end),
         )
 
     def clean(self, message: str) -> str:
@@ -115,6 +119,14 @@ class ChatFormat:
 
     def _answer(self, message: str) -> str:
         return self.answer.replace("{message}", self.clean(message) or self.empty)
+
+
+_MARK = "\0"
+
+
+def _template(text: str) -> str:
+    """`text` with {question}{options} for the mark, and its own braces doubled."""
+    return text.replace("{", "{{").replace("}", "}}").replace(_MARK, "{question}{options}")
 
 
 def _fill(template: str, system: str, message: str) -> str:

@@ -40,6 +40,7 @@ __all__ = [
     "Special",
     "TemplateLayout",
     "Text",
+    "TurnFormat",
     "When",
 ]
 
@@ -131,6 +132,29 @@ class AnswerFormat:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TurnFormat:
+    """How a chat goes on after an answer.
+
+    Attributes:
+        text: A further question and all that stands before its answer; may hold {question} and {options}.
+        end: The token that ends an answer, as text; the tokenizer's end token stands for one that it does not have.
+    """
+
+    text: str
+    end: str
+
+    def __post_init__(self) -> None:
+        if "question" not in fields_of(self.text, {"question", "options"}, "turn"):
+            raise ConfigError(f"a turn needs the field {{question}}, but its text is {self.text!r}")
+
+    def spelled_for(self, tokenizer: Any) -> TurnFormat:
+        """The same with begin and end tokens as `tokenizer` spells them, where it does not know these."""
+        if self.end in tokenizer.all_special_tokens or not tokenizer.eos_token:
+            return self
+        return TurnFormat(text=self.text.replace("<s>", tokenizer.bos_token or ""), end=tokenizer.eos_token)
+
+
+@dataclass(frozen=True, kw_only=True)
 class TemplateLayout(ComponentConfig):
     """A prompt as a list of parts.
 
@@ -138,6 +162,7 @@ class TemplateLayout(ComponentConfig):
         parts: What stands in the prompt, from left to right; the answer follows when there is a target.
         options: How {options} is written.
         answer: How answers are written.
+        turn: How a conversation goes on, for prompts of chat models; None repeats the text that holds the question.
         label_separator: Between the scene labels of {labels}.
         on_overflow: A text above its `max_tokens` is an `error`, or is cut and noted in the plan (`truncate`).
     """
@@ -146,6 +171,7 @@ class TemplateLayout(ComponentConfig):
     parts: tuple[Part, ...]
     options: OptionsFormat = field(default_factory=OptionsFormat)
     answer: AnswerFormat = field(default_factory=AnswerFormat)
+    turn: TurnFormat | None = None
     label_separator: str = ", "
     on_overflow: Literal["error", "truncate"] = "error"
 
@@ -212,16 +238,22 @@ class TemplateLayout(ComponentConfig):
 
     def _write_turns(self, row: RowWriter, query: Query, wording: Wording) -> None:
         """The earlier turns of the conversation with their answers, then the question."""
+        turn = None if self.turn is None or not query.history else self.turn.spelled_for(wording.tokenizer)
         parts = self.parts
         for text, answer in query.history:
             row.write_all(parts, {"question": wording.typed(text, "question"), "options": ""})
-            row.add_answer(self._answer_ids(answer, (), wording))
-            parts = self._later_parts
+            row.add_answer(self._earlier_answer_ids(answer, turn, wording))
+            parts = self._later_parts if turn is None else (Text(text=turn.text),)
         row.write_all(parts)
+
+    def _earlier_answer_ids(self, answer: str, turn: TurnFormat | None, wording: Wording) -> list[int]:
+        if turn is None:
+            return self._answer_ids(answer, (), wording)
+        return wording.ids(self.answer.prefix + wording.typed(answer, "answer")) + wording.ids(turn.end)
 
     @property
     def _later_parts(self) -> tuple[Part, ...]:
-        """How a further question of a conversation is written: as the first one, without begin token, blocks and scenes."""
+        """A further question of a conversation, written as the first one without begin token, token blocks and scenes."""
         texts = tuple(part for part in self.parts if isinstance(part, Text) and "question" in part.text)
         if not texts:
             raise QueryError(

@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 
-from vidweave.errors import CancelledError, QueryError
+from vidweave.errors import QueryError
 from vidweave.media.limits import Limits
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.frame_counts import FrameCounts
 from vidweave.model.gather import route
 from vidweave.model.processor import Processor
-from vidweave.pipelines.selecting import tell_selection
+from vidweave.pipelines.selecting import check_cancelled, tell_selection
 from vidweave.pipelines.trace import Stopwatch, build_traces
 from vidweave.types import (
     Answer,
@@ -57,8 +57,7 @@ class CallOptions:
 
     def check_cancelled(self) -> None:
         """Raise CancelledError once `cancel` is set."""
-        if self.cancel is not None and self.cancel.is_set():
-            raise CancelledError("the call was cancelled; nothing was answered")
+        check_cancelled(self.cancel)
 
 
 @torch.no_grad()

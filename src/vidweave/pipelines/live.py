@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from vidweave.connectors.groups import counts_of, real_groups
 from vidweave.connectors.saving import flatten, unflatten
 from vidweave.connectors.state import ConnectorState
 from vidweave.errors import CheckpointError, ModalityError, NotStreamableError, QueryError, ShapeError
+from vidweave.media.limits import Limits
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.cache import module_fingerprint
 from vidweave.model.collate import collate_stream
@@ -51,19 +53,26 @@ class Stream:
         model: Its selector is not asked: the caller decides which frames are pushed.
         processor: Of the model.
         question: Questions to be answered exactly by a connector that reads text; others may be asked too.
+        limits: Caps on what is pushed, in place of the processor's.
 
     Raises:
         NotStreamableError: the model's selector has to watch the whole clip.
     """
 
     def __init__(
-        self, model: VideoLanguageModel, processor: Processor, question: str | Sequence[str] | None = None
+        self,
+        model: VideoLanguageModel,
+        processor: Processor,
+        question: str | Sequence[str] | None = None,
+        *,
+        limits: Limits | None = None,
     ) -> None:
         if model.spec.selector_streams:
             raise NotStreamableError(
                 f"the {model.spec.selector.kind!r} selector watches whole clips; ask() them, or stream with another model"
             )
         self.model, self.processor = model, processor
+        self.limits = processor.limits if limits is None else limits
         named = [question] if isinstance(question, str) else list(question or [])
         self.reads_text = "trunk" in model.spec.text
         self.remembers_text: bool = model.connector.remembers_text  # else every question is exact
@@ -118,12 +127,14 @@ class Stream:
         options: Sequence[str] = (),
         normalize: str = "sum",
         trace: bool | str = True,
+        cancel: Event | None = None,
         **decoding: Any,
     ) -> Answer:
         """Answer from what was pushed so far; the stream goes on as if nothing had been asked.
 
         Raises:
             QueryError: nothing was pushed yet.
+            CancelledError: `cancel` was set from another thread.
         """
         if not self._groups:
             raise QueryError("nothing was pushed into this stream yet; push pictures before asking")
@@ -134,7 +145,7 @@ class Stream:
             blocks, info = model.connector.read(state)
         with watch.stage("answer"):
             plan = self.processor.plan([query], counts_of(blocks))
-            how = CallOptions(normalize=normalize, decoding=decoding)
+            how = CallOptions(normalize=normalize, cancel=cancel, decoding=decoding)
             (answer,) = answer_embeds(model, self.processor, [query], model.read(plan, blocks), how)
         if not trace:
             return answer
@@ -210,7 +221,7 @@ class Stream:
             name: replace(stream.need, num_frames=None, fps=self._rate(stream, clip) if fps is None else fps)
             for name, stream in spec.connector_streams.items()
         }
-        scene = OpenScene(clip, self.processor.limits)
+        scene = OpenScene(clip, self.limits)
         try:
             rows = gather_scene(spec, scene, needs, why="pushed")
         finally:

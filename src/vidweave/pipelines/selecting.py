@@ -5,22 +5,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from threading import Event
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vidweave.errors import ModalityError
+from vidweave.errors import CancelledError, ModalityError
 from vidweave.media.limits import Limits
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.prepared import RULE_SELECTIONS
 from vidweave.model.processor import Processor
 from vidweave.types import Clip, Query, Selection, Trace
 
-__all__ = ["MAX_STEPS", "describe_row", "select_moments", "tell_selection"]
+__all__ = ["MAX_STEPS", "check_cancelled", "describe_row", "select_moments", "tell_selection"]
 
 MAX_STEPS = 256  # of a curve: neighbours are joined by their largest above it
+
+
+def check_cancelled(cancel: Event | None) -> None:
+    """Raise CancelledError once `cancel` is set."""
+    if cancel is not None and cancel.is_set():
+        raise CancelledError("the call was cancelled; nothing was answered")
 
 
 def select_moments(
@@ -29,15 +36,18 @@ def select_moments(
     clip: Clip,
     question: str,
     *,
-    k: int,
+    num_frames: int,
     selector: nn.Module | None = None,
     limits: Limits | None = None,
+    cancel: Event | None = None,
 ) -> dict[str, Any]:
-    """Which k timestamps of `clip` the question is about; see `SlotPipeline.select`."""
+    """The `num_frames` timestamps of `clip` that the question is about; see `SlotPipeline.select`."""
+    check_cancelled(cancel)
     chooser: Any = model.selector if selector is None else selector
     query = Query.about(clip, question)
     with processor.prepare(query, cache=model.cache, has_motion=chooser.needs_motion, limits=limits) as prepared:
-        selection = model.select(prepared, k=k, selector=selector)
+        check_cancelled(cancel)
+        selection = model.select(prepared, k=num_frames, selector=selector)
         if selection is None:
             raise ModalityError("the clip has no pictures to select from")
         candidates = prepared.candidates[0][prepared.mask[0]]

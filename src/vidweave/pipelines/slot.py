@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from threading import Event
-from typing import Any, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import torch
 from torch import nn
@@ -26,7 +26,7 @@ from vidweave.pipelines.live import Stream
 from vidweave.pipelines.messages import query_of
 from vidweave.pipelines.selecting import select_moments
 from vidweave.pipelines.writing import write_pieces
-from vidweave.types import Answer, Clip, ModelInputs, OptionScore, Query, config_to_dict
+from vidweave.types import Answer, Clip, ModelInputs, OptionScore, Pipeline, Query, config_to_dict
 
 __all__ = ["SlotPipeline"]
 
@@ -191,13 +191,15 @@ class SlotPipeline:
         clip: Clip | str | Path,
         question: str,
         *,
-        k: int,
+        num_frames: int,
         selector: nn.Module | None = None,
         limits: Limits | None = None,
+        cancel: Event | None = None,
     ) -> dict[str, Any]:
-        """Which k timestamps of `clip` the question is about, without answering it; no frame is decoded for an encoder.
+        """Select the timestamps of `clip` that the question is about, without answering it or decoding a frame to encode.
 
         Args:
+            num_frames: How many timestamps.
             selector: Chooses in place of the model's own, from the same motion.
 
         Returns:
@@ -208,15 +210,17 @@ class SlotPipeline:
             ModalityError: the clip has no frames, or not what the selector watches.
         """
         clip = clip if isinstance(clip, Clip) else Clip(clip)
-        return select_moments(self.model, self.processor, clip, question, k=k, selector=selector, limits=limits)
+        call = {"num_frames": num_frames, "limits": limits, "cancel": cancel}
+        return select_moments(self.model, self.processor, clip, question, selector=selector, **call)
 
-    def stream(self, question: str | Sequence[str] | None = None) -> Stream:
+    def stream(self, question: str | Sequence[str] | None = None, *, limits: Limits | None = None) -> Stream:
         """A live stream or long clip that is pushed piece by piece and asked at any time; as many at once as you like.
 
         Args:
             question: Questions that a connector reading text is to answer exactly; others it answers approximately.
+            limits: Caps on what is pushed, in place of the processor's.
         """
-        return Stream(self.model, self.processor, question)
+        return Stream(self.model, self.processor, question, limits=limits)
 
     def inputs(self, queries: Query | Sequence[Query], **arguments: Any) -> ModelInputs:
         """Inputs of `model.forward` and `model.generate`: selected, decoded and, where they are known, encoded.
@@ -246,6 +250,16 @@ class SlotPipeline:
         """Upload model and processor; arguments as of transformers' `push_to_hub`."""
         return self.model.push_to_hub(repo_id, **how)  # type: ignore[arg-type]  # transformers wraps it without its signature
 
+    def close(self) -> None:
+        """Write the features that are still in memory, and close the feature cache; the pipeline answers on without one."""
+        self.model.use_cache_folder(None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self.close()
+
     # -- parts ---------------------------------------------------------------------------------------------------
 
     def _answer(self, queries: Query | Sequence[Query], how: CallOptions) -> list[Answer]:
@@ -268,6 +282,13 @@ class SlotPipeline:
             how.check_cancelled()
 
         return write_pieces(generate, self.processor.tokenizers["language"])
+
+
+if TYPE_CHECKING:
+
+    def _is_a_pipeline(pipe: SlotPipeline) -> Pipeline:
+        """The type checker compares every signature."""
+        return pipe
 
 
 def _as_clip(clip: Clip | str | Path, start_seconds: float | None, end_seconds: float | None) -> Clip:

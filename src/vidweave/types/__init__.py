@@ -11,6 +11,7 @@ from vidweave.types.configuration import (
 from vidweave.types.conversation import Conversation
 from vidweave.types.means import MeanOver
 from vidweave.types.media import Frames, PointCloud, PrecomputedFeatures, Waveform
+from vidweave.types.pipeline import Pipeline
 from vidweave.types.protocols import (
     Answerer,
     Configured,
@@ -92,6 +93,7 @@ __all__ = [
     "OptionScore",
     "PanelSource",
     "PartOfLargerModel",
+    "Pipeline",
     "PointCloud",
     "PointSpec",
     "PoolSpec",

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -15,6 +17,7 @@ from vidweave.language.chat import (
     chat_format,
 )
 from vidweave.language.conversation import plan_captions, plan_conversations
+from vidweave.language.layout import TurnFormat
 from vidweave.types import Clip, Query
 
 WORDS = "In Out : USER ASSISTANT What is it red a cup Where ? </s> user assistant system b h".split()
@@ -168,3 +171,49 @@ def test_faults():
         plan_conversations([["What?"]], words, QWEN_CHAT, [None])
     with pytest.raises(QueryError, match="2 blocks are given for 1 texts"):
         plan_captions(["red"], words, [None, None])
+
+
+HISTORY = (("What is it?", "a red cup"), ("Where?", "b"))
+
+
+def _asked(layout, words, history=HISTORY, question="Where is it?"):
+    query = Query.about(Clip("c"), question)
+    plan = layout.plan([replace(query, history=history)], words, {("video", 0, 0): 1})
+    return plan.ids[0][plan.slot[0] < 0].tolist()
+
+
+@pytest.mark.parametrize("template", [CHATML, HEADERS], ids=["qwen", "llama3"])
+def test_a_chat_of_several_turns_is_what_the_tokenizers_template_writes(template):
+    words = tokenizer(template, bos="<|begin|>" if template is HEADERS else None)
+    turns = [{"role": "system", "content": "You see."}]
+    for question, answer in HISTORY:
+        turns += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    turns.append({"role": "user", "content": "Where is it?"})
+    whole = words.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    assert _asked(chat_format(words, "You see.").layout(), words) == words(whole, add_special_tokens=False)["input_ids"]
+
+
+@pytest.mark.parametrize("name", sorted(CHAT_FORMATS))
+@pytest.mark.parametrize("bos", ["<|begin|>", None])
+def test_a_chat_of_several_turns_is_asked_as_it_is_trained(name, bos):
+    chat, words = CHAT_FORMATS[name], tokenizer(bos=bos)
+    texts = [text for turn in HISTORY for text in turn] + ["Where is it?", "red"]
+    trained = plan_conversations([texts], words, chat, ["video"])
+    ids, is_target = trained.ids[0], trained.is_target[0]
+    last = max(i for i in range(1, len(ids)) if is_target[i] and not is_target[i - 1])
+    assert _asked(chat.layout(), words) == [i for i in ids[:last].tolist() if i >= 0]
+    assert _asked(chat.layout(), words, history=()) != _asked(chat.layout(), words)
+
+
+def test_a_turn_without_its_question_is_refused():
+    with pytest.raises(ConfigError, match=r"a turn needs the field \{question\}, but its text is 'USER:'"):
+        TurnFormat(text="USER:", end="</s>")
+    with pytest.raises(ConfigError, match=r"turn '\{question\} \{label\}' has the field \{label\}"):
+        TurnFormat(text="{question} {label}", end="</s>")
+
+
+def test_braces_in_a_later_question_stay_as_they_are():
+    words = tokenizer(CHATML)
+    chat = ChatFormat(human="<|im_start|>{a} {message}", answer="{message}<|im_end|>", end="<|im_end|>")
+    assert chat.layout().turn.text == "<|im_start|>{{a}} {question}{options}"
+    assert _asked(chat.layout(), words, question="{b} it")[-4:] == words("{b} it")["input_ids"][-4:]

@@ -4,6 +4,7 @@ import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import wraps
+from inspect import signature
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +18,7 @@ from vidweave.media.limits import Limits
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.pipelines.messages import query_of
 from vidweave.pipelines.slot import SlotPipeline
-from vidweave.types import Answerer, Clip, Frames, Query
+from vidweave.types import Answerer, Clip, Frames, Pipeline, Query
 
 QUESTION = "what colour is the circle ?"
 LONG = {"max_new_tokens": 24, "min_new_tokens": 24}
@@ -41,6 +42,62 @@ def test_it_is_what_evaluation_knows(pipe):
     assert pipe.dtype == torch.bfloat16
     with pytest.raises(ConfigError, match=r"expected a VideoLanguageModel, got str; load one with vidweave.load"):
         SlotPipeline("tiny-base")  # type: ignore[arg-type]
+
+
+def test_it_is_a_pipeline(pipe):
+    assert isinstance(pipe, Pipeline)
+    members = {name for name in vars(Pipeline) if not name.startswith("_")}
+    assert members == {
+        "answer", "ask", "chat", "close", "config", "describe", "device", "dtype", "push_to_hub", "save_pretrained",
+        "score", "select", "stream", "to",
+    }  # fmt: skip
+    for name in members:
+        assert getattr(SlotPipeline, name).__doc__, name
+        planned, made = getattr(Pipeline, name), getattr(SlotPipeline, name)
+        if callable(planned):
+            assert set(signature(planned).parameters) - {"options", "how"} <= set(signature(made).parameters), name
+    for name in members:
+        lacking = type("Lacking", (), dict.fromkeys(members - {name}))()
+        assert not isinstance(lacking, Pipeline), name
+
+
+def test_closing_writes_the_features_and_leaves_the_pipeline_answering(pipe, tmp_path):
+    pipe.model.encoders.requires_grad_(False)
+    pipe.model.use_cache_folder(tmp_path)
+    with pipe as opened:
+        text = opened.ask(clip(0), QUESTION).text
+    assert list(tmp_path.iterdir())
+    pipe.close()
+    assert pipe.cache is None
+    assert pipe.ask(clip(0), QUESTION).text == text
+    pipe.model.use_cache_folder(tmp_path)
+    assert pipe.ask(clip(0), QUESTION).trace.panels["cache"] == {"known": 1, "computed": 0}
+
+
+def test_every_call_can_be_cancelled_and_limited(pipe, tmp_path):
+    cancel = threading.Event()
+    cancel.set()
+    live = pipe.stream()
+    live.push(clip(0))
+    for call in (
+        lambda: pipe.select(clip(0), QUESTION, num_frames=2, cancel=cancel),
+        lambda: pipe.score([Query.about(clip(0), QUESTION, ("red", "blue"))], cancel=cancel),
+        lambda: pipe.chat(messages(QUESTION, about=clip(0)), cancel=cancel),
+        lambda: live.ask(QUESTION, cancel=cancel),
+        lambda: pipe.answer([Query.about(clip(0), QUESTION)], cancel=cancel),
+    ):
+        with pytest.raises(CancelledError, match="the call was cancelled; nothing was answered"):
+            call()
+    file, limits = tmp_path / "long.npy", Limits(max_file_bytes=1_000)
+    np.save(file, np.zeros((40, 20, 24, 3), np.uint8))
+    about = Clip(file, fps=5)
+    for call in (
+        lambda: pipe.select(about, QUESTION, num_frames=2, limits=limits),
+        lambda: pipe.stream(limits=limits).push(about),
+    ):
+        with pytest.raises(MediaLimitError):
+            call()
+    pipe.stream().push(about)
 
 
 def test_a_saved_pipeline_answers_the_same(pipe, tmp_path):
