@@ -15,11 +15,13 @@ from vidweave.cli import (
     compare,
     contra4,
     convert,
+    data,
     doctor,
     evaluate,
     explain,
     extract,
     inspect,
+    merge,
     models,
     pseudo_label,
     registered,
@@ -56,7 +58,9 @@ app.command("convert")(convert.convert)
 app.command("train")(train.train)
 app.command("pseudo-label")(pseudo_label.pseudo_label)
 app.command("evaluate")(evaluate.evaluate)
+app.command("merge")(merge.merge)
 app.command("compare")(compare.compare)
+app.add_typer(data.app)
 app.add_typer(cache.app)
 app.add_typer(contra4.app)
 app.command("doctor")(doctor.doctor)

@@ -56,8 +56,8 @@ class _MervChoices(Dataset):
         if row.get("answer_id") is None:
             return Example(**common, truth="", is_labeled=False)
         position = int(row["answer_id"])
-        if position < 0:
-            raise ValueError(f"answer_id is {position}")
+        if not 0 <= position < len(options):
+            raise ValueError(f"answer is {position}, expected 0 to {len(options) - 1}")
         return Example(**common, truth=options[position], answer_index=position)
 
     def rows(self) -> Iterator[tuple[str, Row]]:

@@ -69,7 +69,8 @@ class LVU(Dataset):
         for clip in lvu_clips(durations, history=self.history, stride=self.stride):
             where, row = rows[clip.video]
             last = min(clip.end, (int(row["num_frames"]) - 1) / FPS) if "num_frames" in row else clip.end
-            yield where, self._row(clip.key, clip.video, str(row[self.task]), (clip.start, last))
+            facts = {name: row[name] for name in ("duration", "num_frames") if name in row}
+            yield where, {**facts, **self._row(clip.key, clip.video, str(row[self.task]), (clip.start, last))}
 
     def _original(self, path: Path) -> Iterator[tuple[str, Row]]:
         """Lines of ``<task>/<split>.csv``, parted by white space: the class first, the video second from the right."""

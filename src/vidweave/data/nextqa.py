@@ -61,6 +61,7 @@ class NextQA(SevilaForm):
             "num_option": NUM_OPTIONS,
             "question": f"{row['question']}?",
             "answer": row.get("answer"),
+            "frame_count": row.get("frame_count"),
             **options,
         }
 

@@ -189,8 +189,8 @@ class TGIFQA(_OpenAnswers):
         options = tuple(row[f"a{i}"] for i in range(1, 6)) if "a1" in row else ()
         if options:
             position, kind = int(row["answer"]), "action" if name.startswith("ACTION") else "transition"
-            if position < 0:
-                raise ValueError(f"answer is {position}")
+            if not 0 <= position < len(options):
+                raise ValueError(f"answer is {position}, expected 0 to {len(options) - 1}")
             answer: dict[str, Any] = {"truth": options[position], "answer_index": position}
         else:
             kind = TGIF_TYPES[int(row["type"])] if "type" in row else "count"

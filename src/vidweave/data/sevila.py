@@ -42,8 +42,8 @@ class SevilaForm(Dataset):
         if row.get("answer") is None and cls.may_lack_answers:
             return Example(**common, truth="", is_labeled=False)
         answer = int(row["answer"])
-        if answer < 0:
-            raise ValueError(f"answer is {answer}")
+        if not 0 <= answer < len(options):
+            raise ValueError(f"answer is {answer}, expected 0 to {len(options) - 1}")
         return Example(**common, truth=options[answer], answer_index=answer)
 
     may_lack_answers: ClassVar[bool] = False

@@ -19,6 +19,9 @@ READS: dict[str, tuple[tuple[str, ...], ...]] = {
     "select": (("FILE", "What?"),),
     "inspect": (("FILE",),),
     "compare": (("FILE", "FILE"),),
+    "merge": (("FILE", "--out", "NEW.jsonl"),),
+    "data doctor": (("FILE",),),
+    "data convert": (("FILE", "--out", "NEW.jsonl"),),
     "convert": (("malmm", "FILE", "--base", "tiny-base", "--out", "NEW"), ("crema", "FILE", "--out", "NEW")),
     "train": (("FILE",),),
     "pseudo-label": (("FILE", "--out", "NEW.jsonl", "--media", "."),),
@@ -38,12 +41,12 @@ READS: dict[str, tuple[tuple[str, ...], ...]] = {
     "contra4 evaluate": (("--split", "FILE"), ("--split", "VAL", "--fit-on", "FILE")),
     "contra4 generate": (("FILE",),),
 }
-NO_FILE = {"list", "models list", "world make", "world show", "cache ls", "doctor"}
+NO_FILE = {"list", "data list", "data show", "models list", "world make", "world show", "cache ls", "doctor"}
 # Commands that work through many files report each and leave with 1, and a folder or nothing is what some ask for.
 MAKES_A_REPORT = {"extract depth", "extract normals", "extract flow", "extract frames", "extract trim"}
 TAKES_FOLDERS = MAKES_A_REPORT | {"cache verify", "cache prune"}
 # A run's own records and released weights: what they hold is RecordError and CheckpointError, a fault of the file.
-FAULTS_OF_FILES = {"compare", "convert", "extract depth"}
+FAULTS_OF_FILES = {"compare", "merge", "convert", "extract depth"}
 BAD = ("missing", "folder", "empty", "binary", "name")
 
 
@@ -91,7 +94,10 @@ def test_a_bad_file_is_one_line_and_two(vid, bad, clip, repository, command, kin
                 continue
             codes = {1, 2} if command in FAULTS_OF_FILES else {2}
             assert done.code in codes, where
-            assert done.out == "", where
+            if flags:
+                assert done.data["error"]["exit_code"] == done.code, where
+            else:
+                assert done.out == "", where
             assert done.err.startswith("error: "), where
             assert done.err.count("\n") == 1, where
             assert done.err.rstrip("\n").isprintable(), where

@@ -1,0 +1,68 @@
+"""Write any data set as JSON lines of our own form, which `vidweave evaluate` reads and which trains."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from vidweave.data.dataset import Dataset
+from vidweave.data.schema import Example
+from vidweave.errors import ConfigError
+from vidweave.storage import write_atomically
+
+__all__ = ["write_examples"]
+
+
+def write_examples(dataset: Dataset, path: Path) -> int:
+    """Write the examples of a data set whose media are there; paths are relative to `path`'s folder.
+
+    Returns:
+        The number of examples written.
+
+    Raises:
+        AnnotationError: a row that cannot be read, or missing media that are not to be left out.
+        ConfigError: media outside the folder of `path`, which our form does not name.
+    """
+    dataset.require_media()
+    rows = list(_rows(dataset, path.parent.resolve()))
+    write_atomically(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode("utf-8"))
+    return len(rows)
+
+
+def _rows(dataset: Dataset, folder: Path) -> Iterator[dict[str, Any]]:
+    for index in range(len(dataset)):
+        yield _row(dataset[index], folder)
+
+
+def _row(example: Example, folder: Path) -> dict[str, Any]:
+    clip = example.query.scenes[0].clip
+    row: dict[str, Any] = {"id": example.id, **{name: _inside(clip[name], folder, example.id) for name in clip}}
+    row["question"] = example.query.text
+    if example.query.options:
+        row["options"] = list(example.query.options)
+    if example.is_labeled:
+        many = list(example.answers) if len(example.answers) > 1 else example.truth
+        row["answer"] = example.position if example.query.options else many
+    if example.family != "all":
+        row["type"] = example.family
+    if clip.start_seconds is not None:
+        row["start"], row["end"] = clip.start_seconds, clip.end_seconds
+    elif clip.end_seconds is not None:
+        row["start"], row["end"] = 0.0, clip.end_seconds
+    return row
+
+
+def _inside(source: Any, folder: Path, name: str) -> str:
+    if not isinstance(source, (str, os.PathLike)):
+        raise ConfigError(
+            f"example {name}: its media are no file ({type(source).__name__}), which our form cannot name"
+        )
+    path = Path(source).resolve()
+    if not path.is_relative_to(folder):
+        raise ConfigError(
+            f"example {name}: {source} lies outside {folder}; write the file into a folder above the media"
+        )
+    return path.relative_to(folder).as_posix()
