@@ -34,7 +34,21 @@ def test_prompt_and_tokens_meet_in_one_place(call):
     assert {name for name, tree in modules(SOURCE).items() if call in _calls(tree)} == HOMES[call]
 
 
+def _asked_by_name(tree: ast.Module) -> list[int]:
+    """Lines that fetch an attribute by a word (`getattr(x, "word")`, `hasattr`), where a protocol would be typed."""
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+    named = [c for c in calls if c.func.id in ("getattr", "hasattr") and isinstance(c.args[1], ast.Constant)]  # type: ignore[attr-defined]
+    return [call.lineno for call in named]
+
+
+@pytest.mark.parametrize("package", ["connectors", "selectors", "testing"])
+def test_parts_are_asked_what_they_can_do_by_protocols(package):
+    trees = {name: tree for name, tree in modules(SOURCE).items() if name.startswith(f"vidweave.{package}")}
+    assert {name: lines for name, tree in trees.items() if (lines := _asked_by_name(tree))} == {}
+
+
 def test_the_check_can_fail():
+    assert _asked_by_name(ast.parse("getattr(trunk, 'time', 1)\nhasattr(trunk, 'time')\ngetattr(self, name)")) == [1, 2]
     text = "layout.plan(a)\nmodel.spec.layout.target_tokens(b)\n(layout or own.layout).plan(c)\nsplice(d)"
     assert set(HOMES) <= _calls(ast.parse(text))
     assert not set(HOMES) & _calls(ast.parse("model.processor.plan(a)\nmodel.read(b)"))
