@@ -90,11 +90,13 @@ def test_a_bad_file_is_one_line_and_two(vid, bad, clip, repository, command, kin
             where = (command, words, kind, done)
             assert "Traceback" not in done.err, where
             assert "unexpected" not in done.err, where
-            if done.code == 1 and command in MAKES_A_REPORT and done.out:
+            if done.code == 1 and command in MAKES_A_REPORT and done.out and (not flags or "error" not in done.data):
                 continue
             codes = {1, 2} if command in FAULTS_OF_FILES else {2}
             assert done.code in codes, where
-            if flags:
+            if flags:  # one JSON value, with the line of stderr
+                assert done.data["error"].keys() == {"type", "message", "exit_code"}, where
+                assert done.err == f"error: {done.data['error']['message']}\n", where
                 assert done.data["error"]["exit_code"] == done.code, where
             else:
                 assert done.out == "", where
