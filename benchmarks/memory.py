@@ -29,7 +29,7 @@ from vidweave.connectors.ports import PortConfig
 from vidweave.connectors.qformer import QFormer, QFormerConfig
 from vidweave.connectors.qformer_memory import MemoryConfig
 from vidweave.connectors.saving import flatten
-from vidweave.nn.bank import Journal
+from vidweave.nn.bank import UndoLog
 from vidweave.types import Features, Frames, TrunkInput
 
 TOKENS, WORDS, QUERIES = 257, 12, 32
@@ -94,8 +94,8 @@ def steps(length: int, rounds: int) -> dict[str, float]:
 
         def step(group: Tensor = group) -> None:
             nonlocal memory
-            with Journal() as journal:  # as a stream does
-                memory = qformer.commit(inputs.with_keys(group[:, None], None), memory, journal)
+            with UndoLog() as undo_log:  # as a stream does
+                memory = qformer.commit(inputs.with_keys(group[:, None], None), memory, undo_log)
 
         ours.append(clock(step))
         theirs.append(clock(lambda group=group: plain_step(qformer, queries, group, text, mask, plain, False)))
@@ -115,8 +115,8 @@ def prefill(length: int, groups: int) -> dict[str, float]:
         memory = qformer.empty_memory(inputs)
         start = time.perf_counter()
         for part in frames.split(-(-groups // pieces), 1):
-            with Journal() as journal:
-                memory = qformer.commit(inputs.with_keys(part, None), memory, journal)
+            with UndoLog() as undo_log:
+                memory = qformer.commit(inputs.with_keys(part, None), memory, undo_log)
         return time.perf_counter() - start
 
     return {"at_once_seconds": run(1), "stepping_seconds": run(groups)}
@@ -151,8 +151,8 @@ def growth(pushes: int) -> int:
             before = process.memory_info().rss
         seconds = torch.tensor([[[number, number + 1.0]]])
         frame = Features(torch.randn(1, 1, 3, 8), torch.ones(1, 1, 3, dtype=torch.bool), seconds, zero, zero)
-        with Journal() as journal:
-            state = connector.push(state, {"video": frame}, journal)
+        with UndoLog() as undo_log:
+            state = connector.push(state, {"video": frame}, undo_log)
     gc.collect()
     return process.memory_info().rss - before
 

@@ -30,7 +30,7 @@ from vidweave.media.video import VideoReader
 from vidweave.media.write import write_video
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.assets import asset_folder
-from vidweave.nn.span_selection import inside_spans, pick_moments
+from vidweave.nn.span_selection import inside_spans, pick_candidates
 from vidweave.pipelines.slot import SlotPipeline
 from vidweave.selectors.motion_peaks import MotionPeaksSelectorConfig
 from vidweave.systems.videotgb.tiny import tiny_videotgb
@@ -202,9 +202,9 @@ def _choices(
     event = torch.tensor([[[item.event.start_frame, item.event.end_frame - 1]]], dtype=torch.float64) / item.scene.fps
     is_there = torch.ones(1, 1, dtype=torch.bool)
     found = {
-        "uniform": pick_moments(torch.zeros_like(candidates), real, k)[0][0].tolist(),
+        "uniform": pick_candidates(torch.zeros_like(candidates), real, k)[0][0].tolist(),
         "random": sorted(rng.choice(len(times), k, replace=False).tolist()),
-        "oracle": pick_moments(inside_spans(candidates, event, is_there), real, k)[0][0].tolist(),
+        "oracle": pick_candidates(inside_spans(candidates, event, is_there), real, k)[0][0].tolist(),
     }
     peaks = MotionPeaksSelectorConfig().build()(motion[OURS], None, candidates, real, k=k)
     found["motion peaks"] = _indices(peaks.seconds, times)

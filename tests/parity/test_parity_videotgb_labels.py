@@ -9,7 +9,7 @@ from videotgb_cases import SYSTEM, below
 
 from vidweave.evaluation.overlap import unigram_recall
 from vidweave.evaluation.span_metrics import span_scores, step_iou
-from vidweave.nn.score_span import largest_rectangle, picture_to_step
+from vidweave.nn.score_span import frame_to_step, largest_rectangle
 
 
 def test_spans_of_scores():
@@ -26,7 +26,7 @@ def test_spans_of_scores():
                 given = (found["scores"][row] - found["scores"][row].min()).tolist() if subtract else scores
                 span = largest_rectangle(given)
                 assert span == tuple(int(found[f"{form}.{side}"][row]) for side in ("start", "end"))
-                moved = tuple(picture_to_step(place, count, steps) for place in span)
+                moved = tuple(frame_to_step(place, count, steps) for place in span)
                 assert moved == tuple(int(found[f"{form}.{side}_flow"][row]) for side in ("start", "end"))
 
 

@@ -15,7 +15,7 @@ from vidweave.language.causal import CausalConfig
 from vidweave.language.layout import AnswerFormat, Slot, TemplateLayout, Text
 from vidweave.language.seq2seq import Seq2SeqConfig
 from vidweave.model.assembly import VideoLanguageModel
-from vidweave.nn.score_span import largest_rectangle, picture_to_step
+from vidweave.nn.score_span import frame_to_step, largest_rectangle
 from vidweave.nn.span_rounding import round_spans
 from vidweave.nn.span_selection import span_loss
 from vidweave.selectors.grounding import GroundingSelectorConfig
@@ -238,7 +238,7 @@ def test_joint_training(family):
     targets = []
     for row, scores in enumerate(case["out.frame_scores"]):
         given = (scores - scores.min() if subtract else scores).tolist()
-        targets.append([picture_to_step(place, count, lengths[row]) for place in largest_rectangle(given)])
+        targets.append([frame_to_step(place, count, lengths[row]) for place in largest_rectangle(given)])
     starts, ends = torch.tensor(targets).unbind(1)
     close(span_loss(logits, starts, ends), case["out.mrc_loss"], **CLOSE)
 

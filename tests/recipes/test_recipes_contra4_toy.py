@@ -10,7 +10,7 @@ from vidweave.contra4.doctor import examine
 from vidweave.contra4.media import Media
 from vidweave.contra4.pipeline import run
 from vidweave.contra4.schema import read_questions
-from vidweave.contra4.toy import NUMBERS, sense_caption, toy_facts
+from vidweave.contra4.toy import NUMBERS, modality_caption, toy_facts
 from vidweave.errors import AnnotationError, ConfigError
 from vidweave.toyworld.scene import sample_scene
 from vidweave.types.recipe import read_recipe
@@ -83,16 +83,16 @@ def test_words_of_the_senses():
     scene = sample_scene(11)
     shapes = [thing.shape for thing in scene.objects]
     for sense in SENSES[1:]:
-        caption = sense_caption(scene, sense)
+        caption = modality_caption(scene, sense)
         assert caption.startswith(NUMBERS[len(shapes) - 1])
         assert [word for word in re.findall(r"\w+", caption) if word in shapes] == shapes
-    assert re.fullmatch(r"(one|two|three|four) (low|middle|high) beeps?", sense_caption(scene, "audio"))
-    with pytest.raises(ConfigError, match="the toy world has no words for 'image'"):
-        sense_caption(scene, "image")
+    assert re.fullmatch(r"(one|two|three|four) (low|middle|high) beeps?", modality_caption(scene, "audio"))
+    with pytest.raises(ConfigError, match="toyworld has no captions for 'image'"):
+        modality_caption(scene, "image")
 
 
 def test_what_is_no_toy_scene(result):
     scene = read_questions(result.questions)[0].scenes[0]
     for changes in ({"id": "a"}, {"modality": "image"}):
-        with pytest.raises(AnnotationError, match="is no scene of the toy world"):
+        with pytest.raises(AnnotationError, match="is not a toyworld scene"):
             toy_facts(type(scene)(**{**vars(scene), **changes}))

@@ -100,7 +100,7 @@ def flow(
     found = find_clips(clips)
     estimator = None if weights is None else _raft(weights, size, iterations, device)
     name = "motion vectors" if weights is None else f"raft, {iterations} iterations, {_digest(weights)}"
-    job = FlowJob(estimator=estimator, name=name, fps=fps, height=size, width=size, has_pictures=rgb)
+    job = FlowJob(estimator=estimator, name=name, fps=fps, height=size, width=size, has_rgb=rgb)
     _run(job, found, out, workers, as_json)
 
 

@@ -27,7 +27,7 @@ from vidweave.connectors.ports import Port, PortConfig
 from vidweave.connectors.state import ConnectorState
 from vidweave.connectors.trunk import Request, Trunk, adapter_rows, run_requests, text_rows
 from vidweave.errors import ConfigError, ShapeError, UnknownNameError
-from vidweave.nn.bank import Journal
+from vidweave.nn.bank import UndoLog
 from vidweave.nn.numbers import floating_dtype
 from vidweave.registry import FUSIONS, TRUNKS
 from vidweave.types import (
@@ -163,11 +163,11 @@ class Connector(nn.Module):
         return ConnectorState(item=item, scene=scene, text=text)
 
     def push(
-        self, state: ConnectorState, features: Mapping[str, Features], journal: Journal | None = None
+        self, state: ConnectorState, features: Mapping[str, Features], undo_log: UndoLog | None = None
     ) -> ConnectorState:
         """A new state that has also seen `features`, later in time than all before; the old state stays valid.
 
-        With a journal the old state is used up instead, unless the journal's block ends with an exception: for streams,
+        With a undo_log the old state is used up instead, unless the undo_log's block ends with an exception: for streams,
         which would copy all their memory at each picture otherwise.
 
         Raises:
@@ -182,7 +182,7 @@ class Connector(nn.Module):
             state,
             features={**state.features, **self._push_clips(state, seen)},
             blocks={**state.blocks, **self._push_groups(state, seen)},
-            memories={**state.memories, **self._push_memories(state, seen, journal)},
+            memories={**state.memories, **self._push_memories(state, seen, undo_log)},
         )
 
     def read(self, state: ConnectorState) -> tuple[dict[str, Blocks], dict[str, Any]]:
@@ -290,7 +290,7 @@ class Connector(nn.Module):
     # Trunks with a memory
 
     def _push_memories(
-        self, state: ConnectorState, seen: Mapping[str, Features], journal: Journal | None
+        self, state: ConnectorState, seen: Mapping[str, Features], undo_log: UndoLog | None
     ) -> dict[str, MemoryState]:
         memories: dict[str, MemoryState] = {}
         for name, trunk in self._memory_trunks().items():
@@ -303,7 +303,7 @@ class Connector(nn.Module):
             keys = {port: self._keys(port, seen[port], first[port]) for port in ports if port in seen}
             width = rows.keys.shape[-1]
             stacked = stack_ports([keys[p] if p in keys else _no_groups(state, width, keys) for p in ports])
-            memories[name] = push_groups(trunk, rows, before, stacked, journal)
+            memories[name] = push_groups(trunk, rows, before, stacked, undo_log)
         return memories
 
     def _read_memories(self, state: ConnectorState) -> dict[str, Blocks]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from vidweave.connectors.groups import compact, real_groups, whole_span
-from vidweave.nn.bank import Journal
+from vidweave.nn.bank import UndoLog
 from vidweave.types import Features, KeepsMemory, TrunkInput
 
 __all__ = [
@@ -53,7 +53,7 @@ def start_memory(trunk: KeepsMemory, rows: TrunkInput) -> MemoryState:
 
 
 def push_groups(
-    trunk: KeepsMemory, rows: TrunkInput, state: MemoryState, keys: Features, journal: Journal | None = None
+    trunk: KeepsMemory, rows: TrunkInput, state: MemoryState, keys: Features, undo_log: UndoLog | None = None
 ) -> MemoryState:
     """The state after `keys` (M rows): the group that was pending and all new ones but the last are committed."""
     seconds = torch.cat([state.seconds[:, None], keys.seconds], 1)
@@ -66,7 +66,7 @@ def push_groups(
     memory = state.memory
     if num_committed:
         past = rows.with_keys(line.values[:, :num_committed], committed[:, :num_committed])
-        memory = trunk.commit(past, memory, journal)
+        memory = trunk.commit(past, memory, undo_log)
     return MemoryState(
         memory=memory,
         keys=_pick_last(line.values, count),

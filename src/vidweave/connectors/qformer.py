@@ -29,7 +29,7 @@ from vidweave.connectors.qformer_memory import MemoryConfig, QFormerMemory, acco
 from vidweave.connectors.trunk import MemoryTrunk, Trunk
 from vidweave.errors import ConfigError, ShapeError
 from vidweave.nn.attention import reset_normal
-from vidweave.nn.bank import Journal
+from vidweave.nn.bank import UndoLog
 from vidweave.nn.lora import RowAdapters, Site
 from vidweave.types import ComponentConfig, TextSpec, TrunkInput
 
@@ -180,10 +180,10 @@ class MemoryQFormer(QFormer, MemoryTrunk):
     def empty_memory(self, inputs: TrunkInput) -> QFormerMemory:
         return empty_memory(self.stack(), self.memory, inputs)
 
-    def commit(self, inputs: TrunkInput, memory: Any, journal: Journal | None = None) -> QFormerMemory:
+    def commit(self, inputs: TrunkInput, memory: Any, undo_log: UndoLog | None = None) -> QFormerMemory:
         """The memory after keys (R, T, K, C); layer by layer over many time steps, without a gradient."""
         self.check(inputs)
-        return commit(self.stack(inputs.adapter), self.memory, inputs, _expect_memory(memory), journal)
+        return commit(self.stack(inputs.adapter), self.memory, inputs, _expect_memory(memory), undo_log)
 
     def replay(self, inputs: TrunkInput, memory: Any) -> QFormerMemory:
         """The same visual bank, and banks of queries that read it with another text, entry by entry: approximate."""

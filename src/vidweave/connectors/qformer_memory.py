@@ -28,13 +28,13 @@ from torch.nn import functional
 from vidweave.connectors.qformer_layers import AdaptedLayer, QFormerLayer, QFormerStack
 from vidweave.errors import ConfigError, ShapeError
 from vidweave.nn.attention import Attention, mix_heads
-from vidweave.nn.bank import Bank, BankRule, Journal, Move, append_, blend_, empty_bank, place_, runs, shorten_
+from vidweave.nn.bank import Bank, BankRule, Move, UndoLog, append_, blend_, empty_bank, place_, runs, shorten_
 from vidweave.types import TrunkInput
 
 __all__ = ["MemoryConfig", "Projected", "QFormerMemory", "account", "commit", "empty_memory", "look", "replay"]
 
 
-MOST_JOURNALED = 4  # groups at once that are changed in place with a journal; for more, one copy is cheaper
+MOST_JOURNALED = 4  # groups at once that are changed in place with a undo_log; for more, one copy is cheaper
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,11 +143,15 @@ def empty_memory(stack: QFormerStack, config: MemoryConfig, inputs: TrunkInput) 
 
 @torch.no_grad()
 def commit(
-    stack: QFormerStack, config: MemoryConfig, inputs: TrunkInput, memory: QFormerMemory, journal: Journal | None = None
+    stack: QFormerStack,
+    config: MemoryConfig,
+    inputs: TrunkInput,
+    memory: QFormerMemory,
+    undo_log: UndoLog | None = None,
 ) -> QFormerMemory:
     """The memory after time steps keys (R, T, K, C), none of which is the last.
 
-    The memory given stays valid; with a journal it may be used up instead, which spares a copy of it.
+    The memory given stays valid; with a undo_log it may be used up instead, which spares a copy of it.
 
     Raises:
         ShapeError: more groups than a memory that forgets none can hold.
@@ -156,19 +160,19 @@ def commit(
     _check_room(config, memory, keys, key_mask)
     if not keys.shape[1]:
         return memory
-    journal = journal if keys.shape[1] <= MOST_JOURNALED else None
+    undo_log = undo_log if keys.shape[1] <= MOST_JOURNALED else None
     visual = None if memory.visual is None else memory.visual.widen(keys.shape[2])
-    visual = visual if visual is None or journal is not None else visual.clone()
+    visual = visual if visual is None or undo_log is not None else visual.clone()
     missing = 0 if visual is None else visual.bank.length.shape[1] - keys.shape[2]
     if missing and key_mask is None:
         key_mask = keys.new_ones(keys.shape[:3], dtype=torch.bool)
     real = None if key_mask is None or bool(key_mask.all()) else functional.pad(key_mask, (0, missing))
     keys = functional.pad(keys, (0, 0, 0, missing))
-    layers = tuple(held if held is None or journal is not None else held.clone() for held in memory.layers)
+    layers = tuple(held if held is None or undo_log is not None else held.clone() for held in memory.layers)
     memory = QFormerMemory(visual, layers, memory.count)
     inputs = inputs.with_keys(keys, real)
     for start in range(0, keys.shape[1], config.chunk):
-        memory = _commit_(stack, config, inputs.steps(slice(start, start + config.chunk)), memory, journal)
+        memory = _commit_(stack, config, inputs.steps(slice(start, start + config.chunk)), memory, undo_log)
     return memory
 
 
@@ -251,24 +255,24 @@ def _like_copies(states: Tensor, memory: QFormerMemory, config: MemoryConfig) ->
 
 
 def _commit_(
-    stack: QFormerStack, config: MemoryConfig, inputs: TrunkInput, memory: QFormerMemory, journal: Journal | None
+    stack: QFormerStack, config: MemoryConfig, inputs: TrunkInput, memory: QFormerMemory, undo_log: UndoLog | None
 ) -> QFormerMemory:
     """One chunk; changes the buffers of `memory`."""
     keys, real, num_queries = inputs.keys, inputs.mask, _queries(inputs).shape[1]
     rule = config.rule()
     masks = _text_masks(stack, inputs)
-    visual, steps = _visual_(memory.visual, keys, real, rule, journal)
+    visual, steps = _visual_(memory.visual, keys, real, rule, undo_log)
     states = _embed(stack, inputs, memory)
     layers = list(memory.layers)
     crossed = 0
     last = max((index for index, held in enumerate(layers) if held is not None), default=-1)
     for index, layer in enumerate(stack.layers):
         is_last = index >= last
-        states, layers[index] = _self_(layer, states, layers[index], masks, rule, is_last, journal)
+        states, layers[index] = _self_(layer, states, layers[index], masks, rule, is_last, undo_log)
         seen = states[:, :, :num_queries]
         if layer.crossattention is not None:
             pair = None if visual is None else visual.pairs[crossed]
-            seen = _cross_(layer, seen.expand(-1, keys.shape[1], -1, -1), keys, real, pair, steps, is_last, journal)
+            seen = _cross_(layer, seen.expand(-1, keys.shape[1], -1, -1), keys, real, pair, steps, is_last, undo_log)
             crossed += 1
         if not is_last:
             states = layer.feed(seen, states[:, :, num_queries:])
@@ -311,16 +315,16 @@ def _text_masks(stack: QFormerStack, inputs: TrunkInput) -> tuple[Tensor | None,
 
 
 def _visual_(
-    held: Projected | None, keys: Tensor, real: Tensor | None, rule: BankRule, journal: Journal | None
+    held: Projected | None, keys: Tensor, real: Tensor | None, rule: BankRule, undo_log: UndoLog | None
 ) -> tuple[Projected | None, list[_Step]]:
     """Scan the groups into the visual bank; its pairs follow later, layer by layer."""
     if held is None:
         return None, []
     bank, steps = held.bank, []
     for step in range(keys.shape[1]):
-        bank, at = append_(bank, keys[:, step], _at(real, step), rule, journal)
+        bank, at = append_(bank, keys[:, step], _at(real, step), rule, undo_log)
         used, visible = _visible(bank)
-        bank, moves = shorten_(bank, rule, journal)
+        bank, moves = shorten_(bank, rule, undo_log)
         steps.append(_Step(at, used, visible, moves))
     return replace(held, bank=bank), steps
 
@@ -332,7 +336,7 @@ def _self_(
     masks: tuple[Tensor | None, Tensor | None],
     rule: BankRule,
     is_last: bool,
-    journal: Journal | None,
+    undo_log: UndoLog | None,
 ) -> tuple[Tensor, Projected | None]:
     """Self-attention of all groups (R, T, X, H), each beside the bank as it was then. The last layer only keeps them."""
     attention = layer.attention.attention
@@ -344,13 +348,13 @@ def _self_(
     query = None if is_last else attention.query(states)
     bank, mixed = held.bank, []
     for step in range(states.shape[1]):
-        bank, at = append_(bank, states[:, step], _at(masks[1], step), rule, journal)
-        place_(pair, at, new[:, step], journal)
+        bank, at = append_(bank, states[:, step], _at(masks[1], step), rule, undo_log)
+        place_(pair, at, new[:, step], undo_log)
         if query is not None:
             mixed.append(_mix(attention, query[:, step], *_window(pair, *_visible(bank), states.dtype)))
-        bank, moves = shorten_(bank, rule, journal)
+        bank, moves = shorten_(bank, rule, undo_log)
         for move in moves:
-            blend_(pair, move, journal)
+            blend_(pair, move, undo_log)
     held = replace(held, bank=bank)
     return (states if query is None else layer.attention.output(torch.stack(mixed, 1), states)), held
 
@@ -363,7 +367,7 @@ def _cross_(
     pair: Tensor | None,
     steps: Sequence[_Step],
     is_last: bool,
-    journal: Journal | None,
+    undo_log: UndoLog | None,
 ) -> Tensor:
     """Cross-attention of all groups' queries (R, T, Q, H), each to the visual bank as it was then."""
     cross = layer.crossattention
@@ -376,11 +380,11 @@ def _cross_(
     query = None if is_last else attention.query(seen)
     mixed = []
     for number, step in enumerate(steps):
-        place_(pair, step.at, new[:, number], journal)
+        place_(pair, step.at, new[:, number], undo_log)
         if query is not None:
             mixed.append(_mix(attention, query[:, number], *_window(pair, step.used, step.visible, seen.dtype)))
         for move in step.moves:
-            blend_(pair, move, journal)
+            blend_(pair, move, undo_log)
     return seen if query is None else cross.output(torch.stack(mixed, 1), seen)
 
 

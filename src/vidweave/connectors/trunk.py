@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vidweave.errors import ConfigError
-from vidweave.nn.bank import Journal
+from vidweave.nn.bank import UndoLog
 from vidweave.types import TakesAdapters, TextTokens, TrunkInput, text_spec_of
 
 __all__ = ["MemoryTrunk", "Request", "Trunk", "run_requests"]
@@ -75,7 +75,7 @@ class MemoryTrunk(Trunk):
         """Keys (R, K, C) beside a memory → hidden states (R, Q + L, H), and the memory with these keys."""
         raise NotImplementedError(f"{type(self).__name__} has no step")
 
-    def commit(self, inputs: TrunkInput, memory: Any, journal: Journal | None = None) -> Any:
+    def commit(self, inputs: TrunkInput, memory: Any, undo_log: UndoLog | None = None) -> Any:
         """The memory after time steps keys (R, T, K, C), in order of time."""
         for index in range(inputs.keys.shape[1]):
             _, memory = self.step(inputs.step(index), memory)

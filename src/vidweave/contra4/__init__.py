@@ -1,1 +1,1 @@
-"""Contra4: questions that compare scenes of different modalities; their data, their making, their evaluation."""
+"""Contra4: generate, filter and evaluate questions that compare scenes of different modalities."""

@@ -1,4 +1,4 @@
-"""Stage: which scene answers the question of a row, and why."""
+"""Stage: answer the question of each row with a scene and an explanation."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ ANSWER_SAMPLING = Sampling(temperature=0.3, top_p=0.9, max_tokens=120, min_token
 
 
 def answer_rows(rows: Sequence[Row], engine: Engine, sampling: Sampling = ANSWER_SAMPLING) -> list[Row]:
-    """Each row with ``answers``: the first line of the completion, normally ``Scene X. <explanation>``.
+    """Add ``answers`` to each row: the first line of the completion, normally ``Scene X. <explanation>``.
 
-    A row whose request the engine refuses is dropped.
+    Rows whose request the engine refuses are dropped.
     """
     requests = [Request(prompt=answer_prompt(captions_of(row), question_of(row)), sampling=sampling) for row in rows]
     texts = complete(engine, requests)
@@ -28,7 +28,7 @@ def answer_rows(rows: Sequence[Row], engine: Engine, sampling: Sampling = ANSWER
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:
-    """Settings of the stage: the model that wrote the questions, decoding more soberly."""
+    """Settings of the stage: the model that wrote the questions, with less random decoding."""
 
     name: ClassVar[str] = "answers"
     scope: ClassVar[str] = "rows"

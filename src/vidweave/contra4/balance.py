@@ -1,4 +1,4 @@
-"""Stage: the answer stands at each position equally often."""
+"""Stage: balance how often the answer stands at each position."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["Balance", "balance_rows", "fair_rows", "move_answer", "target_positi
 
 
 def target_position(index: int, size: int, scenes: int, *, whole_numbers: bool) -> int:
-    """Where the answer of row `index` of a group of `size` rows shall stand; published borders.
+    """Return the position at which the answer of row `index` out of `size` rows is placed, by the published boundaries.
 
     Args:
-        whole_numbers: Four scenes: borders are rounded down (rows that are not of the similarity kind).
+        whole_numbers: For four scenes, round the boundaries down (used for rows not selected by similarity).
     """
     if whole_numbers and scenes == 4:
         borders: tuple[float, ...] = (size // 4, size // 2, 3 * size // 4)
@@ -30,11 +30,11 @@ def target_position(index: int, size: int, scenes: int, *, whole_numbers: bool) 
 
 
 def move_answer(row: Row, source: int, target: int, *, leave_stale: bool = False) -> Row:
-    """The row with scene `source` at `target`, the others in their order; its answer is ``Scene X`` of the target.
+    """Move scene `source` to position `target`, keep the order of the others and set the answer to that ``Scene X``.
 
     Args:
-        leave_stale: Leave everything but scenes, modalities and answer as it was, as published: verdicts then belong
-            to orders of the former row. Otherwise they are put where the same order of scenes now stands.
+        leave_stale: Change only scenes, modalities and answer, as published; the verdicts then refer to orders of the
+            original row. Otherwise verdicts are moved to the matching order of the moved scenes.
     """
     order = [i for i in range(len(row["examples"])) if i != source]
     order.insert(target, source)
@@ -58,44 +58,44 @@ def _follow(row: Row, order: list[int], target: int) -> Row:
 
 @cache
 def _former_places(order: tuple[int, ...]) -> list[int]:
-    """For each order of the moved scenes, the place of the order of the former ones that shows the same."""
+    """For each order of the moved scenes, return the index of the original order that shows the same scenes."""
     places = {former: place for place, former in enumerate(orders(len(order)))}
     return [places[tuple(order[i] for i in new)] for new in orders(len(order))]
 
 
 def balance_rows(rows: Iterable[Row], *, leave_stale: bool = False, lenient_length: bool = False) -> list[Row]:
-    """Rows whose answer can be read, with answers spread over the positions; by number of scenes, similarity first.
+    """Spread readable answers evenly over the positions, grouped by number of scenes, similarity rows first.
 
     Args:
         leave_stale: See `move_answer`.
-        lenient_length: Drop a row whose lists of scenes and modalities differ in length only if the number of scenes
-            is not that of `q_type` either, as published.
+        lenient_length: As published, drop a row whose scenes and modalities differ in length only if the number of
+            scenes also disagrees with `q_type`.
     """
     groups: dict[tuple[int, bool], list[tuple[Row, int]]] = defaultdict(list)
     for row in filter(None, map(_readable, rows)):
         count = int(row["q_type"][-1])
         if _fits(row, count, lenient_length) and (source := _source(row)) is not None:
             groups[count, row["selection_type"] == "similarity"].append((row, source))
-    found = []
+    balanced = []
     for count, is_similar in ((c, s) for c in (2, 3, 4) for s in (True, False)):
         group = groups[count, is_similar]
         for index, (row, source) in enumerate(group):
             target = target_position(index, len(group), count, whole_numbers=not is_similar)
-            found.append(row if source == target else move_answer(row, source, target, leave_stale=leave_stale))
-    return found
+            balanced.append(row if source == target else move_answer(row, source, target, leave_stale=leave_stale))
+    return balanced
 
 
 def fair_rows(rows: Iterable[Row]) -> list[Row]:
-    """Readable rows such that neither modalities nor positions tell the answer, in the order given.
+    """Select readable rows so that neither modality nor position predicts the answer; keep the given order.
 
-    Within each set of modalities, each modality is the answer equally often (rows above the smallest number are
-    dropped), and for each such answer the positions take turns. The published way spreads answers over a whole file,
-    whose rows stand set by set: the set then tells the position.
+    Within each set of modalities, each modality is the answer equally often (surplus rows are dropped), and the
+    positions rotate for each such answer. The published method balances answers over the whole file, which is ordered
+    by set of modalities, so the set still predicts the position.
     """
     read = [(row, source) for row in filter(None, map(_readable, rows)) if (source := _source(row)) is not None]
     kinds = [(*sorted(row["modalities"]), row["modalities"][source]) for row, source in read]
     counts = Counter(kinds)
-    starts = {kind: place for place, kind in enumerate(counts)}  # so that small kinds do not all begin with A
+    starts = {kind: place for place, kind in enumerate(counts)}  # so that small kinds do not all start with A
     taken: Counter[tuple[str, ...]] = Counter()
     kept = []
     for (row, source), kind in zip(read, kinds, strict=True):
@@ -108,13 +108,13 @@ def fair_rows(rows: Iterable[Row]) -> list[Row]:
 
 
 def _readable(row: Row) -> Row | None:
-    """The row with the answers that can be read; None without any."""
+    """The row with only its readable answers; None if there are none."""
     labels = [label for text in row["answers"] if (label := parse_scene(text, "balance"))]
     return {**row, "answers": labels} if labels else None
 
 
 def _source(row: Row) -> int | None:
-    """Where the answer stands; None if it is a scene that there is not."""
+    """Index of the answering scene; None if the answer names a scene that does not exist."""
     place = LABELS.index(row["answers"][0])
     return place if place < len(row["examples"]) else None
 

@@ -1,6 +1,6 @@
-"""Rules that answer without looking at any medium: what a score must be held against.
+"""Blind rules: baselines that answer without access to any media.
 
-The fixed order of modalities alone scores .556 on the released test split, as much as the best published system.
+A fixed order of modalities alone scores .556 on the released test split, as high as the best published system.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ __all__ = [
 ]
 
 Rule = Callable[[ContrastQuestion], int | None]
-"""A question → the position that the rule picks; None where it has nothing to pick, which is wrong."""
+"""A question → the chosen position; None if the rule cannot choose, which counts as wrong."""
 
 MODALITY_PRIOR = ("audio", "image", "video", "pc")
-"""Modalities by how often they are the answer, in the released files."""
+"""Modalities sorted by how often they are the answer in the released files."""
 
 
 def always(position: int) -> Rule:
-    """The same label every time; nothing where there is no such scene."""
+    """Always choose the same label; None where that scene does not exist."""
     return lambda question: position if position < len(question.scenes) else None
 
 
 def by_modality(order: Sequence[str] = MODALITY_PRIOR) -> Rule:
-    """The scene whose modality comes first in `order`, unlisted ones last; of equals the first."""
+    """Choose the scene whose modality comes first in `order` (unlisted ones last; ties go to the first scene)."""
     rank = {modality: place for place, modality in enumerate(order)}
 
     def pick(question: ContrastQuestion) -> int:
@@ -51,17 +51,17 @@ def by_modality(order: Sequence[str] = MODALITY_PRIOR) -> Rule:
 
 
 def longest_caption(question: ContrastQuestion) -> int:
-    """The scene of which most is said, in characters; of equals the first."""
+    """Choose the scene with the longest caption in characters; ties go to the first scene."""
     return max(range(len(question.scenes)), key=lambda i: len(question.scenes[i].caption))
 
 
 def score(rule: Rule, questions: Sequence[ContrastQuestion]) -> float:
-    """Share of questions that `rule` answers rightly."""
+    """Share of questions that `rule` answers correctly."""
     return sum(rule(question) == question.answer for question in questions) / len(questions)
 
 
 def uniform_score(questions: Sequence[ContrastQuestion]) -> float:
-    """What guessing scores on average."""
+    """Expected score of random guessing."""
     return sum(1 / len(question.scenes) for question in questions) / len(questions)
 
 
@@ -70,11 +70,11 @@ RULES: dict[str, Rule] = {
     f"modality prior ({' > '.join(MODALITY_PRIOR)})": by_modality(),
     "longest caption": longest_caption,
 }
-"""The rules that stand beside every result."""
+"""Rules whose scores are reported beside every result."""
 
 
 def fitted_prior(questions: Sequence[ContrastQuestion]) -> tuple[str, ...]:
-    """The order of modalities that scores best on `questions`, meant for another file; of equals the first in the alphabet."""
+    """Fit the order of modalities that scores best on `questions`, for use on another file; ties: alphabetical."""
     seen = Counter((question.modalities, question.answer) for question in questions)
     names = sorted({modality for modalities, _ in seen for modality in modalities})
 
@@ -89,10 +89,10 @@ def fitted_prior(questions: Sequence[ContrastQuestion]) -> tuple[str, ...]:
 def blind_answers(
     questions: Sequence[ContrastQuestion], fit_on: Sequence[ContrastQuestion] | None = None
 ) -> dict[str, dict[str, float]]:
-    """Name of each rule → id of each question → 1 right, 0 wrong, or the chance of guessing.
+    """Map rule name → question id → 1 (correct), 0 (wrong) or the chance of guessing correctly.
 
     Args:
-        fit_on: Questions of another file; the prior that is best there is a further rule.
+        fit_on: Questions of another file; the best prior for that file is added as a rule.
     """
     rules = dict(RULES)
     if fit_on is not None:
@@ -103,11 +103,11 @@ def blind_answers(
 
 
 class BlindAnswerer:
-    """A rule as a model, for records that other runs are compared with.
+    """Adapter that lets a rule answer like a model, so that its predictions can be compared with other runs.
 
     Args:
-        name: How it is called in records.
-        rule: Sees the question whole, as `Contra4Task` puts it into ``query.extra["question"]``.
+        name: Name of the model in predictions.
+        rule: Receives the whole question, as `Contra4Task` stores it in ``query.extra["question"]``.
     """
 
     def __init__(self, name: str, rule: Rule) -> None:
@@ -117,12 +117,12 @@ class BlindAnswerer:
         return {"model": self.name, "blind": True}
 
     def answer(self, queries: Sequence[Query], *, trace: bool | str = True, **decoding: Any) -> list[Answer]:
-        """What the rule picks; nothing where it picks nothing.
+        """Return the choices of the rule; an empty answer where it does not choose.
 
         Raises:
             QueryError: a query of another task, or decoding arguments.
         """
         if decoding or any("question" not in query.extra for query in queries):
-            raise QueryError(f"the rule {self.name!r} answers questions of Contra4 and takes no decoding arguments")
+            raise QueryError(f"the rule {self.name!r} only answers Contra4 questions and takes no decoding arguments")
         picked = (self.rule(query.extra["question"]) for query in queries)
         return [Answer("" if position is None else LABELS[position]) for position in picked]

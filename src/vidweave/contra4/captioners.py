@@ -1,4 +1,4 @@
-"""Whatever says in words what a clip of one modality shows: models of vidweave, endpoints (transformers: `local_captioner`)."""
+"""Captioners for clips of one modality: vidweave models and endpoints (for transformers see `local_captioner`)."""
 
 from __future__ import annotations
 
@@ -19,41 +19,41 @@ CAPTION_PROMPTS = {
     "audio": "Describe the audio.",
     "point_cloud": "Describe the 3D model",
 }
-"""What the published captioners were asked, per modality of a clip."""
+"""Prompts of the published captioners, per modality of a clip."""
 
 CAPTION_SAMPLING = Sampling(temperature=0.9, top_p=0.9, max_tokens=120, min_tokens=10, seed=42)
-"""How the published captioners decoded."""
+"""Decoding settings of the published captioners."""
 
 
 class Captioner(Protocol):
-    """Anything that says what clips show; a `Clip` holds the one modality."""
+    """Protocol of models that describe clips; each `Clip` holds exactly one modality."""
 
     def caption(self, clips: Sequence[Clip]) -> list[str]:
-        """One text per clip, in order; it depends on no other clip. Empty where there is nothing to say."""
+        """Return one text per clip, in order, each independent of the other clips; empty if nothing to describe."""
         ...
 
     def with_engines(self, wrap: Wrap) -> Self:
-        """The same captioner with each of its engines wrapped (by a cache that counts); itself if it has none."""
+        """Return the same captioner with each engine wrapped (e.g. by a counting cache); itself if it has no engine."""
         ...
 
     def describe(self) -> dict[str, Any]:
-        """What decides the texts, as JSON data."""
+        """Settings that determine the texts, as JSON data."""
         ...
 
 
 def prompt_for(clip: Clip, prompt: str | None) -> str:
-    """`prompt`, or the published one of the clip's modality if that is None."""
+    """Return `prompt`, or the published prompt for the clip's modality if it is None."""
     (modality,) = clip
     return CAPTION_PROMPTS.get(modality, f"Describe the {modality}.") if prompt is None else prompt
 
 
 @dataclass(frozen=True, kw_only=True)
 class AnswererCaptioner:
-    """Any model of vidweave as a captioner.
+    """Use any vidweave model as a captioner.
 
     Attributes:
-        model: What answers.
-        prompt: What it is asked of each clip; the published prompt of the modality if left out.
+        model: The answering model.
+        prompt: Prompt for each clip; by default the published prompt of the modality.
         batch_size: Clips per call.
     """
 
@@ -75,14 +75,14 @@ class AnswererCaptioner:
 
 @dataclass(frozen=True, kw_only=True)
 class EngineCaptioner:
-    """A multimodal model behind an engine, normally an endpoint. What it said is kept, like all completions.
+    """Use a multimodal model behind an engine (normally an endpoint) as a captioner; completions are cached.
 
     Attributes:
-        engine: Takes messages with parts of OpenAI's kinds.
-        prompt: What it is asked of each clip; the published prompt of the modality if left out.
-        video, num_frames: How a video is shown, see `content_parts.medium_parts`.
-        sampling: As published.
-        batch_size: Clips that are held in memory at once.
+        engine: Accepts messages with content parts in OpenAI's format.
+        prompt: Prompt for each clip; by default the published prompt of the modality.
+        video, num_frames: How a video is sent, see `content_parts.medium_parts`.
+        sampling: Decoding settings, as published.
+        batch_size: Clips held in memory at once.
     """
 
     engine: Engine

@@ -1,4 +1,4 @@
-"""Stage: what kind of question a row asks."""
+"""Stage: classify the question of each row into a category."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def categorise_rows(
     sampling: Sampling = CATEGORY_SAMPLING,
     merge: Mapping[str, str] | None = None,
 ) -> list[Row]:
-    """Each row with ``category``: the first line of the completion, or what `merge` has in its place; empty if refused."""
+    """Add ``category`` to each row: the first line of the completion, or its entry in `merge`; empty if refused."""
     requests = [Request(prompt=category_prompt(question_of(row)), sampling=sampling) for row in rows]
-    found = [first_line(text or "") for text in complete(engine, requests)]
-    return [{**row, "category": (merge or {}).get(kind, kind)} for row, kind in zip(rows, found, strict=True)]
+    names = [first_line(text or "") for text in complete(engine, requests)]
+    return [{**row, "category": (merge or {}).get(name, name)} for row, name in zip(rows, names, strict=True)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +33,8 @@ class Categories:
     """Settings of the stage.
 
     Attributes:
-        engine: Published was Llama-3.1-8B-Instruct, continuing a raw prompt.
-        merge: Kind as written → kind as kept. How the nine kinds of the release were made of free texts is not known.
+        engine: Published: Llama-3.1-8B-Instruct, continuing a raw prompt.
+        merge: Category as written → category as kept. How free texts became the nine published ones is not known.
     """
 
     name: ClassVar[str] = "categories"

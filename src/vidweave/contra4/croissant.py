@@ -1,4 +1,4 @@
-"""A file of questions described in Croissant 1.0, the metadata format of ML datasets (docs.mlcommons.org/croissant)."""
+"""Describe a question file in Croissant 1.0, the metadata format for ML datasets (docs.mlcommons.org/croissant)."""
 
 from __future__ import annotations
 
@@ -61,22 +61,22 @@ def croissant(
     license_url: str = "",
     url: str = "",
 ) -> dict[str, Any]:
-    """JSON-LD that says what file it is (with its checksum) and which fields its records have.
+    """Return JSON-LD metadata with the checksum of the file and the fields of its questions.
 
     Args:
-        path: The file as `read_questions` read it, a JSON list; compressed ones are described by what they hold.
-        questions: What it holds.
-        name, description, license_url, url: For people and catalogues; what is empty is left out.
+        path: The file as `read_questions` read it, a JSON list; compressed files are described by their content.
+        questions: The questions in the file.
+        name, description, license_url, url: For people and catalogs; empty values are omitted.
 
     Raises:
-        AnnotationError: the file holds JSON lines, in which these paths of fields lead nowhere.
+        AnnotationError: the file holds JSON lines, which the field paths cannot address.
     """
     data = path.read_bytes()
     is_zipped = data.startswith(b"\x1f\x8b")
     content = gzip.decompress(data) if is_zipped else data
     if content.lstrip()[:1] != b"[":
         raise AnnotationError(
-            f"{path} holds JSON lines; metadata can be written for a JSON list, as questions.json of a run is"
+            f"{path} holds JSON lines; metadata is only supported for a JSON list such as questions.json of a run"
         )
     about = {"description": description, "license": license_url, "url": url}
     return {

@@ -1,4 +1,4 @@
-"""What of the media that questions need is missing or cannot be decoded, told before a run instead of in its middle."""
+"""Check for missing or undecodable media before a run."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from vidweave.errors import InputError, MediaNotFoundError
 from vidweave.media import open_clip
 from vidweave.types import Clip
 
-__all__ = ["Examined", "Status", "examine", "look"]
+__all__ = ["Examined", "Status", "examine", "check_medium"]
 
 Status = Literal["ok", "missing", "undecodable", "no folder"]
 
-_SAMPLE_RATE = 16_000  # decoding is what is tried; the rate does not matter
+_SAMPLE_RATE = 16_000  # only tests whether decoding works; the rate does not matter
 
 
 @dataclass(frozen=True, kw_only=True)
 class Examined:
-    """One medium.
+    """Result for one medium.
 
     Attributes:
-        scene: The first scene that shows it.
-        status: ``no folder`` is a collection whose folder is not known.
-        why: The error; empty if it is fine.
+        scene: The first scene that uses it.
+        status: ``no folder`` means that the folder of the collection is not known.
+        why: The error message; empty if the medium is fine.
         questions: Ids of the questions that need it.
     """
 
@@ -37,27 +37,27 @@ class Examined:
 
 
 def examine(questions: Sequence[ContrastQuestion], media: Media, *, decode: bool = True) -> Iterator[Examined]:
-    """Look at each medium once, in the order of first appearance.
+    """Check each medium once, in the order of first appearance.
 
     Args:
-        decode: Also decode: all of a sound, point cloud or picture; the first, middle and last picture of a video.
+        decode: Also decode it: a whole audio file, point cloud or image; the first, middle and last frame of a video.
     """
     needed: dict[tuple[str, ...], tuple[SceneRef, list[str]]] = {}
     for question in questions:
         for scene in {scene.key: scene for scene in question.scenes}.values():
             needed.setdefault((scene.modality, *scene.key), (scene, []))[1].append(question.id)
     for scene, ids in needed.values():
-        status, why = look(scene, media, decode=decode)
+        status, why = check_medium(scene, media, decode=decode)
         yield Examined(scene=scene, status=status, why=why, questions=tuple(ids))
 
 
-def look(scene: SceneRef, media: Media, *, decode: bool = True) -> tuple[Status, str]:
-    """What is wrong with the medium of one scene, and the error; `decode` as in `examine`."""
+def check_medium(scene: SceneRef, media: Media, *, decode: bool = True) -> tuple[Status, str]:
+    """Return status and error of the medium of one scene; `decode` as in `examine`."""
     try:
         clip = media.clip(scene)
     except MediaNotFoundError as error:
         return "missing", str(error)
-    except InputError as error:  # no folder, or an id that leads out of it
+    except InputError as error:  # unknown folder, or an id that points outside of it
         return "no folder", str(error)
     try:
         if decode:

@@ -1,4 +1,4 @@
-"""Captions → vectors of length 1 whose dot product says how near they are."""
+"""Embed captions as unit vectors whose dot product is their cosine similarity."""
 
 # Axes: N texts, D dimensions, L tokens
 
@@ -27,21 +27,21 @@ _WORD = re.compile(r"\w+")
 
 
 class Embedder(Protocol):
-    """Texts → (N, D) float32 of length 1 (0 for texts that say nothing); the same texts give the same values."""
+    """Texts → (N, D) float32 of unit length (zero for texts without content); deterministic."""
 
     def embed(self, texts: Sequence[str]) -> np.ndarray: ...
 
     def describe(self) -> dict[str, Any]:
-        """What decides the values, as JSON data."""
+        """Settings that determine the values, as JSON data."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class TfIdfEmbedder:
-    """Words and pairs of words, weighted by how rare they are among the texts given, hashed into `dimensions`.
+    """Hash words and word pairs, weighted by their rarity among the given texts, into `dimensions` slots.
 
-    Needs no model and no download. Two texts without a common word have a dot product near 0: about
-    1 / sqrt(dimensions) from collisions, since hashes carry signs.
+    Needs no model and no download. The dot product of two texts without a common word is close to 0: about
+    1 / sqrt(dimensions) due to collisions, since hashes carry signs.
     """
 
     dimensions: int = 512
@@ -53,11 +53,11 @@ class TfIdfEmbedder:
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         terms = [_terms(text) for text in texts]
         places: dict[str, int] = {}
-        for found in terms:
-            for term in found:
+        for document in terms:
+            for term in document:
                 places.setdefault(term, len(places))
-        rows = np.repeat(np.arange(len(terms)), [len(found) for found in terms])
-        columns = np.fromiter((places[t] for found in terms for t in found), np.int64, len(rows))
+        rows = np.repeat(np.arange(len(terms)), [len(document) for document in terms])
+        columns = np.fromiter((places[t] for document in terms for t in document), np.int64, len(rows))
         pairs, counts = np.unique(np.stack([rows, columns]), axis=1, return_counts=True)
         seen_in = np.bincount(pairs[1], minlength=len(places))
         weights = counts * (np.log((1 + len(terms)) / (1 + seen_in)) + 1)[pairs[1]]
@@ -76,7 +76,7 @@ def _terms(text: str) -> list[str]:
 
 
 def _hashed(terms: Sequence[str] | dict[str, int], dimensions: int) -> tuple[np.ndarray, np.ndarray]:
-    """Slot and sign of each term; blake2 is the same everywhere, unlike Python's own hash."""
+    """Return slot and sign of each term; blake2 is the same on all machines, unlike Python's own hash."""
     digests = np.array([int.from_bytes(blake2b(t.encode(), digest_size=7).digest(), "big") for t in terms], np.int64)
     return (digests >> 1) % dimensions, np.where(digests & 1, 1.0, -1.0)
 
@@ -88,14 +88,14 @@ def _unit(values: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, kw_only=True)
 class HuggingFaceEmbedder:
-    """Any encoder of transformers: the mean of its last hidden states over real tokens.
+    """Embed with any transformers encoder: the mean of its last hidden states over real tokens.
 
     Attributes:
-        model: Hub id or folder; weights are read from safetensors only, no code is run.
-        revision: Of a hub id.
-        max_tokens: Longer texts are cut.
-        batch_size: Texts per pass; they are sorted by length first, so that little is padded.
-        device: Where to compute.
+        model: Hub id or folder; weights are read from safetensors only and no remote code is run.
+        revision: Revision of a hub id.
+        max_tokens: Longer texts are truncated.
+        batch_size: Texts per forward pass, sorted by length to reduce padding.
+        device: Device of the model.
     """
 
     model: str = MINILM
@@ -114,7 +114,7 @@ class HuggingFaceEmbedder:
         tokenizer = AutoTokenizer.from_pretrained(self.model, **settings)
         model = AutoModel.from_pretrained(self.model, use_safetensors=True, **settings).to(self.device).eval()
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        found: dict[int, np.ndarray] = {}
+        vectors: dict[int, np.ndarray] = {}
         with torch.inference_mode():
             for start in range(0, len(order), self.batch_size):
                 places = order[start : start + self.batch_size]
@@ -126,8 +126,8 @@ class HuggingFaceEmbedder:
                     return_tensors="pt",
                 ).to(self.device)
                 hidden = model(**tokens).last_hidden_state
-                found |= zip(places, _mean(hidden, tokens["attention_mask"]), strict=True)
-        return _unit(np.stack([found[i] for i in range(len(texts))]))
+                vectors |= zip(places, _mean(hidden, tokens["attention_mask"]), strict=True)
+        return _unit(np.stack([vectors[i] for i in range(len(texts))]))
 
     def describe(self) -> dict[str, Any]:
         return {
@@ -139,6 +139,6 @@ class HuggingFaceEmbedder:
 
 
 def _mean(hidden: torch.Tensor, mask: torch.Tensor) -> np.ndarray:
-    """(N, L, D) hidden states → (N, D), over the tokens that `mask` (N, L) holds."""
+    """Average (N, L, D) hidden states over the tokens where `mask` (N, L) is set: (N, D)."""
     weights = mask[..., None].to(hidden.dtype)
     return ((hidden * weights).sum(1) / weights.sum(1).clamp(min=1)).float().cpu().numpy()

@@ -1,4 +1,4 @@
-"""A model on a file of questions: its score, beside rules that look at nothing, controls, and papers."""
+"""Evaluate a model on a question file: its score beside blind rules, controls and published results."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from vidweave.contra4.blind import blind_answers
 from vidweave.contra4.legacy_scores import score_2024, score_2025
 from vidweave.contra4.schema import ContrastQuestion
-from vidweave.contra4.task import Contra4Task, Locate, View, chooses_the_truth
+from vidweave.contra4.task import Contra4Task, Locate, View, chooses_answer
 from vidweave.evaluation.choices import chosen_option
 from vidweave.evaluation.metrics import Accuracy, accuracy_of, signal_to_noise
 from vidweave.evaluation.records import Record
@@ -26,15 +26,15 @@ CONTROLS: Mapping[View, str] = {"text_only": "question alone", "other_scenes": "
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What to measure, and how.
+    """Settings of an evaluation.
 
     Attributes:
-        questions: Of one file; `file_hash` identifies it in records.
+        questions: Questions of one file; `file_hash` identifies it in predictions.
         locate, captions: See `Contra4Task`.
-        fit_on: Questions of another file, to fit a prior on.
-        controls: Ask also without media and with media of other questions: their scores make MSNR.
-        orders: Ask also with the scenes in every order (up to 24 times as many questions).
-        decoding: Handed to the model.
+        fit_on: Questions of another file, used to fit a modality prior.
+        controls: Also ask without media and with media of other questions; MSNR is computed from these scores.
+        orders: Also ask with the scenes in every order (up to 24 times as many questions).
+        decoding: Passed to the model.
         batch_size, limit, progress: As in `evaluation.runner.collect`.
     """
 
@@ -51,7 +51,7 @@ class Evaluation:
     progress: bool = True
 
     def task(self, view: View = "given") -> Contra4Task:
-        """The questions as shown in one way."""
+        """Return the task that shows the questions by `view`."""
         return Contra4Task(
             self.questions[: self.limit],
             locate=self.locate,
@@ -62,11 +62,11 @@ class Evaluation:
 
 
 def evaluate(answerer: Answerer, what: Evaluation, records_path: Path | str) -> dict[str, Any]:
-    """Measure a model; resumes from the record files, of which each control has its own beside `records_path`.
+    """Evaluate a model, resuming from the prediction files; each control has its own beside `records_path`.
 
     Returns:
-        The JSON data of a report (`evaluation.report`), with `controls`, `measures` (MSNR, and what the old scorers make
-        of the same outputs) and `coverage`.
+        The JSON data of a report (`evaluation.report`), with `controls`, `measures` (MSNR, and the scores of the older
+        scorers on the same outputs) and `coverage`.
     """
     task, path = what.task(), Path(records_path)
     given = _collect(answerer, what, task, path)
@@ -94,38 +94,39 @@ def evaluate(answerer: Answerer, what: Evaluation, records_path: Path | str) -> 
 
 
 def legacy_accuracies(questions: Sequence[ContrastQuestion], records: Sequence[Record]) -> dict[str, float | None]:
-    """What the scorers of 2025 and 2024 make of the outputs; lenient, and only for comparison with old numbers."""
+    """Score the outputs with the scorers of 2025 and 2024; lenient, only for comparison with old results."""
     asked = [{**question.to_dict(), "gt_answer": question.answer_label} for question in questions]
-    said = [{"id": record.id, "pred_ans": record.output, "gt_answer": record.truth} for record in records]
-    right, counted = score_2025(asked, said).predictions
+    predictions = [{"id": record.id, "pred_ans": record.output, "gt_answer": record.truth} for record in records]
+    right, counted = score_2025(asked, predictions).predictions
     return {
         "accuracy by the lenient scorer of 2025": right / counted,
-        "accuracy by the lenient scorer of 2024": score_2024(asked, said)["accuracy"],
+        "accuracy by the lenient scorer of 2024": score_2024(asked, predictions)["accuracy"],
     }
 
 
 def order_scores(records: Sequence[Record]) -> dict[str, Accuracy]:
-    """What the order of the scenes does: accuracy over all orders, and questions answered alike, or rightly, in each.
+    """Measure the effect of scene order: accuracy over all orders, share of consistent and of always correct answers.
 
-    In the first, each question counts once, by the share of its orders that are answered rightly: what an order drawn at
-    random would score. Orders of one question are not independent, so its interval comes from resampled questions.
+    In the accuracy over all orders, each question counts once, as the share of its orders answered correctly: the
+    expected score under a random order. Orders of one question are not independent, so the interval is bootstrapped
+    over questions.
     """
     by_question: dict[str, list[Record]] = {}
     for record in records:
         by_question.setdefault(record.id.rpartition("/")[0], []).append(record)
     chosen = [{_scene(record) for record in asked} for asked in by_question.values()]
-    alike = [len(scenes) == 1 and None not in scenes for scenes in chosen]
+    consistent = [len(scenes) == 1 and None not in scenes for scenes in chosen]
     always_right = [all(record.correct for record in asked) for asked in by_question.values()]
     shares = [sum(record.correct for record in asked) / len(asked) for asked in by_question.values()]
     return {
         "every order of the scenes": Accuracy.of_shares("every order", shares),
-        "same scene in every order": Accuracy.of("same scene", alike),
+        "same scene in every order": Accuracy.of("same scene", consistent),
         "right in every order": Accuracy.of("always right", always_right),
     }
 
 
 def _scene(record: Record) -> int | None:
-    """The scene that was chosen, by its place in the file."""
+    """Return the index in the file of the chosen scene."""
     position = chosen_option(record.output, record.options)
     return None if position is None else int(record.id.rpartition("/")[2][position])
 
@@ -138,7 +139,7 @@ def _collect(answerer: Answerer, what: Evaluation, task: Contra4Task, path: Path
         batch_size=what.batch_size,
         progress=what.progress,
         decoding=what.decoding,
-        judge=chooses_the_truth,
+        judge=chooses_answer,
     )
 
 

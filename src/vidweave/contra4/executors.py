@@ -1,4 +1,4 @@
-"""Who works on the shards of a stage. The work is the same, whoever does it."""
+"""Executors that run a stage on its shards; the result does not depend on the executor."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Executor", "InProcess", "ShardWork", "ShardWorker"]
 
 @dataclass(frozen=True, kw_only=True)
 class ShardWork:
-    """One stage from one folder to another, through a cache of completions."""
+    """One stage that reads from one folder and writes to another, with a completion cache."""
 
     stage: RowStage
     source: Path
@@ -26,14 +26,14 @@ class ShardWork:
 
 
 class ShardWorker:
-    """Makes shards of one stage; holds the cache that it reads and its own file in it."""
+    """Process shards of one stage; holds a reader of the cache and its own cache file."""
 
     def __init__(self, work: ShardWork) -> None:
         self.work = work
         self._cache = _use_cache(work.cache)
 
     def make(self, index: int) -> ShardReport:
-        """Read a shard, run the stage, write the result."""
+        """Read a shard, run the stage and write the result."""
         usage = Usage()
         stage = self.work.stage.with_engines(lambda engine: CachedEngine(engine, self._cache, usage))
         rows = ShardFolder(self.work.source).read(index)
@@ -54,15 +54,15 @@ def _use_cache(folder: Path) -> ResponseCache:
 
 
 class Executor(Protocol):
-    """Runs work on shards."""
+    """Protocol that runs work on shards."""
 
     def run(self, work: ShardWork, shards: Sequence[int]) -> Iterator[tuple[int, ShardReport]]:
-        """Each shard with its report, in whatever order they are done."""
+        """Yield each shard with its report, in completion order."""
         ...
 
 
 class InProcess:
-    """One shard after the other, in this process."""
+    """Process shards one after the other in this process."""
 
     def run(self, work: ShardWork, shards: Sequence[int]) -> Iterator[tuple[int, ShardReport]]:
         if not shards:

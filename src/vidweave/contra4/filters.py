@@ -1,4 +1,4 @@
-"""Stage: which rows are kept. By words of the question, and by how many verifiers agree, in one or in all orders."""
+"""Stage: filter rows by words in the question and by verifier agreement, in one or all scene orders."""
 
 from __future__ import annotations
 
@@ -36,23 +36,23 @@ FORBIDDEN = (
     *("quest", "caption", "sound", "descr", "sentenc", "visual", "image", "video", "audio", "3d", "point cloud"),
     "more people",
 )
-"""Parts of words that a question may not hold, since they ask about the medium or the text; published, 36 in all."""
+"""Substrings that a question must not contain, since they refer to the medium or the text; the 36 published ones."""
 
 Quorum = Literal["majority", "unanimous"]
 
 Filter = Literal["word", "majority", "unanimous", "majority_permute", "unanimous_permute"]
-"""``word`` alone, or ``word`` and agreement of most verifiers (published: two of three) or of all, in the given order or in every order."""
+"""``word`` alone, or ``word`` plus agreement of most or all verifiers, in the given order or in every order."""
 
 _FORBIDDEN = re.compile("|".join(map(re.escape, FORBIDDEN)))
 
 
 def has_forbidden_words(question: str) -> bool:
-    """Whether the question holds a forbidden part anywhere, inside words too ("interaction" holds "action")."""
+    """Return whether the question contains a forbidden substring, also within words ("interaction")."""
     return _FORBIDDEN.search(question.lower()) is not None
 
 
 def with_formatted(row: Row, verifiers: Sequence[str]) -> Row:
-    """The row with ``permutations`` and its answers and verdicts parsed again, as the published filters store them."""
+    """Add ``permutations`` and the answers and verdicts parsed again, as the published filters store them."""
     parsed = {f"answer_{name}_formatted": [_parse(text) for text in row[f"answer_{name}"]] for name in verifiers}
     answers = [_parse(text) for text in row["answers"]]
     permutations = [list(order) for order in orders(len(row["examples"]))]
@@ -65,42 +65,42 @@ def _parse(text: str) -> str:
 
 
 def agreement(row: Row, verifier: str) -> tuple[bool, bool]:
-    """Whether a verifier picks the answer in the given order, and whether it does so in every order.
+    """Return whether a verifier picks the answer in the given order, and whether it does in every order.
 
     Args:
-        row: With the fields of `with_formatted`.
+        row: Row with the fields of `with_formatted`.
     """
     answer = row["answers_formatted"][0] if row["answers_formatted"] else ""
     verdicts = row[f"answer_{verifier}_formatted"]
-    truth = index_of(answer, len(row["examples"]))
-    given = truth is not None and bool(verdicts) and verdicts[0] == answer
-    return given, truth is not None and [text.strip() for text in verdicts] == _right(len(row["examples"]), truth)
+    target = index_of(answer, len(row["examples"]))
+    given = target is not None and bool(verdicts) and verdicts[0] == answer
+    return given, target is not None and [text.strip() for text in verdicts] == _right(len(row["examples"]), target)
 
 
 @cache
-def _right(count: int, truth: int) -> list[str]:
-    """What names scene `truth` in each order of `count` scenes."""
-    return [LABELS[order.index(truth)] for order in orders(count)]
+def _right(count: int, target: int) -> list[str]:
+    """Return the label of scene `target` in each order of `count` scenes."""
+    return [LABELS[order.index(target)] for order in orders(count)]
 
 
 def passes(row: Row, verifiers: Sequence[str]) -> dict[str, bool]:
-    """Per filter whether a row passes it; for each verifier alone too (``NAME``, ``NAME_permute``).
+    """Return for each filter whether the row passes it, also per verifier (``NAME``, ``NAME_permute``).
 
     Args:
-        row: With the fields of `with_formatted`.
+        row: Row with the fields of `with_formatted`.
     """
     word = not has_forbidden_words(question_of(row))
     agreed = [agreement(row, name) for name in verifiers]
-    found = {"word": word}
+    passed = {"word": word}
     for suffix, each in (("", [given for given, _ in agreed]), ("_permute", [always for _, always in agreed])):
-        found |= {f"{name}{suffix}": word and ok for name, ok in zip(verifiers, each, strict=True)}
-        found[f"majority{suffix}"] = word and 2 * sum(each) > len(each)
-        found[f"unanimous{suffix}"] = word and all(each)
-    return found
+        passed |= {f"{name}{suffix}": word and ok for name, ok in zip(verifiers, each, strict=True)}
+        passed[f"majority{suffix}"] = word and 2 * sum(each) > len(each)
+        passed[f"unanimous{suffix}"] = word and all(each)
+    return passed
 
 
 def filter_rows(rows: Iterable[Row], verifiers: Sequence[str]) -> dict[str, list[Row]]:
-    """Filter → the rows that pass it, in order. Rows with two scenes of one modality pass none."""
+    """Return the rows that pass each filter, in order. Rows with two scenes of one modality pass no filter."""
     kept = [with_formatted(row, verifiers) for row in rows if not has_repeated_modality(row)]
     verdicts = [passes(row, verifiers) for row in kept]
     names = verdicts[0] if verdicts else []
@@ -108,7 +108,7 @@ def filter_rows(rows: Iterable[Row], verifiers: Sequence[str]) -> dict[str, list
 
 
 def _kind_of(verdict: str, num_scenes: int) -> str:
-    """How a tally counts a verdict."""
+    """Return the category under which a verdict is counted."""
     if not verdict:
         return "nothing"
     return verdict if verdict in LABELS[:num_scenes] else "something else"
@@ -116,7 +116,7 @@ def _kind_of(verdict: str, num_scenes: int) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class WordFilter:
-    """Settings of a stage that drops questions with forbidden words, e.g. before any verifier is paid for them."""
+    """Settings of a stage that drops questions with forbidden words, e.g. before paying for verifiers."""
 
     name: ClassVar[str] = "words"
     scope: ClassVar[str] = "rows"
@@ -136,8 +136,8 @@ class Filters:
     """Settings of the stage.
 
     Attributes:
-        verifiers: Names whose verdicts the rows hold.
-        keep: What a row must pass to be kept.
+        verifiers: Names of the verifiers whose verdicts the rows hold.
+        keep: The filter that a row must pass to be kept.
     """
 
     name: ClassVar[str] = "filters"
@@ -149,26 +149,26 @@ class Filters:
         if self.keep not in get_args(Filter):
             raise ConfigError(f"keep must be one of {', '.join(get_args(Filter))}, got {self.keep!r}")
         if self.keep.startswith("majority") and len(self.verifiers) < 2:
-            raise ConfigError(f"a majority is two verifiers at least, got {len(self.verifiers)}")
+            raise ConfigError(f"a majority needs at least two verifiers, got {len(self.verifiers)}")
 
     def run(self, rows: Sequence[Row]) -> list[Row]:
         self._check(rows)
         return filter_rows(rows, self.verifiers).get(self.keep, [])
 
     def tally(self, rows: Sequence[Row]) -> dict[str, int]:
-        """``passed FILTER`` → rows, and ``NAME says TEXT`` → verdicts: a verifier that always says A shows here.
+        """Count ``passed FILTER`` rows and ``NAME says TEXT`` verdicts, which reveal a verifier that always says A.
 
-        Verdicts for which no request was sent are not counted; refusals are ``NAME says nothing``.
+        Verdicts without a request are not counted; refusals count as ``NAME says nothing``.
         """
-        found = {f"passed {name}": len(kept) for name, kept in filter_rows(rows, self.verifiers).items()}
-        said = Counter(
+        passed = {f"passed {name}": len(kept) for name, kept in filter_rows(rows, self.verifiers).items()}
+        verdicts = Counter(
             f"{name} says {_kind_of(text, len(row['examples']))}"
             for row in rows
             for name in self.verifiers
             for text in row[f"answer_{name}"]
             if text != NOT_ASKED
         )
-        return {**found, **said}
+        return {**passed, **verdicts}
 
     def with_engines(self, wrap: Wrap) -> Self:
         return self
@@ -180,5 +180,5 @@ class Filters:
         for row in rows:
             if missing := [name for name in self.verifiers if f"answer_{name}" not in row]:
                 raise PipelineError(
-                    f"row {row['id']} has no verdicts of {missing[0]!r}; run a verification with it first"
+                    f"row {row['id']} has no verdicts of {missing[0]!r}; run a verification stage with it first"
                 )

@@ -1,9 +1,9 @@
-"""The scorers of 2024 and 2025 as they were, for comparison with old numbers; new ones come from `evaluate`.
+"""The original scorers of 2024 and 2025, for comparison with old results; new scores come from `evaluate`.
 
-Both are lenient in ways that decide ranks: 2025 counts a prediction that contains the truth anywhere (with bare letters,
-any text that contains the letter), 2024 also one that the truth's words contain ("o" is always right). What made the
-original scripts stop raises AnnotationError here, apart from questions without a prediction, which are counted as the
-2025 script counts them before it stops.
+Both are lenient in ways that affect rankings: 2025 counts a prediction that contains the target anywhere (with bare
+letters, any text that contains the letter), 2024 also one contained in the target's words ("o" is always right).
+Inputs that crash the original scripts raise AnnotationError here, except for questions without a prediction, which are
+counted as the 2025 script counts them before it crashes.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ _MODALITY_WORDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Scores2025:
-    """What the 2025 script prints.
+    """Output of the 2025 script.
 
     Attributes:
         predictions: Over all predictions.
         subsets: `mc2_rand`, `mc2_hs`, `mc2`, … `all`, without empty ones.
-        modalities: By ordered list of modalities, as the script writes it; compares the truth's first character only.
-            Empty where a question has no prediction, since the script stops there.
+        modalities: By ordered list of modalities, as the script writes it; compares only the target's first character.
+            Empty if a question has no prediction, since the script crashes there.
     """
 
     predictions: Counts
@@ -46,7 +46,7 @@ class Scores2025:
     modalities: Mapping[str, Counts]
 
     def csv_line(self) -> str:
-        """Shares of the subsets with two decimals; columns of empty ones are missing, so that later ones shift."""
+        """Format subset scores with two decimals; columns of empty subsets are missing, which shifts the later ones."""
         return "".join(f"{right / total:.2f}," for right, total in self.subsets.values())
 
 
@@ -56,27 +56,27 @@ def score_2025(questions: Sequence[Row], predictions: Sequence[Row]) -> Scores20
     if id_key is None:
         raise AnnotationError(f"predictions need an id under one of {', '.join(_ID_KEYS)}")
     text_key = "pred_ans" if "pred_ans" in predictions[0] else "answer"
-    said = {p[id_key]: (_first(p, text_key), _first(p, "gt_answer")) for p in predictions}
+    by_name = {p[id_key]: (_first(p, text_key), _first(p, "gt_answer")) for p in predictions}
     asked = {_first(q, id_key): q for q in questions}
-    strangers = [name for name in said if name not in asked]
+    strangers = [name for name in by_name if name not in asked]
     if strangers:
-        raise AnnotationError(f"prediction {strangers[0]!r} is about no question of the file")
-    truths = {name: _truth_2025(question, said.get(name)) for name, question in asked.items()}
-    right = {name: truth in text for name, (text, truth) in said.items()}
+        raise AnnotationError(f"prediction {strangers[0]!r} refers to no question of the file")
+    targets = {name: _target_2025(question, by_name.get(name)) for name, question in asked.items()}
+    right = {name: target in text for name, (text, target) in by_name.items()}
     subsets = {title: [n for n in names if n in right] for title, names in _subsets_2025(asked).items()}
     return Scores2025(
         predictions=(sum(right.values()), len(right)),
         subsets={title: (sum(right[n] for n in names), len(names)) for title, names in subsets.items() if names},
-        modalities=_modalities_2025(asked, said, truths) if len(said) == len(asked) else {},
+        modalities=_modalities_2025(asked, by_name, targets) if len(by_name) == len(asked) else {},
     )
 
 
-def _truth_2025(question: Row, said: tuple[str, str] | None) -> str:
-    """A question without a truth of its own takes that of its prediction, once its first answer has been looked at."""
+def _target_2025(question: Row, prediction: tuple[str, str] | None) -> str:
+    """Return the question's target; without one, its first answer must exist and the prediction's target is used."""
     if "gt_answer" in question:
         return question["gt_answer"]
     answers = _first(question, "answers")
-    return said[1] if said else answers[0]
+    return prediction[1] if prediction else answers[0]
 
 
 def _subsets_2025(asked: Mapping[str, Row]) -> dict[str, list[str]]:
@@ -96,21 +96,21 @@ def _subsets_2025(asked: Mapping[str, Row]) -> dict[str, list[str]]:
 
 
 def _modalities_2025(
-    asked: Mapping[str, Row], said: Mapping[str, tuple[str, str]], truths: Mapping[str, str]
+    asked: Mapping[str, Row], predictions: Mapping[str, tuple[str, str]], targets: Mapping[str, str]
 ) -> dict[str, Counts]:
     counts: dict[str, Counts] = {}
     for name, question in asked.items():
         key = str(list(question["modalities"]))
         right, total = counts.get(key, (0, 0))
-        counts[key] = (right + (truths[name][0] in said[name][0]), total + 1)
+        counts[key] = (right + (targets[name][0] in predictions[name][0]), total + 1)
     return counts
 
 
 def score_2024(questions: Sequence[Row], results: Sequence[Row]) -> dict[str, Any]:
-    """The 2024 scorer: `total`, `correct` and `accuracy` of the results; shares of all questions by selection and type.
+    """Score with the 2024 script: `total`, `correct` and `accuracy`; shares of all questions by selection and type.
 
-    A question without a result is wrong in the shares and left out of `accuracy`; a result without a question is passed
-    over. `individual` holds each result's 1 or 0.
+    A question without a result counts as wrong in the shares and is left out of `accuracy`; a result without a question
+    is ignored. `individual` holds 1 or 0 for each result.
     """
     asked = {_id_2024(question): question for question in questions}
     individual = {}
@@ -129,26 +129,26 @@ def score_2024(questions: Sequence[Row], results: Sequence[Row]) -> dict[str, An
 def signal_to_noise_2024(
     measured: Mapping[str, Any], no_input: Mapping[str, Any], random: Mapping[str, Any]
 ) -> dict[str, float | None]:
-    """MSNR of every share that the three results of `score_2024` have; None where the controls score nothing."""
+    """Return MSNR of every share present in the three results of `score_2024`; None where the controls score zero."""
     shares = [name for name, value in measured.items() if isinstance(value, float)]
     return {name: signal_to_noise(measured[name], no_input[name], random[name]) for name in shares}
 
 
 def _is_right_2024(row: Row, modalities: Sequence[str]) -> bool:
-    truth = str(_first(row, "gt_ans", "gt_answer"))
-    letter = truth.removeprefix("Scene ")
+    target = str(_first(row, "gt_ans", "gt_answer"))
+    letter = target.removeprefix("Scene ")
     if letter not in LETTERS or len(letter) != 1:
-        raise AnnotationError(f"the truth must be Scene A to Scene D, got {truth!r}")
+        raise AnnotationError(f"the target must be Scene A to Scene D, got {target!r}")
     place = LETTERS.index(letter)
     if place >= len(modalities):
         return False
-    said = str(_first(row, "pred_ans", "answer")) or "none"
+    prediction = str(_first(row, "pred_ans", "answer")) or "none"
     accepted = {*_SYNONYMS[place], f"scene {letter.lower()}", *_MODALITY_WORDS.get(modalities[place], ())}
-    return letter in said or any(word in said.lower() or said.lower() in word for word in accepted)
+    return letter in prediction or any(word in prediction.lower() or prediction.lower() in word for word in accepted)
 
 
 def _subsets_2024(asked: Mapping[str, Row]) -> dict[str, list[str]]:
-    """Names of questions by selection, by selection and type, and by type."""
+    """Return names of questions by selection, by selection and type, and by type."""
     subsets: dict[str, list[str]] = {}
     kinds = {"high_sim": ("high_sim", "similarity"), "rand": ("random",)}
     for title, words in kinds.items():

@@ -1,4 +1,4 @@
-"""Captioners of transformers in this process."""
+"""Captioners that run transformers models in this process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from vidweave.contra4.captioners import prompt_for
-from vidweave.contra4.content_parts import pictures_of, sound_of
+from vidweave.contra4.content_parts import audio_of, frames_of
 from vidweave.contra4.stage import Wrap
 from vidweave.errors import CheckpointError, ModalityError
 from vidweave.loading import check_device, check_dtype, quiet_loading, usable_device
@@ -21,19 +21,19 @@ __all__ = ["TransformersCaptioner"]
 
 
 class TransformersCaptioner:
-    """Says what pictures, videos or sounds show, with any model of transformers that writes about them.
+    """Caption images, videos or audio with any transformers model that generates text from them.
 
-    A model whose processor has a chat template is shown all pictures, or the sound, and the prompt in one message; one
-    without (BLIP, GIT) is shown the middle picture, and continues `prompt` if there is one. Greedy and one by one, so
-    that a text never depends on its neighbours. Loaded when it is first needed.
+    If the processor has a chat template, all frames or the audio are sent with the prompt in one message. Otherwise
+    (BLIP, GIT) the model gets the middle frame and continues `prompt` if there is one. Decoding is greedy with batch
+    size one, so that a text never depends on other clips. The model is loaded on first use.
 
     Args:
-        source: Folder or hub id; read from safetensors only, and no code comes with it.
-        prompt: What is asked. None asks as published where there is a chat template, and nothing where there is none.
-        revision: Of a hub id.
-        num_frames: Of a video, evenly spaced.
-        max_tokens: Of a caption.
-        device, dtype: Where and how the weights lie.
+        source: Folder or hub id; weights are read from safetensors only and no remote code is run.
+        prompt: The prompt. None uses the published one if there is a chat template, and no prompt otherwise.
+        revision: Revision of a hub id.
+        num_frames: Evenly spaced frames per video.
+        max_tokens: Maximum length of a caption.
+        device, dtype: Device and dtype of the weights.
     """
 
     def __init__(
@@ -49,16 +49,16 @@ class TransformersCaptioner:
     ) -> None:
         check_device(device)
         check_dtype(dtype)
-        self._how = guard_source(source, revision)
+        self._options = guard_source(source, revision)
         self.source, self.prompt, self.revision = source, prompt, revision
         self.num_frames, self.max_tokens, self.device, self.dtype = num_frames, max_tokens, device, dtype
 
     def caption(self, clips: Sequence[Clip]) -> list[str]:
-        """One text per clip.
+        """Return one text per clip.
 
         Raises:
             CheckpointError: the model cannot be loaded.
-            ModalityError: a clip that is neither image, video nor sound.
+            ModalityError: a clip that is neither image, video nor audio.
             MediaError: a medium that cannot be read.
         """
         return [self._one(clip) for clip in clips]
@@ -78,13 +78,13 @@ class TransformersCaptioner:
         """Processor and model."""
         from transformers import AutoModelForMultimodalLM, AutoProcessor
 
-        how = self._how
+        options = self._options
         place = usable_device(self.device)
         try:
-            processor = AutoProcessor.from_pretrained(self.source, **how)
+            processor = AutoProcessor.from_pretrained(self.source, **options)
             with quiet_loading():
                 model = AutoModelForMultimodalLM.from_pretrained(
-                    self.source, dtype=getattr(torch, self.dtype), use_safetensors=True, **how
+                    self.source, dtype=getattr(torch, self.dtype), use_safetensors=True, **options
                 )
         except (OSError, ValueError) as error:
             raise CheckpointError(f"cannot load the captioner {self.source!r}: {error}") from error
@@ -96,22 +96,22 @@ class TransformersCaptioner:
         inputs = self._inputs(processor, clip).to(self.device, getattr(torch, self.dtype))
         written = model.generate(**inputs, max_new_tokens=self.max_tokens, do_sample=False)[0]
         asked = inputs["input_ids"][0] if "input_ids" in inputs else written[:0]
-        if torch.equal(written[: len(asked)], asked):  # most models repeat what they were asked
+        if torch.equal(written[: len(asked)], asked):  # most models repeat the prompt
             written = written[len(asked) :]
         return processor.decode(written, skip_special_tokens=True).strip()
 
     def _inputs(self, processor: Any, clip: Clip) -> Any:
         (modality,) = clip
         if modality == "audio":
-            parts = [{"type": "audio", "audio": self._sound(processor, clip)}]
+            parts = [{"type": "audio", "audio": self._audio(processor, clip)}]
         elif modality in ("image", "video"):
-            pictures = [Image.fromarray(values) for values in pictures_of(clip, modality, self.num_frames)]
+            frames = [Image.fromarray(values) for values in frames_of(clip, modality, self.num_frames)]
             if not getattr(processor, "chat_template", None):
                 asked = {"text": self.prompt} if self.prompt else {}
-                return processor(images=pictures[len(pictures) // 2], return_tensors="pt", **asked)
-            parts = [{"type": "image", "image": picture} for picture in pictures]
+                return processor(images=frames[len(frames) // 2], return_tensors="pt", **asked)
+            parts = [{"type": "image", "image": frame} for frame in frames]
         else:
-            raise ModalityError(f"captioners of transformers take image, video and audio, not {modality}")
+            raise ModalityError(f"transformers captioners accept image, video and audio, not {modality}")
         content = [*parts, {"type": "text", "text": prompt_for(clip, self.prompt)}]
         return processor.apply_chat_template(
             [{"role": "user", "content": content}],
@@ -121,9 +121,9 @@ class TransformersCaptioner:
             return_tensors="pt",
         )
 
-    def _sound(self, processor: Any, clip: Clip) -> Any:
-        """(N,) samples at the rate that the model listens at."""
+    def _audio(self, processor: Any, clip: Clip) -> Any:
+        """Return (N,) samples at the model's sample rate."""
         reader = getattr(processor, "feature_extractor", None)
         if reader is None or not getattr(processor, "chat_template", None):
-            raise ModalityError(f"{self.source!r} hears no sound; choose a captioner that does")
-        return sound_of(clip, reader.sampling_rate).samples
+            raise ModalityError(f"{self.source!r} does not support audio; choose a captioner that does")
+        return audio_of(clip, reader.sampling_rate).samples

@@ -1,4 +1,4 @@
-"""Where the media of scenes lie on this machine: a folder and a file name per collection."""
+"""Locate the media of scenes on this machine: a folder and a file name pattern per collection."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ __all__ = ["COLLECTIONS", "Collection", "Media", "MediaFolder"]
 
 @dataclass(frozen=True)
 class Collection:
-    """How a collection is laid out.
+    """Layout of a collection.
 
     Attributes:
-        pattern: File name from ``{id}`` and ``{modality}`` of a scene.
-        variables: Environment variables that may name its folder, the first one set wins.
-        sources: What scenes of it say in ``source`` begins with one of these.
+        pattern: File name built from ``{id}`` and ``{modality}`` of a scene.
+        variables: Environment variables that may name its folder; the first one set wins.
+        sources: Prefixes of the ``source`` of its scenes.
     """
 
     pattern: str
@@ -41,12 +41,12 @@ COLLECTIONS: Mapping[str, Collection] = {
         "{id}_8192.npz", ("OBJAVERSE_DIR", "OBJAVERSE_FEAT_DIR"), ("pointllm", "objaverse", "cap3d")
     ),
 }
-"""The collections of the released files. The upstream text names OBJAVERSE_FEAT_DIR, its scripts read OBJAVERSE_DIR."""
+"""Collections of the released files. The upstream text names OBJAVERSE_FEAT_DIR, its scripts read OBJAVERSE_DIR."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MediaFolder:
-    """A folder of one collection; `pattern` of a collection of your own is ``{id}`` (the file name) if left out."""
+    """Folder of one collection; the default `pattern` for custom collections is ``{id}`` (the file name)."""
 
     path: str
     pattern: str = "{id}"
@@ -54,58 +54,58 @@ class MediaFolder:
     def __post_init__(self) -> None:
         names = {name for _, name, _, _ in Formatter().parse(self.pattern) if name is not None}
         if not names or not names <= {"id", "modality"}:
-            raise ConfigError(f"a pattern is made of {{id}} and {{modality}}, got {self.pattern!r}")
+            raise ConfigError(f"a pattern may contain {{id}} and {{modality}}, got {self.pattern!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Media:
-    """Resolves scenes to files. Scenes of the toy world need no file: they are drawn.
+    """Resolve scenes to files. Toyworld scenes need no file: they are rendered.
 
     Attributes:
-        folders: Collection or source name → its folder. Collections without one are looked up in the environment.
+        folders: Collection or source name → its folder. Other collections are looked up in the environment.
     """
 
     folders: Mapping[str, MediaFolder] = field(default_factory=dict)
 
     @classmethod
     def from_settings(cls, folders: Mapping[str, str]) -> Media:
-        """From ``{"coco": "/data/coco"}``; ``/data/own|{id}.wav`` gives a pattern too."""
-        found = {}
+        """Parse ``{"coco": "/data/coco"}``; ``/data/own|{id}.wav`` sets a pattern too."""
+        folders_by_name = {}
         for name, text in folders.items():
             path, _, pattern = text.partition("|")
             default = COLLECTIONS[name].pattern if name in COLLECTIONS else "{id}"
-            found[name] = MediaFolder(path=path, pattern=pattern or default)
-        return cls(folders=found)
+            folders_by_name[name] = MediaFolder(path=path, pattern=pattern or default)
+        return cls(folders=folders_by_name)
 
     def path(self, scene: SceneRef) -> Path:
-        """Where the medium should be; it may not be there.
+        """Return the expected path of the medium; the file may not exist.
 
         Raises:
-            UnknownNameError: no folder is known for the scene's source.
-            AnnotationError: an id that leads out of the folder.
+            UnknownNameError: the folder of the scene's source is not known.
+            AnnotationError: an id that points outside the folder.
         """
         folder = self._folder(scene)
         name = folder.pattern.format(id=str(scene.id), modality=scene.modality)
         parts = PurePosixPath(name).parts
         if not parts or PurePosixPath(name).is_absolute() or ".." in parts or "\0" in name:
-            raise AnnotationError(f"scene {scene.id!r} of {scene.source} leads out of its folder ({name!r})")
+            raise AnnotationError(f"scene {scene.id!r} of {scene.source} points outside its folder ({name!r})")
         return Path(folder.path) / name
 
     def clip(self, scene: SceneRef) -> Clip:
-        """The scene as a clip that names its file; MediaNotFoundError if there is none."""
+        """Return the scene as a clip that names its file; MediaNotFoundError if it does not exist."""
         if scene.source == TOY_SOURCE:
             return toy_clip(scene)
         path = self.path(scene)
         if not path.exists():
             folder = self._folder(scene).path
             if not Path(folder).is_dir():
-                raise MediaNotFoundError(f"there is no folder {folder} for media of {scene.source}")
-            raise MediaNotFoundError(f"there is no {path} for scene {scene.id!r} of {scene.source}")
+                raise MediaNotFoundError(f"the folder {folder} for media of {scene.source} does not exist")
+            raise MediaNotFoundError(f"the file {path} of scene {scene.id!r} does not exist")
         sources: dict[str, Any] = {scene.clip_modality: str(path)}
         return Clip(**sources)
 
     def query(self, question: ContrastQuestion) -> Query:
-        """The question with its scenes as clips, and their labels as options."""
+        """Build a query with the scenes as clips and their labels as options."""
         scenes = tuple(Scene(label, self.clip(s)) for label, s in zip(question.labels, question.scenes, strict=True))
         return Query(question.question, scenes, question.labels)
 

@@ -1,4 +1,4 @@
-"""Nearest neighbours by cosine, without ever holding all pairs: blocks of queries against blocks of the base."""
+"""Nearest neighbors by cosine similarity, computed in blocks without holding all pairs in memory."""
 
 # Axes: N queries, M base vectors, D dimensions, K neighbours
 
@@ -15,13 +15,13 @@ BASE_BLOCK = 16_384
 
 
 def nearest(queries: np.ndarray, base: np.ndarray, count: int) -> np.ndarray:
-    """The `count` rows of `base` with the largest dot product, best first, of equals the first row: (N, K) int64.
+    """Return the `count` rows of `base` with the largest dot product, best first, ties by row order: (N, K) int64.
 
     Args:
-        queries, base: (N, D) and (M, D) floats, of length 1 for cosines. K is `count`, or M if that is less.
+        queries, base: (N, D) and (M, D) floats, of unit length for cosine similarity. K is min(`count`, M).
 
     Raises:
-        ShapeError: shapes that do not fit, no base, or a count below 1.
+        ShapeError: shapes that do not match, an empty base, or a count below 1.
     """
     if queries.ndim != 2 or base.ndim != 2 or queries.shape[1] != base.shape[1] or not len(base) or count < 1:
         raise ShapeError(
@@ -32,7 +32,7 @@ def nearest(queries: np.ndarray, base: np.ndarray, count: int) -> np.ndarray:
 
 
 def _nearest(queries: np.ndarray, base: np.ndarray, count: int) -> np.ndarray:
-    """One block of queries; at most QUERY_BLOCK x (BASE_BLOCK + count) products are held."""
+    """Process one block of queries; holds at most QUERY_BLOCK x (BASE_BLOCK + count) products."""
     best = np.zeros((len(queries), 0), base.dtype)
     rows = np.zeros((len(queries), 0), np.int64)
     for start in range(0, len(base), BASE_BLOCK):
@@ -46,10 +46,10 @@ def _nearest(queries: np.ndarray, base: np.ndarray, count: int) -> np.ndarray:
 
 
 def _largest(values: np.ndarray, count: int) -> np.ndarray:
-    """Places of the `count` largest of each row, largest first, of equals the first place."""
+    """Return the indices of the `count` largest values of each row, largest first, ties by position."""
     if values.shape[1] <= count:
         return np.argsort(-values, axis=1, kind="stable")
-    # All that exceed the count-th largest, then the first ones that equal it: independent of how partition sorts equals
+    # All that exceed the count-th largest, then the first that equal it: independent of how partition orders ties
     border = -np.partition(-values, count - 1, axis=1)[:, count - 1 : count]
     above, equal = values > border, values == border
     free = count - above.sum(1, keepdims=True)
@@ -60,7 +60,7 @@ def _largest(values: np.ndarray, count: int) -> np.ndarray:
 
 
 class Neighbours:
-    """The nearest base rows of each query, computed in blocks when first asked for.
+    """Nearest base rows of each query, computed in blocks on first access.
 
     ``neighbours[i]`` is (K,), best first. Memory: (N, K) int32 and one block.
     """

@@ -1,7 +1,7 @@
-"""Text of a language model → the scene that it names, by the rules of the original code.
+"""Parse the scene named in a language model's text, by the rules of the original code.
 
-The rules differ in what they let pass and stay as they were, defects included, since released data went through them
-(an "A" within "Answer" counts, small letters do not). New figures are read by `vidweave.evaluation.choices`.
+The rules differ in leniency and are kept as they were, defects included, since the released data were made with them
+(an "A" within "Answer" counts, lowercase letters do not). New results use `vidweave.evaluation.choices`.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ Parser = Literal["rtc", "filters", "balance", "legacy_caption"]
 
 
 def scene_name(index: int) -> str:
-    """`Scene A` for 0, and so on."""
+    """Return `Scene A` for 0, and so on."""
     return f"Scene {LETTERS[index]}"
 
 
 def parse_scene(text: str, parser: Parser) -> str:
-    """`Scene X` if the rule finds one; else what the rule returns for texts that it cannot read.
+    """Return `Scene X` if the rule finds one, else the rule's result for unreadable texts.
 
     Args:
         parser: `rtc` (verifier output), `filters` (again in the filter stage), `balance` (balancing and fine-tuning;
             unreadable texts become empty), `legacy_caption` (2024, on the whole text). The first three read up to the
-            first full stop; all but `balance` return what they cannot read as they read it.
+            first period; all but `balance` return unreadable text unchanged.
 
     Raises:
-        UnknownNameError: no such parser.
+        UnknownNameError: unknown parser.
     """
     if parser not in PARSERS:
         raise UnknownNameError("answer parser", parser, PARSERS)
@@ -40,17 +40,17 @@ def parse_scene(text: str, parser: Parser) -> str:
 
 
 def _only_letter(text: str) -> str | None:
-    """The scene whose capital letter occurs, if one alone of A to D does, within words too."""
-    found = [letter for letter in LETTERS if letter in text]
-    return f"Scene {found[0]}" if len(found) == 1 else None
+    """Return the scene whose capital letter occurs, also within words, if exactly one of A to D does."""
+    letters = [letter for letter in LETTERS if letter in text]
+    return f"Scene {letters[0]}" if len(letters) == 1 else None
 
 
 def _named(text: str) -> str | None:
-    """The scene that the text begins with; else the only one that it names; else that of the only letter."""
+    """Return the scene at the start of the text, else the only scene named, else the scene of the only letter."""
     names = [scene_name(i) for i in range(len(LETTERS))]
     first = [name for name in names if text.startswith(name)]
-    found = first or [name for name in names if name in text]
-    return found[0] if len(found) == 1 else _only_letter(text)
+    matches = first or [name for name in names if name in text]
+    return matches[0] if len(matches) == 1 else _only_letter(text)
 
 
 def _sentence(text: str) -> str:

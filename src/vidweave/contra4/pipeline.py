@@ -1,7 +1,7 @@
-"""A run of stages over a folder: from any stage, resumed exactly, the same bytes for the same settings.
+"""Run stages over a folder: start at any stage, resume exactly, get the same bytes for the same settings.
 
 ```
-FOLDER/manifest.json          what was run, with counts, checksums, tokens and cost per stage
+FOLDER/manifest.json          settings, counts, checksums, tokens and cost per stage
 FOLDER/cache/STAGE/           completions; may be kept, shared and deleted
 FOLDER/01-sampling/00000.jsonl …
 FOLDER/questions.json         the result in the released form, with statistics.json; or captions.jsonl
@@ -42,14 +42,14 @@ VERSION = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Pipeline:
-    """What a recipe returns.
+    """Pipeline of stages returned by a recipe.
 
     Attributes:
-        name: For messages and the manifest.
-        stages: In order; the first one needs no rows.
-        rows_per_shard: How many rows are one piece of work, and what a kill can cost at most (completions are kept).
-        result: What the last stage's rows are: questions, or captioned media, which a further run may take as its pools
-            (`PoolFile`) and the caption baseline as what it reads.
+        name: Name for messages and the manifest.
+        stages: Stages in order; the first needs no input rows.
+        rows_per_shard: Rows per unit of work, the most that is recomputed after a kill (completions are kept).
+        result: What the last stage yields: questions, or captioned media, which can serve as pools (`PoolFile`) of
+            another run and as input of the caption baseline.
     """
 
     name: str
@@ -60,14 +60,14 @@ class Pipeline:
     def __post_init__(self) -> None:
         names = [stage.name for stage in self.stages]
         if not names or len(set(names)) < len(names):
-            raise ConfigError(f"a pipeline needs stages, each once, got {names}")
+            raise ConfigError(f"a pipeline needs at least one stage and unique stage names, got {names}")
         if self.stages[0].scope != "file":
-            raise ConfigError(f"the first stage must bring its own rows, {names[0]!r} works on rows")
+            raise ConfigError(f"the first stage must produce rows itself, but {names[0]!r} needs input rows")
         if self.rows_per_shard < 1:
             raise ConfigError(f"rows_per_shard must be at least 1, got {self.rows_per_shard}")
 
     def place(self, name: str) -> int:
-        """Position of a stage; UnknownNameError lists near names."""
+        """Return the position of a stage; UnknownNameError lists similar names."""
         names = [stage.name for stage in self.stages]
         if name not in names:
             raise UnknownNameError("stage", name, names)
@@ -76,7 +76,7 @@ class Pipeline:
 
 @dataclass(frozen=True, kw_only=True)
 class RunResult:
-    """What a run came to: the manifest's stages, and the file of questions or captions if all stages are done."""
+    """Result of a run: stage entries of the manifest, and the questions or captions file if all stages are done."""
 
     folder: Path
     stages: tuple[dict[str, Any], ...]
@@ -93,24 +93,24 @@ def run(
     executor: Executor | None = None,
     progress: bool = True,
 ) -> RunResult:
-    """Run all stages, or go on where an earlier run in `folder` stopped.
+    """Run all stages, or resume an earlier run in `folder`.
 
     Args:
-        start: Make this stage and all after it anew, e.g. after a change of its settings.
+        start: Recompute this stage and all later ones, e.g. after changing its settings.
         until: Stop after this stage.
-        executor: Who works on shards; this process if left out.
-        progress: Show a bar on stderr.
+        executor: Executor for the shards; this process by default.
+        progress: Show a progress bar on stderr.
 
     Raises:
-        PipelineError: another process works in `folder`; an earlier run there had other settings; a stage kept no row;
-            the disk refuses.
-        EngineError: requests failed for good; what was answered is kept.
-        AnnotationError: a row that makes no valid question.
+        PipelineError: another process uses `folder`; an earlier run there had other settings; a stage kept no rows;
+            a file cannot be written.
+        EngineError: requests failed for good; completed answers are kept.
+        AnnotationError: a row that is not a valid question.
     """
     folder = Path(folder)
     last = pipeline.place(until) if until is not None else len(pipeline.stages) - 1
     if start is not None and pipeline.place(start) > last:
-        raise ConfigError(f"stage {start!r} comes after {until!r}; nothing would be done")
+        raise ConfigError(f"stage {start!r} comes after {until!r}, so there is nothing to do")
     with _locked(folder):
         manifest = _Manifest(folder, pipeline)
         manifest.forget_from(pipeline.place(start) if start is not None else len(pipeline.stages))
@@ -123,7 +123,7 @@ def run(
 
 
 class _Work:
-    """Doing stages in a folder."""
+    """Run stages in a folder."""
 
     def __init__(
         self, folder: Path, manifest: _Manifest, executor: Executor, rows_per_shard: int, progress: bool
@@ -132,7 +132,7 @@ class _Work:
         self.rows_per_shard, self.progress = rows_per_shard, progress
 
     def do(self, index: int, stage: RowStage | FileStage) -> None:
-        """Make one stage's output, unless it is there."""
+        """Produce the output of one stage, unless it exists."""
         if self.manifest.is_done(index):
             _log.info("%s: done before", stage.name)
             return
@@ -145,7 +145,7 @@ class _Work:
             raise PipelineError(_nothing_left(entry))
 
     def rows(self, index: int) -> Iterator[Row]:
-        """The rows of a finished stage."""
+        """Return the rows of a finished stage."""
         folder = self._folder(index)
         for shard in range(len(self.manifest.stages[index]["shards"])):
             yield from folder.read(shard)
@@ -174,7 +174,7 @@ class _Work:
 
 
 class _Manifest:
-    """`manifest.json`: which stages were begun and finished, with which settings."""
+    """`manifest.json`: started and finished stages with their settings."""
 
     def __init__(self, folder: Path, pipeline: Pipeline) -> None:
         self.path = folder / "manifest.json"
@@ -196,14 +196,14 @@ class _Manifest:
         return index < len(self.stages) and self.stages[index]["state"] == "done"
 
     def begin(self, index: int) -> None:
-        """Say that a stage is being made, before its first shard."""
+        """Record that a stage was started, before its first shard."""
         if index == len(self.stages):
             entry = {"name": self._names[index], "settings": self._settings[index], "state": "begun"}
             self.stages.append(entry)
             self._write()
 
     def finish(self, index: int, reports: Sequence[ShardReport]) -> dict[str, Any]:
-        """Say that a stage is made."""
+        """Record that a stage is finished."""
         tally, usage = Counter(), Counter()
         for report in reports:
             tally.update(report.tally)
@@ -221,12 +221,12 @@ class _Manifest:
         return self.stages[index]
 
     def reopen(self, index: int) -> None:
-        """A stage whose result is of no use stays begun."""
+        """Mark a finished stage as started again, because its result is not usable."""
         self.stages[index] = {key: self.stages[index][key] for key in ("name", "settings")} | {"state": "begun"}
         self._write()
 
     def forget_from(self, index: int) -> None:
-        """Drop a stage and all after it, then what no stage left; in that order, so that a kill leaves no half stage."""
+        """Drop a stage and all later ones, then their files; in that order, so that a kill leaves no partial stage."""
         if index < len(self.stages):
             self.stages = self.stages[:index]
             self._write()
@@ -245,7 +245,7 @@ class _Manifest:
         except FileNotFoundError:
             return []
         except (ValueError, KeyError, TypeError) as error:
-            raise PipelineError(f"{self.path} is no manifest of a run ({error!r}); use another folder") from error
+            raise PipelineError(f"{self.path} is not a run manifest ({error!r}); use another folder") from error
         if head != self._head:
             raise PipelineError(
                 f"{self.path} belongs to another run ({_difference(head, self._head)}); use another folder"
@@ -258,7 +258,7 @@ class _Manifest:
             if entry["settings"] != now:
                 raise PipelineError(
                     f"stage {entry['name']!r} was made with other settings ({_difference(entry['settings'], now)}); "
-                    f"make it and all after it anew with --from {self._names[min(index, len(self._names) - 1)]}, "
+                    f"recompute it and all later ones with --from {self._names[min(index, len(self._names) - 1)]}, "
                     "or use another folder"
                 )
 
@@ -286,16 +286,16 @@ def _sentence(entry: dict[str, Any]) -> str:
 def _nothing_left(entry: dict[str, Any]) -> str:
     counts = ", ".join(f"{name}: {count:,}" for name, count in entry["tally"].items())
     return (
-        f"stage {entry['name']!r} kept no row"
+        f"stage {entry['name']!r} kept no rows"
         + (f" ({counts})" if counts else "")
-        + "; loosen it, or change what comes before"
+        + "; relax its settings, or change an earlier stage"
     )
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder for this process."""
-    busy = PipelineError(f"{folder} is used by another process; wait for it, or use another folder")
+    """Lock the folder for this process."""
+    busy = PipelineError(f"{folder} is used by another process; wait for it to finish, or use another folder")
     with ExitStack() as stack:
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -323,7 +323,7 @@ _EXPORTS = {"questions": _export_questions, "captions": _export_captions}
 
 
 def usage_of(result: RunResult) -> dict[str, float]:
-    """Requests, tokens and cost of all stages."""
+    """Sum requests, tokens and cost over all stages."""
     total: Counter[str] = Counter()
     for entry in result.stages:
         total.update(entry.get("usage", {}))

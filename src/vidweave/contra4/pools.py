@@ -1,4 +1,4 @@
-"""First stage: captioned media, from files in our own form or as the published sources distribute them."""
+"""First stage: read captioned media, from our own file format or from files of the published sources."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LINE = re.compile(r"[\s\x00-\x1f\x7f\u2028\u2029]+")
 
 
 def clean_caption(text: str) -> str:
-    """One line without control characters: a caption cannot begin a new scene or a new example in a prompt."""
+    """Return one line without control characters, so that a caption cannot start a new scene or example in a prompt."""
     return _LINE.sub(" ", text).strip()
 
 
@@ -34,13 +34,13 @@ class PoolFile:
     """A file of captioned media.
 
     Attributes:
-        path: Where it is.
-        modality: What its media are; of `rows` files each row may say it instead.
+        path: Path of the file.
+        modality: Modality of its media; entries of `rows` files may give it instead.
         format: ``rows`` is JSON lines or a JSON list of ``{source, id, caption, url, meta}``; the others are the
-            caption files of AudioCaps (CSV), Clotho (CSV), COCO 2017 (JSON), MSR-VTT (parquet, as the mirror
-            ``AlexZigma/msr-vtt`` has it) and PointLLM's brief descriptions (JSON).
-        source: Name of the collection in the result; the format's own if left out.
-        raw: Leave captions as they are, as published; otherwise line breaks and control characters become a blank.
+            caption files of AudioCaps (CSV), Clotho (CSV), COCO 2017 (JSON), MSR-VTT (parquet, as in the mirror
+            ``AlexZigma/msr-vtt``) and PointLLM's brief descriptions (JSON).
+        source: Collection name in the result; the format's own by default.
+        raw: Keep captions unchanged, as published; otherwise line breaks and control characters become a space.
     """
 
     path: str
@@ -50,11 +50,11 @@ class PoolFile:
     raw: bool = False
 
     def rows(self) -> Iterator[Row]:
-        """Pool rows, in the order of the file.
+        """Yield pool rows in file order.
 
         Raises:
-            MediaNotFoundError: there is no such file.
-            AnnotationError: an entry that does not say what it should, or has an empty caption.
+            MediaNotFoundError: the file does not exist.
+            AnnotationError: an entry with missing or invalid fields, or with an empty caption.
             MissingExtraError: a parquet file, without pyarrow.
         """
         path = Path(self.path)
@@ -83,7 +83,7 @@ class PoolFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Pools:
-    """Settings of the stage: files, one after the other."""
+    """Settings of the stage: files, read one after the other."""
 
     name: ClassVar[str] = "pools"
     scope: ClassVar[str] = "file"
@@ -101,23 +101,23 @@ class Pools:
         return described(self)
 
 
-Found = Iterator[tuple[str, Row]]
+Entries = Iterator[tuple[str, Row]]
 
 
-def _own(path: Path, source: str) -> Found:
+def _own(path: Path, source: str) -> Entries:
     for where, data in read_objects(path):
         (collection,) = expect({"source": source, **data}, where, source=str)
         if not isinstance(data.get("id"), (str, int)):
-            raise AnnotationError(f"{where}: 'id' must be a text or a whole number, got {data.get('id')!r}")
+            raise AnnotationError(f"{where}: 'id' must be a string or an integer, got {data.get('id')!r}")
         caption = data.get("caption")
         texts = [caption] if isinstance(caption, str) else caption
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-            raise AnnotationError(f"{where}: 'caption' must be a text or a list of texts, got {caption!r}")
+            raise AnnotationError(f"{where}: 'caption' must be a string or a list of strings, got {caption!r}")
         extra = {key: data[key] for key in ("modality", "url", "meta") if key in data}
         yield where, {"source": collection, "id": data["id"], "caption": texts, **extra}
 
 
-def _audiocaps(path: Path, source: str) -> Found:
+def _audiocaps(path: Path, source: str) -> Entries:
     for where, line in _table(path, "audiocap_id", "youtube_id", "start_time", "caption"):
         name, start = (_whole(line, key, where) for key in ("audiocap_id", "start_time"))
         yield (
@@ -132,7 +132,7 @@ def _audiocaps(path: Path, source: str) -> Found:
         )
 
 
-def _clotho(path: Path, source: str) -> Found:
+def _clotho(path: Path, source: str) -> Entries:
     names = [f"caption_{i}" for i in range(1, 6)]
     for where, line in _table(path, "file_name", *names):
         yield (
@@ -147,7 +147,7 @@ def _clotho(path: Path, source: str) -> Found:
         )
 
 
-def _coco(path: Path, source: str) -> Found:
+def _coco(path: Path, source: str) -> Entries:
     data = _document(path)
     images, annotations = expect(data, str(path), images=list, annotations=list)
     urls: dict[int, Any] = {}
@@ -160,7 +160,7 @@ def _coco(path: Path, source: str) -> Found:
         yield where, {"source": source, "id": image, "url": urls.get(image), "meta": {}, "caption": [caption]}
 
 
-def _msrvtt(path: Path, source: str) -> Found:
+def _msrvtt(path: Path, source: str) -> Entries:
     columns = {"video_id": str, "caption": str, "url": str, "start time": float, "end time": float}
     for number, entry in enumerate(_parquet(path, columns), start=1):
         where = f"{path}: row {number}"
@@ -169,7 +169,7 @@ def _msrvtt(path: Path, source: str) -> Found:
         yield where, {"source": source, "id": name, "url": url, "meta": times, "caption": [caption]}
 
 
-def _pointllm(path: Path, source: str) -> Found:
+def _pointllm(path: Path, source: str) -> Entries:
     data = _document(path)
     if not isinstance(data, list):
         raise AnnotationError(f"{path}: expected a JSON list of descriptions, got {str(data)[:40]!r}")
@@ -183,7 +183,7 @@ def _pointllm(path: Path, source: str) -> Found:
         yield where, {"source": source, "id": name, "url": url, "meta": {}, "caption": [caption]}
 
 
-_READERS: Mapping[str, Callable[[Path, str], Found]] = {
+_READERS: Mapping[str, Callable[[Path, str], Entries]] = {
     "rows": _own,
     "audiocaps": _audiocaps,
     "clotho": _clotho,
@@ -209,7 +209,7 @@ def _whole(line: Mapping[str, str], name: str, where: str) -> int:
     try:
         return int(line[name])
     except ValueError:
-        raise AnnotationError(f"{where}: {name!r} must be a whole number, got {line[name]!r}") from None
+        raise AnnotationError(f"{where}: {name!r} must be an integer, got {line[name]!r}") from None
 
 
 def _object(value: Any, where: str) -> dict[str, Any]:
@@ -219,7 +219,7 @@ def _object(value: Any, where: str) -> dict[str, Any]:
 
 
 def _parquet(path: Path, columns: Iterable[str]) -> list[dict[str, Any]]:
-    """The rows of a parquet file, with those of its columns that are asked for."""
+    """Read the given columns of a parquet file as rows."""
     try:
         from pyarrow import ArrowException, parquet
     except ImportError:
@@ -230,7 +230,7 @@ def _parquet(path: Path, columns: Iterable[str]) -> list[dict[str, Any]]:
             raise AnnotationError(f"{path} has no column {missing[0]!r}; it has {', '.join(file.schema_arrow.names)}")
         return file.read(columns=list(columns)).to_pylist()
     except ArrowException as error:
-        raise AnnotationError(f"{path}: not a parquet file that can be read ({error})") from error
+        raise AnnotationError(f"{path}: not a readable parquet file ({error})") from error
 
 
 def _document(path: Path) -> Any:

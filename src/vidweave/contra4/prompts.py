@@ -1,4 +1,4 @@
-"""The published prompts, rendered. Whitespace matters: models continue these texts as they stand."""
+"""Render the published prompts. Whitespace matters: models continue these texts verbatim."""
 
 from __future__ import annotations
 
@@ -25,49 +25,49 @@ __all__ = [
 
 
 Style = Literal["text", "chat"]
-"""A text to continue, or the message of a user."""
+"""A text to continue, or a user message."""
 
 
 @cache
 def published() -> Mapping[str, Any]:
-    """All templates with the models they were written for, as in `prompts.json` beside this file."""
+    """Return all templates and the models they were written for, as in `prompts.json` beside this file."""
     return json.loads(files("vidweave.contra4").joinpath("prompts.json").read_text(encoding="utf-8"))
 
 
 def question_prompt(captions: Sequence[str]) -> str:
-    """Instruction, six examples, the scenes, and the words that every question begins with; 2 to 4 captions."""
+    """Render instruction, six examples, the scenes, and the words every question starts with; 2 to 4 captions."""
     part = published()["question"]
     return part["prefix"] + _ending(part, captions).format(*captions) + part["continuation"]
 
 
 def answer_prompt(captions: Sequence[str], question: str) -> str:
-    """Instruction, the same six examples with their answers, the scenes and the question; 2 to 4 captions."""
+    """Render instruction, the six examples with answers, the scenes and the question; 2 to 4 captions."""
     part = published()["answer"]
     return part["prefix"] + _ending(part, captions).format(*captions, question)
 
 
 def verifier_prompt(captions: Sequence[str], question: str, style: Style = "text") -> str:
-    """The question with the scenes, in the order given; asks for the choice alone."""
+    """Render the question with the scenes in the given order, asking only for the choice."""
     template = published()["verification"]["verifiers"]["llama" if style == "text" else "mistral"]["template"]
     return template.format(question, scene_list(captions))
 
 
 def scene_list(captions: Sequence[str]) -> str:
-    """``Scene A. "…"``, one line per scene."""
+    """Render ``Scene A. "…"``, one line per scene."""
     part = published()["verification"]
     lines = (part["option"].format(letter=x, caption=c) for x, c in zip(LETTERS, captions, strict=False))
     return part["separator"].join(lines)
 
 
 def caption_prompt(captions: Sequence[str], question: str) -> str:
-    """The caption baseline's: the question with its options on one line, to be continued with a letter."""
+    """Render the prompt of the caption baseline: the question with its options on one line, to be continued by a letter."""
     part = published()["baselines"]["caption"]
     options = (part["option"].format(letter=x, caption=c) for x, c in zip(LETTERS, captions, strict=False))
     return part["template"].format(question=question, options=part["option_separator"].join(options))
 
 
 def category_prompt(question: str) -> str:
-    """Five examples of questions with their kind, and the question."""
+    """Render five example questions with their category, and the question."""
     return published()["category"]["template"].format(question)
 
 

@@ -1,4 +1,4 @@
-"""Stage: a question that compares the scenes of a row."""
+"""Stage: write a question that compares the scenes of a row."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ QUESTION_SAMPLING = Sampling(temperature=1.05, top_p=0.9, max_tokens=120, min_to
 
 
 def question_from(text: str) -> str:
-    """The question of a completion; what follows the question mark stays, as published."""
+    """Build the question from a completion; text after the question mark is kept, as published."""
     return f"Which scene {first_line(text)}"
 
 
 def question_rows(rows: Sequence[Row], engine: Engine, sampling: Sampling = QUESTION_SAMPLING) -> list[Row]:
-    """Each row with ``questions``; ``q_type`` follows the number of scenes that the prompt shows.
+    """Add ``questions`` to each row; ``q_type`` follows the number of scenes in the prompt.
 
-    A row whose request the engine refuses is dropped.
+    Rows whose request the engine refuses are dropped.
     """
     requests = [Request(prompt=question_prompt(captions_of(row)), sampling=sampling) for row in rows]
     return [
@@ -39,9 +39,9 @@ class Questions:
     """Settings of the stage.
 
     Attributes:
-        engine: A base model that continues texts; the published data are Llama-3-8B's.
-        sampling: How it decodes.
-        keep_prompt: Store the prompt in each row as ``step_2_prompt``, as the published files do (3 KB a row).
+        engine: A base model that continues texts; the published data come from Llama-3-8B.
+        sampling: Decoding settings.
+        keep_prompt: Store the prompt in each row as ``step_2_prompt``, as the published files do (3 KB per row).
     """
 
     name: ClassVar[str] = "questions"

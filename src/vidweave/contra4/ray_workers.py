@@ -1,7 +1,7 @@
-"""The same shards on a cluster: Ray Data hands them to a pool of workers (extra `scale`).
+"""Run shards on a cluster: Ray Data distributes them to a pool of workers (extra `scale`).
 
-All nodes must see the run's folder under the same path. A worker that dies is replaced and its shard made again; since
-shards are whole or absent, the result is the same.
+All nodes must see the run's folder under the same path. A worker that dies is replaced and its shard is recomputed; since
+shards are complete or absent, the result is the same.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ __all__ = ["RayWorkers"]
 
 @dataclass(frozen=True, kw_only=True)
 class RayWorkers:
-    """An `Executor`.
+    """Executor that runs shards on Ray workers.
 
     Attributes:
-        workers: How many. Each keeps its engines and its own file in the cache.
-        num_cpus: That each one reserves. Half a core leaves room for Ray Data's own tasks: with whole ones, as many
-            workers as cores wait for ever.
-        num_gpus: That each one reserves, for engines in the process.
-        address: Of a running cluster; None starts one on this machine, or uses the one that is connected.
+        workers: Number of workers. Each has its own engines and its own cache file.
+        num_cpus: Cores reserved per worker. Half a core leaves capacity for Ray Data's own tasks: with whole cores, as
+            many workers as cores deadlock.
+        num_gpus: GPUs reserved per worker, for in-process engines.
+        address: Address of a running cluster; None uses the connected one, or starts one on this machine.
     """
 
     workers: int
@@ -62,7 +62,7 @@ class RayWorkers:
 
 
 class _Worker:
-    """In a process of its own. Our errors come back as values: Ray would wrap them beyond recognition."""
+    """Ray actor. Our errors are returned as values: Ray would wrap them in its own."""
 
     def __init__(self, work: bytes) -> None:
         from ray import cloudpickle
@@ -79,7 +79,7 @@ class _Worker:
 
 
 def _raise(kind: str, message: str) -> None:
-    """The worker's error again, as what it was if its class takes a message alone."""
+    """Raise the worker's error again, with its original class if that takes only a message."""
     if not kind:
         return
     try:
@@ -90,7 +90,7 @@ def _raise(kind: str, message: str) -> None:
 
 
 def _pickled(work: ShardWork) -> bytes:
-    """The work with everything that recipe files define, which workers cannot import."""
+    """Pickle the work, including everything defined in recipe files, which workers cannot import."""
     from ray import cloudpickle
 
     for name, module in list(sys.modules.items()):

@@ -1,12 +1,12 @@
-"""Rows: what travels from stage to stage, one JSON object each, with the keys of the published intermediate files.
+"""Rows passed between stages: one JSON object each, with the keys of the published intermediate files.
 
-| key | from | what |
+| key | added by | content |
 | --- | --- | --- |
-| ``source, id, modality, url, meta`` | pools | one medium; ``caption`` is a list of texts of which the first is used |
-| ``id, selection_type, q_type, examples, modalities`` | sampling | scenes that will be compared, in label order |
+| ``source, id, modality, url, meta`` | pools | one medium; ``caption`` is a list of texts, the first one is used |
+| ``id, selection_type, q_type, examples, modalities`` | sampling | the scenes to compare, in label order |
 | ``questions`` | questions | a list with one question |
 | ``answers`` | answers | a list with one text, normally ``Scene X. because …`` |
-| ``answer_NAME`` | verification | what verifier NAME picked, per order of the scenes |
+| ``answer_NAME`` | verification | choice of verifier NAME for each order of the scenes |
 | ``permutations, answers_formatted, answer_NAME_formatted`` | filters | the orders, and the texts parsed again |
 | ``category`` | categories | free text |
 """
@@ -25,17 +25,17 @@ __all__ = ["NOT_ASKED", "Row", "captions_of", "first_line", "has_repeated_modali
 Row = dict[str, Any]
 
 NOT_ASKED = "not asked"
-"""A verdict for which no request was sent; it names no scene to any parser."""
+"""Verdict used where no request was sent; no parser reads a scene in it."""
 
 
 @cache
 def orders(count: int) -> tuple[tuple[int, ...], ...]:
-    """All orders of `count` scenes, the given one first; ``order[i]`` is the scene at position i."""
+    """Return all orders of `count` scenes, the given one first; ``order[i]`` is the scene at position i."""
     return tuple(permutations(range(count)))
 
 
 def captions_of(row: Row) -> list[str]:
-    """The first caption of each scene; four at most, as many as there are labels."""
+    """Return the first caption of each scene, up to four (the number of labels)."""
     captions = [example["caption"] for example in row["examples"][:MAX_SCENES]]
     return [caption if isinstance(caption, str) else caption[0] for caption in captions]
 
@@ -50,5 +50,5 @@ def has_repeated_modality(row: Row) -> bool:
 
 
 def first_line(text: str) -> str:
-    """What a completion says before its first line break, without blanks around it."""
+    """Return the first line of a completion, stripped."""
     return text.partition("\n")[0].strip()

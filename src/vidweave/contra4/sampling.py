@@ -1,4 +1,4 @@
-"""Stage: which media are compared. Two to four of pairwise different modalities, drawn at random or near the first."""
+"""Stage: sample tuples of two to four media of different modalities, at random or near the first one."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ __all__ = ["PUBLISHED_ORDER", "Tuples", "pools_of", "sample_tuples"]
 
 PUBLISHED_ORDER = ("audio", "pc", "image", "video")
 SEED = 123
-NEAREST = 30  # the texts about the data say fifty
+NEAREST = 30  # the papers say fifty
 MAX_TRIES = 1_000
 
 Pools = Mapping[str, Sequence[Row]]
-"""Modality → media with their captions, in the order in which modalities are combined."""
+"""Modality → media with captions, in the order in which modalities are combined."""
 
 
 def sample_tuples(
@@ -39,24 +39,24 @@ def sample_tuples(
     any_anchor: bool = False,
     keep_rejected_scenes: bool = False,
 ) -> Iterator[Row]:
-    """Draw tuples of media, `per_combination` for each combination of 2, 3 and 4 modalities; no set of media twice.
+    """Sample tuples of media, `per_combination` for each combination of 2, 3 and 4 modalities, without repeated sets.
 
-    The anchor (a medium of the first modality of the combination) is drawn uniformly; of each other modality one is
-    drawn uniformly, from all or from those nearest to the anchor. A set that was drawn before is drawn anew.
+    The anchor (a medium of the first modality of the combination) is drawn uniformly; of each other modality one medium
+    is drawn uniformly, from all or from those nearest to the anchor. A set that was drawn before is drawn again.
 
     Args:
         pools: At least two modalities with media.
-        selection: How the others are drawn.
-        embeddings: (media, D) per modality, of length 1, for ``similarity``.
-        any_anchor: Draw which modality of the combination is the anchor, and shuffle the scenes, instead of taking
-            the first: then near scenes are not always near the sound (as in 2024).
-        keep_rejected_scenes: Defect of the released code: scenes of a set that was drawn before stay in the row.
+        selection: How the other media are drawn.
+        embeddings: (media, D) per modality, of unit length, for ``similarity``.
+        any_anchor: Draw which modality of the combination is the anchor, and shuffle the scenes, as in 2024, instead of
+            taking the first: near scenes are then not always near the audio.
+        keep_rejected_scenes: Defect of the released code: scenes of a repeated set stay in the row.
 
     Yields:
         ``{id, selection_type, q_type, examples, modalities}``; ids count up over all combinations.
 
     Raises:
-        PipelineError: the pools hold too few media for so many different sets.
+        PipelineError: the pools are too small for that many different sets.
     """
     rng = random.Random(seed)
     draw = _Draw(pools, selection, embeddings or {}, nearest, rng)
@@ -75,7 +75,7 @@ def sample_tuples(
 
 
 def _distinct(draw: _Draw, order: Sequence[str], seen: set[frozenset[str]], keeps: bool) -> list[tuple[str, int]]:
-    """Media, as (modality, place in its pool), that were not drawn together before; `seen` learns of them."""
+    """Draw media, as (modality, index in its pool), that were not drawn together before; adds them to `seen`."""
     chosen = [(order[0], draw.anchor(order[0]))]
     for _ in range(MAX_TRIES):
         others = [(name, draw.other(name, *chosen[0])) for name in order[1:]]
@@ -86,7 +86,7 @@ def _distinct(draw: _Draw, order: Sequence[str], seen: set[frozenset[str]], keep
             return chosen
     raise PipelineError(
         f"{MAX_TRIES} draws from {', '.join(order)} gave only sets that were drawn before; "
-        "give larger pools or ask for fewer tuples"
+        "use larger pools or fewer tuples"
     )
 
 
@@ -102,7 +102,7 @@ def _row(pools: Pools, chosen: Sequence[tuple[str, int]], name: str, selection: 
 
 
 class _Draw:
-    """Draws from pools; calls the generator as the released code does."""
+    """Draw from pools; calls the random generator in the same order as the released code."""
 
     def __init__(
         self, pools: Pools, selection: str, embeddings: Mapping[str, np.ndarray], nearest: int, rng: random.Random
@@ -129,14 +129,14 @@ class _Draw:
 
 @dataclass(frozen=True, kw_only=True)
 class Tuples:
-    """Settings of the stage: pool rows in, tuples out, one selection after the other.
+    """Settings of the stage: turn pool rows into tuples, one selection after the other.
 
     Attributes:
-        selections: Which, in this order; each begins with the same seed, as published.
+        selections: Selections in order; each starts with the same seed, as published.
         per_combination: Tuples per combination of modalities; published 30,000.
-        modalities: Their order; those without media are left out.
-        embedder: What says which captions are near, for ``similarity``.
-        one_row_per_medium: Use only the first of several rows of the same medium (images of COCO come five times).
+        modalities: Order of modalities; those without media are skipped.
+        embedder: Embeds captions to find near ones, for ``similarity``.
+        one_row_per_medium: Use only the first of several rows of the same medium (COCO images have five).
         any_anchor, keep_rejected_scenes: See `sample_tuples`.
     """
 
@@ -180,10 +180,10 @@ class Tuples:
 def pools_of(
     rows: Iterable[Row], modalities: Sequence[str], *, one_row_per_medium: bool = False
 ) -> dict[str, list[Row]]:
-    """Pool rows by modality, in that order of modalities.
+    """Group pool rows by modality, in the order of `modalities`.
 
     Raises:
-        AnnotationError: a row of a modality that is not asked for, or an empty caption.
+        AnnotationError: a row of another modality, or an empty caption.
         PipelineError: fewer than two modalities with media.
     """
     pools: dict[str, list[Row]] = {name: [] for name in modalities}
@@ -191,7 +191,7 @@ def pools_of(
     for row in rows:
         where = f"medium {row['id']!r} of {row['source']}"
         if check_modality(row["modality"], where) not in pools:
-            raise AnnotationError(f"{where} is of modality {row['modality']!r}, asked for are {', '.join(modalities)}")
+            raise AnnotationError(f"{where} has modality {row['modality']!r}, expected one of {', '.join(modalities)}")
         if not (row["caption"] and row["caption"][0].strip()):
             raise AnnotationError(f"{where} has an empty caption; every medium needs one")
         key = row["modality"], row["source"], str(row["id"])
@@ -208,7 +208,7 @@ def _sizes(pools: Pools) -> str:
 
 
 def _embed(pools: Pools, embedder: Embedder) -> dict[str, np.ndarray]:
-    """All captions at once, so that weights of words come from all of them."""
+    """Embed all captions in one call, so that word weights are computed over all of them."""
     values = embedder.embed([row["caption"][0] for pool in pools.values() for row in pool])
     borders = np.cumsum([len(pool) for pool in pools.values()])[:-1]
     return dict(zip(pools, np.split(values, borders), strict=True))

@@ -1,4 +1,4 @@
-"""The benchmark's questions: strict values, and a reader for the released files and every older spelling of their keys."""
+"""Questions of the benchmark: validated values, and a reader for the released files and all older key spellings."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Selection = Literal["random", "similarity"]
 LABELS = tuple(scene_name(index) for index in range(len(LETTERS)))
 MAX_SCENES = len(LABELS)
 MAX_BYTES = 4 << 30  # uncompressed; the largest released file is below 1 GiB
-_POINT_CLOUD = "pc"  # the files' word for what vidweave calls point_cloud
+_POINT_CLOUD = "pc"  # name in the files for what vidweave calls point_cloud
 _SELECTIONS = {"random": "random", "similarity": "similarity", "high_sim": "similarity"}
 _KEYS = {
     *("id", "question_id", "selection_type", "q_type", "examples", "modalities", "category"),
@@ -47,14 +47,14 @@ _KEYS = {
 
 @dataclass(frozen=True, kw_only=True)
 class SceneRef:
-    """One candidate: which medium it is, and what is said of it.
+    """Candidate scene: a medium and its caption.
 
     Attributes:
-        source: Collection that the medium belongs to, e.g. ``audiocaps``.
-        id: Its name there.
+        source: Collection of the medium, e.g. ``audiocaps``.
+        id: Name of the medium in the collection.
         modality: ``audio``, ``pc`` (a point cloud), ``image``, ``video``, or another registered modality.
-        caption: What it shows, in words.
-        url, meta: As the source gives them; `meta` may hold ``start_time`` and ``end_time`` in seconds.
+        caption: Text that describes it.
+        url, meta: As in the source; `meta` may hold ``start_time`` and ``end_time`` in seconds.
     """
 
     source: str
@@ -66,16 +66,16 @@ class SceneRef:
 
     @property
     def key(self) -> tuple[str, str]:
-        """The same for two scenes that show the same medium."""
+        """Identify the medium: equal for two scenes that show the same one."""
         return self.source, str(self.id)
 
     @property
     def clip_modality(self) -> str:
-        """The modality as `Clip` names it."""
+        """Name of the modality in `Clip`."""
         return "point_cloud" if self.modality == _POINT_CLOUD else self.modality
 
     def to_dict(self) -> dict[str, Any]:
-        """An entry of ``examples`` in the released files."""
+        """Convert to an entry of ``examples`` in the released files."""
         return {"source": self.source, "id": self.id, "caption": self.caption, "url": self.url, "meta": dict(self.meta)}
 
 
@@ -86,10 +86,10 @@ class ContrastQuestion:
     Attributes:
         id: Unique within a file.
         selection: How the other scenes were drawn.
-        scenes: In the order of their labels; the first is Scene A.
-        question: What is asked.
+        scenes: Scenes in label order; the first is Scene A.
+        question: Text of the question.
         answer: Index into `scenes`.
-        category: Kind of question, where the file says.
+        category: Category of the question, if the file has one.
     """
 
     id: str
@@ -114,7 +114,7 @@ class ContrastQuestion:
 
     @property
     def modality_set(self) -> tuple[str, ...]:
-        """The modalities in alphabetical order, one entry per scene."""
+        """Modalities in alphabetical order, one entry per scene."""
         return tuple(sorted(self.modalities))
 
     @property
@@ -122,11 +122,11 @@ class ContrastQuestion:
         return f"mc_{len(self.scenes)}"
 
     def reordered(self, order: Sequence[int]) -> Self:
-        """The same question with scene ``order[i]`` at position i, and the answer where it then stands."""
+        """Return the same question with scene ``order[i]`` at position i and the answer moved accordingly."""
         return replace(self, scenes=tuple(self.scenes[i] for i in order), answer=list(order).index(self.answer))
 
     def to_dict(self) -> dict[str, Any]:
-        """An object of the released files; `read_questions` reads it back."""
+        """Convert to an object of the released files; `read_questions` reads it back."""
         data = {
             "id": self.id,
             "selection_type": self.selection,
@@ -140,56 +140,56 @@ class ContrastQuestion:
 
 
 def read_questions(path: Path | str) -> list[ContrastQuestion]:
-    """All questions of a file: a JSON list or JSON lines, plain or gzip.
+    """Read all questions of a file: a JSON list or JSON lines, plain or gzip.
 
     Raises:
-        MediaNotFoundError: there is no such file.
-        AnnotationError: malformed JSON, or a question that does not say what it should; the message names the place
-            and what is wrong there. Ids that repeat.
+        MediaNotFoundError: the file does not exist.
+        AnnotationError: malformed JSON, a question with missing or invalid fields (the message names the place and
+            the problem), or repeated ids.
     """
-    path, found = Path(path), {}
+    path, by_id = Path(path), {}
     for where, data in read_objects(path):
         question = question_from_dict(data, where)
-        if question.id in found:
-            raise AnnotationError(f"{where}: id {question.id!r} is taken by an earlier question; ids must be unique")
-        found[question.id] = question
-    if not found:
-        raise AnnotationError(f"{path} holds no questions")
-    return list(found.values())
+        if question.id in by_id:
+            raise AnnotationError(f"{where}: id {question.id!r} is used by an earlier question; ids must be unique")
+        by_id[question.id] = question
+    if not by_id:
+        raise AnnotationError(f"{path} contains no questions")
+    return list(by_id.values())
 
 
 def write_questions(path: Path | str, questions: Iterable[ContrastQuestion]) -> None:
-    """Write a JSON list in the released form."""
+    """Write a JSON list in the released format."""
     Path(path).write_bytes(questions_json(questions))
 
 
 def questions_json(questions: Iterable[ContrastQuestion]) -> bytes:
-    """A JSON list in the released form, one question per line."""
+    """Serialize as a JSON list in the released format, one question per line."""
     lines = ",\n".join(json.dumps(question.to_dict(), ensure_ascii=False) for question in questions)
     return f"[\n{lines}\n]\n".encode()
 
 
 def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(where, object) of each entry of a JSON list or JSON-lines file, plain or gzip; `where` is for messages."""
+    """Yield (where, object) for each entry of a JSON list or JSON-lines file, plain or gzip; `where` is for messages."""
     text = _text(path)
     if text.lstrip()[:1] == "[":
         values = enumerate(_parse(text, str(path)), start=1)
-        found = ((f"{path}: entry {number}", value) for number, value in values)
+        entries = ((f"{path}: entry {number}", value) for number, value in values)
     else:
         lines = ((f"{path}:{number}", line) for number, line in enumerate(text.split("\n"), start=1) if line.strip())
-        found = ((where, _parse(line, where, is_line=True)) for where, line in lines)
-    for where, value in found:
+        entries = ((where, _parse(line, where, is_line=True)) for where, line in lines)
+    for where, value in entries:
         if not isinstance(value, dict):
             raise AnnotationError(f"{where}: expected a JSON object, got {str(value)[:40]!r}")
         yield where, value
 
 
 def question_from_dict(data: Mapping[str, Any], where: str) -> ContrastQuestion:
-    """One question from an object with the keys of any release; AnnotationError names `where`."""
+    """Build one question from an object with the keys of any release; AnnotationError names `where`."""
     unknown = [key for key in data if key not in _KEYS and not _is_verdict(key)]
     if unknown:
         raise AnnotationError(f"{where}: unknown key {unknown[0]!r}; known: {', '.join(sorted(_KEYS))}")
-    if "question_id" in data:  # what the 2024 scorer's files call it
+    if "question_id" in data:  # key used by files of the 2024 scorer
         data = {"id": data["question_id"], **data}
     name, selection, examples, modalities = expect(
         data, where, id=str, selection_type=str, examples=list, modalities=list
@@ -210,12 +210,12 @@ def question_from_dict(data: Mapping[str, Any], where: str) -> ContrastQuestion:
 
 
 def index_of(label: str, count: int) -> int | None:
-    """Position of ``Scene X``, or None for another text or a scene beyond the `count` that there are."""
+    """Return the index of ``Scene X``, or None for other text or a scene beyond `count`."""
     return LABELS.index(label) if label in LABELS[:count] else None
 
 
 def check_modality(name: Any, where: str) -> str:
-    """A modality of the files, or one that is registered; AnnotationError otherwise."""
+    """Return the modality if it is known from the files or registered; raise AnnotationError otherwise."""
     if name != _POINT_CLOUD and name not in MODALITIES:
         raise AnnotationError(f"{where}: unknown modality {name!r}; known: pc, {', '.join(MODALITIES)}")
     return name
@@ -230,10 +230,10 @@ def _text(path: Path) -> str:
         with gzip.open(path) if is_zipped else path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
         if len(data) > MAX_BYTES:
-            raise AnnotationError(f"{path} holds more than {MAX_BYTES} bytes; split it")
+            raise AnnotationError(f"{path} is larger than {MAX_BYTES} bytes; split it")
         return data.decode("utf-8")
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise AnnotationError(f"{path} is damaged ({error}); fetch it again") from error
+        raise AnnotationError(f"{path} is damaged ({error}); download it again") from error
     except UnicodeDecodeError as error:
         raise AnnotationError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start})") from error
 
@@ -245,11 +245,11 @@ def _parse(text: str, where: str, *, is_line: bool = False) -> Any:
         place = where if is_line else f"{where}:{error.lineno}"
         raise AnnotationError(f"{place}: not JSON ({error.msg}, column {error.colno})") from error
     except (ValueError, RecursionError) as error:
-        raise AnnotationError(f"{where}: not JSON that can be read ({error})") from error
+        raise AnnotationError(f"{where}: not JSON that can be parsed ({error})") from error
 
 
 def _is_verdict(key: str) -> bool:
-    """Keys that verifiers added, in the pipeline of 2025 or 2024."""
+    """Return whether verifiers added this key, in the pipeline of 2025 or 2024."""
     return key.startswith("answer_") or key.endswith("_permutations")
 
 
@@ -270,7 +270,7 @@ def _scene(data: Any, modality: Any, where: str) -> SceneRef:
     (source,) = expect(data, where, source=str)
     name = data.get("id")
     if not isinstance(name, (str, int)) or isinstance(name, bool):
-        raise AnnotationError(f"{where}: 'id' must be a text or a whole number, got {name!r}")
+        raise AnnotationError(f"{where}: 'id' must be a string or an integer, got {name!r}")
     meta = data.get("meta") or {}
     if not isinstance(meta, dict):
         raise AnnotationError(f"{where}: 'meta' must be an object, got {meta!r}")
@@ -287,12 +287,12 @@ def _scene(data: Any, modality: Any, where: str) -> SceneRef:
 def _caption(value: Any, where: str) -> str:
     first = value[0] if isinstance(value, list) and value else value
     if not _says_something(first):
-        raise AnnotationError(f"{where}: the caption is empty or no text ({value!r}); every scene needs one")
+        raise AnnotationError(f"{where}: the caption must be a non-empty string, got {value!r}")
     return first
 
 
 def _says_something(text: Any) -> TypeGuard[str]:
-    """A text that is not blank and can be written as UTF-8."""
+    """Return whether a value is a non-blank string that can be encoded as UTF-8."""
     return isinstance(text, str) and bool(text.strip()) and not any("\ud800" <= c <= "\udfff" for c in text)
 
 
@@ -309,7 +309,7 @@ def _question(data: Mapping[str, Any], where: str) -> str:
 
 
 def _answer(data: Mapping[str, Any], count: int, where: str) -> int:
-    """From, in this order: ``answer``, ``answers[0]``, ``answers_formatted[0]``, ``gt_answer``."""
+    """Read, in this order: ``answer``, ``answers[0]``, ``answers_formatted[0]``, ``gt_answer``."""
     single = [data[key] for key in ("answer", "gt_answer") if data.get(key) is not None]
     if len({_label(value) for value in single}) > 1:
         raise AnnotationError(f"{where}: 'answer' is {single[0]!r} but 'gt_answer' is {single[1]!r}")
@@ -339,7 +339,7 @@ def _first(value: Any) -> Any:
 def _optional_text(data: Mapping[str, Any], key: str, where: str) -> str | None:
     value = data.get(key)
     if value is not None and not isinstance(value, str):
-        raise AnnotationError(f"{where}: {key!r} must be a text, got {value!r}")
+        raise AnnotationError(f"{where}: {key!r} must be a string, got {value!r}")
     return value
 
 

@@ -1,4 +1,4 @@
-"""The files between stages: JSON lines in shards that are whole or absent, each with a report that is there before it."""
+"""Files between stages: JSON-lines shards that are complete or absent, each with a report written before it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["ShardFolder", "ShardReport", "put"]
 
 @dataclass(frozen=True, kw_only=True)
 class ShardReport:
-    """What is in a shard and what it took, the same in every run with the same seed."""
+    """Content and cost of a shard, identical in every run with the same seed."""
 
     rows: int
     sha256: str
@@ -29,30 +29,30 @@ class ShardReport:
 
 
 class ShardFolder:
-    """One stage's output: ``00000.jsonl``, … and for each a ``00000.json`` with its report."""
+    """Output of one stage: ``00000.jsonl``, … and a report ``00000.json`` for each."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def report(self, index: int) -> ShardReport | None:
-        """The report of a finished shard; None if it is absent, or not what was written."""
+        """Return the report of a finished shard; None if it is absent or its checksum differs."""
         shard, report = self._shard(index), self._report(index)
         try:
-            found = ShardReport(**json.loads(report.read_bytes()))
-            return found if sha256(shard.read_bytes()).hexdigest() == found.sha256 else None
+            loaded = ShardReport(**json.loads(report.read_bytes()))
+            return loaded if sha256(shard.read_bytes()).hexdigest() == loaded.sha256 else None
         except (FileNotFoundError, ValueError, TypeError):
             return None
 
     def read(self, index: int) -> list[Row]:
-        """The rows of a finished shard.
+        """Return the rows of a finished shard.
 
         Raises:
-            PipelineError: it is not there, or not what was written.
+            PipelineError: the shard is missing or its checksum differs.
         """
         if self.report(index) is None:
             stage = self.path.name.partition("-")[2]
             raise PipelineError(
-                f"{self._shard(index)} is not what was written there; make it and all after it anew with --from {stage}"
+                f"{self._shard(index)} is not what was written there; recompute it and all later ones with --from {stage}"
             )
         return [json.loads(line) for line in self._shard(index).read_bytes().splitlines()]
 
@@ -63,7 +63,7 @@ class ShardFolder:
         tally: Mapping[str, int] | None = None,
         usage: Mapping[str, float] | None = None,
     ) -> ShardReport:
-        """Put a shard in place, all or nothing, unless it is there; PipelineError if the disk refuses."""
+        """Write a shard atomically, unless it exists; PipelineError if it cannot be written."""
         data = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
         report = ShardReport(
             rows=len(rows), sha256=sha256(data).hexdigest(), tally=dict(tally or {}), usage=dict(usage or {})
@@ -74,7 +74,7 @@ class ShardFolder:
         return report
 
     def write_all(self, rows: Iterable[Row], rows_per_shard: int) -> Iterator[ShardReport]:
-        """Write rows as they come, in as many shards as it takes; at least one."""
+        """Write rows as they arrive, in as many shards as needed (at least one)."""
         source, index = iter(rows), 0
         while (part := list(islice(source, rows_per_shard))) or not index:
             yield self.write(index, part)
@@ -88,18 +88,18 @@ class ShardFolder:
 
 
 def put(path: Path, data: bytes) -> None:
-    """Write a file, all or nothing.
+    """Write a file atomically.
 
     Raises:
-        PipelineError: the file system refused; the message says what to do.
+        PipelineError: the file system refused; the message gives advice.
     """
-    with _told(path):
+    with _reporting(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, data)
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _reporting(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

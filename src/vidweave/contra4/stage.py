@@ -1,4 +1,4 @@
-"""What every stage of the pipeline is: settings that turn rows into rows, and say what decides the result."""
+"""Stage protocols: settings that turn rows into rows and describe everything that determines the result."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Wrap = Callable[[Engine], Engine]
 _log = logging.getLogger(__name__)
 
 Scope = Literal["rows", "file"]
-"""Whether a stage sees some rows at a time, whichever, or all rows at once."""
+"""Whether a stage processes rows in arbitrary batches, or needs all rows at once."""
 
 
 class Stage(Protocol):
-    """Common to both kinds.
+    """Common protocol of both kinds of stages.
 
     Attributes:
-        name: Unique in a pipeline, and the end of its folder's name.
+        name: Unique within a pipeline; also the suffix of its folder name.
         scope: A `Scope`.
     """
 
@@ -34,57 +34,57 @@ class Stage(Protocol):
     scope: ClassVar[str]
 
     def describe(self) -> dict[str, Any]:
-        """All that decides the output, besides the input, as JSON data."""
+        """Return everything that determines the output besides the input, as JSON data."""
         ...
 
 
 @runtime_checkable
 class RowStage(Stage, Protocol):
-    """Works row by row: the output of a row depends on no other row, so that shards may be made in any order."""
+    """Stage that works row by row: each output depends on one row only, so that shards may be made in any order."""
 
     def run(self, rows: Sequence[Row]) -> list[Row]:
-        """New rows for `rows`, in order; a row may be dropped."""
+        """Return new rows for `rows`, in order; rows may be dropped."""
         ...
 
     def with_engines(self, wrap: Wrap) -> Self:
-        """The same stage with each of its engines wrapped (by a cache that counts)."""
+        """Return the same stage with each engine wrapped (e.g. by a counting cache)."""
         ...
 
 
 @runtime_checkable
 class Tallying(Protocol):
-    """A stage that counts things worth reporting."""
+    """Stage that reports counts."""
 
     def tally(self, rows: Sequence[Row]) -> dict[str, int]:
-        """Counts over the rows that came in; summed over shards into the manifest."""
+        """Count over the input rows; counts are summed over shards into the manifest."""
         ...
 
 
 @runtime_checkable
 class FileStage(Stage, Protocol):
-    """Needs all rows: sampling and balancing. Deterministic."""
+    """Stage that needs all rows, such as sampling and balancing. Deterministic."""
 
     def run_all(self, rows: Iterable[Row]) -> Iterator[Row]:
-        """All new rows."""
+        """Yield all new rows."""
         ...
 
 
 def complete(engine: Engine, requests: Sequence[Request]) -> list[str | None]:
-    """The texts for `requests`, in order; None for one that the engine refuses for good (too long, not allowed).
+    """Return texts for `requests`, in order; None where the engine refuses for good (too long, not allowed).
 
     Raises:
-        EngineError: some request failed in a way that may pass, or all of several were refused; then the engine is asked
-            wrongly. Or the engine gave another number of completions.
+        EngineError: a request failed in a way that may be temporary; all of several requests were refused, which points
+            to a wrong setup; or the engine returned another number of completions.
     """
     completions = engine.complete(requests)
     if len(completions) != len(requests):
         name = engine.describe()
-        raise EngineError(f"engine {name} gave {len(completions)} completions for {len(requests)} requests")
+        raise EngineError(f"engine {name} returned {len(completions)} completions for {len(requests)} requests")
     failed = [completion for completion in completions if completion.error]
     if any(completion.may_pass for completion in failed) or len(failed) == len(requests) > 1:
         raise EngineError(
             f"{len(failed)} of {len(requests)} requests failed, the first with: {failed[0].error}; "
-            "run again to go on, what was answered is kept"
+            "run again to resume, completed requests are kept"
         )
     if failed:
         _log.warning("%d of %d requests were refused, the first with: %s", len(failed), len(requests), failed[0].error)
@@ -92,7 +92,7 @@ def complete(engine: Engine, requests: Sequence[Request]) -> list[str | None]:
 
 
 def described(stage: Any) -> dict[str, Any]:
-    """JSON data of a stage's settings; engines, embedders and the like describe themselves."""
+    """Convert a stage's settings to JSON data; engines, embedders and similar values describe themselves."""
     return {"stage": stage.name, **{f.name: _plain(getattr(stage, f.name)) for f in fields(stage)}}
 
 

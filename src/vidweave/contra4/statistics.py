@@ -1,4 +1,4 @@
-"""What a file of questions holds: counts, balance, and what blind rules score on it."""
+"""Statistics of a question file: counts, balance, and scores of blind rules."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["blind_scores", "overlap", "statistics"]
 
 
 def statistics(questions: Sequence[ContrastQuestion]) -> dict[str, Any]:
-    """Counts and shares of a file, as JSON data; keys are told in docs/contra4.md."""
+    """Compute counts and shares of a file as JSON data; docs/contra4.md describes the keys."""
     scenes = [scene for question in questions for scene in question.scenes]
     words = [len(question.question.split()) for question in questions]
     return {
@@ -42,7 +42,7 @@ def statistics(questions: Sequence[ContrastQuestion]) -> dict[str, Any]:
 
 
 def blind_scores(questions: Sequence[ContrastQuestion]) -> dict[str, float]:
-    """What each rule that sees no medium scores."""
+    """Score each rule that sees no media."""
     constants = {f"always {letter}": score(always(i), questions) for i, letter in enumerate(LETTERS)}
     return {
         **constants,
@@ -53,7 +53,7 @@ def blind_scores(questions: Sequence[ContrastQuestion]) -> dict[str, float]:
 
 
 def overlap(ours: Sequence[ContrastQuestion], theirs: Sequence[ContrastQuestion]) -> dict[str, int]:
-    """What two files have in common: ids, question texts, media."""
+    """Count what two files have in common: ids, question texts, media."""
 
     def shared(values) -> int:
         return len(set(map_over(ours, values)) & set(map_over(theirs, values)))
@@ -69,20 +69,20 @@ def overlap(ours: Sequence[ContrastQuestion], theirs: Sequence[ContrastQuestion]
 
 
 def _modalities(questions: Sequence[ContrastQuestion]) -> dict[str, dict[str, float]]:
-    """Per modality: scenes, mean words of a caption, questions it answers, and how often when it is there."""
+    """Compute per modality: scenes, mean words per caption, questions it answers, and how often when present."""
     names = _counts(m for q in questions for m in q.modalities)
-    found = {}
+    by_modality_name = {}
     for name, scenes in names.items():
         captions = [len(s.caption.split()) for q in questions for s in q.scenes if s.modality == name]
         answers = sum(q.modalities[q.answer] == name for q in questions)
         present = sum(name in q.modalities for q in questions)
-        found[name] = {
+        by_modality_name[name] = {
             "scenes": scenes,
             "caption_words": sum(captions) / len(captions),
             "answers": answers,
             "answers_when_present": answers / present,
         }
-    return found
+    return by_modality_name
 
 
 def _sources(questions: Sequence[ContrastQuestion]) -> dict[str, dict[str, int]]:

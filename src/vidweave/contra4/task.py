@@ -1,4 +1,4 @@
-"""Contra4 as a task: its questions as queries about labelled scenes, with the controls that its scores need."""
+"""The Contra4 task: questions as queries about labeled scenes, with the controls needed to interpret scores."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from vidweave.evaluation.choices import chosen_option
 from vidweave.evaluation.controls import blank_clip
 from vidweave.types import Clip, Query, Scene
 
-__all__ = ["FACETS", "Contra4Task", "Locate", "View", "chooses_the_truth", "question_facets"]
+__all__ = ["FACETS", "Contra4Task", "Locate", "View", "chooses_answer", "question_facets"]
 
 View = Literal["given", "text_only", "other_scenes", "orders"]
-"""What is shown: the scenes as they stand; nothing but the text; scenes of other questions in their place; the scenes in
-every order."""
+"""What is shown: the scenes as they are; the text alone; scenes of other questions instead; the scenes in every
+order."""
 
 Locate = Callable[[SceneRef], Clip | None]
-"""A scene → the clip of its one modality; None if it is not there."""
+"""A scene → a clip of its single modality; None if the medium is missing."""
 
 ANSWER_RULE = 2
-"""Which rule decides what a recorded output chooses (`evaluation.choices`); 1 took any "scene X" before a leading letter."""
+"""Version of the rule that reads the chosen scene from an output; 1 took any "scene X" before a leading letter."""
 
 FACETS = ("selection", "scenes", "modalities", "answer modality", "category", "answer label")
 
 
 def question_facets(question: ContrastQuestion) -> dict[str, str]:
-    """The sides by which accuracies are broken down; `category` only where the file has it."""
+    """Return the facets by which accuracies are broken down; `category` only where the file has it."""
     facets = {
         "selection": question.selection,
         "scenes": question.q_type,
@@ -44,26 +44,26 @@ def question_facets(question: ContrastQuestion) -> dict[str, str]:
     return facets if question.category is None else {**facets, "category": question.category}
 
 
-def chooses_the_truth(example: Example, output: str) -> bool:
-    """The judge of this task: the output names the right scene, by the one documented rule."""
+def chooses_answer(example: Example, output: str) -> bool:
+    """Judge of this task: return whether the output names the right scene, by the one documented rule."""
     position = chosen_option(output, example.query.options)
     return position is not None and position == example.position
 
 
 class Contra4Task:
-    """Questions of a file.
+    """Task over the questions of a file.
 
     Args:
-        questions: What is asked, in this order.
-        locate: Finds media. None is for models that read captions alone; a scene's clip then holds only its name. A
-            question with a scene that is not there is left out and counted in `num_left_out`.
+        questions: Questions in the order in which they are asked.
+        locate: Finds media. None is for models that read only captions; a scene's clip then holds just its name. A
+            question with a missing scene is skipped and counted in `num_left_out`.
         view: What is shown.
-        captions: (source, id) → what is said of a scene instead of the file's caption, e.g. a captioner's words.
-        file_hash: Identifies the file in records.
-        seed: Of `other_scenes`.
+        captions: (source, id) → caption that replaces the one in the file, e.g. from a captioner.
+        file_hash: Identifies the file in predictions.
+        seed: Random seed of `other_scenes`.
 
     Raises:
-        ConfigError: nothing is left to ask.
+        ConfigError: no questions are left.
     """
 
     def __init__(
@@ -85,16 +85,16 @@ class Contra4Task:
         if not self.questions:
             raise ConfigError(f"none of the {len(questions)} questions has all its media; see vidweave contra4 doctor")
         is_toy = all(scene.source == TOY_SOURCE for question in self.questions for scene in question.scenes)
-        self._name = "toyworld contra4" if is_toy else "contra4"  # published numbers are about the second
+        self._name = "toyworld contra4" if is_toy else "contra4"  # published numbers are for the second
         self._asked = [(q, order) for q in self.questions for order in self._orders(q)]
         self._pools = _pools(self.questions)
 
     def ids(self) -> Sequence[str]:
-        """The questions' own; with the order of the scenes behind a slash, if every order is asked."""
+        """Ids of the questions; with ``/`` and the order of the scenes appended if every order is asked."""
         return [self._id(question, order) for question, order in self._asked]
 
     def example(self, index: int) -> Example:
-        """One question as a query; media are located, and opened only to be blanked."""
+        """Return one question as a query; media are located, and opened only to be blanked."""
         asked, order = self._asked[index]
         question = asked.reordered(order)
         shown = self._shown(question)
@@ -120,8 +120,8 @@ class Contra4Task:
         if self._captions is None:
             facts["captions"] = "the file's"
         else:
-            said = sorted(([*key], text) for key, text in self._captions.items())
-            facts["captions_sha256"] = hashlib.sha256(json.dumps(said).encode()).hexdigest()
+            entries = sorted(([*key], text) for key, text in self._captions.items())
+            facts["captions_sha256"] = hashlib.sha256(json.dumps(entries).encode()).hexdigest()
         return {**facts, "seed": self._seed} if self.view == "other_scenes" else facts
 
     def _orders(self, question: ContrastQuestion) -> list[tuple[int, ...]]:
@@ -132,14 +132,14 @@ class Contra4Task:
         return f"{question.id}/{''.join(map(str, order))}" if self.view == "orders" else question.id
 
     def _shown(self, question: ContrastQuestion) -> list[SceneRef]:
-        """The scenes whose media and captions are shown."""
+        """Scenes whose media and captions are shown."""
         if self.view != "other_scenes":
             return list(question.scenes)
         rng = random.Random(f"{self._seed}/{question.id}")
         own = {scene.key for scene in question.scenes}
         strangers = [[s for s in self._pools[scene.modality] if s.key not in own] for scene in question.scenes]
         if not all(strangers):
-            raise ConfigError("scenes of other questions are needed for every modality; take more questions")
+            raise ConfigError("every modality needs scenes of other questions; use more questions")
         return [rng.choice(pool) for pool in strangers]
 
     def _caption(self, scene: SceneRef) -> str:
@@ -148,11 +148,11 @@ class Contra4Task:
         if self._captions is None:
             return scene.caption
         if scene.key not in self._captions:
-            raise ConfigError(f"the captions say nothing of {scene.key[0]} {scene.key[1]!r}")
+            raise ConfigError(f"the captions file has no caption for {scene.key[0]} {scene.key[1]!r}")
         return self._captions[scene.key]
 
     def _clip(self, scene: SceneRef) -> Clip:
-        """The medium as it is, or blank; only its name, where models read captions alone."""
+        """The medium as it is, or blanked; only its name for models that read captions alone."""
         if self._clips is None:
             named: dict[str, Any] = {scene.clip_modality: f"{scene.source}/{scene.id}"}
             return Clip(**named)
@@ -161,7 +161,7 @@ class Contra4Task:
 
 
 def _located(questions: Sequence[ContrastQuestion], locate: Locate) -> dict[tuple[str, ...], Clip]:
-    """The clips of all scenes that are there."""
+    """Locate the clips of all scenes whose media exist."""
     scenes = {_medium(scene): scene for question in questions for scene in question.scenes}
     return {key: clip for key, scene in scenes.items() if (clip := locate(scene)) is not None}
 
@@ -171,7 +171,7 @@ def _medium(scene: SceneRef) -> tuple[str, ...]:
 
 
 def _pools(questions: Sequence[ContrastQuestion]) -> dict[str, list[SceneRef]]:
-    """Distinct scenes by modality."""
+    """Group distinct scenes by modality."""
     pools: dict[str, dict[tuple[str, str], SceneRef]] = {}
     for scene in (scene for question in questions for scene in question.scenes):
         pools.setdefault(scene.modality, {}).setdefault(scene.key, scene)

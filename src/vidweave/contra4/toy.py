@@ -1,4 +1,4 @@
-"""Contra4 in the toy world: scenes known through one sense each, told in words by that sense alone, with known truth."""
+"""Contra4 in toyworld: scenes available in one modality each, captioned from that modality alone, with known labels."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from vidweave.toyworld.scene import ToyObject, ToyScene, sample_scene
 from vidweave.toyworld.splits import world_seeds
 from vidweave.types import Clip
 
-__all__ = ["NUMBERS", "TOY_SOURCE", "ToyFacts", "ToyPools", "sense_caption", "toy_clip", "toy_facts"]
+__all__ = ["NUMBERS", "TOY_SOURCE", "ToyFacts", "ToyPools", "modality_caption", "toy_clip", "toy_facts"]
 
 TOY_SOURCE = "toyworld"
 NUMBERS = ("one", "two", "three", "four")
 
-_TOLD = {
+_ATTRIBUTES = {
     "video": lambda thing: thing.colour,
     "depth": lambda thing: thing.distance,
     "flow": lambda thing: f"{thing.spin}-turning",
@@ -29,31 +29,33 @@ _TOLD = {
     "touch": lambda thing: thing.firmness,
     "pc": lambda thing: thing.consistency,
 }
-"""Sense → what it tells of a thing besides its shape. Sound tells no shape: only how often which pitch beeps."""
+"""Modality → attribute that it reveals besides shape. Audio reveals no shape, only count and pitch of beeps."""
 
 
 @dataclass(frozen=True)
 class ToyFacts:
-    """What is true of a scene as far as its sense can tell: how many (things, or beeps), and which shapes."""
+    """Facts about a scene that its modality reveals: how many things or beeps, and which shapes."""
 
     count: int
     shapes: frozenset[str]
 
 
-def sense_caption(scene: ToyScene, modality: str) -> str:
-    """``two things, a red circle and a blue ring``, ``three low beeps``."""
+def modality_caption(scene: ToyScene, modality: str) -> str:
+    """Describe a scene: ``two things, a red circle and a blue ring``, ``three low beeps``."""
     if modality == "audio":
         beeper = _beeper(scene)
         return f"{_number(len(beeper.beeps))} {beeper.pitch} beep{'s' * (len(beeper.beeps) > 1)}"
-    if modality not in _TOLD:
-        raise ConfigError(f"the toy world has no words for {modality!r}; it has {', '.join(sorted({*_TOLD, 'audio'}))}")
-    things = [f"a {_TOLD[modality](thing)} {thing.shape}" for thing in scene.objects]
+    if modality not in _ATTRIBUTES:
+        raise ConfigError(
+            f"toyworld has no captions for {modality!r}; use one of {', '.join(sorted({*_ATTRIBUTES, 'audio'}))}"
+        )
+    things = [f"a {_ATTRIBUTES[modality](thing)} {thing.shape}" for thing in scene.objects]
     listed = " and ".join([", ".join(things[:-1]), things[-1]] if things[1:] else things)
     return f"{_number(len(things))} thing{'s' * (len(things) > 1)}, {listed}"
 
 
 def toy_facts(scene: SceneRef) -> ToyFacts:
-    """The truth of a scene, from its seed, whatever its caption says."""
+    """Compute the facts of a scene from its seed, whatever its caption says."""
     made = _scene(scene)
     if scene.modality == "audio":
         return ToyFacts(len(_beeper(made).beeps), frozenset())
@@ -61,14 +63,14 @@ def toy_facts(scene: SceneRef) -> ToyFacts:
 
 
 def toy_clip(scene: SceneRef) -> Clip:
-    """The scene drawn, as a clip of its one sense."""
+    """Render the scene as a clip of its single modality."""
     sources: dict[str, Any] = {scene.clip_modality: render(_scene(scene), scene.clip_modality)}
     return Clip(**sources)
 
 
 def _scene(scene: SceneRef) -> ToyScene:
     if not isinstance(scene.id, int) or scene.clip_modality not in RENDERERS:
-        raise AnnotationError(f"{scene.modality} {scene.id!r} is no scene of the toy world; ids are its seeds")
+        raise AnnotationError(f"{scene.modality} {scene.id!r} is not a toyworld scene; its id must be a seed")
     return sample_scene(scene.id)
 
 
@@ -84,11 +86,11 @@ def _number(count: int) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class ToyPools:
-    """Settings of a first stage: captioned scenes of world number `seed`, no scene through two senses.
+    """Settings of a first stage: captioned scenes of toyworld number `seed`, each in one modality.
 
     Attributes:
-        seed: Which world; two worlds share no scene, and none shares one with training.
-        media: Modality → how many scenes are known through it.
+        seed: Number of the world; no two worlds share scenes, and none shares scenes with training.
+        media: Modality → number of scenes.
     """
 
     name: ClassVar[str] = "pools"
@@ -107,7 +109,7 @@ class ToyPools:
                     "modality": modality,
                     "url": None,
                     "meta": {},
-                    "caption": [sense_caption(scene, modality)],
+                    "caption": [modality_caption(scene, modality)],
                 }
 
     def describe(self) -> dict[str, Any]:

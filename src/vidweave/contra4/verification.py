@@ -1,4 +1,4 @@
-"""Stage: do other models pick the same scene, in whatever order the scenes stand? (round-trip consistency)"""
+"""Stage: check whether other models pick the same scene in every order of the scenes (round-trip consistency)."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ VERIFIER_SAMPLING = Sampling(temperature=0.3, top_p=0.9, max_tokens=30, min_toke
 
 
 def verdict_from(text: str) -> str:
-    """What a verifier's completion says: its first line up to ``</s>``, parsed to ``Scene X`` where one is named."""
+    """Parse a verifier's completion: its first line up to ``</s>``, reduced to ``Scene X`` where one is named."""
     return parse_scene(verifier_line(text), "rtc")
 
 
 def verifier_line(text: str) -> str:
-    """The part of a completion that is parsed."""
+    """Return the part of a completion that is parsed."""
     return first_line(text).partition("</s>")[0]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verifier:
-    """One model that checks.
+    """Verifier model.
 
     Attributes:
-        name: Short, without blanks; its verdicts are stored as ``answer_NAME``.
+        name: Short name without blanks; verdicts are stored as ``answer_NAME``.
         engine: The model.
         style: ``text`` continues a raw prompt (Llama of the published run), ``chat`` sends one message.
-        sampling: How it decodes.
+        sampling: Decoding settings.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Verifier:
     sampling: Sampling = VERIFIER_SAMPLING
 
     def request(self, captions: Sequence[str], question: str) -> Request:
-        """The request for scenes in the order given."""
+        """Build the request for scenes in the given order."""
         text = verifier_prompt(captions, question, self.style)
         prompt = text if self.style == "text" else ({"role": "user", "content": text},)
         return Request(prompt=prompt, sampling=self.sampling)
@@ -56,12 +56,12 @@ def verify_rows(rows: Sequence[Row], verifier: Verifier, *, stop_when_lost: bool
     """Add ``answer_NAME`` to each row: the verdict for every order of its scenes; captions become plain texts.
 
     A verdict is empty if the verifier refused, and `NOT_ASKED` if no request was sent: a row whose answer names none of
-    its scenes can pass no filter, whatever a verifier says.
+    its scenes cannot pass any filter.
 
     Args:
-        stop_when_lost: Also ask no further orders of a row whose answer the verifier does not pick in the given order.
-            Every filter gives the same result, since each needs that order right; of a row with four scenes 23 of 24
-            requests are saved.
+        stop_when_lost: Skip the remaining orders of a row if the verifier does not pick its answer in the given order.
+            Every filter gives the same result, since each needs that order to be right; a row with four scenes saves
+            23 of 24 requests.
     """
     answers = [_answer(row) for row in rows]
     first = _ask(rows, verifier, slice(0, 1), [answer is not None for answer in answers])

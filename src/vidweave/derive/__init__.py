@@ -1,1 +1,1 @@
-"""What is made from video alone: depth, normals, frames, cuts, features of points; whole folders, resumed after any kill."""
+"""Derive data from videos: depth, normals, flow, frames, cuts and point features; whole folders, resumable after a kill."""

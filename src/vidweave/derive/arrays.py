@@ -1,6 +1,6 @@
-"""Arrays over time that need not fit into memory: written part by part, and there whole or not at all."""
+"""Write arrays over time that may not fit into memory, part by part and atomically."""
 
-# Axes: T pictures
+# Axes: T frames
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ __all__ = ["growing_array"]
 
 
 def growing_array(path: Path, parts: Iterable[np.ndarray], seconds: np.ndarray) -> None:
-    """Write parts (T_i, ...), of len(seconds) pictures together, to the `.npy` file `path`, and their times beside it, as
-    `media.write.write_array` does."""
+    """Write parts (T_i, ...), len(seconds) frames in total, to the `.npy` file `path`, with their times beside it.
+
+    Same layout as `media.write.write_array`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     array, filled = None, 0
     with atomic_path(path) as part_path:

@@ -1,4 +1,4 @@
-"""Which packets a cut needs, and the times they get, so that it decodes by itself and shows the span alone."""
+"""Plan the packets and timestamps of a cut, so that it decodes on its own and shows exactly the span."""
 
 # Axes: P packets in decode order, N frames in presentation order
 
@@ -15,7 +15,7 @@ from vidweave.media.video import VideoReader
 
 __all__ = ["CutPlan", "plan_cut"]
 
-_REORDER_FRAMES = 64  # more than any decoder holds back
+_REORDER_FRAMES = 64  # more than any decoder buffers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,10 +24,10 @@ class CutPlan:
 
     Attributes:
         start, stop: First and last packet (decode order).
-        times: Packet → (pts, dts) in ticks of the stream; the first frame that is shown has pts 0.
-        first_seconds: When the first frame of the cut is shown in the source.
-        stop_seconds: When the last one ends.
-        hides_frames: Whether there are frames after the end, kept because others are predicted from them.
+        times: Packet → (pts, dts) in stream ticks; the first displayed frame has pts 0.
+        first_seconds: Source time at which the first frame of the cut is displayed.
+        stop_seconds: Source time at which the last frame ends.
+        hides_frames: Whether frames after the end are kept because others are predicted from them.
     """
 
     start: int
@@ -47,7 +47,7 @@ def plan_cut(reader: VideoReader, start_seconds: float, end_seconds: float | Non
     index, seconds = reader.index, reader.pts_seconds
     if reader.duration_seconds <= start_seconds:
         raise MediaError(
-            f"{reader.label} holds no frame from {start_seconds} s on; it ends at {reader.duration_seconds:.3f} s"
+            f"{reader.label} has no frame from {start_seconds} s on; it ends at {reader.duration_seconds:.3f} s"
         )
     count = len(seconds) if end_seconds is None else int(np.searchsorted(seconds, end_seconds - 1e-6))
     on_show = max(0, int(np.searchsorted(seconds, start_seconds + 1e-6, side="right")) - 1)
@@ -61,7 +61,7 @@ def plan_cut(reader: VideoReader, start_seconds: float, end_seconds: float | Non
     first = max(0, int(frame[position]))
     shown = np.flatnonzero((frame >= first) & (frame < max(count, first + 1)))
     stop = int(shown.max())
-    # Frames shown before the keyframe that follow it in the file are predicted from what is not in the cut.
+    # Frames displayed before the keyframe but stored after it are predicted from packets outside the cut.
     kept = [p for p in range(position, stop + 1) if not 0 <= frame[p] < first]
     times = _times(pts[kept] - index.pts[first])
     last = int(frame[shown].max())
@@ -77,19 +77,19 @@ def plan_cut(reader: VideoReader, start_seconds: float, end_seconds: float | Non
 
 
 def _decoded_order(reader: VideoReader, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Ticks and frame numbers of all packets of a stream whose timestamps do not tell them: by decoding up to `count`."""
+    """Return ticks and frame numbers of all packets of a stream without usable timestamps, by decoding up to `count`."""
     index = reader.index
     pts, frame = np.full(len(index.packet_pts), index.end), np.full(len(index.packet_pts), -1)
     run = Run(0, len(index.packet_pts) - 1, frozenset())
-    for number, picture in islice(reader.decoder.frames(index, run), count + _REORDER_FRAMES):
-        if picture.pts is not None:  # the decoder names frames by their packets
-            pts[picture.pts], frame[picture.pts] = index.pts[number], number
+    for number, decoded in islice(reader.decoder.frames(index, run), count + _REORDER_FRAMES):
+        if decoded.pts is not None:  # the decoder identifies frames by their packets
+            pts[decoded.pts], frame[decoded.pts] = index.pts[number], number
     return pts, frame
 
 
 def _times(pts: np.ndarray) -> list[tuple[int, int]]:
-    """(pts, dts) in decode order: dts strictly ascending, and never after pts."""
+    """Return (pts, dts) in decode order: dts strictly ascending, and never after pts."""
     ordered = np.sort(pts)
-    ordered = np.maximum.accumulate(ordered - np.arange(len(ordered))) + np.arange(len(ordered))  # no two are equal
+    ordered = np.maximum.accumulate(ordered - np.arange(len(ordered))) + np.arange(len(ordered))  # makes them distinct
     dts = ordered - max(0, int((ordered - pts).max()))
     return list(zip(pts.tolist(), dts.tolist(), strict=True))

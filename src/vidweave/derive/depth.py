@@ -1,6 +1,6 @@
-"""Depth of every picture of a clip, by a depth estimator of transformers."""
+"""Estimate depth for every frame of a clip with a transformers depth estimator."""
 
-# Axes: T pictures, H height, W width
+# Axes: T frames, H height, W width
 
 from __future__ import annotations
 
@@ -27,37 +27,37 @@ from vidweave.types import Frames, VisualSpec
 __all__ = ["DEPTH_MODELS", "DepthEstimator", "DepthJob"]
 
 DEPTH_MODELS = Registry("depth model")
-"""Name → hub id; a folder or any hub id of the same two architectures works too."""
-DEPTH_MODELS.register("zoedepth", "Intel/zoedepth-nyu-kitti", summary="metres, indoors and streets; CREMA's choice")
+"""Name → hub id; a folder or any hub id of the same two architectures also works."""
+DEPTH_MODELS.register("zoedepth", "Intel/zoedepth-nyu-kitti", summary="meters, indoors and streets; used by CREMA")
 DEPTH_MODELS.register(
-    "depth-anything-indoor", "depth-anything/Depth-Anything-V2-Metric-Indoor-Small-hf", summary="metres up to 20"
+    "depth-anything-indoor", "depth-anything/Depth-Anything-V2-Metric-Indoor-Small-hf", summary="meters up to 20"
 )
 DEPTH_MODELS.register(
-    "depth-anything-outdoor", "depth-anything/Depth-Anything-V2-Metric-Outdoor-Small-hf", summary="metres up to 80"
+    "depth-anything-outdoor", "depth-anything/Depth-Anything-V2-Metric-Outdoor-Small-hf", summary="meters up to 80"
 )
 DEPTH_MODELS.register(
-    "depth-anything", "depth-anything/Depth-Anything-V2-Small-hf", summary="nearness without a scale, not metres"
+    "depth-anything", "depth-anything/Depth-Anything-V2-Small-hf", summary="nearness without a scale, not meters"
 )
 
-# model_type → side of the picture that the short side is brought to comes from the backbone; sizes are multiples of this
-_FAMILIES = {
+# model_type → (multiple of image sizes, mean, std); the size of the short side comes from the backbone's configuration
+_ARCHITECTURES = {
     "zoedepth": (32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     "depth_anything": (14, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
 }
 
 
 class DepthEstimator:
-    """A frozen depth estimator.
+    """Frozen depth estimator.
 
     Args:
-        name: A name of DEPTH_MODELS, a folder that transformers wrote, or a hub id.
-        device: Where to compute.
+        name: A name of DEPTH_MODELS, a folder written by transformers, or a hub id.
+        device: Device of the model.
 
     Attributes:
-        unit: `metres`, or `nearness`: what relative models tell, larger is nearer, without scale and zero.
+        unit: `metres`, or `nearness` for relative models: larger is nearer, without scale or zero point.
 
     Raises:
-        CheckpointError: nothing can be read there, or it is no depth estimator of an architecture that is known.
+        CheckpointError: the model cannot be read, or is not a depth estimator of a supported architecture.
     """
 
     def __init__(self, name: str, *, device: str | torch.device = "cpu") -> None:
@@ -67,33 +67,33 @@ class DepthEstimator:
         self._device = usable_device(device)
         source = DEPTH_MODELS.get(name) if name in DEPTH_MODELS else name
         try:
-            how = guard_source(source)
+            options = guard_source(source)
             with quiet_loading():
-                model: Any = AutoModelForDepthEstimation.from_pretrained(source, use_safetensors=True, **how)
+                model: Any = AutoModelForDepthEstimation.from_pretrained(source, use_safetensors=True, **options)
         except (CheckpointError, OSError, ValueError) as error:
             known = ", ".join(DEPTH_MODELS)
             reason = str(error).splitlines()[0]
             raise CheckpointError(f"no depth model at {source!r} ({reason}); known names: {known}") from error
         kind = model.config.model_type
-        if kind not in _FAMILIES:
-            raise CheckpointError(f"{source!r} is a {kind!r}; depth models that are known: {', '.join(_FAMILIES)}")
-        self._multiple, self._mean, self._std = _FAMILIES[kind]
+        if kind not in _ARCHITECTURES:
+            raise CheckpointError(f"{source!r} is a {kind!r}; supported depth models: {', '.join(_ARCHITECTURES)}")
+        self._multiple, self._mean, self._std = _ARCHITECTURES[kind]
         self._side = int(model.config.backbone_config.image_size)
         is_relative = getattr(model.config, "depth_estimation_type", "metric") == "relative"
         self.unit = "nearness" if is_relative else "metres"
         self._model: nn.Module = model.eval().to(self._device)
 
     @torch.no_grad()
-    def __call__(self, pictures: Frames) -> np.ndarray:
+    def __call__(self, frames: Frames) -> np.ndarray:
         """(T, H, W, 3) uint8 → (T, H, W, 1) float32 in `unit`."""
-        height, width = pictures.values.shape[1:3]
-        pixels, _ = apply(self._spec(height, width), pictures)
+        height, width = frames.values.shape[1:3]
+        pixels, _ = apply(self._spec(height, width), frames)
         depth: Tensor = self._model(pixel_values=pixels.to(self._device)).predicted_depth[:, None]
         depth = functional.interpolate(depth.float(), (height, width), mode="bilinear", align_corners=False)
         return depth[:, 0, ..., None].cpu().numpy()
 
     def _spec(self, height: int, width: int) -> VisualSpec:
-        """The shape kept, the short side at the size that the model was trained on, both sides multiples of its patches."""
+        """Keep the aspect ratio, with the short side at the training size and both sides multiples of the patch size."""
         scale = self._side / min(height, width)
         rows, columns = (max(1, round(side * scale / self._multiple)) * self._multiple for side in (height, width))
         return VisualSpec(height=rows, width=columns, mean=self._mean, std=self._std)
@@ -101,12 +101,12 @@ class DepthEstimator:
 
 @dataclass(frozen=True, kw_only=True)
 class DepthJob:
-    """`NAME.npy` (T, H, W, 1) float32 with times beside it, per clip.
+    """Write `NAME.npy` (T, H, W, 1) float32 with its times per clip.
 
     Attributes:
-        estimator: Makes it.
-        fps: Pictures per second; None is every picture.
-        chunk: Pictures at a time.
+        estimator: The depth estimator.
+        fps: Frames per second; None is every frame.
+        chunk: Frames per forward pass.
     """
 
     estimator: DepthEstimator

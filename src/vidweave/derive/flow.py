@@ -1,4 +1,4 @@
-"""Flow of a clip as an array, and as pictures to look at: by RAFT, or what the codec stored."""
+"""Write optical flow as arrays and viewable videos, from RAFT or from the codec's motion vectors."""
 
 # Axes: T steps, H height, W width
 
@@ -27,17 +27,19 @@ __all__ = ["FlowJob"]
 
 @dataclass(frozen=True, kw_only=True)
 class FlowJob:
-    """`NAME.npy` (T, height, width, 2) float32, right and down in pixels of that size from each picture to the next, and
-    `NAME.npy.json` with the times of the first of the two; a clip of n pictures has n - 1 maps (one picture: one, of zeros).
+    """Write `NAME.npy` (T, height, width, 2) float32 per clip: flow from each frame to the next.
+
+    Flow points right and down, in pixels of that size; `NAME.npy.json` holds the times of the first frame of each pair. A
+    clip of n frames has n - 1 maps (a single frame: one map of zeros).
 
     Attributes:
-        estimator: A motion encoder with RAFT; None takes the motion vectors of the codec, by block.
-        name: What the estimator is called, for the manifest.
-        fps: Pictures per second.
-        height, width: Of the maps; RAFT sees pictures of this size (bilinear, aspect ignored, as the paper's tool).
-        has_pictures: Also write `NAME_rgb.mp4`: hue is direction, depth of colour is distance, white is still; each map
-            has its own scale (see `media.flow_colours`).
-        chunk: Pairs at a time.
+        estimator: A motion encoder with RAFT; None uses the motion vectors of the codec, by block.
+        name: Name of the estimator in the manifest.
+        fps: Frames per second.
+        height, width: Size of the maps; RAFT gets frames of this size (bilinear, aspect ignored, as in the paper's tool).
+        has_rgb: Also write `NAME_rgb.mp4`: hue is direction, saturation is distance, white is still; each map has its own
+            scale (see `media.flow_colours`).
+        chunk: Frame pairs per forward pass.
     """
 
     estimator: MotionEncoder | None
@@ -45,7 +47,7 @@ class FlowJob:
     fps: float = 2.0
     height: int = 224
     width: int = 224
-    has_pictures: bool = False
+    has_rgb: bool = False
     chunk: int = 8
 
     def __post_init__(self) -> None:
@@ -54,7 +56,7 @@ class FlowJob:
 
     def settings(self) -> dict[str, Any]:
         size = {"height": self.height, "width": self.width}
-        return {"kind": "flow", "model": self.name, "fps": self.fps, **size, "pictures": self.has_pictures}
+        return {"kind": "flow", "model": self.name, "fps": self.fps, **size, "pictures": self.has_rgb}
 
     def run(self, source: Path, name: str, out: Path) -> dict[str, Any]:
         with open_source(source, "video") as opened:
@@ -63,7 +65,7 @@ class FlowJob:
             report = source_report(opened)
         notes = list(dict.fromkeys([*notes, *report.pop("notes", [])]))
         outputs = [f"{name}.npy", f"{name}.npy.json"]
-        if self.has_pictures:
+        if self.has_rgb:
             flow = np.load(out / f"{name}.npy", mmap_mode="r")
             rgb = np.concatenate([flow_to_rgb(np.asarray(flow[i : i + 64])) for i in range(0, len(flow), 64)])
             write_video(out / f"{name}_rgb.mp4", Frames(rgb, seconds, np.arange(len(rgb))), fps=self.fps, lossless=True)
@@ -79,7 +81,7 @@ class FlowJob:
         indices, seconds = chosen_frames(opened, self.fps)
         if len(indices) == 1:
             zero = np.zeros((1, self.height, self.width, 2), np.float32)
-            return iter([zero]), seconds, ["there is one picture, so there is no motion"]
+            return iter([zero]), seconds, ["the clip has one frame, so there is no motion"]
         return self._flows(opened, indices), seconds[:-1], []
 
     @torch.no_grad()
@@ -88,7 +90,7 @@ class FlowJob:
         device = next(self.estimator.parameters()).device
         spec = VisualSpec(height=self.height, width=self.width, interpolation="bilinear", rounding="truncate")
         for first in range(0, len(indices) - 1, self.chunk):
-            pictures, _ = apply(spec, opened.read_frames(indices[first : first + self.chunk + 1]))
-            pixels = (pictures * 255).round().to(device)
+            frames, _ = apply(spec, opened.read_frames(indices[first : first + self.chunk + 1]))
+            pixels = (frames * 255).round().to(device)
             pairs = torch.stack([pixels[:-1], pixels[1:]], 1)
             yield self.estimator.flow(pairs[None])[0].permute(0, 2, 3, 1).float().cpu().numpy()

@@ -1,4 +1,4 @@
-"""Frames of clips as picture files, as the papers' tools wrote them, and annotations that tell their number."""
+"""Write frames of clips as image files, as the papers' tools did, and annotations with correct frame counts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from vidweave.types import FrameNeed
 
 __all__ = ["FrameJob", "chosen_frames", "rewrite_counts", "source_report"]
 
-_CHUNK = 32  # pictures in memory at a time
+_CHUNK = 32  # frames in memory at a time
 _MANY = 10**7
 _JPEG = {
     "quality": 95,
@@ -31,11 +31,11 @@ _JPEG = {
 
 @dataclass(frozen=True, kw_only=True)
 class FrameJob:
-    """A folder of pictures per clip, `frames.json` with their times beside them.
+    """Write a folder of image files per clip, with their times in `frames.json`.
 
     Attributes:
-        fps: Pictures per second; None is every picture.
-        height: Pictures are scaled down to it, the shape kept; None keeps them as they are.
+        fps: Frames per second; None is every frame.
+        height: Height to which larger frames are scaled down, keeping the aspect ratio; None keeps the size.
         pattern: File names, numbered from 1: ``%05d.jpg`` (CREMA's tools), ``frame%06d.jpg`` (MA-LMM's).
     """
 
@@ -51,7 +51,7 @@ class FrameJob:
         except (TypeError, ValueError):
             numbered = ("", "")
         if numbered[0] == numbered[1] or Path(numbered[0]).suffix.lower() not in (".jpg", ".png"):
-            raise ConfigError(f"pattern must hold one number and end with .jpg or .png, got {self.pattern!r}")
+            raise ConfigError(f"pattern must contain one number and end with .jpg or .png, got {self.pattern!r}")
 
     def settings(self) -> dict[str, Any]:
         return {"kind": "frames", **asdict(self)}
@@ -61,14 +61,14 @@ class FrameJob:
         with open_source(source, "video") as opened, _whole_folder(final) as folder:
             indices, seconds = chosen_frames(opened, self.fps)
             for first in range(0, len(indices), _CHUNK):
-                pictures = opened.read_frames(indices[first : first + _CHUNK]).values
-                for number, picture in enumerate(pictures, first + 1):
-                    self._save(picture, folder / (self.pattern % number))
+                frames = opened.read_frames(indices[first : first + _CHUNK]).values
+                for number, frame in enumerate(frames, first + 1):
+                    self._save(frame, folder / (self.pattern % number))
             (folder / "frames.json").write_text(json.dumps({"pts_seconds": seconds.tolist()}) + "\n")
             return {"outputs": [name], "num_frames": len(indices), **source_report(opened)}
 
-    def _save(self, picture: np.ndarray, path: Path) -> None:
-        image = Image.fromarray(picture)
+    def _save(self, frame: np.ndarray, path: Path) -> None:
+        image = Image.fromarray(frame)
         if self.height is not None and image.height > self.height:
             size = (max(1, round(image.width * self.height / image.height)), self.height)
             image = image.resize(size, Image.Resampling.BICUBIC)
@@ -76,14 +76,14 @@ class FrameJob:
 
 
 def chosen_frames(opened: Any, fps: float | None) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the pictures at `fps` (None: all), each once, and their times in seconds."""
+    """Return the distinct indices of the frames at `fps` (None: all) and their times in seconds."""
     times, duration = opened.timeline()
-    plan = plan_frames({"pictures": FrameNeed(fps=fps, max_frames=_MANY)}, times, duration)
+    plan = plan_frames({"frames": FrameNeed(fps=fps, max_frames=_MANY)}, times, duration)
     return plan.indices, times[plan.indices]
 
 
 def source_report(opened: OpenSource) -> dict[str, Any]:
-    """What the manifest tells about the source of a clip after it was read: `num_lost` and `notes`, if there are any."""
+    """Return manifest entries about a clip's source after reading it: `num_lost` and `notes`, if there are any."""
     return {key: value for key, value in (("num_lost", opened.num_lost), ("notes", opened.notes)) if value}
 
 
@@ -95,17 +95,17 @@ def rewrite_counts(
     field: str,
     video: str | None = None,
 ) -> int:
-    """A copy of an annotation file (JSON: a mapping by id, or a list) with true frame counts; returns how many changed.
+    """Copy an annotation file (JSON: a mapping by id, or a list) with corrected frame counts; return how many changed.
 
     Args:
-        annotations: What to read.
+        annotations: Input file.
         counts: Clip → its number of frames.
-        out: What to write, whole or not at all.
-        field: Where the count stands (``frame_length``, ``num_frames``, ``num_frames_actual``).
+        out: Output file, written atomically.
+        field: Field with the count (``frame_length``, ``num_frames``, ``num_frames_actual``).
         video: Field that names the clip; None is the sample's own id.
 
     Raises:
-        AnnotationError: no JSON of that kind, a sample that names no clip, or a clip without a count.
+        AnnotationError: not JSON of that form, a sample that names no clip, or a clip without a count.
     """
     try:
         data = json.loads(Path(annotations).read_text(encoding="utf-8"))
@@ -116,12 +116,12 @@ def rewrite_counts(
     elif isinstance(data, list) and video is not None:
         samples = ((str(number), sample) for number, sample in enumerate(data))
     else:
-        raise AnnotationError(f"{annotations} holds no samples by id; name the field of their clip with --video-field")
+        raise AnnotationError(f"{annotations} has no samples by id; name the field of their clip with --video-field")
     changed = 0
     for key, sample in samples:
         clip = key if video is None else sample.get(video) if isinstance(sample, dict) else None
         if not isinstance(sample, dict) or not isinstance(clip, str) or clip not in counts:
-            raise AnnotationError(f"{annotations}: sample {key!r} is about {clip!r}, of which no frames were made")
+            raise AnnotationError(f"{annotations}: sample {key!r} refers to {clip!r}, which has no extracted frames")
         changed += sample.get(field) != counts[clip]
         sample[field] = counts[clip]
     part = Path(out).with_name(f".{Path(out).name}.part")
@@ -132,7 +132,7 @@ def rewrite_counts(
 
 @contextmanager
 def _whole_folder(final: Path) -> Iterator[Path]:
-    """A hidden folder beside `final` that takes its place when all went well; what an earlier kill left is removed."""
+    """Yield a hidden folder beside `final` that replaces it on success; leftovers of an earlier kill are removed."""
     made = final.with_name(f".{final.name}.part")
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""The manifest of an output folder: one line per finished clip, so that a run that was killed goes on where it stopped."""
+"""Manifest of an output folder: one line per finished clip, so that a killed run can resume."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _FORMAT = "vidweave-derive-1"
 class Manifest:
     """`manifest.jsonl` of a folder, held by one process at a time.
 
-    The first line says what is made, with which settings; every further line is a clip: `clip` (its name), `source` (the
-    file's size and time of change), and `outputs` (paths within the folder), or `error` (why there are none). A later line
-    of a clip replaces an earlier one. A line counts when it ends: one that was torn by a kill is cut off and its clip made
+    The first line holds the settings; every further line is a clip: `clip` (its name), `source` (size and modification
+    time of the file), and `outputs` (paths within the folder), or `error` (why there are none). A later line of a clip
+    replaces an earlier one. A line counts once it is complete: one torn by a kill is cut off and its clip is processed
     again.
 
     Raises:
-        PipelineError: the folder was filled with other settings (the message says which), is being filled by another
+        PipelineError: the folder was filled with other settings (the message names them), is in use by another
             process, or its manifest is damaged.
     """
 
@@ -38,13 +38,13 @@ class Manifest:
         self.clips: dict[str, dict[str, Any]] = {line["clip"]: line for line in self._journal.rows}
 
     def is_done(self, clip: str, source: Mapping[str, int]) -> bool:
-        """Whether the clip was made from this very file, and all that was made is still there."""
+        """Return whether the clip was made from exactly this file and all its outputs still exist."""
         line = self.clips.get(clip, {})
         outputs = line.get("outputs")
         return bool(outputs) and line["source"] == source and all((self.folder / path).exists() for path in outputs)
 
     def add(self, clip: str, source: Mapping[str, int], **facts: Any) -> None:
-        """Enter a clip, and force it to disk. What it names must be there already."""
+        """Append a clip and force it to disk. Its outputs must already exist."""
         line = {"clip": clip, "source": dict(source), **facts}
         self._journal.append([line])
         self.clips[clip] = line

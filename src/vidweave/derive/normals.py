@@ -1,6 +1,6 @@
-"""Surface normals: from depth by geometry, or from pictures by a model of one's own."""
+"""Derive surface normals: from depth by geometry, or from frames with a custom model."""
 
-# Axes: T pictures, H height, W width
+# Axes: T frames, H height, W width
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ from vidweave.registry import Registry
 __all__ = ["NORMAL_ESTIMATORS", "NormalsJob", "normals_from_depth"]
 
 NORMAL_ESTIMATORS = Registry("normal estimator")
-"""Name → a function of `Frames` (T, H, W, 3) uint8 → (T, H, W, 3) float unit vectors (right, down, towards the eye)."""
+"""Name → a function of `Frames` (T, H, W, 3) uint8 → (T, H, W, 3) float unit vectors (right, down, towards the camera)."""
 
 _CHUNK = 8
 
 
 def normals_from_depth(depth: np.ndarray, *, field_of_view: float = 60.0) -> np.ndarray:
-    """(T, H, W) or (T, H, W, 1) metres → (T, H, W, 3) float32 unit vectors: right, down, towards the eye.
+    """(T, H, W) or (T, H, W, 1) meters → (T, H, W, 3) float32 unit vectors: right, down, towards the camera.
 
-    Every pixel becomes the point where its ray meets the surface, of a pinhole camera whose picture is `field_of_view`
-    degrees wide; the normal is the cross product of the steps to the neighbouring points, across and down. Of the two
-    neighbours on either side the one at the more similar depth counts, so that a surface does not bend where it ends
-    in front of another.
+    Every pixel is projected to the point where its ray meets the surface, for a pinhole camera with a horizontal field of
+    view of `field_of_view` degrees; the normal is the cross product of the steps to the neighboring points, across and
+    down. Of the two neighbors along each axis the one with the more similar depth is used, so that normals stay correct at
+    occlusion boundaries.
 
     Raises:
-        ShapeError: no depth over a picture of at least 2 x 2 pixels, or values that are not positive and finite.
-        ConfigError: a field of view that no pinhole has.
+        ShapeError: depth smaller than 2 x 2 pixels, or values that are not positive and finite.
+        ConfigError: a field of view that is impossible for a pinhole camera.
     """
     if not 0 < field_of_view < 180:
-        raise ConfigError(f"field_of_view must lie between 0 and 180 degrees, got {field_of_view}")
+        raise ConfigError(f"field_of_view must be between 0 and 180 degrees, got {field_of_view}")
     depth = depth[..., 0] if depth.ndim == 4 and depth.shape[-1] == 1 else depth
     if depth.ndim != 3 or min(depth.shape[1:]) < 2:
         raise ShapeError(f"depth must be (T, H, W) or (T, H, W, 1) of at least 2 x 2 pixels, got {depth.shape}")
     if not (np.isfinite(depth).all() and (depth > 0).all()):
-        raise ShapeError("depth must be positive and finite metres everywhere; fill holes first")
+        raise ShapeError("depth must be positive and finite meters everywhere; fill holes first")
     points = _points(depth.astype(np.float64), field_of_view)
     across, down = _step(points, depth, axis=2), _step(points, depth, axis=1)
     away = np.cross(across, down)
@@ -54,7 +54,7 @@ def normals_from_depth(depth: np.ndarray, *, field_of_view: float = 60.0) -> np.
 
 
 def _points(depth: np.ndarray, field_of_view: float) -> np.ndarray:
-    """(T, H, W, 3) metres right, down and away from the eye."""
+    """(T, H, W, 3) meters right, down and away from the camera."""
     height, width = depth.shape[1:]
     focal = width / 2 / math.tan(math.radians(field_of_view) / 2)
     right = (np.arange(width) + 0.5 - width / 2) / focal
@@ -63,7 +63,7 @@ def _points(depth: np.ndarray, field_of_view: float) -> np.ndarray:
 
 
 def _step(points: np.ndarray, depth: np.ndarray, *, axis: int) -> np.ndarray:
-    """From each point to the next one along `axis`, or from the one before, whichever jumps less."""
+    """Return the step to the next point along `axis`, or from the previous one, whichever changes depth less."""
     steps = np.diff(points, axis=axis)
     jumps = np.abs(np.diff(depth, axis=axis))
     last = [slice(None)] * 3
@@ -79,13 +79,13 @@ def _step(points: np.ndarray, depth: np.ndarray, *, axis: int) -> np.ndarray:
 
 @dataclass(frozen=True, kw_only=True)
 class NormalsJob:
-    """`NAME.npy` (T, H, W, 3) float32 with times beside it, per clip.
+    """Write `NAME.npy` (T, H, W, 3) float32 with its times per clip.
 
     Attributes:
-        method: `geometry`, from depth, or a name of NORMAL_ESTIMATORS, from pictures.
-        depth: Makes the depth of clips that are video; None: the clips are depth already (arrays in metres).
-        fps: Pictures per second; None is every picture.
-        field_of_view: Of the camera, across, in degrees (`geometry`).
+        method: `geometry`, from depth, or a name of NORMAL_ESTIMATORS, from frames.
+        depth: Estimates the depth of clips that are videos; None if the clips are depth arrays in meters.
+        fps: Frames per second; None is every frame.
+        field_of_view: Horizontal field of view of the camera in degrees (`geometry`).
     """
 
     method: str = "geometry"
@@ -98,18 +98,18 @@ class NormalsJob:
             NORMAL_ESTIMATORS.entry(self.method)
         if self.depth is not None and self.depth.unit != "metres":
             raise ConfigError(
-                f"depth model {self.depth.name!r} tells {self.depth.unit}, normals need metres; use a metric one"
+                f"depth model {self.depth.name!r} outputs {self.depth.unit}, but normals need meters; use a metric model"
             )
 
     def settings(self) -> dict[str, Any]:
         depth = None if self.depth is None else self.depth.name
-        told = {"depth": depth, "field_of_view": self.field_of_view} if self.method == "geometry" else {}
-        return {"kind": "normals", "method": self.method, "fps": self.fps, **told}
+        options = {"depth": depth, "field_of_view": self.field_of_view} if self.method == "geometry" else {}
+        return {"kind": "normals", "method": self.method, "fps": self.fps, **options}
 
     def run(self, source: Path, name: str, out: Path) -> dict[str, Any]:
         is_depth = self.method == "geometry" and self.depth is None
         if is_depth and source.suffix != ".npy":
-            raise ConfigError(f"{source.name} is no array of depth; give --depth-model for the depth of videos")
+            raise ConfigError(f"{source.name} is not a depth array; give --depth-model to estimate depth from videos")
         with open_source(source, "depth" if is_depth else "video") as opened:
             indices, seconds = chosen_frames(opened, self.fps)
             growing_array(out / f"{name}.npy", self._parts(opened, indices), seconds)

@@ -1,4 +1,4 @@
-"""Cutting spans out of clips without encoding them again, and the spans of Touch-QA's and Thermal-QA's annotations."""
+"""Cut spans out of clips without re-encoding, including the spans of Touch-QA and Thermal-QA annotations."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = ["Cut", "TrimJob", "cut_video", "cuts_of_annotations"]
 
 @dataclass(frozen=True, kw_only=True)
 class Cut:
-    """One span of one file, in seconds; `end_seconds` None is the end of the file."""
+    """One span of one file in seconds; `end_seconds` None is the end of the file."""
 
     source: Path
     start_seconds: float = 0.0
@@ -38,13 +38,17 @@ class Cut:
     def __post_init__(self) -> None:
         end = math.inf if self.end_seconds is None else self.end_seconds
         if not 0 <= self.start_seconds < end:
-            raise ConfigError(f"a cut starts at 0 or later and ends after it starts, got {self.start_seconds}..{end}")
+            raise ConfigError(
+                f"a cut must start at 0 or later and end after its start, got {self.start_seconds}..{end}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrimJob:
-    """`NAME.mp4` per cut: packets as they are, from the last key frame before the start, so that it can begin a little
-    early, as the original tools' cuts do; the manifest tells by how much (`early_seconds`).
+    """Write `NAME.mp4` per cut by copying packets.
+
+    A cut starts at the last keyframe before the requested start, so it can begin a little early, like the cuts of the
+    original tools; the manifest gives the difference (`early_seconds`).
 
     Attributes:
         cuts: Name → span.
@@ -62,13 +66,13 @@ class TrimJob:
 
 
 def cut_video(cut: Cut, out: Path) -> float:
-    """Copy the packets of a span into the MP4 file `out`; returns how many seconds before the start it begins.
+    """Copy the packets of a span into the MP4 file `out`; return how many seconds before the start it begins.
 
     The cut begins at the last keyframe before the start at which decoding can begin, and shows every frame up to the
-    end. Frames after the end that others are predicted from are in the file, but an edit list hides them.
+    end. Frames after the end from which others are predicted are included, but an edit list hides them.
 
     Raises:
-        MediaError: a file that cannot be read, a span behind its end, or a codec that MP4 does not hold.
+        MediaError: a file that cannot be read, a span after its end, or a codec that MP4 does not support.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_name(f".{out.stem}.part{out.suffix}")
@@ -108,12 +112,12 @@ def _add_stream(made: Any, template: Any, label: str) -> Any:
         return made.add_stream_from_template(template)
     except ValueError:
         raise MediaTypeError(
-            f"{label} uses the codec {name!r}, which MP4 cannot hold; convert it to H.264 first"
+            f"{label} uses the codec {name!r}, which MP4 does not support; convert it to H.264 first"
         ) from None
 
 
 def _video_packets(reader: VideoReader, plan: CutPlan, stream: Any) -> Iterator[tuple[float, Any]]:
-    """(seconds, packet) of the video, in decode order, on the clock of the cut."""
+    """Yield (seconds, packet) of the video in decode order, on the clock of the cut."""
     for position, packet in reader.decoder.packets(reader.index, plan.start):
         if position > plan.stop:
             return
@@ -126,11 +130,11 @@ def _video_packets(reader: VideoReader, plan: CutPlan, stream: Any) -> Iterator[
 def _audio_packets(
     given: Any, plan: CutPlan, end: float | None, stream: Any, *, is_joined: bool
 ) -> Iterator[tuple[float, Any]]:
-    """(seconds, packet) of the first audio stream, on the clock of the cut."""
+    """Yield (seconds, packet) of the first audio stream, on the clock of the cut."""
     source, origin = given.streams.audio[0], time_origin(given)
     start, stop = plan.first_seconds, math.inf if end is None else end
     clock = RunningClock(given.format.name, source.time_base)
-    if not is_joined:  # a joined file cannot be searched by time
+    if not is_joined:  # a concatenated file cannot be seeked by time
         given.seek(int((start + origin) * av.time_base), backward=True)
     for packet in given.demux(source):
         if packet.pts is None or not packet.size:
@@ -148,15 +152,15 @@ def _audio_packets(
 def cuts_of_annotations(
     annotations: str | os.PathLike[str], videos: str | os.PathLike[str], task: Literal["touch", "thermal"]
 ) -> dict[str, Cut]:
-    """The cuts that CREMA's tools make of Touch-QA (`touch`) or Thermal-QA (`thermal`), by the names they give them.
+    """Return the cuts that CREMA's tools make for Touch-QA (`touch`) or Thermal-QA (`thermal`), with their names.
 
-    A sample tells `video_id`, `question_id`, `start` and, for touch, `end`, in frames of its RGB video. Touch and Go holds
+    A sample has `video_id`, `question_id`, `start` and, for touch, `end`, in frames of its RGB video. Touch and Go holds
     `dataset/<video_id>/video.mp4` and `gelsight.mp4`, Thermal-IM `<video_id>/RGBD_RGB.mp4` and `RGBT_T.mp4`; cuts are
-    `clips/<question_id>` and `touch_clips/<question_id>_touch` or `thermal_clips/<question_id>_touch` (as it is spelt
-    there). Thermal cuts go on to the end.
+    `clips/<question_id>` and `touch_clips/<question_id>_touch` or `thermal_clips/<question_id>_touch` (spelled as in the
+    original). Thermal cuts extend to the end of the file.
 
     Raises:
-        AnnotationError: a sample that does not tell what is needed.
+        AnnotationError: a sample with missing or invalid fields.
         MediaError: an RGB video that cannot be read.
     """
     try:
@@ -184,13 +188,13 @@ def cuts_of_annotations(
 
 
 def _sample(annotations: Any, number: int, sample: Any, task: str) -> tuple[str, str, float, float | None]:
-    wanted = ("video_id", "question_id", "start", *(("end",) if task == "touch" else ()))
-    missing = [name for name in wanted if not isinstance(sample, dict) or name not in sample]
+    required = ("video_id", "question_id", "start", *(("end",) if task == "touch" else ()))
+    missing = [name for name in required if not isinstance(sample, dict) or name not in sample]
     if missing:
         raise AnnotationError(f"{annotations}: sample {number} has no {', '.join(missing)}")
     video, name = str(sample["video_id"]), str(sample["question_id"])
     if any(part in ("", ".", "..") for text in (video, name) for part in text.split("/")):
-        raise AnnotationError(f"{annotations}: sample {number} names {video!r} and {name!r}, which are no plain names")
+        raise AnnotationError(f"{annotations}: sample {number} names {video!r} and {name!r}, which are not plain names")
     try:
         first, stop = float(sample["start"]), float(sample["end"]) if task == "touch" else None
     except (TypeError, ValueError):
@@ -201,6 +205,6 @@ def _sample(annotations: Any, number: int, sample: Any, task: str) -> tuple[str,
 
 
 def _rate(path: Path) -> float:
-    """Pictures per second, of all pictures that are there."""
+    """Return the average number of frames per second."""
     with VideoReader(path) as reader:
         return reader.num_frames / reader.duration_seconds

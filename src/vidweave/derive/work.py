@@ -1,4 +1,4 @@
-"""Making something of every clip of a folder: in parallel, with progress, and never twice."""
+"""Run a job on every clip of a folder: in parallel, with progress, and resumable."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ ARRAYS = (".npy",)
 
 
 class Job(Protocol):
-    """What is made of a clip."""
+    """Job that derives files from a clip."""
 
     def settings(self) -> Mapping[str, Any]:
-        """All that decides what is made, as JSON data; a folder holds what was made with equal settings."""
+        """Return everything that determines the output, as JSON data; all outputs in a folder have equal settings."""
         ...
 
     def run(self, source: Path, name: str, out: Path) -> Mapping[str, Any]:
-        """Make it, whole or not at all → `outputs` (paths within `out`) and whatever else the manifest should tell.
+        """Write the outputs atomically; return `outputs` (paths within `out`) and other entries for the manifest.
 
-        `name` is the clip's name within the folder: make files of that name, in folders of that name. Runs in a thread.
+        `name` is the clip's name within the folder, used for files and subfolders. Runs in a thread.
         """
         ...
 
 
 @dataclass
 class WorkReport:
-    """Clips that were made now, that were there already, and that failed: name → reason."""
+    """Clips processed now, clips skipped because they were done, and failed clips: name → reason."""
 
     made: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
@@ -43,21 +43,24 @@ class WorkReport:
 
 
 def find_clips(sources: Iterable[str | os.PathLike[str]], suffixes: Sequence[str] = VIDEOS) -> dict[str, Path]:
-    """Name → file, sorted, of files as they are and of all files below folders that end with one of `suffixes`; the name
-    is the path below the folder without its ending.
+    """Find clips: files as given, and all files below folders that end with one of `suffixes`; name → file, sorted.
+
+    The name is the path below the folder without its suffix.
 
     Raises:
-        MediaNotFoundError: a source that is not there, or nothing at all.
-        ConfigError: two files of one name.
+        MediaNotFoundError: a source that does not exist, or no clip at all.
+        ConfigError: two files with the same name.
     """
-    found: dict[str, Path] = {}
+    clips: dict[str, Path] = {}
     for source in map(Path, sources):
         for name, path in sorted(_below(source, suffixes).items()):
-            if found.setdefault(name, path) != path:
-                raise ConfigError(f"{found[name]} and {path} would both become {name!r}; extract them into two folders")
-    if not found:
-        raise MediaNotFoundError(f"there is no clip; give files, or folders that hold some ({', '.join(suffixes)})")
-    return found
+            if clips.setdefault(name, path) != path:
+                raise ConfigError(f"{clips[name]} and {path} would both become {name!r}; extract them into two folders")
+    if not clips:
+        raise MediaNotFoundError(
+            f"no clips were found; give files, or folders that contain some ({', '.join(suffixes)})"
+        )
+    return clips
 
 
 def _below(source: Path, suffixes: Sequence[str]) -> dict[str, Path]:
@@ -78,20 +81,20 @@ def work(
     workers: int = 1,
     progress: Callable[[str], None] = lambda name: None,
 ) -> WorkReport:
-    """Run `job` on every clip that the manifest of `out` does not hold as done.
+    """Run `job` on every clip that is not done according to the manifest of `out`.
 
-    Whatever happens to the process, what the manifest names is there and whole, and the next call goes on with the rest. A
-    clip that cannot be read is entered with its error, does not stop the others, and is tried again by the next call.
+    After a kill at any point, everything named in the manifest exists and is complete, and the next call resumes with the
+    rest. A clip that cannot be read is entered with its error, does not stop the others, and is retried by the next call.
 
     Args:
-        job: What is made; its settings must equal those that the folder was filled with.
+        job: The job; its settings must equal those with which the folder was filled.
         clips: Name → file, see `find_clips`.
-        out: Made if it is not there.
-        workers: Clips at a time, in threads (decoding and models run outside Python's lock).
-        progress: Called with the name of each clip that is done with.
+        out: Output folder, created if needed.
+        workers: Clips processed at a time, in threads (decoding and models release the GIL).
+        progress: Called with the name of each finished clip.
 
     Raises:
-        PipelineError: see `Manifest`. ConfigError: no worker.
+        PipelineError: see `Manifest`. ConfigError: `workers` below 1.
     """
     if workers < 1:
         raise ConfigError(f"workers must be at least 1, got {workers}")
@@ -121,7 +124,7 @@ def _collect(
     report: WorkReport,
     progress: Callable[[str], None],
 ) -> None:
-    """Enter the clips that are done; waits for one at least."""
+    """Enter finished clips in the manifest; waits for at least one."""
     done: Sequence[Future[Mapping[str, Any]]] = list(wait(waiting, return_when=FIRST_COMPLETED).done)
     for future in done:
         name, source = waiting.pop(future)
@@ -135,5 +138,5 @@ def _collect(
 
 
 def _stamp(path: Path) -> dict[str, int]:
-    found = path.stat()
-    return {"bytes": found.st_size, "changed_ns": found.st_mtime_ns}
+    info = path.stat()
+    return {"bytes": info.st_size, "changed_ns": info.st_mtime_ns}

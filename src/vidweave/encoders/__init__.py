@@ -1,1 +1,1 @@
-"""Encoders: see. Frozen as a rule; each publishes `specs` (modality → preprocessing), `width` and `num_tokens`."""
+"""Encoders, normally frozen; each has `specs` (modality → preprocessing), `width` and `num_tokens`."""

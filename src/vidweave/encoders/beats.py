@@ -1,7 +1,7 @@
-"""BEATs, a transformer that hears log-mel pictures of sound in patches (Chen and others 2022, arXiv 2212.09058).
+"""BEATs, an audio transformer over log-mel patches (Chen et al. 2022, arXiv 2212.09058).
 
-Post-norm blocks with DeepNorm's residual scale, positions by a grouped convolution, and T5-like relative positions that
-each head gates by what it asks (WavLM's gate). The table of relative positions is that of the first layer.
+Post-norm blocks with DeepNorm's residual scale, positions by a grouped convolution, and T5-style relative positions gated
+per head by the query (WavLM's gate). All layers share the first layer's table of relative positions.
 """
 
 # Axes: R rows, T windows, W = R * T windows, F mel frames, M mel bins, N patches (time-major), C width, A heads,
@@ -18,14 +18,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vidweave.encoders.chunked import check_modality, encode_groups
+from vidweave.encoders.chunked import check_modality, encode_steps
 from vidweave.errors import CheckpointError, ConfigError, ShapeError
 from vidweave.nn.keys import KeyTable
 from vidweave.types import AudioSpec, ComponentConfig
 
 __all__ = ["BEATS_AUDIO", "Beats", "BeatsConfig", "beats_from_microsoft", "beats_to_microsoft"]
 
-# What BEATs was trained on, in the windows that CREMA hears: two of 512 frames; longer clips get more (`max_windows`).
+# What BEATs was trained on, in CREMA's windows: two of 512 frames; longer clips get more (`max_windows`).
 BEATS_AUDIO = AudioSpec(
     sample_rate=16_000,
     window_seconds=5.12,
@@ -41,17 +41,17 @@ BEATS_AUDIO = AudioSpec(
 
 @dataclass(frozen=True, kw_only=True)
 class BeatsConfig(ComponentConfig):
-    """Size; the defaults are those of BEATs iter3+.
+    """Size of a BEATs encoder; the defaults are those of BEATs iter3+.
 
     Attributes:
-        width: C; heads divide it.
-        layers, heads, intermediate: Of the transformer.
+        width: C; must be a multiple of heads.
+        layers, heads, intermediate: Sizes of the transformer.
         patch: Side of a patch; patches do not overlap.
-        patch_width: Channels of a patch before it is projected.
-        conv_width, conv_groups: Kernel and groups of the convolution that marks positions.
-        num_buckets, max_distance: Of relative positions.
-        chunk: Windows encoded at a time; None is all.
-        specs: Modality → how sound becomes log-mel windows.
+        patch_width: Channels of a patch before projection.
+        conv_width, conv_groups: Kernel size and groups of the positional convolution.
+        num_buckets, max_distance: Relative position buckets.
+        chunk: Windows per forward pass; None is all.
+        specs: Modality → preprocessing of audio to log-mel windows.
     """
 
     kind: ClassVar[str] = "beats"
@@ -74,7 +74,7 @@ class BeatsConfig(ComponentConfig):
         for modality, spec in self.specs.items():
             if not spec.mel_bins or spec.mel_bins % self.patch:
                 raise ConfigError(
-                    f"the spec of {modality!r} has {spec.mel_bins} mel bins; patches of {self.patch} need more"
+                    f"the spec of {modality!r} has {spec.mel_bins} mel bins, but a patch of {self.patch} needs at least as many"
                 )
 
     def build(self) -> Beats:
@@ -82,7 +82,7 @@ class BeatsConfig(ComponentConfig):
 
 
 class _Attention(nn.Module):
-    """Self-attention with gated relative positions; parameters are named as in BEATs."""
+    """Self-attention with gated relative positions; parameter names as in BEATs."""
 
     def __init__(self, config: BeatsConfig) -> None:
         super().__init__()
@@ -119,7 +119,7 @@ class _Layer(nn.Module):
 
 
 class Beats(nn.Module):
-    """Log-mel windows → one token per patch, in order of time, then of pitch."""
+    """Log-mel windows → one token per patch, ordered by time, then frequency."""
 
     def __init__(self, config: BeatsConfig) -> None:
         super().__init__()
@@ -140,26 +140,24 @@ class Beats(nn.Module):
 
         Raises:
             ModalityError: no spec for `modality`.
-            ShapeError: windows that patches do not divide.
+            ShapeError: windows that are not a multiple of the patch size.
         """
-        check_modality(modality, self.specs, "sound")
+        check_modality(modality, self.specs, "audio")
         patch = self.config.patch
         if values.ndim != 4 or values.shape[2] % patch or values.shape[3] % patch or not values.shape[2]:
             raise ShapeError(
-                f"BEATs takes log-mel windows (R, T, frames, bins) in multiples of {patch}, got {tuple(values.shape)}"
+                f"BEATs expects log-mel windows (R, T, frames, bins) in multiples of {patch}, got {tuple(values.shape)}"
             )
         if not values.shape[0] * values.shape[1]:
             tokens = (values.shape[2] // patch) * (values.shape[3] // patch)
             return values.new_zeros(*values.shape[:2], tokens, self.width)
-        return encode_groups(self, values, self.config.chunk)
+        return encode_steps(self, values, self.config.chunk)
 
     def forward(self, windows: Tensor) -> Tensor:
         """(W, F, M) → (W, N, C)."""
         patches = self.patch_embedding(windows[:, None]).flatten(2).transpose(1, 2)
         states = self.post_extract_proj(self.layer_norm(patches))
-        marks = self.pos_conv(states.transpose(1, 2)).transpose(1, 2)[
-            :, : states.shape[1]
-        ]  # an even kernel makes one more
+        marks = self.pos_conv(states.transpose(1, 2)).transpose(1, 2)[:, : states.shape[1]]  # an even kernel adds one
         states = self.encoder_norm(states + functional.gelu(marks))
         positions = self._positions(states.shape[1], states.device)
         for layer in self.layers:
@@ -167,14 +165,14 @@ class Beats(nn.Module):
         return states
 
     def _positions(self, length: int, device: torch.device) -> Tensor:
-        """(A, N, N) bias of every pair of places."""
+        """(A, N, N) bias of every pair of positions."""
         places = torch.arange(length, device=device)
         buckets = _bucket(places[None] - places[:, None], self.config.num_buckets, self.config.max_distance)
         return self.relative_bias(buckets).permute(2, 0, 1)
 
 
 def _bucket(distance: Tensor, num_buckets: int, max_distance: int) -> Tensor:
-    """T5's buckets in both directions: near distances each their own, far ones on a logarithmic scale."""
+    """T5's bidirectional buckets: one per small distance, logarithmic for large ones."""
     half = num_buckets // 2
     exact = half // 2
     size = distance.abs()
@@ -183,7 +181,7 @@ def _bucket(distance: Tensor, num_buckets: int, max_distance: int) -> Tensor:
     return (distance > 0).long() * half + torch.where(size < exact, size, far)
 
 
-# Microsoft's files (`model` of BEATs_iter3_plus_AS2M.pt) → ours; the classifier of fine-tuned ones is none of ours
+# Microsoft's files (`model` of BEATs_iter3_plus_AS2M.pt) → ours; the classifier of fine-tuned files is dropped
 _MICROSOFT = KeyTable(
     (
         ("patch_embedding.", "patch_embedding."),
@@ -203,10 +201,10 @@ _WEIGHT_NORM = (
 
 
 def beats_from_microsoft(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Microsoft's names → ours; the normalised weight of the convolution becomes a plain one.
+    """Convert Microsoft's names to ours; the weight-normalized convolution becomes a plain one.
 
     Raises:
-        CheckpointError: an unknown key, a convolution without its two parts, or layers with tables of their own.
+        CheckpointError: an unknown key, a convolution without its two parts, or layers with their own tables.
     """
     plain = dict(state)
     first = state.get("encoder.layers.0.self_attn.relative_attention_bias.weight")
@@ -223,7 +221,7 @@ def beats_from_microsoft(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def beats_to_microsoft(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The way back of `beats_from_microsoft`."""
+    """Inverse of `beats_from_microsoft`."""
     theirs = _MICROSOFT.to_theirs(state)
     weight = theirs.pop("encoder.pos_conv.0.weight")
     theirs["encoder.pos_conv.0.weight_g"] = weight.norm(dim=(0, 1), keepdim=True)

@@ -1,4 +1,4 @@
-"""Vision towers of transformers that may be wrapped, and where they differ."""
+"""Supported vision towers of transformers and their differences."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vidweave.errors import ConfigError, UnknownNameError
 
 __all__ = ["FAMILIES", "WHOLE_MODELS", "Family", "family_of"]
 
-# Models of pictures and words → the tower inside, whose configuration is their `vision_config`.
+# Vision-language models → their vision tower, configured by their `vision_config`.
 WHOLE_MODELS = {
     "blip-2": "blip_2_vision_model",
     "clip": "clip_vision_model",
@@ -18,24 +18,24 @@ WHOLE_MODELS = {
     "instructblipvideo": "instructblip_vision_model",
     "siglip": "siglip_vision_model",
 }
-# Towers that a name and its input do not show to be unusable → why, and what to take.
+# Towers that look usable by name and input but are not → reason, and an alternative.
 _UNUSABLE = {
     **dict.fromkeys(
         ("siglip2", "siglip2_vision_model"),
-        "SigLIP 2 NaFlex reads pictures as rows of patches of any shape; take a SigLIP 2 of fixed size, for example "
+        "SigLIP 2 NaFlex takes images as rows of patches of any shape; use a SigLIP 2 of fixed size, for example "
         "google/siglip2-base-patch16-224",
     ),
     **dict.fromkeys(
         ("xclip", "xclip_vision_model"),
-        "X-CLIP passes messages between all pictures of a clip, also those of other groups; take CLIP, VideoMAE or ViViT",
+        "X-CLIP passes messages between all frames of a clip, across time steps; use CLIP, VideoMAE or ViViT",
     ),
-    "videoprism": "this is VideoPrism with its text tower, whose video tower differs from the plain one; take a folder of "
+    "videoprism": "this is VideoPrism with its text tower, whose video tower differs from the plain one; use a folder of "
     "videoprism_vision_model, for example google/videoprism-base-f16r288",
 }
 
 
 def _grid(config: Any, height: int, width: int) -> int:
-    """Patches of one picture."""
+    """Number of patches of one frame."""
     size = config.patch_size
     rows, columns = (size, size) if isinstance(size, int) else size
     return (height // rows) * (width // columns)
@@ -59,7 +59,7 @@ def _vjepa2(config: Any, height: int, width: int) -> int:
 
 
 def _hiera(config: Any, height: int, width: int) -> int:
-    """Patches, which queries pool over and over."""
+    """Number of patches, which are pooled repeatedly by the queries."""
     rows, columns = (
         p * q**config.num_query_pool for p, q in zip(config.patch_stride, config.query_stride, strict=True)
     )
@@ -68,23 +68,23 @@ def _hiera(config: Any, height: int, width: int) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """One architecture of transformers.
+    """Facts about one architecture of transformers.
 
     Attributes:
         model: Class name in transformers.
-        norm: Attribute of the norm behind the last layer; None when there is none.
-        prefix: Tokens before the patches (CLS, registers), from the config; None: counted on what the tower gives.
+        norm: Attribute of the norm after the last layer; None if there is none.
+        prefix: Tokens before the patches (CLS, registers), from the config; None: measured on the tower's output.
         patches: Number of patch tokens of one input, from the config, height and width.
-        is_video: It takes `config.num_frames` pictures together.
-        has_plain_layers: Its layers are alike and can be cut off (`layer`).
-        takes_any_size: It resamples its positions to the picture's size.
-        neighbours: Beginnings of the names of what stands beside the tower in the checkpoint of a larger model.
-        settings: Configuration fields that leave out heads we do not use.
+        is_video: Whether it takes `config.num_frames` frames together.
+        has_plain_layers: Whether its layers are uniform and can be truncated (`layer`).
+        takes_any_size: Whether it interpolates its positions to the frame size.
+        neighbours: Prefixes of the names of other parts in the checkpoint of a larger model.
+        settings: Configuration fields that disable unused heads.
         arguments: Constructor arguments that do the same.
-        input_name: Argument that takes the pictures.
+        input_name: Argument that takes the frames.
         call: Further arguments of every call.
-        side: Field of the configuration with the size of the pictures.
-        num_frames: Field of the configuration with the number of pictures that a video tower takes.
+        side: Field of the configuration with the frame size.
+        num_frames: Field of the configuration with the number of frames of a video tower.
     """
 
     model: str
@@ -152,14 +152,14 @@ FAMILIES: dict[str, Family] = {
 
 
 def family_of(model_type: str) -> Family:
-    """The family of a transformers `model_type`.
+    """Return the family of a transformers `model_type`.
 
-    One that stands in no table is taken as it is, if it is a model of pictures: with its own last norm, and with as many
-    tokens before its patches as it turns out to give.
+    A vision model that is in no table is used as it is: with its own last norm, and with the number of tokens before its
+    patches measured.
 
     Raises:
-        UnknownNameError: transformers has no such model of pictures; lists near matches.
-        ConfigError: a model whose pictures are given in another way.
+        UnknownNameError: transformers has no such vision model; lists similar names.
+        ConfigError: a model with another input format.
     """
     if model_type in FAMILIES:
         return FAMILIES[model_type]

@@ -1,12 +1,11 @@
-"""LanguageBind's video tower: CLIP's vision transformer with attention over time in every layer.
+"""LanguageBind's video tower: CLIP's vision transformer with temporal attention in every layer.
 
-transformers has no such tower. Attention over time runs inside windows of `window` pictures and nowhere else: a window is
-one group here, so neither windows nor clips ever mix (the original reshapes the whole batch by 8 and mixes clips whose
-number of pictures is no multiple of it). Nothing is flipped; the original flips half of all clips at random, in evaluation
-too.
+transformers has no such tower. Temporal attention is limited to windows of `window` frames: a window is one time step here,
+so neither windows nor clips ever mix (the original reshapes the whole batch by 8 and mixes clips whose number of frames is
+not a multiple of it). Nothing is flipped; the original randomly flips half of all clips, even in evaluation.
 """
 
-# Axes: R rows, T groups in time, W window (pictures per group), G = R * T groups, N tokens of a picture, C width
+# Axes: R rows, T time steps, W window (frames per time step), G = R * T, N tokens per frame, C width
 
 from __future__ import annotations
 
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vidweave.encoders.chunked import check_modality, encode_groups
+from vidweave.encoders.chunked import check_modality, encode_steps
 from vidweave.errors import ConfigError, ShapeError
 from vidweave.nn.attention import MultiHeadAttention
 from vidweave.nn.keys import KeyTable
@@ -28,16 +27,16 @@ __all__ = ["LANGUAGEBIND_KEYS", "LanguageBind", "LanguageBindConfig"]
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageBindConfig(ComponentConfig):
-    """The released tower by default (24 layers with attention over time, OpenCLIP ViT-L/14).
+    """Size of the tower; by default the released one (24 layers with temporal attention, OpenCLIP ViT-L/14).
 
     Attributes:
-        width, mlp_width, layers, heads, patch, size: Of the transformer.
-        window: Pictures of a group, which attend to one another over time.
-        layer: Which hidden state is published: -1 behind the last layer, -2 before it. Layers behind are not built.
-        drop_cls: Leave out each picture's class token.
-        final_norm: Apply the tower's last norm, which goes with the last layer.
-        chunk: Groups encoded at a time; None is all.
-        specs: Modality → how raw media become its pictures.
+        width, mlp_width, layers, heads, patch, size: Sizes of the transformer.
+        window: Frames per time step, which attend to one another.
+        layer: Index of the returned hidden state: -1 after the last layer, -2 before it. Later layers are not built.
+        drop_cls: Drop each frame's class token.
+        final_norm: Apply the tower's last norm, which belongs to the last layer.
+        chunk: Time steps per forward pass; None is all.
+        specs: Modality → preprocessing to frames.
     """
 
     kind: ClassVar[str] = "languagebind"
@@ -64,11 +63,11 @@ class LanguageBindConfig(ComponentConfig):
         for modality, spec in self.specs.items():
             if (spec.height, spec.width) != (self.size, self.size):
                 got = f"{spec.height} x {spec.width}"
-                raise ConfigError(f"the spec of {modality!r} makes pictures of {got}, the tower takes {self.size}")
+                raise ConfigError(f"the spec of {modality!r} makes frames of {got}, but the tower takes {self.size}")
 
     @property
     def kept_layers(self) -> int:
-        """How many layers are built."""
+        """Number of layers that are built."""
         return self.layer if self.layer >= 0 else self.layers + 1 + self.layer
 
     def build(self) -> LanguageBind:
@@ -91,7 +90,7 @@ class _Layer(nn.Module):
         self.down = nn.Linear(config.mlp_width, width)
 
     def forward(self, states: Tensor) -> Tensor:
-        """(G, W, N, C); the embedding of time is added to the states themselves, not only to what attention sees."""
+        """(G, W, N, C); the temporal embedding is added to the states themselves, not only to the attention input."""
         over_time = states.transpose(1, 2) + self.temporal_embedding  # (G, N, W, C)
         seen = self.temporal_attention(self.temporal_norm(over_time).flatten(0, 1)).view(over_time.shape)
         states = (over_time + self.temporal_output(seen)).transpose(1, 2)
@@ -101,14 +100,14 @@ class _Layer(nn.Module):
 
 
 class LanguageBind(nn.Module):
-    """See LanguageBindConfig. Tokens of a group stand picture by picture: split them with `PoolSpec(steps=window)`."""
+    """See LanguageBindConfig. Tokens of a time step are ordered by frame: split them with `PoolSpec(steps=window)`."""
 
     def __init__(self, config: LanguageBindConfig) -> None:
         super().__init__()
         self.specs = dict(config.specs)
         self.width, self.window, self.chunk = config.width, config.window, config.chunk
         self.num_dropped = int(config.drop_cls)
-        self.picture = (3, config.size, config.size)
+        self.frame_shape = (3, config.size, config.size)
         patches = (config.size // config.patch) ** 2
         self.num_tokens = config.window * (patches + 1 - self.num_dropped)
         self.patch_embedding = nn.Conv2d(3, config.width, config.patch, stride=config.patch, bias=False)
@@ -125,33 +124,33 @@ class LanguageBind(nn.Module):
 
         Raises:
             ModalityError: no spec for `modality`.
-            ShapeError: pictures of another size, or another number of them in a group.
+            ShapeError: frames of another size, or another number of frames per time step.
         """
         check_modality(modality, self.specs, "LanguageBind")
-        expected = (self.window, *self.picture)
+        expected = (self.window, *self.frame_shape)
         if values.ndim != 6 or tuple(values.shape[2:]) != expected:
             raise ShapeError(
-                f"LanguageBind takes (R, T, {', '.join(map(str, expected))}), got {tuple(values.shape)}; "
-                f"give its stream a window of {self.window} pictures"
+                f"LanguageBind expects (R, T, {', '.join(map(str, expected))}), got {tuple(values.shape)}; "
+                f"give its stream a window of {self.window} frames"
             )
         dtype = self.class_embedding.dtype
         if not values.shape[0] * values.shape[1]:
             return values.new_zeros(*values.shape[:2], self.num_tokens, self.width, dtype=dtype)
-        return encode_groups(self, values.to(dtype), self.chunk)
+        return encode_steps(self, values.to(dtype), self.chunk)
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, frames: Tensor) -> Tensor:
         """(G, W, 3, H, W) → (G, W * N, C)."""
-        patches = self.patch_embedding(pictures.flatten(0, 1)).flatten(2).transpose(1, 2)
+        patches = self.patch_embedding(frames.flatten(0, 1)).flatten(2).transpose(1, 2)
         first = self.class_embedding.expand(len(patches), 1, -1)
         states = self.pre_norm(torch.cat([first, patches], 1) + self.position_embedding)
-        states = states.unflatten(0, pictures.shape[:2])
+        states = states.unflatten(0, frames.shape[:2])
         for layer in self.layers:
             states = layer(states)
         states = states if self.final_norm is None else self.final_norm(states)
         return states[:, :, self.num_dropped :].flatten(1, 2)
 
 
-# The released tower (without `vision_model.`) → ours. Layers behind the one that is published are the caller's to leave out.
+# The released tower (without `vision_model.`) → ours. The caller drops layers after the returned one.
 LANGUAGEBIND_KEYS = KeyTable(
     (
         ("embeddings.class_embedding", "class_embedding"),

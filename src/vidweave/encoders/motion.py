@@ -1,6 +1,6 @@
-"""Motion maps as vectors: patches of displacement, pooled over space where a bridge's weights say how.
+"""Motion maps as vectors: patches of displacement, pooled over space if a bridge's weights define it.
 
-What a selector watches. Nothing is learnt here: pooled vectors are small, and kept in the feature store.
+This is the input of selectors. The encoder has no trainable parameters; pooled vectors are small and can be cached.
 """
 
 # Axes: R rows, T steps, H height, W width, N patches of a map, C = 2 * patch² numbers of a patch
@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from vidweave.encoders.chunked import check_modality, encode_groups
+from vidweave.encoders.chunked import check_modality, encode_steps
 from vidweave.errors import ConfigError, ShapeError
 from vidweave.nn.flow_patches import flow_patches, pool_patches
 from vidweave.nn.raft import SMALLEST, Raft
@@ -24,17 +24,17 @@ __all__ = ["MotionEncoder", "MotionEncoderConfig"]
 
 @dataclass(frozen=True, kw_only=True)
 class MotionEncoderConfig(ComponentConfig):
-    """How maps become vectors.
+    """Settings that turn motion maps into vectors.
 
     Attributes:
-        height, width: Of the maps; the specs must agree.
+        height, width: Size of the maps; the specs must agree.
         patch: Side of a patch in pixels of the map; must divide both sides.
-        pooling: `none` publishes every patch; `weighted` their sum with weights (N,) that are stored with the model,
-            1/N unless they are set (a trained bridge's own, see `MotionEmbedding`).
-        chunk: Maps encoded at a time.
-        iterations: Of RAFT, for specs that give pairs of pictures; its weights are the model's (`raft.*`).
-        specs: Modality → where its motion comes from. All with one `fps` and `normalize`, since a bridge is trained
-            with one clock and one unit.
+        pooling: `none` returns every patch; `weighted` their sum with weights (N,) stored with the model, 1/N unless set
+            (a trained bridge's own, see `MotionEmbedding`).
+        chunk: Maps per forward pass.
+        iterations: RAFT iterations, for specs that yield pairs of frames; its weights belong to the model (`raft.*`).
+        specs: Modality → source of its motion. All with one `fps` and `normalize`, since a bridge is trained with one
+            clock and one unit.
     """
 
     kind: ClassVar[str] = "motion"
@@ -55,12 +55,12 @@ class MotionEncoderConfig(ComponentConfig):
         for modality, spec in self.specs.items():
             if (spec.height, spec.width) != (self.height, self.width):
                 raise ConfigError(
-                    f"the spec of {modality!r} makes maps of {spec.height} x {spec.width}, the encoder takes "
+                    f"the spec of {modality!r} makes maps of {spec.height} x {spec.width}, but the encoder takes "
                     f"{self.height} x {self.width}"
                 )
             if spec.source == "pictures" and min(self.height, self.width) < SMALLEST:
                 raise ConfigError(
-                    f"RAFT takes pictures of at least {SMALLEST} pixels a side, got {self.height} x {self.width}"
+                    f"RAFT needs frames of at least {SMALLEST} pixels per side, got {self.height} x {self.width}"
                 )
         if len({(spec.fps, spec.normalize) for spec in self.specs.values()}) > 1:
             raise ConfigError("the motion specs of one encoder must have one fps and one normalize")
@@ -80,7 +80,7 @@ class MotionEncoderConfig(ComponentConfig):
 
 
 class MotionEncoder(nn.Module):
-    """Maps of motion → one vector per patch, or one per map; computed in float32 always: displacements and RAFT's
+    """Motion maps → one vector per patch, or one per map; always computed in float32, since displacements and RAFT's
     correlations need its precision.
     """
 
@@ -102,42 +102,42 @@ class MotionEncoder(nn.Module):
             self.pooling = nn.Parameter(weight, requires_grad=False)
 
     def encode(self, values: Tensor, modality: str) -> Tensor:
-        """(R, T, 1, 2, H, W), or pairs of pictures (R, T, 1, 2, 3, H, W), → (R, T, N, C), or (R, T, 1, C) when pooled.
+        """(R, T, 1, 2, H, W), or pairs of frames (R, T, 1, 2, 3, H, W), → (R, T, N, C), or (R, T, 1, C) when pooled.
 
         Raises:
             ModalityError: no spec for `modality`.
-            ShapeError: maps or pictures of another size.
+            ShapeError: maps or frames of another size.
         """
         check_modality(modality, self.specs, "motion")
         spec = self.specs[modality]
         payload = (1, 2, *((3,) if spec.source == "pictures" else ()), *self.size)
         if tuple(values.shape[2:]) != payload:
             raise ShapeError(
-                f"the motion encoder takes (R, T, {', '.join(map(str, payload))}), got {tuple(values.shape)}"
+                f"the motion encoder expects (R, T, {', '.join(map(str, payload))}), got {tuple(values.shape)}"
             )
         maps = values[:, :, 0]
         if spec.source == "pictures":
             maps = self.flow(maps)
             if spec.normalize == "clip_max":
                 maps = maps / (maps.norm(dim=2).flatten(1).amax(1) + 1e-5)[:, None, None, None, None]
-        return encode_groups(self.forward, maps.float(), self.chunk)
+        return encode_steps(self.forward, maps.float(), self.chunk)
 
     def flow(self, pairs: Tensor) -> Tensor:
-        """Pairs of pictures (R, T, 2, 3, H, W), 0..255 → RAFT's flow (R, T, 2, H, W); equal pictures do not move.
+        """Pairs of frames (R, T, 2, 3, H, W), 0..255 → RAFT's flow (R, T, 2, H, W); equal frames give zero flow.
 
-        A picture that ends one pair and begins the next is encoded once.
+        A frame that ends one pair and begins the next is encoded once.
         """
         assert self.raft is not None
         if not pairs.shape[0] or not pairs.shape[1]:
             return pairs.new_zeros(*pairs.shape[:3], *pairs.shape[4:], dtype=torch.float32)
         rows = []
         for row in pairs:
-            is_chain = not row.is_meta and bool((row[1:, 0] == row[:-1, 1]).all())  # meta: only counted
-            pictures = torch.cat([row[:1, 0], row[:, 1]]) if is_chain else row.flatten(0, 1)
-            index = None if is_chain else torch.arange(len(pictures)).reshape(-1, 2)
-            found = self.raft(pictures, index, iterations=self.iterations)
+            is_chain = not row.is_meta and bool((row[1:, 0] == row[:-1, 1]).all())  # meta: for cost counting only
+            frames = torch.cat([row[:1, 0], row[:, 1]]) if is_chain else row.flatten(0, 1)
+            index = None if is_chain else torch.arange(len(frames)).reshape(-1, 2)
+            flow = self.raft(frames, index, iterations=self.iterations)
             is_still = (row[:, 0] == row[:, 1]).flatten(1).all(1)
-            rows.append(found.masked_fill(is_still[:, None, None, None], 0.0))
+            rows.append(flow.masked_fill(is_still[:, None, None, None], 0.0))
         return torch.stack(rows)
 
     def forward(self, maps: Tensor) -> Tensor:

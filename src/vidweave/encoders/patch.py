@@ -1,6 +1,6 @@
-"""A small patch transformer for pictures: the encoder of the shipped tiny models."""
+"""A small patch transformer for frames and log-mel windows: the encoder of the shipped tiny models."""
 
-# Axes: R rows, T groups in time, G = R * T pictures, N patches, C width
+# Axes: R rows, T time steps, G = R * T frames, N patches, C width
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vidweave.encoders.chunked import check_modality, encode_groups
+from vidweave.encoders.chunked import check_modality, encode_steps
 from vidweave.errors import ConfigError, ShapeError
 from vidweave.nn.attention import MultiHeadAttention, reset_normal
 from vidweave.types import AudioSpec, ComponentConfig, VisualSpec
@@ -24,13 +24,13 @@ class PatchEncoderConfig(ComponentConfig):
     """Size of a patch transformer.
 
     Attributes:
-        size: Height and width of a picture; an int is a square. Sound: frames and mel bins of a window.
+        size: Height and width of a frame; an int is a square. Audio: frames and mel bins of a window.
         patch: Side of a patch; must divide `size`.
         width: C.
-        layers, heads, mlp_ratio: Of the transformer; `heads` divides `width`.
-        channels: 3 for pictures, 1 for log-mel windows.
-        chunk: Pictures encoded at a time; None is all.
-        specs: Modality → how its raw media become pictures of `size`.
+        layers, heads, mlp_ratio: Sizes of the transformer; `heads` divides `width`.
+        channels: 3 for frames, 1 for log-mel windows.
+        chunk: Frames per forward pass; None is all.
+        specs: Modality → preprocessing to frames of `size`.
     """
 
     kind: ClassVar[str] = "patch"
@@ -46,13 +46,13 @@ class PatchEncoderConfig(ComponentConfig):
 
     def __post_init__(self) -> None:
         if any(side % self.patch or side < 1 for side in self.shape):
-            raise ConfigError(f"the patch ({self.patch}) must divide the picture's size {self.shape}")
+            raise ConfigError(f"the patch ({self.patch}) must divide the frame size {self.shape}")
         if self.width % self.heads:
             raise ConfigError(f"the width ({self.width}) must be a multiple of the number of heads ({self.heads})")
         for modality, spec in self.specs.items():
             if isinstance(spec, VisualSpec) and (spec.height, spec.width) != self.shape:
                 got = f"{spec.height} x {spec.width}"
-                raise ConfigError(f"the spec of {modality!r} makes pictures of {got}, the encoder takes {self.shape}")
+                raise ConfigError(f"the spec of {modality!r} makes frames of {got}, but the encoder takes {self.shape}")
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -91,7 +91,7 @@ class _Block(nn.Module):
 
 
 class PatchEncoder(nn.Module):
-    """Pictures → one token per patch, in rows from top left; learned positions, final norm, no CLS token."""
+    """Frames → one token per patch, in row-major order; trained positions, final norm, no CLS token."""
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class PatchEncoder(nn.Module):
         self.specs = dict(specs)
         self.width = width
         self.num_tokens = (shape[0] // patch) * (shape[1] // patch)
-        self.picture = (channels, *shape)
+        self.frame_shape = (channels, *shape)
         self.patch = patch
         self.chunk = chunk
         self.patch_embedding = nn.Linear(channels * patch * patch, width)
@@ -121,25 +121,25 @@ class PatchEncoder(nn.Module):
         nn.init.normal_(self.position_embedding, std=0.02)
 
     def encode(self, values: Tensor, modality: str) -> Tensor:
-        """(R, T, 1, channels, H, W), or (R, T, frames, mels) of sound → (R, T, N, C).
+        """(R, T, 1, channels, H, W), or (R, T, frames, mels) for audio → (R, T, N, C).
 
         Raises:
             ModalityError: no spec for `modality`.
-            ShapeError: pictures of another size, or more than one picture per group.
+            ShapeError: frames of another size, or more than one frame per time step.
         """
         check_modality(modality, self.specs, "patch")
-        if values.ndim == 4:  # a log-mel window is a picture of one channel
+        if values.ndim == 4:  # a log-mel window is an image with one channel
             values = values[:, :, None, None]
-        if values.ndim != 6 or tuple(values.shape[2:]) != (1, *self.picture):
+        if values.ndim != 6 or tuple(values.shape[2:]) != (1, *self.frame_shape):
             raise ShapeError(
-                f"the patch encoder takes (R, T, 1, {', '.join(map(str, self.picture))}), got {tuple(values.shape)}"
+                f"the patch encoder expects (R, T, 1, {', '.join(map(str, self.frame_shape))}), got {tuple(values.shape)}"
             )
         values = values[:, :, 0].to(self.position_embedding.dtype)
-        return encode_groups(self.forward, values, self.chunk)
+        return encode_steps(self.forward, values, self.chunk)
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, frames: Tensor) -> Tensor:
         """(G, channels, H, W) → (G, N, C)."""
-        patches = functional.unfold(pictures, self.patch, stride=self.patch).transpose(1, 2)
+        patches = functional.unfold(frames, self.patch, stride=self.patch).transpose(1, 2)
         states = self.patch_embedding(patches) + self.position_embedding
         for block in self.blocks:
             states = block(states)

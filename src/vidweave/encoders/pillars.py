@@ -1,6 +1,6 @@
-"""A small encoder of point clouds: points fall into pillars, which are the pixels of a patch transformer."""
+"""A small point cloud encoder: points fall into pillars, which are the pixels of a patch transformer."""
 
-# Axes: R rows, T groups in time, G = R * T clouds, P points, L layers of depth, H height, W width, C width
+# Axes: R rows, T time steps, G = R * T clouds, P points, L layers of depth, H height, W width, C width
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from vidweave.encoders.chunked import check_modality, encode_groups
+from vidweave.encoders.chunked import check_modality, encode_steps
 from vidweave.encoders.patch import PatchEncoderConfig
 from vidweave.errors import ConfigError, ShapeError
 from vidweave.types import ComponentConfig, PointSpec
@@ -23,12 +23,12 @@ class PillarEncoderConfig(ComponentConfig):
     """Size of a pillar encoder.
 
     Attributes:
-        extent_metres: Half the side of the square, seen from the front, that is looked at; points beyond it are left out.
-        depth_metres: The same in depth.
-        pictures: The transformer behind it; its `size` is the number of pillars along a side, its `channels` the number
-            of layers that each pillar is cut into.
-        counts: A cell holds log(1 + its number of points), instead of 1 where there is any: skins are denser than bodies.
-        specs: Modality → how raw points are sampled.
+        extent_metres: Half the side of the square region, seen from the front; points outside are dropped.
+        depth_metres: Half the extent in depth.
+        pictures: The transformer over the pillars; its `size` is the number of pillars per side, its `channels` the
+            number of depth layers per pillar.
+        counts: Whether a cell holds log(1 + its number of points) instead of 1 if it has any; surfaces are denser.
+        specs: Modality → sampling of raw points.
     """
 
     kind: ClassVar[str] = "pillars"
@@ -40,14 +40,14 @@ class PillarEncoderConfig(ComponentConfig):
 
     def __post_init__(self) -> None:
         if self.extent_metres <= 0 or self.depth_metres <= 0:
-            raise ConfigError(f"extents must be positive, got {self.extent_metres} and {self.depth_metres} metres")
+            raise ConfigError(f"extents must be positive, got {self.extent_metres} and {self.depth_metres} meters")
 
     def build(self) -> PillarEncoder:
         return PillarEncoder(self)
 
 
 class PillarEncoder(nn.Module):
-    """Point clouds → one token per patch of pillars, in rows from top left."""
+    """Point clouds → one token per patch of pillars, in row-major order."""
 
     def __init__(self, config: PillarEncoderConfig) -> None:
         super().__init__()
@@ -59,20 +59,20 @@ class PillarEncoder(nn.Module):
         self.num_tokens = self.pictures.num_tokens
 
     def encode(self, values: Tensor, modality: str) -> Tensor:
-        """(R, T, P, 3 + F) right, down, towards the eye in metres; features are not looked at → (R, T, N, C).
+        """(R, T, P, 3 + F) right, down, towards the camera in meters; features are ignored → (R, T, N, C).
 
         Raises:
             ModalityError: no spec for `modality`.
-            ShapeError: something else than points.
+            ShapeError: values that are not points.
         """
         check_modality(modality, self.specs, "pillar")
         if values.ndim != 4 or values.shape[-1] < 3:
-            raise ShapeError(f"the pillar encoder takes points (R, T, P, 3 or more), got {tuple(values.shape)}")
-        return encode_groups(lambda points: self.pictures(self.occupancy(points)), values[..., :3], self.pictures.chunk)
+            raise ShapeError(f"the pillar encoder expects points (R, T, P, 3 or more), got {tuple(values.shape)}")
+        return encode_steps(lambda points: self.pictures(self.occupancy(points)), values[..., :3], self.pictures.chunk)
 
     def occupancy(self, points: Tensor) -> Tensor:
-        """(G, P, 3) → (G, L, H, W): 1 where a point lies, 0 elsewhere; or, with `counts`, log(1 + how many)."""
-        layers, height, width = self.pictures.picture
+        """(G, P, 3) → (G, L, H, W): 1 if a cell has a point, else 0; or, with `counts`, log(1 + number of points)."""
+        layers, height, width = self.pictures.frame_shape
         cells = torch.tensor([width, height, layers], device=points.device)
         extents = torch.tensor(self.extents, device=points.device)
         index = ((points.float() / extents + 1) / 2 * cells).floor().long()

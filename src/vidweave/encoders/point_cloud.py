@@ -1,6 +1,6 @@
-"""Points that bring features: they are the tokens, with the sinusoids of their voxel added (3D-LLM's way, CREMA 2.4).
+"""Point clouds with precomputed features as tokens, plus sinusoids of their voxel (as in 3D-LLM; CREMA 2.4).
 
-There is nothing to learn: features were lifted to the points from views before (`vidweave extract pointfeatures`).
+There are no trainable parameters: features were lifted to points from views (`vidweave extract pointfeatures`).
 """
 
 # Axes: R rows, P points, C width
@@ -23,13 +23,13 @@ __all__ = ["PointFeatures", "PointFeaturesConfig", "voxel_positions"]
 
 @dataclass(frozen=True, kw_only=True)
 class PointFeaturesConfig(ComponentConfig):
-    """Width of the features, and how their places are marked.
+    """Width of the features and encoding of their positions.
 
     Attributes:
         width: C of the features.
-        num_voxels: Coordinates are whole numbers 0..num_voxels-1.
-        scale: Of the sinusoids.
-        specs: Modality → how raw points become (1, P, 3 + C).
+        num_voxels: Coordinates are integers 0..num_voxels-1.
+        scale: Scale of the sinusoids.
+        specs: Modality → preprocessing of raw points to (1, P, 3 + C).
     """
 
     kind: ClassVar[str] = "point_features"
@@ -46,7 +46,7 @@ class PointFeaturesConfig(ComponentConfig):
         for modality, spec in self.specs.items():
             if spec.feature_width != self.width:
                 raise ConfigError(
-                    f"the spec of {modality!r} makes {spec.feature_width} features per point, the encoder takes {self.width}"
+                    f"the spec of {modality!r} makes {spec.feature_width} features per point, but the encoder takes {self.width}"
                 )
 
     def build(self) -> PointFeatures:
@@ -66,17 +66,17 @@ class PointFeatures(nn.Module):
 
         Raises:
             ModalityError: no spec for `modality`.
-            ShapeError: another width, or coordinates that are no voxels.
+            ShapeError: another width, or coordinates that are not voxels.
         """
         check_modality(modality, self.specs, "point")
         if values.ndim != 4 or values.shape[-1] != 3 + self.width:
-            raise ShapeError(f"point features are (R, 1, points, {3 + self.width}), got {tuple(values.shape)}")
+            raise ShapeError(f"point features must be (R, 1, points, {3 + self.width}), got {tuple(values.shape)}")
         voxels, features = values[..., :3], values[..., 3:]
-        has_values = voxels.numel() and not voxels.is_meta  # costs are counted on tensors without values
+        has_values = voxels.numel() and not voxels.is_meta  # cost counting uses tensors without values
         if has_values and not 0 <= float(voxels.amin()) <= float(voxels.amax()) < self.num_voxels:
             raise ShapeError(
-                f"voxels must lie within 0..{self.num_voxels - 1}, got {float(voxels.amin()):g}..{float(voxels.amax()):g}; "
-                "PointSpec(voxels=…) places points in metres"
+                f"voxels must be within 0..{self.num_voxels - 1}, got {float(voxels.amin()):g}..{float(voxels.amax()):g}; "
+                "use PointSpec(voxels=…) for points in meters"
             )
         table = voxel_positions(self.width // 3, self.num_voxels, values.device).to(values.dtype)
         places = table[voxels.long()].flatten(-2)
@@ -84,7 +84,7 @@ class PointFeatures(nn.Module):
 
 
 def voxel_positions(width: int, count: int, device: torch.device | None = None) -> Tensor:
-    """(count, width) sinusoids of whole numbers: sine and cosine side by side, frequencies 10000^(-2i/E), where E is
+    """(count, width) sinusoids of integers: sine and cosine interleaved, frequencies 10000^(-2i/E), where E is
     `width` rounded up to an even number."""
     even = 2 * math.ceil(width / 2)
     frequencies = 10000.0 ** (-torch.arange(0, even, 2, device=device, dtype=torch.float32) / even)

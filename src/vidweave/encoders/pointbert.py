@@ -1,10 +1,10 @@
-"""PointBERT as ULIP-2 trained it: groups of near points become tokens of a transformer, and its summary one vector.
+"""PointBERT as trained by ULIP-2: groups of neighboring points become transformer tokens, summarized in one vector.
 
-Groups are the neighborhoods of points that lie far apart; a small network of convolutions (mini-PointNet) makes a token of
-each. Positions are added before every block. Summary token and maximum over all others are projected together.
+Groups are the neighborhoods of points sampled far apart; a small convolutional network (mini-PointNet) makes a token of
+each. Positions are added before every block. The summary token and the maximum over all others are projected together.
 """
 
-# Axes: R rows, T groups in time, B = R * T clouds, P points, G groups of points, K points of a group, D width,
+# Axes: R rows, T time steps, B = R * T clouds, P points, G groups of points, K points of a group, D width,
 #       E width of a group, C width of the result
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vidweave.encoders.chunked import check_modality, encode_groups
+from vidweave.encoders.chunked import check_modality, encode_steps
 from vidweave.errors import ConfigError, ShapeError
 from vidweave.nn.keys import KeyTable
 from vidweave.nn.points import farthest_points, nearest_points, take_points
@@ -25,7 +25,7 @@ from vidweave.types import ComponentConfig, PointSpec
 
 __all__ = ["ULIP", "ULIP_POINTS", "PointBert", "PointBertConfig", "pointbert_from_ulip"]
 
-# What ULIP-2 was trained on: coordinates alone, moved to the center and scaled to the unit sphere.
+# Input that ULIP-2 was trained on: coordinates only, centered and scaled to the unit sphere.
 ULIP_POINTS = PointSpec(num_points=8192, sampling="farthest")
 _FIRST_WIDTHS, _POSITION_WIDTH = (128, 256, 512), 128
 
@@ -37,12 +37,12 @@ class PointBertConfig(ComponentConfig):
     Attributes:
         width: C.
         hidden: D.
-        layers, heads: Of the transformer.
+        layers, heads: Sizes of the transformer.
         num_groups, group_size: G and K.
         group_width: E.
-        first_point: Point that the farthest ones are chosen from. ULIP draws it, and answers differ from run to run.
-        chunk: Clouds encoded at a time; None is all.
-        specs: Modality → how points are sampled.
+        first_point: Start of farthest point sampling. ULIP draws it randomly, so its results differ from run to run.
+        chunk: Clouds per forward pass; None is all.
+        specs: Modality → sampling of points.
     """
 
     kind: ClassVar[str] = "pointbert"
@@ -64,12 +64,12 @@ class PointBertConfig(ComponentConfig):
         for modality, spec in self.specs.items():
             if spec.feature_width:
                 raise ConfigError(
-                    f"the spec of {modality!r} makes {spec.feature_width} features per point, PointBERT takes coordinates "
-                    "alone; set feature_width=0"
+                    f"the spec of {modality!r} makes {spec.feature_width} features per point, but PointBERT only takes "
+                    "coordinates; set feature_width=0"
                 )
             if spec.num_points < needed:
                 raise ConfigError(
-                    f"the spec of {modality!r} makes {spec.num_points} points, PointBERT needs at least {needed} "
+                    f"the spec of {modality!r} makes {spec.num_points} points, but PointBERT needs at least {needed} "
                     "(num_groups, group_size, first_point)"
                 )
 
@@ -122,7 +122,7 @@ class _Block(nn.Module):
 
 
 class PointBert(nn.Module):
-    """See PointBertConfig; parameters are named as ULIP's `point_encoder`, with its projection beside."""
+    """See PointBertConfig; parameter names as in ULIP's `point_encoder`, plus its projection."""
 
     num_tokens = 1
 
@@ -145,21 +145,21 @@ class PointBert(nn.Module):
 
         Raises:
             ModalityError: no spec for `modality`.
-            ShapeError: other columns than coordinates, or too few points.
+            ShapeError: columns other than coordinates, or too few points.
         """
         check_modality(modality, self.specs, "point")
         if values.ndim != 4 or values.shape[-1] != 3:
-            raise ShapeError(f"PointBERT takes points (R, T, points, 3), got {tuple(values.shape)}")
+            raise ShapeError(f"PointBERT expects points (R, T, points, 3), got {tuple(values.shape)}")
         if not values.shape[0] * values.shape[1]:
             return values.new_zeros(*values.shape[:2], 1, self.width)
-        return encode_groups(self, values, self.config.chunk)
+        return encode_steps(self, values, self.config.chunk)
 
     def forward(self, points: Tensor) -> Tensor:
         """(B, P, 3) → (B, 1, C)."""
         return (self.summary(points) @ self.projection)[:, None]
 
     def group(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Centers (B, G, 3), and the points nearest to each, relative to it (B, G, K, 3)."""
+        """Return centers (B, G, 3), and the points nearest to each, relative to it (B, G, K, 3)."""
         first = farthest_points(points, self.config.num_groups, self.config.first_point)
         centers = take_points(points, first)
         near = nearest_points(points, centers, self.config.group_size)
@@ -178,8 +178,8 @@ class PointBert(nn.Module):
         return torch.cat([states[:, 0], states[:, 1:].amax(1)], -1)
 
 
-# ULIP's file (`state_dict` without `module.`) → ours. Its towers of text and pictures, and what CLIP learned to compare
-# them, see no points.
+# ULIP's file (`state_dict` without `module.`) → ours. Its text and image towers and the contrastive parameters are
+# dropped.
 ULIP = KeyTable(
     (
         ("pc_projection", "projection"),
@@ -200,7 +200,7 @@ ULIP = KeyTable(
 
 
 def pointbert_from_ulip(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """ULIP's names → ours.
+    """Convert ULIP's names to ours.
 
     Raises:
         CheckpointError: an unknown key.

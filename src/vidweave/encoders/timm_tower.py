@@ -1,6 +1,6 @@
-"""Vision towers by timm's names, where timm is installed; the released names of papers need it not, see the presets."""
+"""Vision towers by timm name, if timm is installed; presets of the papers' towers do not need it."""
 
-# Axes: R rows, T groups in time, G = R * T pictures, N tokens, C width
+# Axes: R rows, T time steps, G = R * T frames, N tokens, C width
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from vidweave.encoders.chunked import check_modality, encode_groups
+from vidweave.encoders.chunked import check_modality, encode_steps
 from vidweave.errors import ConfigError, ShapeError
 from vidweave.nn.numbers import floating_dtype
 from vidweave.types import ComponentConfig, VisualSpec
 
 __all__ = ["TimmTower", "TimmTowerConfig"]
 
-# Arguments with which timm reads weights of its own choice: from a hub, or pickled.
+# Arguments that make timm load weights itself: from a hub, or pickled.
 _FETCHING = {"cache_dir", "checkpoint_path", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class TimmTowerConfig(ComponentConfig):
-    """A vision transformer of timm, with fresh weights.
+    """Vision transformer of timm, with randomly initialized weights.
 
     Attributes:
-        name: timm's model name, without a tag of weights.
-        layer: Which hidden state is published, before any norm: -1 behind the last block, -2 before it.
-        drop_cls: Leave out the tokens before the patches (class token and registers).
-        chunk: Pictures encoded at a time; None is all.
-        specs: Modality → how raw media become its pictures, all of one size.
+        name: timm's model name, without a weights tag.
+        layer: Index of the returned hidden state, before any norm: -1 after the last block, -2 before it.
+        drop_cls: Drop the tokens before the patches (class token and registers).
+        chunk: Frames per forward pass; None is all.
+        specs: Modality → preprocessing to frames, all of one size.
         options: Further arguments of `timm.create_model`.
     """
 
@@ -45,9 +45,9 @@ class TimmTowerConfig(ComponentConfig):
     def __post_init__(self) -> None:
         if self.layer > -1:
             raise ConfigError(f"layer counts from the end (-1 is the last), got {self.layer}")
-        if found := sorted(_FETCHING & self.options.keys()):
+        if forbidden := sorted(_FETCHING & self.options.keys()):
             raise ConfigError(
-                f"weights of a timm tower are read from safetensors like all others; leave out {', '.join(map(repr, found))}"
+                f"weights of a timm tower are loaded from safetensors; remove {', '.join(map(repr, forbidden))} from its options"
             )
 
     def build(self) -> TimmTower:
@@ -81,29 +81,29 @@ class TimmTower(nn.Module):
 
         Raises:
             ModalityError: no spec for `modality`.
-            ShapeError: pictures of another size, or more than one per group.
+            ShapeError: frames of another size, or more than one per time step.
         """
         check_modality(modality, self.specs, "timm")
         expected = (1, 3, *self.size)
         if values.ndim != 6 or tuple(values.shape[2:]) != expected:
             raise ShapeError(
-                f"this timm tower takes (R, T, {', '.join(map(str, expected))}), got {tuple(values.shape)}"
+                f"this timm tower expects (R, T, {', '.join(map(str, expected))}), got {tuple(values.shape)}"
             )
         if not values.shape[0] * values.shape[1]:
             return values.new_zeros(*values.shape[:2], self.num_tokens, self.width)
-        return encode_groups(self, values[:, :, 0].to(floating_dtype(self.tower, torch.float32)), self.chunk)
+        return encode_steps(self, values[:, :, 0].to(floating_dtype(self.tower, torch.float32)), self.chunk)
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, frames: Tensor) -> Tensor:
         """(G, 3, H, W) → (G, N, C)."""
-        (found,) = self.tower.forward_intermediates(
-            pictures,
+        (output,) = self.tower.forward_intermediates(
+            frames,
             indices=[self.block],
             norm=False,
             return_prefix_tokens=not self.drop_cls,
             intermediates_only=True,
             output_fmt="NLC",
         )
-        return found if self.drop_cls else torch.cat([found[1], found[0]], 1)
+        return output if self.drop_cls else torch.cat([output[1], output[0]], 1)
 
 
 def _timm() -> Any:
@@ -111,8 +111,8 @@ def _timm() -> Any:
         import timm  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise ConfigError(
-            "an encoder of kind 'timm' needs timm, which is not installed with vidweave since it brings torchvision along; "
-            "pip install timm, or take the same tower from transformers (kind 'vision_tower')"
+            "an encoder of kind 'timm' needs timm, which is not installed with vidweave because it requires torchvision; "
+            "run pip install timm, or use the same tower from transformers (kind 'vision_tower')"
         ) from None
     return timm
 
@@ -120,6 +120,6 @@ def _timm() -> Any:
 def _one_size(config: TimmTowerConfig) -> tuple[int, int]:
     sizes = {(spec.height, spec.width) for spec in config.specs.values()}
     if len(sizes) != 1:
-        raise ConfigError(f"the specs of a timm tower must make pictures of one size, got {sorted(sizes)}")
+        raise ConfigError(f"the specs of a timm tower must make frames of one size, got {sorted(sizes)}")
     (size,) = sizes
     return size

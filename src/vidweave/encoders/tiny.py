@@ -1,4 +1,4 @@
-"""The shipped eye of the toy world as a configuration; every tiny system builds on it."""
+"""Configuration of the shipped toyworld encoder, used by all tiny systems."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PIXELS = VisualSpec(height=48, width=48, mean=(0.35, 0.35, 0.35), std=(0.25, 0.2
 
 
 def encoder_config() -> PatchEncoderConfig:
-    """The general eye: 48 x 48 pixels → 36 tokens."""
+    """General vision encoder: 48 x 48 pixels → 36 tokens."""
     return PatchEncoderConfig(
         size=48, patch=8, width=WIDTH, layers=4, heads=4, chunk=1024, specs={"video": PIXELS, "image": PIXELS}
     )

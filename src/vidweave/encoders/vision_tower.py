@@ -1,6 +1,6 @@
-"""Any vision tower of transformers as an encoder: built from its configuration, never from remote code."""
+"""Use any vision tower of transformers as an encoder: built from its configuration, never from remote code."""
 
-# Axes: R rows, T groups in time, W window (pictures per group), G = R * T groups, N tokens, C width
+# Axes: R rows, T time steps, W window (frames per time step), G = R * T, N tokens, C width
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from vidweave.encoders.chunked import check_modality, encode_groups
+from vidweave.encoders.chunked import check_modality, encode_steps
 from vidweave.encoders.families import WHOLE_MODELS, Family, family_of
 from vidweave.errors import ConfigError, ShapeError
 from vidweave.nn.config_guard import checked_config, class_config
@@ -26,19 +26,18 @@ WHERE = "the configuration of a vision tower"
 
 @dataclass(frozen=True, kw_only=True)
 class VisionTowerConfig(ComponentConfig):
-    """A tower, what of it is used, and what it is shown.
+    """Configuration of a vision tower and of its output.
 
     Attributes:
-        config: Configuration of the transformers model, with `model_type`: one of `families.FAMILIES`, or any other model
-            of pictures, which is then used as it is. Of a model of pictures and words (CLIP, SigLIP, BLIP-2), the tower is
-            taken. Only what the model's class reads is kept; a key that it does not know, or that is dangerous, is an
-            error.
-        layer: Which hidden state is published, as transformers counts them: -1 the last, 0 the embeddings. Layers
-            behind it are not built.
-        drop_cls: Leave out the tokens before the patches (CLS and registers).
-        final_norm: Apply the tower's own last norm. False publishes tokens before it: then the norm is the port's.
-        chunk: Groups encoded at a time; None is all.
-        specs: Modality → how raw media become its pictures.
+        config: Configuration of the transformers model, with `model_type`: one of `families.FAMILIES`, or any other vision
+            model, which is then used as it is. Of a vision-language model (CLIP, SigLIP, BLIP-2), the vision tower is
+            used. Only keys that the model's class reads are kept; unknown or dangerous keys are errors.
+        layer: Index of the returned hidden state, as in transformers: -1 the last, 0 the embeddings. Later layers are not
+            built.
+        drop_cls: Drop the tokens before the patches (CLS and registers).
+        final_norm: Apply the tower's own last norm. False returns tokens before it: the norm is then up to the port.
+        chunk: Time steps per forward pass; None is all.
+        specs: Modality → preprocessing to frames.
     """
 
     kind: ClassVar[str] = "vision_tower"
@@ -84,28 +83,28 @@ class VisionTower(nn.Module):
 
         Raises:
             ModalityError: no spec for `modality`.
-            ShapeError: pictures of another size, or another number of pictures per group.
+            ShapeError: frames of another size, or another number of frames per time step.
         """
         check_modality(modality, self.specs, "vision tower")
         expected = (self.window, 3, *self.size)
         if values.ndim != 6 or tuple(values.shape[2:]) != expected:
             raise ShapeError(
-                f"this vision tower takes (R, T, {', '.join(map(str, expected))}), got {tuple(values.shape)}; "
-                f"its window is {self.window} and its specs make the size"
+                f"this vision tower expects (R, T, {', '.join(map(str, expected))}), got {tuple(values.shape)}; "
+                f"its window is {self.window} and its specs determine the size"
             )
         if not values.shape[0] * values.shape[1]:
             return values.new_zeros(*values.shape[:2], self.num_tokens, self.width, dtype=self._dtype())
-        return encode_groups(self, values.to(self._dtype()), self.chunk)
+        return encode_steps(self, values.to(self._dtype()), self.chunk)
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, frames: Tensor) -> Tensor:
         """(G, W, 3, H, W) → (G, N, C)."""
-        given = {self._family.input_name: pictures if self.is_video else pictures[:, 0]}
+        given = {self._family.input_name: frames if self.is_video else frames[:, 0]}
         return self.tower(**given, **self._family.call).last_hidden_state[:, self.num_dropped :]
 
     def whole_model(self) -> Any:
-        """The transformers model whose weights a folder of its holds, on the meta device: also what is not built here.
+        """Build the full transformers model that its checkpoint folders contain, on the meta device, including unused parts.
 
-        Keys of that folder that begin with one of `neighbours` belong to other parts of a larger model.
+        Keys of such a folder that start with one of `neighbours` belong to other parts of a larger model.
         """
         import transformers
 
@@ -117,13 +116,14 @@ class VisionTower(nn.Module):
 
 
 def tower_fields(data: Mapping[str, Any], *, unknown: Literal["refuse", "drop"] = "refuse") -> dict[str, Any]:
-    """Keep of a tower's configuration what its class reads; of a whole model's, the tower's part.
+    """Keep the keys of a tower's configuration that its class reads; for a whole model, those of its tower.
 
     Args:
         unknown: As in `checked_config`; `drop` is for files.
 
     Raises:
-        CheckpointError, ConfigError, UnknownNameError: no `model_type` of a tower, or keys that `checked_config` refuses.
+        CheckpointError, ConfigError, UnknownNameError: not the `model_type` of a tower, or keys refused by
+            `checked_config`.
     """
     refuse_dangerous(data, WHERE)
     model_type = data.get("model_type")
@@ -138,7 +138,7 @@ def tower_fields(data: Mapping[str, Any], *, unknown: Literal["refuse", "drop"] 
 
 
 def tower_config(data: Mapping[str, Any]) -> Any:
-    """Checked fields of a tower as transformers' configuration, which knows the defaults."""
+    """Build transformers' configuration, with its defaults, from checked fields of a tower."""
     return class_config(data, _config_class(data["model_type"]), WHERE)
 
 
@@ -150,11 +150,11 @@ def _config_class(model_type: str) -> Any:
 
 
 def _transformers_config(family: Family, config: VisionTowerConfig) -> Any:
-    """The model's configuration without the parts that are not used."""
+    """Return the model's configuration without unused parts."""
     inner = tower_config({**config.config, **family.settings})
     if not family.has_plain_layers or not hasattr(inner, "num_hidden_layers"):
         if config.layer != -1:
-            raise ConfigError(f"{family.model} has stages that cannot be cut off; use layer=-1, got {config.layer}")
+            raise ConfigError(f"{family.model} has stages that cannot be truncated; use layer=-1, got {config.layer}")
         return inner
     layers = inner.num_hidden_layers
     kept = config.layer if config.layer >= 0 else layers + 1 + config.layer
@@ -165,26 +165,26 @@ def _transformers_config(family: Family, config: VisionTowerConfig) -> Any:
 
 
 def _size(family: Family, inner: Any, specs: Mapping[str, VisualSpec]) -> tuple[int, int]:
-    """Height and width of the pictures; raises ConfigError when specs disagree with the tower or one another."""
+    """Return height and width of the frames; raise ConfigError if specs disagree with the tower or one another."""
     side = getattr(inner, family.side)
     own = (side, side) if isinstance(side, int) else tuple(side)
     sizes = {(spec.height, spec.width) for spec in specs.values()} or {own}
     if len(sizes) > 1:
-        raise ConfigError(f"the specs of one tower must make pictures of one size, got {sorted(sizes)}")
+        raise ConfigError(f"the specs of one tower must make frames of one size, got {sorted(sizes)}")
     (size,) = sizes
     if size != own and not family.takes_any_size:
-        raise ConfigError(f"the specs make pictures of {size}, this tower ({family.model}) takes {own}")
+        raise ConfigError(f"the specs make frames of {size}, but this tower ({family.model}) takes {own}")
     return size
 
 
 def _measured_prefix(family: Family, inner: Any, size: tuple[int, int]) -> int:
-    """Tokens that the tower gives before its patches, for a family that the table does not know."""
+    """Count the tokens before the patches in the tower's output, for a family that is not in the table."""
     with torch.device("meta"):
         tokens = _build(family, inner, keep_norm=True)(pixel_values=torch.zeros(1, 3, *size)).last_hidden_state
     shape, patches = tuple(tokens.shape), family.patches(inner, *size)
     if len(shape) != 3 or not 0 <= shape[1] - patches <= 16:
         raise ConfigError(
-            f"{family.model} is no tower of patches that can be used as it is: it gives {shape} for a picture of {patches}; "
+            f"{family.model} cannot be used as a tower of patches: it gives {shape} for a frame of {patches}; "
             "add it to vidweave.encoders.families.FAMILIES"
         )
     return shape[1] - patches

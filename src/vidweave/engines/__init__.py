@@ -1,4 +1,4 @@
-"""Engines: whatever turns prompts into texts, behind one protocol. A run may use several (generator, verifiers)."""
+"""Engines that turn prompts into texts, behind one protocol. A run may use several (generator, verifiers)."""
 
 from vidweave.engines.protocol import Completion, Engine, Request, Sampling
 from vidweave.engines.scripted import ScriptedEngine

@@ -1,7 +1,7 @@
-"""Completions on disk, keyed by engine and request: what was answered once is never asked again.
+"""On-disk cache of completions, keyed by engine and request, so that no request is sent twice.
 
-A folder of JSON-lines files, one per writing process, so that workers need no lock. Each line is one completion; what a
-killed process left of its last line is passed over.
+The cache is a folder of JSON-lines files, one per writing process, so that workers need no lock. Each line is one
+completion; an incomplete last line left by a killed process is ignored.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from vidweave.storage import append_durably
 
 __all__ = ["CachedEngine", "ResponseCache", "Usage", "request_key"]
 
-REQUESTS_PER_CALL = 256  # what a kill can lose, per engine
+REQUESTS_PER_CALL = 256  # the most that a kill can lose, per engine
 
 
 def request_key(engine: dict[str, Any], request: Request) -> bytes:
-    """The same for the same request to an engine that describes itself the same."""
+    """Return a key that is equal for the same request to an engine with the same description."""
     asked = {"prompt": request.prompt, "sampling": vars(request.sampling), "schema": request.schema}
     data = {"engine": engine, "request": asked}
     return sha256(json.dumps(data, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")).digest()
 
 
 class ResponseCache:
-    """Completions of a folder. Their texts stay on disk; memory holds where each stands (about 250 bytes a piece)."""
+    """Completions of a folder. Texts stay on disk; memory holds their positions (about 250 bytes each)."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -48,7 +48,7 @@ class ResponseCache:
         return len(self._places)
 
     def get(self, key: bytes) -> Completion | None:
-        """What is known for `key`."""
+        """Return the cached completion for `key`, or None."""
         if key not in self._places:
             return None
         path, offset, length = self._places[key]
@@ -59,33 +59,33 @@ class ResponseCache:
     def __contains__(self, key: object) -> bool:
         return key in self._places
 
-    def put(self, found: Sequence[tuple[bytes, Completion]]) -> None:
-        """Keep completions, on disk before this returns.
+    def put(self, completions: Sequence[tuple[bytes, Completion]]) -> None:
+        """Store completions; they are on disk when this returns.
 
         Raises:
-            PipelineError: the file system refused; then none of them is kept.
+            PipelineError: the file system refused; none of them is stored then.
         """
         try:
-            self._append(found)
+            self._append(completions)
         except OSError as error:
             raise PipelineError(
-                f"cannot keep completions in {self.folder}: {error.strerror}; free some space and run again, "
-                "what was answered before is kept"
+                f"cannot store completions in {self.folder}: {error.strerror}; free some space and run again, "
+                "earlier completions are kept"
             ) from error
 
-    def _append(self, found: Sequence[tuple[bytes, Completion]]) -> None:
-        if not found:
+    def _append(self, completions: Sequence[tuple[bytes, Completion]]) -> None:
+        if not completions:
             return
         if self._output is None:
             self._output = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
-        lines = [_line(key, completion) for key, completion in found]
+        lines = [_line(key, completion) for key, completion in completions]
         size = append_durably(self._output, b"".join(lines))
-        for (key, _), line in zip(found, lines, strict=True):
+        for (key, _), line in zip(completions, lines, strict=True):
             self._places[key] = self._path, size, len(line)
             size += len(line)
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the files."""
         for descriptor in (*self._inputs.values(), *([] if self._output is None else [self._output])):
             os.close(descriptor)
         self._inputs, self._output = {}, None
@@ -104,7 +104,7 @@ def _line(key: bytes, completion: Completion) -> bytes:
 
 
 def _key_of(line: bytes) -> bytes | None:
-    """None for a line that is damaged: its request is asked again."""
+    """Return the key, or None for a damaged line: its request is sent again."""
     try:
         data = json.loads(line)
         Completion(**data["completion"])
@@ -115,7 +115,7 @@ def _key_of(line: bytes) -> bytes | None:
 
 @dataclass
 class Usage:
-    """What texts cost to make, counted alike whether they were asked for now or came from the cache."""
+    """Cost of texts, counted the same for new and cached completions."""
 
     requests: int = 0
     input_tokens: int = 0
@@ -123,7 +123,7 @@ class Usage:
     cost: float = 0.0
     refused: int = 0
     asked: int = field(default=0, compare=False)
-    """How many requests went to the engine this time."""
+    """Number of requests sent to the engine in this run."""
 
     def add(self, completion: Completion) -> None:
         self.requests += 1
@@ -134,7 +134,7 @@ class Usage:
 
 
 class CachedEngine:
-    """An engine behind a cache; counts into `usage`. A failed request is not kept."""
+    """Engine with a cache; counts into `usage`. Failed requests are not cached."""
 
     def __init__(self, engine: Engine, cache: ResponseCache, usage: Usage) -> None:
         self.engine, self.cache, self.usage = engine, cache, usage
@@ -145,20 +145,20 @@ class CachedEngine:
     def complete(self, requests: Sequence[Request]) -> list[Completion]:
         name = self.engine.describe()
         keys = [request_key(name, request) for request in requests]
-        wanted = {key: request for key, request in zip(keys, requests, strict=True) if key not in self.cache}
-        failed = self._ask(wanted)
-        found = [failed.get(key) or self.cache.get(key) for key in keys]
-        for completion in found:
-            assert completion is not None, "what was asked is kept or has failed"
+        missing = {key: request for key, request in zip(keys, requests, strict=True) if key not in self.cache}
+        failed = self._ask(missing)
+        completions = [failed.get(key) or self.cache.get(key) for key in keys]
+        for completion in completions:
+            assert completion is not None, "every request is cached or has failed"
             self.usage.add(completion)
-        return found  # type: ignore[return-value]
+        return completions  # type: ignore[return-value]
 
-    def _ask(self, wanted: dict[bytes, Request]) -> dict[bytes, Completion]:
-        """Ask the engine, keep what succeeds, return what fails."""
-        keys, failed = list(wanted), {}
+    def _ask(self, requests: dict[bytes, Request]) -> dict[bytes, Completion]:
+        """Send requests to the engine, cache successes and return failures."""
+        keys, failed = list(requests), {}
         for start in range(0, len(keys), REQUESTS_PER_CALL):
             chunk = keys[start : start + REQUESTS_PER_CALL]
-            completions = self.engine.complete([wanted[key] for key in chunk])
+            completions = self.engine.complete([requests[key] for key in chunk])
             pairs = list(zip(chunk, completions, strict=True))
             self.cache.put([(key, completion) for key, completion in pairs if not completion.error])
             failed |= {key: completion for key, completion in pairs if completion.error}

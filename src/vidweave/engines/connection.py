@@ -1,8 +1,8 @@
-"""The HTTP side of an endpoint: requests over a kept connection, with as little work for each as httpx allows (extra `eval`).
+"""HTTP connection to an endpoint, with minimal work per request (extra `eval`).
 
-Cookies, redirects and the joining of addresses, which `httpx.AsyncClient` does for every request, take a third of its time
-and are of no use here; so its transport is used alone. Whoever asks has a connection of its own: a shared pool looks at all
-its connections for every request.
+The cookie, redirect and URL handling of `httpx.AsyncClient` takes a third of its time per request and is not needed here,
+so only its transport is used. Each worker has its own connection: a shared pool scans all its connections on every
+request.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from vidweave import __version__
 __all__ = ["Connection", "Lost", "Reply"]
 
 Lost = httpx.TransportError
-"""What a request may end in that never got a whole reply."""
+"""Errors of a request that never got a complete reply."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What a server sent."""
+    """Reply of a server."""
 
     status: int
     headers: Mapping[str, str]
@@ -39,11 +39,11 @@ class Reply:
 
 
 class Connection:
-    """To one server, inside ``async with``; one request at a time, with no time limit of its own.
+    """Connection to one server, used inside ``async with``; one request at a time, without a time limit of its own.
 
     Args:
-        base_url: Up to and with `/v1`.
-        key: Sent with every request, if there is one.
+        base_url: Address up to and including `/v1`.
+        key: API key sent with every request, if given.
     """
 
     def __init__(self, base_url: str, key: str | None) -> None:
@@ -68,7 +68,7 @@ class Connection:
         await self._transport.__aexit__(kind, error, trace)
 
     async def post(self, path: str, body: Mapping[str, Any]) -> Reply:
-        """What the server says to `body` as JSON; `Lost` if it says nothing whole."""
+        """Send `body` as JSON and return the reply; raise `Lost` without a complete reply."""
         if path not in self._urls:
             self._urls[path] = httpx.URL(f"{self._base}/{path}")
         request = httpx.Request("POST", self._urls[path], headers=self._headers, content=json.dumps(body).encode())
@@ -81,24 +81,24 @@ class Connection:
 
 @cache
 def _trust(scheme: str) -> ssl.SSLContext:
-    """Whose certificates are believed, without TLS nobody's; made once, since reading them takes as long as an answer."""
+    """Return the CA bundle used to verify TLS connections, made once since loading it is slow; empty for plain HTTP."""
     return httpx.create_ssl_context(verify=scheme != "http")
 
 
 def _proxy(url: str) -> str | None:
-    """The proxy that the environment (`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`, …) names for `url`."""
+    """Return the proxy set for `url` by the environment (`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`, …)."""
     parts, known = urlsplit(url), getproxies()
-    found = known.get(parts.scheme) or known.get("all")
-    if not found or proxy_bypass(parts.hostname or ""):
+    proxy = known.get(parts.scheme) or known.get("all")
+    if not proxy or proxy_bypass(parts.hostname or ""):
         return None
-    return found if "://" in found else f"http://{found}"
+    return proxy if "://" in proxy else f"http://{proxy}"
 
 
 def _settle_absence(module: str) -> None:
-    """Let imports of a module that is not installed fail at once.
+    """Make imports of a module that is not installed fail immediately.
 
-    httpcore tries sniffio whenever it makes a lock, several times a request; each try would search the whole path, which
-    took a fifth of the client's time.
+    httpcore tries to import sniffio whenever it creates a lock, several times per request; each attempt would search the
+    whole path, which took a fifth of the client's time.
     """
     if module not in sys.modules and find_spec(module) is None:
-        sys.modules[module] = None  # type: ignore[assignment]  (what the import system documents for this)
+        sys.modules[module] = None  # type: ignore[assignment]  (documented behavior of the import system)

@@ -1,4 +1,4 @@
-"""Language models of transformers in this process."""
+"""Engine that runs a transformers language model in this process."""
 
 from __future__ import annotations
 
@@ -18,17 +18,16 @@ __all__ = ["TransformersEngine"]
 
 
 class TransformersEngine:
-    """Completes requests with a causal or sequence-to-sequence model.
+    """Complete requests with a causal or sequence-to-sequence model.
 
-    Greedy requests that are decoded alike go in batches, those of equal length first; sampled ones go one by one with
-    their own seed, so that a text never depends on its neighbours. A schema is asked for in words and checked; it is
-    not enforced.
+    Greedy requests with equal sampling settings are batched by length; sampled ones run one by one with their own seed, so
+    that a text never depends on other requests. A schema is requested in words and checked, not enforced.
 
     Args:
-        source: Folder or hub id; read from safetensors only, and no code comes with it.
-        revision: Of a hub id.
-        device, dtype: Where and how the weights lie, e.g. `cuda`, `bfloat16`.
-        batch_size: Most greedy requests in one call of the model.
+        source: Folder or hub id; weights are read from safetensors only and no remote code is run.
+        revision: Revision of a hub id.
+        device, dtype: Device and dtype of the weights, e.g. `cuda`, `bfloat16`.
+        batch_size: Maximum number of greedy requests per forward pass.
     """
 
     def __init__(
@@ -44,14 +43,14 @@ class TransformersEngine:
 
         weights_dtype = getattr(torch, check_dtype(dtype))
         place = usable_device(device)
-        how = guard_source(source, revision)
+        options = guard_source(source, revision)
         self.source, self.revision, self.dtype, self.batch_size = source, revision, dtype, batch_size
         try:
-            self._reads_apart = bool(AutoConfig.from_pretrained(source, **how).is_encoder_decoder)
+            self._reads_apart = bool(AutoConfig.from_pretrained(source, **options).is_encoder_decoder)
             auto: Any = AutoModelForSeq2SeqLM if self._reads_apart else AutoModelForCausalLM
             with quiet_loading():
-                model = auto.from_pretrained(source, dtype=weights_dtype, use_safetensors=True, **how)
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(source, padding_side="left", **how)
+                model = auto.from_pretrained(source, dtype=weights_dtype, use_safetensors=True, **options)
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(source, padding_side="left", **options)
         except (OSError, ValueError) as error:
             raise CheckpointError(f"cannot load the language model {source!r}: {error}") from error
         self._model: Any = model.to(place).eval()
@@ -63,10 +62,10 @@ class TransformersEngine:
         return {**facts, "revision": self.revision} if self.revision else facts
 
     def complete(self, requests: Sequence[Request]) -> list[Completion]:
-        """One completion per request, in order.
+        """Return one completion per request, in order.
 
         Raises:
-            QueryError: chat messages for a model without a chat template, or with parts that are no text.
+            QueryError: chat messages for a model without a chat template, or messages with non-text parts.
         """
         ids = [self._ids(request) for request in requests]
         done: dict[int, Completion] = {}
@@ -81,8 +80,8 @@ class TransformersEngine:
     def _batches(self, requests: Sequence[Request], ids: list[list[int]]) -> list[list[int]]:
         batches: list[list[int]] = []
         for i in sorted(range(len(requests)), key=lambda i: len(ids[i])):
-            how, last = requests[i].sampling, batches[-1] if batches else []
-            fits = last and how.temperature == 0 and requests[last[0]].sampling == how
+            sampling, last = requests[i].sampling, batches[-1] if batches else []
+            fits = last and sampling.temperature == 0 and requests[last[0]].sampling == sampling
             if fits and len(last) < self.batch_size:
                 last.append(i)
             else:
@@ -96,32 +95,32 @@ class TransformersEngine:
         if not self._tokenizer.chat_template:
             raise QueryError(f"{self.source!r} has no chat template; give the prompt as one text")
         if any(not isinstance(message.get("content"), str) for message in request.prompt):
-            raise QueryError(f"{self.source!r} reads text alone, but a message holds other parts")
+            raise QueryError(f"{self.source!r} only reads text, but a message has other parts")
         messages = [dict(message) for message in request.prompt]
         messages = [{"role": "system", "content": asked}, *messages] if asked else messages
         try:
             text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        except Exception as error:  # a template may raise whatever it likes
+        except Exception as error:  # templates may raise any exception
             roles = ", ".join(str(message.get("role")) for message in messages)
             raise QueryError(
-                f"the chat template of {self.source!r} refuses turns of {roles} ({' '.join(str(error).split())[:200]}); "
+                f"the chat template of {self.source!r} rejects turns of {roles} ({' '.join(str(error).split())[:200]}); "
                 "give the prompt as one text"
             ) from error
         return self._tokenizer(text, add_special_tokens=False)["input_ids"]
 
     @torch.no_grad()
-    def _generate(self, rows: list[list[int]], how: Sampling) -> list[tuple[str, int]]:
-        """Text and number of new tokens of each row."""
+    def _generate(self, rows: list[list[int]], sampling: Sampling) -> list[tuple[str, int]]:
+        """Return text and number of new tokens of each row."""
         inputs = self._tokenizer.pad({"input_ids": rows}, return_tensors="pt").to(self._model.device)
-        drawn = {"do_sample": True, "temperature": how.temperature, "top_p": how.top_p, "top_k": 0}
-        limits = {"max_new_tokens": how.max_tokens, "min_new_tokens": how.min_tokens or None}
-        stop = {"stop_strings": list(how.stop), "tokenizer": self._tokenizer} if how.stop else {}
-        with SeededDraws(how.seed, self._model.device):
+        drawn = {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
+        limits = {"max_new_tokens": sampling.max_tokens, "min_new_tokens": sampling.min_tokens or None}
+        stop = {"stop_strings": list(sampling.stop), "tokenizer": self._tokenizer} if sampling.stop else {}
+        with SeededDraws(sampling.seed, self._model.device):
             out = self._model.generate(
                 **inputs,
                 **(
                     drawn
-                    if how.temperature
+                    if sampling.temperature
                     else {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
                 ),
                 **limits,
@@ -129,7 +128,7 @@ class TransformersEngine:
                 pad_token_id=self._tokenizer.pad_token_id,
             )
         new = out[:, 1:] if self._reads_apart else out[:, inputs["input_ids"].shape[1] :]
-        return [self._text(row, how.stop) for row in new.tolist()]
+        return [self._text(row, sampling.stop) for row in new.tolist()]
 
     def _text(self, ids: list[int], stop: Sequence[str]) -> tuple[str, int]:
         kept = [i for i in ids if i != self._tokenizer.pad_token_id]

@@ -1,4 +1,4 @@
-"""Any endpoint that speaks OpenAI's protocol: vLLM, Ollama, llama.cpp, `transformers serve`, a cloud."""
+"""Engine for endpoints with OpenAI's protocol: vLLM, Ollama, llama.cpp, `transformers serve`, cloud services."""
 
 from __future__ import annotations
 
@@ -24,33 +24,33 @@ if TYPE_CHECKING:
 __all__ = ["OpenAIEngine"]
 
 MAX_WAIT_SECONDS = 60.0
-CHARACTERS_PER_TOKEN = 4  # only to keep within a bound of tokens per minute
+CHARACTERS_PER_TOKEN = 4  # rough estimate, used only for the limit of tokens per minute
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
 class OpenAIEngine:
-    """Completes requests on an OpenAI-compatible server, many at once.
+    """Complete requests on an OpenAI-compatible server, many at once.
 
-    A prompt that is a text goes to `/completions` as it stands, messages go to `/chat/completions`. What passes (429,
-    5xx, timeouts, lost connections, replies that are no completion, JSON that breaks its schema) is tried again with
-    growing pauses; what does not pass becomes a completion with an `error`, so that one bad request loses no other.
-    One call of `complete` at a time; what is learnt of the server's patience is kept from call to call.
+    A text prompt goes to `/completions` unchanged, messages go to `/chat/completions`. Temporary failures (429, 5xx,
+    timeouts, lost connections, replies that are not completions, JSON that violates its schema) are retried with growing
+    pauses; a permanent failure becomes a completion with an `error`, so that one bad request does not lose the others.
+    Only one call of `complete` may run at a time; the concurrency that the server tolerates is remembered between calls.
 
     Args:
-        model: As the server names it.
-        base_url: Up to and with `/v1`.
-        key_variable: Environment variable with the key, read at each use; without one no key is sent.
-        dialect: `vllm` also takes a least number of tokens, which OpenAI's own servers refuse.
-        length_field: How the server calls the bound of new tokens; newer OpenAI models know the second name only.
-        concurrency: Most requests in flight; fewer when the server says that it is too much.
-        requests_per_minute, tokens_per_minute: Bounds to keep; tokens are estimated from the length of the texts.
-        timeout_seconds: For one attempt.
-        retries: Further attempts after the first.
-        pause_seconds: Before the second attempt; doubled each time up to a minute, and varied by half.
-        input_price, output_price: Per million tokens, for `Completion.cost`.
-        body: Further fields of every request (`top_k`, `reasoning_effort`, …).
+        model: Name of the model on the server.
+        base_url: Address up to and including `/v1`.
+        key_variable: Environment variable with the API key, read at each use; without it no key is sent.
+        dialect: `vllm` also accepts a minimum number of tokens, which OpenAI's own servers reject.
+        length_field: Name of the field for the maximum of new tokens; newer OpenAI models only accept the second name.
+        concurrency: Maximum number of requests in flight; reduced when the server is overloaded.
+        requests_per_minute, tokens_per_minute: Rate limits; tokens are estimated from the length of the texts.
+        timeout_seconds: Time limit of one attempt.
+        retries: Number of further attempts after the first.
+        pause_seconds: Pause before the second attempt; doubled each time up to a minute, with 50% jitter.
+        input_price, output_price: Price per million tokens, for `Completion.cost`.
+        body: Additional fields of every request (`top_k`, `reasoning_effort`, …).
     """
 
     model: str
@@ -75,11 +75,13 @@ class OpenAIEngine:
                 f"base_url must be an http(s) address such as http://127.0.0.1:8000/v1, got {self.base_url!r}"
             )
         if url.username or url.password:
-            raise ConfigError(f"base_url must hold no key; put it into the environment variable {self.key_variable}")
+            raise ConfigError(
+                f"base_url must not contain a key; put it into the environment variable {self.key_variable}"
+            )
         if self.concurrency < 1 or self.retries < 0 or self.timeout_seconds <= 0:
             raise ConfigError("concurrency must be at least 1, retries at least 0 and timeout_seconds above 0")
         self._throttle = Throttle(self.concurrency, self.requests_per_minute, self.tokens_per_minute)
-        self._random = random.Random()  # pauses must not disturb the seeds of others
+        self._random = random.Random()  # own generator: pauses must not affect other seeds
         self._enforces_schemas = True
         self._has_answered = False
 
@@ -88,10 +90,10 @@ class OpenAIEngine:
         return {**facts, "body": dict(self.body)} if self.body else facts
 
     def complete(self, requests: Sequence[Request]) -> list[Completion]:
-        """One completion per request, in order.
+        """Return one completion per request, in order.
 
         Raises:
-            EngineError: key, model or address are wrong, or no server was ever reached.
+            EngineError: a wrong key, model or address, or the server was never reached.
             MissingExtraError: httpx is not installed.
         """
         try:
@@ -99,7 +101,7 @@ class OpenAIEngine:
             from anyio.from_thread import start_blocking_portal
         except ImportError:
             raise MissingExtraError("httpx", "eval", "a language model behind an endpoint") from None
-        # A loop of its own in a thread of its own: works where a loop runs already, as in a notebook
+        # A separate event loop in its own thread, since one may already be running, as in a notebook
         with start_blocking_portal() as portal:
             return portal.call(self._complete, list(requests))
 
@@ -132,7 +134,7 @@ class OpenAIEngine:
         return [done[index] for index in range(len(requests))]
 
     async def _one(self, server: Connection, request: Request) -> Completion:
-        """The completion of one request after as many attempts as it takes and may take."""
+        """Return the completion of one request after as many attempts as needed and allowed."""
         import anyio
 
         reason = ""
@@ -151,7 +153,7 @@ class OpenAIEngine:
         return Completion(text="", error=f"{self.retries + 1} attempts failed; the last: {reason}", may_pass=True)
 
     def _pauses(self) -> Iterator[float | None]:
-        """Seconds to wait after each attempt; None after the last."""
+        """Yield seconds to wait after each attempt; None after the last."""
         for attempt in range(self.retries):
             yield min(self.pause_seconds * 2**attempt, MAX_WAIT_SECONDS) * self._random.uniform(0.5, 1.5)
         yield None
@@ -180,24 +182,24 @@ class OpenAIEngine:
                 raise
             self._throttle.served()
         if request.schema is not None and (wrong := complaint(completion.text, request.schema)):
-            raise Retry(f"the text breaks its schema: {wrong}")
+            raise Retry(f"the text violates its schema: {wrong}")
         price = completion.input_tokens * self.input_price + completion.output_tokens * self.output_price
         return replace(completion, cost=price / 1e6)
 
     def _do_without_schemas(self) -> None:
         if self._enforces_schemas:
-            _log.warning("%s enforces no JSON schema; the model is asked for it in words", self.base_url)
+            _log.warning("%s does not enforce JSON schemas; the model is asked for one in the prompt", self.base_url)
         self._enforces_schemas = False
 
     def _body(self, request: Request) -> tuple[str, dict[str, Any]]:
-        """Path and JSON body of a request."""
-        how = request.sampling
-        body: dict[str, Any] = {"model": self.model, "temperature": how.temperature, "top_p": how.top_p}
-        body |= {"seed": how.seed, self.length_field: how.max_tokens}
-        if how.stop:
-            body["stop"] = list(how.stop)
-        if how.min_tokens and self.dialect == "vllm":
-            body["min_tokens"] = how.min_tokens
+        """Return path and JSON body of a request."""
+        sampling = request.sampling
+        body: dict[str, Any] = {"model": self.model, "temperature": sampling.temperature, "top_p": sampling.top_p}
+        body |= {"seed": sampling.seed, self.length_field: sampling.max_tokens}
+        if sampling.stop:
+            body["stop"] = list(sampling.stop)
+        if sampling.min_tokens and self.dialect == "vllm":
+            body["min_tokens"] = sampling.min_tokens
         asked = ""
         if request.schema is not None and self._enforces_schemas:
             form = {"name": "answer", "schema": dict(request.schema), "strict": True}
@@ -215,7 +217,7 @@ class OpenAIEngine:
 
 
 def _size(request: Request) -> float:
-    """About as many tokens as a request takes; parts that are no text do not count."""
+    """Estimate the number of tokens of a request; non-text parts do not count."""
     texts = [request.prompt] if isinstance(request.prompt, str) else [m.get("content", "") for m in request.prompt]
     characters = sum(len(text) for text in texts if isinstance(text, str))
     return characters / CHARACTERS_PER_TOKEN + request.sampling.max_tokens

@@ -1,4 +1,4 @@
-"""What a stage asks of an engine, and what it gets back."""
+"""Protocol between stages and engines: sampling settings, requests and completions."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ __all__ = ["Completion", "Engine", "Request", "Sampling"]
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How to decode. A temperature of 0 is greedy; the same request with the same seed should give the same text.
+    """Decoding settings. Temperature 0 is greedy; the same request with the same seed should give the same text.
 
     Attributes:
-        temperature, top_p: As everywhere. No limit on the number of candidates (top-k) is ever asked for.
-        max_tokens, min_tokens: Of the completion; engines that know no minimum leave it out.
-        seed: Per request.
-        stop: Texts that end the completion and do not belong to it.
+        temperature, top_p: Standard meaning. The number of candidates (top-k) is never limited.
+        max_tokens, min_tokens: Length of the completion; engines without a minimum ignore it.
+        seed: Random seed per request.
+        stop: Texts that end the completion and are not part of it.
     """
 
     temperature: float = 0.0
@@ -40,13 +40,13 @@ class Sampling:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One text wanted.
+    """Request for one text.
 
     Attributes:
-        prompt: A text to continue as it stands, or chat messages ``{"role", "content"}`` in OpenAI's form, whose
+        prompt: A text to continue verbatim, or chat messages ``{"role", "content"}`` in OpenAI's format, whose
             content may be a list of parts.
-        sampling: How to decode.
-        schema: JSON schema that the text must follow, for engines that can enforce one; None is free text.
+        sampling: Decoding settings.
+        schema: JSON schema of the text, for engines that can enforce one; None is free text.
     """
 
     prompt: str | tuple[Mapping[str, Any], ...]
@@ -56,11 +56,11 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Completion:
-    """What came back for one request.
+    """Result of one request.
 
     Attributes:
-        text: The new text alone; may be empty.
-        error: Why there is no text, in one line, after all retries; empty if there is one.
+        text: The new text only; may be empty.
+        error: Why there is no text, in one line, after all retries; empty on success.
         may_pass: The error is the server's trouble of the moment, not the request's; asked later it may succeed.
         input_tokens, output_tokens: As the engine counts them.
         cost: In the currency of the engine's price list; 0 where nothing is paid.
@@ -86,8 +86,8 @@ class Engine(Protocol):
         ...
 
     def complete(self, requests: Sequence[Request]) -> list[Completion]:
-        """One completion per request, in order.
+        """Return one completion per request, in order.
 
-        A request that fails for good gives a completion with `error`; the others are not lost with it.
+        A request that fails for good gives a completion with `error`; the others are unaffected.
         """
         ...

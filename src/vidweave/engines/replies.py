@@ -1,4 +1,4 @@
-"""What a server answered → a completion, or the kind of failure that it is."""
+"""Parse server replies into completions or the kind of failure."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ PASSING = OVERLOADED | {408, 409, 425, 500, 502, 504}
 HOPELESS = {401: "no key, or a wrong one", 403: "the key may not do this", 404: "no such model or address"}
 
 
-class Retry(Exception):  # noqa: N818  (what to do, not what is wrong)
-    """Try again: after `seconds`, if the server says so; `overloaded` means with fewer requests at once."""
+class Retry(Exception):  # noqa: N818  (named by the action, not by the error)
+    """Try again, after `seconds` if the server says so; `overloaded` means with fewer requests at once."""
 
     def __init__(self, reason: str, *, seconds: float | None = None, overloaded: bool = False) -> None:
         super().__init__(reason)
@@ -29,35 +29,35 @@ class Retry(Exception):  # noqa: N818  (what to do, not what is wrong)
 
 
 class Refused(Exception):  # noqa: N818
-    """This request will never be served; others may be."""
+    """The server will never accept this request; others may succeed."""
 
 
 def read_reply(status: int, headers: Mapping[str, str], body: bytes, *, is_chat: bool) -> Completion:
-    """The completion that a reply holds.
+    """Return the completion in a reply.
 
     Raises:
-        Retry: a passing trouble of the server's, or a reply that is no completion.
+        Retry: a temporary server problem, or a reply that is not a completion.
         Refused: a request that the server will not serve.
-        EngineError: nothing will be served: key, model or address are wrong.
+        EngineError: no request can succeed: key, model or address are wrong.
     """
     if status in HOPELESS:
-        raise EngineError(f"the endpoint answers {status} ({HOPELESS[status]}): {_said(body)}")
+        raise EngineError(f"the endpoint answers {status} ({HOPELESS[status]}): {_message(body)}")
     if status in PASSING:
         seconds = _wait_seconds(headers)
-        raise Retry(f"{status}: {_said(body)}", seconds=seconds, overloaded=status in OVERLOADED)
+        raise Retry(f"{status}: {_message(body)}", seconds=seconds, overloaded=status in OVERLOADED)
     if status >= 300:
-        raise Refused(f"{status}: {_said(body)}")
+        raise Refused(f"{status}: {_message(body)}")
     try:
         data = json.loads(body)
         choice = data["choices"][0]
         text = choice["message"]["content"] if is_chat else choice["text"]
         refusal = choice["message"].get("refusal") if is_chat else None
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
-        raise Retry(f"the reply is no completion ({type(error).__name__}: {error}): {_said(body)}") from None
+        raise Retry(f"the reply is not a completion ({type(error).__name__}: {error}): {_message(body)}") from None
     if refusal:
         raise Refused(f"the model refuses: {str(refusal)[:200]}")
     if not isinstance(text, str):
-        raise Retry(f"the reply holds no text but {text!r:.60}")
+        raise Retry(f"the reply contains no text but {text!r:.60}")
     read, written = (_count(data, name) for name in ("prompt_tokens", "completion_tokens"))
     return Completion(text=text, input_tokens=read, output_tokens=written)
 
@@ -68,8 +68,8 @@ def _count(data: Mapping[str, Any], name: str) -> int:
     return count if isinstance(count, int) else 0
 
 
-def _said(body: bytes) -> str:
-    """The message of an error body, in one short line."""
+def _message(body: bytes) -> str:
+    """Return the message of an error body, in one short line."""
     try:
         error = json.loads(body)["error"]
         text = error["message"] if isinstance(error, dict) else error
@@ -79,7 +79,7 @@ def _said(body: bytes) -> str:
 
 
 def _wait_seconds(headers: Mapping[str, str]) -> float | None:
-    """Of Retry-After, in seconds or as a date; None if it is not there or unreadable."""
+    """Parse Retry-After, in seconds or as a date; None if it is missing or unreadable."""
     value = headers.get("retry-after", "")
     try:
         return max(0.0, float(value))

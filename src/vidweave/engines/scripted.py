@@ -1,4 +1,4 @@
-"""An engine in this process whose texts a function gives: for tests, the toy world and rule-based stages."""
+"""In-process engine whose texts come from a function: for tests, toyworld and rule-based stages."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ __all__ = ["ScriptedEngine"]
 
 
 class ScriptedEngine:
-    """Completes each request with ``script(request)``; tokens are counted as words.
+    """Complete each request with ``script(request)``; tokens are counted as words.
 
     Args:
         script: A pure function, so that the same request always gives the same text.
-        model: Its name in manifests and cache keys; change it when the script changes.
-        price: Per thousand tokens, in and out alike.
+        model: Name in manifests and cache keys; change it when the script changes.
+        price: Price per thousand tokens, the same for input and output.
     """
 
     def __init__(self, script: Callable[[Request], str], model: str, *, price: float = 0.0) -> None:

@@ -1,4 +1,4 @@
-"""Texts that must be JSON of a given form: the form in words, and what is wrong with a text."""
+"""Texts that must be JSON of a given schema: describe the schema in a prompt, and validate a text."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 
 def in_words(schema: Mapping[str, Any]) -> str:
-    """For a server that cannot enforce a schema: the sentence that asks the model for it."""
+    """Return the sentence that asks the model for JSON, for servers that cannot enforce a schema."""
     return f"Answer with one JSON value and nothing else. It must follow this JSON schema: {json.dumps(schema)}"
 
 
 def complaint(text: str, schema: Mapping[str, Any]) -> str:
-    """What keeps `text` from following `schema`, in one line; empty if nothing does.
+    """Return in one line why `text` violates `schema`; empty if it is valid.
 
-    Of JSON schema: `type`, `enum`, `properties`, `required`, `additionalProperties: false`, `items`.
+    Supported JSON schema keywords: `type`, `enum`, `properties`, `required`, `additionalProperties: false`, `items`.
     """
     try:
         value = json.loads(text)
@@ -37,8 +37,8 @@ def complaint(text: str, schema: Mapping[str, Any]) -> str:
 
 
 def _mismatch(value: Any, schema: Mapping[str, Any], where: str) -> str:
-    wanted = schema.get("type")
-    kinds = [wanted] if isinstance(wanted, str) else list(wanted or ())
+    expected = schema.get("type")
+    kinds = [expected] if isinstance(expected, str) else list(expected or ())
     if kinds and not any(_is_a(value, kind) for kind in kinds):
         return f"{where} must be {' or '.join(kinds)}, got {value!r:.60}"
     if "enum" in schema and value not in schema["enum"]:
@@ -63,6 +63,6 @@ def _object_mismatch(value: dict[str, Any], schema: Mapping[str, Any], where: st
 
 
 def _is_a(value: Any, kind: str) -> bool:
-    if isinstance(value, bool):  # a bool is an int to Python, and no number to JSON
+    if isinstance(value, bool):  # a bool is an int in Python, but not a number in JSON
         return kind == "boolean"
     return isinstance(value, _TYPES.get(kind, (object,)))

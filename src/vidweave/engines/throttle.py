@@ -1,4 +1,4 @@
-"""How many requests are in flight at once, and how fast new ones start, in answer to what the server bears."""
+"""Limit requests in flight and their start rate, adapting to the server's load."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Pace", "Throttle"]
 
 
 class Pace:
-    """Evenly spaced turns: `per_minute` units a minute, None for no bound. Turns are handed out in order of asking."""
+    """Evenly spaced turns: `per_minute` units per minute, None for no limit. Turns are given in order of request."""
 
     def __init__(self, per_minute: float | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds_per_unit = 60 / per_minute if per_minute else 0.0
@@ -19,26 +19,26 @@ class Pace:
         self._next = 0.0
 
     def wait(self, units: float = 1.0) -> float:
-        """Take a turn of `units`; returns the seconds until it begins."""
+        """Reserve `units`; return the seconds until the turn begins."""
         now = self._clock()
         start = max(now, self._next)
         self._next = start + units * self._seconds_per_unit
         return start - now
 
     def hold(self, seconds: float) -> None:
-        """No turn begins in the next `seconds`."""
+        """Delay all turns by at least `seconds` from now."""
         self._next = max(self._next, self._clock() + seconds)
 
 
 class Throttle:
-    """Additive increase, multiplicative decrease of the requests in flight, at most `most`, at least one.
+    """Additive increase, multiplicative decrease of the requests in flight, between one and `most`.
 
-    A request that the server refuses as too much halves the limit, once for all requests that were under way when it
-    was last halved; a limit's worth of served requests raises it by one.
+    A request rejected for overload halves the limit, once for all requests that were in flight when it was last halved; as
+    many successful requests as the limit raise it by one.
 
     Args:
-        most: The limit at the start, and the highest.
-        requests_per_minute, tokens_per_minute: What the server's owner grants; None is no bound.
+        most: Initial and maximum limit.
+        requests_per_minute, tokens_per_minute: Rate limits of the server; None is no limit.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Throttle:
 
     @contextmanager
     def open(self) -> Iterator[None]:
-        """Serve the event loop that runs now; what was learnt of the server stays."""
+        """Attach to the running event loop; the state of the limit is kept."""
         import anyio
 
         self._slots = anyio.CapacityLimiter(int(self.limit))
@@ -69,7 +69,7 @@ class Throttle:
 
     @asynccontextmanager
     async def turn(self, tokens: float) -> AsyncIterator[float]:
-        """Wait until a request of about `tokens` may start, and hold its place; yields the time of its start."""
+        """Wait until a request of about `tokens` may start and occupy a slot; yields its start time."""
         import anyio
 
         async with self._slots:
@@ -78,11 +78,11 @@ class Throttle:
             yield self._clock()
 
     def served(self) -> None:
-        """A request came through."""
+        """Report a successful request."""
         self._set(self.limit + 1 / self.limit)
 
     def refused(self, started: float, seconds: float | None = None) -> None:
-        """A request that began at `started` was too much; the server asks to wait `seconds`, if it says so."""
+        """Report that a request started at `started` was rejected for overload; wait `seconds` if the server asks for it."""
         if seconds:
             self._requests.hold(seconds)
         if started > self._halved:

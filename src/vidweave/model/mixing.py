@@ -18,7 +18,7 @@ from vidweave.errors import ConfigError
 from vidweave.media.plan import spread
 from vidweave.model.config import StreamConfig
 from vidweave.model.prepared import Prepared
-from vidweave.nn.span_selection import soft_moments, thin
+from vidweave.nn.span_selection import candidate_weights, thin
 from vidweave.types import Features, FrameNeed, Selection
 
 __all__ = ["every_candidate", "mix_moments", "mixed_groups", "mixed_needs"]
@@ -33,7 +33,7 @@ def every_candidate(prepared: Prepared, k: int, *, limit: int | None = None) -> 
     if limit is not None and candidates.shape[1] > limit:
         candidates = candidates.gather(1, thin(mask, limit))
         mask = torch.arange(limit) < mask.sum(1, keepdim=True)
-    mix = soft_moments(mask.float(), mask, k)
+    mix = candidate_weights(mask.float(), mask, k)
     has_any = mask.any(1, keepdim=True)
     seconds = (mix.double() @ candidates[..., None])[..., 0]
     return Selection(

@@ -1,1 +1,1 @@
-"""Pure blocks and functions: plain modules and tensors, no configuration, no media."""
+"""Neural network building blocks and pure functions: plain modules and tensors, without configurations or media."""

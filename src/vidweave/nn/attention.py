@@ -1,4 +1,4 @@
-"""Multi-head attention through PyTorch's fused kernel, with boolean key masks."""
+"""Multi-head attention with PyTorch's fused kernel and boolean key masks."""
 
 # Axes: R rows, Q queries, K keys, W width, A heads, D width of a head
 
@@ -18,13 +18,13 @@ __all__ = ["AdaptedAttention", "Attention", "MultiHeadAttention", "attend", "mix
 def attend(
     query: Tensor, key: Tensor, value: Tensor, key_mask: Tensor | None = None, *, dropout: float = 0.0
 ) -> Tensor:
-    """Softmax attention that stays finite when a row has no real key: such a row gets zeros, and no gradient.
+    """Compute softmax attention that stays finite for rows without real keys: they get zeros and no gradient.
 
     Args:
         query: (R, A, Q, D).
         key, value: (R, A, K, D).
-        key_mask: (R, K), True where the key is real, or (R, Q, K) where each query sees other keys. None: all are real.
-        dropout: Probability of dropping an attention weight, already 0 outside training.
+        key_mask: (R, K), True for real keys, or (R, Q, K) for a mask per query. None: all are real.
+        dropout: Dropout probability of attention weights, already 0 outside training.
 
     Returns:
         (R, A, Q, D).
@@ -32,21 +32,22 @@ def attend(
     if key_mask is None:
         return functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
     has_key = key_mask.any(-1, keepdim=True)
-    # A softmax over nothing is 0/0 in some kernels. Rows without keys look at all of them; their result is dropped.
+    # A softmax over nothing is 0/0 in some kernels. Rows without keys attend to all keys; their result is dropped.
     visible, has_key = (x if x.ndim == 3 else x[:, None] for x in (key_mask | ~has_key, has_key))
     mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=visible[:, None], dropout_p=dropout)
     return mixed.masked_fill(~has_key[:, None], 0.0)
 
 
 class MultiHeadAttention(nn.Module):
-    """Projects to queries, keys and values, attends, and joins the heads; what follows (output projection,
-    residual, norm) differs between architectures and is the caller's.
+    """Project to queries, keys and values, attend, and join the heads.
+
+    The output projection, residual and norm differ between architectures and are up to the caller.
 
     Args:
         width: W of the queries and of the result.
-        num_heads: Must divide `width`.
-        key_width: Width of the states that keys and values come from; None means `width` (self-attention).
-        dropout: Of attention weights, in training.
+        num_heads: Number of heads; must divide `width`.
+        key_width: Width of the states from which keys and values are projected; None means `width` (self-attention).
+        dropout: Dropout of attention weights, in training.
 
     Raises:
         ConfigError: `width` is not a multiple of `num_heads`.
@@ -78,16 +79,16 @@ class MultiHeadAttention(nn.Module):
         """queries (R, Q, W), keys (R, K, key_width) or None for self-attention, key_mask (R, K) or (R, Q, K) → (R, Q, W).
 
         Args:
-            rotary: Tables (Q, D) and (K, D) by which queries and keys are turned, see `nn.rotary`.
+            rotary: Tables (Q, D) and (K, D) by which queries and keys are rotated, see `nn.rotary`.
         """
         return project_and_mix(self, queries, queries if keys is None else keys, key_mask, rotary)
 
 
 class AdaptedAttention:
-    """A `MultiHeadAttention` as the adapters of some rows change its projections; it holds no weights.
+    """View of a `MultiHeadAttention` with row-wise adapters on its projections; holds no weights.
 
     Args:
-        prefix: Of the names of its projections among the sites of `layer`.
+        prefix: Prefix of the names of its projections among the sites of `layer`.
     """
 
     def __init__(self, attention: MultiHeadAttention, rows: RowAdapters, layer: int, prefix: str = "") -> None:
@@ -103,7 +104,7 @@ class AdaptedAttention:
         return self.attention.training
 
     def split(self, states: Tensor) -> Tensor:
-        """As the attention's."""
+        """Same as for the attention."""
         return self.attention.split(states)
 
     def query(self, states: Tensor) -> Tensor:
@@ -116,7 +117,7 @@ class AdaptedAttention:
         return self._project("value", states, self.attention.value)
 
     def __call__(self, queries: Tensor, keys: Tensor | None = None, key_mask: Tensor | None = None) -> Tensor:
-        """As the attention's `forward`."""
+        """Same as the attention's `forward`."""
         return project_and_mix(self, queries, queries if keys is None else keys, key_mask)
 
     def _project(self, name: str, states: Tensor, linear: nn.Linear) -> Tensor:
@@ -132,7 +133,7 @@ Rotary = tuple[Tensor, Tensor]
 def project_and_mix(
     attention: Attention, queries: Tensor, keys: Tensor, key_mask: Tensor | None, rotary: Rotary | None = None
 ) -> Tensor:
-    """States (R, Q, W) that look at states (R, K, key_width) → (R, Q, W)."""
+    """States (R, Q, W) attending to states (R, K, key_width) → (R, Q, W)."""
     return mix_heads(attention, attention.query(queries), attention.key(keys), attention.value(keys), key_mask, rotary)
 
 
@@ -144,7 +145,7 @@ def mix_heads(
     key_mask: Tensor | None,
     rotary: Rotary | None = None,
 ) -> Tensor:
-    """Projected (R, Q, W) over projected (R, K, W) → (R, Q, W)."""
+    """Projected queries (R, Q, W) attending to projected keys (R, K, W) → (R, Q, W)."""
     heads, keys = attention.split(query), attention.split(key)
     if rotary is not None:
         heads, keys = rotate(heads, rotary[0]), rotate(keys, rotary[1])
@@ -162,5 +163,5 @@ def _reset_normal(module: nn.Module, std: float) -> None:
 
 @torch.no_grad()
 def reset_normal(root: nn.Module, std: float = 0.02) -> None:
-    """BERT's start: weights of linear and embedding layers from N(0, std²), biases 0; norms keep ones and zeros."""
+    """Initialize as BERT does: linear and embedding weights from N(0, std²), biases 0; norms keep ones and zeros."""
     root.apply(lambda module: _reset_normal(module, std))

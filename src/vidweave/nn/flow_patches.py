@@ -1,7 +1,7 @@
-"""Flow maps as patch vectors, and pooled over space: a clip's motion in few numbers per step.
+"""Flow maps as patch vectors, optionally pooled over space: a compact motion representation per step.
 
 A patch projection followed by a weighted sum over patches is linear, so the sum can come first: one vector of
-2 * patch² numbers per map, then one matrix. The result is the same, at one projection per map instead of one per patch.
+2 * patch² numbers per map, then one matrix. The result is the same, with one projection per map instead of one per patch.
 """
 
 # Axes: N patches, C numbers per patch = 2 * patch²
@@ -16,10 +16,10 @@ __all__ = ["flow_patches", "pool_patches"]
 
 
 def flow_patches(flow: Tensor, patch: int) -> Tensor:
-    """Maps (…, 2, H, W) of (x, y) displacements → (…, N, C): patches in rows from top left, x before y in each.
+    """Maps (…, 2, H, W) of (x, y) displacements → (…, N, C): patches in row-major order, x before y in each.
 
     Raises:
-        ShapeError: not two channels, or a side that `patch` does not divide.
+        ShapeError: not two channels, or a side that is not a multiple of `patch`.
     """
     *lead, channels, height, width = flow.shape
     if channels != 2 or height % patch or width % patch:
@@ -30,7 +30,7 @@ def flow_patches(flow: Tensor, patch: int) -> Tensor:
 
 
 def pool_patches(patches: Tensor, weight: Tensor) -> Tensor:
-    """(…, N, C) and weights (N,) → (…, C): the weighted sum over space."""
+    """(…, N, C) and weights (N,) → (…, C): weighted sum over space."""
     if patches.shape[-2] != len(weight):
-        raise ShapeError(f"there are {patches.shape[-2]} patches per map, the weights are for {len(weight)}")
+        raise ShapeError(f"there are {patches.shape[-2]} patches per map, but {len(weight)} weights")
     return weight.to(patches.dtype) @ patches

@@ -1,6 +1,6 @@
-"""Square grids of patch tokens: reading their side, and averaging them to another one."""
+"""Square grids of patch tokens: infer the side, and average-pool to another one."""
 
-# Axes: G groups, N = S * S tokens in rows from top left, C width
+# Axes: G grids, N = S * S tokens in row-major order, C width
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["from_planes", "grid_side", "pool_grid", "to_planes"]
 
 
 def grid_side(num_tokens: int, what: str) -> int:
-    """S of N = S * S tokens; ShapeError for a number that is no square, `what` says what needs one."""
+    """Return S for N = S * S tokens; raise ShapeError naming `what` if the number is not a square."""
     side = math.isqrt(num_tokens)
     if side * side != num_tokens or not side:
         below = max(1, side * side)
@@ -37,6 +37,6 @@ def from_planes(planes: Tensor) -> Tensor:
 
 
 def pool_grid(tokens: Tensor, side: int, what: str = "a grid") -> Tensor:
-    """(G, N, C) → (G, side * side, C): cell i averages rows floor(i * S / side) to ceil((i + 1) * S / side), columns
-    alike. A larger grid repeats tokens."""
+    """(G, N, C) → (G, side * side, C): cell i averages rows floor(i * S / side) to ceil((i + 1) * S / side), and columns
+    in the same way. A larger grid repeats tokens."""
     return from_planes(adaptive_avg_pool2d(to_planes(tokens, what), side))

@@ -1,4 +1,4 @@
-"""Key tables: state-dict names of one layout ⇄ another, as pairs of prefixes. Pure functions on mappings."""
+"""Key tables: convert state-dict names between two layouts by pairs of prefixes. Pure functions on mappings."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class KeyTable:
-    """Pairs (theirs, ours) of key prefixes; the first that fits decides.
+    """Pairs (theirs, ours) of key prefixes; the first match is used.
 
-    ``{i}`` stands for a number, e.g. ``("blocks.{i}.attn.", "layers.{i}.attention.")``. Keys that fit no pair are
-    errors: a table says everything about its layout. `dropped` are patterns of keys of theirs that hold no weight of
-    ours (counters, position indices); they are left out on the way in.
+    ``{i}`` stands for a number, e.g. ``("blocks.{i}.attn.", "layers.{i}.attention.")``. Keys without a match are errors: a
+    table covers its whole layout. `dropped` are patterns of keys of the other layout without a counterpart in ours
+    (counters, position indices); they are skipped on conversion to ours.
     """
 
     pairs: tuple[tuple[str, str], ...]
     dropped: tuple[str, ...] = ()
 
     def drops(self, key: str) -> bool:
-        """Whether `key` of the other layout holds no weight of ours."""
+        """Return whether `key` of the other layout has no counterpart in ours."""
         return any(re.fullmatch(pattern, key) for pattern in self.dropped)
 
     def to_ours(self, state: Mapping[str, Value]) -> dict[str, Value]:
         """Rename a state dict of the other layout to ours.
 
         Raises:
-            CheckpointError: keys that no pair knows, or two keys that become one; the message lists them.
+            CheckpointError: unknown keys, or two keys that map to the same name; the message lists them.
         """
         kept = {key: value for key, value in state.items() if not self.drops(key)}
         return _rename(kept, self.pairs, "the other layout")
 
     def to_theirs(self, state: Mapping[str, Value]) -> dict[str, Value]:
-        """Rename a state dict of ours to the other layout; raises as `to_ours`."""
+        """Rename a state dict of ours to the other layout; raises like `to_ours`."""
         return _rename(state, [(ours, theirs) for theirs, ours in self.pairs], "our layout")
 
 
@@ -65,7 +65,7 @@ def _rename(state: Mapping[str, Value], pairs: Iterable[tuple[str, str]], what: 
 
 def _rename_key(key: str, rules: list[tuple[re.Pattern[str], str]]) -> str | None:
     for pattern, target in rules:
-        if found := pattern.match(key):
-            numbers = iter(found.groups())
-            return re.sub(r"\{i\}", lambda _: next(numbers), target) + key[found.end() :]  # noqa: B023
+        if match := pattern.match(key):
+            numbers = iter(match.groups())
+            return re.sub(r"\{i\}", lambda _: next(numbers), target) + key[match.end() :]  # noqa: B023
     return None

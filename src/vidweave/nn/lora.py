@@ -1,4 +1,4 @@
-"""Low-rank adapters: what a few parameters add to a frozen linear layer, for some rows of a batch each."""
+"""Low-rank adapters (LoRA) for frozen linear layers, with a different adapter per group of rows."""
 
 # Axes: R rows, G groups of rows with one adapter each, X positions, C width in, O width out, r rank
 
@@ -20,9 +20,9 @@ Site = tuple[int, str]  # layer and name of a linear layer of a trunk
 
 
 class Lora(nn.Module):
-    """x → scale * up(down(dropout(x))); it starts at zero (Hu and others 2021, with PEFT's start of `down`).
+    """x → scale * up(down(dropout(x))); initialized to zero (Hu et al. 2021, with PEFT's initialization of `down`).
 
-    Plain parameters, not linear layers: a library that starts all linear layers anew must not move `up` from zero.
+    Plain parameters, not linear layers: a library that reinitializes all linear layers must not move `up` from zero.
     """
 
     def __init__(self, width: int, out: int, rank: int, *, scale: float = 1.0, dropout: float = 0.0) -> None:
@@ -39,36 +39,36 @@ class Lora(nn.Module):
         return added if self.scale == 1.0 else added * self.scale
 
     def merged(self, weight: Tensor) -> Tensor:
-        """The weight (O, C) of one linear layer that does what `weight` and this do: exact, without dropout."""
+        """Return the merged weight (O, C) of one linear layer that equals `weight` plus this adapter, without dropout."""
         return weight + self.scale * (self.up @ self.down)
 
 
 @dataclass(frozen=True, eq=False)
 class RowAdapters:
-    """Which adapter each row of a batch has: `parts` are (its layers by site, how many rows), in the order of rows.
+    """Adapters per row of a batch: `parts` are (layers of an adapter by site, number of rows), in row order.
 
-    A base layer then runs once over all rows, and each adapter once over its own.
+    A base layer runs once over all rows, and each adapter once over its own rows.
     """
 
     parts: tuple[tuple[Mapping[Site, Lora], int], ...]
 
     @classmethod
     def of(cls, adapters: Sequence[Mapping[Site, Lora]], index: Tensor) -> RowAdapters:
-        """Rows that take `adapters[index]`, index (R,); rows of one adapter stand together as a rule.
+        """Assign `adapters[index]`, index (R,), to rows; rows with the same adapter are usually adjacent.
 
         Raises:
-            ShapeError: an index that is none of theirs.
+            ShapeError: an index out of range.
         """
         numbers, counts = torch.unique_consecutive(index, return_counts=True)
         chosen = list(zip(numbers.tolist(), counts.tolist(), strict=True))
         if chosen and not 0 <= min(chosen)[0] <= max(chosen)[0] < len(adapters):
             raise ShapeError(
-                f"rows ask for the adapters {sorted({n for n, _ in chosen})}, there are {len(adapters)} (from 0)"
+                f"rows use the adapters {sorted({n for n, _ in chosen})}, but there are {len(adapters)} (numbered from 0)"
             )
         return cls(tuple((adapters[number], count) for number, count in chosen))
 
     def add(self, site: Site, states: Tensor, linear: Callable[[Tensor], Tensor]) -> Tensor:
-        """`linear` of states (k * R, …, C), k neighbours for each row, with what the rows' adapters add at `site`."""
+        """Apply `linear` to states (k * R, …, C), k consecutive per row, and add the rows' adapters at `site`."""
         result = linear(states)
         rows = sum(count for _, count in self.parts)
         if not rows or not any(site in adapter for adapter, _ in self.parts):

@@ -1,4 +1,4 @@
-"""Numbers on their way from one stage to the next: are they finite, and in which dtype does a module compute?"""
+"""Numeric checks between stages: finite values, and the dtype in which a module computes."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from vidweave.errors import NonFiniteError
 __all__ = ["Checked", "floating_dtype", "not_finite", "require_finite"]
 
 Checked = tuple[Tensor, Tensor | None]
-"""Values, and a mask over their first axes that is True where they count (None: everywhere)."""
+"""Values, and a mask over their leading axes that is True where they are used (None: everywhere)."""
 
 HALF = {torch.float16: "bfloat16 or float32", torch.bfloat16: "float32"}
 
 
 def floating_dtype(module: nn.Module, default: torch.dtype) -> torch.dtype:
-    """Dtype of the first floating-point parameter of `module`, whatever integers (packed weights) stand before it."""
+    """Dtype of the first floating-point parameter of `module`, skipping integers (packed weights)."""
     return next((p.dtype for p in module.parameters() if p.is_floating_point()), default)
 
 
 def require_finite(stage: str, parts: Mapping[str, Checked]) -> None:
-    """Raise unless all `parts` of what a stage made are finite: one question to the device for all of them.
+    """Raise unless all `parts` of a stage's output are finite, with a single device sync.
 
     Args:
-        stage: Where they come from, for the message; {part} is the name of the part.
+        stage: Name of the stage for the message; {part} is replaced by the name of the part.
 
     Raises:
         NonFiniteError: NaN or infinity where the mask is True; names the stage, the part and the dtype.
     """
-    found = {name: _is_finite(*part) for name, part in parts.items() if not part[0].is_meta}
-    if not found or bool(torch.stack(list(found.values())).all()):
+    are_finite = {name: _is_finite(*part) for name, part in parts.items() if not part[0].is_meta}
+    if not are_finite or bool(torch.stack(list(are_finite.values())).all()):
         return
-    name = next(name for name, fine in found.items() if not bool(fine))
+    name = next(name for name, fine in are_finite.items() if not bool(fine))
     raise not_finite(stage.format(part=name), *parts[name])
 
 
 def not_finite(what: str, values: Tensor, mask: Tensor | None = None) -> NonFiniteError:
-    """The error that says how many of `values` are NaN or infinite, in which dtype, and what to do."""
+    """Build the error for NaN or infinite `values`, with their number, dtype and advice."""
     bad = ~torch.isfinite(values)
     if mask is not None:
         bad &= _over(mask, values)
@@ -50,7 +50,7 @@ def not_finite(what: str, values: Tensor, mask: Tensor | None = None) -> NonFini
 
 
 def _is_finite(values: Tensor, mask: Tensor | None) -> Tensor:
-    """A boolean scalar on the values' device."""
+    """Return a boolean scalar on the values' device."""
     finite = torch.isfinite(values)
     return (finite if mask is None else finite | ~_over(mask, values)).all()
 

@@ -1,4 +1,4 @@
-"""Points in space: the farthest ones, and the nearest ones of each."""
+"""Geometry of point sets: farthest point sampling and nearest neighbors."""
 
 # Axes: B clouds, P points, G chosen points, K neighbors
 
@@ -13,12 +13,12 @@ __all__ = ["farthest_points", "nearest_points", "take_points"]
 
 
 def farthest_points(points: Tensor, count: int, first: int | Tensor = 0) -> Tensor:
-    """Choose points one by one, each the farthest from all that were chosen before; of equal ones the first.
+    """Farthest point sampling: each point is the farthest from all earlier ones; ties go to the first.
 
     Args:
         points: (B, P, 3).
         count: G.
-        first: Index of the first one, for all clouds or (B,).
+        first: Index of the first point, for all clouds or (B,).
 
     Returns:
         (B, G) indices.
@@ -41,19 +41,19 @@ def farthest_points(points: Tensor, count: int, first: int | Tensor = 0) -> Tens
 
 
 def nearest_points(points: Tensor, centers: Tensor, count: int) -> Tensor:
-    """Indices (B, G, K) of the points (B, P, 3) nearest to each center (B, G, 3), in order of distance.
+    """Return indices (B, G, K) of the points (B, P, 3) nearest to each center (B, G, 3), sorted by distance.
 
     Raises:
         ShapeError: fewer points than `count`.
     """
     if points.shape[1] < count:
-        raise ShapeError(f"a cloud of {points.shape[1]} points has no {count} neighbors; give more points")
-    # Differences, not the product form: that loses the digits which tell near neighbors apart.
+        raise ShapeError(f"a cloud of {points.shape[1]} points does not have {count} neighbors; use more points")
+    # Differences, not the product form, which loses the digits that distinguish near neighbors.
     distance = torch.cdist(centers, points, compute_mode="donot_use_mm_for_euclid_dist")
     return distance.topk(count, dim=-1, largest=False).indices
 
 
 def take_points(points: Tensor, index: Tensor) -> Tensor:
-    """points (B, P, C) at index (B, ...) → (B, ..., C)."""
+    """Gather points (B, P, C) at index (B, ...) → (B, ..., C)."""
     rows = torch.arange(len(points), device=points.device).view(-1, *[1] * (index.ndim - 1))
     return points[rows, index]

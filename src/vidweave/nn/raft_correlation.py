@@ -1,4 +1,4 @@
-"""Correlations of every point of one picture with every point of another, looked up around where a flow points."""
+"""All-pairs correlations between two frames, sampled around the positions given by a flow."""
 
 # Axes: B pairs, C channels, h and w of the features, r radius, n = 2r + 1
 
@@ -18,7 +18,7 @@ def pixel_grid(height: int, width: int, like: Tensor) -> Tensor:
 
 
 class CorrelationPyramid:
-    """All-pairs correlations at four scales of the second picture; memory (h * w)² per pair.
+    """All-pairs correlations at four scales of the second frame; memory (h * w)² per pair.
 
     Args:
         first, second: (B, C, h, w).
@@ -33,27 +33,27 @@ class CorrelationPyramid:
         self.radius = radius
 
     def around(self, points: Tensor) -> Tensor:
-        """points (B, 2, h, w), in pixels of the second picture → (B, levels * n², h, w), bilinear, zero outside.
+        """Points (B, 2, h, w), in pixels of the second frame → (B, levels * n², h, w), bilinear, zero outside.
 
-        The first axis of a window moves x, the second y: the order that released weights were trained with.
+        The first axis of a window moves x, the second y, as in training of the released weights.
         """
         batch, _, height, width = points.shape
         centre = points.permute(0, 2, 3, 1).reshape(-1, 2)
-        found = [_window(score, centre / 2**level, self.radius) for level, score in enumerate(self.levels)]
-        return torch.cat(found, 1).view(batch, height, width, -1).permute(0, 3, 1, 2)
+        windows = [_window(score, centre / 2**level, self.radius) for level, score in enumerate(self.levels)]
+        return torch.cat(windows, 1).view(batch, height, width, -1).permute(0, 3, 1, 2)
 
 
 def _window(score: Tensor, centre: Tensor, radius: int) -> Tensor:
-    """score (P, 1, h, w), centres (P, 2) as (x, y) → (P, n²).
+    """Score (P, 1, h, w), centers (P, 2) as (x, y) → (P, n²).
 
-    All points of a window share their fraction, so the n + 1 by n + 1 whole points around it are read once and blended,
-    rather than four for each.
+    All points of a window have the same fraction, so the n + 1 by n + 1 integer points around it are read once and
+    interpolated, instead of four reads per point.
     """
     height, width = score.shape[-2:]
     offset = torch.arange(-radius, radius + 2, device=score.device)
     corner = centre.floor()
     fraction = centre - corner
-    # Beyond the border by more than a window everything is zero; the clamp keeps far points within int64.
+    # More than a window beyond the border everything is zero; the clamp keeps far points within int64.
     x = corner[:, :1].clamp(-1e6, 1e6).long() + offset
     y = corner[:, 1:].clamp(-1e6, 1e6).long() + offset
     is_inside = ((x >= 0) & (x < width))[:, :, None] & ((y >= 0) & (y < height))[:, None]

@@ -1,6 +1,6 @@
-"""Parts of RAFT (arXiv 2003.12039): the encoder of a picture, and the update that refines a flow step by step."""
+"""Layers of RAFT (arXiv 2003.12039): the frame encoder, and the update block that refines a flow iteratively."""
 
-# Axes: B pictures or pairs, H height, W width, h and w of the features (an eighth), C channels
+# Axes: B frames or pairs, H height, W width, h and w of the features (an eighth), C channels
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["PictureEncoder", "UpdateBlock"]
+__all__ = ["FrameEncoder", "UpdateBlock"]
 
 Norm = Literal["instance", "batch"]
-HIDDEN = 128  # of the recurrent state, and of the context
+HIDDEN = 128  # channels of the recurrent state and of the context
 
 
 def _norm(kind: Norm, channels: int) -> nn.Module:
@@ -40,7 +40,7 @@ class _ResidualBlock(nn.Module):
         return (x + y).relu()
 
 
-class PictureEncoder(nn.Module):
+class FrameEncoder(nn.Module):
     """(B, 3, H, W) → (B, 256, H / 8, W / 8)."""
 
     def __init__(self, norm: Norm) -> None:
@@ -55,13 +55,13 @@ class PictureEncoder(nn.Module):
         self.layer1, self.layer2, self.layer3 = stages
         self.conv2 = nn.Conv2d(128, 256, 1)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        x = self.norm1(self.conv1(pictures)).relu()
+    def forward(self, frames: Tensor) -> Tensor:
+        x = self.norm1(self.conv1(frames)).relu()
         return self.conv2(self.layer3(self.layer2(self.layer1(x))))
 
 
 class _MotionEncoder(nn.Module):
-    """Correlations and the flow so far → 128 channels, the last two of them the flow itself."""
+    """Encode correlations and the current flow in 128 channels, of which the last two are the flow itself."""
 
     def __init__(self, correlations: int) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class _MotionEncoder(nn.Module):
 
 
 class _SeparableGRU(nn.Module):
-    """A recurrent unit that mixes along rows, then along columns."""
+    """Convolutional GRU that mixes along rows, then along columns."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class _FlowHead(nn.Module):
 
 
 class UpdateBlock(nn.Module):
-    """State, context, correlations and flow → the new state and what to add to the flow."""
+    """Compute the new state and the flow increment from state, context, correlations and flow."""
 
     def __init__(self, correlations: int) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ class UpdateBlock(nn.Module):
         return state, self.flow_head(state)
 
     def enlarge(self, flow: Tensor, state: Tensor) -> Tensor:
-        """(B, 2, h, w) → (B, 2, 8h, 8w): each fine point is a weighted mean of 9 coarse neighbours, in fine pixels."""
+        """(B, 2, h, w) → (B, 2, 8h, 8w): each fine point is a weighted mean of 9 coarse neighbors, in fine pixels."""
         batch, _, height, width = flow.shape
         weight = (0.25 * self.mask(state)).view(batch, 1, 9, 8, 8, height, width).softmax(2)
         near = functional.unfold(8 * flow, 3, padding=1).view(batch, 2, 9, 1, 1, height, width)

@@ -1,6 +1,6 @@
-"""Bottlenecks of RegNet over planes, with norms over channels, for projectors that mix neighbouring patches."""
+"""RegNet bottlenecks with channel norms, for projectors that mix neighboring patches."""
 
-# Axes: G groups, C channels, S side
+# Axes: G grids, C channels, S side
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["RegNetStage"]
 
 
 class _ChannelNorm(nn.LayerNorm):
-    """LayerNorm over the channels of each place: (G, C, S, S) → same."""
+    """LayerNorm over the channels at each position: (G, C, S, S) → same."""
 
     def forward(self, planes: Tensor) -> Tensor:
         return super().forward(planes.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
@@ -23,7 +23,7 @@ def _conv_norm(inputs: int, outputs: int, size: int = 1, groups: int = 1) -> nn.
 
 
 class _Bottleneck(nn.Module):
-    """1x1, depthwise 3x3, channel gates from the mean over places (a quarter of the input's channels), 1x1; residual."""
+    """1x1, depthwise 3x3, channel gates from the spatial mean (a quarter of the input's channels), 1x1; residual."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Rotary positions (arXiv 2104.09864) with interleaved pairs, from a computed table or a stored one."""
+"""Rotary position embeddings (arXiv 2104.09864) with interleaved pairs, from a computed or a stored table."""
 
 # Axes: S positions, D width of a head
 
@@ -13,7 +13,7 @@ __all__ = ["rotate", "sinusoid_table"]
 def sinusoid_table(length: int, width: int, *, base: float = 10_000.0, device: torch.device | None = None) -> Tensor:
     """(length, width) float32: sines of position / base^(2j / width) for j < width / 2, then their cosines.
 
-    Angles are computed in double precision, so that far positions keep theirs.
+    Angles are computed in double precision for accuracy at large positions.
     """
     rate = base ** -(torch.arange(0, width, 2, dtype=torch.float64, device=device) / width)
     angle = torch.arange(length, dtype=torch.float64, device=device)[:, None] * rate
@@ -21,7 +21,7 @@ def sinusoid_table(length: int, width: int, *, base: float = 10_000.0, device: t
 
 
 def rotate(states: Tensor, table: Tensor) -> Tensor:
-    """Turn the pairs (2j, 2j + 1) of states (…, S, D) by the angles of `table` (S, D), laid out as `sinusoid_table`."""
+    """Rotate the pairs (2j, 2j + 1) of states (…, S, D) by the angles of `table` (S, D), laid out as `sinusoid_table`."""
     sine, cosine = table.to(states.dtype).chunk(2, -1)
     even, odd = states[..., 0::2], states[..., 1::2]
     turned = torch.stack([even * cosine - odd * sine, odd * cosine + even * sine], -1)

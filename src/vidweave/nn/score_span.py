@@ -1,24 +1,24 @@
-"""The span of a clip that scores of single pictures speak for: the largest rectangle under their curve."""
+"""Find the span of a clip with high frame scores: the largest rectangle under their curve."""
 
-# Axes: T pictures, L motion steps
+# Axes: T frames, L motion steps
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["largest_rectangle", "picture_to_step"]
+__all__ = ["largest_rectangle", "frame_to_step"]
 
 
 def largest_rectangle(scores: Sequence[float]) -> tuple[int, int]:
-    """First and last picture, both included, of the span whose length times its smallest score is largest.
+    """Return the first and last frame (inclusive) of the span with the largest product of length and minimum score.
 
-    The first of equals wins; where nothing scores above 0 it is the whole clip.
+    Ties go to the first span; if no score is above 0, the span is the whole clip.
 
     Args:
         scores: (T,), at least one, none negative.
     """
     best, span = 0.0, (0, len(scores) - 1)
-    open_: list[int] = []  # pictures whose rectangles still grow, ever higher
+    open_: list[int] = []  # start frames of rectangles that still grow, with increasing scores
     for place, height in enumerate([*scores, -1.0]):
         while open_ and scores[open_[-1]] > height:
             top = scores[open_.pop()]
@@ -29,6 +29,6 @@ def largest_rectangle(scores: Sequence[float]) -> tuple[int, int]:
     return span
 
 
-def picture_to_step(picture: int, num_pictures: int, num_steps: int) -> int:
-    """The motion step of a picture by index alone, first on first and last on last, cut off (the original's rule)."""
-    return int(picture / max(num_pictures - 1, 1) * (num_steps - 1))
+def frame_to_step(frame: int, num_frames: int, num_steps: int) -> int:
+    """Map a frame index to a motion step, first to first and last to last, truncated (rule of the original code)."""
+    return int(frame / max(num_frames - 1, 1) * (num_steps - 1))

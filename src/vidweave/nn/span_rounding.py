@@ -1,7 +1,7 @@
-"""How the released VideoTGB code turns spans of flow steps into frames, by name: for parity, not for new work.
+"""Named rules by which the released VideoTGB code converts spans of flow steps to frames: for parity only.
 
-Its code paths differ in the scale and in whether the end frame belongs to the span (spec 2.6); new work uses
-`span_selection`, which works in seconds.
+Its code paths differ in the scale and in whether the end frame is included (spec 2.6); new work uses `span_selection`,
+which works in seconds.
 """
 
 # Axes: m spans, k frames
@@ -21,17 +21,17 @@ RoundingName = Literal["ends", "ends_inclusive", "share"]
 
 @dataclass(frozen=True)
 class Rounding:
-    """`ends` lays first on first and last on last, x * (T - 1) / (V - 1); `share` is x / V * T. Both cut off."""
+    """`ends` maps first to first and last to last, x * (T - 1) / (V - 1); `share` is x / V * T. Both truncate."""
 
     scale: Literal["ends", "share"]
     include_end: bool = False
 
     def frame(self, step: int, num_steps: int, num_frames: int) -> int:
-        """Frame of a step; in single precision, as the original computes."""
+        """Return the frame of a step, in single precision as in the original."""
         x = np.float32(step)
         if self.scale == "share":
             return int(x / np.float32(num_steps) * np.float32(num_frames))
-        # One step divides by zero in the original; it can only stand for the first frame.
+        # A single step divides by zero in the original; it can only map to the first frame.
         return int(x * np.float32(num_frames - 1) / np.float32(max(num_steps - 1, 1)))
 
 
@@ -45,10 +45,10 @@ ROUNDINGS: dict[RoundingName, Rounding] = {
 def round_spans(
     spans: Sequence[tuple[int, int]], *, num_steps: int, num_frames: int, k: int, rounding: RoundingName
 ) -> list[int]:
-    """k frames of 0..num_frames-1 from spans of steps (first, last).
+    """Return k frames of 0..num_frames-1 for spans of steps (first, last).
 
-    A span that leaves the clip, or is (0, 0), is the whole clip; spans that end before they start hold nothing; nothing
-    at all is every frame; frames are doubled in place until there are k, then thinned by `segment_places`.
+    A span that leaves the clip, or is (0, 0), is the whole clip; a span that ends before it starts is empty; if all spans
+    are empty, every frame is used. Frames are repeated in place until there are k, then thinned by `segment_places`.
     """
     rule = ROUNDINGS[rounding]
     frames: set[int] = set()
@@ -64,9 +64,9 @@ def round_spans(
 
 
 def segment_places(count: int, k: int, rule: Literal["middle", "second"] = "middle") -> list[int]:
-    """Places of k of `count` things: one of each of k segments whose borders are cut off; all of them if k is not less.
+    """Return indices of k out of `count` items, one from each of k segments with truncated borders; all if count <= k.
 
-    `second` is the one behind the segment's first, which the original's evaluation takes by a slip in an argument.
+    `second` is the item after the segment's first, which the original's evaluation uses due to a mistaken argument.
     """
     if count <= k:
         return list(range(count))

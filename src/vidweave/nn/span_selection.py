@@ -1,10 +1,10 @@
-"""From scores of where something starts and ends to spans, and from spans to exactly k moments. Pure functions.
+"""Convert start and end scores to spans, and spans to exactly k selected candidates. Pure functions.
 
-Starts never come after ends, padding is never chosen, and the same scores give the same spans. Randomness (Gumbel
-noise) comes from a generator that the caller gives, for training alone.
+Starts never come after ends, padding is never selected, and results are deterministic. Randomness (Gumbel noise) comes
+from a generator passed by the caller, for training only.
 """
 
-# Axes: R rows, L steps in time, m spans, C candidate moments, k moments
+# Axes: R rows, L motion steps, m spans, C candidate timestamps, k selected timestamps
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from vidweave.errors import ConfigError, ShapeError
 __all__ = [
     "gumbel_noise",
     "inside_spans",
-    "moment_density",
-    "pick_moments",
-    "soft_moments",
+    "step_density",
+    "pick_candidates",
+    "candidate_weights",
     "span_loss",
     "thin",
     "top_spans",
 ]
 
-LOWEST = -1e9  # of logits where there is no step: finite, so that a row of padding stays finite
+LOWEST = -1e9  # logit of padding steps: finite, so that a fully padded row stays finite
 
 
 def gumbel_noise(logits: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Noise of the shape of `logits`; adding it and taking the largest draws from their softmax.
+    """Return Gumbel noise in the shape of `logits`; the argmax of their sum is a sample from the softmax.
 
     Raises:
-        ConfigError: no generator; the global one would make a run that cannot be repeated.
+        ConfigError: no generator; the global one would make runs irreproducible.
     """
     if generator is None:
         raise ConfigError("sampling spans needs a generator: pass generator=torch.Generator().manual_seed(…)")
@@ -49,22 +49,22 @@ def top_spans(
     min_share: float = 0.0,
     max_steps: int | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The most probable spans that do not overlap much.
+    """Find the most probable spans with limited overlap.
 
-    Spans are formed from each start and its best end, and from each end and its best start (L of each), then taken
-    greedily: the most probable first, the earliest of equals.
+    Candidate spans pair each start with its best end and each end with its best start (L of each); they are selected
+    greedily, most probable first, ties by the earliest.
 
     Args:
         logits: (R, L, 2) of start and end.
         mask: (R, L), True at real steps.
         num_spans: m.
-        max_overlap: Largest intersection over union with a span that was taken before.
-        min_share: A further span must be at least this share as probable as the first.
-        max_steps: Longest span; None is any.
+        max_overlap: Maximum intersection over union with an earlier span.
+        min_share: Minimum probability of a further span relative to the first.
+        max_steps: Maximum length of a span; None is unlimited.
 
     Returns:
-        Spans (R, m, 2) int64, first and last step, both included; their probabilities (R, m) among all spans with
-        start ≤ end; and which are real (R, m). Those that are not repeat the first; a row without steps has none.
+        Spans (R, m, 2) int64, first and last step, both inclusive; their probabilities (R, m) among all spans with
+        start ≤ end; and which are real (R, m). Spans that are not real repeat the first; a row without steps has none.
     """
     _check(logits, mask)
     rows, length = mask.shape
@@ -89,9 +89,9 @@ def top_spans(
 
 
 def inside_spans(times: Tensor, spans: Tensor, real: Tensor) -> Tensor:
-    """times (R, C), spans (R, m, 2) and which are real (R, m), in one unit → (R, C) distance to the nearest span.
+    """Return the distance (R, C) of times (R, C) to the nearest real span; spans (R, m, 2) and real (R, m), in one unit.
 
-    0 is inside; borders belong to the span. Rows without a real span are infinitely far everywhere.
+    0 is inside, including the borders. Rows without a real span are infinitely far everywhere.
     """
     before = spans[:, None, :, 0] - times[..., None]
     after = times[..., None] - spans[:, None, :, 1]
@@ -99,13 +99,13 @@ def inside_spans(times: Tensor, spans: Tensor, real: Tensor) -> Tensor:
     return distance.amin(-1) if spans.shape[1] else torch.full_like(times, torch.inf)
 
 
-def pick_moments(distance: Tensor, mask: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Exactly k candidates per row: in the middle of k equal parts of those at distance 0, in order of time.
+def pick_candidates(distance: Tensor, mask: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Select exactly k candidates per row: the middles of k equal parts of those at distance 0, in time order.
 
-    Fewer than k at distance 0 are joined by the nearest others; where there are fewer than k at all, they repeat.
+    If fewer than k have distance 0, the nearest others are added; if there are fewer than k at all, they repeat.
 
     Args:
-        distance: (R, C) of candidates in order of time from what was chosen, see `inside_spans`.
+        distance: (R, C) of candidates in time order to the spans, see `inside_spans`.
         mask: (R, C), True at real candidates.
 
     Returns:
@@ -118,7 +118,7 @@ def pick_moments(distance: Tensor, mask: Tensor, k: int) -> tuple[Tensor, Tensor
     is_real, is_inside = mask, mask & (distance == 0)
     enough = torch.maximum(is_inside.sum(1), total.clamp(max=k))
     order = distance.masked_fill(~is_real, torch.inf).argsort(dim=1, stable=True)
-    # Padding is as far as anything can be, and comes last, since it stands behind the candidates and the sort is stable.
+    # Padding gets infinite distance and sorts last, since it comes after the candidates and the sort is stable.
     is_kept = torch.zeros_like(mask).scatter(1, order, torch.arange(count, device=mask.device) < enough[:, None])
     by_time = (~is_kept).to(torch.int8).argsort(dim=1, stable=True)
     steps = torch.arange(k, device=mask.device)
@@ -126,8 +126,8 @@ def pick_moments(distance: Tensor, mask: Tensor, k: int) -> tuple[Tensor, Tensor
     return by_time.gather(1, place), (total > 0)[:, None].expand(-1, k)
 
 
-def moment_density(logits: Tensor, mask: Tensor) -> Tensor:
-    """logits (R, L, 2), mask (R, L) → (R, L): probability that a step lies between start and end, drawn independently.
+def step_density(logits: Tensor, mask: Tensor) -> Tensor:
+    """logits (R, L, 2), mask (R, L) → (R, L): probability that a step lies between independently drawn start and end.
 
     Differentiable; rows without steps are zero.
     """
@@ -135,11 +135,11 @@ def moment_density(logits: Tensor, mask: Tensor) -> Tensor:
     return start.cumsum(1) * end.flip(1).cumsum(1).flip(1) * mask
 
 
-def soft_moments(density: Tensor, mask: Tensor, k: int) -> Tensor:
-    """Weights (R, k, C) of candidates in each of k moments, from how much each is wanted: density (R, C).
+def candidate_weights(density: Tensor, mask: Tensor, k: int) -> Tensor:
+    """Return weights (R, k, C) of the candidates for each of k timestamps, from their density (R, C).
 
-    The soft form of `pick_moments`: the density is cut into k parts of equal mass, and a moment is the mean of its part.
-    Differentiable; each moment's weights sum to 1. A row that wants nothing wants all its candidates alike.
+    Soft version of `pick_candidates`: the density is cut into k parts of equal mass, and a timestamp is the mean of its
+    part. Differentiable; the weights of each timestamp sum to 1. A row with zero density weights all candidates equally.
     """
     density = density * mask
     total = density.sum(1, keepdim=True)
@@ -156,12 +156,12 @@ def soft_moments(density: Tensor, mask: Tensor, k: int) -> Tensor:
 
 
 def span_loss(logits: Tensor, starts: Tensor, ends: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Mean of the cross-entropies of start and end; a target of L (or more) is not learnt.
+    """Mean of the cross-entropies of start and end; targets of L or more are ignored.
 
     Args:
         logits: (R, L, 2).
         starts, ends: (R,) steps.
-        mask: (R, L) real steps; None lets padding compete too, as the original training does.
+        mask: (R, L) real steps; None includes padding in the softmax, as the original training does.
     """
     length = logits.shape[1]
     if mask is not None:
@@ -178,7 +178,7 @@ def span_loss(logits: Tensor, starts: Tensor, ends: Tensor, mask: Tensor | None 
 def thin(mask: Tensor, limit: int) -> Tensor:
     """mask (R, C) of candidates, real ones first → indices (R, limit) of the middles of `limit` equal parts.
 
-    Rows with at most `limit` candidates keep them all; their further indices point at padding or at the last one.
+    Rows with at most `limit` candidates keep them all; their other indices point at padding or at the last one.
     """
     count = mask.sum(1, keepdim=True)
     steps = torch.arange(limit, device=mask.device)
@@ -192,13 +192,13 @@ def _check(logits: Tensor, mask: Tensor) -> None:
 
 
 def _log_softmax(logits: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-probabilities of start and end, each (R, L); padding takes none."""
+    """Return log-probabilities of start and end, each (R, L); padding gets none."""
     start, end = logits.float().masked_fill(~mask[..., None], LOWEST).log_softmax(1).unbind(-1)
     return start, end
 
 
 def _pairs(start: Tensor, end: Tensor, longest: int) -> tuple[Tensor, Tensor]:
-    """Each start with its best end and each end with its best start: spans (R, 2L, 2), log-probabilities (R, 2L)."""
+    """Pair each start with its best end and each end with its best start: spans (R, 2L, 2), log-probabilities (R, 2L)."""
     steps = torch.arange(start.shape[1], device=start.device).expand_as(start)
     best_end, which_end = _best_ahead(end, longest)
     best_start, which_start = (part.flip(1) for part in _best_ahead(start.flip(1), longest))
@@ -208,7 +208,7 @@ def _pairs(start: Tensor, end: Tensor, longest: int) -> tuple[Tensor, Tensor]:
 
 
 def _best_ahead(score: Tensor, longest: int) -> tuple[Tensor, Tensor]:
-    """Largest of each step and the `longest` - 1 after it, and where: (R, L) each."""
+    """Return the maximum over each step and the `longest` - 1 after it, and its index: (R, L) each."""
     length = score.shape[1]
     if longest >= length:
         value, index = score.flip(1).cummax(1)
@@ -219,7 +219,7 @@ def _best_ahead(score: Tensor, longest: int) -> tuple[Tensor, Tensor]:
 
 
 def _log_mass(start: Tensor, end: Tensor) -> Tensor:
-    """(R,) log-probability that a start and an end drawn alone stand in order."""
+    """(R,) log-probability that independently drawn start and end are in order."""
     ahead = end.exp().flip(1).cumsum(1).flip(1)
     return (start.exp() * ahead).sum(1).clamp(min=1e-30).log()
 

@@ -1,4 +1,4 @@
-"""Safetensors files with the usual permissions, complete or not there at all."""
+"""Write safetensors files atomically, with the usual permissions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["follow_umask", "save_tensors"]
 
 
 def save_tensors(file: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """Write tensors to `file`; an older file of that name stays as it is until the new one is complete.
+    """Write tensors to `file`; an existing file is kept until the new one is complete.
 
     Raises:
         OSError, SafetensorError: it could not be written (disk full).
@@ -25,7 +25,7 @@ def save_tensors(file: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
 
 
 def follow_umask(*files: Path) -> None:
-    """Set the permissions of files to those of any file made beside them; safetensors lets only the owner read its own."""
+    """Set the permissions of files according to the umask; safetensors lets only the owner read its files."""
     for file in files:
         probe = file.with_name(f".{file.name}.mode")
         probe.touch()

@@ -32,7 +32,7 @@ from vidweave.model.collate import collate_stream
 from vidweave.model.config import StreamConfig
 from vidweave.model.gather import OpenScene, StreamRow, check_modalities, gather_scene
 from vidweave.model.processor import Processor
-from vidweave.nn.bank import Journal
+from vidweave.nn.bank import UndoLog
 from vidweave.nn.tensor_files import save_tensors
 from vidweave.pipelines.answering import CallOptions, answer_embeds
 from vidweave.pipelines.trace import MAX_TRACE_FRAMES, Stopwatch, make_panels
@@ -115,8 +115,8 @@ class Stream:
             self._check_time(name, row)
         inputs = {name: collate_stream(name, [(0, 0, row)]) for name, row in rows.items()}
         features = self.model.encode_streams(inputs)
-        with Journal() as journal:  # all questions, or none
-            states = {k: self.model.connector.push(state, features, journal) for k, state in self._states.items()}
+        with UndoLog() as undo_log:  # all questions, or none
+            states = {k: self.model.connector.push(state, features, undo_log) for k, state in self._states.items()}
         self._remember(clip, states, rows, features)
 
     @torch.no_grad()

@@ -1,1 +1,1 @@
-"""Selectors: choose moments before anything is decoded. They return times, never frames."""
+"""Selectors: choose timestamps before any frame is decoded. They return times, never frames."""

@@ -1,4 +1,4 @@
-"""Every moment there is."""
+"""Select all candidates."""
 
 # Axes: R rows, C candidates
 
@@ -19,7 +19,7 @@ __all__ = ["AllFramesSelector", "AllFramesSelectorConfig"]
 
 @dataclass(frozen=True, kw_only=True)
 class AllFramesSelectorConfig(ComponentConfig):
-    """Nothing to set; how many frames a stream may have is its `FrameNeed`."""
+    """No settings; the number of frames per stream is limited by its `FrameNeed`."""
 
     kind: ClassVar[str] = "all_frames"
 
@@ -28,7 +28,7 @@ class AllFramesSelectorConfig(ComponentConfig):
 
 
 class AllFramesSelector(nn.Module):
-    """Select all candidates, in their order."""
+    """Select all candidates, in order."""
 
     needs_motion = False
 
@@ -42,7 +42,7 @@ class AllFramesSelector(nn.Module):
         k: int = 0,
         generator: torch.Generator | None = None,
     ) -> Selection:
-        """Candidates (R, C) in seconds, mask (R, C) → every one of them; `k` is the protocol's and limits nothing.
+        """Candidates (R, C) in seconds, mask (R, C) → all of them; `k` is part of the protocol and ignored.
 
         Raises:
             ShapeError: candidates and mask are not (R, C).
@@ -52,5 +52,5 @@ class AllFramesSelector(nn.Module):
         return Selection(seconds=candidates, mask=mask, spans=span[:, None], reason="all_frames")
 
     def loss(self, selection: Selection, target_spans: Tensor) -> Tensor:
-        """Raises ConfigError: nothing here can be learnt."""
-        raise ConfigError("the all-frames selector has nothing to learn; train with another one or leave its loss out")
+        """Raise ConfigError: the selector has no trainable parameters."""
+        raise ConfigError("the all-frames selector has no trainable parameters; train another one or omit its loss")

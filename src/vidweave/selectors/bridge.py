@@ -1,7 +1,7 @@
-"""The network of the temporal grounding bridge: motion steps that read one another and the question (arXiv 2402.16050).
+"""Network of the temporal grounding bridge: attention between motion steps and over the question (arXiv 2402.16050).
 
 A BERT-like encoder with rotary positions. Its queries are the motion steps of a clip between a begin and an end token;
-from `fusion_layer` on they also look at the words of the question.
+from `fusion_layer` on they also attend to the words of the question.
 """
 
 # Axes: R rows, L motion steps, S = L + 2 tokens with begin and end, N patches, C motion width, W words, H hidden width
@@ -25,16 +25,16 @@ Mode = Literal["fusion", "multi_modal", "text"]
 CrossPosition = Literal["words", "both"]
 
 
-SEGMENT = 1024  # tokens of a long clip that are read at a time where there is a window
+SEGMENT = 1024  # tokens of a long clip that are processed at a time with a window
 
 
 class MotionEmbedding(nn.Module):
-    """Motion vectors → tokens between a begin and an end token.
+    """Embed motion vectors as tokens between a begin and an end token.
 
     Args:
         motion_width: C.
-        num_patches: N vectors per step, pooled with learned weights; 1 takes vectors that are pooled already.
-        num_positions: Rows of a learned table of absolute positions; 0 has none.
+        num_patches: N vectors per step, pooled with trained weights; 1 for vectors that are already pooled.
+        num_positions: Rows of a trained table of absolute positions; 0 for none.
     """
 
     def __init__(self, motion_width: int, hidden: int, num_patches: int, num_positions: int, dropout: float) -> None:
@@ -51,7 +51,7 @@ class MotionEmbedding(nn.Module):
         self.num_patches = num_patches
 
     def forward(self, motion: Tensor, mask: Tensor) -> Tensor:
-        """motion (R, L, N, C) with real steps (R, L) first → (R, S, H); what lies outside the mask is never read.
+        """motion (R, L, N, C) with real steps (R, L) first → (R, S, H); values outside the mask are never used.
 
         Raises:
             ShapeError: another number of patches, or more steps than the table has positions.
@@ -68,14 +68,14 @@ class MotionEmbedding(nn.Module):
         return self.dropout(self.norm(tokens))
 
     def embed(self, motion: Tensor) -> Tensor:
-        """(R, L, N, C) → (R, L, H): the sum over patches comes first, which is the same and cheaper."""
+        """(R, L, N, C) → (R, L, H): summing over patches first is equivalent and cheaper."""
         if self.num_patches == 1:
             return self.projection(motion[:, :, 0])
         bias = self.projection.bias * self.spatial.sum() + self.spatial_bias
         return functional.linear(pool_patches(motion, self.spatial), self.projection.weight, bias)
 
     def pooled(self) -> MotionEmbedding:
-        """The same embedding for vectors that were pooled with this one's `spatial` weights."""
+        """Return the same embedding for vectors that were pooled with this one's `spatial` weights."""
         width, hidden = self.projection.in_features, self.projection.out_features
         positions = 0 if self.positions is None else len(self.positions)
         other = MotionEmbedding(width, hidden, 1, positions, self.dropout.p).to(self.projection.weight)
@@ -89,8 +89,8 @@ class MotionEmbedding(nn.Module):
         width = self.projection.in_features
         if motion.ndim != 4 or motion.shape[2:] != (self.num_patches, width):
             raise ShapeError(
-                f"the bridge takes motion (R, L, {self.num_patches}, {width}), got {tuple(motion.shape)}; the motion "
-                "encoder's patches and width must be those of the selector"
+                f"the bridge expects motion (R, L, {self.num_patches}, {width}), got {tuple(motion.shape)}; the motion "
+                "encoder's patches and width must match the selector"
             )
         if self.positions is not None and motion.shape[1] + 2 > len(self.positions):
             raise ShapeError(_too_long("clip", motion.shape[1], "motion steps", len(self.positions) - 2))
@@ -120,7 +120,7 @@ class _Attention(nn.Module):
 
 
 class _Layer(nn.Module):
-    """Self-attention, cross-attention to the words where the layer has one, feed-forward; post-norm, as BERT."""
+    """Self-attention, optional cross-attention to the words, feed-forward; post-norm, as in BERT."""
 
     def __init__(
         self, hidden: int, heads: int, intermediate: int, eps: float, dropout: float, *, has_cross: bool
@@ -142,7 +142,7 @@ class _Layer(nn.Module):
 
 
 class _Words(nn.Module):
-    """Word embeddings under a norm; BERT's second embedding (of the sentence) is one row for everything."""
+    """Normalized word embeddings; BERT's segment embedding is a single row."""
 
     def __init__(self, vocab_size: int, hidden: int, eps: float, dropout: float) -> None:
         super().__init__()
@@ -156,20 +156,20 @@ class _Words(nn.Module):
 
 
 class Bridge(nn.Module):
-    """Motion and question → logits of start and end at each motion step.
+    """Predict start and end logits at each motion step from motion and question.
 
     Args:
-        hidden, layers, heads, intermediate, vocab_size, eps, dropout: Of the encoder.
-        fusion_layer: First layer that looks at the words.
+        hidden, layers, heads, intermediate, vocab_size, eps, dropout: Sizes of the encoder.
+        fusion_layer: First layer that attends to the words.
         mode: Layers that run: `fusion` from `fusion_layer` on, `text` those before it, `multi_modal` all.
-        motion_width, num_patches: Of the motion vectors, see `MotionEmbedding`.
-        num_positions: Rows of the tables; counts for stored rotary tables and absolute positions.
+        motion_width, num_patches: Shape of the motion vectors, see `MotionEmbedding`.
+        num_positions: Rows of the tables, for stored rotary tables and absolute positions.
         stored_tables: Rotary tables are weights, as in released files; otherwise they are computed, for any length.
-        absolute: Learned absolute positions of the motion steps beside the rotary ones.
-        cross_position: What is turned when steps look at words: `both`, as released, so that what a step reads depends on
-            how many steps came before; or the `words` alone, so that it does not, at any length.
-        encode_words: The words run through the layers before `fusion_layer` first.
-        window: Steps to either side that a step looks at; None is all.
+        absolute: Add trained absolute positions of the motion steps to the rotary ones.
+        cross_position: Which side is rotated when steps attend to words: `both`, as released, which makes the result depend
+            on the number of preceding steps; or the `words` alone, which does not, at any length.
+        encode_words: The words pass through the layers before `fusion_layer` first.
+        window: Number of steps to either side that a step attends to; None is all.
     """
 
     def __init__(
@@ -220,8 +220,8 @@ class Bridge(nn.Module):
     def forward(self, motion: Tensor, mask: Tensor, ids: Tensor, ids_mask: Tensor) -> Tensor:
         """motion (R, L, N, C), its real steps (R, L), word ids (R, W) and mask → logits (R, L, 2).
 
-        With a window, long clips are read in segments that overlap by as far as a step can see: the same result, in
-        memory that grows with the clip's length and not with its square.
+        With a window, long clips are processed in segments that overlap by the receptive field of a step: the same result,
+        with memory linear in the clip's length instead of quadratic.
         """
         if self.window is None or motion.shape[1] + 2 <= SEGMENT:
             states = self.states(motion, mask, ids, ids_mask)[-1]
@@ -230,17 +230,17 @@ class Bridge(nn.Module):
         return self.span_head(states[:, 1:-1])
 
     def states(self, motion: Tensor, mask: Tensor, ids: Tensor, ids_mask: Tensor) -> list[Tensor]:
-        """(R, S, H) before each layer that runs, and after the last."""
+        """Return (R, S, H) before each layer that runs, and after the last."""
         states, table, words = self._embedded(motion, mask, ids, ids_mask)
         visible = self._visible(mask, 0, states.shape[1])
-        found = [states]
+        outputs = [states]
         for layer in self._running():
             states = layer(states, visible, table, self._seen(words, table))
-            found.append(states)
-        return found
+            outputs.append(states)
+        return outputs
 
     def _in_segments(self, motion: Tensor, mask: Tensor, ids: Tensor, ids_mask: Tensor, window: int) -> Tensor:
-        """(R, S, H) after the last layer."""
+        """Return (R, S, H) after the last layer."""
         states, table, words = self._embedded(motion, mask, ids, ids_mask)
         length, reach, parts = states.shape[1], window * len(self._running()), []
         for first in range(0, length, SEGMENT):
@@ -254,7 +254,7 @@ class Bridge(nn.Module):
     def _embedded(
         self, motion: Tensor, mask: Tensor, ids: Tensor, ids_mask: Tensor
     ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor, Tensor]]:
-        """Tokens of the motion (R, S, H), their rotary table, and the words: states, mask and table."""
+        """Return motion tokens (R, S, H), their rotary table, and the words: states, mask and table."""
         ids_mask = ids_mask.bool()
         words, word_table = self.words(ids), self._table(self.word_table, ids.shape[1], "question", "tokens")
         if self.encode_words:
@@ -265,7 +265,7 @@ class Bridge(nn.Module):
         return states, table, (words, ids_mask, word_table)
 
     def _seen(self, words: tuple[Tensor, Tensor, Tensor], table: Tensor) -> tuple[Tensor, Tensor, Any]:
-        """What a layer gets of the words: states, mask, and the tables of steps and words."""
+        """Return the words as input of a layer: states, mask, and the tables of steps and words."""
         states, mask, word_table = words
         unturned = sinusoid_table(1, self.head_width, device=table.device)  # position 0
         return states, mask, (table if self.cross_position == "both" else unturned, word_table)
@@ -279,7 +279,7 @@ class Bridge(nn.Module):
         return self.layers[first:last]  # type: ignore[return-value]
 
     def _visible(self, mask: Tensor, low: int, high: int) -> Tensor:
-        """Of tokens `low` to `high`, the keys (R, S), or (R, S, S) with a window: real steps, begin and end."""
+        """Return keys for tokens `low` to `high`: (R, S), or (R, S, S) with a window; real steps, begin and end."""
         place = torch.arange(low, high, device=mask.device)
         real = place < mask.sum(1, keepdim=True) + 2
         if self.window is None:
@@ -296,7 +296,7 @@ class Bridge(nn.Module):
 
 
 def check_sizes(hidden: int, heads: int, layers: int, fusion_layer: int) -> None:
-    """Raise ConfigError where sizes of a bridge do not fit together."""
+    """Raise ConfigError if sizes of a bridge do not match."""
     if hidden % heads or (hidden // heads) % 2:
         raise ConfigError(f"hidden ({hidden}) over heads ({heads}) must be an even number, for rotary pairs")
     if not 0 <= fusion_layer < layers:
@@ -305,6 +305,6 @@ def check_sizes(hidden: int, heads: int, layers: int, fusion_layer: int) -> None
 
 def _too_long(what: str, length: int, unit: str, most: int) -> str:
     return (
-        f"the {what} has {length} {unit}, the bridge's table {most}; use fewer, or a bridge with rope='sinusoid' and "
+        f"the {what} has {length} {unit}, but the bridge's table has {most}; use fewer, or a bridge with rope='sinusoid' and "
         "position='rope', which has no table"
     )

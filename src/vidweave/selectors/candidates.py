@@ -1,4 +1,4 @@
-"""What selectors know of candidate moments: the span that the real ones cover."""
+"""Helpers for candidate timestamps: validation and the span covered by the real ones."""
 
 # Axes: R rows, C candidates
 
@@ -19,7 +19,7 @@ def check_candidates(candidates: Tensor, mask: Tensor) -> None:
 
 
 def covered_span(candidates: Tensor, mask: Tensor) -> Tensor:
-    """Candidates (R, C) in seconds → (R, 2): the first and the last real one; zeros for a row without any."""
+    """Candidates (R, C) in seconds → (R, 2): first and last real one; zeros for a row without any."""
     if not candidates.shape[1]:
         return candidates.new_zeros(len(candidates), 2)
     first = candidates.masked_fill(~mask, torch.inf).amin(1)

@@ -1,6 +1,6 @@
-"""The temporal grounding bridge as a selector: which moments is the question about, judging by motion alone?"""
+"""Temporal grounding bridge as a selector: find the part of a clip that a question refers to, from motion alone."""
 
-# Axes: R rows, C candidates, L motion steps, m spans, k moments
+# Axes: R rows, C candidates, L motion steps, m spans, k timestamps
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from vidweave.errors import ConfigError, ShapeError
 from vidweave.nn.span_rounding import RoundingName, round_spans
 from vidweave.nn.span_selection import (
+    candidate_weights,
     gumbel_noise,
     inside_spans,
-    moment_density,
-    pick_moments,
-    soft_moments,
+    pick_candidates,
     span_loss,
+    step_density,
     thin,
     top_spans,
 )
@@ -31,33 +31,34 @@ __all__ = ["GroundingSelector", "GroundingSelectorConfig"]
 
 @dataclass(frozen=True, kw_only=True)
 class GroundingSelectorConfig(ComponentConfig):
-    """Sizes of the bridge (the defaults are the paper's), and how its spans become moments.
+    """Sizes of the bridge (defaults: the paper's), and options that turn its spans into timestamps.
 
     Attributes:
-        hidden, layers, fusion_layer, heads, intermediate, vocab_size, max_positions, layer_norm_eps, dropout: Of the
-            encoder, see `Bridge`; `max_positions` counts only where there are tables.
-        motion_width: Numbers per motion vector.
-        num_patches: Vectors per step; 1 where the motion encoder has pooled them.
-        mode: Which layers run.
-        rope: `sinusoid` computes rotary angles for any length. `stored` takes tables from the weights: released files
-            hold noise there, and work only with it.
-        position: `absolute+rope` adds a learned table, which limits the length.
-        text_context: What the motion looks at: the words' `embeddings`, or the words as the first layers' `encoder`
-            understands them.
-        cross_position: What is turned when steps look at words: the `words` alone, for any length, or `both`, as released.
-        window: Steps to either side that a step looks at; None is all.
-        text_spec: How the question is read.
-        num_spans: m, at most. A further span overlaps the earlier ones by at most `max_overlap` (intersection over
-            union), and is at least `min_share` as probable as the first.
-        max_steps: Longest span in motion steps.
-        num_candidates: Candidates are thinned evenly to so many; None takes every picture.
-        rounding: `seconds` takes the candidates whose times lie in the spans. The others are those of the released
-            code (`nn.span_rounding`), on indices.
-        train_through: How candidates become moments in training: the chosen ones alone, as released models were trained
-            (`hard`), those with the weights' gradient, so that the loss of the answer reaches the bridge
+        hidden, layers, fusion_layer, heads, intermediate, vocab_size, max_positions, layer_norm_eps, dropout: Sizes of
+            the encoder, see `Bridge`; `max_positions` only applies to stored tables.
+        motion_width: Width of a motion vector.
+        num_patches: Vectors per step; 1 where the motion encoder pools them.
+        mode: Layers that run.
+        rope: `sinusoid` computes rotary angles for any length. `stored` loads tables from the weights: in released files
+            these are noise, but the models only work with them.
+        position: `absolute+rope` adds a trained table, which limits the length.
+        text_context: What motion attends to: the words' `embeddings`, or the words as encoded by the first layers
+            (`encoder`).
+        cross_position: Which side is rotated when steps attend to words: the `words` alone, for any length, or `both`, as
+            released.
+        window: Number of steps to either side that a step attends to; None is all.
+        text_spec: Tokenization of the question.
+        num_spans: Maximum number of spans m. A further span overlaps earlier ones by at most `max_overlap` (intersection
+            over union), and is at least `min_share` as probable as the first.
+        max_steps: Maximum length of a span in motion steps.
+        num_candidates: Candidates are thinned evenly to this number; None uses every frame.
+        rounding: `seconds` selects candidates whose times lie in the spans. The others are the index-based rules of the
+            released code (`nn.span_rounding`).
+        train_through: How candidates are weighted in training: selected ones only, as released models were trained
+            (`hard`), selected ones with the gradient of the weights, so that the answer loss reaches the bridge
             (`straight_through`), or weighted sums of all (`soft`). `none` gives no weights.
-        sampling: `gumbel` draws spans while training; it needs a generator.
-        temperature: Of that noise: above 1 follows it more, below 1 the logits.
+        sampling: `gumbel` samples spans in training; it needs a generator.
+        temperature: Temperature of that noise: above 1 increases the noise, below 1 follows the logits more.
     """
 
     kind: ClassVar[str] = "grounding"
@@ -94,10 +95,10 @@ class GroundingSelectorConfig(ComponentConfig):
         if self.num_spans < 1 or self.num_patches < 1 or self.motion_width < 1:
             raise ConfigError(
                 f"num_spans ({self.num_spans}), num_patches ({self.num_patches}) and motion_width "
-                f"({self.motion_width}) start at 1"
+                f"({self.motion_width}) must be at least 1"
             )
         if not 0 <= self.max_overlap <= 1 or not 0 <= self.min_share <= 1 or self.temperature <= 0:
-            raise ConfigError("max_overlap and min_share lie within 0..1, and temperature above 0")
+            raise ConfigError("max_overlap and min_share must be within 0..1, and temperature above 0")
         if self.rope == "stored" and self.text_spec.max_tokens > self.max_positions:
             raise ConfigError(
                 f"text_spec.max_tokens ({self.text_spec.max_tokens}) is above max_positions ({self.max_positions})"
@@ -108,7 +109,7 @@ class GroundingSelectorConfig(ComponentConfig):
 
 
 class GroundingSelector(nn.Module):
-    """See GroundingSelectorConfig. Deterministic outside training; gives exactly k moments to every clip."""
+    """See GroundingSelectorConfig. Deterministic outside training; selects exactly k timestamps per clip."""
 
     needs_motion = True
 
@@ -146,13 +147,13 @@ class GroundingSelector(nn.Module):
         k: int,
         generator: torch.Generator | None = None,
     ) -> Selection:
-        """Motion (R rows of features), the question (R rows), candidates (R, C) in seconds → k moments per row.
+        """Motion (R rows of features), the question (R rows), candidates (R, C) in seconds → k timestamps per row.
 
-        A row whose motion is all padding gets moments over the whole clip, and a note that says so.
+        A row whose motion is all padding gets timestamps over the whole clip and a note.
 
         Raises:
             ConfigError: no motion or no text, k below 1, or sampling without a generator.
-            ShapeError: rows that do not fit, or more steps or words than a table has rows.
+            ShapeError: rows that do not match, or more steps or words than a table has rows.
         """
         motion, text = self._check(motion, text, candidates, k)
         check_candidates(candidates, mask)
@@ -160,11 +161,11 @@ class GroundingSelector(nn.Module):
         real = motion.mask.any(-1)
         logits = self.bridge(motion.values, real, text.ids, text.mask)
         seen = self._sampled(logits, generator)
-        steps, scores, found = self._spans(seen, real)
+        steps, scores, valid = self._spans(seen, real)
         has_motion = real.any(1)
         spans = _in_seconds(steps, motion.seconds).to(candidates.dtype)
         spans = torch.where(has_motion[:, None, None], spans, covered_span(candidates, mask)[:, None])
-        index, chosen = self._moments(steps, found, spans, real, candidates, mask, k)
+        index, chosen = self._select(steps, valid, spans, real, candidates, mask, k)
         mix = self._mix(seen, real, motion.seconds, candidates, mask, index)
         return Selection(
             seconds=_take(candidates, index).masked_fill(~chosen, 0.0),
@@ -182,13 +183,13 @@ class GroundingSelector(nn.Module):
         )
 
     def loss(self, selection: Selection, target_spans: Tensor) -> Tensor:
-        """Mean cross-entropy of start and end at the motion steps that hold them.
+        """Mean cross-entropy of start and end at the motion steps that contain them.
 
         Args:
-            target_spans: (R, m, 2) in seconds; several count alike. NaN marks spans that are not there.
+            target_spans: (R, m, 2) in seconds; several spans are weighted equally. NaN marks missing spans.
 
         Raises:
-            ConfigError: a selection that another selector made.
+            ConfigError: a selection made by another selector.
             ShapeError: targets for other rows.
         """
         logits, steps, real = selection.logits, selection.steps, selection.step_mask
@@ -207,7 +208,7 @@ class GroundingSelector(nn.Module):
         self, motion: Features | None, text: TextTokens | None, candidates: Tensor, k: int
     ) -> tuple[Features, TextTokens]:
         if k < 1:
-            raise ConfigError(f"the grounding selector needs at least one moment, got k={k}")
+            raise ConfigError(f"the grounding selector needs k >= 1, got k={k}")
         if motion is None or text is None:
             missing = "motion: give the model a stream with role='selector'" if motion is None else "a question"
             raise ConfigError(f"the grounding selector needs {missing}")
@@ -235,18 +236,18 @@ class GroundingSelector(nn.Module):
             logits.detach(), real, c.num_spans, max_overlap=c.max_overlap, min_share=c.min_share, max_steps=c.max_steps
         )
 
-    def _moments(
-        self, steps: Tensor, found: Tensor, spans: Tensor, real: Tensor, candidates: Tensor, mask: Tensor, k: int
+    def _select(
+        self, steps: Tensor, valid: Tensor, spans: Tensor, real: Tensor, candidates: Tensor, mask: Tensor, k: int
     ) -> tuple[Tensor, Tensor]:
-        """Indices of k candidates (R, k) and their mask."""
+        """Return indices of k candidates (R, k) and their mask."""
         has_motion = real.any(1)
         if self.config.rounding == "seconds":
-            found = torch.where(has_motion[:, None], found, True)
-            return pick_moments(inside_spans(candidates, spans, found), mask, k)
+            valid = torch.where(has_motion[:, None], valid, True)
+            return pick_candidates(inside_spans(candidates, spans, valid), mask, k)
         index = torch.zeros(len(mask), k, dtype=torch.long, device=mask.device)
         for row, (length, count) in enumerate(zip(real.sum(1).tolist(), mask.sum(1).tolist(), strict=True)):
             if count:
-                pairs = [(s, e) for (s, e), ok in zip(steps[row].tolist(), found[row].tolist(), strict=True) if ok]
+                pairs = [(s, e) for (s, e), ok in zip(steps[row].tolist(), valid[row].tolist(), strict=True) if ok]
                 rounding: RoundingName = self.config.rounding
                 frames = round_spans(pairs, num_steps=max(length, 1), num_frames=count, k=k, rounding=rounding)
                 index[row] = torch.tensor(frames, device=index.device)
@@ -255,16 +256,16 @@ class GroundingSelector(nn.Module):
     def _mix(
         self, logits: Tensor, real: Tensor, steps: Tensor, candidates: Tensor, mask: Tensor, index: Tensor
     ) -> Tensor | None:
-        """Weights (R, k, C) of candidates in the moments, while training through the answer."""
+        """Return weights (R, k, C) of the candidates, to train through the answer loss."""
         if not self.training or self.config.train_through == "none":
             return None
-        density = moment_density(logits, real)
-        soft = soft_moments(_at(candidates, density, steps, real), mask, index.shape[1])
+        density = step_density(logits, real)
+        soft = candidate_weights(_at(candidates, density, steps, real), mask, index.shape[1])
         hard = torch.zeros_like(soft).scatter(2, index[..., None], 1.0)
         return {"soft": soft, "hard": hard}.get(self.config.train_through, hard + soft - soft.detach())
 
 
-_NO_MOTION = "no motion to go by: moments are spread over the whole clip"
+_NO_MOTION = "no motion available: timestamps are spread over the whole clip"
 
 
 def _take(values: Tensor, index: Tensor) -> Tensor:
@@ -272,7 +273,7 @@ def _take(values: Tensor, index: Tensor) -> Tensor:
 
 
 def _in_seconds(spans: Tensor, steps: Tensor) -> Tensor:
-    """Spans (R, m, 2) of steps whose times are (R, L, 2) → (R, m, 2): from the first one's start to the last one's end."""
+    """Spans (R, m, 2) of steps with times (R, L, 2) → (R, m, 2): from the start of the first to the end of the last."""
     if not steps.shape[1]:
         return steps.new_zeros(spans.shape)
     first = steps[..., 0].gather(1, spans[..., 0])
@@ -280,9 +281,9 @@ def _in_seconds(spans: Tensor, steps: Tensor) -> Tensor:
 
 
 def _steps_of(spans: Tensor, steps: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
-    """First and last step (R, m) that spans (R, m, 2) in seconds touch; L where there is nothing to learn.
+    """Return first and last step (R, m) that spans (R, m, 2) in seconds touch; L where there is no target.
 
-    The first step is the one that holds the start; the last one begins before the end, and not before the first.
+    The first step is the one that contains the start; the last one begins before the end, and not before the first.
     """
     length = steps.shape[1]
     last_real = real.sum(1, keepdim=True) - 1
@@ -296,7 +297,7 @@ def _steps_of(spans: Tensor, steps: Tensor, real: Tensor) -> tuple[Tensor, Tenso
 
 
 def _at(times: Tensor, density: Tensor, steps: Tensor, real: Tensor) -> Tensor:
-    """Density (R, L) of steps at times (R, C): that of the step that holds the time, or of the nearest border step."""
+    """Density (R, L) at times (R, C): that of the step containing the time, or of the nearest border step."""
     if not density.shape[1]:
         return density.new_zeros(times.shape)
     ends = steps[..., 1].masked_fill(~real, torch.inf).to(times.dtype).contiguous()

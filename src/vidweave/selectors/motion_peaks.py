@@ -1,6 +1,6 @@
-"""Moments where most moves, whatever the question: the plain use of motion, and what a bridge has to beat."""
+"""Select timestamps with the most motion, regardless of the question: a simple baseline for the bridge."""
 
-# Axes: R rows, C candidates, L motion steps, k moments
+# Axes: R rows, C candidates, L motion steps, k timestamps
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from vidweave.errors import ConfigError, ShapeError
-from vidweave.nn.span_selection import pick_moments
+from vidweave.nn.span_selection import pick_candidates
 from vidweave.selectors.candidates import check_candidates
 from vidweave.types import ComponentConfig, Features, Selection, TextTokens
 
@@ -20,7 +20,7 @@ __all__ = ["MotionPeaksSelector", "MotionPeaksSelectorConfig"]
 
 @dataclass(frozen=True, kw_only=True)
 class MotionPeaksSelectorConfig(ComponentConfig):
-    """`min_gap_seconds`: how far two peaks are apart at least, so that one long movement is one peak."""
+    """`min_gap_seconds`: minimum distance of two peaks, so that one long movement is one peak."""
 
     kind: ClassVar[str] = "motion_peaks"
     min_gap_seconds: float = 1.0
@@ -34,7 +34,7 @@ class MotionPeaksSelectorConfig(ComponentConfig):
 
 
 class MotionPeaksSelector(nn.Module):
-    """The k steps of largest motion, none within `min_gap_seconds` of a larger one."""
+    """Select the k steps of largest motion, none within `min_gap_seconds` of a larger one."""
 
     needs_motion = True
 
@@ -54,7 +54,7 @@ class MotionPeaksSelector(nn.Module):
     ) -> Selection:
         """Motion (R, L, N, C) and candidates (R, C) in seconds → the candidates nearest to the k largest steps.
 
-        Where fewer steps than k move, the candidates nearest to them fill up. Text and `generator` are not looked at.
+        If fewer than k steps move, the candidates nearest to them fill up. Text and `generator` are ignored.
 
         Raises:
             ConfigError: no motion, or k below 1.
@@ -62,7 +62,7 @@ class MotionPeaksSelector(nn.Module):
         """
         if motion is None or k < 1:
             raise ConfigError(
-                f"the motion-peaks selector needs motion (a stream with role='selector') and k from 1 on, got k={k}"
+                f"the motion-peaks selector needs motion (a stream with role='selector') and k >= 1, got k={k}"
             )
         check_candidates(candidates, mask)
         if len(motion.values) != len(candidates):
@@ -71,7 +71,7 @@ class MotionPeaksSelector(nn.Module):
         energy = motion.values.float().flatten(2).norm(dim=2).masked_fill(~real, 0.0)
         middle = motion.seconds.mean(-1).to(candidates.dtype)
         distance = torch.stack([self._distance(*row, k) for row in zip(energy, middle, candidates, strict=True)])
-        index, chosen = pick_moments(distance, mask, k)
+        index, chosen = pick_candidates(distance, mask, k)
         seconds = candidates.gather(1, index) if candidates.shape[1] else candidates.new_zeros(index.shape)
         spans = torch.stack([seconds, seconds], -1).masked_fill(~chosen[..., None], 0.0)
         return Selection(
@@ -84,7 +84,7 @@ class MotionPeaksSelector(nn.Module):
         )
 
     def _distance(self, energy: Tensor, middle: Tensor, candidates: Tensor, k: int) -> Tensor:
-        """(C,) seconds of each candidate to the nearest peak; 0 for the candidate that is nearest to a peak."""
+        """Return (C,) seconds of each candidate to the nearest peak; 0 for the candidate nearest to a peak."""
         left, peaks = energy.clone(), []
         while len(peaks) < k and bool((left > 0).any()):
             top = middle[left.argmax()]
@@ -96,5 +96,5 @@ class MotionPeaksSelector(nn.Module):
         return apart.amin(1).masked_fill(torch.zeros_like(candidates).scatter(0, apart.argmin(0), 1.0).bool(), 0.0)
 
     def loss(self, selection: Selection, target_spans: Tensor) -> Tensor:
-        """Raises ConfigError: nothing here can be learnt."""
-        raise ConfigError("the motion-peaks selector has nothing to learn; train with another selector")
+        """Raise ConfigError: the selector has no trainable parameters."""
+        raise ConfigError("the motion-peaks selector has no trainable parameters; train another selector")

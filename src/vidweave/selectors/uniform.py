@@ -1,6 +1,6 @@
-"""Moments at equal distances, whatever happens in the clip."""
+"""Select evenly spaced timestamps, regardless of content."""
 
-# Axes: R rows, C candidates, k moments
+# Axes: R rows, C candidates, k timestamps
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["UniformSelector", "UniformSelectorConfig"]
 
 @dataclass(frozen=True, kw_only=True)
 class UniformSelectorConfig(ComponentConfig):
-    """Nothing to set."""
+    """No settings."""
 
     kind: ClassVar[str] = "uniform"
 
@@ -28,7 +28,7 @@ class UniformSelectorConfig(ComponentConfig):
 
 
 class UniformSelector(nn.Module):
-    """k moments, each in the middle of one of k equal parts of the span that the candidates cover."""
+    """Select k timestamps, each in the middle of one of k equal parts of the span covered by the candidates."""
 
     needs_motion = False
 
@@ -42,17 +42,17 @@ class UniformSelector(nn.Module):
         k: int,
         generator: torch.Generator | None = None,
     ) -> Selection:
-        """Candidates (R, C) in seconds, mask (R, C) → k moments per row and their span; the same at every call.
+        """Candidates (R, C) in seconds, mask (R, C) → k timestamps per row and their span; deterministic.
 
-        Motion, text and `generator` are not looked at. A clip shorter than k candidates gets moments between them
-        (the nearest frames repeat); a row without candidates gets none.
+        Motion, text and `generator` are ignored. A clip shorter than k candidates gets timestamps between them (the nearest
+        frames repeat); a row without candidates gets none.
 
         Raises:
             ConfigError: k is below 1.
             ShapeError: candidates and mask are not (R, C).
         """
         if k < 1:
-            raise ConfigError(f"the uniform selector needs at least one moment, got k={k}")
+            raise ConfigError(f"the uniform selector needs k >= 1, got k={k}")
         check_candidates(candidates, mask)
         span = covered_span(candidates, mask)
         share = (torch.arange(k, dtype=candidates.dtype, device=candidates.device) + 0.5) / k
@@ -61,7 +61,5 @@ class UniformSelector(nn.Module):
         return Selection(seconds=seconds, mask=has_any.expand(-1, k), spans=span[:, None], reason="uniform")
 
     def loss(self, selection: Selection, target_spans: Tensor) -> Tensor:
-        """Raises ConfigError: nothing here can be learnt."""
-        raise ConfigError(
-            "the uniform selector has nothing to learn; train with another selector or leave its loss out"
-        )
+        """Raise ConfigError: the selector has no trainable parameters."""
+        raise ConfigError("the uniform selector has no trainable parameters; train another selector or omit its loss")

@@ -1,4 +1,4 @@
-"""Files and folders that are whole or absent, and bounded reads."""
+"""Write files and folders atomically, and read with size limits."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ __all__ = [
     "write_atomically",
 ]
 
-# .NAME.PID.RANDOM with the ending of the file it becomes: what a kill leaves is hidden, and `remove_scratch` knows it.
+# .NAME.PID.RANDOM with the suffix of the final file: leftovers of a kill are hidden, and `remove_scratch` finds them.
 _SCRATCH = re.compile(r"\..+\.\d+\.[0-9a-f]{8}(\.\w+)?")
 _LONGEST_STEM = 100  # keeps scratch names below the usual limit of 255 bytes
 
 
 def scratch_name(path: Path) -> Path:
-    """Return a hidden name beside `path`, with its ending, that no other writer has."""
+    """Return a hidden name beside `path`, with its suffix, that no other writer uses."""
     return path.with_name(f".{path.stem[:_LONGEST_STEM]}.{os.getpid()}.{uuid.uuid4().hex[:8]}{path.suffix}")
 
 
 def write_atomically(path: Path, data: bytes, scratch: Path | None = None) -> None:
-    """Write `data` to `path`, all or nothing, also when the process or the machine dies at any point.
+    """Write `data` to `path`, all or nothing, even if the process or the machine dies at any point.
 
     The bytes are written beside `path`, forced to disk and renamed; then the folder is forced to disk, so that the name
-    survives too. A failure leaves `path` as it was.
+    survives too. A failure leaves `path` unchanged.
 
     Args:
-        scratch: Where to write first, on the same file system; None takes a hidden name beside `path`.
+        scratch: Temporary path on the same file system; None uses a hidden name beside `path`.
 
     Raises:
-        OSError: what the file system says, for example that it is full.
+        OSError: the file system refused, for example because it is full.
     """
     scratch = scratch_name(path) if scratch is None else scratch
     descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
@@ -64,7 +64,7 @@ def write_atomically(path: Path, data: bytes, scratch: Path | None = None) -> No
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a hidden path beside `path`, for libraries that write by name; it replaces `path` on success.
 
-    It keeps the ending of `path`. On any failure it is removed and `path` stays as it was.
+    It keeps the suffix of `path`. On failure it is removed and `path` stays unchanged.
     """
     scratch = scratch_name(path)
     try:
@@ -78,10 +78,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty hidden folder beside `path` that becomes `path` on success, in place of what was there.
+    """Yield an empty hidden folder beside `path` that replaces `path` on success.
 
-    On any failure the hidden folder is removed and `path` stays as it was. A kill between the removal of the old folder
-    and the rename leaves neither, so use it for folders that can be made again.
+    On failure the hidden folder is removed and `path` stays unchanged. A kill between the removal of the old folder and the
+    rename leaves neither, so use it for folders that can be made again.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = scratch_name(path)
@@ -98,7 +98,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def remove_scratch(folder: Path) -> None:
-    """Remove what killed writers left anywhere in `folder`; nobody may be writing there now."""
+    """Remove leftovers of killed writers anywhere in `folder`; no process may be writing there."""
     for path in [p for p in folder.rglob(".*") if _SCRATCH.fullmatch(p.name)]:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
@@ -107,7 +107,7 @@ def remove_scratch(folder: Path) -> None:
 
 
 def append_durably(descriptor: int, data: bytes) -> int:
-    """Append `data` to an open file, all or nothing, and force it to disk; return where it begins.
+    """Append `data` to an open file, all or nothing, and force it to disk; return the offset where it begins.
 
     Raises:
         OSError: the file system refused; the file has its old length then.
@@ -123,7 +123,7 @@ def append_durably(descriptor: int, data: bytes) -> int:
 
 
 def sync(*paths: Path) -> None:
-    """Wait until files' bytes, or folders' names, are on the disk; systems that cannot open folders skip those."""
+    """Force files' bytes, or folders' names, to disk; systems that cannot open folders skip those."""
     for path in paths:
         try:
             descriptor = os.open(path, os.O_RDONLY)
@@ -138,7 +138,7 @@ def sync(*paths: Path) -> None:
 
 
 def is_disk_full(error: OSError) -> bool:
-    """Whether the file system has no room left, for anybody or for this user."""
+    """Return whether the file system or the user's quota is full."""
     return error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
@@ -170,7 +170,7 @@ def _read_one(file, offset: int, length: int) -> bytearray:
 
 
 def _open(path: Path):
-    # A store holds plain files of its own; a link out of it is somebody else's
+    # A store contains only its own regular files; a link may point outside of it
     return open(os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)), "rb")
 
 

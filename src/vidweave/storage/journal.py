@@ -1,7 +1,7 @@
-"""Append-only files of JSON lines: the first line says what is recorded, each further line is one finished row.
+"""Append-only files of JSON lines: a header line, then one line per finished row.
 
-A line counts when it ends. What a killed process left of its last line is cut off when the file is opened again, so every
-finished row is there exactly once. One process at a time holds the file.
+A line counts once it is complete. When a file is opened again, an incomplete last line left by a killed process is cut off,
+so that every finished row is there exactly once. One process at a time holds the file.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ class Journal(Generic[Row]):
     """A journal that is open for appending; use it in a ``with`` block.
 
     Args:
-        path: Made, with its folder, if it does not exist.
+        path: Created, with its folder, if it does not exist.
         header: Plain JSON data for the first line of a new file.
-        check: Called with the first line of an existing file; raises what makes it unusable for this run.
-        parse: JSON object of a line → row; ValueError, TypeError or KeyError for what is none.
+        check: Called with the first line of an existing file; raises if this run cannot use the file.
+        parse: JSON object of a line → row; raises ValueError, TypeError or KeyError for invalid lines.
         error: Type of the errors that are raised.
-        what: What the file is, for messages.
+        what: Kind of file, for messages.
 
     Attributes:
-        rows: What the file held when it was opened, in order.
+        rows: Rows in the file when it was opened, in order.
 
     Raises:
         error: the file is held by another process, fails `check`, is damaged before its last line, or cannot be used.
@@ -65,7 +65,7 @@ class Journal(Generic[Row]):
         """Append JSON objects and force them to disk, all or none.
 
         Raises:
-            error: the file system refused; the file is as it was before.
+            error: the file system refused; the file is unchanged.
         """
         data = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
         with _reported(self.path, self._error, self._what):
@@ -89,7 +89,7 @@ class Journal(Generic[Row]):
     ) -> None:
         data = self.path.read_bytes()
         whole = data.rfind(b"\n") + 1
-        if whole:  # nothing of a file is cut off before it is known to be a journal of this run
+        if whole:  # only truncate a file that is known to be a journal of this run
             _, self.rows = _parsed(data[:whole], self.path, parse, self._error, self._what, check)
         if whole < len(data):
             os.ftruncate(self._descriptor, whole)
@@ -100,10 +100,10 @@ class Journal(Generic[Row]):
 def read_journal(
     path: Path, *, parse: Callable[[dict[str, Any]], Row], error: type[VidweaveError], what: str
 ) -> tuple[dict[str, Any], list[Row]]:
-    """Read the first line and the finished rows of a journal without holding or changing it; a torn last line is left out.
+    """Read the first line and the finished rows of a journal without locking or changing it; skip a torn last line.
 
     Raises:
-        error: there is no such file, it is empty, or it is damaged.
+        error: the file does not exist, is empty, or is damaged.
     """
     with _reported(path, error, what):
         data = path.read_bytes()
@@ -140,7 +140,7 @@ def _parsed(
     try:
         header = json.loads(first)
         if not isinstance(header, dict):
-            raise ValueError(f"its first line holds a {type(header).__name__}")
+            raise ValueError(f"its first line is a {type(header).__name__}")
     except (ValueError, RecursionError) as problem:
         raise error(f"{path} is not a {what} ({problem}); move it away or use another name") from problem
     check(header)
@@ -158,7 +158,7 @@ def _parsed(
 
 @contextmanager
 def _reported(path: Path, error: type[VidweaveError], what: str) -> Iterator[None]:
-    """Turn what the file system says into the caller's error."""
+    """Convert file system errors to the caller's error type."""
     try:
         yield
     except OSError as problem:

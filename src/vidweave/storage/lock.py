@@ -1,4 +1,4 @@
-"""One process at a time: a lock that the system releases however its holder ends."""
+"""Locks between processes, released by the operating system however their holder ends."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def _lock_file(path: Path) -> Path:
 
 @contextmanager
 def locked(path: Path, busy: Exception) -> Iterator[None]:
-    """Hold `path`, a file or an existing folder, for this process; never waits.
+    """Lock `path`, a file or an existing folder, for this process; never waits.
 
     Args:
-        busy: Raised if another process holds it: what is being written, and what to do.
+        busy: Raised if another process holds it; should say what is in use and what to do.
 
     Raises:
-        OSError: the lock file cannot be made.
+        OSError: the lock file cannot be created.
     """
     lock = FileLock(_lock_file(path), blocking=False)
     try:
@@ -42,9 +42,9 @@ def locked(path: Path, busy: Exception) -> Iterator[None]:
 
 @contextmanager
 def waiting_lock(path: Path) -> Iterator[None]:
-    """Hold `path` for this process, after waiting for other processes of this user on this machine.
+    """Lock `path` for this process, waiting for other processes of this user on this machine.
 
-    Nothing is left in or beside `path`, which others may publish: the lock file is in the temporary folder.
+    Nothing is left in or beside `path`, which may be published: the lock file is in the temporary folder.
     """
     folder = Path(tempfile.gettempdir()) / f"vidweave-locks-{getpass.getuser()}"
     folder.mkdir(mode=0o700, exist_ok=True)

@@ -161,8 +161,8 @@ class KeepsMemory(Protocol):
         """The memory of rows that have seen nothing; the values of `inputs.keys` are not read."""
         ...
 
-    def commit(self, inputs: TrunkInput, memory: Any, journal: Any = None) -> Any:
-        """The memory after time steps keys (R, T, K, C). With a journal, the memory given may be used up."""
+    def commit(self, inputs: TrunkInput, memory: Any, undo_log: Any = None) -> Any:
+        """The memory after time steps keys (R, T, K, C). With an undo log, the given memory may be consumed."""
         ...
 
     def evaluate(self, inputs: TrunkInput, memory: Any) -> Tensor:

@@ -84,7 +84,7 @@ def test_what_nobody_can_see_is_to_be_left_out(vid, tmp_path):
     how = ("--split", tmp_path / "toy.json", "--model", "m", "--way", "endpoint", "--base-url", "http://127.0.0.1:9/v1")
     done = vid("contra4", "evaluate", *how)
     assert done.code == 2
-    assert "an endpoint takes image, video and audio, not depth; " in done.err
+    assert "endpoints accept image, video and audio, not depth; " in done.err
     assert "--modality NAME, repeatable, leaves questions about others out" in done.err
 
 

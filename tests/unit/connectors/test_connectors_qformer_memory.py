@@ -9,7 +9,7 @@ from benchmarks.plain_memory import plain_loop
 from vidweave.connectors.qformer import QFormerConfig
 from vidweave.connectors.qformer_memory import MemoryConfig
 from vidweave.errors import ConfigError, ShapeError
-from vidweave.nn.bank import Journal
+from vidweave.nn.bank import UndoLog
 from vidweave.registry import TRUNKS
 from vidweave.testing import check_trunk
 from vidweave.types import TrunkInput, component_from_dict
@@ -206,12 +206,12 @@ def test_a_journal_spares_the_copy_and_brings_back_what_was(changes, size):
     queries, keys, text, text_mask = given(14, seed=7)
     inputs = TrunkInput(queries, keys, torch.ones(keys.shape[:3], dtype=torch.bool), text, text_mask)
 
-    def step(memory, start, journal=None):
-        return qformer.commit(inputs.steps(slice(start, start + size)), memory, journal)
+    def step(memory, start, undo_log=None):
+        return qformer.commit(inputs.steps(slice(start, start + size)), memory, undo_log)
 
     def fail_after_two(memory, start):
-        with Journal() as journal:
-            step(step(memory, start, journal), 0, journal)
+        with UndoLog() as undo_log:
+            step(step(memory, start, undo_log), 0, undo_log)
             raise RuntimeError("out of memory")
 
     ask = inputs.step(-1)
@@ -223,13 +223,13 @@ def test_a_journal_spares_the_copy_and_brings_back_what_was(changes, size):
                 fail_after_two(memory, start)
             assert torch.equal(qformer.evaluate(ask, memory), before)
             plain = step(plain, start)
-            with Journal() as journal:
-                memory = step(memory, start, journal)
+            with UndoLog() as undo_log:
+                memory = step(memory, start, undo_log)
             assert torch.equal(qformer.evaluate(ask, memory), qformer.evaluate(ask, plain))
     if size == 1:
         buffer = memory.layers[1].pairs[0].data_ptr()
-        with Journal() as journal:
-            assert step(memory, 0, journal).layers[1].pairs[0].data_ptr() == buffer
+        with UndoLog() as undo_log:
+            assert step(memory, 0, undo_log).layers[1].pairs[0].data_ptr() == buffer
 
 
 def test_no_rows_and_no_groups():

@@ -71,7 +71,7 @@ def test_media_that_have_captions_keep_them(folders):
 def test_what_stops_a_captioning(folders):
     files = MediaFiles(folders=folders)
     rows, media = list(files.run_all(())), files.media()
-    with pytest.raises(ConfigError, match=r"no captioner for audio, and 'a\.wav' has no caption"):
+    with pytest.raises(ConfigError, match=r"'a\.wav' has no caption and there is no captioner for audio"):
         Captioning(captioners={"pc": Namer()}, media=media).run(rows)
     with pytest.raises(UnknownNameError, match="media folder 'own_pc'"):
         Captioning(captioners={"pc": Namer()}, media=Media()).run(rows)
@@ -85,17 +85,17 @@ def test_what_stops_a_captioning(folders):
             return []
 
     both = {"audio": Namer(), "pc": Silent()}
-    with pytest.raises(PipelineError, match=r"the captioner of pc said nothing of 'c\.npy'"):
+    with pytest.raises(PipelineError, match=r"the pc captioner returned an empty text for 'c\.npy'"):
         Captioning(captioners=both, media=media).run(rows)
-    with pytest.raises(PipelineError, match="the captioner of audio gave 0 captions for 2 media"):
+    with pytest.raises(PipelineError, match="the audio captioner returned 0 captions for 2 media"):
         Captioning(captioners={"audio": Short()}, media=media).run(rows)
 
 
 def test_folders_that_hold_nothing(tmp_path, folders):
-    with pytest.raises(MediaNotFoundError, match=r"there is no folder .* for audio"):
+    with pytest.raises(MediaNotFoundError, match=r"the audio folder .* does not exist"):
         list(MediaFiles(folders={"audio": str(tmp_path / "none")}).run_all(()))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(MediaNotFoundError, match="holds no file for audio"):
+    with pytest.raises(MediaNotFoundError, match=r"the audio folder .* contains no files"):
         list(MediaFiles(folders={"audio": str(tmp_path / "empty")}).run_all(()))
 
 
@@ -212,15 +212,15 @@ def test_a_medium_that_an_endpoint_refuses_is_named_or_left_out(media, caplog):
             return ["" if str(clip.get("image", "")).endswith("copy.png") else "ok" for clip in clips]
 
     who = dict.fromkeys(media.folders, Choosy(engine=Prude(seen, "prude")))
-    with pytest.raises(PipelineError, match=r"the captioner of image said nothing of 'copy\.png'"):
+    with pytest.raises(PipelineError, match=r"the image captioner returned an empty text for 'copy\.png'"):
         Captioning(captioners=who, media=media.media()).run(rows)
     kept = Captioning(captioners=who, media=media.media(), unreadable="drop").run(rows)
     assert [row["id"] for row in kept] == ["a.png", "b.mp4", "c.wav"]
-    assert "own_image 'copy.png' is left out: nothing was said of it" in caplog.text
+    assert "own_image 'copy.png' is skipped: the captioner returned an empty text" in caplog.text
 
 
 def test_an_endpoint_takes_no_point_cloud():
-    with pytest.raises(ModalityError, match="an endpoint takes image, video and audio, not point_cloud"):
+    with pytest.raises(ModalityError, match="endpoints accept image, video and audio, not point_cloud"):
         EngineCaptioner(engine=ScriptedEngine(seen, "m")).caption([Clip(point_cloud="a.npy")])
 
 
@@ -233,12 +233,12 @@ def test_broken_media_stop_a_run_or_are_left_out(media, caplog):
     Path(media.folders["image"], "x.png").write_bytes(b"no picture")
     rows.insert(2, {**rows[0], "id": "x.png"})
     who = dict.fromkeys(media.folders, EngineCaptioner(engine=ScriptedEngine(seen, "m")))
-    with pytest.raises(MediaNotFoundError, match=r"there is no .*gone\.png for scene 'gone\.png' of own_image"):
+    with pytest.raises(MediaNotFoundError, match=r"gone\.png of scene 'gone\.png' does not exist"):
         Captioning(captioners=who, media=media.media()).run(rows)
     kept = Captioning(captioners=who, media=media.media(), unreadable="drop").run(rows)
     assert [row["id"] for row in kept] == ["a.png", "b.mp4", "c.wav"]
-    assert "own_image 'gone.png' is left out" in caplog.text
-    assert "own_image 'x.png' is left out" in caplog.text
+    assert "own_image 'gone.png' is skipped" in caplog.text
+    assert "own_image 'x.png' is skipped" in caplog.text
 
 
 def test_media_of_a_file_of_questions_are_captioned_once(tmp_path):

@@ -119,7 +119,7 @@ def test_the_fitted_prior_is_the_best_order_of_another_file() -> None:
 
 
 def test_a_rule_answers_this_task_only() -> None:
-    with pytest.raises(QueryError, match="the rule 'always A' answers questions of Contra4"):
+    with pytest.raises(QueryError, match="the rule 'always A' only answers Contra4 questions"):
         BlindAnswerer("always A", always(0)).answer([Query.about("a.mp4", "Which?")])
     picked = BlindAnswerer("d", always(3)).answer([Query("?", QUERY.scenes, QUERY.options, QUERY.extra)])
     assert picked[0].text == ""  # there is no fourth scene

@@ -30,7 +30,7 @@ def test_2025_counts_what_contains_the_truth() -> None:
     [
         ([question("a", gt_answer="A")], [{"qid": "a"}], "need an id under one of question_id, id, sample_id"),
         ([question("a", gt_answer="A")], [{"id": "a", "pred_ans": "A", "gt_ans": "A"}], "needs one of gt_answer"),
-        ([question("a", gt_answer="A")], [{"id": "z", "answer": "A", "gt_answer": "A"}], "'z' is about no question"),
+        ([question("a", gt_answer="A")], [{"id": "z", "answer": "A", "gt_answer": "A"}], "'z' refers to no question"),
         ([question("a", answer="A")], [{"id": "a", "answer": "A", "gt_answer": "A"}], "needs one of answers"),
     ],
 )

@@ -172,7 +172,7 @@ def test_other_settings_are_refused_until_asked_for(tmp_path):
 def test_a_verifier_that_always_says_a_is_named(tmp_path):
     models = Models(first=ScriptedEngine(always_a, "biased"))
     with pytest.raises(
-        PipelineError, match=r"stage 'filters' kept no row .*first says Scene A: 240.*passed unanimous_permute: 0"
+        PipelineError, match=r"stage 'filters' kept no rows .*first says Scene A: 240.*passed unanimous_permute: 0"
     ):
         run(pipeline(models), tmp_path, progress=False)
     manifest = json.loads((tmp_path / "manifest.json").read_text())
@@ -247,15 +247,15 @@ def test_one_process_at_a_time(tmp_path):
 @pytest.mark.parametrize("content", ["", "[]", '{"format": "x"}', "{"])
 def test_a_manifest_that_is_none(tmp_path, content):
     (tmp_path / "manifest.json").write_text(content)
-    with pytest.raises(PipelineError, match=r"manifest\.json (is no manifest of a run|belongs to another run)"):
+    with pytest.raises(PipelineError, match=r"manifest\.json (is not a run manifest|belongs to another run)"):
         run(pipeline(), tmp_path, progress=False)
 
 
 def test_pipelines_that_cannot_be():
     stages = pipeline().stages
-    with pytest.raises(ConfigError, match="the first stage must bring its own rows, 'questions' works on rows"):
+    with pytest.raises(ConfigError, match="the first stage must produce rows itself, but 'questions' needs input rows"):
         Pipeline(name="x", stages=stages[2:])
-    with pytest.raises(ConfigError, match="each once, got"):
+    with pytest.raises(ConfigError, match="unique stage names, got"):
         Pipeline(name="x", stages=(LoudPools(), LoudPools()))
     with pytest.raises(ConfigError, match="rows_per_shard must be at least 1"):
         Pipeline(name="x", stages=stages, rows_per_shard=0)
@@ -305,7 +305,9 @@ def test_cache_that_cannot_write(tmp_path, monkeypatch):
     cache = ResponseCache(tmp_path)
     engine = CachedEngine(ScriptedEngine(lambda r: "x", "x"), cache, Usage())
     FullDisk(monkeypatch, 0)
-    with pytest.raises(PipelineError, match=r"cannot keep completions in .*: No space left on device; free some space"):
+    with pytest.raises(
+        PipelineError, match=r"cannot store completions in .*: No space left on device; free some space"
+    ):
         engine.complete([request("a")])
     assert len(cache) == 0
     cache.close()

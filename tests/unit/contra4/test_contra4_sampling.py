@@ -87,7 +87,7 @@ def test_one_row_per_medium():
     [
         ({"caption": [" "]}, AnnotationError, "medium 'audio0' of loud has an empty caption"),
         ({"modality": "smell"}, AnnotationError, "unknown modality 'smell'"),
-        ({"modality": "depth"}, AnnotationError, "is of modality 'depth', asked for are audio, pc"),
+        ({"modality": "depth"}, AnnotationError, "has modality 'depth', expected one of audio, pc"),
     ],
 )
 def test_pools_that_are_wrong(change, error, message):

@@ -64,7 +64,7 @@ def test_older_keys_of_question_caption_meta_and_selection():
         ({"selection_type": "nearest"}, "selection_type must be one of random, similarity, high_sim, got 'nearest'"),
         ({"colour": 1}, "unknown key 'colour'"),
         ({"id": 7}, "'id' must be str, got 7"),
-        ({"category": 3}, "'category' must be a text, got 3"),
+        ({"category": 3}, "'category' must be a string, got 3"),
     ],
 )
 def test_what_is_wrong_is_said(changes, message):
@@ -76,7 +76,7 @@ def test_what_is_wrong_is_said(changes, message):
 def test_an_empty_caption_is_an_error(caption):
     data = released()
     data["examples"][1]["caption"] = caption
-    with pytest.raises(AnnotationError, match=r"here \(random_0\) Scene B: the caption is empty or no text"):
+    with pytest.raises(AnnotationError, match=r"here \(random_0\) Scene B: the caption must be a non-empty string"):
         question_from_dict(data, "here")
 
 
@@ -129,15 +129,15 @@ def test_line_separators_inside_texts_end_no_line(tmp_path):
 
 def test_ids_that_repeat(tmp_path):
     (tmp_path / "a.jsonl").write_text("\n".join([*lines(3), lines(2)[1]]))
-    with pytest.raises(AnnotationError, match=r"a\.jsonl:4: id 'random_1' is taken"):
+    with pytest.raises(AnnotationError, match=r"a\.jsonl:4: id 'random_1' is used by an earlier question"):
         read_questions(tmp_path / "a.jsonl")
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "holds no questions"),
-        (b"[]", "holds no questions"),
+        (b"", "contains no questions"),
+        (b"[]", "contains no questions"),
         (b"[1]", "entry 1: expected a JSON object, got '1'"),
         (b"3", "x:1: expected a JSON object"),
         (b"\xff\xfe[]", "is not UTF-8 text"),

@@ -95,7 +95,7 @@ def test_failed_requests_are_an_error():
     refused = Completion(text="", error="400: no such field")
     with pytest.raises(EngineError, match=r"2 of 2 requests failed, the first with: 400: no such field"):
         question_rows(rows, Failing([refused, refused]))
-    with pytest.raises(EngineError, match="gave 0 completions for 1 requests"):
+    with pytest.raises(EngineError, match="returned 0 completions for 1 requests"):
         question_rows(rows[:1], Failing([]))
 
 
@@ -287,7 +287,7 @@ def test_rows_with_a_repeated_modality_are_dropped():
 def test_filters_refuse_what_they_cannot_do():
     with pytest.raises(ConfigError, match="keep must be one of word, majority"):
         Filters(verifiers=NAMES, keep="most")
-    with pytest.raises(ConfigError, match="a majority is two verifiers at least, got 1"):
+    with pytest.raises(ConfigError, match="a majority needs at least two verifiers, got 1"):
         Filters(verifiers=("first",), keep="majority")
     with pytest.raises(PipelineError, match="row random_0 has no verdicts of 'third'"):
         Filters(verifiers=("third",)).run([tuple_row(0, 2, 0)])

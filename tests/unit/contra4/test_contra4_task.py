@@ -7,7 +7,7 @@ import pytest
 
 from tests.unit.contra4.contra4_media import brightness, clip_of
 from tests.unit.contra4.contra4_questions import question
-from vidweave.contra4.task import Contra4Task, chooses_the_truth, question_facets
+from vidweave.contra4.task import Contra4Task, chooses_answer, question_facets
 from vidweave.errors import ConfigError
 
 QUESTIONS = [question(n, scenes=2 + n % 3, answer=n % 2, category="Other") for n in range(6)]
@@ -80,7 +80,7 @@ def test_scenes_of_other_questions_have_the_modality_and_are_foreign() -> None:
         assert not own & {brightness(scene.clip) for scene in example.query.scenes}
         assert example.truth == asked.answer_label
         assert example.query.extra["captions"] == again.example(index).query.extra["captions"]
-    with pytest.raises(ConfigError, match="take more questions"):
+    with pytest.raises(ConfigError, match="use more questions"):
         Contra4Task(QUESTIONS[:1], view="other_scenes").example(0)
 
 
@@ -89,13 +89,13 @@ def test_given_captions_stand_in_for_the_files_and_are_part_of_the_run() -> None
     task = Contra4Task(QUESTIONS, captions=said)
     assert task.example(0).query.extra["captions"] == ("said of 0-0", "said of 0-1")
     assert task.describe() != Contra4Task(QUESTIONS).describe()
-    with pytest.raises(ConfigError, match="the captions say nothing of s '0-0'"):
+    with pytest.raises(ConfigError, match="the captions file has no caption for s '0-0'"):
         Contra4Task(QUESTIONS, captions={}).example(0)
 
 
 def test_the_judge_reads_labels() -> None:
     example = Contra4Task(QUESTIONS).example(1)
-    assert [chooses_the_truth(example, text) for text in ("scene b.", "B", "It is A", "Scene D", "")] == [
+    assert [chooses_answer(example, text) for text in ("scene b.", "B", "It is A", "Scene D", "")] == [
         True,
         True,
         False,

@@ -97,7 +97,7 @@ def test_models_that_cannot_be_used(folders, tmp_path):
     for name in DEPTH_MODELS:  # each stands for a hub id, which is asked for and, without a network, not there
         with pytest.raises(CheckpointError, match=rf"no depth model at '{DEPTH_MODELS.entry(name).target}'"):
             DepthEstimator(name)
-    with pytest.raises(ConfigError, match="tells nearness, normals need metres"):
+    with pytest.raises(ConfigError, match="outputs nearness, but normals need meters"):
         NormalsJob(depth=DepthEstimator(folders["relative"]))
     with pytest.raises(ConfigError, match="fps and chunk must be positive"):
         DepthJob(estimator=DepthEstimator(folders["metric"]), chunk=0)
@@ -136,8 +136,8 @@ def test_a_bulge_slopes_outwards():
 
 def test_depth_that_cannot_have_normals():
     for depth, message in [
-        (np.zeros((1, 4, 4)), "positive and finite metres"),
-        (np.full((1, 4, 4), np.nan), "positive and finite metres"),
+        (np.zeros((1, 4, 4)), "positive and finite meters"),
+        (np.full((1, 4, 4), np.nan), "positive and finite meters"),
         (np.ones((1, 1, 4)), "at least 2 x 2 pixels"),
         (np.ones((4, 4)), r"must be \(T, H, W\)"),
     ]:
@@ -159,7 +159,7 @@ def test_normals_of_files_of_videos_and_by_a_model_of_ones_own(folders, tmp_path
     work(NormalsJob(depth=DepthEstimator(folders["metric"]), fps=2), {"v": clip}, tmp_path / "b")
     assert np.load(tmp_path / "b" / "v.npy").shape == (4, 48, 48, 3)
     report = work(NormalsJob(), {"v": clip}, tmp_path / "c")
-    assert "give --depth-model for the depth of videos" in report.failed["v"]
+    assert "give --depth-model to estimate depth from videos" in report.failed["v"]
 
     NORMAL_ESTIMATORS.register("flat", lambda frames: np.broadcast_to([0.0, 0.0, 1.0], frames.values.shape))
     try:

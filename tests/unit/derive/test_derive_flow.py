@@ -31,7 +31,7 @@ def raft(side=128):
 
 
 def test_vectors_of_the_codec_with_pictures(clip, tmp_path):
-    job = FlowJob(estimator=None, name="motion vectors", fps=4, height=10, width=14, has_pictures=True)
+    job = FlowJob(estimator=None, name="motion vectors", fps=4, height=10, width=14, has_rgb=True)
     report = work(job, {"a/clip": clip}, tmp_path)
     assert report.made == ["a/clip"]
     with open_source(tmp_path / "a/clip.npy", "flow") as flow:

@@ -98,7 +98,7 @@ def test_settings_of_frames_are_checked():
     with pytest.raises(ConfigError, match="must be positive, got 0"):
         FrameJob(fps=0)
     for pattern in ("%05d.bmp", "frame.jpg", "%s-%s.jpg"):
-        with pytest.raises(ConfigError, match="pattern must hold one number"):
+        with pytest.raises(ConfigError, match="pattern must contain one number"):
             FrameJob(pattern=pattern)
 
 
@@ -115,9 +115,9 @@ def test_frame_counts_are_rewritten(tmp_path):
     assert [sample["n"] for sample in json.loads(out.read_text())] == [31, 20]
     before = out.read_text()
     for content, video, message in [
-        ({"v3": {}}, None, "sample 'v3' is about 'v3', of which no frames were made"),
-        ([{"a": 1}], "video", "sample '0' is about None"),
-        ([{"a": 1}], None, "holds no samples by id; name the field"),
+        ({"v3": {}}, None, "sample 'v3' refers to 'v3', which has no extracted frames"),
+        ([{"a": 1}], "video", "sample '0' refers to None"),
+        ([{"a": 1}], None, "has no samples by id; name the field"),
     ]:
         by_id.write_text(json.dumps(content))
         with pytest.raises(AnnotationError, match=message):
@@ -142,9 +142,9 @@ def test_a_cut_holds_the_span_from_the_key_frame_before_it(clip, tmp_path, start
 
 
 def test_cuts_that_cannot_be_made(clip, tmp_path):
-    with pytest.raises(MediaError, match="holds no frame from 9"):
+    with pytest.raises(MediaError, match="has no frame from 9"):
         cut_video(Cut(source=clip, start_seconds=9.0, end_seconds=9.5), tmp_path / "x.mp4")
-    with pytest.raises(ConfigError, match=r"ends after it starts, got 2\.0\.\.1"):
+    with pytest.raises(ConfigError, match=r"end after its start, got 2\.0\.\.1"):
         Cut(source=clip, start_seconds=2.0, end_seconds=1)
     assert not list(tmp_path.glob("*x*"))
 
@@ -176,7 +176,7 @@ def test_annotations_become_cuts_by_the_names_of_the_original_tools(clip, tmp_pa
     assert all((c.start_seconds, c.end_seconds) == (1.0, None) for c in cuts.values())
     for sample, message in [
         ({"video_id": "t1", "question_id": 3}, "sample 0 has no start"),
-        ({"video_id": "../t1", "question_id": 3, "start": 1}, "are no plain names"),
+        ({"video_id": "../t1", "question_id": 3, "start": 1}, "are not plain names"),
         ({"video_id": "t1", "question_id": 3, "start": "x"}, "must be frame numbers"),
         ({"video_id": "t1", "question_id": 3, "start": -1}, "before it starts"),
     ]:

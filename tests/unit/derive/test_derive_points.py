@@ -99,26 +99,26 @@ def test_a_scene_becomes_the_files_of_3d_llm(tmp_path):
     assert voxels.min() >= 0
     assert voxels.max() == 255
     failed = work(job, {"bad": write_scene(tmp_path / "bad", poses=5)}, tmp_path / "out").failed
-    assert "has (6, 6, 5) pictures, depths and poses" in failed["bad"]
+    assert "has (6, 6, 5) frames, depth maps and poses" in failed["bad"]
 
 
 def test_what_does_not_fit_is_named(tmp_path):
     cameras = Cameras(INTRINSICS, np.stack([eye()]))
     for tokens, depth, message in [
-        (torch.ones(1, 7, 3), np.ones((1, 8, 12)), "7 tokens are no square grid"),
-        (torch.ones(2, 4, 3), np.ones((1, 8, 12)), "must be of the same views"),
-        (torch.ones(1, 4, 3), np.zeros((1, 8, 12)), "no pixel of the depth is measured"),
+        (torch.ones(1, 7, 3), np.ones((1, 8, 12)), "7 tokens do not form a square grid"),
+        (torch.ones(2, 4, 3), np.ones((1, 8, 12)), "must have the same number of views"),
+        (torch.ones(1, 4, 3), np.zeros((1, 8, 12)), "the depth has no measured pixel"),
     ]:
         with pytest.raises(ShapeError, match=message):
             features_of_points(tokens, depth, cameras)
     path = tmp_path / "cameras.json"
     for content, message in [
-        ("{", "holds no cameras"),
-        ('{"intrinsics": [1, 1, 0], "poses": []}', "intrinsics are 4 numbers"),
+        ("{", "contains no cameras"),
+        ('{"intrinsics": [1, 1, 0], "poses": []}', "expected 4 intrinsics"),
         (json.dumps({"intrinsics": [0, 1, 0, 0], "poses": [eye().tolist()]}), "focal lengths positive"),
     ]:
         path.write_text(content)
         with pytest.raises(AnnotationError, match=message):
             read_cameras(path)
-    with pytest.raises(ConfigError, match="views, grid and stride start at 1"):
+    with pytest.raises(ConfigError, match="views, grid and stride must be at least 1"):
         PointFeaturesJob(encode=lambda frames: torch.ones(1), encoder_name="x", stride=0)

@@ -149,7 +149,7 @@ def beep_of(path):
 
 def test_codecs_that_mp4_cannot_hold(tmp_path):
     source = encode(tmp_path / "v.webm", "libvpx", count=5)
-    with pytest.raises(MediaTypeError, match=r"codec 'vp8', which MP4 cannot hold; convert it to H\.264 first"):
+    with pytest.raises(MediaTypeError, match=r"codec 'vp8', which MP4 does not support; convert it to H\.264 first"):
         cut_video(Cut(source=source), tmp_path / "cut.mp4")
     assert [path.name for path in tmp_path.iterdir()] == ["v.webm"]
 

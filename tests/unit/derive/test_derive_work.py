@@ -60,7 +60,7 @@ def test_names_are_paths_below_the_folder(clips, tmp_path):
     with pytest.raises(MediaNotFoundError, match="there is no file"):
         find_clips([tmp_path / "none.mp4"])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(MediaNotFoundError, match="there is no clip; give files, or folders"):
+    with pytest.raises(MediaNotFoundError, match="no clips were found; give files, or folders"):
         find_clips([tmp_path / "empty"])
 
 

@@ -72,7 +72,7 @@ def test_files_that_do_not_fit(beats):
 def test_faults(beats):
     with pytest.raises(ShapeError, match=r"in multiples of 4, got \(1, 1, 10, 8\)"):
         beats.encode(torch.zeros(1, 1, 10, 8), "audio")
-    with pytest.raises(ModalityError, match="sees audio, not 'video'"):
+    with pytest.raises(ModalityError, match="supports audio, not 'video'"):
         beats.encode(torch.zeros(1, 1, 12, 8), "video")
     with pytest.raises(ConfigError, match="mel bins"):
         BeatsConfig(specs={"audio": AudioSpec(sample_rate=800, window_seconds=1.0, mel_bins=10)})

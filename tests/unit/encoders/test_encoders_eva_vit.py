@@ -40,10 +40,10 @@ def test_there_and_back(state):
 def test_faults(state):
     theirs = eva_to_lavis(state)
     del theirs["blocks.0.attn.v_bias"]
-    with pytest.raises(CheckpointError, match=r"lacks blocks\.0\.attn\.v_bias; query and value have a bias each"):
+    with pytest.raises(CheckpointError, match=r"lacks blocks\.0\.attn\.v_bias; query and value need a bias each"):
         eva_from_lavis(theirs)
     with pytest.raises(CheckpointError, match=r"1 keys of the other layout are not in the key table: rope\.freqs"):
         eva_from_lavis({"rope.freqs": torch.ones(1)})
     state["tower.encoder.layers.1.self_attn.qkv.bias"][13] = 1.0
-    with pytest.raises(CheckpointError, match="key bias that is not zero; LAVIS' layout has no place"):
+    with pytest.raises(CheckpointError, match="key bias that is not zero, which LAVIS' layout cannot store"):
         eva_to_lavis(state)

@@ -64,7 +64,7 @@ def test_faults():
         tiny(layer=5)
     with pytest.raises(ConfigError, match="final_norm belongs to the last layer, but layer is -2"):
         tiny(final_norm=True)
-    with pytest.raises(ConfigError, match="makes pictures of 7 x 6, the tower takes 6"):
+    with pytest.raises(ConfigError, match="makes frames of 7 x 6, but the tower takes 6"):
         tiny(specs={"video": VisualSpec(height=7, width=6)})
-    with pytest.raises(ShapeError, match="give its stream a window of 4 pictures"):
+    with pytest.raises(ShapeError, match="give its stream a window of 4 frames"):
         tiny().encode(torch.zeros(1, 2, 3, 3, 6, 6), "video")

@@ -57,8 +57,8 @@ def test_registered_and_read_back():
     ("changes", "message"),
     [
         ({"patch": 4}, r"the patch \(4\) must divide the maps' size 6 x 9"),
-        ({"height": 3}, "makes maps of 6 x 9, the encoder takes 3 x 9"),
-        ({"specs": {"video": MotionSpec(source="pictures", fps=2, height=6, width=9)}}, "at least 128 pixels a side"),
+        ({"height": 3}, "makes maps of 6 x 9, but the encoder takes 3 x 9"),
+        ({"specs": {"video": MotionSpec(source="pictures", fps=2, height=6, width=9)}}, "at least 128 pixels per side"),
         (
             {"specs": {"video": VECTORS, "flow": MotionSpec(source="flow", fps=4, height=6, width=9)}},
             "must have one fps and one normalize",
@@ -72,9 +72,9 @@ def test_specs_that_do_not_fit(changes, message):
 
 def test_what_is_no_map_is_refused():
     encoder = config().build()
-    with pytest.raises(ShapeError, match=r"takes \(R, T, 1, 2, 6, 9\), got \(1, 1, 1, 2, 9, 6\)"):
+    with pytest.raises(ShapeError, match=r"expects \(R, T, 1, 2, 6, 9\), got \(1, 1, 1, 2, 9, 6\)"):
         encoder.encode(torch.zeros(1, 1, 1, 2, 9, 6), "video")
-    with pytest.raises(ModalityError, match="this motion encoder sees flow, video, not 'depth'"):
+    with pytest.raises(ModalityError, match="this motion encoder supports flow, video, not 'depth'"):
         encoder.encode(torch.zeros(1, 1, 1, 2, 6, 9), "depth")
 
 

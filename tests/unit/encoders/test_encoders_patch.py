@@ -83,10 +83,10 @@ def test_faults():
         tiny(patch=5, specs={})
     with pytest.raises(ConfigError, match="multiple of the number of heads"):
         tiny(heads=5)
-    with pytest.raises(ConfigError, match="'video' makes pictures of 8 x 8"):
+    with pytest.raises(ConfigError, match="'video' makes frames of 8 x 8"):
         tiny(specs={"video": VisualSpec(height=8, width=8)})
     encoder = tiny().build()
-    with pytest.raises(ModalityError, match="sees depth, video, not 'touch'"):
+    with pytest.raises(ModalityError, match="supports depth, video, not 'touch'"):
         encoder.encode(torch.zeros(1, 1, 1, 3, 12, 20), "touch")
-    with pytest.raises(ShapeError, match=r"takes \(R, T, 1, 3, 12, 20\), got"):
+    with pytest.raises(ShapeError, match=r"expects \(R, T, 1, 3, 12, 20\), got"):
         encoder.encode(torch.zeros(1, 1, 2, 3, 12, 20), "video")

@@ -56,9 +56,9 @@ def test_it_is_registered_and_its_configuration_reads_back():
 
 
 def test_what_does_not_fit_is_named():
-    with pytest.raises(ShapeError, match=r"takes points \(R, T, P, 3 or more\), got \(1, 1, 4, 2\)"):
+    with pytest.raises(ShapeError, match=r"expects points \(R, T, P, 3 or more\), got \(1, 1, 4, 2\)"):
         tiny().build().encode(torch.zeros(1, 1, 4, 2), "point_cloud")
-    with pytest.raises(ModalityError, match="this pillar encoder sees point_cloud, not 'video'"):
+    with pytest.raises(ModalityError, match="this pillar encoder supports point_cloud, not 'video'"):
         tiny().build().encode(torch.zeros(1, 1, 4, 3), "video")
     with pytest.raises(ConfigError, match="extents must be positive"):
         tiny(depth_metres=0.0)

@@ -32,11 +32,11 @@ def test_it_has_no_weights():
 
 def test_faults():
     encoder = POINTS.build()
-    with pytest.raises(ShapeError, match=r"point features are \(R, 1, points, 14\), got \(1, 1, 5, 13\)"):
+    with pytest.raises(ShapeError, match=r"point features must be \(R, 1, points, 14\), got \(1, 1, 5, 13\)"):
         encoder.encode(torch.zeros(1, 1, 5, 13), "point_cloud")
-    with pytest.raises(ShapeError, match=r"voxels must lie within 0\.\.255, got -1\.\.0"):
+    with pytest.raises(ShapeError, match=r"voxels must be within 0\.\.255, got -1\.\.0"):
         encoder.encode(torch.cat([torch.tensor([[[[-1.0, 0, 0]]]]), torch.zeros(1, 1, 1, 11)], -1), "point_cloud")
     with pytest.raises(ModalityError, match="not 'depth'"):
         encoder.encode(torch.zeros(1, 1, 5, 14), "depth")
-    with pytest.raises(ConfigError, match="makes 3 features per point, the encoder takes 11"):
+    with pytest.raises(ConfigError, match="makes 3 features per point, but the encoder takes 11"):
         PointFeaturesConfig(width=11, specs={"point_cloud": PointSpec(num_points=5, feature_width=3)})

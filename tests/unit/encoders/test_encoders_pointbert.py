@@ -62,15 +62,15 @@ def test_ulip_names_both_ways_and_strangers():
 
 
 def test_what_does_not_fit_is_named():
-    with pytest.raises(ShapeError, match=r"PointBERT takes points \(R, T, points, 3\), got \(1, 1, 23, 4\)"):
+    with pytest.raises(ShapeError, match=r"PointBERT expects points \(R, T, points, 3\), got \(1, 1, 23, 4\)"):
         encoder().encode(torch.zeros(1, 1, 23, 4), "point_cloud")
     with pytest.raises(ModalityError, match="not 'audio'"):
         encoder().encode(torch.zeros(1, 1, 23, 3), "audio")
     with pytest.raises(ConfigError, match=r"hidden \(12\) must be a multiple of heads \(5\)"):
         replace(TINY, heads=5)
-    with pytest.raises(ConfigError, match="makes 23 points, PointBERT needs at least 24"):
+    with pytest.raises(ConfigError, match="makes 23 points, but PointBERT needs at least 24"):
         replace(TINY, first_point=23)
-    with pytest.raises(ConfigError, match="makes 2 features per point, PointBERT takes coordinates alone"):
+    with pytest.raises(ConfigError, match="makes 2 features per point, but PointBERT only takes coordinates"):
         replace(TINY, specs={"point_cloud": replace(SPEC, feature_width=2)})
 
 

@@ -40,16 +40,16 @@ def test_config_round_trip():
 def test_faults():
     with pytest.raises(ConfigError, match="layer counts from the end"):
         TimmTowerConfig(name="vit_tiny", layer=2)
-    with pytest.raises(ConfigError, match="leave out 'pretrained'"):
+    with pytest.raises(ConfigError, match="remove 'pretrained'"):
         TimmTowerConfig(name="vit_tiny", options={"pretrained": True})
     with pytest.raises(ConfigError, match="timm has no model 'vit_tinny'"):
         TimmTowerConfig(name="vit_tinny", specs={"video": SPEC}).build()
     with pytest.raises(ConfigError, match="layer -5 is outside the 3 blocks"):
         TimmTowerConfig(name="vit_tiny", layer=-5, specs={"video": SPEC}).build()
-    with pytest.raises(ConfigError, match="pictures of one size, got"):
+    with pytest.raises(ConfigError, match="frames of one size, got"):
         TimmTowerConfig(name="vit_tiny").build()
     encoder = TimmTowerConfig(name="vit_tiny", specs={"video": SPEC}).build()
-    with pytest.raises(ShapeError, match=r"takes \(R, T, 1, 3, 8, 12\)"):
+    with pytest.raises(ShapeError, match=r"expects \(R, T, 1, 3, 8, 12\)"):
         encoder.encode(torch.zeros(1, 1, 1, 3, 8, 8), "video")
 
 
@@ -63,5 +63,5 @@ def test_without_timm():
     "name", ["pretrained", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"]
 )
 def test_weights_of_timms_own_choice_are_refused(name):
-    with pytest.raises(ConfigError, match=f"read from safetensors like all others; leave out '{name}'"):
+    with pytest.raises(ConfigError, match=f"loaded from safetensors; remove '{name}'"):
         TimmTowerConfig(name="vit_base_patch16_224", options={name: "x"})

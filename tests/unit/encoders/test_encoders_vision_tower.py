@@ -144,14 +144,14 @@ def test_faults():
         tiny("dinov2", layer=-2, final_norm=True)
     with pytest.raises(ConfigError, match=r"layer 4 is outside the hidden states 0\.\.3"):
         tiny("dinov2", layer=4).build()
-    with pytest.raises(ConfigError, match=r"pictures of \(8, 8\), this tower \(SiglipVisionModel\) takes \(12, 12\)"):
+    with pytest.raises(ConfigError, match=r"frames of \(8, 8\), but this tower \(SiglipVisionModel\) takes \(12, 12\)"):
         tiny("siglip_vision_model", specs={"video": VisualSpec(height=8, width=8)}).build()
-    with pytest.raises(ConfigError, match="pictures of one size"):
+    with pytest.raises(ConfigError, match="frames of one size"):
         tiny("dinov2", specs={"video": SPEC, "depth": VisualSpec(height=8, width=8)}).build()
     encoder = tiny("vit").build()
-    with pytest.raises(ModalityError, match="sees depth, video, not 'audio'"):
+    with pytest.raises(ModalityError, match="supports depth, video, not 'audio'"):
         encoder.encode(torch.zeros(1, 1, 1, 3, 12, 12), "audio")
-    with pytest.raises(ShapeError, match=r"takes \(R, T, 1, 3, 12, 12\), got \(1, 1, 2, 3, 12, 12\)"):
+    with pytest.raises(ShapeError, match=r"expects \(R, T, 1, 3, 12, 12\), got \(1, 1, 2, 3, 12, 12\)"):
         encoder.encode(torch.zeros(1, 1, 2, 3, 12, 12), "video")
 
 
@@ -191,7 +191,7 @@ def test_hiera_publishes_its_last_stage():
     values = torch.randn(1, 2, 1, 3, 64, 64)
     whole = encoder.tower(pixel_values=values[0, :, 0]).last_hidden_state
     torch.testing.assert_close(encoder.encode(values, "video")[0], whole)
-    with pytest.raises(ConfigError, match="HieraModel has stages that cannot be cut off; use layer=-1, got -2"):
+    with pytest.raises(ConfigError, match="HieraModel has stages that cannot be truncated; use layer=-1, got -2"):
         VisionTowerConfig(config=HIERA, layer=-2, specs={"video": spec}).build()
 
 
@@ -213,7 +213,7 @@ def test_what_is_no_tower_of_patches_is_refused():
     config = VisionTowerConfig(
         config={**inner, "image_size": 32, "patch_size": 4}, specs={"video": VisualSpec(height=32, width=32)}
     )
-    with pytest.raises(ConfigError, match=r"SwinModel is no tower of patches .* add it to"):
+    with pytest.raises(ConfigError, match=r"SwinModel cannot be used as a tower of patches: .* add it to"):
         config.build()
     with pytest.raises(UnknownNameError, match="unknown vision tower 'llama'"):
         VisionTowerConfig(config={"model_type": "llama"})

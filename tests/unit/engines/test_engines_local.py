@@ -92,7 +92,7 @@ def test_messages_take_a_chat_template(folder) -> None:
     (chatted,) = complete(engine, messages)
     (plain,) = complete(engine, "user which scene assistant")
     assert chatted.text == plain.text
-    with pytest.raises(QueryError, match="reads text alone"):
+    with pytest.raises(QueryError, match="only reads text"):
         complete(engine, ({"role": "user", "content": [{"type": "image_url"}]},))
 
 

@@ -173,7 +173,7 @@ def test_a_text_that_always_breaks_its_schema_is_an_error() -> None:
     with serving(lambda body, attempt: '{"scene": "C"}') as server:
         (done,) = engine(server).complete(requests("which?", schema=SCHEMA))
     assert done.text == ""
-    assert "breaks its schema: the value.scene must be one of ['A', 'B'], got 'C'" in done.error
+    assert "violates its schema: the value.scene must be one of ['A', 'B'], got 'C'" in done.error
 
 
 @pytest.mark.parametrize("chat", [False, True])
@@ -189,7 +189,7 @@ def test_a_server_without_schemas_is_asked_in_words(chat, caplog) -> None:
         plain.complete(requests(prompt, schema=SCHEMA))
     assert len(server.asked) == 3
     assert "JSON schema" in str(server.asked[-1])
-    assert caplog.text.count("enforces no JSON schema") == 1
+    assert caplog.text.count("does not enforce JSON schema") == 1
 
 
 # -- settings
@@ -217,7 +217,7 @@ def test_it_travels_to_other_processes() -> None:
     [
         ({"base_url": "localhost:8000"}, "must be an http"),
         ({"base_url": "file:///etc"}, "must be an http"),
-        ({"base_url": "https://me:secret@host/v1"}, "must hold no key; put it into the environment variable"),
+        ({"base_url": "https://me:secret@host/v1"}, "must not contain a key; put it into the environment variable"),
         ({"concurrency": 0}, "concurrency must be at least 1"),
     ],
 )

@@ -185,9 +185,9 @@ def test_more_positions_later():
 
 
 def test_faults():
-    with pytest.raises(ShapeError, match="memory is full with 2 groups and its policy forgets none"):
+    with pytest.raises(ShapeError, match=r"memory is full \(2 time steps\) and its policy is 'refuse'"):
         filled(random_walk(3, 9), BankRule(limit=2, policy="refuse"))
-    with pytest.raises(ConfigError, match="overflows by 'merge' keeps at least 1, got 0"):
+    with pytest.raises(ConfigError, match="policy 'merge' needs a limit of at least 1, got 0"):
         BankRule(limit=0)
     with pytest.raises(ConfigError, match=r"window \(4\) must be between 1 and the bank's limit \(3\)"):
         BankRule(limit=3, window=4)

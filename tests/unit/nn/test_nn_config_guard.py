@@ -91,11 +91,11 @@ def test_of_a_whole_model_the_tower_is_taken(whole):
 @pytest.mark.parametrize(
     ("model_type", "message"),
     [
-        ("siglip2", r"'siglip2' cannot be a vision tower here: SigLIP 2 NaFlex .* take a SigLIP 2 of fixed size"),
+        ("siglip2", r"'siglip2' cannot be a vision tower here: SigLIP 2 NaFlex .* use a SigLIP 2 of fixed size"),
         ("siglip2_vision_model", "rows of patches of any shape"),
         ("xclip", "'xclip' cannot be a vision tower here: X-CLIP passes messages"),
-        ("xclip_vision_model", "take CLIP, VideoMAE or ViViT"),
-        ("videoprism", "take a folder of videoprism_vision_model"),
+        ("xclip_vision_model", "use CLIP, VideoMAE or ViViT"),
+        ("videoprism", "use a folder of videoprism_vision_model"),
     ],
 )
 def test_towers_that_read_pictures_in_another_way_are_told_in_one_line(model_type, message):
@@ -196,7 +196,7 @@ def test_what_is_no_regular_file_is_not_opened(tmp_path, name, kind):
     for look in (source_config, load_tokenizer, guard_source):
         if look is source_config and name == "tokenizer.json":
             continue
-        with pytest.raises(CheckpointError, match=f"{name} is {kind}; a model folder holds regular files only"):
+        with pytest.raises(CheckpointError, match=f"{name} is {kind}; a model folder may only contain regular files"):
             look(str(tmp_path))
 
 

@@ -49,5 +49,5 @@ def test_no_rows():
 
 
 def test_an_adapter_that_is_not_there():
-    with pytest.raises(ShapeError, match=r"rows ask for the adapters \[0, 2\], there are 2"):
+    with pytest.raises(ShapeError, match=r"rows use the adapters \[0, 2\], but there are 2"):
         RowAdapters.of([{}, {}], torch.tensor([0, 2]))

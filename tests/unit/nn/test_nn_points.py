@@ -34,7 +34,7 @@ def test_nearest_points_in_order_of_distance_even_far_from_zero():
             gaps = (points[row].double() - centers[row, group].double()).norm(dim=-1)
             assert near[row, group].tolist() == gaps.argsort()[:4].tolist()
     assert near[:, :, 0].tolist() == [[0, 5], [3, 10]]
-    with pytest.raises(ShapeError, match="a cloud of 3 points has no 4 neighbors"):
+    with pytest.raises(ShapeError, match="a cloud of 3 points does not have 4 neighbors"):
         nearest_points(points[:, :3], centers, 4)
 
 

@@ -62,7 +62,7 @@ def test_training_mode_changes_nothing(raft, pictures):
 
 
 def test_small_pictures_are_refused(raft):
-    with pytest.raises(ShapeError, match=r"at least 128 pixels a side, got \(2, 3, 120, 200\); enlarge them first"):
+    with pytest.raises(ShapeError, match=r"at least 128 pixels per side, got \(2, 3, 120, 200\); enlarge them first"):
         raft(torch.zeros(2, 3, 120, 200))
 
 

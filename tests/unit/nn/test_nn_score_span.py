@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidweave.nn.score_span import largest_rectangle, picture_to_step
+from vidweave.nn.score_span import frame_to_step, largest_rectangle
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=12), st.booleans())
@@ -17,5 +17,5 @@ def test_no_rectangle_is_larger(scores, subtract):
 
 
 def test_steps_of_pictures():
-    assert [picture_to_step(p, 5, 9) for p in range(5)] == [0, 2, 4, 6, 8]
-    assert picture_to_step(0, 1, 9) == 0
+    assert [frame_to_step(p, 5, 9) for p in range(5)] == [0, 2, 4, 6, 8]
+    assert frame_to_step(0, 1, 9) == 0

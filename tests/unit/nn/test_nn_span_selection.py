@@ -6,12 +6,12 @@ from hypothesis import strategies as st
 from vidweave.errors import ConfigError, ShapeError
 from vidweave.nn.span_rounding import round_spans
 from vidweave.nn.span_selection import (
+    candidate_weights,
     gumbel_noise,
     inside_spans,
-    moment_density,
-    pick_moments,
-    soft_moments,
+    pick_candidates,
     span_loss,
+    step_density,
     thin,
     top_spans,
 )
@@ -96,37 +96,37 @@ def test_moments_are_the_middles_of_what_lies_inside():
     far = inside_spans(times, torch.tensor([[[2.0, 5.0], [8.0, 8.0]]]), torch.ones(1, 2, dtype=torch.bool))
     assert far[0].tolist() == [2, 1, 0, 0, 0, 0, 1, 1, 0, 1]
     mask = torch.ones(1, 10, dtype=torch.bool)
-    assert pick_moments(far, mask, 5)[0].tolist() == [[2, 3, 4, 5, 8]]
-    assert pick_moments(far, mask, 2)[0].tolist() == [[3, 5]]
-    assert pick_moments(far, mask, 7)[0].tolist() == [[1, 2, 3, 4, 5, 6, 8]]  # the nearest join, the earlier first
+    assert pick_candidates(far, mask, 5)[0].tolist() == [[2, 3, 4, 5, 8]]
+    assert pick_candidates(far, mask, 2)[0].tolist() == [[3, 5]]
+    assert pick_candidates(far, mask, 7)[0].tolist() == [[1, 2, 3, 4, 5, 6, 8]]  # the nearest join, the earlier first
 
 
 @pytest.mark.parametrize("k", [1, 3, 8])
 def test_short_and_empty_clips_give_exactly_k(k):
     mask = torch.tensor([[True, True, False], [True, False, False], [False] * 3])
-    index, real = pick_moments(torch.tensor([[0.0, 9.0, 0.0]] * 3), mask, k)
+    index, real = pick_candidates(torch.tensor([[0.0, 9.0, 0.0]] * 3), mask, k)
     assert index.shape == (3, k)
     assert real.tolist() == [[True] * k, [True] * k, [False] * k]
     assert set(index[0].tolist()) <= {0, 1}
     assert set(index[1].tolist()) == {0}
-    assert pick_moments(torch.zeros(2, 0), torch.zeros(2, 0, dtype=torch.bool), k)[1].tolist() == [[False] * k] * 2
+    assert pick_candidates(torch.zeros(2, 0), torch.zeros(2, 0, dtype=torch.bool), k)[1].tolist() == [[False] * k] * 2
 
 
 def test_soft_moments_agree_with_hard_ones_on_sure_spans():
     density = torch.tensor([[0.0, 0, 1, 1, 1, 1, 0, 0]])
     mask = torch.ones(1, 8, dtype=torch.bool)
-    mix = soft_moments(density, mask, 4)
+    mix = candidate_weights(density, mask, 4)
     torch.testing.assert_close(mix[0], torch.eye(8)[2:6])
-    torch.testing.assert_close(soft_moments(density, mask, 2)[0] @ torch.arange(8.0), torch.tensor([2.5, 4.5]))
-    nothing = soft_moments(torch.zeros(1, 8), torch.arange(8)[None] < 4, 2)
+    torch.testing.assert_close(candidate_weights(density, mask, 2)[0] @ torch.arange(8.0), torch.tensor([2.5, 4.5]))
+    nothing = candidate_weights(torch.zeros(1, 8), torch.arange(8)[None] < 4, 2)
     torch.testing.assert_close(nothing[0] @ torch.arange(8.0), torch.tensor([0.5, 2.5]))
 
 
 def test_density_is_between_start_and_end_and_has_a_gradient():
     logits = peaks(9, [(2, 9)], [(5, 9)]).requires_grad_()
-    density = moment_density(logits, torch.arange(9)[None] < 8)
+    density = step_density(logits, torch.arange(9)[None] < 8)
     torch.testing.assert_close(density[0].round(), torch.tensor([0.0, 0, 1, 1, 1, 1, 0, 0, 0]))
-    loss = (soft_moments(density, torch.arange(9)[None] < 8, 3) * torch.arange(9.0)).sum()
+    loss = (candidate_weights(density, torch.arange(9)[None] < 8, 3) * torch.arange(9.0)).sum()
     loss.backward()
     assert logits.grad[0, :8].abs().sum() > 0
     assert torch.isfinite(logits.grad).all()

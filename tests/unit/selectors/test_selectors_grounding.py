@@ -187,7 +187,7 @@ def test_a_row_without_motion_is_spread_over_the_clip_and_says_so():
         moved.values, moved.mask & torch.tensor([True, False])[:, None, None], moved.seconds, moved.item, moved.scene
     )
     chosen = selector(still, text([4, 2]), *clip([13, 6]), k=3)
-    assert chosen.notes == ((1, "no motion to go by: moments are spread over the whole clip"),)
+    assert chosen.notes == ((1, "no motion available: timestamps are spread over the whole clip"),)
     assert chosen.spans[1].tolist() == [[0.0, 1.25]] * 2
     assert chosen.seconds[1].tolist() == [0.25, 0.75, 1.25]
     assert chosen.scores[1].tolist() == [0.0, 0.0]
@@ -234,7 +234,7 @@ def test_patches_and_pooled_vectors_are_one():
 def test_what_does_not_fit_is_said():
     selector = build()
     good = (motion([7]), text([4]), *clip([13]))
-    with pytest.raises(ConfigError, match="at least one moment, got k=0"):
+    with pytest.raises(ConfigError, match="needs k >= 1, got k=0"):
         selector(*good, k=0)
     with pytest.raises(ConfigError, match="needs motion: give the model a stream with role='selector'"):
         selector(None, *good[1:], k=2)
@@ -242,7 +242,7 @@ def test_what_does_not_fit_is_said():
         selector(good[0], None, *good[2:], k=2)
     with pytest.raises(ShapeError, match="rows of candidates, motion and text differ: 1, 2, 1"):
         selector(motion([7, 3]), *good[1:], k=2)
-    with pytest.raises(ShapeError, match=r"takes motion \(R, L, 1, 5\), got \(1, 7, 1, 4\)"):
+    with pytest.raises(ShapeError, match=r"expects motion \(R, L, 1, 5\), got \(1, 7, 1, 4\)"):
         selector(motion([7], width=4), *good[1:], k=2)
     with pytest.raises(ConfigError, match=r"selection \(uniform\) has no logits"):
         selector.loss(UniformSelectorConfig().build()(None, None, *clip([13]), k=2), torch.zeros(1, 1, 2))
@@ -252,11 +252,13 @@ def test_what_does_not_fit_is_said():
 
 def test_questions_and_clips_longer_than_the_tables():
     stored = build(rope="stored", position="rope")
-    with pytest.raises(ShapeError, match="the question has 17 tokens, the bridge's table 16; use fewer"):
+    with pytest.raises(ShapeError, match="the question has 17 tokens, but the bridge's table has 16; use fewer"):
         stored(motion([7]), text([17]), *clip([13]), k=2)
-    with pytest.raises(ShapeError, match="the clip has 17 motion steps with begin and end, the bridge's table 16"):
+    with pytest.raises(
+        ShapeError, match="the clip has 17 motion steps with begin and end, but the bridge's table has 16"
+    ):
         stored(motion([15]), text([4]), *clip([13]), k=2)
-    with pytest.raises(ShapeError, match="the clip has 15 motion steps, the bridge's table 14"):
+    with pytest.raises(ShapeError, match="the clip has 15 motion steps, but the bridge's table has 14"):
         build(position="absolute+rope")(motion([15]), text([4]), *clip([13]), k=2)
     assert build()(motion([40]), text([60]), *clip([13]), k=2).mask.all()
     with pytest.raises(ConfigError, match=r"text_spec.max_tokens \(9\) is above max_positions \(8\)"):
@@ -268,7 +270,7 @@ def test_questions_and_clips_longer_than_the_tables():
     [
         ({"hidden": 15}, "hidden .15. over heads .3. must be an even number"),
         ({"fusion_layer": 3}, "fusion_layer .3. must be one of the 3 layers"),
-        ({"num_spans": 0}, "num_spans .0., num_patches .1. and motion_width .5. start at 1"),
+        ({"num_spans": 0}, "num_spans .0., num_patches .1. and motion_width .5. must be at least 1"),
         ({"temperature": 0.0}, "temperature above 0"),
     ],
 )

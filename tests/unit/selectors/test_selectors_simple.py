@@ -42,7 +42,7 @@ def test_protocol_and_faults(config):
     assert isinstance(selector, Selector)
     assert not selector.needs_motion
     chosen = selector(None, None, CANDIDATES, MASK, k=3)
-    with pytest.raises(ConfigError, match="nothing to learn"):
+    with pytest.raises(ConfigError, match="no trainable parameters"):
         selector.loss(chosen, torch.zeros(3, 1, 2))
     with pytest.raises(ShapeError, match=r"must be \(R, C\)"):
         selector(None, None, CANDIDATES, MASK[:2], k=3)
@@ -50,5 +50,5 @@ def test_protocol_and_faults(config):
 
 
 def test_uniform_needs_a_moment():
-    with pytest.raises(ConfigError, match="at least one moment, got k=0"):
+    with pytest.raises(ConfigError, match="needs k >= 1, got k=0"):
         UniformSelectorConfig().build()(None, None, CANDIDATES, MASK, k=0)

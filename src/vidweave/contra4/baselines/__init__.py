@@ -1,1 +1,1 @@
-"""Ways to answer a question about several scenes, each an `Answerer`: through captions, an endpoint, or scene by scene."""
+"""Baselines for questions about several scenes, each an `Answerer`: captions, an endpoint, or scene by scene."""

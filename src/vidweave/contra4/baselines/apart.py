@@ -1,4 +1,4 @@
-"""Models that look at one clip at a time: every scene is asked about alone, and the best one is the answer."""
+"""Baseline for models that take one clip: ask about every scene separately and choose the best one."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["Ask", "Probe", "SceneByScene", "asks_whether"]
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """A question about one scene that helps to answer a question about several.
+    """Question about one scene that helps to answer a question about several.
 
     Attributes:
-        text: What is asked.
-        worth: Each option and what it says for the scene; what a scene gets is the mean over the model's probabilities.
+        text: Text of the question.
+        worth: Option → score of the scene for that option; a scene's score is the mean under the model's probabilities.
     """
 
     text: str
@@ -27,25 +27,25 @@ class Probe:
 
 
 Ask = Callable[[Query, Scene], Sequence[Probe]]
-"""A question and one of its scenes → the probes of that scene, of which the best counts."""
+"""A question and one of its scenes → the probes of that scene, of which the best one counts."""
 
 
 def asks_whether(query: Query, scene: Scene) -> list[Probe]:
-    """For any question: is it this scene, yes or no."""
+    """Probe for any question: is it this scene, yes or no."""
     return [Probe(text=f"{query.text} Is it this one?", worth={"yes": 1.0, "no": 0.0})]
 
 
 @dataclass(frozen=True, kw_only=True)
 class SceneByScene:
-    """Answers questions about several scenes with a model that takes one clip and scores options.
+    """Answer questions about several scenes with a model that takes one clip and scores options.
 
-    Scenes are never seen together; what is compared is what the model says of each.
+    Scenes are never seen together; only the model's scores for each of them are compared.
 
     Attributes:
-        model: Scores options.
+        model: Model that scores options.
         ask: Turns a question into probes of a single scene.
-        name: Of `ask`, for records.
-        shown: What is made of a scene's clip before the model sees it.
+        name: Name of `ask` in predictions.
+        shown: Transforms a scene's clip before it is passed to the model.
     """
 
     model: Answerer
@@ -57,10 +57,10 @@ class SceneByScene:
         return {**self.model.describe(), "scenes": "one by one", "probe": self.name}
 
     def answer(self, queries: Sequence[Query], **decoding: Any) -> list[Answer]:
-        """One answer per query: the label of the best scene, all labels scored by the logarithm of their worth.
+        """Return one answer per query: the label of the best scene, with all labels scored by the log of their worth.
 
         Raises:
-            QueryError: a model that scores no options.
+            QueryError: a model that does not score options.
         """
         probes = [[self.ask(query, scene) for scene in query.scenes] for query in queries]
         alone = [
@@ -82,10 +82,10 @@ def _best(query: Query, worths: Sequence[float]) -> Answer:
 
 
 def _worth(answer: Answer, probe: Probe) -> float:
-    """Mean worth of the options under the model's probabilities of them."""
+    """Mean worth of the options under the model's probabilities."""
     scores = {option.text: option.score for option in answer.options}
     if scores.keys() != probe.worth.keys():
-        raise QueryError("a model that scores options is needed to look at scenes one by one; this one only writes")
+        raise QueryError("scene-by-scene answers need a model that scores options; this one only generates text")
     best = max(scores.values())
     weights = {text: math.exp(score - best) for text, score in scores.items()}
     return sum(weights[text] * worth for text, worth in probe.worth.items()) / sum(weights.values())

@@ -1,4 +1,4 @@
-"""The caption baseline: a language model that reads what each scene is said to show, and sees none of them."""
+"""Caption baseline: a language model that reads a caption of each scene and sees no media."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ __all__ = ["CaptionAnswerer", "completed", "read_captions"]
 
 
 def read_captions(path: Path) -> dict[tuple[str, str], str]:
-    """(source, id) → caption from JSON or JSON lines of objects with `source`, `id` and `caption` (a text, or several).
+    """Read (source, id) → caption from JSON or JSON lines of objects with `source`, `id` and `caption` (one or several texts).
 
     Raises:
-        AnnotationError: an object without them; MediaNotFoundError: no such file.
+        AnnotationError: an object without these keys; MediaNotFoundError: the file does not exist.
     """
-    found = {}
+    captions = {}
     for where, data in read_objects(path):
         (source,) = expect(data, where, source=str)
         caption = data.get("caption")
         text = caption[0] if isinstance(caption, list) and caption else caption
         if "id" not in data or not isinstance(text, str):
             raise AnnotationError(f"{where}: a caption needs 'id' and 'caption', got {data!r:.80}")
-        found[source, str(data["id"])] = text
-    return found
+        captions[source, str(data["id"])] = text
+    return captions
 
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionAnswerer:
-    """Puts a question and the captions of its scenes (`query.extra["captions"]`) to a language model.
+    """Ask a language model with the captions of the scenes (`query.extra["captions"]`).
 
     Attributes:
-        engine: Reads and answers.
-        style: `text`: the published prompt, continued as it stands (base models, `/completions`); `chat`: the
+        engine: The language model.
+        style: `text`: the published prompt, continued verbatim (base models, `/completions`); `chat`: the
             published verifier prompt as one message.
-        sampling: As published.
+        sampling: Decoding settings, as published.
     """
 
     engine: Engine
@@ -56,13 +56,15 @@ class CaptionAnswerer:
         return {**facts, "style": self.style, "temperature": self.sampling.temperature, "seed": self.sampling.seed}
 
     def answer(self, queries: Sequence[Query], *, trace: bool | str = True, **decoding: Any) -> list[Answer]:
-        """One answer per query: the first line of what the model says.
+        """Return one answer per query: the first line of the completion.
 
         Raises:
             QueryError: a query without a caption per scene, or decoding arguments (the engine has its own).
         """
         if decoding:
-            raise QueryError(f"{', '.join(decoding)} would do nothing: the sampling of the caption baseline is its own")
+            raise QueryError(
+                f"{', '.join(decoding)} would have no effect: the caption baseline has its own sampling settings"
+            )
         requests = [Request(prompt=self._prompt(query), sampling=self.sampling) for query in queries]
         return completed(self.engine, requests)
 
@@ -70,7 +72,7 @@ class CaptionAnswerer:
         captions = query.extra.get("captions", ())
         if len(captions) != len(query.scenes):
             raise QueryError(
-                f"{len(captions)} captions for {len(query.scenes)} scenes; the caption baseline reads one each"
+                f"{len(captions)} captions for {len(query.scenes)} scenes; the caption baseline needs one per scene"
             )
         if self.style == "text":
             return caption_prompt(captions, query.text)
@@ -78,19 +80,20 @@ class CaptionAnswerer:
 
 
 def completed(engine: Engine, requests: Sequence[Request], *, first_line: bool = True) -> list[Answer]:
-    """Answers from completions; empty where the engine failed, with the reason in the trace.
+    """Convert completions to answers; empty where the engine failed, with the reason in the trace.
 
     Args:
         first_line: Keep only the first line, as published for captions; otherwise the whole text.
 
     Raises:
-        EngineError: every request failed in a way that may pass. A server that has gone is no model that is wrong.
+        EngineError: every request failed in a way that may be temporary, so that an unreachable server is not counted
+            as a wrong model.
     """
     completions = engine.complete(requests)
     if completions and all(done.may_pass for done in completions):
         raise EngineError(
             f"all {len(requests)} requests failed, the first with: {completions[0].error}; "
-            "run again to go on, what was answered is recorded"
+            "run again to resume, completed answers are kept"
         )
     return [_answer(request, done, first_line) for request, done in zip(requests, completions, strict=True)]
 
@@ -105,7 +108,7 @@ def _answer(request: Request, done: Completion, first_line: bool) -> Answer:
 
 
 def _words(messages: Sequence[Mapping[str, Any]]) -> str:
-    """Messages as text, a part that is no text standing as its type in angle brackets."""
+    """Format messages as text; a part that is not text appears as its type in angle brackets."""
     contents = (message["content"] for message in messages)
     parts = [part for content in contents for part in ([content] if isinstance(content, str) else content)]
     return "\n".join(part if isinstance(part, str) else part.get("text", f"<{part['type']}>") for part in parts)

@@ -1,7 +1,7 @@
-"""Multimodal models behind an endpoint: every scene travels as a content part, beside its true label.
+"""Baseline for multimodal models behind an endpoint: every scene is a content part next to its correct label.
 
-The released script for Gemini put the question in front of the scenes before it counted them off, so that no label fitted
-its scene; its published numbers are below chance for that reason and are not reproduced here.
+The released script for Gemini inserted the question before the scenes and then numbered the parts, so that no label
+matched its scene; its published numbers are below chance for that reason and are not reproduced here.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ __all__ = ["EndpointAnswerer"]
 
 @dataclass(frozen=True, kw_only=True)
 class EndpointAnswerer:
-    """Shows the scenes to a multimodal model in one message: label, medium, …, question with its options.
+    """Send the scenes to a multimodal model in one message: label, medium, …, question with its options.
 
     Attributes:
-        engine: Takes messages with parts of OpenAI's kinds (`image_url`, `input_audio`, `video_url`).
-        video, num_frames: How a video is shown, see `content_parts.medium_parts`.
-        sampling: Greedy and short.
+        engine: Accepts messages with parts in OpenAI's format (`image_url`, `input_audio`, `video_url`).
+        video, num_frames: How a video is sent, see `content_parts.medium_parts`.
+        sampling: Decoding settings; greedy and short.
     """
 
     engine: Engine
@@ -39,16 +39,16 @@ class EndpointAnswerer:
         return {"model": engine["model"], "engine": engine, "video": self.video, "num_frames": self.num_frames}
 
     def answer(self, queries: Sequence[Query], *, trace: bool | str = True, **decoding: Any) -> list[Answer]:
-        """One answer per query.
+        """Return one answer per query.
 
         Raises:
-            ModalityError: a scene of a modality that no endpoint takes (3D among them).
+            ModalityError: a scene of a modality that endpoints do not accept (3D, for example).
             MediaError: a medium that cannot be read.
             QueryError: decoding arguments other than `num_frames`.
         """
         count = decoding.pop("num_frames", self.num_frames)
         if decoding:
-            raise QueryError(f"{', '.join(decoding)} would do nothing: an endpoint has a sampling of its own")
+            raise QueryError(f"{', '.join(decoding)} would have no effect: the endpoint has its own sampling settings")
         messages = [{"role": "user", "content": list(self._parts(query, count))} for query in queries]
         requests = [Request(prompt=(message,), sampling=self.sampling) for message in messages]
         return completed(self.engine, requests, first_line=False)

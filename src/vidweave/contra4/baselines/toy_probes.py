@@ -1,4 +1,4 @@
-"""Toy-world questions about several scenes as questions about one, in the words that tiny models have learnt."""
+"""Toyworld questions about several scenes, as questions about one scene in the words tiny models are trained on."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ _SHAPE, _EXACTLY, _MOST = re.compile(r"holds an? (\w+)\?"), re.compile(r"has exa
 
 
 def asks_toy_world(query: Query, scene: Scene) -> list[Probe]:
-    """The family of questions whose answer about one scene decides.
+    """Return the probes whose answer about one scene decides the question.
 
-    ``holds a ring?`` asks for a ring of each colour and the best counts; ``has exactly two`` and ``has the most`` ask how
-    many things, or beeps, there are.
+    ``holds a ring?`` asks for a ring of each color, and the best counts; ``has exactly two`` and ``has the most`` ask
+    for the number of things or beeps.
 
     Raises:
-        QueryError: a question of another kind.
+        QueryError: a question of another type.
     """
-    if found := _SHAPE.search(query.text):
-        return [Probe(text=f"Can a {colour} {found[1]} be seen?", worth={"yes": 1.0, "no": 0.0}) for colour in COLOURS]
+    if match := _SHAPE.search(query.text):
+        return [Probe(text=f"Can a {colour} {match[1]} be seen?", worth={"yes": 1.0, "no": 0.0}) for colour in COLOURS]
     counted = "beeps" if "audio" in scene.clip else "objects"
     text = f"How many {counted} are there?"
-    if (found := _EXACTLY.search(query.text)) and found[1] in NUMBERS:
-        return [Probe(text=text, worth={str(n): float(n == NUMBERS[found[1]]) for n in NUMBERS.values()})]
+    if (match := _EXACTLY.search(query.text)) and match[1] in NUMBERS:
+        return [Probe(text=text, worth={str(n): float(n == NUMBERS[match[1]]) for n in NUMBERS.values()})]
     if _MOST in query.text:
         return [Probe(text=text, worth={str(n): float(n) for n in NUMBERS.values()})]
-    raise QueryError(f"{query.text!r} is none of the toy world's questions about several scenes")
+    raise QueryError(f"{query.text!r} is not a toyworld question about several scenes")
 
 
 def beside_grey_video(clip: Clip) -> Clip:
-    """The clip, with a grey video of a short scene if it has none, for models to whom video is never missing."""
+    """Add a gray video of a short scene to a clip without video, for models that always need video."""
     if "video" in clip:
         return clip
-    pictures = render(sample_scene(0), "video")
-    assert isinstance(pictures, Frames), "videos of the toy world are pictures"
-    grey = Frames(np.full_like(pictures.values, 127), pictures.pts_seconds, pictures.indices)
+    frames = render(sample_scene(0), "video")
+    assert isinstance(frames, Frames), "toyworld videos are frames"
+    grey = Frames(np.full_like(frames.values, 127), frames.pts_seconds, frames.indices)
     return Clip(grey, **dict(clip))

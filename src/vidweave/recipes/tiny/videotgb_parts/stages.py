@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.processor import Processor
-from vidweave.nn.span_selection import inside_spans, pick_moments
+from vidweave.nn.span_selection import inside_spans, pick_candidates
 from vidweave.recipes.tiny.videotgb_parts.clips import SeenClip
 from vidweave.selectors.motion_peaks import MotionPeaksSelectorConfig
 from vidweave.tiny.prompts import answer_loss, plan_prompts
@@ -100,9 +100,9 @@ def _picked(clip: SeenClip, label: PseudoLabel, rng: np.random.Generator) -> lis
     real = torch.ones_like(times, dtype=torch.bool)
     if policy == "label":
         span = torch.tensor([[[label.start, label.end]]], dtype=times.dtype)
-        return pick_moments(inside_spans(times, span, torch.ones(1, 1, dtype=torch.bool)), real, k)[0][0].tolist()
+        return pick_candidates(inside_spans(times, span, torch.ones(1, 1, dtype=torch.bool)), real, k)[0][0].tolist()
     if policy == "uniform":
-        return pick_moments(torch.zeros_like(times), real, k)[0][0].tolist()
+        return pick_candidates(torch.zeros_like(times), real, k)[0][0].tolist()
     if policy == "random":
         return sorted(rng.choice(times.shape[1], k, replace=False).tolist())
     values = torch.from_numpy(clip.motion["motion_vectors"]).flatten(1)[None, :, None]
