@@ -1,18 +1,23 @@
-"""Batches of a stage, in the sampler's order, prepared when needed or ahead by threads."""
+"""Batches of a stage, in the sampler's order, prepared when needed, or ahead by threads or spawned processes."""
 
 from __future__ import annotations
 
+import pickle
 from collections import deque
-from collections.abc import Generator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Generator
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing import get_context
 from typing import Any
 
 from vidweave.errors import TrainingError
 from vidweave.training.sampler import Sampler
 from vidweave.training.stages import Examples, Stage
 
-__all__ = ["BatchSource", "MicroBatch"]
+__all__ = ["BatchSource", "MicroBatch", "pickled_source"]
 
 
 @dataclass(frozen=True)
@@ -44,21 +49,30 @@ class BatchSource:
 
     def steps(self, start: int, stop: int) -> Generator[list[MicroBatch], None, None]:
         """`step(start)`, …, `step(stop - 1)`."""
-        threads = self.stage.loader_threads
-        if not threads:
+        if not self.stage.loader_threads and not self.stage.loader_workers:
             yield from map(self.step, range(start, stop))
             return
-        waiting: deque[Future[list[MicroBatch]]] = deque()
-        pool = ThreadPoolExecutor(threads, thread_name_prefix=f"load-{self.stage.name}")
-        try:
+        with ExitStack() as held:
+            submit, ahead = self._pool(held)
+            waiting: deque[Future[Any]] = deque()
             for step in range(start, stop):
-                waiting.append(pool.submit(self.step, step))
-                if len(waiting) > 2 * threads:
-                    yield waiting.popleft().result()
+                waiting.append(submit(step))
+                if len(waiting) > ahead:
+                    yield _received(waiting.popleft())
             while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+                yield _received(waiting.popleft())
+
+    def _pool(self, held: ExitStack) -> tuple[Callable[[int], Future[Any]], int]:
+        """What prepares a step ahead, and how many may be ready; the pool ends with `held`."""
+        workers = self.stage.loader_workers
+        if workers:
+            source = pickled_source(self)
+            pool = ProcessPoolExecutor(workers, get_context("spawn"), _begin_worker, (source,))
+            held.callback(pool.shutdown, wait=True, cancel_futures=True)
+            return partial(pool.submit, _pickled_step), 2 * workers
+        threads = ThreadPoolExecutor(self.stage.loader_threads, thread_name_prefix=f"load-{self.stage.name}")
+        held.callback(threads.shutdown, wait=True, cancel_futures=True)
+        return partial(threads.submit, self.step), 2 * self.stage.loader_threads
 
     def example(self, index: int) -> Any:
         """Example `index`; TrainingError if it could not be made."""
@@ -73,3 +87,57 @@ class BatchSource:
         except Exception as error:
             shown = ", ".join(map(str, indices[:8])) + (", …" if len(indices) > 8 else "")
             raise TrainingError(f"examples {shown} do not collate: {error!r}") from error
+
+
+def pickled_source(source: BatchSource) -> bytes:
+    """What a worker needs: the examples and how they are collated, without the objective and the rest of the stage.
+
+    Raises:
+        TrainingError: something that cannot be pickled.
+    """
+    whole = source.stage
+    stage = Stage(
+        name=whole.name,
+        objective=_no_objective,
+        examples=[None],
+        collate=whole.collate,
+        steps=whole.steps,
+        batch_size=whole.batch_size,
+        accumulate=whole.accumulate,
+    )
+    try:
+        return pickle.dumps(replace(source, stage=stage))
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise TrainingError(
+            f"the examples or the collate function of stage {source.stage.name!r} cannot be sent to worker processes "
+            f"({error}); make them of module-level functions and plain data, or set loader_workers=0"
+        ) from error
+
+
+def _no_objective(model: Any, batch: Any) -> dict[str, Any]:
+    raise TrainingError("a worker that prepares batches computes no loss")
+
+
+_SOURCE: list[BatchSource] = []  # of a worker process
+
+
+def _begin_worker(source: bytes) -> None:
+    import torch
+
+    torch.set_num_threads(1)  # the processes share the cores
+    _SOURCE[:] = [pickle.loads(source)]  # noqa: S301  # our parent process wrote it
+
+
+def _pickled_step(step: int) -> bytes:
+    return pickle.dumps(_SOURCE[0].step(step))  # as bytes: tensors in shared memory would end with their worker
+
+
+def _received(future: Future[Any]) -> list[MicroBatch]:
+    """The batches of a step, from a thread or a worker."""
+    try:
+        made = future.result()
+    except BrokenProcessPool as error:
+        raise TrainingError(
+            "a worker process that prepares batches ended (out of memory?); set a smaller loader_workers, or 0"
+        ) from error
+    return pickle.loads(made) if isinstance(made, bytes) else made  # noqa: S301  # our own worker wrote it

@@ -18,7 +18,17 @@ __all__ = ["check_same_run", "describe_run", "longer_stages", "run_hash"]
 _SCHEDULE_LENGTHS = ("warmup_steps", "num_epochs", "steps_per_epoch")
 _CONFIG_LENGTHS = ("epochs", "steps")  # what a recipe's settings say of lengths; the stages say what became of it
 _SAMPLED_VALUES = 64
-_HOW_NOT_WHAT = ("objective", "examples", "collate", "evaluate", "evaluate_every", "loader_threads", "passes", "share")
+_HOW_NOT_WHAT = (
+    "objective",
+    "examples",
+    "collate",
+    "evaluate",
+    "evaluate_every",
+    "loader_threads",
+    "loader_workers",
+    "passes",
+    "share",
+)
 
 
 def describe_run(run: Run) -> dict[str, Any]:

@@ -109,6 +109,9 @@ class Stage:
         share: Part of the time budget, relative to the stages that follow.
         precision: `bf16-mixed` computes the objective under autocast; weights stay as they are.
         loader_threads: Threads that prepare batches ahead; 0 prepares each when it is needed. Same batches either way.
+        loader_workers: Spawned processes that do this instead of threads, since Python decodes and tokenizes on one core
+            alone. `examples` and `collate` are pickled to each of them once: hold a `Processor` there, never a model. The
+            default of 0 suits machines with one or two cores; a script that sets it needs `if __name__ == "__main__":`.
         evaluate: ``(model, step) -> {name: number}``, in eval mode without gradients, every `evaluate_every` steps
             and at the end of the stage; logged.
     """
@@ -128,11 +131,18 @@ class Stage:
     share: float = 1.0
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     loader_threads: int = 0
+    loader_workers: int = 0
     evaluate: Callable[[Any, int], Mapping[str, float]] | None = None
     evaluate_every: int = 0
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch_size < 1 or self.accumulate < 1 or self.share <= 0 or self.loader_threads < 0:
+        if (
+            self.steps < 1
+            or self.batch_size < 1
+            or self.accumulate < 1
+            or self.share <= 0
+            or min(self.loader_threads, self.loader_workers) < 0
+        ):
             raise ConfigError(
                 f"stage {self.name!r} needs steps, batch_size and accumulate of at least 1 and a positive share, got "
                 f"{self.steps}, {self.batch_size}, {self.accumulate} and {self.share}"
