@@ -64,9 +64,9 @@ class Clock:
         return statistics.median(seconds) / statistics.median(self.unit_seconds)
 
 
-def walk(groups: int) -> Tensor:
+def walk(segments: int) -> Tensor:
     """(1, T, 257, 1408) frames around one another, as a video's are."""
-    return torch.randn(1, 1, TOKENS, 1408) + 0.1 * torch.randn(1, groups, TOKENS, 1408).cumsum(1)
+    return torch.randn(1, 1, TOKENS, 1408) + 0.1 * torch.randn(1, segments, TOKENS, 1408).cumsum(1)
 
 
 def full_plain_memory(qformer: QFormer, length: int, words: int) -> PlainMemory:
@@ -90,36 +90,36 @@ def steps(length: int, rounds: int) -> dict[str, float]:
     plain = full_plain_memory(qformer, length, WORDS)
     ours, theirs = [], []
     for number in range(length, length + rounds):
-        group = frames[:, number]
+        segment = frames[:, number]
 
-        def step(group: Tensor = group) -> None:
+        def step(segment: Tensor = segment) -> None:
             nonlocal memory
             with UndoLog() as undo_log:  # as a stream does
-                memory = qformer.commit(inputs.with_keys(group[:, None], None), memory, undo_log)
+                memory = qformer.commit(inputs.with_keys(segment[:, None], None), memory, undo_log)
 
         ours.append(clock(step))
-        theirs.append(clock(lambda group=group: plain_step(qformer, queries, group, text, mask, plain, False)))
+        theirs.append(clock(lambda segment=segment: plain_step(qformer, queries, segment, text, mask, plain, False)))
     found = {"ours": clock.units(ours), "plain": clock.units(theirs)}
     return {**found, "unit_ms": 1e3 * statistics.median(clock.unit_seconds), "state_bytes": state_bytes(memory)}
 
 
-def prefill(length: int, groups: int) -> dict[str, float]:
+def prefill(length: int, segments: int) -> dict[str, float]:
     """Seconds of a clip at once, and frame by frame."""
     torch.manual_seed(0)
     qformer = QFormerConfig(vocab_size=30523, memory=MemoryConfig(length=length)).build().eval()
     queries, text = torch.randn(1, QUERIES, 768), torch.randint(0, 30000, (1, WORDS))
-    mask, frames = torch.ones(1, WORDS, dtype=torch.bool), walk(groups)
+    mask, frames = torch.ones(1, WORDS, dtype=torch.bool), walk(segments)
 
     def run(pieces: int) -> float:
         inputs = TrunkInput(queries, frames, text=text, text_mask=mask)
         memory = qformer.empty_memory(inputs)
         start = time.perf_counter()
-        for part in frames.split(-(-groups // pieces), 1):
+        for part in frames.split(-(-segments // pieces), 1):
             with UndoLog() as undo_log:
                 memory = qformer.commit(inputs.with_keys(part, None), memory, undo_log)
         return time.perf_counter() - start
 
-    return {"at_once_seconds": run(1), "stepping_seconds": run(groups)}
+    return {"at_once_seconds": run(1), "stepping_seconds": run(segments)}
 
 
 def state_bytes(memory: Any) -> int:
@@ -157,7 +157,7 @@ def growth(pushes: int) -> int:
     return process.memory_info().rss - before
 
 
-def second_question(name: str, groups: int, rounds: int) -> dict[str, float]:
+def second_question(name: str, segments: int, rounds: int) -> dict[str, float]:
     """Seconds from the pictures of a clip to the answer, and from another question about the same clip to its answer.
 
     Medians of `rounds` clips, on one thread: a tiny model gains nothing by more, and waits for them on a busy machine.
@@ -167,7 +167,7 @@ def second_question(name: str, groups: int, rounds: int) -> dict[str, float]:
     options = ["red", "green", "blue", "white"]
     seconds = []
     for _ in range(rounds + 1):
-        pictures = Frames.from_array(torch.randint(0, 256, (groups, 48, 48, 3), dtype=torch.uint8).numpy(), fps=8)
+        pictures = Frames.from_array(torch.randint(0, 256, (segments, 48, 48, 3), dtype=torch.uint8).numpy(), fps=8)
         stream, start = model.stream(), time.perf_counter()
         stream.push(pictures)
         stream.ask("What colour is the first object?", options=options)

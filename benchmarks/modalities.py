@@ -34,13 +34,13 @@ STREAMS = ("video", "audio", "depth", "flow", "normals")
 
 @dataclass(frozen=True)
 class Size:
-    """Of one comparison: rows are clips * groups per modality."""
+    """Of one comparison: rows are clips * segments per modality."""
 
     name: str
     qformer: QFormerConfig
     rank: int
     clips: int
-    groups: int
+    segments: int
     keys: int
     queries: int
     language: dict[str, Any]
@@ -81,8 +81,8 @@ def connector(size: Size, streams: tuple[str, ...]) -> Connector:
 def features(size: Size, streams: tuple[str, ...]) -> dict[str, Features]:
     """Random features, as an encoder's cache would give them."""
     generator = torch.Generator().manual_seed(1)
-    shape = (size.clips, size.groups, size.keys, size.qformer.encoder_width)
-    seconds = torch.arange(size.groups)[:, None] + torch.tensor([0.0, 1.0])
+    shape = (size.clips, size.segments, size.keys, size.qformer.encoder_width)
+    seconds = torch.arange(size.segments)[:, None] + torch.tensor([0.0, 1.0])
     item = torch.arange(size.clips)
     return {
         name: Features(
@@ -113,7 +113,7 @@ def passes(size: Size, repeats: int) -> dict[str, Any]:
     """Five modalities in one pass, against one pass for each over the same weights."""
     whole, given = connector(size, STREAMS), features(size, STREAMS)
     trunk = whole.trunks["qformer"]
-    count = size.clips * size.groups
+    count = size.clips * size.segments
     keys = {name: f.values.flatten(0, 1) for name, f in given.items()}
     queries = {name: whole.ports[name].queries(count) for name in STREAMS}  # type: ignore[union-attr]
     index = {name: torch.full((count,), i) for i, name in enumerate(STREAMS)}

@@ -1,9 +1,9 @@
-"""The memory of a Q-Former group by group, as the paper's code does it: the reference of tests and benchmarks.
+"""The memory of a Q-Former segment by segment, as the paper's code does it: the reference of tests and benchmarks.
 
-Every bank is a growing tensor, projected and compared afresh at every group. Nothing here is used by the library.
+Every bank is a growing tensor, projected and compared afresh at every segment. Nothing here is used by the library.
 """
 
-# Axes: R rows, T groups in time, Q queries, X queries and text, K keys of a group, C key width, H hidden width
+# Axes: R rows, T segments, Q queries, X queries and text, K keys of a segment, C key width, H hidden width
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def plain_step(
     memory: PlainMemory,
     is_last: bool,
 ) -> Tensor:
-    """One group (R, K, C), all of it real → hidden (R, X, H); `memory` is changed."""
+    """One segment (R, K, C), all of it real → hidden (R, X, H); `memory` is changed."""
     states = qformer.embeddings(queries, text)
     mask = qformer.stack().self_mask(queries, text, text_mask)
     seen = memory.beside("visual", keys).flatten(1, 2)
@@ -75,15 +75,15 @@ def plain_loop(
     text: Tensor | None = None,
     text_mask: Tensor | None = None,
 ) -> tuple[Tensor, list[Tensor], PlainMemory]:
-    """All groups (R, T, K, C), the last one as last.
+    """All segments (R, T, K, C), the last one as last.
 
     Returns:
-        hidden (R, X, H) of the last group; hidden of every group; the memory when the last one arrived.
+        hidden (R, X, H) of the last segment; hidden of every segment; the memory when the last one arrived.
     """
     memory, hidden = PlainMemory(length), []
     before = PlainMemory(length)
-    for step, group in enumerate(keys.unbind(1)):
+    for step, segment in enumerate(keys.unbind(1)):
         is_last = step == keys.shape[1] - 1
         before = PlainMemory(length, dict(memory.values), dict(memory.sizes)) if is_last else before
-        hidden.append(plain_step(qformer, queries, group, text, text_mask, memory, is_last))
+        hidden.append(plain_step(qformer, queries, segment, text, text_mask, memory, is_last))
     return hidden[-1], hidden, before

@@ -6,7 +6,7 @@ Six fake streams on one road, Selection → frames → Features → connector �
     depth          a second modality seen by the first encoder, in the same trunk pass, with other query tokens
     sound          windows of its own length and number, every token alone, joined to rgb_a's times
     touch          missing for some scenes; learned tokens stand in
-    long           every frame, group by group, in a memory
+    long           every frame, segment by segment, in a memory
 
 over three (item, scene) pairs: item 0 compares two scenes, item 1 has one; clips of unequal length.
 """
@@ -24,7 +24,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerFast
 
 from vidweave.connectors.connector import ConnectorConfig
-from vidweave.connectors.counts import block_groups
+from vidweave.connectors.counts import block_segments
 from vidweave.connectors.fusion import ConcatFusionConfig
 from vidweave.connectors.mlp import MLPConfig
 from vidweave.connectors.ports import PortConfig
@@ -42,7 +42,7 @@ from vidweave.encoders.pointbert import PointBertConfig
 from vidweave.encoders.timm_tower import TimmTowerConfig
 from vidweave.encoders.vision_tower import VisionTowerConfig
 from vidweave.errors import ModalityError
-from vidweave.language.layout import EachGroup, EachScene, Slot, TemplateLayout, Text
+from vidweave.language.layout import EachScene, EachSegment, Slot, TemplateLayout, Text
 from vidweave.language.splice import splice
 from vidweave.registry import ENCODERS, SELECTORS, TRUNKS
 from vidweave.selectors.all_frames import AllFramesSelectorConfig
@@ -98,7 +98,7 @@ class FakeMemoryConfig(ComponentConfig):
 
 
 class FakeMemory(MemoryTrunk):
-    """Remembers the running sum of its groups' means, the older the fainter."""
+    """Remembers the running sum of its segments' means, the older the fainter."""
 
     key_width, width, query_width = 8, 6, 6
 
@@ -163,7 +163,7 @@ LAYOUT = TemplateLayout(
         EachScene(
             parts=(
                 Text(text="{label} :"),
-                EachGroup(block="scene", parts=(Text(text="frame {index}"), Slot(block="scene"))),
+                EachSegment(block="scene", parts=(Text(text="frame {index}"), Slot(block="scene"))),
                 Slot(block="touch"),
                 Text(text="memory"),
                 Slot(block="long"),
@@ -258,19 +258,19 @@ def batch(pairs):
     return {name: encode(pairs, name) for name in STREAMS}, (*numbers(pairs, pairs), read_questions(queries)), queries
 
 
-def groups_of(features, pairs):
+def segments_of(features, pairs):
     lengths = {}
     for name, f in features.items():
         for item, scene, count in zip(f.item.tolist(), f.scene.tolist(), f.mask.any(-1).sum(1).tolist(), strict=True):
             lengths[name, item, scene] = count
     item, scene = numbers(pairs, pairs)
-    return block_groups(CONFIG, lengths, list(zip(item.tolist(), scene.tolist(), strict=True)))
+    return block_segments(CONFIG, lengths, list(zip(item.tolist(), scene.tolist(), strict=True)))
 
 
 def embeds_of(blocks, features, pairs, queries, side="left"):
     torch.manual_seed(7)
     table = nn.Embedding(30, WIDTH)
-    plan = LAYOUT.plan(queries, tokenizer(), groups_of(features, pairs))
+    plan = LAYOUT.plan(queries, tokenizer(), segments_of(features, pairs))
     return splice(plan, blocks, table, side)
 
 
@@ -293,7 +293,7 @@ def test_blocks_have_the_promised_shape(connector):
     assert blocks["long"].values.shape == (3, 1, 2, WIDTH)
     assert all(torch.isfinite(block.values).all() for block in blocks.values())
     assert info == {"absent": {"touch": [(0, 0), (1, 0)]}, "fused": {"scene": ["rgb_a", "rgb_b", "depth", "sound"]}}
-    assert groups_of(features, PAIRS) == {
+    assert segments_of(features, PAIRS) == {
         (name, item, scene): int(block.mask[row].any(-1).sum())
         for name, block in blocks.items()
         for row, (item, scene) in enumerate(PAIRS)

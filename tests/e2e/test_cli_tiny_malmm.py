@@ -36,7 +36,9 @@ def test_a_stream_remembers_the_beginning_to_the_end():
     live, options = vidweave.load("tiny-malmm").stream(), ["yellow", "blue", "red", "green"]
     for start in (0.0, 12.5, 25.0):
         live.push(vidweave.Clip(CLIP, start_seconds=start, end_seconds=start + 12.5))
-    assert live.groups == {"video": 102}  # a hundred pictures in 37.5 s, as it was trained; each piece begins with one
+    assert live.segments == {
+        "video": 102
+    }  # a hundred pictures in 37.5 s, as it was trained; each piece begins with one
     answer = live.ask("What colour is the first object?", options=options)
     assert answer.text == "yellow"
     assert answer.trace is not None
@@ -48,7 +50,7 @@ def test_explains_itself(call, tmp_path):
     call("explain", CLIP, "What colour is the first object?", "--model", "tiny-malmm", "--out", out)
     page = out.read_text(encoding="utf-8")
     assert "What the memory holds" in page
-    assert "groups 0 to" in page
+    assert "segments 0 to" in page
     assert (tmp_path / "memory.png").stat().st_size > 20_000
 
 

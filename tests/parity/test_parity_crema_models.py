@@ -108,8 +108,8 @@ def features(built, names):
             "point_cloud": lambda: torch.cat([inputs()["in.pc"], inputs()["in.pc_feat"]], -1)[:, None],
         }[name]()
         tokens = built.encoders[built.spec.streams[name].encoder].encode(values, name)
-        rows, groups = tokens.shape[:2]
-        seconds = torch.arange(groups)[:, None] + torch.tensor([0.0, 1.0])
+        rows, segments = tokens.shape[:2]
+        seconds = torch.arange(segments)[:, None] + torch.tensor([0.0, 1.0])
         mask = torch.ones(tokens.shape[:3], dtype=torch.bool)
         item = torch.arange(rows)
         result[name] = Features(tokens, mask, seconds.expand(rows, -1, -1), item, torch.zeros_like(item))
@@ -151,12 +151,12 @@ def embeds(built):
     blocks = blocks_of(built)
     words = Words()
     queries = [Query.about("unused.mp4", f"#{i}#") for i in range(len(words.questions))]
-    groups = {
+    segments = {
         (name, int(item), 0): int(block.mask[row].any(-1).sum())
         for name, block in blocks.items()
         for row, item in enumerate(block.item)
     }
-    plan = built.spec.layout.plan(queries, words, groups)
+    plan = built.spec.layout.plan(queries, words, segments)
     return splice(plan, blocks, built.language_model.embed, built.language_model.side)
 
 

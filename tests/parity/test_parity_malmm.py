@@ -147,8 +147,8 @@ def text_of(case):
 
 def features_of(case):
     values = case["frame_embeds"]
-    rows, groups = values.shape[:2]
-    seconds = torch.arange(groups).float()[:, None].repeat(rows, 1, 2)
+    rows, segments = values.shape[:2]
+    seconds = torch.arange(segments).float()[:, None].repeat(rows, 1, 2)
     item = torch.arange(rows)
     mask = torch.ones(values.shape[:3], dtype=torch.bool)
     return {"video": Features(values, mask, seconds, item, torch.zeros_like(item))}, item, torch.zeros_like(item)
@@ -370,8 +370,8 @@ def test_language_model_sequence(file):
     answers = words(case["answer_ids"], case["answer_mask"], -1)
     queries = [Query.about(Clip("clip.mp4"), prompt) for prompt in prompts]
     rows = len(queries)
-    groups = {("video", item, 0): 1 for item in range(rows)}
-    plan = prompt_layout().plan(queries, tokenizer, groups, answers)
+    segments = {("video", item, 0): 1 for item in range(rows)}
+    plan = prompt_layout().plan(queries, tokenizer, segments, answers)
     item = torch.arange(rows)
     tokens = torch.full((rows, 1, num_query, 1), -7.0)
     block = Blocks(tokens, tokens[..., 0] < 0, torch.zeros(rows, 1, 2), item, torch.zeros_like(item))

@@ -37,10 +37,10 @@ def part(case, prefix):
 
 
 def features_of(x):
-    rows, groups, tokens, _ = x.shape
-    seconds = torch.arange(groups + 1.0).unfold(0, 2, 1).expand(rows, -1, -1)
+    rows, segments, tokens, _ = x.shape
+    seconds = torch.arange(segments + 1.0).unfold(0, 2, 1).expand(rows, -1, -1)
     item = torch.arange(rows)
-    return Features(x, torch.ones(rows, groups, tokens, dtype=torch.bool), seconds, item, torch.zeros_like(item))
+    return Features(x, torch.ones(rows, segments, tokens, dtype=torch.bool), seconds, item, torch.zeros_like(item))
 
 
 # ---- heads
@@ -136,11 +136,11 @@ def test_poolings_before_the_store(file):
 
 
 def blocks_of(case):
-    """Encoder features of a mixer file as blocks of two tokens per group, or one token for the whole clip."""
+    """Encoder features of a mixer file as blocks of two tokens per segment, or one token for the whole clip."""
     streams = {}
     for name, value in sorted(part(case, "in.v").items(), key=lambda pair: int(pair[0])):
-        per_group = 2 if value.shape[1] % 2 == 0 else 1
-        values = value.unflatten(1, (-1, per_group))
+        per_segment = 2 if value.shape[1] % 2 == 0 else 1
+        values = value.unflatten(1, (-1, per_segment))
         mask = torch.ones(values.shape[:3], dtype=torch.bool)
         seconds = torch.arange(values.shape[1] + 1.0).unfold(0, 2, 1).expand(len(value), -1, -1)
         item = torch.arange(len(value))

@@ -180,11 +180,11 @@ def inputs_of(model, case, frames, rows=None, with_answers=True):
 
     queries = [Query.about(Clip("clip.mp4"), prompt) for prompt in words(*text("question"))]
     pooled = model.spec.connector.fusion.kind == "mean"
-    groups = {("video", index, 0): 1 if pooled else int(n) for index, n in enumerate(lengths)}
+    segments = {("video", index, 0): 1 if pooled else int(n) for index, n in enumerate(lengths)}
     answer, answer_mask = text("answer")
     causal = model.spec.language_model.kind == "causal"
     targets = words(answer, answer_mask, 1) if causal and with_answers else None
-    plan = LAYOUT.plan(queries, WordsOfNumbers(-7), groups, targets)
+    plan = LAYOUT.plan(queries, WordsOfNumbers(-7), segments, targets)
     target = TextTokens(answer, answer_mask.bool()) if with_answers and not causal else None
     trunk = TextTokens(*(part for part in (text("qformer_text")[0], text("qformer_text")[1].bool())))
     pairs = tuple((int(index), 0) for index in item)

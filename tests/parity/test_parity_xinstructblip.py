@@ -103,8 +103,8 @@ def test_q_former_and_projection(theirs, legacy):
     with torch.no_grad():
         keys = port.keys(seen.values, seen.mask, torch.zeros_like(seen.item), torch.float32)
         rows = keys.flatten(0, 1)
-        groups = keys.shape[1]
-        item = seen.item.repeat(groups) if legacy else seen.item.repeat_interleave(groups)
+        segments = keys.shape[1]
+        item = seen.item.repeat(segments) if legacy else seen.item.repeat_interleave(segments)
         ids, mask = text.ids[item], text.mask[item]
         if legacy:
             assert torch.equal(ids, golden[f"{theirs}.text_ids_legacy"])

@@ -125,8 +125,8 @@ def encoded(theirs):
 
 def features(theirs, items, scene=0):
     tokens = encoded(theirs)[: len(items)]
-    rows, groups = tokens.shape[:2]
-    seconds = torch.stack([torch.arange(groups), torch.arange(groups) + 1], -1).float().expand(rows, -1, -1)
+    rows, segments = tokens.shape[:2]
+    seconds = torch.stack([torch.arange(segments), torch.arange(segments) + 1], -1).float().expand(rows, -1, -1)
     mask = torch.ones(tokens.shape[:3], dtype=torch.bool)
     return Features(tokens, mask, seconds, torch.tensor(items), torch.full((rows,), scene))
 
@@ -234,12 +234,12 @@ def embedded(built, case, *, targets=None, words=None):
     item, scene = (torch.tensor(column, dtype=torch.long) for column in zip(*pairs, strict=True))
     text = qformer_tokens([case.prompt.qformer_text.format(question=q) for q in case.questions])
     blocks, _ = built.connector(seen, item, scene, text)
-    groups = {
+    segments = {
         (name, int(block.item[row]), int(block.scene[row])): int(block.mask[row].any(-1).sum())
         for name, block in blocks.items()
         for row in range(len(block.item))
     }
-    plan = built.spec.layout.plan(case.queries, words or llm_words(), groups, targets)
+    plan = built.spec.layout.plan(case.queries, words or llm_words(), segments, targets)
     return splice(plan, blocks, built.language_model.embed, built.language_model.side)
 
 

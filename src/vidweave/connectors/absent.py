@@ -1,6 +1,6 @@
 """What stands in the place of a stream that an (item, scene) pair does not have."""
 
-# Axes: P (item, scene) pairs, T groups in time, S groups of the other streams, Q tokens, D width
+# Axes: P (item, scene) pairs, T segments, S segments of the other streams, Q tokens, D width
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from vidweave.connectors.groups import first_times, real_groups, whole_span
 from vidweave.connectors.ports import Port
+from vidweave.connectors.segments import first_times, real_segments, whole_span
 from vidweave.errors import ModalityError
 from vidweave.types import Blocks
 
@@ -20,17 +20,17 @@ __all__ = ["absent_pairs", "drop_empty", "fill_absent"]
 
 
 def absent_pairs(blocks: Blocks) -> Tensor:
-    """(P,) True where the stream has no group."""
-    return ~real_groups(blocks).any(1)
+    """(P,) True where the stream has no segment."""
+    return ~real_segments(blocks).any(1)
 
 
 def fill_absent(
-    blocks: Mapping[str, Blocks], ports: Mapping[str, Port], one_group: frozenset[str]
+    blocks: Mapping[str, Blocks], ports: Mapping[str, Port], one_segment: frozenset[str]
 ) -> dict[str, Blocks]:
     """Put zeros or learned tokens where a stream is absent, at the times of the pair's other streams.
 
     Args:
-        one_group: Ports that give one group per clip, whatever its length; the others give one per group in time.
+        one_segment: Ports that give one segment per clip, whatever its length; the others give one per segment.
 
     Raises:
         ModalityError: a port does not allow its stream to be absent; names stream, item and scene.
@@ -42,7 +42,7 @@ def fill_absent(
             continue
         if port.absent == "error":
             _refuse(name, blocks[name], absent)
-        seconds, real = _times(blocks, name, one_group)
+        seconds, real = _times(blocks, name, one_segment)
         filled[name] = _fill(blocks[name], absent, port, seconds, real)
     return filled
 
@@ -63,18 +63,18 @@ def _refuse(name: str, blocks: Blocks, absent: Tensor) -> None:
     )
 
 
-def _times(blocks: Mapping[str, Blocks], name: str, one_group: frozenset[str]) -> tuple[Tensor, Tensor]:
-    """seconds (P, S, 2) and real (P, S): the groups of each pair's first other stream that has some; if there is none,
-    or the port gives one group per clip, one group from the first start to the last end of all streams."""
+def _times(blocks: Mapping[str, Blocks], name: str, one_segment: frozenset[str]) -> tuple[Tensor, Tensor]:
+    """seconds (P, S, 2) and real (P, S): the segments of each pair's first other stream that has some; if there is none,
+    or the port gives one segment per clip, one segment from the first start to the last end of all streams."""
     everything = list(blocks.values())
     spans = whole_span(
-        torch.cat([b.seconds for b in everything], 1), torch.cat([real_groups(b) for b in everything], 1)
+        torch.cat([b.seconds for b in everything], 1), torch.cat([real_segments(b) for b in everything], 1)
     )
     longest = max(1, *(b.mask.shape[1] for b in everything))
     span = functional.pad(spans[:, None], (0, 0, 0, longest - 1))
     one = torch.arange(longest, device=span.device).expand(len(span), -1) == 0
-    others = [block for other, block in blocks.items() if other != name and other not in one_group]
-    if name in one_group or not others:
+    others = [block for other, block in blocks.items() if other != name and other not in one_segment]
+    if name in one_segment or not others:
         return span, one
     seconds, real, found = first_times(others, longest)
     return torch.where(found[:, None, None], seconds, span), torch.where(found[:, None], real, one)
@@ -82,13 +82,13 @@ def _times(blocks: Mapping[str, Blocks], name: str, one_group: frozenset[str]) -
 
 def _fill(blocks: Blocks, absent: Tensor, port: Port, seconds: Tensor, real: Tensor) -> Blocks:
     """Rows of `absent` get the port's tokens at each real time; the other rows stay as they are."""
-    groups = max(blocks.values.shape[1], int(real[absent].sum(1).max()))
+    segments = max(blocks.values.shape[1], int(real[absent].sum(1).max()))
     tokens = max(blocks.values.shape[2], port.num_absent_tokens)
-    more_groups, more_tokens = groups - blocks.values.shape[1], tokens - blocks.values.shape[2]
-    values = functional.pad(blocks.values, (0, 0, 0, more_tokens, 0, more_groups))
-    mask = functional.pad(blocks.mask, (0, more_tokens, 0, more_groups))
-    times = functional.pad(blocks.seconds, (0, 0, 0, more_groups))
-    seconds, real = _resize(seconds, groups), _resize(real, groups)
+    more_segments, more_tokens = segments - blocks.values.shape[1], tokens - blocks.values.shape[2]
+    values = functional.pad(blocks.values, (0, 0, 0, more_tokens, 0, more_segments))
+    mask = functional.pad(blocks.mask, (0, more_tokens, 0, more_segments))
+    times = functional.pad(blocks.seconds, (0, 0, 0, more_segments))
+    seconds, real = _resize(seconds, segments), _resize(real, segments)
     is_token = torch.arange(tokens, device=mask.device) < port.num_absent_tokens
     put = absent[:, None, None] & real[..., None] & is_token
     if port.absent_tokens is not None:
@@ -97,7 +97,7 @@ def _fill(blocks: Blocks, absent: Tensor, port: Port, seconds: Tensor, real: Ten
     return replace(blocks, values=values, mask=mask | put, seconds=torch.where(absent[:, None, None], seconds, times))
 
 
-def _resize(values: Tensor, groups: int) -> Tensor:
+def _resize(values: Tensor, segments: int) -> Tensor:
     """Cut or pad axis 1 to `groups`."""
-    pad = [0, 0] * (values.ndim - 2) + [0, max(0, groups - values.shape[1])]
-    return functional.pad(values, pad)[:, :groups]
+    pad = [0, 0] * (values.ndim - 2) + [0, max(0, segments - values.shape[1])]
+    return functional.pad(values, pad)[:, :segments]

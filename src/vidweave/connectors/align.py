@@ -1,6 +1,6 @@
-"""Alignment in time: the groups of one block at the times of another."""
+"""Alignment in time: the segments of one block at the times of another."""
 
-# Axes: R rows, T groups of the block, S groups of the reference, Q tokens, D width
+# Axes: R rows, T segments of the block, S segments of the reference, Q tokens, D width
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from vidweave.connectors.groups import real_groups
+from vidweave.connectors.segments import real_segments
 from vidweave.errors import ShapeError
 from vidweave.types import Blocks
 
@@ -23,25 +23,25 @@ _SAME_SECONDS = 2e-3
 
 
 def align(blocks: Blocks, seconds: Tensor, real: Tensor, rule: AlignRule, name: str = "") -> Blocks:
-    """Give `blocks` the groups of a reference, row by row.
+    """Give `blocks` the segments of a reference, row by row.
 
     Args:
-        blocks: Rows in the reference's order; real groups anywhere in a row.
+        blocks: Rows in the reference's order; real segments anywhere in a row.
         seconds: (R, S, 2) of the reference.
-        real: (R, S), True where the reference has a group; other groups come out masked.
-        rule: `exact`: the same number of groups with the same middles (to 2 ms), in order. `in_order`: the same number
-            of groups, one after the other, whatever their times; one group alone stands for all. `nearest`: the group
-            whose middle is nearest, the earlier one of two. `mean_repeat`: the mean over the row's groups, at every time.
+        real: (R, S), True where the reference has a segment; other segments come out masked.
+        rule: `exact`: the same number of segments with the same middles (to 2 ms), in order. `in_order`: the same number
+            of segments, one after the other, whatever their times; one segment alone stands for all. `nearest`: the segment
+            whose middle is nearest, the earlier one of two. `mean_repeat`: the mean over the row's segments, at every time.
         name: Of the block, for errors.
 
     Returns:
-        Blocks with values (R, S, Q, D) and the reference's seconds. A row without groups stays masked throughout.
+        Blocks with values (R, S, Q, D) and the reference's seconds. A row without segments stays masked throughout.
 
     Raises:
         ShapeError: `exact` and the times differ, or `in_order` and the numbers do; the message gives the difference.
     """
-    if not blocks.values.shape[1]:  # nothing was seen: one masked group stands for it
-        blocks = _with_masked_group(blocks)
+    if not blocks.values.shape[1]:  # nothing was seen: one masked segment stands for it
+        blocks = _with_masked_segment(blocks)
     if rule == "mean_repeat":
         values, mask = _mean(blocks, seconds.shape[1])
     else:
@@ -53,7 +53,7 @@ def align(blocks: Blocks, seconds: Tensor, real: Tensor, rule: AlignRule, name: 
     return replace(blocks, values=values, mask=mask & real[..., None], seconds=seconds)
 
 
-def _with_masked_group(blocks: Blocks) -> Blocks:
+def _with_masked_segment(blocks: Blocks) -> Blocks:
     rows, _, tokens, width = blocks.values.shape
     return replace(
         blocks,
@@ -63,23 +63,23 @@ def _with_masked_group(blocks: Blocks) -> Blocks:
     )
 
 
-def _mean(blocks: Blocks, num_groups: int) -> tuple[Tensor, Tensor]:
-    """Per token, the mean over the groups where it is real, repeated."""
+def _mean(blocks: Blocks, num_segments: int) -> tuple[Tensor, Tensor]:
+    """Per token, the mean over the segments where it is real, repeated."""
     weight = blocks.mask[..., None].to(blocks.values.dtype)
     mean = (blocks.values * weight).sum(1) / weight.sum(1).clamp(min=1)
     mask = blocks.mask.any(1)
-    return mean[:, None].expand(-1, num_groups, -1, -1), mask[:, None].expand(-1, num_groups, -1)
+    return mean[:, None].expand(-1, num_segments, -1, -1), mask[:, None].expand(-1, num_segments, -1)
 
 
 def _nearest(blocks: Blocks, seconds: Tensor, real: Tensor) -> Tensor:
-    """(R, S) for each reference group the index of the nearest real group of the block."""
+    """(R, S) for each reference segment the index of the nearest real segment of the block."""
     distance = (seconds.mean(-1)[:, :, None] - blocks.seconds.mean(-1)[:, None, :]).abs()
-    return distance.masked_fill(~real_groups(blocks)[:, None], torch.inf).argmin(-1)
+    return distance.masked_fill(~real_segments(blocks)[:, None], torch.inf).argmin(-1)
 
 
 def _in_order(blocks: Blocks, real: Tensor, name: str) -> Tensor:
-    """(R, S) the n-th real group of the block for the n-th real group of the reference."""
-    have, want = real_groups(blocks), real.sum(1)
+    """(R, S) the n-th real segment of the block for the n-th real segment of the reference."""
+    have, want = real_segments(blocks), real.sum(1)
     counts = have.sum(1)
     wrong = ((counts != want) & (counts > 1)).nonzero()
     if len(wrong):
@@ -92,19 +92,19 @@ def _in_order(blocks: Blocks, real: Tensor, name: str) -> Tensor:
 
 def _unequal(row: int, name: str, have: int, want: int) -> str:
     return (
-        f"row {row}: block {name!r} has {have} groups in time, the reference {want}; give the streams equal numbers "
+        f"row {row}: block {name!r} has {have} segments, the reference {want}; give the streams equal numbers "
         f"(num_frames, pool.time, pool.steps), or align='nearest' or 'mean_repeat'"
     )
 
 
 def _expect_same(blocks: Blocks, seconds: Tensor, real: Tensor, name: str) -> None:
-    for row, (got_real, want_real) in enumerate(zip(real_groups(blocks), real, strict=True)):
+    for row, (got_real, want_real) in enumerate(zip(real_segments(blocks), real, strict=True)):
         got, want = blocks.seconds[row][got_real].mean(-1), seconds[row][want_real].mean(-1)
         if len(got) != len(want):
             raise ShapeError(_unequal(row, name, len(got), len(want)))
         if len(got) and float((got - want).abs().max()) > _SAME_SECONDS:
             first = int(((got - want).abs() > _SAME_SECONDS).nonzero()[0])
             raise ShapeError(
-                f"row {row}, group {first}: block {name!r} stands at {float(got[first]):.3f} s, the reference at "
+                f"row {row}, segment {first}: block {name!r} stands at {float(got[first]):.3f} s, the reference at "
                 f"{float(want[first]):.3f} s; give the streams the same times, or align='nearest' or 'mean_repeat'"
             )

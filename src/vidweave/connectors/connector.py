@@ -1,6 +1,6 @@
 """The connector: trunks compute, ports lead streams into them, fusion joins what comes out. State is a value."""
 
-# Axes: P (item, scene) pairs, R rows of a stream, T groups in time, N tokens, K keys, Q queries, D language-model width
+# Axes: P (item, scene) pairs, R rows of a stream, T segments, N tokens, K keys, Q queries, D language-model width
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from torch import Tensor, nn
 
 from vidweave.connectors.absent import absent_pairs, drop_empty, fill_absent
 from vidweave.connectors.fusion import NoFusionConfig
-from vidweave.connectors.groups import append, compact, merge_seconds, place, real_groups, whole_span
 from vidweave.connectors.memory import (
     MemoryState,
     evaluate_pending,
-    push_groups,
+    push_segments,
     stack_ports,
     start_memory,
     tell_memory,
 )
 from vidweave.connectors.ports import Port, PortConfig
+from vidweave.connectors.segments import append, compact, merge_seconds, place, real_segments, whole_span
 from vidweave.connectors.state import ConnectorState
 from vidweave.connectors.trunk import Request, Trunk, adapter_rows, run_requests, text_rows
 from vidweave.errors import ConfigError, ShapeError, UnknownNameError
@@ -167,12 +167,12 @@ class Connector(nn.Module):
     ) -> ConnectorState:
         """A new state that has also seen `features`, later in time than all before; the old state stays valid.
 
-        With a undo_log the old state is used up instead, unless the undo_log's block ends with an exception: for streams,
+        With an `undo_log` the old state is used up instead, unless the block of the undo log ends with an exception: for streams,
         which would copy all their memory at each picture otherwise.
 
         Raises:
             UnknownNameError: a stream without a port.
-            ShapeError: rows, widths or numbers of groups that do not fit; the message names the stream.
+            ShapeError: rows, widths or numbers of segments that do not fit; the message names the stream.
         """
         for name in features:
             if name not in self.ports:
@@ -181,7 +181,7 @@ class Connector(nn.Module):
         return replace(
             state,
             features={**state.features, **self._push_clips(state, seen)},
-            blocks={**state.blocks, **self._push_groups(state, seen)},
+            blocks={**state.blocks, **self._push_segments(state, seen)},
             memories={**state.memories, **self._push_memories(state, seen, undo_log)},
         )
 
@@ -193,12 +193,12 @@ class Connector(nn.Module):
         """
         ports = self._ports()
         clips = {n: self._keys(n, f, torch.zeros_like(state.item)) for n, f in state.features.items()}
-        clips = {n: f if isinstance(self._trunk(ports[n]), SeesClips) else _as_one_group(f) for n, f in clips.items()}
+        clips = {n: f if isinstance(self._trunk(ports[n]), SeesClips) else _as_one_segment(f) for n, f in clips.items()}
         blocks = {**state.blocks, **self._ask(clips, state.text), **self._read_memories(state)}
         blocks = {name: blocks[name] if name in blocks else self._nothing(port, state) for name, port in ports.items()}
         absent = {name: _pairs(block, absent_pairs(block)) for name, block in blocks.items()}
-        one_group = frozenset(n for n, p in ports.items() if self._is_one_group(p))
-        fused, info = self.fusion(fill_absent(blocks, ports, one_group))
+        one_segment = frozenset(n for n, p in ports.items() if self._is_one_segment(p))
+        fused, info = self.fusion(fill_absent(blocks, ports, one_segment))
         blocks = {name: drop_empty(block) for name, block in fused.items()}
         if state.memories and not torch.is_grad_enabled():
             info = {"memory": PanelSource(partial(self._tell_memories, state)), **info}
@@ -217,15 +217,15 @@ class Connector(nn.Module):
                 continue
             if not isinstance(trunk, KeepsMemory):
                 if any(n in state.blocks for n in self._ports_of(name)):
-                    raise ConfigError(f"trunk {name!r} has read its groups with another text and keeps none of them")
+                    raise ConfigError(f"trunk {name!r} has read its segments with another text and keeps none of them")
             elif name in memories:
                 memory = trunk.replay(self._memory_rows(name, state), memories[name].memory)
                 memories[name] = replace(memories[name], memory=memory)
         return replace(state, memories=memories)
 
-    # Groups and clips: trunks without a memory
+    # Segments and clips: trunks without a memory
 
-    def _push_groups(self, state: ConnectorState, seen: Mapping[str, Features]) -> dict[str, Blocks]:
+    def _push_segments(self, state: ConnectorState, seen: Mapping[str, Features]) -> dict[str, Blocks]:
         ports = {n: p for n, p in self._ports().items() if n in seen and p.span == "group"}
         ports = {n: p for n, p in ports.items() if not isinstance(self._trunk(p), KeepsMemory)}
         first = {n: _count(state.blocks.get(n), state) for n in ports}
@@ -235,24 +235,24 @@ class Connector(nn.Module):
     def _push_clips(self, state: ConnectorState, seen: Mapping[str, Features]) -> dict[str, Features]:
         clips = {n: append(state.features.get(n), f) for n, f in seen.items() if self._port(n).span == "clip"}
         for name, features in clips.items():  # now, not when it is read: then the state could not be read any more
-            self._port(name).check(features.values.shape[-1], real_groups(features).sum(1))
+            self._port(name).check(features.values.shape[-1], real_segments(features).sum(1))
         return clips
 
     def _keys(self, name: str, features: Features, first: Tensor) -> Features:
-        """What the trunk sees of `features`, whose rows have had `first` (P,) groups before."""
+        """What the trunk sees of `features`, whose rows have had `first` (P,) segments before."""
         port = self._port(name)
         dtype = floating_dtype(self._trunk(port), floating_dtype(port, features.values.dtype))
         return replace(features, values=port.keys(features.values, features.mask, first, dtype))
 
     def _ask(self, keys: Mapping[str, Features], text: TextTokens | None) -> dict[str, Blocks]:
-        """One pass per trunk over all real groups of all its ports."""
+        """One pass per trunk over all real segments of all its ports."""
         blocks: dict[str, Blocks] = {}
         for trunk_name, trunk in self._trunks().items():
             names = [name for name in self._ports_of(trunk_name) if name in keys]
             if isinstance(trunk, SeesClips):
                 blocks |= {name: self._over_time(name, trunk, keys[name]) for name in names}
                 continue
-            rows = {name: real_groups(keys[name]).flatten().nonzero().flatten() for name in names}
+            rows = {name: real_segments(keys[name]).flatten().nonzero().flatten() for name in names}
             asking = [name for name in names if len(rows[name])]
             requests = [self._request(name, keys[name], rows[name]) for name in asking]
             answers = dict(zip(asking, run_requests(trunk, requests, text), strict=True))
@@ -265,9 +265,9 @@ class Connector(nn.Module):
         return Blocks(self._port(name).project(hidden), mask, seconds, keys.item, keys.scene)
 
     def _request(self, name: str, keys: Features, rows: Tensor) -> Request:
-        groups = keys.values.shape[1]
+        segments = keys.values.shape[1]
         in_turn = self._port(name).legacy_text_rows
-        item = keys.item.repeat(groups) if in_turn else keys.item.repeat_interleave(groups)
+        item = keys.item.repeat(segments) if in_turn else keys.item.repeat_interleave(segments)
         return Request(
             keys=_pick(keys.values.flatten(0, 1), rows),
             mask=_pick(keys.mask.flatten(0, 1), rows),
@@ -277,15 +277,15 @@ class Connector(nn.Module):
         )
 
     def _blocks(self, name: str, keys: Features, rows: Tensor, hidden: Tensor | None) -> Blocks:
-        """Blocks of a port from its trunk's answer (real groups, Q, H), which stand at `rows` of (P * T)."""
+        """Blocks of a port from its trunk's answer (real segments, Q, H), which stand at `rows` of (P * T)."""
         port = self._port(name)
-        pairs, groups, num_keys = keys.mask.shape
+        pairs, segments, num_keys = keys.mask.shape
         num_tokens = num_keys if port.query_tokens is None else port.query_tokens.shape[1]
-        shape = (pairs * groups, num_tokens, port.output_width)
+        shape = (pairs * segments, num_tokens, port.output_width)
         tokens = keys.values.new_zeros(0, *shape[1:]) if hidden is None else port.project(hidden)
         values = tokens if len(rows) == shape[0] else tokens.new_zeros(shape).index_copy(0, rows, tokens)
-        mask = keys.mask if port.query_tokens is None else real_groups(keys)[..., None].expand(-1, -1, num_tokens)
-        return Blocks(values.unflatten(0, (pairs, groups)), mask, keys.seconds, keys.item, keys.scene)
+        mask = keys.mask if port.query_tokens is None else real_segments(keys)[..., None].expand(-1, -1, num_tokens)
+        return Blocks(values.unflatten(0, (pairs, segments)), mask, keys.seconds, keys.item, keys.scene)
 
     # Trunks with a memory
 
@@ -302,8 +302,8 @@ class Connector(nn.Module):
             first = dict(zip(ports, before.count.split(len(state)), strict=True))
             keys = {port: self._keys(port, seen[port], first[port]) for port in ports if port in seen}
             width = rows.keys.shape[-1]
-            stacked = stack_ports([keys[p] if p in keys else _no_groups(state, width, keys) for p in ports])
-            memories[name] = push_groups(trunk, rows, before, stacked, undo_log)
+            stacked = stack_ports([keys[p] if p in keys else _no_segments(state, width, keys) for p in ports])
+            memories[name] = push_segments(trunk, rows, before, stacked, undo_log)
         return memories
 
     def _read_memories(self, state: ConnectorState) -> dict[str, Blocks]:
@@ -342,7 +342,7 @@ class Connector(nn.Module):
         return TrunkInput(queries, keys, None, text, text_mask, adapter)
 
     def _nothing(self, port: Port, state: ConnectorState) -> Blocks:
-        """The blocks of a stream that was never pushed: no groups."""
+        """The blocks of a stream that was never pushed: no segments."""
         empty = state.item.new_zeros
         dtype = floating_dtype(self, torch.get_default_dtype())
         trunk = self._trunk(port)
@@ -369,7 +369,7 @@ class Connector(nn.Module):
     def _trunk(self, port: Port) -> Trunk:
         return self.trunks[port.trunk]  # type: ignore[return-value]
 
-    def _is_one_group(self, port: Port) -> bool:
+    def _is_one_segment(self, port: Port) -> bool:
         trunk = self._trunk(port)
         return isinstance(trunk, KeepsMemory) or (port.span == "clip" and not isinstance(trunk, SeesClips))
 
@@ -395,8 +395,8 @@ def _check_facts(name: str, config: Any, trunk: Trunk) -> None:
 
 
 def _count(blocks: Blocks | None, state: ConnectorState) -> Tensor:
-    """(P,) groups that were seen so far."""
-    return torch.zeros_like(state.item) if blocks is None else real_groups(blocks).sum(1)
+    """(P,) segments that were seen so far."""
+    return torch.zeros_like(state.item) if blocks is None else real_segments(blocks).sum(1)
 
 
 def _pick(values: Tensor, rows: Tensor) -> Tensor:
@@ -404,13 +404,13 @@ def _pick(values: Tensor, rows: Tensor) -> Tensor:
     return values if len(rows) == len(values) else values[rows]
 
 
-def _as_one_group(keys: Features) -> Features:
-    """All groups of a row as one: (P, T, N, C) → (P, 1, T * N, C)."""
-    span = whole_span(keys.seconds, real_groups(keys))[:, None]
+def _as_one_segment(keys: Features) -> Features:
+    """All segments of a row as one: (P, T, N, C) → (P, 1, T * N, C)."""
+    span = whole_span(keys.seconds, real_segments(keys))[:, None]
     return replace(keys, values=keys.values.flatten(1, 2)[:, None], mask=keys.mask.flatten(1, 2)[:, None], seconds=span)
 
 
-def _no_groups(state: ConnectorState, width: int, others: Mapping[str, Features]) -> Features:
+def _no_segments(state: ConnectorState, width: int, others: Mapping[str, Features]) -> Features:
     """Keys of a port of which nothing came in this push."""
     like = next(iter(others.values()))
     size = len(state)

@@ -1,4 +1,4 @@
-"""How many groups in time each block will have: known from the configuration, before any tensor, so that prompts can be
+"""How many segments each block will have: known from the configuration, before any tensor, so that prompts can be
 planned by data workers without a model."""
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from vidweave.types import HasMemory, MergesTime
 if TYPE_CHECKING:
     from vidweave.connectors.connector import ConnectorConfig
 
-__all__ = ["block_groups", "stream_counts"]
+__all__ = ["block_segments", "stream_counts"]
 
 Pair = tuple[int, int]
 
 
-def block_groups(
+def block_segments(
     config: ConnectorConfig, lengths: Mapping[tuple[str, int, int], int], pairs: Iterable[Pair]
 ) -> dict[tuple[str, int, int], int]:
-    """(stream, item, scene) → groups of the stream's features, as (block, item, scene) → groups of the block.
+    """(stream, item, scene) → segments of the stream's features, as (block, item, scene) → segments of the block.
 
     Agrees with what `Connector.read` makes of such features; pairs whose stream is missing and may not be are left out.
     """
@@ -31,25 +31,25 @@ def block_groups(
 
 
 def stream_counts(config: ConnectorConfig, lengths: Mapping[str, int]) -> dict[str, int]:
-    """Groups that each port gives for one (item, scene) pair."""
+    """Segments that each port gives for one (item, scene) pair."""
     counts = {}
     for name, port in config.ports.items():
         if lengths[name]:
-            counts[name] = 1 if _is_one_group(config, name) else lengths[name] // _time(config, name)
+            counts[name] = 1 if _is_one_segment(config, name) else lengths[name] // _time(config, name)
         elif port.absent in ("error", "skip"):
             counts[name] = 0
         else:
-            counts[name] = 1 if _is_one_group(config, name) else _times_of_others(config, name, lengths)
+            counts[name] = 1 if _is_one_segment(config, name) else _times_of_others(config, name, lengths)
     return counts
 
 
 def _times_of_others(config: ConnectorConfig, name: str, lengths: Mapping[str, int]) -> int:
-    """An absent stream takes the times of the first other one that has groups in time, else one for the whole clip."""
-    others = (n for n in config.ports if n != name and not _is_one_group(config, n) and lengths[n])
+    """An absent stream takes the times of the first other one that has segments, else one for the whole clip."""
+    others = (n for n in config.ports if n != name and not _is_one_segment(config, n) and lengths[n])
     return next((lengths[other] // _time(config, other) for other in others), 1)
 
 
-def _is_one_group(config: ConnectorConfig, name: str) -> bool:
+def _is_one_segment(config: ConnectorConfig, name: str) -> bool:
     port, trunk = config.ports[name], config.trunks[config.ports[name].trunk]
     if isinstance(trunk, HasMemory) and trunk.has_memory:
         return True
@@ -57,6 +57,6 @@ def _is_one_group(config: ConnectorConfig, name: str) -> bool:
 
 
 def _time(config: ConnectorConfig, name: str) -> int:
-    """Groups that the port's trunk merges to one."""
+    """Segments that the port's trunk merges to one."""
     trunk = config.trunks[config.ports[name].trunk]
     return trunk.time if isinstance(trunk, MergesTime) else 1

@@ -1,6 +1,6 @@
 """Fusion: what becomes of the streams' blocks at the language model's width, and how the results are named."""
 
-# Axes: R rows, T groups in time, Q tokens, D language-model width
+# Axes: R rows, T segments, Q tokens, D language-model width
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vidweave.connectors.align import AlignRule, align
-from vidweave.connectors.groups import compact, real_groups
+from vidweave.connectors.segments import compact, real_segments
 from vidweave.errors import ConfigError, UnknownNameError
 from vidweave.types import Blocks, ComponentConfig
 
@@ -30,7 +30,7 @@ class NoFusionConfig(ComponentConfig):
         return NoFusion(streams)
 
     def block_counts(self, counts: Mapping[str, int]) -> dict[str, int]:
-        """Groups in time per stream → per block."""
+        """Segments per stream → per block."""
         return dict(counts)
 
 
@@ -69,13 +69,13 @@ class JoinConfig(ComponentConfig):
         return self.streams or streams
 
     def block_counts(self, counts: Mapping[str, int]) -> dict[str, int]:
-        """Groups in time per stream → per block; the first member that is there gives the times."""
+        """Segments per stream → per block; the first member that is there gives the times."""
         members = self.streams or tuple(counts)
         shown = next((counts[name] for name in members if counts[name]), 0)
         return {self.name: shown, **{n: c for n, c in counts.items() if n not in members}}
 
     def check_counts(self, counts: Mapping[str, int]) -> None:
-        """Groups in time per stream, where they are known before any clip is seen: must fit the alignment.
+        """Segments per stream, where they are known before any clip is seen: must fit the alignment.
 
         Raises:
             ConfigError: numbers that cannot be joined; the message names the streams.
@@ -85,7 +85,7 @@ class JoinConfig(ComponentConfig):
             return
         odd = ", ".join(f"{name!r} {count}" for name, count in known.items())
         raise ConfigError(
-            f"the streams joined to block {self.name!r} (align={self.align!r}) have unequal numbers of groups in time: "
+            f"the streams joined to block {self.name!r} (align={self.align!r}) have unequal numbers of segments: "
             f"{odd}; give them equal ones (num_frames, pool.time, pool.steps), or align='nearest' or 'mean_repeat'"
         )
 
@@ -109,17 +109,17 @@ class Join(nn.Module):
         self.block_names = (config.name, *others)
 
     def join(self, members: list[Blocks]) -> tuple[Blocks, dict[str, Any]]:
-        """Blocks with equal rows and groups → one block, and information for the Trace."""
+        """Blocks with equal rows and segments → one block, and information for the Trace."""
         raise NotImplementedError(f"{type(self).__name__} has no join")
 
     def aligned(self, blocks: Mapping[str, Blocks]) -> list[Blocks]:
         """The members at the first one's times; a row where it is absent takes the times of the first that is there."""
         first = blocks[self.members[0]]
-        seconds, real = first.seconds, real_groups(first)
+        seconds, real = first.seconds, real_segments(first)
         for name in self.members[1:]:
             seconds, real = _stand_in(seconds, real, blocks[name])
         others = [align(blocks[m], seconds, real, self.rule, m) for m in self.members[1:]]
-        return [_pad_groups(first, seconds), *others]
+        return [_pad_segments(first, seconds), *others]
 
     def forward(self, blocks: Mapping[str, Blocks]) -> tuple[dict[str, Blocks], dict[str, Any]]:
         """Blocks per stream, all with the same rows → named blocks, and information for the Trace."""
@@ -130,10 +130,10 @@ class Join(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class ConcatFusionConfig(JoinConfig):
-    """Several streams' tokens in one block: side by side in each group, or one stream after the other.
+    """Several streams' tokens in one block: side by side in each segment, or one stream after the other.
 
     Attributes:
-        along: `group`: the tokens of all streams at one time stand together. `stream`: all groups of the first stream,
+        along: `group`: the tokens of all streams at one time stand together. `stream`: all segments of the first stream,
             then all of the next.
     """
 
@@ -144,14 +144,14 @@ class ConcatFusionConfig(JoinConfig):
         return ConcatFusion(self, streams)
 
     def block_counts(self, counts: Mapping[str, int]) -> dict[str, int]:
-        """Groups in time per stream → per block."""
+        """Segments per stream → per block."""
         plain = super().block_counts(counts)
         if self.along == "group":
             return plain
         return {**plain, self.name: sum(counts[name] for name in self.streams or tuple(counts))}
 
     def check_counts(self, counts: Mapping[str, int]) -> None:
-        """Streams that stand one after the other may have any numbers of groups."""
+        """Streams that stand one after the other may have any numbers of segments."""
         if self.along == "group":
             super().check_counts(counts)
 
@@ -188,23 +188,23 @@ def _pad_tokens(block: Blocks, tokens: int) -> Blocks:
 
 
 def _stand_in(seconds: Tensor, real: Tensor, other: Blocks) -> tuple[Tensor, Tensor]:
-    """Times (R, T, 2) and real (R, T): rows without a real group take those of `other`."""
-    empty = ~real.any(1) & real_groups(other).any(1)
+    """Times (R, T, 2) and real (R, T): rows without a real segment take those of `other`."""
+    empty = ~real.any(1) & real_segments(other).any(1)
     if not bool(empty.any()):
         return seconds, real
-    groups = max(real.shape[1], other.mask.shape[1])
-    seconds, theirs = (_to_groups(s, groups) for s in (seconds, other.seconds))
-    real, wanted = (_to_groups(r, groups) for r in (real, real_groups(other)))
+    segments = max(real.shape[1], other.mask.shape[1])
+    seconds, theirs = (_to_segments(s, segments) for s in (seconds, other.seconds))
+    real, wanted = (_to_segments(r, segments) for r in (real, real_segments(other)))
     return torch.where(empty[:, None, None], theirs, seconds), torch.where(empty[:, None], wanted, real)
 
 
-def _pad_groups(block: Blocks, seconds: Tensor) -> Blocks:
-    """`block` with as many groups as there are `seconds` (R, T, 2), masked where it had none."""
-    values, mask = (_to_groups(part, seconds.shape[1]) for part in (block.values, block.mask))
+def _pad_segments(block: Blocks, seconds: Tensor) -> Blocks:
+    """`block` with as many segments as there are `seconds` (R, T, 2), masked where it had none."""
+    values, mask = (_to_segments(part, seconds.shape[1]) for part in (block.values, block.mask))
     return replace(block, values=values, mask=mask, seconds=seconds)
 
 
-def _to_groups(values: Tensor, groups: int) -> Tensor:
+def _to_segments(values: Tensor, segments: int) -> Tensor:
     """Pad axis 1 with zeros to `groups`."""
-    missing = groups - values.shape[1]
+    missing = segments - values.shape[1]
     return functional.pad(values, [0, 0] * (values.ndim - 2) + [0, missing]) if missing else values

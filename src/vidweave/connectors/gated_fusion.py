@@ -7,7 +7,7 @@ carries its stream's name in the weights, so that no order can be mistaken, and 
 fusion as one more matrix of zeros, which changes no bit of the old sums.
 """
 
-# Axes: P (item, scene) pairs, T groups in time of the reference, Q tokens, D language-model width
+# Axes: P (item, scene) pairs, T segments of the reference, Q tokens, D language-model width
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vidweave.connectors.align import AlignRule, align
-from vidweave.connectors.groups import first_times, real_groups
+from vidweave.connectors.segments import first_times, real_segments
 from vidweave.errors import ConfigError, ShapeError, UnknownNameError
 from vidweave.types import Blocks, ComponentConfig
 
@@ -70,7 +70,7 @@ class GatedAddConfig(_GatedConfig):
         return GatedFusion(self, self._check(streams), streams, width)
 
     def block_counts(self, counts: Mapping[str, int]) -> dict[str, int]:
-        """Groups in time per stream → per block; where the base is missing, the next member gives the times."""
+        """Segments per stream → per block; where the base is missing, the next member gives the times."""
         members = self.members(tuple(counts))
         reference = next((counts[member] for member in members if counts[member]), 0)
         return {members[0]: reference, **_others(counts, members)}
@@ -89,7 +89,7 @@ class GatedAppendConfig(_GatedConfig):
         return GatedFusion(self, self._check(streams), streams, width)
 
     def block_counts(self, counts: Mapping[str, int]) -> dict[str, int]:
-        """Groups in time per stream → per block; where the base is missing, the next member gives the times."""
+        """Segments per stream → per block; where the base is missing, the next member gives the times."""
         members = self.members(tuple(counts))
         reference = next((counts[member] for member in members if counts[member]), 0)
         has_more = any(counts[member] for member in members[1:])
@@ -144,7 +144,7 @@ class GatedFusion(nn.Module):
 
     def _part(self, block: Blocks, seconds: Tensor, real: Tensor, member: str) -> tuple[Tensor, Tensor]:
         """What a member adds to f (P, T, Q, D), zeros where it is not there, and where it is (P, T, Q)."""
-        here = real & real_groups(block).any(1, keepdim=True)
+        here = real & real_segments(block).any(1, keepdim=True)
         block = align(block, seconds, here, self.config.rule(member), member)
         values = block.values.masked_fill(~block.mask[..., None], 0.0)
         if not bool(
@@ -188,5 +188,5 @@ def _add(base: Blocks, fused: Blocks, real: Tensor) -> Blocks:
     if missing:
         values = functional.pad(values, (0, 0, 0, 0, 0, missing))
         mask = functional.pad(mask, (0, 0, 0, missing))
-    has_base = real_groups(base).any(1)[:, None, None]
+    has_base = real_segments(base).any(1)[:, None, None]
     return replace(fused, values=values + fused.values, mask=torch.where(has_base, mask, fused.mask))

@@ -1,6 +1,6 @@
 """Fusion that averages each stream's tokens over time: as many tokens for a long clip as for one picture."""
 
-# Axes: R rows, T groups in time, Q tokens, D language-model width
+# Axes: R rows, T segments, Q tokens, D language-model width
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from vidweave.connectors.groups import real_groups, whole_span
+from vidweave.connectors.segments import real_segments, whole_span
 from vidweave.errors import UnknownNameError
 from vidweave.types import Blocks, ComponentConfig
 
@@ -19,7 +19,7 @@ __all__ = ["MeanFusion", "MeanFusionConfig"]
 
 @dataclass(frozen=True, kw_only=True)
 class MeanFusionConfig(ComponentConfig):
-    """Query token by query token, the mean over the groups of a clip (arXiv 2402.16050 pools frames so).
+    """Query token by query token, the mean over the segments of a clip (arXiv 2402.16050 pools frames so).
 
     The output projection is linear, so it does not matter whether it comes before.
 
@@ -37,7 +37,7 @@ class MeanFusionConfig(ComponentConfig):
         return MeanFusion(streams, self.streams or tuple(streams))
 
     def block_counts(self, counts: Mapping[str, int]) -> dict[str, int]:
-        """Groups in time per stream → per block: one for each averaged stream that is there."""
+        """Segments per stream → per block: one for each averaged stream that is there."""
         members = self.streams or tuple(counts)
         return {name: min(count, 1) if name in members else count for name, count in counts.items()}
 
@@ -53,13 +53,13 @@ class MeanFusion(nn.Module):
     def forward(self, blocks: Mapping[str, Blocks]) -> tuple[dict[str, Blocks], dict[str, Any]]:
         """Blocks per stream → the same names, and what was averaged, for the Trace."""
         fused = {name: _mean(block) if name in self.members else block for name, block in blocks.items()}
-        groups = {name: real_groups(blocks[name]).sum(1).tolist() for name in blocks if name in self.members}
-        return fused, {"averaged": groups}
+        segments = {name: real_segments(blocks[name]).sum(1).tolist() for name in blocks if name in self.members}
+        return fused, {"averaged": segments}
 
 
 def _mean(block: Blocks) -> Blocks:
     """(R, T, Q, D) → (R, 1, Q, D) over real tokens; what is masked is never read."""
     real = block.mask[..., None]
     values = block.values.masked_fill(~real, 0.0).sum(1, keepdim=True) / real.sum(1, keepdim=True).clamp(min=1)
-    span = whole_span(block.seconds, real_groups(block))[:, None]
+    span = whole_span(block.seconds, real_segments(block))[:, None]
     return replace(block, values=values, mask=block.mask.any(1, keepdim=True), seconds=span)

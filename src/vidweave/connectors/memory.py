@@ -1,6 +1,6 @@
-"""A trunk's memory over time, with one group pending: pushed, but not yet known to be the last or not."""
+"""A trunk's memory over time, with one segment pending: pushed, but not yet known to be the last or not."""
 
-# Axes: M rows of a trunk's memory = its ports * P (item, scene) pairs, T groups in time, K keys, C key width, Q queries
+# Axes: M rows of a trunk's memory = its ports * P (item, scene) pairs, T segments, K keys, C key width, Q queries
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from vidweave.connectors.groups import compact, real_groups, whole_span
+from vidweave.connectors.segments import compact, real_segments, whole_span
 from vidweave.nn.bank import UndoLog
 from vidweave.types import Features, KeepsMemory, TrunkInput
 
@@ -20,7 +20,7 @@ __all__ = [
     "MAX_TRACE_TOKENS",
     "MemoryState",
     "evaluate_pending",
-    "push_groups",
+    "push_segments",
     "stack_ports",
     "start_memory",
     "tell_memory",
@@ -33,11 +33,11 @@ MAX_TRACE_TOKENS = 64  # token positions whose memory a Trace tells, unless it i
 class MemoryState:
     """Memory of one trunk, for the rows of all its ports (port by port, each with all pairs)."""
 
-    memory: Any  # the trunk's own value: all groups but the pending one
-    keys: Tensor  # (M, K, C) the pending group
+    memory: Any  # the trunk's own value: all segments but the pending one
+    keys: Tensor  # (M, K, C) the pending segment
     mask: Tensor  # (M, K) bool; all False: nothing seen yet
     seconds: Tensor  # (M, 2) from the first start to the last end
-    count: Tensor  # (M,) int64 groups seen, the pending one included
+    count: Tensor  # (M,) int64 segments seen, the pending one included
 
 
 def start_memory(trunk: KeepsMemory, rows: TrunkInput) -> MemoryState:
@@ -52,14 +52,14 @@ def start_memory(trunk: KeepsMemory, rows: TrunkInput) -> MemoryState:
     )
 
 
-def push_groups(
+def push_segments(
     trunk: KeepsMemory, rows: TrunkInput, state: MemoryState, keys: Features, undo_log: UndoLog | None = None
 ) -> MemoryState:
-    """The state after `keys` (M rows): the group that was pending and all new ones but the last are committed."""
+    """The state after `keys` (M rows): the segment that was pending and all new ones but the last are committed."""
     seconds = torch.cat([state.seconds[:, None], keys.seconds], 1)
-    real = torch.cat([state.count[:, None] > 0, real_groups(keys)], 1)
+    real = torch.cat([state.count[:, None] > 0, real_segments(keys)], 1)
     line = _behind_pending(state, keys)
-    count = real_groups(line).sum(1)
+    count = real_segments(line).sum(1)
     is_last = torch.arange(line.mask.shape[1], device=count.device) == (count - 1)[:, None]
     committed = line.mask & ~is_last[..., None]
     num_committed = int((count - 1).clamp(min=0).max()) if len(count) else 0
@@ -72,31 +72,31 @@ def push_groups(
         keys=_pick_last(line.values, count),
         mask=_pick_last(line.mask, count),
         seconds=whole_span(seconds, real),
-        count=state.count + real_groups(keys).sum(1),
+        count=state.count + real_segments(keys).sum(1),
     )
 
 
 def evaluate_pending(trunk: KeepsMemory, rows: TrunkInput, state: MemoryState) -> Tensor:
-    """(M, Q, H): what the trunk says if the pending group is the last. Changes nothing."""
+    """(M, Q, H): what the trunk says if the pending segment is the last. Changes nothing."""
     assert rows.queries is not None
     return trunk.evaluate(rows.with_keys(state.keys, state.mask), state.memory)[:, : rows.queries.shape[1]]
 
 
 def tell_memory(trunk: KeepsMemory, state: MemoryState, row: int, full: bool) -> dict[str, Any]:
-    """What a row holds, for the Trace: groups seen (the pending one included), their span, and the trunk's account."""
+    """What a row holds, for the Trace: segments seen (the pending one included), their span, and the trunk's account."""
     told = trunk.account(state.memory, row, None if full else MAX_TRACE_TOKENS)
     return {"groups": int(state.count[row]), "seconds": state.seconds[row].tolist(), **told}
 
 
 def stack_ports(ports: Sequence[Features]) -> Features:
-    """Rows of several ports, one under the other, groups and tokens padded to the longest."""
-    groups = max(port.values.shape[1] for port in ports)
+    """Rows of several ports, one under the other, segments and tokens padded to the longest."""
+    segments = max(port.values.shape[1] for port in ports)
     tokens = max(port.values.shape[2] for port in ports)
 
     def stack(name: str, trailing: tuple[int, ...]) -> Tensor:
-        """`trailing` is the padding of the axes behind the groups, last axis first."""
+        """`trailing` is the padding of the axes behind the segments, last axis first."""
         parts = [getattr(port, name) for port in ports]
-        pads = [(*trailing, *_token_pad(name, tokens, part), 0, groups - part.shape[1]) for part in parts]
+        pads = [(*trailing, *_token_pad(name, tokens, part), 0, segments - part.shape[1]) for part in parts]
         return torch.cat([functional.pad(part, pad) for part, pad in zip(parts, pads, strict=True)])
 
     item, scene = (torch.cat([getattr(port, name) for port in ports]) for name in ("item", "scene"))
@@ -105,7 +105,7 @@ def stack_ports(ports: Sequence[Features]) -> Features:
 
 
 def _pick_last(values: Tensor, count: Tensor) -> Tensor:
-    """values (M, T, …) of group `count - 1` (M,) of each row; zeros where it has none."""
+    """values (M, T, …) of segment `count - 1` (M,) of each row; zeros where it has none."""
     if not values.shape[1]:
         return values.new_zeros(len(values), *values.shape[2:])
     last = values[torch.arange(len(values), device=count.device), (count - 1).clamp(min=0)]
@@ -117,7 +117,7 @@ def _token_pad(name: str, tokens: int, part: Tensor) -> tuple[int, ...]:
 
 
 def _behind_pending(state: MemoryState, keys: Features) -> Features:
-    """The pending group and the new ones in one line, without gaps."""
+    """The pending segment and the new ones in one line, without gaps."""
     pending = replace(keys, values=state.keys[:, None], mask=state.mask[:, None], seconds=state.seconds[:, None])
     tokens = max(pending.values.shape[2], keys.values.shape[2])
     padded = []

@@ -10,7 +10,7 @@ language model pays for one stream, and the weights say whom it listened to. `we
 - `scalar`: one learned number per stream, whatever is seen. `equal`: no parameters.
 """
 
-# Axes: R rows, E streams, T groups in time, Q tokens, D width, q query width
+# Axes: R rows, E streams, T segments, Q tokens, D width, q query width
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from vidweave.types import Blocks, PanelSource
 
 __all__ = ["ChannelConcat", "ChannelConcatConfig", "Mixer", "MixerConfig", "fold"]
 
-MOST_GROUPS = 16
+MOST_SEGMENTS = 16
 Weighting = Literal["attention", "folded", "query_mlp", "scalar", "equal"]
 
 
@@ -94,10 +94,10 @@ class Mixer(Join):
         return logits.softmax(1)
 
     def _flat_keys(self, values: Tensor) -> Tensor:
-        rows, streams, groups, tokens, _ = values.shape
-        if groups * tokens != self.config.flat_tokens:
+        rows, streams, segments, tokens, _ = values.shape
+        if segments * tokens != self.config.flat_tokens:
             raise ShapeError(
-                f"the mixer compares clips of {self.config.flat_tokens} tokens (flat_tokens), got {groups} x {tokens}"
+                f"the mixer compares clips of {self.config.flat_tokens} tokens (flat_tokens), got {segments} x {tokens}"
             )
         return values.reshape(rows, streams, -1)
 
@@ -216,17 +216,17 @@ class ChannelConcat(Join):
 
 
 def _side_by_side(members: list[Blocks]) -> tuple[Tensor, Tensor]:
-    """Values (R, E, T, Q, D), zero where masked, and mask (R, E, T, Q). A stream of one token per group repeats it.
+    """Values (R, E, T, Q, D), zero where masked, and mask (R, E, T, Q). A stream of one token per segment repeats it.
 
     Raises:
-        ShapeError: unequal numbers of tokens per group.
+        ShapeError: unequal numbers of tokens per segment.
     """
     most = max(block.mask.shape[2] for block in members)
     odd = [block.mask.shape[2] for block in members if block.mask.shape[2] not in (1, most)]
     if odd:
         counts = [block.mask.shape[2] for block in members]
         raise ShapeError(
-            f"streams that are mixed need equal numbers of tokens per group, got {counts}; give them one token budget "
+            f"streams that are mixed need equal numbers of tokens per segment, got {counts}; give them one token budget "
             "(pool.grid of the streams, or num_tokens of their projectors)"
         )
     values = torch.stack([block.values.expand(-1, -1, most, -1) for block in members], 1)
@@ -244,17 +244,17 @@ def _tell(
 ) -> list[dict[str, Any]]:
     """For the Trace, per scene of an item: each stream's weight, and how loud (root mean square) its tokens are, times it.
 
-    At most MOST_GROUPS groups in time, evenly, unless `full`.
+    At most MOST_SEGMENTS segments, evenly, unless `full`.
     """
     found = []
     for row in (fused.item == item).nonzero().flatten().tolist():
-        groups = fused.mask[row].any(-1).nonzero().flatten()
-        if not full and len(groups) > MOST_GROUPS:
-            groups = groups[torch.arange(MOST_GROUPS) * len(groups) // MOST_GROUPS]
+        segments = fused.mask[row].any(-1).nonzero().flatten()
+        if not full and len(segments) > MOST_SEGMENTS:
+            segments = segments[torch.arange(MOST_SEGMENTS) * len(segments) // MOST_SEGMENTS]
         weight = weights[row].float()
-        loud = values[row][:, groups].float().square().mean(-1).sqrt() * weight[:, None, None]
+        loud = values[row][:, segments].float().square().mean(-1).sqrt() * weight[:, None, None]
         maps = dict(zip(members, [[[round(v, 4) for v in g] for g in m] for m in loud.tolist()], strict=True))
         shares = dict(zip(members, weight.tolist(), strict=True))
-        scene = {"scene": int(fused.scene[row]), "weights": shares, "seconds": fused.seconds[row][groups].tolist()}
+        scene = {"scene": int(fused.scene[row]), "weights": shares, "seconds": fused.seconds[row][segments].tolist()}
         found.append({**scene, "maps": maps})
     return found

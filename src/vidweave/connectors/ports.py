@@ -1,6 +1,6 @@
 """Ports: the parameters of one stream on its way into a shared trunk and out to the language model."""
 
-# Axes: R rows, T groups in time, N tokens, C encoder width, Q queries, H trunk width, D language-model width
+# Axes: R rows, T segments, N tokens, C encoder width, Q queries, H trunk width, D language-model width
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ class PortConfig:
         norm_eps: Its epsilon.
         num_query_tokens: Q; 0 for a trunk without queries.
         adapter: What the stream changes in the trunk, which it shares with others; None is nothing.
-        span: `group`: the trunk sees each group in time alone; `clip`: all groups of a row at once, when it is read.
-        num_time_positions: Rows of a learned table, added to the keys by the number of the group in its row. It starts
+        span: `group`: the trunk sees each segment alone; `clip`: all segments of a row at once, when it is read.
+        num_time_positions: Rows of a learned table, added to the keys by the number of the segment in its row. It starts
             at zero, so a fresh one changes nothing. 0 is no table.
-        beyond_times: Groups beyond the table: an error, or the last row again (`clamp`). `last` is for a trunk with a
-            memory, of any length: only the group at which a question is asked gets a row, `last_time_position`, which is
-            all that a table learns in training where the last of always as many groups alone has a gradient.
+        beyond_times: Segments beyond the table: an error, or the last row again (`clamp`). `last` is for a trunk with a
+            memory, of any length: only the segment at which a question is asked gets a row, `last_time_position`, which is
+            all that a table learns in training where the last of always as many segments alone has a gradient.
         last_time_position: That row; -1 is the last of the table.
         output_proj: Linear layer to the language model's width; without it the trunk must have that width.
         absent: What an (item, scene) without this stream gets: an error, zeros, learned tokens, or nothing at all
             (`skip`, for layouts whose slot is optional).
         num_absent_tokens: How many then; None is `num_query_tokens`.
-        legacy_text_rows: In a batch, row r of all groups reads text r modulo the number of items, whosever it is: a fault
+        legacy_text_rows: In a batch, row r of all segments reads text r modulo the number of items, whosever it is: a fault
             of X-InstructBLIP's released code (X4), for comparison only.
     """
 
@@ -100,12 +100,10 @@ class PortConfig:
         has_memory = isinstance(trunk, KeepsMemory)
         if has_memory and self.span != "group":
             raise ConfigError(
-                f"port {name!r}: trunk {self.trunk!r} has a memory and sees group by group; use span='group'"
+                f"port {name!r}: trunk {self.trunk!r} has a memory and sees segment by segment; use span='group'"
             )
         if isinstance(trunk, MergesTime) and trunk.needs_clip and self.span != "clip":
-            raise ConfigError(
-                f"port {name!r}: trunk {self.trunk!r} looks at neighbouring groups in time; use span='clip'"
-            )
+            raise ConfigError(f"port {name!r}: trunk {self.trunk!r} looks at neighbouring segments; use span='clip'")
         if self.beyond_times == "last" and not -1 <= self.last_time_position < self.num_time_positions:
             raise ConfigError(
                 f"port {name!r}: last_time_position ({self.last_time_position}) is not one of its "
@@ -113,7 +111,7 @@ class PortConfig:
             )
         if self.beyond_times == "last" and not (has_memory and self.num_time_positions):
             raise ConfigError(
-                f"port {name!r}: beyond_times='last' marks the group that is asked about; it needs a trunk with a memory "
+                f"port {name!r}: beyond_times='last' marks the segment that is asked about; it needs a trunk with a memory "
                 "and num_time_positions"
             )
         if self.absent in ("zero", "learned") and not self.absent_tokens:
@@ -160,12 +158,12 @@ class Port(nn.Module):
         """What the trunk sees of encoder tokens.
 
         Args:
-            values: (R, T, N, C), real groups first; tokens outside `mask` (R, T, N) are never read.
-            first: (R,) groups of each row that came before (earlier pushes).
+            values: (R, T, N, C), real segments first; tokens outside `mask` (R, T, N) are never read.
+            first: (R,) segments of each row that came before (earlier pushes).
             dtype: Of the trunk.
 
         Raises:
-            ShapeError: another width than the port's, or more groups than the time table has rows.
+            ShapeError: another width than the port's, or more segments than the time table has rows.
         """
         self.check(values.shape[-1], first + mask.any(-1).sum(1))
         keys = values.to(dtype).masked_fill(~mask[..., None], 0.0)
@@ -176,26 +174,26 @@ class Port(nn.Module):
         return keys + self._times(mask, first)[:, :, None]
 
     def mark_last(self, keys: Tensor) -> Tensor:
-        """Keys (R, K, C) of the group that is asked about."""
+        """Keys (R, K, C) of the segment that is asked about."""
         if self.time_embedding is None or self.beyond_times != "last":
             return keys
         return keys + self.time_embedding[self.last_time_position].to(keys.dtype)
 
-    def check(self, width: int, groups: Tensor) -> None:
-        """Raise ShapeError unless features of this width, and so many groups per row (R,), can be taken."""
+    def check(self, width: int, segments: Tensor) -> None:
+        """Raise ShapeError unless features of this width, and so many segments per row (R,), can be taken."""
         if width != self.input_width:
             raise ShapeError(f"stream {self.name!r} has width {width}, its port takes {self.input_width}")
         if self.time_embedding is None or self.beyond_times != "error":
             return
-        seen = int(groups.max()) if len(groups) else 0
+        seen = int(segments.max()) if len(segments) else 0
         if seen > len(self.time_embedding):
             raise ShapeError(
-                f"stream {self.name!r} has {seen} groups in time, its time table {len(self.time_embedding)} rows "
+                f"stream {self.name!r} has {seen} segments, its time table {len(self.time_embedding)} rows "
                 f"(num_time_positions); take fewer frames, a larger table, or beyond_times='clamp' or 'last'"
             )
 
     def _times(self, mask: Tensor, first: Tensor) -> Tensor:
-        """(R, T, width) rows of the time table; masked groups may point anywhere."""
+        """(R, T, width) rows of the time table; masked segments may point anywhere."""
         assert self.time_embedding is not None
         position = first[:, None] + torch.arange(mask.shape[1], device=mask.device)
         return self.time_embedding[position.clamp(max=len(self.time_embedding) - 1)]

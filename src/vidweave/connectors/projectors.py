@@ -2,17 +2,17 @@
 
 Kinds of pooling, and what they mean for a whole clip (R, T, N, C):
 
-- `average`: adaptive average over the grid, and over `time` neighbouring groups; no parameters. The stream's own pool
+- `average`: adaptive average over the grid, and over `time` neighbouring segments; no parameters. The stream's own pool
   (`PoolSpec`) does the same before the feature store and is the better place, unless several budgets are to be compared
   on the same stored features.
-- `conv2d`: RegNet bottlenecks around the average, group by group.
+- `conv2d`: RegNet bottlenecks around the average, segment by segment.
 - `conv3d`: one 3 x 3 x 3 convolution over grid and time before the average.
 
 The head is a stack of linear layers, an `MLP`; that trunk alone is the projector of tokens that are few already. A learned
 resampler is a trunk of its own too (`vidweave.connectors.resampler`).
 """
 
-# Axes: R rows, T groups in time, N = S * S tokens, C key width, H width, t = T / time groups that come out
+# Axes: R rows, T segments, N = S * S tokens, C key width, H width, t = T / time segments that come out
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class ProjectorConfig(ComponentConfig):
     Attributes:
         key_width: C.
         pooling: How tokens become fewer.
-        num_tokens: Token budget per group, a square.
-        time: So many neighbouring groups become one.
+        num_tokens: Token budget per segment, a square.
+        time: So many neighbouring segments become one.
         conv_width: Width that convolutions make; None is `key_width`.
         widths: Of the head's linear layers; see `vidweave.connectors.mlp.head_widths`.
     """
@@ -59,11 +59,11 @@ class ProjectorConfig(ComponentConfig):
         if min((self.key_width, self.time, *self.widths, self.conv_width or 1)) < 1:
             raise ConfigError(f"widths and time of a projector must be at least 1, got {self}")
         if self.pooling == "conv2d" and self.time != 1:
-            raise ConfigError(f"pooling='conv2d' keeps every group; time={self.time} needs 'average' or 'conv3d'")
+            raise ConfigError(f"pooling='conv2d' keeps every segment; time={self.time} needs 'average' or 'conv3d'")
         if self.conv_width is not None and self.pooling == "average":
             raise ConfigError(f"conv_width={self.conv_width} does nothing with pooling='average'; leave it out")
         try:
-            grid_side(self.num_tokens, "num_tokens, the token budget of a group,")
+            grid_side(self.num_tokens, "num_tokens, the token budget of a segment,")
         except ShapeError as error:
             raise ConfigError(str(error)) from None
 
@@ -74,7 +74,7 @@ class ProjectorConfig(ComponentConfig):
 
     @property
     def needs_clip(self) -> bool:
-        """Whether it must see neighbouring groups, so that its port's span must be `clip`."""
+        """Whether it must see neighbouring segments, so that its port's span must be `clip`."""
         return self.time > 1 or self.pooling == "conv3d"
 
     def build(self) -> Projector:
@@ -94,37 +94,39 @@ class Projector(Trunk):
         self.width = self.head.width
 
     def over_time(self, keys: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Whole clips: keys (R, T, N, C), mask (R, T, N), real groups first → (R, t, Q, H) and its mask (R, t, Q).
+        """Whole clips: keys (R, T, N, C), mask (R, T, N), real segments first → (R, t, Q, H) and its mask (R, t, Q).
 
         Raises:
-            ShapeError: a group of which only some tokens are real, a grid that is no square, or a number of groups
+            ShapeError: a segment of which only some tokens are real, a grid that is no square, or a number of segments
                 that `time` does not divide.
         """
-        real = _whole_groups(mask)
-        self._check_groups(real.sum(1))
+        real = _whole_segments(mask)
+        self._check_segments(real.sum(1))
         keys = keys if bool(real.all()) else keys.masked_fill(~real[..., None, None], 0.0)
         pooled = self.pooling(keys) if keys.numel() else self._empty(keys)
         real = real[:, : pooled.shape[1] * self.time].unflatten(1, (-1, self.time)).any(2)
         return self.head.project(pooled), real[..., None].expand(pooled.shape[:3])
 
     def forward(self, inputs: TrunkInput) -> Tensor:
-        """One group per row: keys (R, N, C) → (R, num_tokens, H).
+        """One segment per row: keys (R, N, C) → (R, num_tokens, H).
 
         Raises:
-            ConfigError: query tokens, text or adapters, none of which it takes; or it needs several groups.
+            ConfigError: query tokens, text or adapters, none of which it takes; or it needs several segments.
         """
         self.refuse(queries=inputs.queries, text=inputs.text, adapter=inputs.adapter)
         if self.time > 1:
-            raise ConfigError(f"this projector merges {self.time} groups; give it whole clips (span='clip')")
+            raise ConfigError(f"this projector merges {self.time} segments; give it whole clips (span='clip')")
         keys, mask = inputs.keys, inputs.mask
         mask = torch.ones(keys.shape[:2], dtype=torch.bool, device=keys.device) if mask is None else mask
         return self.over_time(keys[:, None], mask[:, None])[0][:, 0]
 
-    def _check_groups(self, counts: Tensor) -> None:
+    def _check_segments(self, counts: Tensor) -> None:
         wrong = (counts % self.time).nonzero()
         if self.time > 1 and len(wrong):
             count = int(counts[wrong[0]])
-            raise ShapeError(f"a projector merges {self.time} groups to one, a clip has {count}; change its num_frames")
+            raise ShapeError(
+                f"a projector merges {self.time} segments to one, a clip has {count}; change its num_frames"
+            )
 
     def _empty(self, keys: Tensor) -> Tensor:
         width = self.head.key_width
@@ -146,7 +148,7 @@ class _Average(nn.Module):
 
 
 class _Conv2d(nn.Module):
-    """Bottlenecks, the average, bottlenecks; each group alone."""
+    """Bottlenecks, the average, bottlenecks; each segment alone."""
 
     def __init__(self, key_width: int, width: int, average: _Average) -> None:
         super().__init__()
@@ -183,12 +185,12 @@ def _build_pooling(config: ProjectorConfig) -> nn.Module:
     return kind(config.key_width, config.inside_width, average)
 
 
-def _whole_groups(mask: Tensor) -> Tensor:
-    """(R, T) True where a group is real; ShapeError if only some of its tokens are."""
+def _whole_segments(mask: Tensor) -> Tensor:
+    """(R, T) True where a segment is real; ShapeError if only some of its tokens are."""
     real, whole = mask.any(-1), mask.all(-1)
     if bool((real != whole).any()):
-        row, group = (real != whole).nonzero()[0].tolist()
+        row, segment = (real != whole).nonzero()[0].tolist()
         raise ShapeError(
-            f"group {group} of row {row} has {int(mask[row, group].sum())} of {mask.shape[2]} tokens; a grid needs all"
+            f"segment {segment} of row {row} has {int(mask[row, segment].sum())} of {mask.shape[2]} tokens; a grid needs all"
         )
     return real

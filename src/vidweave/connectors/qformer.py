@@ -51,7 +51,7 @@ class QFormerConfig(QFormerSizes, ComponentConfig):
 
     @property
     def has_memory(self) -> bool:
-        """All groups of a row then become one group of tokens."""
+        """All segments of a row then become one segment of tokens."""
         return self.memory is not None
 
     def __post_init__(self) -> None:

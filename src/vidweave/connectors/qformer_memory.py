@@ -1,18 +1,18 @@
 """Memory of a Q-Former: a bank of what the encoder saw, and for each layer a bank of what went into it.
 
-A group sees, in cross-attention, the visual bank and itself; in the self-attention of each layer, that layer's bank and
-itself. The memory is a value: the Q-Former holds weights only. Exact, and much less work than group by group:
+A segment sees, in cross-attention, the visual bank and itself; in the self-attention of each layer, that layer's bank and
+itself. The memory is a value: the Q-Former holds weights only. Exact, and much less work than segment by segment:
 
 - keys and values are projected once, and merge as their entries do;
-- the first layer's input is the same at every group, so its bank would hold copies of one entry and change nothing but
+- the first layer's input is the same at every segment, so its bank would hold copies of one entry and change nothing but
   the gradient, which is scaled instead (with dropout the copies differ, and the bank is kept);
-- of the last layer only the input is needed before the last group, and of layers behind the last bank nothing at all;
-- `commit` goes layer by layer over many groups: all projections and feed-forwards in one product, with a light scan for
+- of the last layer only the input is needed before the last segment, and of layers behind the last bank nothing at all;
+- `commit` goes layer by layer over many segments: all projections and feed-forwards in one product, with a light scan for
   the banks and their attention;
-- only the last group has a gradient.
+- only the last segment has a gradient.
 """
 
-# Axes: R rows, T groups in time, Q queries, L text tokens, X = Q + L, K keys of a group, C key width, H hidden width,
+# Axes: R rows, T segments, Q queries, L text tokens, X = Q + L, K keys of a segment, C key width, H hidden width,
 #       S slots of a bank
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ from vidweave.types import TrunkInput
 __all__ = ["MemoryConfig", "Projected", "QFormerMemory", "account", "commit", "empty_memory", "look", "replay"]
 
 
-MOST_JOURNALED = 4  # groups at once that are changed in place with a undo_log; for more, one copy is cheaper
+MOST_LOGGED = 4  # segments at once that are changed in place with an undo log; for more, one copy is cheaper
 
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryConfig:
-    """What a Q-Former keeps of earlier groups. The group at hand is always seen beside it.
+    """What a Q-Former keeps of earlier segments. The segment at hand is always seen beside it.
 
     Attributes:
         length: Entries per bank (M).
-        policy: What makes room: `merge` the most alike neighbours per token; `merge_frames` the most alike whole groups;
-            `fifo` forgets the oldest; `mean` keeps one running mean; `none` keeps nothing, so that the last group
-            stands alone; `concat` forgets nothing and refuses more than `length` groups.
+        policy: What makes room: `merge` the most alike neighbours per token; `merge_frames` the most alike whole segments;
+            `fifo` forgets the oldest; `mean` keeps one running mean; `none` keeps nothing, so that the last segment
+            stands alone; `concat` forgets nothing and refuses more than `length` segments.
         window: Neighbours merged at one overflow (`merge`, `merge_frames`).
         banks: Which banks there are.
-        chunk: Groups that go through a layer together.
+        chunk: Segments that go through a layer together.
     """
 
     length: int
@@ -61,7 +61,7 @@ class MemoryConfig:
         if self.length < 1 or self.chunk < 1:
             raise ConfigError(
                 f"a memory needs length and chunk of at least 1, got {self.length} and {self.chunk}; "
-                "memory=None is a Q-Former that sees each group alone"
+                "memory=None is a Q-Former that sees each segment alone"
             )
         if self.window > 1 and self.policy not in ("merge", "merge_frames"):
             raise ConfigError(f"window ({self.window}) belongs to the policies that merge, not to {self.policy!r}")
@@ -98,12 +98,12 @@ class Projected:
 
 @dataclass(frozen=True, eq=False)
 class QFormerMemory:
-    """All groups but the one at hand.
+    """All segments but the one at hand.
 
     Attributes:
         visual: Of the encoder's tokens, with one pair per layer that looks at them; None: not kept.
         layers: Per layer the bank of its inputs (queries and text); None: not kept, or not needed.
-        count: (R,) groups that came.
+        count: (R,) segments that came.
     """
 
     visual: Projected | None
@@ -113,7 +113,7 @@ class QFormerMemory:
 
 @dataclass(frozen=True, eq=False)
 class _Step:
-    """What one group does to a bank: rows of its new entries, what attention may see then, and the merges after."""
+    """What one segment does to a bank: rows of its new entries, what attention may see then, and the merges after."""
 
     at: Tensor
     used: int
@@ -151,16 +151,16 @@ def commit(
 ) -> QFormerMemory:
     """The memory after time steps keys (R, T, K, C), none of which is the last.
 
-    The memory given stays valid; with a undo_log it may be used up instead, which spares a copy of it.
+    The memory given stays valid; with an `undo_log` it may be used up instead, which spares a copy of it.
 
     Raises:
-        ShapeError: more groups than a memory that forgets none can hold.
+        ShapeError: more segments than a memory that forgets none can hold.
     """
     keys, key_mask = inputs.keys, inputs.mask
     _check_room(config, memory, keys, key_mask)
     if not keys.shape[1]:
         return memory
-    undo_log = undo_log if keys.shape[1] <= MOST_JOURNALED else None
+    undo_log = undo_log if keys.shape[1] <= MOST_LOGGED else None
     visual = None if memory.visual is None else memory.visual.widen(keys.shape[2])
     visual = visual if visual is None or undo_log is not None else visual.clone()
     missing = 0 if visual is None else visual.bank.length.shape[1] - keys.shape[2]
@@ -200,7 +200,7 @@ def look(stack: QFormerStack, config: MemoryConfig, inputs: TrunkInput, memory: 
 
 
 def replay(stack: QFormerStack, config: MemoryConfig, inputs: TrunkInput, memory: QFormerMemory) -> QFormerMemory:
-    """The memory as if each entry of the visual bank had been one group, seen with this text.
+    """The memory as if each entry of the visual bank had been one segment, seen with this text.
 
     Raises:
         ConfigError: there is no visual bank to read.
@@ -235,7 +235,7 @@ def account(memory: QFormerMemory, row: int, most_tokens: int | None) -> dict[st
 def _beside(
     attention: Attention, states: Tensor, new: Tensor, mask: Tensor | None, held: Projected | None, number: int
 ) -> Tensor:
-    """Attention of states (R, X, H) to a bank and the group's own entries `new` (R, N, C)."""
+    """Attention of states (R, X, H) to a bank and the segment's own entries `new` (R, N, C)."""
     if held is None or not held.bank.length.shape[1]:
         return attention(states, new, mask)
     own = new.new_ones(new.shape[:2], dtype=torch.bool) if mask is None else mask
@@ -280,7 +280,7 @@ def _commit_(
 
 
 def _count(keys: Tensor, real: Tensor | None) -> Tensor | int:
-    """Real groups of each row (R,)."""
+    """Real segments of each row (R,)."""
     return keys.shape[1] if real is None else real.any(-1).sum(1)
 
 
@@ -317,7 +317,7 @@ def _text_masks(stack: QFormerStack, inputs: TrunkInput) -> tuple[Tensor | None,
 def _visual_(
     held: Projected | None, keys: Tensor, real: Tensor | None, rule: BankRule, undo_log: UndoLog | None
 ) -> tuple[Projected | None, list[_Step]]:
-    """Scan the groups into the visual bank; its pairs follow later, layer by layer."""
+    """Scan the segments into the visual bank; its pairs follow later, layer by layer."""
     if held is None:
         return None, []
     bank, steps = held.bank, []
@@ -338,7 +338,7 @@ def _self_(
     is_last: bool,
     undo_log: UndoLog | None,
 ) -> tuple[Tensor, Projected | None]:
-    """Self-attention of all groups (R, T, X, H), each beside the bank as it was then. The last layer only keeps them."""
+    """Self-attention of all segments (R, T, X, H), each beside the bank as it was then. The last layer only keeps them."""
     attention = layer.attention.attention
     if held is None:
         flat = states.flatten(0, 1)
@@ -369,7 +369,7 @@ def _cross_(
     is_last: bool,
     undo_log: UndoLog | None,
 ) -> Tensor:
-    """Cross-attention of all groups' queries (R, T, Q, H), each to the visual bank as it was then."""
+    """Cross-attention of all segments' queries (R, T, Q, H), each to the visual bank as it was then."""
     cross = layer.crossattention
     assert cross is not None
     attention = cross.attention
@@ -421,6 +421,6 @@ def _check_room(config: MemoryConfig, memory: QFormerMemory, keys: Tensor, key_m
         count = int((memory.count + _count(keys, key_mask)).max())
         if count > config.length:
             raise ShapeError(
-                f"{count} groups and the one at hand are more than this memory holds ({config.length}); "
+                f"{count} segments and the one at hand are more than this memory holds ({config.length}); "
                 "it forgets none: make it longer, or choose another policy"
             )

@@ -1,4 +1,4 @@
-"""Attentive resampler: learned queries of a port look once at a group's tokens, whose number they replace by their own."""
+"""Attentive resampler: learned queries of a port look once at a segment's tokens, whose number they replace by their own."""
 
 # Axes: R rows, K keys, C key width, Q queries, H width
 

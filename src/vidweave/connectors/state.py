@@ -23,7 +23,7 @@ class ConnectorState:
     Attributes:
         item, scene: (P,) the pairs that were announced, in the order of the blocks' rows.
         text: One row per item.
-        blocks: Port → tokens of the groups seen (`span="group"`).
+        blocks: Port → tokens of the segments seen (`span="group"`).
         features: Port → features seen (`span="clip"`: the trunk runs when it is read).
         memories: Trunk → its memory.
     """

@@ -87,7 +87,7 @@ class MemoryTrunk(Trunk):
 
     def replay(self, inputs: TrunkInput, memory: Any) -> Any:
         """Raise ConfigError, unless a subclass can read its memory with another text."""
-        raise ConfigError(f"{type(self).__name__} cannot take another text for groups that it has seen")
+        raise ConfigError(f"{type(self).__name__} cannot take another text for segments that it has seen")
 
     def account(self, memory: Any, row: int, most_tokens: int | None) -> dict[str, Any]:
         """What a row's memory holds, as JSON data for the Trace."""

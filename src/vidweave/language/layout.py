@@ -17,8 +17,8 @@ import torch
 from vidweave.errors import ConfigError, QueryError, ShapeError
 from vidweave.language.parts import (
     TEXT_FIELDS,
-    EachGroup,
     EachScene,
+    EachSegment,
     Part,
     Slot,
     Special,
@@ -33,7 +33,7 @@ from vidweave.types import ComponentConfig, PromptPlan, Query, TextTokens
 
 __all__ = [
     "AnswerFormat",
-    "EachGroup",
+    "EachSegment",
     "EachScene",
     "OptionsFormat",
     "Slot",
@@ -179,11 +179,11 @@ class TemplateLayout(ComponentConfig):
         if not self.parts:
             raise ConfigError("a layout needs at least one part")
         for part, inside in walk(self.parts):
-            if isinstance(part, (EachGroup, EachScene)) and inside - (
+            if isinstance(part, (EachSegment, EachScene)) and inside - (
                 {"each_scene"} if part.kind == "each_group" else set()
             ):
                 raise ConfigError(
-                    f"{part.kind!r} cannot stand inside {' and '.join(sorted(inside))!r}; only groups in scenes can"
+                    f"{part.kind!r} cannot stand inside {' and '.join(sorted(inside))!r}; only segments in scenes can"
                 )
             if isinstance(part, Text):
                 used = fields_of(part.text, TEXT_FIELDS, "prompt text")
@@ -204,7 +204,7 @@ class TemplateLayout(ComponentConfig):
         self,
         queries: Sequence[Query],
         tokenizer: Any,
-        groups: Mapping[tuple[str, int, int], int],
+        segments: Mapping[tuple[str, int, int], int],
         targets: Sequence[str] | None = None,
     ) -> PromptPlan:
         """Write the prompts of `queries`.
@@ -212,14 +212,14 @@ class TemplateLayout(ComponentConfig):
         Args:
             queries: One per item.
             tokenizer: The language model's transformers tokenizer.
-            groups: (block, item, scene) → number of groups in time of that block there; missing or 0 = not there.
+            segments: (block, item, scene) → number of segments of that block there; missing or 0 = not there.
             targets: One answer per query, to be learnt after the prompt (causal models only; for a
                 sequence-to-sequence model leave it out and take `target_tokens`).
 
         Raises:
             ModalityError: a block that has no place in the layout, or a place without its block.
             QueryError: a text that is too long, or spells a special token; several scenes without a scene loop.
-            ShapeError: blocks of one loop with unequal numbers of groups.
+            ShapeError: blocks of one loop with unequal numbers of segments.
         """
         if targets is not None and len(targets) != len(queries):
             raise ShapeError(f"{len(targets)} targets are given for {len(queries)} queries")
@@ -227,7 +227,7 @@ class TemplateLayout(ComponentConfig):
         slots: dict[tuple[str, int, int | None], int] = {}
         rows = []
         for item, query in enumerate(queries):
-            here = {(block, scene): count for (block, i, scene), count in groups.items() if i == item and count > 0}
+            here = {(block, scene): count for (block, i, scene), count in segments.items() if i == item and count > 0}
             row = RowWriter(query, wording, here, slots, self._fields(query, wording))
             self._write_turns(row, query, wording)
             row.check_complete()

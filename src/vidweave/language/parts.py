@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 from vidweave.errors import ConfigError
 
-__all__ = ["TEXT_FIELDS", "EachGroup", "EachScene", "Part", "Slot", "Special", "Text", "When", "fields_of", "walk"]
+__all__ = ["TEXT_FIELDS", "EachSegment", "EachScene", "Part", "Slot", "Special", "Text", "When", "fields_of", "walk"]
 
 TEXT_FIELDS = {"question", "options", "labels", "label", "index"}
 
@@ -36,7 +36,7 @@ class Text:
 
     Attributes:
         text: May hold {question}, {options}, {labels} (all scene labels), {label} (inside `EachScene`) and {index}
-            (from 1, inside `EachGroup`). A special token that is spelled out here is tokenised as such.
+            (from 1, inside `EachSegment`). A special token that is spelled out here is tokenised as such.
         max_tokens: Longest this text may get; None is unbounded. The layout's `on_overflow` says what happens above.
         cut: What is dropped then: tokens on the `left` or the `right`, or words at the end of the `question`.
     """
@@ -65,7 +65,7 @@ class Special:
 
 @dataclass(frozen=True, kw_only=True)
 class Slot:
-    """The tokens of a block: of the current group inside `EachGroup`, else of all groups in order of time.
+    """The tokens of a block: of the current segment inside `EachSegment`, else of all segments in order of time.
 
     `optional` skips it for an item that has no such block.
     """
@@ -76,8 +76,8 @@ class Slot:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EachGroup:
-    """`parts` once per group in time of `block`; `single`, if given, instead of them when there is one group only."""
+class EachSegment:
+    """`parts` once per segment of `block`; `single`, if given, instead of them when there is one segment only."""
 
     kind: ClassVar[str] = "each_group"
     block: str
@@ -109,21 +109,21 @@ class When:
     otherwise: tuple[Part, ...] = ()
 
 
-Part = Text | Special | Slot | EachGroup | EachScene | When
+Part = Text | Special | Slot | EachSegment | EachScene | When
 
 
 def walk(parts: tuple[Part, ...], inside: frozenset[str] = frozenset()) -> Iterator[tuple[Part, frozenset[str]]]:
     """Every part, however deep, and the kinds of loops that it stands in."""
     for part in parts:
         yield part, inside
-        loop = {part.kind} if isinstance(part, (EachGroup, EachScene)) else set()
+        loop = {part.kind} if isinstance(part, (EachSegment, EachScene)) else set()
         for inner in _nested(part):
             yield from walk(inner, inside | loop)
 
 
 def _nested(part: Part) -> tuple[tuple[Part, ...], ...]:
     """The parts inside a part: as a rule, and otherwise."""
-    if isinstance(part, EachGroup):
+    if isinstance(part, EachSegment):
         return part.parts, part.single or ()
     if isinstance(part, EachScene):
         return part.parts, part.first or ()

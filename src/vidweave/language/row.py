@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vidweave.errors import ModalityError, QueryError, ShapeError
-from vidweave.language.parts import EachGroup, EachScene, Part, Slot, Special, Text, When
+from vidweave.language.parts import EachScene, EachSegment, Part, Slot, Special, Text, When
 from vidweave.language.wording import Wording
 from vidweave.types import Query
 
@@ -21,7 +21,7 @@ class RowWriter:
     Args:
         query: What is asked.
         wording: Tokenises.
-        groups: (block, scene) → number of groups in time, of this item, for what is there.
+        segments: (block, scene) → number of segments, of this item, for what is there.
         slots: Slot names → numbers, shared by all rows of a plan; new names are added.
         fields: {question}, {options}, {labels}.
     """
@@ -30,11 +30,11 @@ class RowWriter:
         self,
         query: Query,
         wording: Wording,
-        groups: Mapping[tuple[str, int], int],
+        segments: Mapping[tuple[str, int], int],
         slots: dict[SlotName, int],
         fields: dict[str, Any],
     ) -> None:
-        self.query, self.wording, self.groups, self.slots = query, wording, groups, slots
+        self.query, self.wording, self.segments, self.slots = query, wording, segments, slots
         self.fields = fields
         self.ids: list[int] = []
         self.slot: list[int] = []
@@ -42,7 +42,9 @@ class RowWriter:
         self.notes: list[str] = []
         self._placed: set[tuple[str, int]] = set()
         self._scene: int | None = None  # inside EachScene
-        self._group: tuple[str, int, int] | None = None  # inside EachGroup: block of the loop, group, number of groups
+        self._segment: tuple[str, int, int] | None = (
+            None  # inside EachSegment: block of the loop, segment, number of segments
+        )
 
     def write_all(self, parts: tuple[Part, ...], fields: Mapping[str, Any] | None = None) -> None:
         """Put down `parts`, one after the other; `fields` take the place of the row's own."""
@@ -61,7 +63,7 @@ class RowWriter:
 
     def check_complete(self) -> None:
         """Every block of the item has its place, or ModalityError."""
-        for block, scene in self.groups:
+        for block, scene in self.segments:
             if (block, scene) not in self._placed:
                 raise ModalityError(
                     f"{self._where(block, scene)} reaches no token: the prompt layout has no place for it"
@@ -77,8 +79,8 @@ class RowWriter:
                 self._put(self.wording.special(part.token, part.if_any))
             case Slot():
                 self._write_slot(part)
-            case EachGroup():
-                self._write_groups(part)
+            case EachSegment():
+                self._write_segments(part)
             case EachScene():
                 self._write_scenes(part)
             case When():
@@ -94,26 +96,26 @@ class RowWriter:
         count = self._count(part)
         if count == 0:
             return
-        group = None
-        if self._group is not None:
-            block, group, expected = self._group
+        segment = None
+        if self._segment is not None:
+            block, segment, expected = self._segment
             if count != expected:
                 raise ShapeError(
-                    f"block {part.block!r} has {count} groups where {block!r} has {expected}; they share a loop"
+                    f"block {part.block!r} has {count} segments where {block!r} has {expected}; they share a loop"
                 )
-        name = (part.block, self._scene_number(), group)
+        name = (part.block, self._scene_number(), segment)
         self.ids.append(-1)
         self.slot.append(self.slots.setdefault(name, len(self.slots)))
         self.is_target.append(False)
         self._placed.add(name[:2])
 
-    def _write_groups(self, part: EachGroup) -> None:
+    def _write_segments(self, part: EachSegment) -> None:
         count = self._count(part)
         parts = part.single if part.single is not None and count == 1 else part.parts
-        for group in range(count):
-            self._group = (part.block, group, count)
-            self._within({"index": str(group + 1)}, parts)
-        self._group = None
+        for segment in range(count):
+            self._segment = (part.block, segment, count)
+            self._within({"index": str(segment + 1)}, parts)
+        self._segment = None
 
     def _write_scenes(self, part: EachScene) -> None:
         for number, scene in enumerate(self.query.scenes):
@@ -129,14 +131,14 @@ class RowWriter:
 
     def _has(self, block: str) -> bool:
         scenes = range(len(self.query.scenes)) if self._scene is None else [self._scene]
-        return any((block, scene) in self.groups for scene in scenes)
+        return any((block, scene) in self.segments for scene in scenes)
 
-    def _count(self, part: Slot | EachGroup) -> int:
-        """Number of groups of the part's block here; 0 if it is not there and may be missing."""
+    def _count(self, part: Slot | EachSegment) -> int:
+        """Number of segments of the part's block here; 0 if it is not there and may be missing."""
         scene = self._scene_number()
-        count = self.groups.get((part.block, scene), 0)
+        count = self.segments.get((part.block, scene), 0)
         if count == 0 and not part.optional:
-            given = ", ".join(sorted({block for block, s in self.groups if s == scene})) or "none"
+            given = ", ".join(sorted({block for block, s in self.segments if s == scene})) or "none"
             raise ModalityError(
                 f"{self._where(part.block, scene)} is missing: the prompt has a place for it; given: {given}"
             )

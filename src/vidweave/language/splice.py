@@ -1,6 +1,6 @@
 """The only place where text and tokens meet: a plan and blocks of tokens become one padded sequence per item."""
 
-# Axes: B items, L plan positions, S sequence length, D width, R rows of a block, T groups, Q tokens per group
+# Axes: B items, L plan positions, S sequence length, D width, R rows of a block, T segments, Q tokens per segment
 # A source is the list of all vectors that may be placed: text tokens in plan order, then each block's R * T * Q tokens.
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def splice(
         targets.
 
     Raises:
-        ShapeError: a slot whose block, row or group does not exist, or groups that the plan leaves out; with counts.
+        ShapeError: a slot whose block, row or segment does not exist, or segments that the plan leaves out; with counts.
         ModalityError: a block row that has no token, or that the plan does not place at all.
         NonFiniteError: NaN or infinity in a block or in the text embeddings.
     """
@@ -105,10 +105,10 @@ def _positions_of(name: str, plan: PromptPlan, slot: Tensor) -> Tensor:
 
 def _runs(name: str, block: Blocks, plan: PromptPlan, slot: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
     """Of each slot position of a block: where its run starts among the block's real tokens, and its length."""
-    num_rows, num_groups, _ = block.mask.shape
+    num_rows, num_segments, _ = block.mask.shape
     item, number = positions.nonzero()[:, 0], slot[positions]
     scene = torch.tensor([s for _, s, _ in plan.slots], dtype=torch.int64)[number]
-    group = torch.tensor([-1 if g is None else g for _, _, g in plan.slots], dtype=torch.int64)[number]
+    segment = torch.tensor([-1 if g is None else g for _, _, g in plan.slots], dtype=torch.int64)[number]
     row = _rows(name, block, len(slot), int(scene.max()) + 1 if len(scene) else 1)[item, scene]
     if len(row) and int(row.min()) < 0:
         at = int((row < 0).nonzero()[0])
@@ -116,25 +116,25 @@ def _runs(name: str, block: Blocks, plan: PromptPlan, slot: Tensor, positions: T
             f"the prompt of item {int(item[at])} has a slot for block {name!r} of scene {int(scene[at])}, "
             f"but none of the block's {num_rows} rows is that"
         )
-    if len(group) and int(group.max()) >= num_groups:
-        at = int(group.argmax())
+    if len(segment) and int(segment.max()) >= num_segments:
+        at = int(segment.argmax())
         raise ShapeError(
-            f"item {int(item[at])} has a slot for group {int(group[at])} of {name!r}, which has {num_groups} groups"
+            f"item {int(item[at])} has a slot for segment {int(segment[at])} of {name!r}, which has {num_segments} segments"
         )
-    per_group = block.mask.cpu().sum(2)  # (R, T)
-    _check_placed(name, block, per_group > 0, row, group)
-    ends = per_group.flatten().cumsum(0)
+    per_segment = block.mask.cpu().sum(2)  # (R, T)
+    _check_placed(name, block, per_segment > 0, row, segment)
+    ends = per_segment.flatten().cumsum(0)
     begin, stop = (
-        row * num_groups + group.clamp(min=0),
-        row * num_groups + torch.where(group < 0, num_groups - 1, group),
+        row * num_segments + segment.clamp(min=0),
+        row * num_segments + torch.where(segment < 0, num_segments - 1, segment),
     )
-    first = ends[begin] - per_group.flatten()[begin]
+    first = ends[begin] - per_segment.flatten()[begin]
     count = ends[stop] - first
     if len(count) and int(count.min()) == 0:
         at = int(count.argmin())
-        have = int((per_group[row[at]] > 0).sum())
+        have = int((per_segment[row[at]] > 0).sum())
         raise ShapeError(
-            f"item {int(item[at])} has a slot for group {int(group[at])} of {name!r}, which has {have} groups there"
+            f"item {int(item[at])} has a slot for segment {int(segment[at])} of {name!r}, which has {have} segments there"
         )
     return first, count
 
@@ -155,11 +155,11 @@ def _rows(name: str, block: Blocks, num_items: int, num_scenes: int) -> Tensor:
     return table
 
 
-def _check_placed(name: str, block: Blocks, has_tokens: Tensor, row: Tensor, group: Tensor) -> None:
-    """Every row with tokens is placed, and with all its groups (R, T)."""
+def _check_placed(name: str, block: Blocks, has_tokens: Tensor, row: Tensor, segment: Tensor) -> None:
+    """Every row with tokens is placed, and with all its segments (R, T)."""
     placed = torch.zeros_like(has_tokens)
-    placed[row[group < 0]] = True
-    placed[row[group >= 0], group[group >= 0]] = True
+    placed[row[segment < 0]] = True
+    placed[row[segment >= 0], segment[segment >= 0]] = True
     placed &= has_tokens
     for number in (placed.sum(1) < has_tokens.sum(1).clamp(min=1)).nonzero()[:, 0].tolist():
         where = f"block {name!r} of item {int(block.item[number])}, scene {int(block.scene[number])},"
@@ -167,7 +167,7 @@ def _check_placed(name: str, block: Blocks, has_tokens: Tensor, row: Tensor, gro
         if used == 0:
             why = "no slot of the prompt is for it" if have else "all its tokens are masked"
             raise ModalityError(f"{where} reaches no token: {why}; a supplied modality must reach one")
-        raise ShapeError(f"{where} has {have} groups, the prompt places {used}")
+        raise ShapeError(f"{where} has {have} segments, the prompt places {used}")
 
 
 def _check_all_filled(plan: PromptPlan, slot: Tensor, length: Tensor, blocks: Mapping[str, Blocks]) -> None:

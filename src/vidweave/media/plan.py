@@ -1,6 +1,6 @@
 """Which pictures to decode: one plan serves every stream, each with its own need. Pure: no file, no randomness."""
 
-# Axes: N pictures of the source, M pictures of the plan, T groups, k moments
+# Axes: N pictures of the source, M pictures of the plan, T segments, k moments
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def plan_frames(
             picked, why = _at_moments(need, times, first, stop, _check_moments(moments)), "selected"
         else:
             picked, why = _over_span(name, need, times, first, stop, duration_seconds, span)
-        picked, padding = _whole_groups(picked, need.window)
+        picked, padding = _whole_segments(picked, need.window)
         chosen[name] = picked
         reasons[why] = None
         notes += _notes(name, picked, padding, stop - first)
@@ -185,11 +185,11 @@ def _check_count(name: str, need: FrameNeed, count: int) -> None:
 def _at_moments(need: FrameNeed, times: np.ndarray, first: int, stop: int, moments: np.ndarray) -> np.ndarray:
     window = need.window
     if need.num_frames is None:
-        groups, is_single = len(moments), window == 1
+        segments, is_single = len(moments), window == 1
     else:
         is_single = window == 1 or need.num_frames == len(moments)
-        groups = need.num_frames if is_single else need.num_frames // window
-    centres = _nearest(times[first:stop], moments[spread(groups, len(moments))]) + first
+        segments = need.num_frames if is_single else need.num_frames // window
+    centres = _nearest(times[first:stop], moments[spread(segments, len(moments))]) + first
     if is_single:
         return centres
     starts = (centres - (window - 1) // 2).clip(first, max(first, stop - window))
@@ -203,8 +203,8 @@ def _nearest(times: np.ndarray, moments: np.ndarray) -> np.ndarray:
     return np.where(moments - times[left] <= times[right] - moments, left, right).astype(np.int64)
 
 
-def _whole_groups(picked: np.ndarray, window: int) -> tuple[np.ndarray, int]:
-    """Repeat the last picture until the groups are whole."""
+def _whole_segments(picked: np.ndarray, window: int) -> tuple[np.ndarray, int]:
+    """Repeat the last picture until the segments are whole."""
     padding = -len(picked) % window
     return np.concatenate([picked, np.repeat(picked[-1:], padding)]), padding
 
@@ -217,5 +217,5 @@ def _notes(name: str, picked: np.ndarray, padding: int, available: int) -> list[
             f"{name}: {len(picked)} pictures were asked for, {available} are there; {distinct} are used, some twice"
         )
     if padding:
-        notes.append(f"{name}: the last picture is repeated {padding} times to fill the last group")
+        notes.append(f"{name}: the last picture is repeated {padding} times to fill the last segment")
     return notes

@@ -1,6 +1,6 @@
 """Reading encoder output that the user already has: a safetensors file with `values` and `seconds`."""
 
-# Axes: T groups in time, N tokens per group, C feature width
+# Axes: T segments, N tokens per segment, C feature width
 
 from __future__ import annotations
 

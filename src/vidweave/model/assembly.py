@@ -1,6 +1,6 @@
 """The model: four slots and one forward path. It never asks which paper it is running."""
 
-# Axes: R rows = present (item, scene) pairs of a stream, B items, T groups in time, N tokens, C encoder width,
+# Axes: R rows = present (item, scene) pairs of a stream, B items, T segments, N tokens, C encoder width,
 #       S sequence length, V vocabulary
 
 from __future__ import annotations

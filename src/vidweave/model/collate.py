@@ -57,5 +57,5 @@ def _times(name: str, rows: Sequence[tuple[int, int, StreamRow]]) -> tuple[Tenso
 def _pad(stream: str, tensors: Sequence[Tensor]) -> Tensor:
     shapes = {tuple(tensor.shape[1:]) for tensor in tensors}
     if len(shapes) > 1:
-        raise ShapeError(f"stream {stream!r} gets groups of the shapes {sorted(shapes)} in one batch; ask them apart")
+        raise ShapeError(f"stream {stream!r} gets segments of the shapes {sorted(shapes)} in one batch; ask them apart")
     return torch.nn.utils.rnn.pad_sequence(list(tensors), batch_first=True)

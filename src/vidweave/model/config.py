@@ -15,7 +15,7 @@ from vidweave.connectors.fusion import JoinConfig
 from vidweave.errors import CheckpointError, ConfigError, ModalityError, UnknownNameError
 from vidweave.language.decoding import Decoding
 from vidweave.model.files import read_json, read_model_type
-from vidweave.model.pool import pool_groups
+from vidweave.model.pool import pool_segments
 from vidweave.registry import CONNECTORS, ENCODERS, LANGUAGE_MODELS, LAYOUTS, MODALITIES, SELECTORS, Registry
 from vidweave.types import (
     ComponentConfig,
@@ -96,7 +96,7 @@ class ModelSpec(ComponentConfig):
                 f"each connector stream needs a port of its name: streams {sorted(streams)}, ports {sorted(ports)}"
             )
         if isinstance(self.connector.fusion, JoinConfig):
-            self.connector.fusion.check_counts(stream_counts(self.connector, self._known_groups()))
+            self.connector.fusion.check_counts(stream_counts(self.connector, self._known_segments()))
 
     def _check_stream(self, name: str, stream: StreamConfig) -> None:
         if stream.encoder not in self.encoders:
@@ -109,11 +109,11 @@ class ModelSpec(ComponentConfig):
                     f"{', '.join(sorted(specs))}; add a preprocessing spec to the encoder or drop the modality"
                 )
 
-    def _known_groups(self) -> dict[str, int]:
-        """Groups in time of each connector stream, 0 where they depend on the clip."""
+    def _known_segments(self) -> dict[str, int]:
+        """Segments of each connector stream, 0 where they depend on the clip."""
         numbers = {name: stream.need.num_frames or 0 for name, stream in self.connector_streams.items()}
         return {
-            name: pool_groups(frames // self.streams[name].need.window, self.streams[name].pool)
+            name: pool_segments(frames // self.streams[name].need.window, self.streams[name].pool)
             for name, frames in numbers.items()
         }
 

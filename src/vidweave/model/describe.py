@@ -1,6 +1,6 @@
 """What a model costs at full size, slot by slot, counted on the meta device: no weights are made or loaded."""
 
-# Axes: R rows, T groups in time, K keys, Q queries, S prompt positions
+# Axes: R rows, T segments, K keys, Q queries, S prompt positions
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def describe_model(config: VideoLanguageConfig, *, dtype: torch.dtype = torch.bf
     """Costs of the four slots for one question about one clip, with the frames that the streams ask for.
 
     The prompt counts QUESTION_TOKENS tokens of text besides the streams' tokens; the language model's figure is reading
-    it (prefill). Streams that want every frame are counted with one group.
+    it (prefill). Streams that want every frame are counted with one segment.
 
     Args:
         dtype: Of the weights, for their size.
@@ -94,8 +94,8 @@ def _encode(model: VideoLanguageModel, stream: StreamConfig) -> tuple[Tensor, in
 def _input_shape(stream: StreamConfig, spec: Any) -> tuple[int, ...]:
     need = stream.need
     if isinstance(spec, VisualSpec):
-        groups = ceil((need.num_frames or need.window) / need.window)
-        return (1, groups, need.window, 3, spec.height, spec.width)
+        segments = ceil((need.num_frames or need.window) / need.window)
+        return (1, segments, need.window, 3, spec.height, spec.width)
     if isinstance(spec, AudioSpec):
         samples = round(spec.sample_rate * spec.window_seconds)
         if not spec.mel_bins:

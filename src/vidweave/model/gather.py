@@ -1,6 +1,6 @@
 """One scene → one row per stream: a file is opened once and decoded once for all streams that read it."""
 
-# Axes: T groups in time, F window (pictures per group), H height, W width
+# Axes: T segments, F window (pictures per segment), H height, W width
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def gather_scene(
 
 
 def _shown(need: FrameNeed, modality: str) -> FrameNeed:
-    """The need of a stream that `modality` feeds: an image is one group where the need says so."""
+    """The need of a stream that `modality` feeds: an image is one segment where the need says so."""
     return replace(need, num_frames=need.window, stride=1) if modality == "image" and need.still == "once" else need
 
 
@@ -238,7 +238,7 @@ def _read_frames(reading: _Reading) -> dict[str, StreamRow]:
     for name, need in reading.needs.items():
         positions = plan.streams[name]
         indices = plan.indices[positions]
-        seconds = _group_seconds(pts_seconds[indices], need.window, duration_seconds)
+        seconds = _segment_seconds(pts_seconds[indices], need.window, duration_seconds)
 
         def values(name: str = name, positions: np.ndarray = positions, window: int = need.window) -> Tensor:
             frames = decoded()
@@ -339,8 +339,8 @@ _READERS: dict[str, Callable[[_Reading], dict[str, StreamRow]]] = {
 }
 
 
-def _group_seconds(pts_seconds: np.ndarray, window: int, duration_seconds: float) -> Tensor:
-    """Start and end (T, 2) of groups of `window` pictures; a group ends where the next picture would start."""
+def _segment_seconds(pts_seconds: np.ndarray, window: int, duration_seconds: float) -> Tensor:
+    """Start and end (T, 2) of segments of `window` pictures; a segment ends where the next picture would start."""
     grouped = pts_seconds.reshape(-1, window)
     steps = np.diff(np.unique(pts_seconds))
     step = float(np.median(steps)) if len(steps) else 0.0

@@ -4,7 +4,7 @@ In use, pictures are decoded only at the chosen moments. In training the weights
 must reach the loss, so every candidate's features are there, and k weighted sums of them go on to the connector.
 """
 
-# Axes: R rows of a stream, C candidates, k moments, n groups that the stream wants, N tokens, W width
+# Axes: R rows of a stream, C candidates, k moments, n segments that the stream wants, N tokens, W width
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from vidweave.model.prepared import Prepared
 from vidweave.nn.span_selection import candidate_weights, thin
 from vidweave.types import Features, FrameNeed, Selection
 
-__all__ = ["every_candidate", "mix_moments", "mixed_groups", "mixed_needs"]
+__all__ = ["every_candidate", "mix_moments", "mixed_segments", "mixed_needs"]
 
 
 def every_candidate(prepared: Prepared, k: int, *, limit: int | None = None) -> Selection:
@@ -50,27 +50,27 @@ def every_candidate(prepared: Prepared, k: int, *, limit: int | None = None) -> 
 
 
 def mixed_needs(needs: Mapping[str, FrameNeed], streams: Mapping[str, StreamConfig]) -> dict[str, FrameNeed]:
-    """Needs of streams that get one group per candidate.
+    """Needs of streams that get one segment per candidate.
 
     Raises:
-        ConfigError: a stream whose groups are joined over time, which cannot be mixed afterwards.
+        ConfigError: a stream whose segments are joined over time, which cannot be mixed afterwards.
     """
     for name, need in needs.items():
         pool = streams[name].pool
         if need.follow_selection and pool is not None and pool.time > 1:
-            raise ConfigError(f"stream {name!r} joins {pool.time} groups in time, so its candidates cannot be mixed")
+            raise ConfigError(f"stream {name!r} joins {pool.time} segments, so its candidates cannot be mixed")
     return {n: replace(need, num_frames=None, fps=None) if need.follow_selection else need for n, need in needs.items()}
 
 
-def mixed_groups(need: FrameNeed, k: int) -> int:
-    """Groups that a stream gets from k moments."""
+def mixed_segments(need: FrameNeed, k: int) -> int:
+    """Segments that a stream gets from k moments."""
     return k if need.num_frames is None else max(1, need.num_frames // need.window)
 
 
 def mix_moments(features: Features, selection: Selection, need: FrameNeed) -> Features:
     """Features (R, C, N, W) of all candidates → (R, n, N, W): weighted sums, with the gradient of the weights."""
     mix, seen = _rows(features, selection)
-    mix = mix[:, torch.from_numpy(spread(mixed_groups(need, mix.shape[1]), mix.shape[1]))]
+    mix = mix[:, torch.from_numpy(spread(mixed_segments(need, mix.shape[1]), mix.shape[1]))]
     mix = mix[..., : features.values.shape[1]]
     real = features.mask[..., None]
     values = torch.einsum("rkc,rcnw->rknw", mix.to(features.values.dtype), features.values.masked_fill(~real, 0.0))

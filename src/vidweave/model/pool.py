@@ -5,20 +5,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vidweave.connectors.groups import merge_seconds
+from vidweave.connectors.segments import merge_seconds
 from vidweave.errors import ConfigError, ShapeError
 from vidweave.nn.grid import pool_grid
 from vidweave.types import PoolSpec
 
-__all__ = ["pool_groups", "pool_seconds", "pool_tokens"]
+__all__ = ["pool_segments", "pool_seconds", "pool_tokens"]
 
 
-def pool_groups(groups: int, pool: PoolSpec | None) -> int:
-    """Groups in time that `pool_tokens` makes of so many; raises ConfigError as it does."""
+def pool_segments(segments: int, pool: PoolSpec | None) -> int:
+    """Segments that `pool_tokens` makes of so many; raises ConfigError as it does."""
     if pool is None:
-        return groups
-    _check_time(groups * pool.steps, pool)
-    return groups * pool.steps // pool.time
+        return segments
+    _check_time(segments * pool.steps, pool)
+    return segments * pool.steps // pool.time
 
 
 def pool_tokens(values: Tensor, pool: PoolSpec | None) -> Tensor:
@@ -26,7 +26,7 @@ def pool_tokens(values: Tensor, pool: PoolSpec | None) -> Tensor:
 
     Raises:
         ShapeError: the patch tokens form no square, or not so many steps; the message gives their number.
-        ConfigError: the number of groups is no multiple of `pool.time`.
+        ConfigError: the number of segments is no multiple of `pool.time`.
     """
     if pool is None:
         return values
@@ -40,8 +40,8 @@ def pool_tokens(values: Tensor, pool: PoolSpec | None) -> Tensor:
         _check_time(values.shape[1], pool)
         values = values.unflatten(1, (-1, pool.time)).mean(2)
     if pool.grid is not None:
-        groups = pool_grid(values.flatten(0, 1), pool.grid, f"pool.grid={pool.grid}")
-        values = groups.unflatten(0, values.shape[:2])
+        segments = pool_grid(values.flatten(0, 1), pool.grid, f"pool.grid={pool.grid}")
+        values = segments.unflatten(0, values.shape[:2])
     return values
 
 
@@ -56,12 +56,12 @@ def pool_seconds(seconds: Tensor, mask: Tensor, pool: PoolSpec | None) -> tuple[
 
 
 def _steps(seconds: Tensor, steps: int) -> Tensor:
-    """(R, T, 2) → (R, T * steps, 2): equal parts of each group."""
+    """(R, T, 2) → (R, T * steps, 2): equal parts of each segment."""
     share = torch.arange(steps + 1, dtype=seconds.dtype, device=seconds.device) / steps
     borders = seconds[..., :1] + (seconds[..., 1:] - seconds[..., :1]) * share
     return torch.stack([borders[..., :-1], borders[..., 1:]], -1).flatten(1, 2)
 
 
-def _check_time(groups: int, pool: PoolSpec) -> None:
-    if groups % pool.time:
-        raise ConfigError(f"pool.time={pool.time} does not divide the stream's {groups} groups; change num_frames")
+def _check_time(segments: int, pool: PoolSpec) -> None:
+    if segments % pool.time:
+        raise ConfigError(f"pool.time={pool.time} does not divide the stream's {segments} segments; change num_frames")

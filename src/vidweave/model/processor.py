@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from vidweave.connectors.counts import block_groups
+from vidweave.connectors.counts import block_segments
 from vidweave.errors import CheckpointError, ConfigError, MediaError, ModalityError, QueryError
 from vidweave.language.layout import TemplateLayout
 from vidweave.language.tokenizer import load_tokenizer
@@ -27,8 +27,8 @@ from vidweave.model.config import ModelSpec, VideoLanguageConfig
 from vidweave.model.files import read_json
 from vidweave.model.frame_counts import FrameCounts, counts_by_stream, with_count
 from vidweave.model.gather import OpenScene, StreamRow, check_modalities, gather_scene, route
-from vidweave.model.mixing import mixed_groups, mixed_needs
-from vidweave.model.pool import pool_groups
+from vidweave.model.mixing import mixed_needs, mixed_segments
+from vidweave.model.pool import pool_segments
 from vidweave.model.prepared import RULE_SELECTIONS, Prepared
 from vidweave.model.swap import PROCESSOR_FILES, current, replaced
 from vidweave.registry import MODALITIES
@@ -165,8 +165,8 @@ class Processor:
                 gathered.setdefault(name, []).append((item, scene, row))
         streams = {name: collate_stream(name, rows) for name, rows in gathered.items()}
         seq2seq = self.spec.language_model.kind == "seq2seq"
-        groups = self._groups(prepared, gathered, selection)
-        plan = self.plan(prepared.queries, groups, None if seq2seq else targets)
+        segments = self._segments(prepared, gathered, selection)
+        plan = self.plan(prepared.queries, segments, None if seq2seq else targets)
         return ModelInputs(
             streams=streams,
             text=prepared.text,
@@ -221,7 +221,7 @@ class Processor:
     def plan(
         self,
         queries: Sequence[Query],
-        groups: Mapping[tuple[str, int, int], int],
+        segments: Mapping[tuple[str, int, int], int],
         targets: Sequence[str] | None = None,
         *,
         layout: TemplateLayout | None = None,
@@ -229,12 +229,12 @@ class Processor:
         """The prompts of `queries`.
 
         Args:
-            groups: (block, item, scene) → time steps of that token block, see `connectors.groups.counts_of`.
+            segments: (block, item, scene) → time steps of that token block, see `connectors.segments.counts_of`.
             targets: Answers to train on, one per query (causal language models only).
             layout: Another prompt than the model's own.
         """
         with self._lock:
-            return (layout or self.spec.layout).plan(queries, self.tokenizers["language"], groups, targets=targets)
+            return (layout or self.spec.layout).plan(queries, self.tokenizers["language"], segments, targets=targets)
 
     def target_tokens(
         self, queries: Sequence[Query], targets: Sequence[str], *, layout: TemplateLayout | None = None
@@ -339,13 +339,13 @@ class Processor:
         k = None if selection is None else selection.seconds.shape[1]
         return prepared.moments(k, target_spans)
 
-    def _groups(
+    def _segments(
         self,
         prepared: Prepared,
         gathered: Mapping[str, Sequence[tuple[int, int, StreamRow]]],
         selection: Selection | None,
     ) -> dict[tuple[str, int, int], int]:
-        """Groups in time of each block that the connector will make, by (block, item, scene)."""
+        """Segments of each block that the connector will make, by (block, item, scene)."""
         lengths: dict[tuple[str, int, int], int] = {}
         for name, rows in gathered.items():
             need = prepared.needs[name]
@@ -353,9 +353,9 @@ class Processor:
             for item, scene, row in rows:
                 pool = None if row.features is not None else self.spec.streams[name].pool
                 lengths[name, item, scene] = (
-                    pool_groups(len(row.seconds), pool) if mix is None else mixed_groups(need, mix.shape[1])
+                    pool_segments(len(row.seconds), pool) if mix is None else mixed_segments(need, mix.shape[1])
                 )
-        return block_groups(self.spec.connector, lengths, prepared.scenes)
+        return block_segments(self.spec.connector, lengths, prepared.scenes)
 
     # -- files ---------------------------------------------------------------------------------------------------
 

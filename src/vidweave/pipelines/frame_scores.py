@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vidweave.connectors.groups import counts_of
+from vidweave.connectors.segments import counts_of
 from vidweave.errors import ConfigError, ModalityError
 from vidweave.media.plan import spread
 from vidweave.pipelines.slot import SlotPipeline

@@ -4,7 +4,7 @@ What a stream knows is a value that `push` replaces: an exception on the way lea
 connector it does not grow. Asking changes nothing.
 
 A Q-Former that reads the question makes it part of its memory (unless it keeps a visual bank alone). Questions named at the start are answered exactly, each
-from a memory of its own. Any other question is answered from the visual bank that is left (each entry read as one group
+from a memory of its own. Any other question is answered from the visual bank that is left (each entry read as one segment
 with the new question): approximate, and the Trace says so. Without such a text every question is exact and cheap.
 """
 
@@ -21,8 +21,8 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from vidweave.connectors.groups import counts_of, real_groups
 from vidweave.connectors.saving import flatten, unflatten
+from vidweave.connectors.segments import counts_of, real_segments
 from vidweave.connectors.state import ConnectorState
 from vidweave.errors import CheckpointError, ModalityError, NotStreamableError, QueryError, ShapeError
 from vidweave.media.limits import Limits
@@ -79,11 +79,11 @@ class Stream:
         self.questions: tuple[str, ...] = tuple(dict.fromkeys(named)) if self.remembers_text else ()
         self._states = {name: self._begin(name) for name in self.questions or ("",)}
         self._last: dict[str, float] = {}
-        self._groups: dict[str, int] = {}
+        self._segments: dict[str, int] = {}
         self._frames: deque[FrameUse] = deque(maxlen=MAX_TRACE_FRAMES)
 
     def __repr__(self) -> str:
-        return f"Stream({self.model.config.name or 'unnamed'}, groups={self._groups}, questions={self.questions})"
+        return f"Stream({self.model.config.name or 'unnamed'}, segments={self._segments}, questions={self.questions})"
 
     @property
     def has_rate(self) -> bool:
@@ -91,9 +91,9 @@ class Stream:
         return any(stream.live_fps is not None for stream in self.model.spec.connector_streams.values())
 
     @property
-    def groups(self) -> dict[str, int]:
-        """Stream of the model → groups in time that were pushed."""
-        return dict(self._groups)
+    def segments(self) -> dict[str, int]:
+        """Stream of the model → segments that were pushed."""
+        return dict(self._segments)
 
     @torch.no_grad()
     def push(self, source: Any, *, fps: float | None = None) -> None:
@@ -136,7 +136,7 @@ class Stream:
             QueryError: nothing was pushed yet.
             CancelledError: `cancel` was set from another thread.
         """
-        if not self._groups:
+        if not self._segments:
             raise QueryError("nothing was pushed into this stream yet; push pictures before asking")
         model, query = self.model, Query.about(Clip("stream"), question, tuple(options))
         watch = Stopwatch(model.device)
@@ -152,7 +152,7 @@ class Stream:
         tokens = {name: int(block.mask.sum()) for name, block in blocks.items()}
         tokens["text"] = int((plan.ids >= 0).sum())
         info = make_panels(info, 0, trace == "full")
-        panels = {**info, "stream": {"groups": self.groups, "seconds": dict(self._last), "exact": is_exact}}
+        panels = {**info, "stream": {"groups": self.segments, "seconds": dict(self._last), "exact": is_exact}}
         notes = [] if is_exact else [APPROXIMATE]
         return replace(answer, trace=Trace(list(self._frames), tokens, watch.seconds, notes, panels))
 
@@ -165,7 +165,7 @@ class Stream:
             "structure": structure,
             "questions": self.questions,
             "last": self._last,
-            "groups": self._groups,
+            "groups": self._segments,
             "connector": module_fingerprint(self.model.connector),
         }
         tensors = {name: tensor.cpu() for name, tensor in tensors.items()}
@@ -182,7 +182,7 @@ class Stream:
             with safe_open(file, "pt", device=str(model.device)) as opened:
                 about = json.loads((opened.metadata() or {})["vidweave_stream"])
                 tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (no mapping)
-            questions, last, groups = about["questions"], about["last"], about["groups"]
+            questions, last, segments = about["questions"], about["last"], about["groups"]
         except (SafetensorError, OSError, KeyError, ValueError) as error:
             raise CheckpointError(f"{Path(file).name} holds no stream that can be read ({error})") from error
         if about.get("connector") != module_fingerprint(model.connector):
@@ -193,7 +193,7 @@ class Stream:
         states = unflatten(about["structure"], tensors)
         if set(states) != set(stream._states):
             raise CheckpointError(f"{Path(file).name} holds states for {sorted(states)}, not {sorted(stream._states)}")
-        stream._states, stream._last, stream._groups = states, dict(last), dict(groups)
+        stream._states, stream._last, stream._segments = states, dict(last), dict(segments)
         return stream
 
     # -- parts ---------------------------------------------------------------------------------------------------
@@ -246,7 +246,7 @@ class Stream:
     ) -> None:
         self._states = states
         for name, row in rows.items():
-            self._groups[name] = self._groups.get(name, 0) + int(real_groups(features[name]).sum())
+            self._segments[name] = self._segments.get(name, 0) + int(real_segments(features[name]).sum())
             if len(row.seconds):
                 self._last[name] = float(row.seconds[-1, 0])
             self._frames.extend(FrameUse(index, pts, name, "", "pushed") for index, pts in _frames_of(clip, row))

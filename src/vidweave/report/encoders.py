@@ -17,7 +17,7 @@ LARGEST = 56.0
 
 def encoders_panel(value: Sequence[Mapping[str, Any]], context: PanelContext) -> Drawing | None:
     """`value` is the mixer's account: per scene the `weights` by stream, and `maps`: by stream the loudness of its tokens,
-    one row per group in time, beside the groups' `seconds`."""
+    one row per segment, beside the segments' `seconds`."""
     if not value:
         return None
     drawing, y = context.sheet(), 0.0
@@ -31,7 +31,7 @@ def encoders_panel(value: Sequence[Mapping[str, Any]], context: PanelContext) ->
 
 
 def _maps(context: PanelContext, scene: Mapping[str, Any]) -> Drawing:
-    """A row of squares per stream, each where its group stands in time; darker is louder, within the stream."""
+    """A row of squares per stream, each where its segment stands in time; darker is louder, within the stream."""
     drawing = context.sheet()
     drawing.add(
         Words(
@@ -44,13 +44,13 @@ def _maps(context: PanelContext, scene: Mapping[str, Any]) -> Drawing:
     )
     size = min(LARGEST, context.inner / max(1, len(scene["seconds"])) - 3)
     y = 18.0
-    for name, groups in scene["maps"].items():
+    for name, segments in scene["maps"].items():
         context.label(drawing, y + size / 2 + 4, fit(name, context.left - 16, 11))
-        loud = [token for group in groups for token in group]
+        loud = [token for segment in segments for token in segment]
         low, high = min(loud, default=0.0), max(loud, default=1.0)
-        for number, group in enumerate(groups):
-            x = context.left + number * context.inner / max(1, len(groups))
-            _square(drawing, x, y, size, [(token - low) / (high - low or 1.0) for token in group], name)
+        for number, segment in enumerate(segments):
+            x = context.left + number * context.inner / max(1, len(segments))
+            _square(drawing, x, y, size, [(token - low) / (high - low or 1.0) for token in segment], name)
         y += size + 6
     time_axis(context, drawing, y)
     return drawing

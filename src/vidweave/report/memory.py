@@ -33,20 +33,20 @@ def memory_panel(value: Sequence[Mapping[str, Any]], context: PanelContext) -> D
 
 
 def _strip(context: PanelContext, memory: Mapping[str, Any], name: str, bank: Mapping[str, Any]) -> Drawing:
-    """A row per token; a change of shade is the border of a run that became one entry; the newest group at the end."""
+    """A row per token; a change of shade is the border of a run that became one entry; the newest segment at the end."""
     drawing, sizes = context.sheet(), bank["sizes"]
     most = max(map(len, sizes), default=0)
-    head = f"{memory['stream']}, {name} bank ({memory['policy']}): {memory['groups']} groups in at most {most} entries per token"
+    head = f"{memory['stream']}, {name} bank ({memory['policy']}): {memory['groups']} segments in at most {most} entries per token"
     drawing.add(Words(context.left, 12, head, 11, FAINT))
     row = min(MOST_ROW, MOST_HEIGHT / max(1, len(sizes)))
     x = _times(context, memory)
     for number, (token, runs) in enumerate(zip(bank["tokens"], sizes, strict=True)):
         y, first = 18 + number * row, memory["groups"] - 1 - sum(runs)
         for index, size in enumerate(runs):
-            title = f"token {token}: groups {first} to {first + size - 1} are one entry"
+            title = f"token {token}: segments {first} to {first + size - 1} are one entry"
             drawing.add(Box(x(first), y, x(first + size) - x(first), row - min(1, row / 5), RUNS[index % 2], title))
             first += size
-        drawing.add(Box(x(first), y, max(2.0, x(first + 1) - x(first)), row, NOW, "the newest group, as it is"))
+        drawing.add(Box(x(first), y, max(2.0, x(first + 1) - x(first)), row, NOW, "the newest segment, as it is"))
     context.label(drawing, 18 + len(sizes) * row / 2, f"{len(sizes)} tokens")
     time_axis(context, drawing, 18 + len(sizes) * row + 4)
     return drawing
@@ -57,15 +57,15 @@ def _likeness(
 ) -> dict[str, list[tuple[float, float]]]:
     """Mean and least cosine of neighbouring entries where their borders lie, over all tokens, in equal parts of time."""
     found: dict[int, list[float]] = {}
-    groups = max(1, memory["groups"])
+    segments = max(1, memory["groups"])
     for runs, likeness in zip(bank["sizes"], bank["similarity"], strict=True):
-        border = groups - 1 - sum(runs)
+        border = segments - 1 - sum(runs)
         for size, value in zip(runs, likeness, strict=False):
             border += size
             if value is not None:
-                found.setdefault(min(BINS - 1, border * BINS // groups), []).append(value)
+                found.setdefault(min(BINS - 1, border * BINS // segments), []).append(value)
     seconds = _seconds(context, memory)
-    times = {part: seconds((part + 0.5) * groups / BINS) for part in sorted(found)}
+    times = {part: seconds((part + 0.5) * segments / BINS) for part in sorted(found)}
     lines = {
         "mean similarity of neighbours": [(times[p], sum(found[p]) / len(found[p])) for p in times],
         "least": [(times[p], min(found[p])) for p in times],
@@ -74,14 +74,14 @@ def _likeness(
 
 
 def _seconds(context: PanelContext, memory: Mapping[str, Any]):
-    """A function from the number of a group to seconds: by the pictures of the stream where they are all listed."""
-    groups, (start, end) = max(1, memory["groups"]), memory["seconds"]
+    """A function from the number of a segment to seconds: by the pictures of the stream where they are all listed."""
+    segments, (start, end) = max(1, memory["groups"]), memory["seconds"]
     times = sorted(use.pts_seconds for use in context.trace.frames if use.stream == memory["stream"])
-    if len(times) != groups:
-        return lambda group: start + (end - start) * min(1.0, group / groups)
-    return lambda group: times[int(group)] if group < groups else end
+    if len(times) != segments:
+        return lambda segment: start + (end - start) * min(1.0, segment / segments)
+    return lambda segment: times[int(segment)] if segment < segments else end
 
 
 def _times(context: PanelContext, memory: Mapping[str, Any]):
     seconds = _seconds(context, memory)
-    return lambda group: context.x(seconds(group))
+    return lambda segment: context.x(seconds(segment))

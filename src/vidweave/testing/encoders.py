@@ -1,6 +1,6 @@
 """What every encoder must do."""
 
-# Axes: R rows, T groups in time, N tokens, C width
+# Axes: R rows, T segments, N tokens, C width
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ __all__ = ["check_encoder", "example_payload"]
 def check_encoder(encoder: Any, *, seed: int = 0) -> None:
     """Check an encoder in eval mode, on random values for each of its specs; raises AssertionError.
 
-    Shape and width are as published; a batch equals its rows one by one; a group does not see other groups; no rows
-    and no groups are legal; the input is not changed; the result repeats; an unknown modality is refused.
+    Shape and width are as published; a batch equals its rows one by one; a segment does not see other segments; no rows
+    and no segments are legal; the input is not changed; the result repeats; an unknown modality is refused.
     """
     assert isinstance(encoder, Encoder), "an encoder has `specs`, `width` and `encode(values, modality)`"
     assert encoder.specs, "an encoder needs at least one spec"
@@ -49,9 +49,9 @@ def _check_modality(encoder: Any, modality: str, values: Tensor) -> None:
     expect_close(encoder.encode(values, modality), tokens, "the same input again")
     for row in range(3):
         expect_close(encoder.encode(values[[row]], modality)[0], tokens[row], "one row alone")
-    expect_close(encoder.encode(values[:, 1:], modality), tokens[:, 1:], "one group alone")
+    expect_close(encoder.encode(values[:, 1:], modality), tokens[:, 1:], "one segment alone")
     expect_shape(encoder.encode(values[:0], modality), (0, 2, num_tokens, encoder.width), "tokens of no rows")
-    expect_shape(encoder.encode(values[:, :0], modality), (3, 0, num_tokens, encoder.width), "tokens of no groups")
+    expect_shape(encoder.encode(values[:, :0], modality), (3, 0, num_tokens, encoder.width), "tokens of no segments")
 
 
 def _window(encoder: object) -> int:
@@ -63,7 +63,7 @@ def _num_tokens(encoder: object, tokens: Tensor) -> int:
 
 
 def example_payload(spec: Any, window: int = 1) -> tuple[int, ...]:
-    """Shape of one group of what `spec` makes: see `StreamInputs`."""
+    """Shape of one segment of what `spec` makes: see `StreamInputs`."""
     if isinstance(spec, VisualSpec):
         return (window, 3, spec.height, spec.width)
     if isinstance(spec, PointSpec):

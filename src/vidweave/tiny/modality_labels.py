@@ -1,6 +1,6 @@
 """Training the encoders of several senses at once on dense labels: what does each token hear, feel or see?"""
 
-# Axes: G groups in time of all clips, N tokens, C encoder width
+# Axes: G segments of all clips, N tokens, C encoder width
 
 from __future__ import annotations
 

@@ -18,21 +18,21 @@ __all__ = ["answer_loss", "as_blocks", "is_right", "plan_prompts", "read_prompts
 
 
 def plan_prompts(
-    model: Any, texts: Sequence[str], answers: Sequence[str] | None = None, *, num_groups: int = 1
+    model: Any, texts: Sequence[str], answers: Sequence[str] | None = None, *, num_segments: int = 1
 ) -> PromptPlan:
-    """Plan one prompt per text, each about a clip of its own whose tokens stand in `num_groups` groups.
+    """Plan one prompt per text, each about a clip of its own whose tokens stand in `num_segments` segments.
 
     Args:
         model: Its layout writes the prompt, and the tokenizer `language` of its processor reads it.
         answers: With answers, the plan holds labels for training.
     """
     queries = [Query.about(Clip("never opened"), text) for text in texts]
-    groups = {("video", item, 0): num_groups for item in range(len(queries))}
-    return model.processor.plan(queries, groups, answers)
+    segments = {("video", item, 0): num_segments for item in range(len(queries))}
+    return model.processor.plan(queries, segments, answers)
 
 
 def as_blocks(tokens: Tensor) -> Blocks:
-    """Tokens (R, Q, D) as one group per prompt."""
+    """Tokens (R, Q, D) as one segment per prompt."""
     item = torch.arange(len(tokens), device=tokens.device)
     mask = torch.ones(len(tokens), 1, tokens.shape[1], dtype=torch.bool, device=tokens.device)
     return Blocks(tokens[:, None], mask, tokens.new_zeros(len(tokens), 1, 2), item, torch.zeros_like(item))

@@ -1,6 +1,6 @@
 """Clips of the toy world with labels for every token of an eye that looks at one or several pictures at once."""
 
-# Axes: F frames, H height, W width, N tokens of all groups of a clip
+# Axes: F frames, H height, W width, N tokens of all segments of a clip
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 Places are told as quarters: with distances beside (as in `patch_labels`), fine patterns were learnt later.
 """
 
-# Axes: B clips, T groups in time, W pictures of a group, N tokens of all groups of a clip, C encoder width
+# Axes: B clips, T segments, W pictures of a segment, N tokens of all segments of a clip, C encoder width
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def collate_tokens(spec: VisualSpec, window: int, examples: Sequence[TokenExampl
 
 
 def read_tokens(root: Any, encoder: str, pixels: Tensor) -> Tensor:
-    """Tokens (B, N, C) of all groups of a clip."""
+    """Tokens (B, N, C) of all segments of a clip."""
     return root.model.encoders[encoder].encode(pixels, "video").flatten(1, 2)
 
 

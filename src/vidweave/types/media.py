@@ -1,6 +1,6 @@
 """Decoded media: arrays that know their units. Time is in seconds; indices come with timestamps."""
 
-# Axes: T frames or groups in time, H height, W width, K channels, S samples, P points, N tokens, C feature width
+# Axes: T frames or segments, H height, W width, K channels, S samples, P points, N tokens, C feature width
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ class PointCloud:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PrecomputedFeatures(Summarized):
-    """Encoder output that the user already has: `values` (T, N, C) float, `seconds` (T, 2) start and end of each group."""
+    """Encoder output that the user already has: `values` (T, N, C) float, `seconds` (T, 2) start and end of each segment."""
 
     values: np.ndarray
     seconds: np.ndarray

@@ -164,9 +164,9 @@ PreprocessSpec = VisualSpec | AudioSpec | PointSpec | MotionSpec
 class PoolSpec:
     """Parameter-free pooling of a stream's tokens, applied before the feature store: smaller, and still exact.
 
-    `steps` says that a group's tokens are those of that many equal times, one after the other (video towers): each
-    becomes a group of its own. `grid` averages the square grid of patch tokens to `grid` x `grid` (a CLS token, if any,
-    is dropped when `drop_cls`); `time` averages that many neighbouring groups.
+    `steps` says that a segment's tokens are those of that many equal times, one after the other (video towers): each
+    becomes a segment of its own. `grid` averages the square grid of patch tokens to `grid` x `grid` (a CLS token, if any,
+    is dropped when `drop_cls`); `time` averages that many neighbouring segments.
     """
 
     grid: int | None = None
@@ -187,14 +187,14 @@ class FrameNeed:
         num_frames: That many pictures, spread over the selection (or over the whole clip).
         fps: Pictures at this rate.
         max_frames: Cap on pictures, whatever the rule; above it the need fails and names the setting.
-        window: Neighbouring pictures that the encoder takes together; T groups = pictures / window.
+        window: Neighbouring pictures that the encoder takes together; T segments = pictures / window.
         follow_selection: False: the whole clip whatever the selector chose (e.g. sound).
         rule: How uniform pictures are placed. `linspace`: first and last included, rounded half to even (MA-LMM);
             `midpoint`: middle of k equal parts (the default); `floor`: floor(i * N / k) (transformers); `truncate`: as
             `linspace`, but cut off instead of rounded; `borders`: halfway between whole-numbered borders of the parts,
             rounded down (CREMA, SeViLA).
         still: What a single image becomes: `repeat` fills `num_frames` with it, as a video of one picture would be; `once`
-            gives one group, for models that know images as images.
+            gives one segment, for models that know images as images.
         stride: `num_frames` are every so manieth of a denser row of pictures, the first included: encoders with unequal
             numbers of pictures then see the same moments.
     """

@@ -1,6 +1,6 @@
 """Tensors on the road from encoders to the language model. Shapes are checked when a carrier is made."""
 
-# Axes: R rows = present (item, scene) pairs of a stream, B items, T groups in time, N tokens, C encoder width,
+# Axes: R rows = present (item, scene) pairs of a stream, B items, T segments, N tokens, C encoder width,
 #       Q query tokens, D language-model width, L text tokens (motion steps of a selection), S sequence length,
 #       k moments, m spans; of a selection C candidate moments.
 # Masks: True = real.
@@ -78,7 +78,7 @@ class Features(_Movable):
 
     values: Tensor  # (R, T, N, C)
     mask: Tensor  # (R, T, N) bool
-    seconds: Tensor  # (R, T, 2) start and end of each group
+    seconds: Tensor  # (R, T, 2) start and end of each segment
     item: Tensor  # (R,) int64
     scene: Tensor  # (R,) int64
 
@@ -238,7 +238,7 @@ class PromptPlan(_Movable):
     """Where text and tokens go, before any embedding: one row per item, right-padded with ids of -1.
 
     `slot` is -1 for text, else an index into `slots`; each slot position stands for a whole block (all its real
-    tokens). `slots` names (block, scene, group); group None is every group of the block in order of time.
+    tokens). `slots` names (block, scene, segment); segment None is every segment of the block in order of time.
     `is_target` marks tokens that are learnt (answers). `notes` are (item, what the user should know), for the Trace.
     """
 

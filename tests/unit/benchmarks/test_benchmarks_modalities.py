@@ -7,7 +7,7 @@ from vidweave.connectors.qformer import QFormerConfig
 
 TINY = replace(
     modalities.SMALL, qformer=QFormerConfig(hidden=8, layers=2, heads=2, intermediate=6, encoder_width=5), rank=2,
-    clips=2, groups=1, keys=3, queries=2, language=modalities._t5(8, 1, 2, 6),
+    clips=2, segments=1, keys=3, queries=2, language=modalities._t5(8, 1, 2, 6),
 )  # fmt: skip
 
 

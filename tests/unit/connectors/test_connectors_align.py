@@ -3,14 +3,14 @@ import torch
 
 from vidweave.connectors.align import align
 from vidweave.connectors.fusion import ConcatFusionConfig, NoFusionConfig
-from vidweave.connectors.groups import append, compact, place, whole_span
+from vidweave.connectors.segments import append, compact, place, whole_span
 from vidweave.errors import ConfigError, ShapeError, UnknownNameError
 from vidweave.registry import FUSIONS
 from vidweave.types import Blocks, component_from_dict
 
 
 def blocks(times, *, tokens=2, width=3, seed=0):
-    """Rows of groups that last a second, from their start times; None is a gap."""
+    """Rows of segments that last a second, from their start times; None is a gap."""
     torch.manual_seed(seed)
     longest = max(map(len, times))
     real = torch.tensor([[t is not None for t in row] + [False] * (longest - len(row)) for row in times])
@@ -53,9 +53,11 @@ def test_exact_is_the_identity_up_to_gaps_and_rounding():
 
 
 def test_exact_names_the_difference():
-    with pytest.raises(ShapeError, match="row 1: block 'sound' has 2 groups in time, the reference 1"):
+    with pytest.raises(ShapeError, match="row 1: block 'sound' has 2 segments, the reference 1"):
         to(blocks([[0.0], [0.0, 1.0]]), blocks([[0.0], [0.0]]), "exact")
-    with pytest.raises(ShapeError, match=r"row 0, group 1: block 'sound' stands at 2.500 s, the reference at 1.500 s"):
+    with pytest.raises(
+        ShapeError, match=r"row 0, segment 1: block 'sound' stands at 2.500 s, the reference at 1.500 s"
+    ):
         to(blocks([[0.0, 2.0]]), blocks([[0.0, 1.0]]), "exact")
 
 

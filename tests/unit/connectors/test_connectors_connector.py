@@ -30,7 +30,7 @@ def build(ports, trunks=None, **changes):
 
 
 def features(lengths, *, tokens=5, width=14, items=None, scenes=None, seed=1, start=0.0):
-    """One row per length; groups of one second."""
+    """One row per length; segments of one second."""
     generator = torch.Generator().manual_seed(seed)
     longest = max(lengths, default=0)
     mask = (torch.arange(longest) < torch.tensor(lengths)[:, None])[..., None].expand(-1, -1, tokens)
@@ -65,7 +65,7 @@ def real_tokens(blocks, index):
     return blocks.values[index][blocks.mask[index]]
 
 
-def test_group_span_gives_tokens_per_group():
+def test_segment_span_gives_tokens_per_segment():
     connector = build({"video": port()})
     blocks, info = connector({"video": features([4, 2])}, *pairs(2))
     video = blocks["video"]
@@ -76,7 +76,7 @@ def test_group_span_gives_tokens_per_group():
     assert info == {"absent": {}}
 
 
-def test_clip_span_gives_one_group_over_the_whole_clip():
+def test_clip_span_gives_one_segment_over_the_whole_clip():
     connector = build({"video": port(span="clip", num_time_positions=6)})
     blocks, _ = connector({"video": features([4, 2])}, *pairs(2))
     assert blocks["video"].values.shape == (2, 1, 3, 9)
@@ -104,7 +104,7 @@ def test_pieces_equal_whole_and_old_states_stay(span):
     expected, _ = connector({"video": whole}, *pairs(2))
     first = connector.push(connector.begin(*pairs(2)), {"video": cut(whole, 0, 3)})
     early, _ = connector.read(first)
-    # the second row of this piece has no real group; a third piece comes for it, and its gap closes
+    # the second row of this piece has no real segment; a third piece comes for it, and its gap closes
     second = connector.push(first, {"video": cut(whole, 3, 5)})
     got, _ = connector.read(second)
     again, _ = connector.read(first)
@@ -116,7 +116,7 @@ def test_pieces_equal_whole_and_old_states_stay(span):
     assert torch.equal(got["video"].seconds[0], expected["video"].seconds[0])
 
 
-def test_time_counts_real_groups_only():
+def test_time_counts_real_segments_only():
     connector = build({"video": port(num_time_positions=4)})
     whole = features([3])
     gap = Features(
@@ -156,7 +156,7 @@ def test_one_pass_per_query_count_serves_all_ports(monkeypatch):
         lambda given: calls.append((*given.queries.shape[:2], given.keys.shape[1])) or forward(given),
     )
     blocks, _ = connector(given, *pairs(2))
-    assert calls == [(4 + 2 + 3 + 1, 3, 5), (2, 2, 8)]  # padded groups are not computed
+    assert calls == [(4 + 2 + 3 + 1, 3, 5), (2, 2, 8)]  # padded segments are not computed
     assert [block.values.shape[2] for block in blocks.values()] == [3, 3, 2]
 
 
@@ -243,8 +243,8 @@ def test_absent_zero_stands_at_the_times_of_the_others():
 def test_absent_learned_tokens():
     connector = build({"video": port(), "depth": port(absent="learned")})
     blocks, _ = connector({"video": features([2])}, *pairs(1))
-    for group in range(2):
-        assert torch.equal(blocks["depth"].values[0, group], connector.ports["depth"].absent_tokens)
+    for segment in range(2):
+        assert torch.equal(blocks["depth"].values[0, segment], connector.ports["depth"].absent_tokens)
     connector.zero_grad()
     blocks["depth"].values.sum().backward()
     assert connector.ports["depth"].absent_tokens.grad.unique().tolist() == [2.0]
@@ -273,7 +273,7 @@ def test_exception_in_a_push_leaves_the_state_valid():
     connector = build({"video": port(num_time_positions=4)})
     whole = features([4])
     state = connector.push(connector.begin(*pairs(1)), {"video": cut(whole, 0, 3)})
-    with pytest.raises(ShapeError, match="stream 'video' has 6 groups in time, its time table 4 rows"):
+    with pytest.raises(ShapeError, match="stream 'video' has 6 segments, its time table 4 rows"):
         connector.push(state, {"video": features([3])})
     got, _ = connector.read(connector.push(state, {"video": cut(whole, 3, 4)}))
     expected, _ = connector({"video": whole}, *pairs(1))
@@ -283,7 +283,7 @@ def test_exception_in_a_push_leaves_the_state_valid():
 def test_a_clip_that_cannot_be_read_is_refused_when_pushed():
     connector = build({"video": port(span="clip", num_time_positions=4)})
     state = connector.push(connector.begin(*pairs(1)), {"video": features([3])})
-    with pytest.raises(ShapeError, match="stream 'video' has 5 groups in time, its time table 4 rows"):
+    with pytest.raises(ShapeError, match="stream 'video' has 5 segments, its time table 4 rows"):
         connector.push(state, {"video": features([2])})
     with pytest.raises(ShapeError, match="stream 'video' has width 13"):
         connector.push(connector.begin(*pairs(1)), {"video": features([2], width=13)})

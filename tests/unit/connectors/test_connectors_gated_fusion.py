@@ -6,7 +6,7 @@ from test_connectors_connector import build, features, pairs, port
 from torch.nn import functional
 
 from vidweave.connectors.connector import ConnectorConfig
-from vidweave.connectors.counts import block_groups
+from vidweave.connectors.counts import block_segments
 from vidweave.connectors.gated_fusion import GatedAddConfig, GatedAppendConfig
 from vidweave.connectors.qformer import QFormerConfig
 from vidweave.errors import ConfigError, ShapeError, UnknownNameError
@@ -70,12 +70,12 @@ def test_the_number_of_tokens_does_not_depend_on_the_number_of_streams(fusion):
 
 @pytest.mark.parametrize("fusion", [ADD, APPEND])
 def test_rows_that_lack_streams_equal_those_rows_alone(fusion):
-    """Row 0 has all, row 1 no audio, row 2 only video, row 3 only audio: in a batch as alone, with the planned groups."""
+    """Row 0 has all, row 1 no audio, row 2 only video, row 3 only audio: in a batch as alone, with the planned segments."""
     whole = connector(fusion)
     lengths = {"video": [3, 2, 2, 0], "audio": [2, 0, 0, 3], "depth": [3, 4, 0, 0]}
     given = seen(**lengths)
     found, _ = whole(given, *pairs(4))
-    planned = block_groups(
+    planned = block_segments(
         ConnectorConfig(
             trunks={"qformer": QFormerConfig(hidden=12, layers=2, heads=3, intermediate=10, encoder_width=14)},
             ports={name: port(absent="skip") for name in NAMES}, output_width=9, fusion=fusion,
@@ -176,5 +176,5 @@ def test_what_it_refuses():
     with pytest.raises(ShapeError, match=r"unequal numbers of tokens \(\{'video': 3, 'depth': 2\}\)"):
         uneven(seen(video=[3], depth=[3]), *pairs(1))
     exact = connector(GatedAddConfig(align="exact"), ("video", "depth"))
-    with pytest.raises(ShapeError, match="'depth' has 2 groups in time, the reference 3"):
+    with pytest.raises(ShapeError, match="'depth' has 2 segments, the reference 3"):
         exact(seen(video=[3], depth=[2]), *pairs(1))

@@ -17,7 +17,7 @@ def block(lengths, tokens=3, width=5):
     return Blocks(values, mask[..., None].expand(-1, -1, tokens), seconds, item, torch.zeros_like(item))
 
 
-def test_tokens_are_the_mean_of_their_groups():
+def test_tokens_are_the_mean_of_their_segments():
     config = MeanFusionConfig(streams=("video",))
     assert component_from_dict(FUSIONS, config.to_dict()) == config
     video, sound = block([4, 1, 0]), block([2, 2, 1])

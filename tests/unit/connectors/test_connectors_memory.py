@@ -1,4 +1,4 @@
-"""A trunk with a memory, made up for the test: each group halves what came before it."""
+"""A trunk with a memory, made up for the test: each segment halves what came before it."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -86,13 +86,13 @@ PAIRS = (torch.arange(3), torch.zeros(3, dtype=torch.long))
 
 
 def by_hand(connector, name, index):
-    """The plain loop over the groups of one row."""
+    """The plain loop over the segments of one row."""
     f, port, linear = GIVEN[name], connector.ports[name], connector.trunks["fading"].linear
     keys = port.keys(f.values, f.mask, torch.zeros(3, dtype=torch.long), torch.float32)
     seen = torch.zeros(4)
-    for group, mask in zip(keys[index], f.mask[index], strict=True):
+    for segment, mask in zip(keys[index], f.mask[index], strict=True):
         if mask.any():
-            seen = seen / 2 + linear(group[mask].mean(0))
+            seen = seen / 2 + linear(segment[mask].mean(0))
     return port.output_proj(port.query_tokens[0] + torch.tanh(seen + list(connector.ports).index(name)))
 
 
@@ -152,13 +152,13 @@ def test_exception_in_a_commit_leaves_the_state_valid(monkeypatch):
     steps = iter([True, False])
     forward = trunk.step
 
-    def fails_at_the_second_group(*arguments, **named):
+    def fails_at_the_second_segment(*arguments, **named):
         if not next(steps):
             raise RuntimeError("out of memory")
         return forward(*arguments, **named)
 
     with monkeypatch.context() as patch:
-        patch.setattr(trunk, "step", fails_at_the_second_group)
+        patch.setattr(trunk, "step", fails_at_the_second_segment)
         with pytest.raises(RuntimeError, match="out of memory"):
             connector.push(first, rest)
     got, _ = connector.read(connector.push(first, rest))
@@ -172,7 +172,7 @@ def test_a_configuration_must_declare_its_memory(monkeypatch):
 
 
 def test_times_beyond_the_table():
-    """`clamp` repeats the last row; `last` marks the group that is asked about, and it alone."""
+    """`clamp` repeats the last row; `last` marks the segment that is asked about, and it alone."""
     plain = build()
     blocks, _ = plain(GIVEN, *PAIRS)
     for rule, row in [("clamp", 1), ("last", 0)]:
@@ -192,15 +192,15 @@ def test_times_beyond_the_table():
                     table[rows] if rule == "clamp" else table[:1] * (torch.arange(len(real)) == len(real) - 1)[:, None]
                 )
                 seen = torch.zeros(4)
-                for group in (real + times[:, None]).unbind(0):
-                    seen = seen / 2 + connector.trunks["fading"].linear(group.mean(0))
+                for segment in (real + times[:, None]).unbind(0):
+                    seen = seen / 2 + connector.trunks["fading"].linear(segment.mean(0))
                 port = connector.ports[name]
                 adapter = list(connector.ports).index(name)
                 expected = port.output_proj(port.query_tokens[0] + torch.tanh(seen + adapter))
                 torch.testing.assert_close(got[name].values[index, 0], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_marking_the_last_group_is_undone_by_the_next():
+def test_marking_the_last_segment_is_undone_by_the_next():
     connector = build(num_time_positions=2, beyond_times="last")
     for port in connector.ports.values():
         nn.init.normal_(port.time_embedding)
@@ -216,9 +216,9 @@ def test_marking_the_last_group_is_undone_by_the_next():
 def test_faults():
     with pytest.raises(ConfigError, match=r"last_time_position \(3\) is not one of its 3 time positions"):
         build(num_time_positions=3, beyond_times="last", last_time_position=3)
-    with pytest.raises(ConfigError, match="beyond_times='last' marks the group that is asked about"):
+    with pytest.raises(ConfigError, match="beyond_times='last' marks the segment that is asked about"):
         build(beyond_times="last")
-    with pytest.raises(ConfigError, match="has a memory and sees group by group; use span='group'"):
+    with pytest.raises(ConfigError, match="has a memory and sees segment by segment; use span='group'"):
         build(span="clip")
     ports = {
         "video": PortConfig(trunk="fading", input_width=5, num_query_tokens=3),
@@ -226,7 +226,7 @@ def test_faults():
     }
     with pytest.raises(ConfigError, match="share its memory and need equal query counts"):
         ConnectorConfig(trunks={"fading": FadingConfig()}, ports=ports, output_width=6).build()
-    with pytest.raises(ShapeError, match="stream 'video' has 5 groups in time, its time table 4 rows"):
+    with pytest.raises(ShapeError, match="stream 'video' has 5 segments, its time table 4 rows"):
         build(num_time_positions=4)(GIVEN, *PAIRS)
 
 
@@ -241,10 +241,10 @@ def test_what_the_memory_holds_is_told_per_item_where_somebody_asks():
     )
     item, scene = torch.tensor([0, 1]), torch.tensor([0, 0])
 
-    def seen(groups):
-        seconds = torch.arange(float(groups))[None, :, None] + torch.tensor([0.0, 1.0])
-        mask = torch.ones(2, groups, 7, dtype=torch.bool)
-        return Features(torch.randn(2, groups, 7, 5), mask, seconds.repeat(2, 1, 1), item, scene)
+    def seen(segments):
+        seconds = torch.arange(float(segments))[None, :, None] + torch.tensor([0.0, 1.0])
+        mask = torch.ones(2, segments, 7, dtype=torch.bool)
+        return Features(torch.randn(2, segments, 7, 5), mask, seconds.repeat(2, 1, 1), item, scene)
 
     with torch.no_grad():
         state = connector.push(connector.begin(item, scene), {"video": seen(3), "sound": seen(6)})

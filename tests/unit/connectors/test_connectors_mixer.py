@@ -140,7 +140,7 @@ def test_one_stream_after_the_other():
         assert torch.equal(fused.values[row][fused.mask[row]], expected)
 
 
-def test_groups_in_order_whatever_their_times():
+def test_segments_in_order_whatever_their_times():
     mixer = build(MixerConfig(weighting="equal"), ("a", "b"))
     a, b = block([4, 2]), block([4, 2], seed=1, shift=7.5)
     torch.testing.assert_close((mixer({"a": a, "b": b})[0]["fused"].values * 2)[a.mask], (a.values + b.values)[a.mask])
@@ -150,12 +150,10 @@ def test_groups_in_order_whatever_their_times():
 
 def test_streams_with_unequal_frames_say_which_and_how_to_fix():
     mixer = build(MixerConfig(), ("a", "b"))
-    with pytest.raises(
-        ShapeError, match=r"block 'b' has 3 groups in time, the reference 4; give the streams equal numbers"
-    ):
+    with pytest.raises(ShapeError, match=r"block 'b' has 3 segments, the reference 4; give the streams equal numbers"):
         mixer({"a": block([4]), "b": block([3], seed=1)})
     config = MixerConfig(name="mix", streams=("a", "b"))
-    with pytest.raises(ConfigError, match=r"block 'mix' .*unequal numbers of groups in time: 'a' 16, 'b' 8; give them"):
+    with pytest.raises(ConfigError, match=r"block 'mix' .*unequal numbers of segments: 'a' 16, 'b' 8; give them"):
         config.check_counts({"a": 16, "b": 8, "c": 5})
     config.check_counts({"a": 16, "b": 1, "c": 5})
     MixerConfig(align="nearest").check_counts({"a": 16, "b": 8})
@@ -185,7 +183,7 @@ def test_faults():
     with pytest.raises(ConfigError, match="query_width must be at least 1"):
         MixerConfig(query_width=0)
     with pytest.raises(
-        ShapeError, match=r"need equal numbers of tokens per group, got \[3, 2\]; give them one token budget"
+        ShapeError, match=r"need equal numbers of tokens per segment, got \[3, 2\]; give them one token budget"
     ):
         build(MixerConfig(), ("a", "b"))({"a": block([2]), "b": block([2], tokens=2)})
     with pytest.raises(ShapeError, match="compares clips of 7 tokens"):

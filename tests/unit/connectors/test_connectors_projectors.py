@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from vidweave.connectors.connector import ConnectorConfig
-from vidweave.connectors.counts import block_groups
+from vidweave.connectors.counts import block_segments
 from vidweave.connectors.mlp import MLPConfig, head_widths
 from vidweave.connectors.ports import PortConfig
 from vidweave.connectors.projectors import ProjectorConfig
@@ -54,12 +54,12 @@ def spans(config):
 @pytest.mark.parametrize(("kind", "span"), [(kind, span) for kind, config in KINDS.items() for span in spans(config)])
 @torch.no_grad()
 def test_batch_pieces_and_counts(kind, span):
-    """Rows of unequal length equal themselves alone, pushed in pieces too, and the prompt knows their groups before."""
+    """Rows of unequal length equal themselves alone, pushed in pieces too, and the prompt knows their segments before."""
     made, built = connector(KINDS[kind], span=span)
     whole = features([6, 2, 4])
     pairs = whole.item, whole.scene
     blocks, _ = built({"video": whole}, *pairs)
-    counts = block_groups(made, {("video", i, 0): n for i, n in enumerate((6, 2, 4))}, [(i, 0) for i in range(3)])
+    counts = block_segments(made, {("video", i, 0): n for i, n in enumerate((6, 2, 4))}, [(i, 0) for i in range(3)])
     state = built.begin(*pairs)
     for start, end in ((0, 1), (1, 4), (4, 6)):
         state = built.push(state, {"video": cut(whole, start, end)})
@@ -97,14 +97,14 @@ def test_convolution_over_time_sees_neighbours_only():
     assert changed.tolist() == [False] * 4 + [True] * 2
 
 
-def test_one_group_alone():
+def test_one_segment_alone():
     trunk = KINDS["conv2d"].build().eval()
     hidden = trunk(TrunkInput(None, torch.randn(3, SIDE**2, WIDTH)))
     assert hidden.shape == (3, 4, OUT)
     assert trunk(TrunkInput(None, torch.randn(0, SIDE**2, WIDTH))).shape == (0, 4, OUT)
     with pytest.raises(ConfigError, match="takes no queries"):
         trunk(TrunkInput(torch.zeros(3, 2, WIDTH), torch.randn(3, SIDE**2, WIDTH)))
-    with pytest.raises(ConfigError, match="merges 2 groups; give it whole clips"):
+    with pytest.raises(ConfigError, match="merges 2 segments; give it whole clips"):
         KINDS["average-halves"].build()(TrunkInput(None, torch.randn(3, SIDE**2, WIDTH)))
 
 
@@ -145,20 +145,20 @@ def test_config_round_trip(config):
 
 def test_faults():
     with pytest.raises(
-        ConfigError, match="token budget of a group, needs a square number of tokens, got 60; nearest: 49, 64"
+        ConfigError, match="token budget of a segment, needs a square number of tokens, got 60; nearest: 49, 64"
     ):
         ProjectorConfig(key_width=8, num_tokens=60)
-    with pytest.raises(ConfigError, match="pooling='conv2d' keeps every group; time=2 needs 'average' or 'conv3d'"):
+    with pytest.raises(ConfigError, match="pooling='conv2d' keeps every segment; time=2 needs 'average' or 'conv3d'"):
         ProjectorConfig(key_width=8, num_tokens=4, pooling="conv2d", time=2)
     with pytest.raises(ConfigError, match="conv_width=3 does nothing with pooling='average'"):
         ProjectorConfig(key_width=8, num_tokens=4, conv_width=3)
     with pytest.raises(ConfigError, match="must be at least 1"):
         ResamplerConfig(key_width=0)
-    with pytest.raises(ConfigError, match="looks at neighbouring groups in time; use span='clip'"):
+    with pytest.raises(ConfigError, match="looks at neighbouring segments; use span='clip'"):
         connector(KINDS["conv3d"])
     _, built = connector(KINDS["average-halves"], span="clip")
     odd = features([4, 3])
-    with pytest.raises(ShapeError, match="merges 2 groups to one, a clip has 3; change its num_frames"):
+    with pytest.raises(ShapeError, match="merges 2 segments to one, a clip has 3; change its num_frames"):
         built({"video": odd}, odd.item, odd.scene)
     _, built = connector(KINDS["average"])
     line = features([2], tokens=6)
@@ -166,5 +166,5 @@ def test_faults():
         built({"video": line}, line.item, line.scene)
     torn = features([2])
     torn.mask[0, 1, 3] = False
-    with pytest.raises(ShapeError, match="group 1 of row 0 has 24 of 25 tokens; a grid needs all"):
+    with pytest.raises(ShapeError, match="segment 1 of row 0 has 24 of 25 tokens; a grid needs all"):
         built({"video": torn}, torn.item, torn.scene)

@@ -28,17 +28,17 @@ def build(length=3, layers=4, dtype=torch.float32, **changes):
     return qformer.to(dtype)
 
 
-def given(groups, seed=0, rows=ROWS, dtype=torch.float32):
+def given(segments, seed=0, rows=ROWS, dtype=torch.float32):
     torch.manual_seed(seed)
     queries = torch.randn(1, QUERIES, 24).expand(rows, -1, -1)
-    keys = torch.randn(rows, 1, KEYS, 14) + 0.7 * torch.randn(rows, groups, KEYS, 14).cumsum(1)
+    keys = torch.randn(rows, 1, KEYS, 14) + 0.7 * torch.randn(rows, segments, KEYS, 14).cumsum(1)
     text = torch.randint(1, 31, (rows, LENGTH))
     text_mask = torch.arange(LENGTH) < torch.tensor([LENGTH, 2, 4, 1, 3])[:rows, None]
     return queries.to(dtype), keys.to(dtype), text, text_mask
 
 
 def fast(qformer, queries, keys, text=None, text_mask=None, key_mask=None, cuts=()):
-    """All groups but the last committed in pieces, the last one evaluated."""
+    """All segments but the last committed in pieces, the last one evaluated."""
     mask = torch.ones(keys.shape[:3], dtype=torch.bool) if key_mask is None else key_mask
     inputs = TrunkInput(queries, keys, mask, text, text_mask)
     memory = qformer.empty_memory(inputs)
@@ -50,10 +50,10 @@ def fast(qformer, queries, keys, text=None, text_mask=None, key_mask=None, cuts=
 
 @pytest.mark.parametrize("layers", [1, 2, 4, 5])
 @pytest.mark.parametrize(("length", "groups"), [(1, 6), (3, 1), (3, 2), (3, 3), (3, 4), (3, 5), (3, 14), (5, 11)])
-def test_equals_the_plain_loop(length, groups, layers):
+def test_equals_the_plain_loop(length, segments, layers):
     """In double precision, so that no rounding decides a merge; single precision is compared below."""
     qformer = build(length, layers, torch.float64)
-    queries, keys, text, text_mask = given(groups, seed=groups, dtype=torch.float64)
+    queries, keys, text, text_mask = given(segments, seed=segments, dtype=torch.float64)
     with torch.no_grad():
         expected, _, before = plain_loop(qformer, queries, keys, length, text, text_mask)
         hidden, memory = fast(qformer, queries, keys, text, text_mask)
@@ -61,21 +61,21 @@ def test_equals_the_plain_loop(length, groups, layers):
         torch.testing.assert_close(hidden[real], expected[real], rtol=1e-7, atol=1e-9)
         plain, _, _ = plain_loop(qformer, queries, keys, length)
         torch.testing.assert_close(fast(qformer, queries, keys)[0], plain, rtol=1e-7, atol=1e-9)
-    if groups > 1:
+    if segments > 1:
         values, size = memory.visual.bank.in_time()
-        kept = min(length, groups - 1)
+        kept = min(length, segments - 1)
         torch.testing.assert_close(values[:, :kept], before.values["visual"], rtol=1e-7, atol=1e-9)
         assert torch.equal(size[:, :kept], before.sizes["visual"])
     for index in range(2, layers):
         values, size = memory.layers[index].bank.in_time()
-        if groups > 1:
+        if segments > 1:
             torch.testing.assert_close(
                 values[:, :kept].transpose(1, 2)[real],
                 before.values[f"layer.{index}"].transpose(1, 2)[real],
                 rtol=1e-7,
                 atol=1e-9,
             )
-    assert memory.count.tolist() == [groups - 1] * ROWS
+    assert memory.count.tolist() == [segments - 1] * ROWS
 
 
 @pytest.mark.parametrize("cuts", [(1,), (2, 3), tuple(range(1, 10)), (4, 8)])
@@ -131,7 +131,7 @@ def test_mixed_lengths_equal_each_row_alone():
     queries, keys, text, text_mask = given(9, seed=8)
     lengths = [9, 4, 6]
     mask = (torch.arange(9) < torch.tensor(lengths)[:, None])[..., None].repeat(1, 1, KEYS)
-    mask[2, :, 5:] = False  # and a row with fewer tokens per group
+    mask[2, :, 5:] = False  # and a row with fewer tokens per segment
     past = mask.clone()
     for row, length in enumerate(lengths):
         past[row, length - 1] = False
@@ -232,7 +232,7 @@ def test_a_journal_spares_the_copy_and_brings_back_what_was(changes, size):
             assert step(memory, 0, undo_log).layers[1].pairs[0].data_ptr() == buffer
 
 
-def test_no_rows_and_no_groups():
+def test_no_rows_and_no_segments():
     qformer = build()
     queries, keys, text, text_mask = given(3, rows=2)
     hidden, _ = fast(qformer, queries[:0], keys[:0], text[:0], text_mask[:0])
@@ -260,7 +260,7 @@ def test_config_round_trip():
 def test_faults():
     qformer = build(policy="concat", length=3)
     queries, keys, _, _ = given(5)
-    with pytest.raises(ShapeError, match="4 groups and the one at hand are more than this memory holds"):
+    with pytest.raises(ShapeError, match="4 segments and the one at hand are more than this memory holds"):
         fast(qformer, queries, keys)
     with pytest.raises(ConfigError, match="works on a memory, got NoneType; begin with empty_memory"):
         qformer.step(TrunkInput(queries, keys[:, 0]), None)

@@ -8,8 +8,8 @@ import torch
 from vidweave.errors import ConfigError, ModalityError, QueryError, ShapeError, UnknownNameError
 from vidweave.language.layout import (
     AnswerFormat,
-    EachGroup,
     EachScene,
+    EachSegment,
     OptionsFormat,
     Slot,
     Special,
@@ -42,7 +42,7 @@ MERV = TemplateLayout(
 FRAME = (Text(text="Frame {index}: "),)
 CREMA = TemplateLayout(
     parts=(
-        EachGroup(
+        EachSegment(
             block="video",
             parts=(*FRAME, Slot(block="video"), Slot(block="depth", optional=True)),
             single=(Text(text="Frame: "), Slot(block="video"), Slot(block="depth", optional=True)),
@@ -68,8 +68,8 @@ CREMA = TemplateLayout(
 )
 ESPRESSO_CONCAT = TemplateLayout(
     parts=(
-        EachGroup(block="video", parts=(*FRAME, Slot(block="video"))),
-        EachGroup(block="video", parts=FRAME),
+        EachSegment(block="video", parts=(*FRAME, Slot(block="video"))),
+        EachSegment(block="video", parts=FRAME),
         Slot(block="fused"),
         Text(text="{question}"),
         Special(token="eos"),
@@ -93,7 +93,7 @@ CONTRA4_CREMA = TemplateLayout(
         EachScene(
             parts=(
                 Text(text="{label}: "),
-                EachGroup(block="video", parts=(*FRAME, Slot(block="video")), optional=True),
+                EachSegment(block="video", parts=(*FRAME, Slot(block="video")), optional=True),
                 When(present=("audio",), parts=(Text(text="Audio: "), Slot(block="audio"))),
             ),
         ),
@@ -122,14 +122,14 @@ SYSTEMS = {
 
 
 def show(plan, tokenizer, item=0, target=False):
-    """A row in words; slots as [block], [block:scene] or [block:scene:group]; learnt tokens with a star."""
+    """A row in words; slots as [block], [block:scene] or [block:scene:segment]; learnt tokens with a star."""
     words = []
     for number, slot, learnt in zip(
         plan.ids[item].tolist(), plan.slot[item].tolist(), plan.is_target[item].tolist(), strict=True
     ):
         if slot >= 0:
-            block, scene, group = plan.slots[slot]
-            words.append(f"[{block}:{scene}]" if group is None else f"[{block}:{scene}:{group}]")
+            block, scene, segment = plan.slots[slot]
+            words.append(f"[{block}:{scene}]" if segment is None else f"[{block}:{scene}:{segment}]")
         elif number >= 0:
             words.append(tokenizer.convert_ids_to_tokens(number) + ("*" if learnt else ""))
     return " ".join(words)
@@ -157,18 +157,18 @@ def test_videotgb_prefix_question_and_end(tokenizer):
 
 
 def test_merv_block_after_bos_if_the_tokenizer_has_one(tokenizer):
-    groups = {("fused", 0, 0): 16}
-    plan = MERV.plan([QUESTION, QUESTION], tokenizer, groups)
+    segments = {("fused", 0, 0): 16}
+    plan = MERV.plan([QUESTION, QUESTION], tokenizer, segments)
     assert show(plan, tokenizer) == "<s> [fused:0] In : what is it ? Out :"
     assert show(plan, tokenizer, 1) == "<s> In : what is it ? Out :"  # a text-only row
     without = type(tokenizer)(tokenizer_object=tokenizer.backend_tokenizer, eos_token="</s>")
-    assert show(MERV.plan([QUESTION], without, groups), tokenizer) == "[fused:0] In : what is it ? Out :"
+    assert show(MERV.plan([QUESTION], without, segments), tokenizer) == "[fused:0] In : what is it ? Out :"
 
 
 def test_crema_interleaves_frames_and_modalities(tokenizer):
-    groups = {("video", 0, 0): 2, ("depth", 0, 0): 2, ("audio", 0, 0): 2}
-    groups |= {("video", 1, 0): 1, ("point_cloud", 1, 0): 1, ("audio", 2, 0): 2, ("point_cloud", 3, 0): 1}
-    plan = CREMA.plan([CHOICE, *[QUESTION] * 3], tokenizer, groups)
+    segments = {("video", 0, 0): 2, ("depth", 0, 0): 2, ("audio", 0, 0): 2}
+    segments |= {("video", 1, 0): 1, ("point_cloud", 1, 0): 1, ("audio", 2, 0): 2, ("point_cloud", 3, 0): 1}
+    plan = CREMA.plan([CHOICE, *[QUESTION] * 3], tokenizer, segments)
     assert show(plan, tokenizer) == (
         "Frame 1 : [video:0:0] [depth:0:0] Frame 2 : [video:0:1] [depth:0:1] [audio:0] Question : what is it ? "
         "Options A : red . Options B : green . Answer : </s>"
@@ -200,7 +200,7 @@ def test_espresso_concat_repeats_the_prefixes_as_a_block_of_their_own(tokenizer)
 
 def test_contra4_names_its_scenes(tokenizer):
     """One block name may occur in several scenes."""
-    groups = {
+    segments = {
         ("image", 0, 0): 1,
         ("audio", 0, 1): 2,
         ("video", 0, 2): 4,
@@ -208,7 +208,7 @@ def test_contra4_names_its_scenes(tokenizer):
         ("image", 1, 1): 1,
         ("image", 1, 2): 1,
     }
-    plan = CONTRA4.plan([SCENES, SCENES], tokenizer, groups)
+    plan = CONTRA4.plan([SCENES, SCENES], tokenizer, segments)
     assert show(plan, tokenizer) == (
         "<s> USER : Scene A . image : [image:0] Scene B . </s> audio : [audio:1] Scene C . video : [video:2] "
         "Question : what is it ? Choose from : Scene A , Scene B , Scene C Answer :"
@@ -217,8 +217,8 @@ def test_contra4_names_its_scenes(tokenizer):
 
 
 def test_contra4_with_crema_has_frames_inside_scenes(tokenizer):
-    groups = {("audio", 0, 0): 2, ("video", 0, 1): 2, ("video", 0, 2): 1}
-    assert show(CONTRA4_CREMA.plan([SCENES], tokenizer, groups), tokenizer) == (
+    segments = {("audio", 0, 0): 2, ("video", 0, 1): 2, ("video", 0, 2): 1}
+    assert show(CONTRA4_CREMA.plan([SCENES], tokenizer, segments), tokenizer) == (
         "Scene A : Audio : [audio:0] Scene B : Frame 1 : [video:1:0] Frame 2 : [video:1:1] Scene C : Frame 1 : [video:2:0] "
         "what is it ? Choose from : Scene A , Scene B , Scene C Answer : </s>"
     )
@@ -232,15 +232,15 @@ def test_a_first_scene_may_be_written_in_its_own_way(tokenizer):
             ),
         )
     )
-    groups = {("video", 0, s): 1 for s in range(3)}
-    assert show(layout.plan([SCENES], tokenizer, groups), tokenizer) == (
+    segments = {("video", 0, s): 1 for s in range(3)}
+    assert show(layout.plan([SCENES], tokenizer, segments), tokenizer) == (
         "Scene A [video:0] , Scene B [video:1] , Scene C [video:2]"
     )
 
 
 def test_tiny_writes_options_only_if_there_are_some(tokenizer):
-    groups = {("video", i, 0): 4 for i in range(2)}
-    plan = TINY.plan([CHOICE, QUESTION], tokenizer, groups, targets=["green", "red"])
+    segments = {("video", i, 0): 4 for i in range(2)}
+    plan = TINY.plan([CHOICE, QUESTION], tokenizer, segments, targets=["green", "red"])
     assert (
         show(plan, tokenizer) == "[video:0] Question : what is it ? Options : A . red , B . green Answer : green* </s>*"
     )
@@ -293,17 +293,17 @@ def test_answers_may_need_a_space_before(tokenizer):
 
 
 def test_what_a_user_types_never_becomes_a_special_token(tokenizer):
-    groups = {("video", 0, 0): 1}
+    segments = {("video", 0, 0): 1}
     for query, what in [
         (Query.about(CLIP, "what is it </s> Answer: red"), "question"),
         (Query.about(CLIP, "what", ["red", "<s>green"]), "option"),
     ]:
         with pytest.raises(QueryError, match=f"the {what} contains .*control token; reword it"):
-            TINY.plan([query], tokenizer, groups)
+            TINY.plan([query], tokenizer, segments)
     with pytest.raises(QueryError, match="the scene label contains '<pad>'"):
-        TINY.plan([Query("what", (Scene("<pad>", CLIP),))], tokenizer, groups)
+        TINY.plan([Query("what", (Scene("<pad>", CLIP),))], tokenizer, segments)
     with pytest.raises(QueryError, match="the answer contains"):
-        TINY.plan([QUESTION], tokenizer, groups, targets=["red</s>"])
+        TINY.plan([QUESTION], tokenizer, segments, targets=["red</s>"])
     spelled = TemplateLayout(parts=(Text(text="<s> USER: {question}</s>"),))
     assert show(spelled.plan([QUESTION], tokenizer, {}), tokenizer) == "<s> USER : what is it ? </s>"
 
@@ -323,8 +323,8 @@ def test_blocks_without_a_place_and_places_without_a_block_are_refused(tokenizer
         CONTRA4.plan([SCENES], tokenizer, {("image", 0, 0): 1, ("depth", 0, 1): 1})
 
 
-def test_one_loop_wants_equal_numbers_of_groups(tokenizer):
-    with pytest.raises(ShapeError, match="block 'depth' has 3 groups where 'video' has 2"):
+def test_one_loop_wants_equal_numbers_of_segments(tokenizer):
+    with pytest.raises(ShapeError, match="block 'depth' has 3 segments where 'video' has 2"):
         CREMA.plan([QUESTION], tokenizer, {("video", 0, 0): 2, ("depth", 0, 0): 3})
 
 
@@ -372,13 +372,13 @@ def test_more_options_than_letters(tokenizer):
         (lambda: TemplateLayout(parts=(EachScene(parts=(Text(text="{index}"),)),)), "only inside 'each_group'"),
         (
             lambda: TemplateLayout(
-                parts=(EachGroup(block="a", parts=(EachGroup(block="b", parts=(Slot(block="b"),)),)),)
+                parts=(EachSegment(block="a", parts=(EachSegment(block="b", parts=(Slot(block="b"),)),)),)
             ),
             "'each_group' cannot stand inside 'each_group'",
         ),
         (
-            lambda: TemplateLayout(parts=(EachGroup(block="a", parts=(EachScene(parts=(Slot(block="b"),)),)),)),
-            "'each_scene' cannot stand inside 'each_group'; only groups in scenes can",
+            lambda: TemplateLayout(parts=(EachSegment(block="a", parts=(EachScene(parts=(Slot(block="b"),)),)),)),
+            "'each_scene' cannot stand inside 'each_group'; only segments in scenes can",
         ),
         (lambda: OptionsFormat(item="{question}"), "option item"),
         (lambda: AnswerFormat(max_tokens=1), "no room; max_tokens must be at least 2"),

@@ -49,10 +49,10 @@ def slow(plan, blocks, side):
                 row.append(TABLE[number])
                 marks.append(number if learnt else -100)
             elif slot >= 0:
-                name, scene, group = plan.slots[slot]
+                name, scene, segment = plan.slots[slot]
                 block = blocks[name]
                 (r,) = [r for r in range(len(block.item)) if (int(block.item[r]), int(block.scene[r])) == (b, scene)]
-                for t in range(block.mask.shape[1]) if group is None else [group]:
+                for t in range(block.mask.shape[1]) if segment is None else [segment]:
                     new = [block.values[r, t, q] for q in range(block.mask.shape[2]) if block.mask[r, t, q]]
                     row += new
                     marks += [-100] * len(new)
@@ -70,25 +70,25 @@ def slow(plan, blocks, side):
 
 @st.composite
 def cases(draw):
-    """Items with several scenes; blocks with missing rows, masked tokens and unequal groups; whole or per group."""
+    """Items with several scenes; blocks with missing rows, masked tokens and unequal segments; whole or per segment."""
     num_items = draw(st.integers(1, 4))
     seed = draw(st.integers(0, 10_000))
     generator = torch.Generator().manual_seed(seed)
     blocks, rows = {}, [[] for _ in range(num_items)]
     for name in draw(st.lists(st.sampled_from(["video", "audio", "depth"]), unique=True)):
         pairs = draw(st.lists(st.tuples(st.integers(0, num_items - 1), st.integers(0, 2)), unique=True))
-        groups, tokens = draw(st.integers(1, 4)), draw(st.integers(1, 3))
-        mask = torch.zeros(len(pairs), groups, tokens, dtype=torch.bool)
-        by_group = draw(st.booleans())
+        segments, tokens = draw(st.integers(1, 4)), draw(st.integers(1, 3))
+        mask = torch.zeros(len(pairs), segments, tokens, dtype=torch.bool)
+        by_segment = draw(st.booleans())
         for r, (item, scene) in enumerate(pairs):
-            real = draw(st.integers(1, groups))
+            real = draw(st.integers(1, segments))
             mask[r, :real] = torch.rand(real, tokens, generator=generator) < 0.6
             mask[r, :real, 0] |= ~mask[r, :real].any(1)
-            rows[item] += [(name, scene, g) for g in range(real)] if by_group else [(name, scene, None)]
+            rows[item] += [(name, scene, g) for g in range(real)] if by_segment else [(name, scene, None)]
             rows[item] += torch.randint(0, 40, (draw(st.integers(0, 2)),), generator=generator).tolist()
         item, scene = (torch.tensor([p[k] for p in pairs], dtype=torch.int64) for k in (0, 1))
         values = torch.randn(*mask.shape, WIDTH, generator=generator)
-        blocks[name] = Blocks(values, mask, torch.zeros(len(pairs), groups, 2), item, scene)
+        blocks[name] = Blocks(values, mask, torch.zeros(len(pairs), segments, 2), item, scene)
     targets = []
     for b, row in enumerate(rows):
         answer = torch.randint(0, 40, (draw(st.integers(1, 3)),), generator=generator).tolist()
@@ -157,24 +157,24 @@ def test_a_slot_without_its_block_or_row_is_refused():
     check([[3, VIDEO]], {}, ShapeError, "given: none")
 
 
-def test_groups_that_do_not_match_are_refused():
+def test_segments_that_do_not_match_are_refused():
     video = make_blocks([(0, 0, 2), (1, 0, 4)], width=WIDTH)
-    by_group = [[("video", 0, g) for g in range(n)] for n in (2, 4)]
-    splice(make_plan(by_group), {"video": video}, embed, "left")
+    by_segment = [[("video", 0, g) for g in range(n)] for n in (2, 4)]
+    splice(make_plan(by_segment), {"video": video}, embed, "left")
     check(
-        [by_group[0], by_group[1][:3]],
+        [by_segment[0], by_segment[1][:3]],
         {"video": video},
         ShapeError,
-        "item 1, scene 0, has 4 groups, the prompt places 3",
+        "item 1, scene 0, has 4 segments, the prompt places 3",
     )
     check(
-        [by_group[1], by_group[1]],
+        [by_segment[1], by_segment[1]],
         {"video": video},
         ShapeError,
-        "slot for group 2 of 'video', which has 2 groups there",
+        "slot for segment 2 of 'video', which has 2 segments there",
     )
     more = [("video", 0, g) for g in range(5)]
-    check([by_group[0], more], {"video": video}, ShapeError, "slot for group 4 of 'video', which has 4 groups")
+    check([by_segment[0], more], {"video": video}, ShapeError, "slot for segment 4 of 'video', which has 4 segments")
 
 
 def test_a_row_that_reaches_no_token_is_refused():

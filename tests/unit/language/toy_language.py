@@ -107,10 +107,10 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def make_blocks(
-    rows: list[tuple[int, int, int]], *, tokens: int = 2, width: int = 5, groups: int | None = None
+    rows: list[tuple[int, int, int]], *, tokens: int = 2, width: int = 5, segments: int | None = None
 ) -> Blocks:
-    """Blocks with one row per (item, scene, groups); all tokens of existing groups are real."""
-    size = groups or max((n for _, _, n in rows), default=1)
+    """Blocks with one row per (item, scene, segments); all tokens of existing segments are real."""
+    size = segments or max((n for _, _, n in rows), default=1)
     mask = torch.zeros(len(rows), size, tokens, dtype=torch.bool)
     for r, (_, _, count) in enumerate(rows):
         mask[r, :count] = True

@@ -153,10 +153,10 @@ def test_moments():
     assert plan.why == "selected + uniform"
 
 
-def test_groups_are_filled_with_the_last_picture():
+def test_segments_are_filled_with_the_last_picture():
     plan = plan_frames({"a": FrameNeed(window=4)}, times(6), 0.6)
     assert picked(plan, "a").tolist() == [0, 1, 2, 3, 4, 5, 5, 5]
-    assert plan.notes == ["a: the last picture is repeated 2 times to fill the last group"]
+    assert plan.notes == ["a: the last picture is repeated 2 times to fill the last segment"]
 
 
 def test_too_many_names_the_setting():

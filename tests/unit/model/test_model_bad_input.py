@@ -26,9 +26,11 @@ def model():
     return with_processor(tiny_config("causal"))
 
 
-def _features(groups=3, tokens=4, width=12, fill=0.5, seconds=None):
-    seconds = np.stack([np.arange(groups), np.arange(groups) + 1], 1).astype(np.float32) if seconds is None else seconds
-    return PrecomputedFeatures(np.full((groups, tokens, width), fill, np.float32), seconds)
+def _features(segments=3, tokens=4, width=12, fill=0.5, seconds=None):
+    seconds = (
+        np.stack([np.arange(segments), np.arange(segments) + 1], 1).astype(np.float32) if seconds is None else seconds
+    )
+    return PrecomputedFeatures(np.full((segments, tokens, width), fill, np.float32), seconds)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +91,7 @@ def test_options_that_cannot_be_chosen_from(model, frames, options, message):
         (lambda f: Clip(Frames(f.values, f.pts_seconds[::-1].copy(), f.indices)), ShapeError, "finite and ascending"),
         (lambda f: Clip(_features(fill=np.nan)), ShapeError, "features of stream 'video' hold NaN"),
         (lambda f: Clip(_features(seconds=np.full((3, 2), np.inf))), ShapeError, "infinite values or times"),
-        (lambda f: Clip(_features(groups=0)), ShapeError, "at least one token"),
+        (lambda f: Clip(_features(segments=0)), ShapeError, "at least one token"),
         (lambda f: Clip(_features(tokens=0)), ShapeError, "at least one token"),
         (lambda f: Clip(_features(width=7)), ModalityError, "7 wide, encoder 'rgb' makes 12"),
         (lambda f: Clip(PrecomputedFeatures(np.ones((3, 4, 12), int), np.ones((3, 2)))), ShapeError, "int64 of shape"),
@@ -150,5 +152,5 @@ def test_unlike_clips_are_answered_as_if_one_by_one(model, frames):
 
 def test_features_of_unlike_shapes_in_one_batch_are_named(model):
     queries = [Query.about(Clip(_features(tokens=n)), QUESTION) for n in (4, 5)]
-    with pytest.raises(ShapeError, match=r"stream 'video' gets groups of the shapes \[\(4, 12\), \(5, 12\)\]"):
+    with pytest.raises(ShapeError, match=r"stream 'video' gets segments of the shapes \[\(4, 12\), \(5, 12\)\]"):
         SlotPipeline(model).answer(queries)

@@ -120,7 +120,7 @@ def test_frame_scores_and_streams_refuse_too(frames):
     live = SlotPipeline(broken("causal", "encoders.rgb.norm.weight")).stream()
     with pytest.raises(NonFiniteError, match="features of stream 'video'"):
         live.push(frames)
-    assert live.groups == {}
+    assert live.segments == {}
 
 
 def test_features_that_are_not_finite_are_never_stored(frames, tmp_path):

@@ -139,7 +139,7 @@ def test_what_is_missing_is_said(family):
 
 def test_streams_joined_in_time_cannot_be_mixed():
     stream = StreamConfig(encoder="x", modalities=("video",), pool=PoolSpec(time=2))
-    with pytest.raises(ConfigError, match="stream 'video' joins 2 groups in time, so its candidates cannot be mixed"):
+    with pytest.raises(ConfigError, match="stream 'video' joins 2 segments, so its candidates cannot be mixed"):
         mixed_needs({"video": FrameNeed(num_frames=4)}, {"video": stream})
 
 

@@ -135,9 +135,9 @@ def test_every_frame_is_seen_by_a_model_without_a_number(family):
 
 
 @pytest.mark.parametrize("cached", [False, True])
-def test_groups_that_pooling_over_time_does_not_divide_are_named(model, tmp_path, cached):
+def test_segments_that_pooling_over_time_does_not_divide_are_named(model, tmp_path, cached):
     if cached:
         model.encoders.requires_grad_(False)
         model.use_cache_folder(tmp_path / "store")
-    with pytest.raises(ConfigError, match=r"pool\.time=2 does not divide the stream's 3 groups; change num_frames"):
+    with pytest.raises(ConfigError, match=r"pool\.time=2 does not divide the stream's 3 segments; change num_frames"):
         SlotPipeline(model).answer(_queries(), num_frames=3)

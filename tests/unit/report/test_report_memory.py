@@ -1,4 +1,4 @@
-"""The panel of a memory: runs stand where their groups stood, and no entry is lost."""
+"""The panel of a memory: runs stand where their segments stood, and no entry is lost."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def boxes(drawing, colours):
     return [shape for shape in drawing.shapes if isinstance(shape, Box) and shape.fill in colours]
 
 
-def test_runs_stand_where_their_groups_stood():
+def test_runs_stand_where_their_segments_stood():
     context = PanelContext(Trace(), (0.0, 20.0))
     drawing = memory_panel([told()], context)
     runs = boxes(drawing, RUNS)
@@ -38,9 +38,9 @@ def test_runs_stand_where_their_groups_stood():
     first = runs[:3]
     assert [box.x for box in first] == pytest.approx([context.x(0), context.x(8), context.x(10)])
     assert first[-1].x + first[-1].width == pytest.approx(context.x(18))
-    assert first[1].title == "token 0: groups 4 to 4 are one entry"
+    assert first[1].title == "token 0: segments 4 to 4 are one entry"
     assert {box.fill for box in first[:2]} == set(RUNS)
-    assert [box.title for box in boxes(drawing, (NOW,))].count("the newest group, as it is") == 3
+    assert [box.title for box in boxes(drawing, (NOW,))].count("the newest segment, as it is") == 3
 
 
 def test_what_a_forgetful_memory_lost_is_left_blank():
@@ -68,4 +68,4 @@ def test_the_page_has_the_panel_under_its_title():
     clip = Clip(PrecomputedFeatures(np.zeros((1, 1, 2), np.float32), np.array([[0.0, 1.0]])))
     page = explain(Query.about(clip, "What came first?"), Answer("red", trace=trace))
     assert "What the memory holds" in [title for title, _ in page.sections]
-    assert "token 5: groups 4 to 8 are one entry" in page.html()
+    assert "token 5: segments 4 to 8 are one entry" in page.html()

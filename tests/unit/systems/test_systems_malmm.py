@@ -176,11 +176,11 @@ def test_a_finetuned_model_as_a_stream_of_any_length(folder, tmp_path):
     keys = torch.zeros(1, 5, 24)
     assert torch.equal(port.mark_last(keys)[0, 0], connector["ports.video.time_embedding"][5])
     pictures = clip(14)["video"]
-    with pytest.raises(ShapeError, match="14 groups in time, its time table 11 rows"):
+    with pytest.raises(ShapeError, match="14 segments, its time table 11 rows"):
         SlotPipeline(strict).stream(QUESTION).push(pictures)
     stream = SlotPipeline(endless).stream(QUESTION)
     stream.push(pictures)
-    assert stream.groups == {"video": 14}
+    assert stream.segments == {"video": 14}
     assert stream.ask(QUESTION, max_new_tokens=2, num_beams=1).trace.panels["stream"]["exact"]
 
 

@@ -110,7 +110,7 @@ def test_questions_after_the_fact_are_answered_and_flagged(asked):
     answer = stream.ask(QUESTION, options=OPTIONS)
     assert not answer.trace.panels["stream"]["exact"]
     assert any("approximate" in note for note in answer.trace.notes)
-    # two groups in a bank of three: nothing was merged, so that nothing is lost
+    # two segments in a bank of three: nothing was merged, so that nothing is lost
     expect_equal(answer, SlotPipeline(asked).ask(Clip(whole), QUESTION, options=OPTIONS, num_frames=3))
     stream.push(cut(frames(), 3, 8))
     expect_equal(stream.ask(QUESTION, options=OPTIONS), stream.ask(QUESTION, options=OPTIONS))
@@ -142,7 +142,7 @@ def test_an_exception_in_the_middle_leaves_the_stream_as_it_was(asked, monkeypat
         patch.setattr(asked.connector, "push", fails_at_the_second_question)
         with pytest.raises(RuntimeError, match="out of memory"):
             stream.push(cut(frames(), 5, 8))
-    assert stream.groups == {"video": 5}
+    assert stream.segments == {"video": 5}
     expect_equal(stream.ask(QUESTION, options=OPTIONS), before)
     stream.push(cut(frames(), 5, 8))
     expect_equal(
@@ -157,7 +157,7 @@ def test_save_and_load(kind, request, tmp_path):
     stream.push(cut(frames(), 0, 6))
     stream.save(tmp_path / "state.safetensors")
     again = Stream.load(model, model.processor, tmp_path / "state.safetensors")
-    assert (again.groups, again.questions) == (stream.groups, stream.questions)
+    assert (again.segments, again.questions) == (stream.segments, stream.questions)
     for one in (stream, again):
         one.push(cut(frames(), 6, 8))
     expect_equal(again.ask(OTHER, options=OPTIONS), stream.ask(OTHER, options=OPTIONS))
@@ -179,9 +179,9 @@ def test_rates_spans_and_features(asked):
     whole = frames(16)
     stream = SlotPipeline(asked).stream(QUESTION)
     stream.push(Clip(whole, end_seconds=4.0), fps=1)
-    assert stream.groups == {"video": 4}
+    assert stream.segments == {"video": 4}
     stream.push(PrecomputedFeatures(np.ones((2, 5, 24), np.float32), np.array([[4.0, 5.0], [5.0, 6.0]])))
-    assert stream.groups == {"video": 6}
+    assert stream.segments == {"video": 6}
     assert stream.ask(QUESTION, max_new_tokens=2, num_beams=1, trace=False).trace is None
 
 
@@ -213,7 +213,7 @@ def test_what_is_no_picture_is_refused_and_the_stream_goes_on(asked, source, err
     expect_equal(stream.ask(QUESTION, options=OPTIONS), before)
     larger = Frames(np.zeros((1, 60, 40, 3), np.uint8), np.array([20.0]), np.array([9]))
     stream.push(larger)  # pictures of any size are brought to that of the eye
-    assert stream.groups == {"video": 5}
+    assert stream.segments == {"video": 5}
 
 
 def test_an_empty_clip_is_named(asked):
@@ -234,7 +234,7 @@ def test_faults(asked, tmp_path):
         stream.push(PrecomputedFeatures(bad, np.array([[9.0, 10.0]])))
     with pytest.raises(ModalityError, match="depth was supplied"):
         stream.push(Clip(depth=frames()))
-    assert stream.groups == {"video": 2}
+    assert stream.segments == {"video": 2}
     (tmp_path / "broken.safetensors").write_bytes(b"nothing")
     with pytest.raises(CheckpointError, match=r"broken\.safetensors holds no stream that can be read"):
         Stream.load(asked, asked.processor, tmp_path / "broken.safetensors")

@@ -120,9 +120,7 @@ def test_bad_input():
         merv(("dinov2", "vivit"), num_frames={"dinov2": 48})
     with pytest.raises(ConfigError, match="'vivit' takes windows of 32 pictures, 16 are no multiple of it"):
         merv(("vivit",), num_frames={"vivit": 16})
-    with pytest.raises(
-        ConfigError, match="unequal numbers of groups in time: 'dinov2' 8, 'siglip' 16; give them equal"
-    ):
+    with pytest.raises(ConfigError, match="unequal numbers of segments: 'dinov2' 8, 'siglip' 16; give them equal"):
         merv(("dinov2", "siglip"), num_frames={"dinov2": 8})
     with pytest.raises(ConfigError, match="a clip would take 4096 tokens, the language model has 4096 positions"):
         merv(fusion="sequence")
@@ -151,7 +149,7 @@ def test_the_language_model_pays_for_one_encoder():
 
 @pytest.mark.parametrize(("pooling", "inside"), [("average", 0), ("conv3d", 2 * 8 * 36 * 27 * 128 * 128)])
 def test_what_a_projector_that_merges_time_costs(pooling, inside):
-    """8 pictures of 36 tokens become 4 groups of 4, and go through one linear layer."""
+    """8 pictures of 36 tokens become 4 segments of 4, and go through one linear layer."""
     spec = tiny_merv("general").parse()
     projector = ProjectorConfig(key_width=128, pooling=pooling, num_tokens=4, time=2, widths=(128,))
     port = PortConfig(trunk="pool", input_width=128, span="clip", output_proj=False)

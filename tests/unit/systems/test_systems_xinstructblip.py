@@ -170,8 +170,8 @@ def test_every_modality_alone_and_all_together():
     inputs = model.processor([*queries, joint])
     embeds, _ = model.embed(inputs)
     counts = embeds.mask.sum(1).tolist()
-    # tokens of one modality: 3 queries for each group (4 frames; 4 windows of 1 s in 0.32 s)
-    plain = [embeds_length - 3 * groups for embeds_length, groups in zip(counts, (1, 1, 4, 4), strict=False)]
+    # tokens of one modality: 3 queries for each segment (4 frames; 4 windows of 1 s in 0.32 s)
+    plain = [embeds_length - 3 * segments for embeds_length, segments in zip(counts, (1, 1, 4, 4), strict=False)]
     assert max(plain) - min(plain) <= 3  # cues differ by words
     assert counts[-1] > max(counts[:-1])
 

@@ -36,9 +36,9 @@ def test_every_token_of_every_encoder_has_its_labels():
     root, batch = Root().eval(), batch_of(3)
     for sense, told in batch.items():
         tokens = root.model.encoders[SENSE_ENCODERS[sense]].encode(told.values, sense)[0]
-        groups = 3 if sense in ("audio", "point_cloud") else 6
+        segments = 3 if sense in ("audio", "point_cloud") else 6
         for name, classes in SENSE_CLASSES[sense].items():
-            assert told.labels[name].shape == tokens.shape[:2] == (groups, tokens.shape[1])
+            assert told.labels[name].shape == tokens.shape[:2] == (segments, tokens.shape[1])
             assert int(told.labels[name].max()) < len(classes)
 
 

@@ -21,7 +21,7 @@ from vidweave.errors import ConfigError, UnknownNameError
 from vidweave.language.families import BLIP2_FLAN_T5_XL
 from vidweave.language.layout import (
     AnswerFormat,
-    EachGroup,
+    EachSegment,
     OptionsFormat,
     Slot,
     Special,
@@ -323,8 +323,8 @@ def prompt_layout(
     )
 
 
-def _frames(block: str, slots: tuple[Slot, ...]) -> EachGroup:
-    return EachGroup(
+def _frames(block: str, slots: tuple[Slot, ...]) -> EachSegment:
+    return EachSegment(
         block=block,
         parts=(Text(text="Frame {index}: "), *slots),
         single=(Text(text="Frame: "), *slots),

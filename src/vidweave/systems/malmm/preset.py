@@ -190,9 +190,9 @@ def with_memory(
     """The zero-shot plug-in: the same model, whose Q-Formers now remember. No weight is added or changed.
 
     Args:
-        config: Any model whose connector streams go group by group through Q-Formers (BLIP-2, InstructBLIP, …).
+        config: Any model whose connector streams go segment by segment through Q-Formers (BLIP-2, InstructBLIP, …).
         num_time_positions: Rows of the table of times that fine-tuning adds; it starts at zero.
-        beyond_times: What groups beyond that table get (`PortConfig.beyond_times`).
+        beyond_times: What segments beyond that table get (`PortConfig.beyond_times`).
         decoding: Replaces the model's; None takes that of the paper's demonstration.
 
     Raises:

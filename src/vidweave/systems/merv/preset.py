@@ -72,8 +72,8 @@ class Eye:
     released_names: tuple[str, ...] = ()
 
     @property
-    def groups(self) -> int:
-        """Groups in time that come out."""
+    def segments(self) -> int:
+        """Segments that come out."""
         return self.num_frames // self.window * self.steps
 
 
@@ -245,8 +245,8 @@ def _check_budget(eyes: Mapping[str, Eye], fusion: Fusion, tokens_per_frame: int
     if side * side != tokens_per_frame or not side:
         near = f"{max(1, side * side)} or {(side + 1) ** 2}"
         raise ConfigError(f"tokens_per_frame must be a square, since it is a grid; got {tokens_per_frame}, take {near}")
-    groups = [eye.groups for eye in eyes.values()]
-    total = tokens_per_frame * (sum(groups) if fusion == "sequence" else max(groups))
+    segments = [eye.segments for eye in eyes.values()]
+    total = tokens_per_frame * (sum(segments) if fusion == "sequence" else max(segments))
     most = getattr(language.transformers_config(), "max_position_embeddings", None)
     if most is not None and total >= most:
         raise ConfigError(

@@ -36,7 +36,7 @@ AT_ONCE = 100  # clips whose memories are filled together
 @dataclass(frozen=True)
 class Memories:
     """What each clip's memory holds before its last picture: entries (clips, S, N, C) in half precision with their sizes
-    (clips, S, N), and the newest group (clips, N, C)."""
+    (clips, S, N), and the newest segment (clips, N, C)."""
 
     questions: LongQuestions
     values: Tensor
@@ -79,7 +79,7 @@ def _encode(model: VideoLanguageModel, scene: ToyScene) -> Encoded:
 
 
 def clip_features(model: VideoLanguageModel, scene: ToyScene) -> PrecomputedFeatures:
-    """A clip as features, a group per picture."""
+    """A clip as features, a segment per picture."""
     encoded = _encode(model, scene)
     count = len(encoded.where)
     step = scene.duration_seconds / count
@@ -112,18 +112,18 @@ def _whiten(model: VideoLanguageModel, encoded: list[Encoded]) -> None:
 
 @torch.no_grad()
 def _remember(model: VideoLanguageModel, encoded: list[Encoded]) -> tuple[Tensor, Tensor, Tensor]:
-    """Entries in time and their sizes after all groups but the last, and the last group, of some clips."""
+    """Entries in time and their sizes after all segments but the last, and the last segment, of some clips."""
     port, rule = model.connector.ports["video"], model.spec.connector.trunks["qformer"].memory.rule()
     keys = [port.input_norm(port.input_proj(e.features.float())) for e in encoded]
-    groups, (tokens, width) = len(encoded[0].where), keys[0].shape[1:]
+    segments, (tokens, width) = len(encoded[0].where), keys[0].shape[1:]
     bank = empty_bank(len(encoded), rule.limit, tokens, width, keys[0])
 
-    def group(number: int) -> Tensor:
+    def segment(number: int) -> Tensor:
         seen = torch.stack([k[int(e.where[number])] for k, e in zip(keys, encoded, strict=True)])
         return seen + port.time_embedding[number]
 
-    for number in range(groups - 1):
-        bank, _ = append_(bank, group(number), None, rule)
+    for number in range(segments - 1):
+        bank, _ = append_(bank, segment(number), None, rule)
         bank, _ = shorten_(bank, rule)
     values, size = bank.in_time()
-    return values.half(), size, group(groups - 1).half()
+    return values.half(), size, segment(segments - 1).half()

@@ -82,9 +82,9 @@ class Batch:
 def collate(model: VideoLanguageModel, examples: Sequence[ClipExample]) -> Batch:
     asked = [(clip, question) for clip, example in enumerate(examples) for question in example.questions]
     streams = examples[0].clip.features
-    num_groups = len(streams) if model.spec.connector.fusion.kind == "concat" else 1
+    num_segments = len(streams) if model.spec.connector.fusion.kind == "concat" else 1
     answers = [question.answer for _, question in asked]
-    plan = plan_prompts(model, [question.text for _, question in asked], answers, num_groups=num_groups)
+    plan = plan_prompts(model, [question.text for _, question in asked], answers, num_segments=num_segments)
     return Batch(
         features={name: stack_features([example.clip.features[name] for example in examples]) for name in streams},
         tokens=torch.stack([example.clip.tokens for example in examples]).float(),

@@ -1,10 +1,10 @@
-"""Groups in time of carriers (`Features`, `Blocks`): placing rows, closing gaps, appending. Pure functions.
+"""Segments of carriers (`Features`, `Blocks`): placing rows, closing gaps, appending. Pure functions.
 
-Canonical form: one row per (item, scene) pair, in the order of the pairs; the real groups of a row stand first, in
-order of time. A group is real when one of its tokens is.
+Canonical form: one row per (item, scene) pair, in the order of the pairs; the real segments of a row stand first, in
+order of time. A segment is real when one of its tokens is.
 """
 
-# Axes: R rows, P (item, scene) pairs, T groups in time, N tokens, C width
+# Axes: R rows, P (item, scene) pairs, T segments, N tokens, C width
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from torch.nn import functional
 from vidweave.errors import ShapeError
 from vidweave.types import Blocks, Features
 
-__all__ = ["append", "compact", "counts_of", "first_times", "merge_seconds", "place", "real_groups", "whole_span"]
+__all__ = ["append", "compact", "counts_of", "first_times", "merge_seconds", "place", "real_segments", "whole_span"]
 
 Carrier = TypeVar("Carrier", Features, Blocks)
 
 
-def real_groups(carrier: Features | Blocks) -> Tensor:
-    """(R, T) True where a group has a real token."""
+def real_segments(carrier: Features | Blocks) -> Tensor:
+    """(R, T) True where a segment has a real token."""
     return carrier.mask.any(-1)
 
 
@@ -35,7 +35,7 @@ def counts_of(blocks: Mapping[str, Blocks]) -> dict[tuple[str, int, int], int]:
         (name, item, scene): count
         for name, block in blocks.items()
         for item, scene, count in zip(
-            block.item.tolist(), block.scene.tolist(), real_groups(block).sum(1).tolist(), strict=True
+            block.item.tolist(), block.scene.tolist(), real_segments(block).sum(1).tolist(), strict=True
         )
     }
 
@@ -67,29 +67,29 @@ def place(carrier: Carrier, item: Tensor, scene: Tensor, what: str) -> Carrier:
 
 
 def compact(carrier: Carrier) -> Carrier:
-    """Close gaps: real groups first, in order of time; groups that are real in no row are cut off."""
-    real = real_groups(carrier)
+    """Close gaps: real segments first, in order of time; segments that are real in no row are cut off."""
+    real = real_segments(carrier)
     longest = int(real.sum(1).max()) if real.numel() else 0
     if bool((real[:, 1:] & ~real[:, :-1]).any()):
         order = torch.argsort((~real).to(torch.int8), dim=1, stable=True)[:, :longest]
-        return _map_groups(carrier, lambda x: _take(x, order))
+        return _map_segments(carrier, lambda x: _take(x, order))
     if longest == real.shape[1]:
         return carrier
-    return _map_groups(carrier, lambda x: x[:, :longest])
+    return _map_segments(carrier, lambda x: x[:, :longest])
 
 
 def append(before: Carrier | None, after: Carrier) -> Carrier:
     """`after` behind `before` in time, per row, without gaps; both hold the same rows in canonical form.
 
     Raises:
-        ShapeError: the number of tokens per group, or their width, has changed.
+        ShapeError: the number of tokens per segment, or their width, has changed.
     """
     after = compact(after)
     if before is None:
         return after
     if before.values.shape[2:] != after.values.shape[2:]:
         old, new = tuple(before.values.shape[2:]), tuple(after.values.shape[2:])
-        raise ShapeError(f"groups were {old} (tokens, width) so far, now they are {new}; a stream keeps its shape")
+        raise ShapeError(f"segments were {old} (tokens, width) so far, now they are {new}; a stream keeps its shape")
     joined = {
         name: torch.cat([getattr(before, name), getattr(after, name)], 1) for name in ("values", "mask", "seconds")
     }
@@ -97,7 +97,7 @@ def append(before: Carrier | None, after: Carrier) -> Carrier:
 
 
 def whole_span(seconds: Tensor, real: Tensor) -> Tensor:
-    """seconds (R, T, 2), real (R, T) → (R, 2): first start and last end of the real groups; zeros without any."""
+    """seconds (R, T, 2), real (R, T) → (R, 2): first start and last end of the real segments; zeros without any."""
     if not seconds.shape[1]:
         return seconds.new_zeros(len(seconds), 2)
     start = seconds[..., 0].masked_fill(~real, torch.inf).amin(1)
@@ -113,21 +113,23 @@ def merge_seconds(seconds: Tensor, time: int) -> Tensor:
     return torch.stack([whole[:, :, 0, 0], whole[:, :, -1, 1]], -1)
 
 
-def first_times(carriers: Sequence[Features | Blocks], num_groups: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    """Per row the groups of the first of `carriers` (same rows, canonical form) that has some.
+def first_times(
+    carriers: Sequence[Features | Blocks], num_segments: int | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Per row the segments of the first of `carriers` (same rows, canonical form) that has some.
 
     Returns:
-        seconds (R, S, 2), real (R, S) and found (R,); S is `num_groups`, by default the longest's.
+        seconds (R, S, 2), real (R, S) and found (R,); S is `num_segments`, by default the longest's.
     """
-    longest = max(carrier.mask.shape[1] for carrier in carriers) if num_groups is None else num_groups
+    longest = max(carrier.mask.shape[1] for carrier in carriers) if num_segments is None else num_segments
     like = carriers[0]
     seconds = like.seconds.new_zeros(len(like.item), longest, 2)
     real = torch.zeros(seconds.shape[:2], dtype=torch.bool, device=seconds.device)
     for carrier in reversed(carriers):
         missing = longest - carrier.mask.shape[1]
-        has_some = real_groups(carrier).any(1)
+        has_some = real_segments(carrier).any(1)
         seconds = torch.where(has_some[:, None, None], functional.pad(carrier.seconds, (0, 0, 0, missing)), seconds)
-        real = torch.where(has_some[:, None], functional.pad(real_groups(carrier), (0, missing)), real)
+        real = torch.where(has_some[:, None], functional.pad(real_segments(carrier), (0, missing)), real)
     return seconds, real, real.any(1)
 
 
@@ -136,5 +138,5 @@ def _take(values: Tensor, order: Tensor) -> Tensor:
     return values.gather(1, index)
 
 
-def _map_groups(carrier: Carrier, change: Callable[[Tensor], Tensor]) -> Carrier:
+def _map_segments(carrier: Carrier, change: Callable[[Tensor], Tensor]) -> Carrier:
     return replace(carrier, **{name: change(getattr(carrier, name)) for name in ("values", "mask", "seconds")})
