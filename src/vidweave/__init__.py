@@ -6,6 +6,7 @@ from vidweave import auto_classes
 
 TYPE_CHECKING = False  # not from `typing`: the console script hears no interrupt before this file is read
 if TYPE_CHECKING:
+    from vidweave.pipelines.compose import compose as compose
     from vidweave.pipelines.load import load as load
     from vidweave.types import Answer as Answer
     from vidweave.types import Clip as Clip
@@ -19,10 +20,11 @@ _LAZY = {
     "Clip": "vidweave.types",
     "Query": "vidweave.types",
     "Scene": "vidweave.types",
+    "compose": "vidweave.pipelines.compose",
     "load": "vidweave.pipelines.load",
 }
 
-__all__ = ["Answer", "Clip", "Query", "Scene", "__version__", "load"]
+__all__ = ["Answer", "Clip", "Query", "Scene", "__version__", "compose", "load"]
 
 
 def __getattr__(name: str) -> object:

@@ -13,6 +13,7 @@ from vidweave.cli import (
     ask,
     cache,
     compare,
+    compose,
     contra4,
     convert,
     data,
@@ -51,6 +52,7 @@ app.add_typer(extract.app)
 app.command("stream")(stream.stream)
 app.command("select")(select.select)
 app.command("inspect")(inspect.inspect)
+app.command("compose")(compose.compose)
 app.add_typer(models.app)
 app.command("list")(registered.list_names)
 app.add_typer(world.app)

@@ -85,6 +85,7 @@ class Family:
         call: Further arguments of every call.
         side: Field of the configuration with the frame size.
         num_frames: Field of the configuration with the number of frames of a video tower.
+        steps: Time steps that a video tower's patch tokens stand for, ordered in time; from the config.
     """
 
     model: str
@@ -101,6 +102,7 @@ class Family:
     call: Mapping[str, Any] = field(default_factory=dict)
     side: str = "image_size"
     num_frames: str = "num_frames"
+    steps: Callable[[Any], int] = lambda config: 1
 
 
 _NO_POOLER = {"add_pooling_layer": False}
@@ -128,11 +130,14 @@ FAMILIES: dict[str, Family] = {
         takes_any_size=True,
     ),
     "vit": Family(model="ViTModel", norm="layernorm", arguments=_NO_POOLER),
-    "vivit": Family(model="VivitModel", norm="layernorm", patches=_vivit, is_video=True, arguments=_NO_POOLER),
+    "vivit": Family(
+        model="VivitModel", norm="layernorm", patches=_vivit, is_video=True, arguments=_NO_POOLER,
+        steps=lambda config: config.num_frames // config.tubelet_size[0],
+    ),
     "videomae": Family(
         model="VideoMAEModel", norm=None, prefix=lambda config: 0, patches=_videomae, is_video=True,
         neighbours=("classifier.", "fc_norm.", "decoder.", "encoder_to_decoder.", "mask_token", "position_embeddings"),
-        settings={"use_mean_pooling": True},
+        settings={"use_mean_pooling": True}, steps=lambda config: config.num_frames // config.tubelet_size,
     ),
     "timesformer": Family(model="TimesformerModel", norm="layernorm", patches=_timesformer, is_video=True),
     "hiera": Family(
@@ -143,6 +148,7 @@ FAMILIES: dict[str, Family] = {
         model="VJEPA2Model", norm=None, prefix=lambda config: 0, patches=_vjepa2, is_video=True, has_plain_layers=False,
         neighbours=("classifier.", "pooler."), input_name="pixel_values_videos", call={"skip_predictor": True},
         side="crop_size", num_frames="frames_per_clip",
+        steps=lambda config: config.frames_per_clip // config.tubelet_size,
     ),
     "videoprism_vision_model": Family(
         model="VideoPrismVisionModel", norm=None, prefix=lambda config: 0, patches=_vivit, is_video=True,

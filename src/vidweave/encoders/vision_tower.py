@@ -71,10 +71,13 @@ class VisionTower(nn.Module):
         self.width: int = inner.hidden_size
         self.window: int = getattr(inner, family.num_frames) if family.is_video else 1
         self.is_video = family.is_video
+        self.num_steps: int = family.steps(inner)
         self.size = _size(family, inner, self.specs)
         patches = family.patches(inner, *self.size)
         prefix = _measured_prefix(family, inner, self.size) if family.prefix is None else family.prefix(inner)
+        self.num_prefix = prefix
         self.num_dropped = prefix if config.drop_cls else 0
+        self.has_final_norm = config.final_norm
         self.num_tokens = prefix + patches - self.num_dropped
         self.tower = _build(family, inner, keep_norm=config.final_norm)
 
@@ -110,6 +113,11 @@ class VisionTower(nn.Module):
 
         with torch.device("meta"):
             return getattr(transformers, self._family.model)(tower_config(self._config))
+
+    @property
+    def family(self) -> Family:
+        """How its architecture differs from others."""
+        return self._family
 
     def _dtype(self) -> torch.dtype:
         return floating_dtype(self.tower, torch.float32)
@@ -150,8 +158,14 @@ def _config_class(model_type: str) -> Any:
 
 
 def _transformers_config(family: Family, config: VisionTowerConfig) -> Any:
-    """Return the model's configuration without unused parts."""
+    """Return the model's configuration without unused parts; raise ConfigError unless it has patches."""
     inner = tower_config({**config.config, **family.settings})
+    missing = [name for name in ("hidden_size", family.side, *_patch_field(family)) if not hasattr(inner, name)]
+    if missing:
+        raise ConfigError(
+            f"{family.model} is no tower of patches (its configuration has no {', '.join(missing)}); take a vision "
+            "transformer, e.g. SigLIP, CLIP or DINOv2"
+        )
     if not family.has_plain_layers or not hasattr(inner, "num_hidden_layers"):
         if config.layer != -1:
             raise ConfigError(f"{family.model} has stages that cannot be truncated; use layer=-1, got {config.layer}")
@@ -162,6 +176,11 @@ def _transformers_config(family: Family, config: VisionTowerConfig) -> Any:
         raise ConfigError(f"layer {config.layer} is outside the hidden states 0..{layers} of this tower")
     inner.num_hidden_layers = kept
     return inner
+
+
+def _patch_field(family: Family) -> tuple[str, ...]:
+    """What a family that no table knows must have, for its patches to be counted."""
+    return ("patch_size",) if family.prefix is None else ()
 
 
 def _size(family: Family, inner: Any, specs: Mapping[str, VisualSpec]) -> tuple[int, int]:

@@ -106,6 +106,28 @@ class ChatFormat:
             turn=TurnFormat(text=self.turn_template(), end=self.end),
         )
 
+    def turn_layout(
+        self, slots: Sequence[Slot], tokenizer: Any, options: OptionsFormat, answer: AnswerFormat
+    ) -> TemplateLayout:
+        """The blocks' tokens inside the first turn, where its message begins; later turns are written as the format says.
+
+        The words get the tokens that they have without blocks, also where the turn opens with a blank.
+        """
+        before, after = self._question(_MARK, is_first=True).split(_MARK)
+        after = after.rstrip() if self.strips else after
+        before, gap = _blank_moved(before, tokenizer)
+        return TemplateLayout(
+            parts=(
+                Special(token="bos", if_any=True),
+                *((Text(text=_escaped(before)),) if before else ()),
+                *slots,
+                Text(text=gap + "{question}{options}" + _escaped(after)),
+            ),
+            options=options,
+            answer=replace(answer, end=self.end),
+            turn=TurnFormat(text=self.turn_template(), end=self.end),
+        )
+
     def clean(self, message: str) -> str:
         """A message without placeholders."""
         for word in self.placeholders:
@@ -126,7 +148,25 @@ _MARK = "\0"
 
 def _template(text: str) -> str:
     """`text` with {question}{options} for the mark, and its own braces doubled."""
-    return text.replace("{", "{{").replace("}", "}}").replace(_MARK, "{question}{options}")
+    return _escaped(text).replace(_MARK, "{question}{options}")
+
+
+def _blank_moved(before: str, tokenizer: Any) -> tuple[str, str]:
+    """`before` without a blank at its end, and what must stand in front of the next word for it."""
+    stem, word = before.rstrip(" "), "What"
+    if stem == before:
+        return before, ""
+
+    def ids(text: str) -> list[int]:
+        return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+    whole = ids(before + word)
+    ways = ((stem, ""), (stem, before[len(stem) :]), (before, ""))
+    return next((way for way in ways if ids(way[0]) + ids(way[1] + word) == whole), (before, ""))
+
+
+def _escaped(text: str) -> str:
+    return text.replace("{", "{{").replace("}", "}}")
 
 
 def _fill(template: str, system: str, message: str) -> str:
@@ -175,8 +215,11 @@ CHAT_FORMATS = {
 }
 
 
-def chat_format(tokenizer: Any, system: str = ASSISTANT) -> ChatFormat:
+def chat_format(tokenizer: Any, system: str | None = ASSISTANT) -> ChatFormat:
     """The format of a tokenizer's own chat template: what it writes around two questions and an answer, taken apart.
+
+    Args:
+        system: The system prompt; None keeps the one that the template itself writes, if any.
 
     Raises:
         ConfigError: no template, or one that refuses or changes messages or leaves the system's words out.
@@ -186,35 +229,38 @@ def chat_format(tokenizer: Any, system: str = ASSISTANT) -> ChatFormat:
     one, reply, two = "\ue001", "\ue002", "\ue003"  # no template changes characters of private use
     first, whole = _written(tokenizer, system, one, reply, two)
     bos = getattr(tokenizer, "bos_token", None) or ""
-    start, _, opening = first.removeprefix(bos).partition(one)
+    opening = first.partition(one)[2]
+    # A begin token that opens every turn (SmolLM2's `<|im_start|>`) is part of the turn; any other one the layout writes.
+    start = first.partition(one)[0] if bos and bos in opening else first.removeprefix(bos).partition(one)[0]
     between = whole.partition(reply)[2].partition(two)[0]
     end = _end_of_turn(tokenizer, between)
-    if system not in start or not end or not whole.endswith(two + opening):
+    if (system or "") not in start or not end or not whole.endswith(two + opening):
         raise ConfigError(
             "the tokenizer's chat template writes turns that depend on one another, or leaves the system's words out; "
             f"take one of {', '.join(CHAT_FORMATS)}, or make a ChatFormat"
         )
     return ChatFormat(
-        first=start.replace(system, "{system}") + "{message}" + opening,
+        first=(start.replace(system, "{system}") if system else start) + "{message}" + opening,
         human=between.removeprefix(end) + "{message}" + opening,
         answer="{message}" + end,
         end=end,
-        system=system,
+        system=system or "",
         empty="",
         strips=False,
     )
 
 
-def _written(tokenizer: Any, system: str, one: str, reply: str, two: str) -> tuple[str, str]:
+def _written(tokenizer: Any, system: str | None, one: str, reply: str, two: str) -> tuple[str, str]:
     """What the template makes of one question, and of question, reply and question.
 
     A template that takes no turn of the system's, as Mistral's and Gemma's, gets its words before the first question.
     """
-    asked = [{"role": "system", "content": system}, {"role": "user", "content": one}]
+    plain = [{"role": "user", "content": one}]
+    asked = [{"role": "system", "content": system}, *plain]
     folded = [{"role": "user", "content": f"{system}\n\n{one}"}]
     rest = [{"role": "assistant", "content": reply}, {"role": "user", "content": two}]
     reason = ""
-    for first in (asked, folded):
+    for first in (asked, folded) if system else (plain,):
         try:
             texts = [
                 tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)

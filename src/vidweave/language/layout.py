@@ -108,6 +108,7 @@ class AnswerFormat:
         prefix: Stands before every answer and is learnt with it (a space, for tokenizers that join words with it).
         option: How an answer that is one of the query's options is written; {letter}, {number}, {option}.
         eos: The end token closes it.
+        end: That token as the tokenizer spells it, e.g. the one that ends a turn; empty is the tokenizer's eos token.
         scores_eos: It counts when options are scored; False scores an option's own words alone.
         max_tokens: Longest answer, the end token included; the layout's `on_overflow` says what happens above.
     """
@@ -115,6 +116,7 @@ class AnswerFormat:
     prefix: str = ""
     option: str = "{option}"
     eos: bool = True
+    end: str = ""
     scores_eos: bool = True
     max_tokens: int | None = None
 
@@ -295,12 +297,20 @@ class TemplateLayout(ComponentConfig):
         if not text.strip():
             raise QueryError("a target answer is empty; give what is to be learnt")
         ids = wording.ids(self.answer.write(wording.typed(text, "answer"), options))
-        end = wording.special("eos") if self.answer.eos else []
+        end = self._end_ids(wording) if self.answer.eos else []
         most = self.answer.max_tokens
         if most is not None and len(ids) + len(end) > most:
             wording.refuse(len(ids) + len(end), most, "answer")
             ids = ids[: most - len(end)]
         return ids + end
+
+    def _end_ids(self, wording: Wording) -> list[int]:
+        if not self.answer.end:
+            return wording.special("eos")
+        ids = wording.ids(self.answer.end)
+        if len(ids) != 1:
+            raise ConfigError(f"answers end with {self.answer.end!r}, which this tokenizer reads as {len(ids)} tokens")
+        return ids
 
 
 def _pad(rows: Sequence[Sequence[Any]], filler: Any) -> torch.Tensor:

@@ -49,9 +49,18 @@ class RowWriter:
     def write_all(self, parts: tuple[Part, ...], fields: Mapping[str, Any] | None = None) -> None:
         """Put down `parts`, one after the other; `fields` take the place of the row's own."""
         outer, self.fields = self.fields, self.fields | dict(fields or {})
-        for part in parts:
-            self._write(part)
+        for position, part in enumerate(parts):
+            if not self._is_spelled_out(part, parts[position + 1 :]):
+                self._write(part)
         self.fields = outer
+
+    def _is_spelled_out(self, part: Part, following: tuple[Part, ...]) -> bool:
+        """Whether a begin token is the first word of the next text: in ChatML of some models it opens every turn."""
+        if not isinstance(part, Special) or part.token != "bos":
+            return False
+        words = next((p.text for p in following if isinstance(p, Text)), "")
+        token = self.wording.tokenizer.bos_token
+        return bool(token) and words.startswith(token)
 
     def add_answer(self, ids: list[int]) -> None:
         """Put down an answer that was given before, and is not trained on."""

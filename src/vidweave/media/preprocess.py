@@ -138,8 +138,9 @@ def _resize(spec: VisualSpec, planes: Tensor) -> Tensor:
     if spec.resize in ("none", "squash"):
         return _interpolate(spec, planes, spec.height, spec.width)
     if spec.resize == "crop":
-        scale = max(spec.height / height, spec.width / width)
-        rows, columns = max(spec.height, int(height * scale)), max(spec.width, int(width * scale))
+        least = (spec.height, spec.width) if spec.short_side is None else (spec.short_side, spec.short_side)
+        scale = max(least[0] / height, least[1] / width)
+        rows, columns = max(least[0], int(height * scale)), max(least[1], int(width * scale))
         planes = _interpolate(spec, planes, rows, columns)
         # halves go to the even side, as torchvision's crop has it, with which nearly all towers were trained
         top, left = round((rows - spec.height) / 2), round((columns - spec.width) / 2)

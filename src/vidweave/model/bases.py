@@ -145,6 +145,8 @@ def _of_transformers(what: str, state: dict[str, Tensor], module: nn.Module) -> 
     ((prefix, inner),) = wrapped.items()
     is_part = isinstance(module, PartOfLargerModel)
     whole: PreTrainedModel = module.whole_model() if is_part else inner
+    neighbours = tuple(module.neighbours) if is_part else ()
+    state = {name: tensor for name, tensor in state.items() if not name.startswith(neighbours)}
     dtype = next((t.dtype for t in state.values() if t.is_floating_point()), None)
     transformers_class: Any = type(whole)
     loaded, report = transformers_class.from_pretrained(
@@ -156,10 +158,9 @@ def _of_transformers(what: str, state: dict[str, Tensor], module: nn.Module) -> 
         ignore_mismatched_sizes=True,
     )
     own = set(_names_without_adapters(inner))
-    neighbours = module.neighbours if is_part else ()
     problems = [
         listed("missing", sorted(own & set(report["missing_keys"]))),
-        listed("unexpected", sorted(k for k in report["unexpected_keys"] if not k.startswith(tuple(neighbours)))),
+        listed("unexpected", sorted(k for k in report["unexpected_keys"] if not k.startswith(neighbours))),
         listed("of another shape", sorted(str(key) for key, *_ in report["mismatched_keys"])),
     ]
     if any(problems):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from vidweave.model.assets import asset_folder
 from vidweave.model.files import DOWNLOADED, locate, reaching, read_model_type
 from vidweave.registry import CHECKPOINT_FORMATS
 
-__all__ = ["locate_model", "refuse_kind"]
+__all__ = ["locate_model", "locate_part", "refuse_kind"]
 
 _log = logging.getLogger(__name__)
 _PICKLED = ("pytorch_model*.bin", "pytorch_model.bin.index.json")
@@ -27,11 +27,35 @@ def locate_model(source: str | Path) -> Path:
         CheckpointError: nothing is there, the hub cannot be reached, or a model of a kind that vidweave does not read.
     """
     name = str(source)
-    is_id = isinstance(source, str) and name.count("/") == 1 and not name.startswith((".", "/"))
-    if Path(source).is_dir() or asset_folder(name) is not None or not is_id:
+    if not _is_on_hub(source):
         return locate(source)
-    _look(name)
+    folder = _config_folder(name)
+    refuse_kind(repr(name), read_model_type(folder), ["vidweave", *CHECKPOINT_FORMATS])
     return locate(name, pickled=_announced(name))
+
+
+def locate_part(source: str | Path, check: Callable[[Path], object]) -> Path:
+    """The folder of a part of a model, from a path, the name of a shipped asset, or a hub id.
+
+    Args:
+        check: Raises for a config.json that it does not take; of a hub id, nothing else is downloaded then.
+
+    Raises:
+        CheckpointError: nothing is there, or the hub cannot be reached.
+    """
+    name = str(source)
+    if not _is_on_hub(source):
+        folder = locate(source)
+        check(folder)
+        return folder
+    check(_config_folder(name))
+    return locate(name, pickled=_announced(name))
+
+
+def _is_on_hub(source: str | Path) -> bool:
+    name = str(source)
+    is_id = isinstance(source, str) and name.count("/") == 1 and not name.startswith((".", "/"))
+    return is_id and not Path(source).is_dir() and asset_folder(name) is None
 
 
 def refuse_kind(where: str, held: str, known: Collection[str]) -> None:
@@ -40,12 +64,12 @@ def refuse_kind(where: str, held: str, known: Collection[str]) -> None:
         raise CheckpointError(f"{where} holds a {held!r} model; vidweave reads folders of: {', '.join(known)}")
 
 
-def _look(repo_id: str) -> None:
+def _config_folder(repo_id: str) -> Path:
+    """A folder of the cache that holds config.json of a hub id, if nothing else."""
     from huggingface_hub import hf_hub_download
 
     with reaching(repo_id):
-        file = Path(hf_hub_download(repo_id, "config.json"))
-    refuse_kind(repr(repo_id), read_model_type(file.parent), ["vidweave", *CHECKPOINT_FORMATS])
+        return Path(hf_hub_download(repo_id, "config.json")).parent
 
 
 def _announced(repo_id: str) -> tuple[str, ...]:

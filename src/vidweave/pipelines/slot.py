@@ -17,6 +17,7 @@ from vidweave.language.decoding import Decoding
 from vidweave.media.limits import Limits
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.cache import FeatureCache, module_fingerprint
+from vidweave.model.compose.export import export_llava
 from vidweave.model.config import VideoLanguageConfig
 from vidweave.model.frame_counts import FrameCounts
 from vidweave.model.load import load_model
@@ -39,12 +40,16 @@ class SlotPipeline:
     Args:
         model: Its weights; `pipe.model` is for training, and for transformers' way of working.
         processor: Queries → inputs of the model; None takes the one that was loaded with the model.
+
+    Attributes:
+        bases: Where the frozen parts of a composed model come from, for `save_pretrained(bases=pipe.bases)`.
     """
 
     def __init__(self, model: VideoLanguageModel, processor: Processor | None = None) -> None:
         if not isinstance(model, VideoLanguageModel):
             raise ConfigError(f"expected a VideoLanguageModel, got {type(model).__name__}; load one with vidweave.load")
         self.model = model
+        self.bases: dict[str, str] = {}
         if processor is not None:
             model.processor = processor
 
@@ -245,6 +250,14 @@ class SlotPipeline:
     def save_pretrained(self, folder: str | Path, **how: Any) -> None:
         """Write model and processor into `folder`, from which `vidweave.load` reads them; see the model's own method."""
         self.model.save_pretrained(folder, **how)
+
+    def export(self, folder: str | Path) -> None:
+        """Write the model as transformers' `LlavaForConditionalGeneration`, which vLLM and llama.cpp read too.
+
+        Raises:
+            ConfigError: parts that no class of transformers holds; LLaVA is a tower, an MLP and a causal language model.
+        """
+        export_llava(self.model, folder)
 
     def push_to_hub(self, repo_id: str, **how: Any) -> Any:
         """Upload model and processor; arguments as of transformers' `push_to_hub`."""

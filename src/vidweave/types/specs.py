@@ -22,6 +22,7 @@ class VisualSpec:
     that checkpoints were trained and measured with.
     `resampler`: `pillow` resizes 8-bit pictures with Pillow, which differs from torch by one step of 255 in places.
     `channels`: `bgr` turns the channels around before they are normalized, a fault of tools that read with OpenCV.
+    `short_side`: with `crop`, the short side is resized to this before the middle is cut; None is the size itself.
     `read_short_side`: 8-bit pictures are first resized to this short side, bilinear and rounded, as by readers that scale
     while they decode; None is no such step.
     """
@@ -40,12 +41,17 @@ class VisualSpec:
     resampler: Literal["torch", "pillow"] = "torch"
     channels: Literal["rgb", "bgr"] = "rgb"
     read_short_side: int | None = None
+    short_side: int | None = None
 
     def __post_init__(self) -> None:
         if self.height < 1 or self.width < 1:
             raise ConfigError(f"a visual spec needs a positive size, got {self.height} x {self.width}")
         if self.read_short_side is not None and self.read_short_side < 1:
             raise ConfigError(f"read_short_side must be at least 1, got {self.read_short_side}")
+        if self.short_side is not None and (self.resize != "crop" or self.short_side < max(self.height, self.width)):
+            raise ConfigError(
+                f"short_side ({self.short_side}) needs resize='crop', and at least the size {self.height} x {self.width}"
+            )
         if min(self.std) <= 0:
             raise ConfigError(f"std must be positive, got {self.std}")
 

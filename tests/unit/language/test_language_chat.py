@@ -17,7 +17,7 @@ from vidweave.language.chat import (
     chat_format,
 )
 from vidweave.language.conversation import plan_captions, plan_conversations
-from vidweave.language.layout import TurnFormat
+from vidweave.language.layout import AnswerFormat, OptionsFormat, Slot, TemplateLayout, Text, TurnFormat
 from vidweave.types import Clip, Query
 
 WORDS = "In Out : USER ASSISTANT What is it red a cup Where ? </s> user assistant system b h".split()
@@ -217,3 +217,33 @@ def test_braces_in_a_later_question_stay_as_they_are():
     chat = ChatFormat(human="<|im_start|>{a} {message}", answer="{message}<|im_end|>", end="<|im_end|>")
     assert chat.layout().turn.text == "<|im_start|>{{a}} {question}{options}"
     assert _asked(chat.layout(), words, question="{b} it")[-4:] == words("{b} it")["input_ids"][-4:]
+
+
+def test_a_begin_token_that_opens_every_turn_is_written_once():
+    words = tokenizer(CHATML, bos="<|im_start|>")
+    query = Query.about(Clip("a.mp4"), "What is it?")
+    for own in (chat_format(words, "b"), replace(QWEN_CHAT, system="b")):
+        plan = own.layout().plan([query], words, {("video", 0, 0): 1})
+        written = words.convert_ids_to_tokens([i for i in plan.ids[0].tolist() if i >= 0])
+        assert written.count("<|im_start|>") == 3  # system, user, assistant
+        assert plan.slot[0].tolist()[0] == 0  # the block stands before all words
+
+
+def test_blocks_may_stand_inside_the_first_turn():
+    words = tokenizer(CHATML, bos="<|im_start|>")
+    query = Query.about(Clip("a.mp4"), "What is it?", ["a cup", "red"])
+    own = chat_format(words, None)
+    layout = own.turn_layout([Slot(block="video")], words, OptionsFormat(prefix=" "), AnswerFormat(option="{letter}"))
+    plan = layout.plan([query], words, {("video", 0, 0): 1})
+    position = plan.slot[0].tolist().index(0)
+    before, after = plan.ids[0][:position].tolist(), plan.ids[0][position + 1 :].tolist()
+    message = "What is it? A. a cup B. red"
+    whole = words.apply_chat_template([{"role": "user", "content": message}], add_generation_prompt=True)["input_ids"]
+    assert before + after == whole
+    assert layout.option_ids(query, words)[0][-1] == words.convert_tokens_to_ids("<|im_end|>")
+
+
+def test_an_end_token_that_is_no_single_token_is_told():
+    layout = TemplateLayout(parts=(Text(text="{question}"),), answer=AnswerFormat(end="b h"))
+    with pytest.raises(ConfigError, match="reads as 2 tokens"):
+        layout.answer_ids("a", tokenizer())

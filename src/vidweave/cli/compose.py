@@ -1,0 +1,78 @@
+"""`vidweave compose`: a model from pretrained parts, as a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vidweave.cli.amounts import format_count
+from vidweave.cli.output import Json, show, table
+from vidweave.errors import ConfigError
+from vidweave.loading import check_dtype
+
+__all__ = ["compose"]
+
+
+def compose(
+    encoder: Annotated[
+        list[str], typer.Option(help="Folder or hub id of a vision or audio tower of transformers; repeatable.")
+    ],
+    language_model: Annotated[str, typer.Option(help="Folder or hub id of a causal or sequence-to-sequence model.")],
+    out: Annotated[Path, typer.Option(help="Folder to write; `vidweave ask --model FOLDER` reads it.")],
+    connector: Annotated[str, typer.Option(help="mlp, qformer, resampler or mixer.")] = "mlp",
+    num_frames: Annotated[int, typer.Option(help="Frames sampled from a video.", min=1)] = 8,
+    tokens_per_frame: Annotated[
+        int, typer.Option(help="Visual tokens of each frame; 0 keeps all (mlp and mixer).", min=0)
+    ] = 16,
+    selector: Annotated[str, typer.Option(help="A name of `vidweave list selectors`.")] = "uniform",
+    memory: Annotated[int, typer.Option(help="Entries of MA-LMM's memory banks; 0 is no memory.", min=0)] = 0,
+    qformer: Annotated[
+        str | None, typer.Option(help="Folder or hub id of BLIP-2 or InstructBLIP whose Q-Former is the start.")
+    ] = None,
+    adapter_rank: Annotated[int, typer.Option(help="Rank of an adapter per encoder in the Q-Former.", min=0)] = 0,
+    choices: Annotated[str, typer.Option(help="Options are shown and scored as letters or as texts.")] = "letters",
+    layer: Annotated[int, typer.Option(help="Hidden state of the towers that is used; LLaVA takes -2.")] = -1,
+    dtype: Annotated[str, typer.Option(help="Of the weights.", callback=lambda name: check_dtype(name))] = "float32",
+    bases: Annotated[
+        bool, typer.Option("--bases", help="Write the connector alone; name the other parts and their hashes.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Compose a model from pretrained encoders and a language model, with a new connector between them."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"{out} is there already; choose another folder for --out, or remove it")
+
+    import vidweave
+
+    kinds: Any = {"connector": connector, "choices": choices}
+    pipe = vidweave.compose(
+        encoder,
+        language_model,
+        num_frames=num_frames,
+        tokens_per_frame=tokens_per_frame or None,
+        selector=selector,
+        memory=memory or None,
+        qformer=qformer,
+        adapter_rank=adapter_rank,
+        layer=layer,
+        dtype=dtype,
+        **kinds,
+    )
+    pipe.save_pretrained(out, **({"bases": pipe.bases} if bases else {}))
+    slots = [
+        _counts(name, pipe.model.get_submodule(name))
+        for name in ("selector", "encoders", "connector", "language_model")
+    ]
+    rows = [(s["slot"], format_count(s["parameters"]), format_count(s["trainable"])) for s in slots]
+    text = (
+        table(rows, ("slot", "parameters", "trainable"))
+        + f"\nwritten to {out}; train it, or try: vidweave ask --model {out}"
+    )
+    show({"out": str(out), "bases": pipe.bases if bases else {}, "slots": slots}, text, as_json=as_json)
+
+
+def _counts(slot: str, module: Any) -> dict[str, Any]:
+    sizes = [(p.numel(), p.requires_grad) for p in module.parameters()]
+    return {"slot": slot, "parameters": sum(n for n, _ in sizes), "trainable": sum(n for n, learns in sizes if learns)}
