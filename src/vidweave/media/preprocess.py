@@ -142,8 +142,8 @@ def _resize(spec: VisualSpec, planes: Tensor) -> Tensor:
         scale = max(least[0] / height, least[1] / width)
         rows, columns = max(least[0], int(height * scale)), max(least[1], int(width * scale))
         planes = _interpolate(spec, planes, rows, columns)
-        # halves go to the even side, as torchvision's crop has it, with which nearly all towers were trained
-        top, left = round((rows - spec.height) / 2), round((columns - spec.width) / 2)
+        beside = (rows - spec.height, columns - spec.width)
+        top, left = (round(n / 2) if spec.crop_rounding == "even" else n // 2 for n in beside)
         return planes[..., top : top + spec.height, left : left + spec.width]
     scale = min(spec.height / height, spec.width / width)
     rows, columns = max(1, min(spec.height, round(height * scale))), max(1, min(spec.width, round(width * scale)))

@@ -23,6 +23,7 @@ class VisualSpec:
     `resampler`: `pillow` resizes 8-bit pictures with Pillow, which differs from torch by one step of 255 in places.
     `channels`: `bgr` turns the channels around before they are normalized, a fault of tools that read with OpenCV.
     `short_side`: with `crop`, the short side is resized to this before the middle is cut; None is the size itself.
+    `crop_rounding`: half a pixel beside the middle goes to the `even` side, as in torchvision, or `down`, as in transformers.
     `read_short_side`: 8-bit pictures are first resized to this short side, bilinear and rounded, as by readers that scale
     while they decode; None is no such step.
     """
@@ -42,6 +43,7 @@ class VisualSpec:
     channels: Literal["rgb", "bgr"] = "rgb"
     read_short_side: int | None = None
     short_side: int | None = None
+    crop_rounding: Literal["even", "down"] = "even"
 
     def __post_init__(self) -> None:
         if self.height < 1 or self.width < 1:

@@ -38,7 +38,7 @@ def export_llava(model: VideoLanguageModel, folder: str | Path) -> None:
     tokenizer = copy.deepcopy(model.processor.tokenizers["language"])
     if IMAGE_TOKEN not in tokenizer.get_vocab():
         tokenizer.add_special_tokens({"additional_special_tokens": [IMAGE_TOKEN]}, replace_extra_special_tokens=False)
-    image_token = tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)
+    image_token = int(tokenizer.get_vocab()[IMAGE_TOKEN])
     exported = _llava(model, encoder, trunk, image_token)
     check_equal(model, exported, stream, image_token)
     with replaced(Path(folder)) as staging:
@@ -84,7 +84,8 @@ def _llava(model: VideoLanguageModel, encoder: VisionTower, trunk: MLP, image_to
     from transformers import LlavaConfig, LlavaForConditionalGeneration
 
     inner = model.language_model.model
-    text, vision = copy.deepcopy(inner.config), copy.deepcopy(encoder.tower.config)
+    text: Any = copy.deepcopy(inner.config)
+    vision: Any = copy.deepcopy(encoder.tower.config)
     vision.num_hidden_layers += 1
     text.vocab_size = max(text.vocab_size, image_token + 1)
     # LLaVA ties its head to `embed_tokens`; families with another name for it get a head of their own

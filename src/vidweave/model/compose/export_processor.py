@@ -34,7 +34,8 @@ def llava_processor(model: VideoLanguageModel, encoder: VisionTower, tokenizer: 
 
     own = getattr(tokenizer, "chat_template", None)
     template = None if own is None else _FLATTENED.replace("IMAGE", image_token) + own
-    patch: Any = encoder.tower.config.patch_size
+    vision: Any = encoder.tower.config
+    patch = vision.patch_size
     return LlavaProcessor(
         image_processor=_image_processor(next(iter(encoder.specs.values()))),
         tokenizer=tokenizer,

@@ -32,7 +32,7 @@ def selector_and_motion(
     """
     if not isinstance(selector, str) and not is_dataclass(selector):
         raise ConfigError(f"selector must be a name or a selector's configuration, got {selector!r}")
-    cls = SELECTORS.get(selector) if isinstance(selector, str) else type(selector)
+    cls: Any = SELECTORS.get(selector) if isinstance(selector, str) else type(selector)
     watches = {"motion_width", "min_gap_seconds"} & {f.name for f in fields(cls)}
     if not watches:
         return (cls() if isinstance(selector, str) else selector), {}, {}

@@ -36,7 +36,8 @@ def visual_spec(folder: Path) -> VisualSpec:
     scale = float(fields.get("rescale_factor", 1 / 255)) if fields.get("do_rescale", True) else 1.0
     if fields.get("offset", False):  # ViViT's processor subtracts 1 after it has rescaled
         mean = tuple(value + 1 for value in mean)
-    return VisualSpec(**fields.sizes(), mean=mean, std=std, scale=scale, resampler="pillow")  # type: ignore[arg-type]
+    how: Any = {**fields.sizes(), "mean": mean, "std": std, "scale": scale}
+    return VisualSpec(**how, resampler="pillow", crop_rounding="down")
 
 
 def _read(folder: Path) -> dict[str, Any]:

@@ -18,8 +18,9 @@ def silence(connector: Connector, neutral: Tensor) -> None:
 
     Zero vectors would not do: an RMSNorm has a gradient of 1 / sqrt(eps) there, and prompts never hold such a token.
     """
-    for port in connector.ports.values():
-        trunk: Any = connector.trunks[port.trunk]  # type: ignore[index]
+    ports: Any = connector.ports
+    for port in ports.values():
+        trunk: Any = connector.trunks[port.trunk]
         last = port.output_proj if port.output_proj is not None else _last_linear(trunk)
         last.weight.zero_()
         last.bias.copy_(neutral)
