@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,14 +21,14 @@ __all__ = ["TransformersEngine"]
 class TransformersEngine:
     """Complete requests with a causal or sequence-to-sequence model.
 
-    Greedy requests with equal sampling settings are batched by length; sampled ones run one by one with their own seed, so
-    that a text never depends on other requests. A schema is requested in words and checked, not enforced.
+    Requests with equal sampling settings are batched by length; each sampled one draws with its own seed, so that a text
+    never depends on other requests. A schema is requested in words and checked, not enforced.
 
     Args:
         source: Folder or hub id; weights are read from safetensors only and no remote code is run.
         revision: Revision of a hub id.
         device, dtype: Device and dtype of the weights, e.g. `cuda`, `bfloat16`.
-        batch_size: Maximum number of greedy requests per forward pass.
+        batch_size: Maximum number of requests per forward pass.
     """
 
     def __init__(
@@ -70,7 +71,8 @@ class TransformersEngine:
         ids = [self._ids(request) for request in requests]
         done: dict[int, Completion] = {}
         for batch in self._batches(requests, ids):
-            texts = self._generate([ids[i] for i in batch], requests[batch[0]].sampling)
+            seeds = [requests[i].sampling.seed for i in batch]
+            texts = self._generate([ids[i] for i in batch], requests[batch[0]].sampling, seeds)
             for i, (text, written) in zip(batch, texts, strict=True):
                 schema = requests[i].schema
                 wrong = complaint(text, schema) if schema is not None else ""
@@ -81,7 +83,7 @@ class TransformersEngine:
         batches: list[list[int]] = []
         for i in sorted(range(len(requests)), key=lambda i: len(ids[i])):
             sampling, last = requests[i].sampling, batches[-1] if batches else []
-            fits = last and sampling.temperature == 0 and requests[last[0]].sampling == sampling
+            fits = last and replace(requests[last[0]].sampling, seed=sampling.seed) == sampling
             if fits and len(last) < self.batch_size:
                 last.append(i)
             else:
@@ -109,13 +111,13 @@ class TransformersEngine:
         return self._tokenizer(text, add_special_tokens=False)["input_ids"]
 
     @torch.no_grad()
-    def _generate(self, rows: list[list[int]], sampling: Sampling) -> list[tuple[str, int]]:
+    def _generate(self, rows: list[list[int]], sampling: Sampling, seeds: Sequence[int]) -> list[tuple[str, int]]:
         """Return text and number of new tokens of each row."""
         inputs = self._tokenizer.pad({"input_ids": rows}, return_tensors="pt").to(self._model.device)
         drawn = {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
         limits = {"max_new_tokens": sampling.max_tokens, "min_new_tokens": sampling.min_tokens or None}
         stop = {"stop_strings": list(sampling.stop), "tokenizer": self._tokenizer} if sampling.stop else {}
-        with SeededDraws(sampling.seed, self._model.device):
+        with SeededDraws(seeds, self._model.device):
             out = self._model.generate(
                 **inputs,
                 **(

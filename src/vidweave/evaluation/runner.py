@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,6 +32,8 @@ __all__ = [
     "run",
     "says_the_truth",
 ]
+
+LINE_SECONDS = 10.0
 
 Judge = Callable[[Example, str], bool]
 """Whether an output answers an example rightly."""
@@ -106,7 +109,7 @@ def collect(
         records_path: JSON-lines file, see `vidweave.evaluation.records`.
         batch_size: Queries per call; may differ between runs on one file, as may `limit`.
         limit: Only the first that many examples.
-        progress: Show a bar on stderr.
+        progress: Show on stderr how far it is.
         decoding: Handed to the model with every batch, and part of what the file is for.
         judge: Which outputs are right (default `says_the_truth`); what it decides is recorded.
         wording: How questions are put; part of what the file is for.
@@ -258,13 +261,29 @@ def right_by_family(answerer: Answerer, examples: Sequence[Example], *, batch_si
 
 @contextmanager
 def progress_bar(what: str, total: int, *, done: int = 0, show: bool = True) -> Iterator[Any]:
-    """A bar on stderr, where that is a terminal or a notebook; yields the function that advances it by a number of items."""
+    """A bar on stderr, or a line every LINE_SECONDS where that is no terminal; yields the function that advances it."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
     is_seen = show and (console.is_terminal or console.is_jupyter)  # a log would get an empty line for each bar
+    lines = _Lines(what, total, done) if show and not is_seen else None
     with Progress(*columns, console=console, disable=not is_seen, transient=True) as bar:
         row = bar.add_task(what, total=total, completed=done)
-        yield lambda count: bar.advance(row, count)
+        yield lines or (lambda count: bar.advance(row, count))
+
+
+class _Lines:
+    """For logs and pipes: a line on stderr now and then."""
+
+    def __init__(self, what: str, total: int, done: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.what, self.total, self.done, self.clock = what, total, done, clock
+        self.last = clock()
+
+    def __call__(self, count: int) -> None:
+        self.done += count
+        if self.clock() - self.last >= LINE_SECONDS:
+            self.last = self.clock()
+            of = f" of {self.total}" if self.total else ""
+            print(f"{self.what}: {self.done}{of}", file=sys.stderr, flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,18 +21,29 @@ def check_seed(seed: int) -> int:
 
 
 class SeededDraws(TorchFunctionMode):
-    """A context in which this thread's `torch.multinomial` draws from a generator of its own.
+    """A context in which this thread's `torch.multinomial` draws from generators of its own.
 
     transformers' sampling takes no generator and draws from torch's global one, which all threads share. This hands it
     one: the numbers are those of the global generator after `torch.manual_seed(seed)`, which itself is left alone.
+
+    Args:
+        seed: Of the whole batch; or one for each row, which then draws what it would draw alone.
     """
 
-    def __init__(self, seed: int, device: torch.device) -> None:
+    def __init__(self, seed: int | Sequence[int], device: torch.device) -> None:
         super().__init__()
-        self.generator = torch.Generator(device).manual_seed(check_seed(seed))
+        seeds = [seed] if isinstance(seed, int) else list(seed)
+        self.generators = [torch.Generator(device).manual_seed(check_seed(value)) for value in seeds]
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
         if func in (torch.multinomial, torch.Tensor.multinomial):
-            kwargs.setdefault("generator", self.generator)
+            if len(self.generators) > 1:
+                rows = args[0].split(1)
+                drawn = [
+                    func(row, *args[1:], **{"generator": generator, **kwargs})
+                    for row, generator in zip(rows, self.generators, strict=True)
+                ]
+                return torch.cat(drawn)
+            kwargs.setdefault("generator", self.generators[0])
         return func(*args, **kwargs)

@@ -57,6 +57,19 @@ def test_a_drawn_text_is_decided_by_its_seed(folder) -> None:
     assert torch.equal(before, torch.random.get_rng_state())
 
 
+def test_drawn_texts_are_drawn_in_one_batch_and_each_as_alone(folder, monkeypatch) -> None:
+    engine = TransformersEngine(str(folder), batch_size=8)
+    requests = [
+        Request(prompt=prompt, sampling=Sampling(temperature=1.5, max_tokens=6, seed=seed))
+        for seed, prompt in enumerate(PROMPTS)
+    ]
+    alone = [engine.complete([request])[0].text for request in requests]
+    calls, generate = [], engine._generate
+    monkeypatch.setattr(engine, "_generate", lambda rows, *how: calls.append(len(rows)) or generate(rows, *how))
+    assert [done.text for done in engine.complete(requests)] == alone
+    assert calls == [len(PROMPTS)]
+
+
 def test_a_text_ends_before_its_stop(folder) -> None:
     engine = TransformersEngine(str(folder))
     (whole,) = complete(engine, "which scene", how=Sampling(max_tokens=6))

@@ -14,9 +14,10 @@ from rich.console import Console
 
 from vidweave.data.schema import Example
 from vidweave.errors import ConfigError, RecordError
+from vidweave.evaluation import runner
 from vidweave.evaluation.metrics import is_correct
 from vidweave.evaluation.records import read_records
-from vidweave.evaluation.runner import right_by_family, run
+from vidweave.evaluation.runner import progress_bar, right_by_family, run
 from vidweave.types import Answer, Query
 
 
@@ -171,3 +172,16 @@ def test_a_run_killed_again_and_again_ends_with_one_record_per_item(tmp_path):
     report = run(Says("b"), LetterTask(2000), path, progress=False)
     assert report.num_resumed >= counts[-1]
     assert [r.id for r in read_records(path)[1]] == LetterTask(2000).ids()
+
+
+def test_a_log_gets_a_line_now_and_then(capsys, monkeypatch):
+    now = iter([0.0, 3.0, 12.0, 12.0, 15.0, 23.0, 23.0])
+    monkeypatch.setattr(runner.time, "monotonic", lambda: next(now))
+    lines = runner._Lines("asking", 40, 4, clock=lambda: next(now))
+    for _ in range(4):
+        lines(9)
+    assert capsys.readouterr().err.splitlines() == ["asking: 22 of 40", "asking: 40 of 40"]
+    with progress_bar("asking", 3) as advance:  # stderr is no terminal here
+        assert isinstance(advance, runner._Lines)
+    with progress_bar("asking", 3, show=False) as advance:
+        advance(1)
