@@ -45,6 +45,8 @@ ELSEWHERE = (
     "run.jsonl",
     "breakfast",
     "val.csv",
+    "media=",
+    "part1.jsonl",
     ".pth",
     ".pt",
     ".ckpt",
@@ -89,6 +91,9 @@ def elsewhere(tmp_path, monkeypatch) -> Path:
     packed = ROOT / "tests" / "data" / "contra4" / "val.json.gz"
     shutil.copy(packed, tmp_path / "val.json.gz")
     (tmp_path / "val.json").write_bytes(gzip.decompress(packed.read_bytes()))
+    for name in ("my.jsonl", "questions.jsonl"):
+        row = {"video": "clip.mp4", "question": "Which color?", "options": ["red", "blue"], "answer": "red"}
+        (tmp_path / name).write_text(json.dumps(row) + "\n")
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -37,7 +37,14 @@ def collate_stream(name: str, rows: Sequence[tuple[int, int, StreamRow]]) -> Str
         )
     values = _pad(name, [row.values for _, _, row in to_encode if row.values is not None])
     entries = tuple(row.entry for _, _, row in to_encode if row.entry is not None)
-    return StreamInputs(values, *_times(name, to_encode), modality, features, entries)
+    return StreamInputs(values, *_times(name, to_encode), modality, features, entries, _same(to_encode))
+
+
+def _same(rows: Sequence[tuple[int, int, StreamRow]]) -> tuple[int, ...]:
+    """For each row the first that holds the same tensor, as rows of one clip do; empty if all differ."""
+    first: dict[int, int] = {}
+    found = tuple(first.setdefault(id(row.values), number) for number, (_, _, row) in enumerate(rows))
+    return found if len(first) < len(rows) else ()
 
 
 def _features(name: str, rows: Sequence[tuple[int, int, StreamRow]]) -> Features:

@@ -103,7 +103,7 @@ class StreamEncoder:
 
 def _different(inputs: StreamInputs) -> tuple[list[int] | None, list[int] | None]:
     """Rows to encode so that none is encoded twice (U), and for each row (E) which of these it is; None: all of them."""
-    keys = [entry.key for entry in inputs.entries]
+    keys: list[Any] = [entry.key for entry in inputs.entries] or list(inputs.same)
     order = list(dict.fromkeys(keys))
     if len(order) == len(keys):
         return None, None

@@ -116,7 +116,7 @@ class Processor:
             for scene in query.scenes:
                 check_modalities(self.spec, scene.clip)
         caps = self.limits if limits is None else limits
-        scenes = {(i, s): OpenScene(sc.clip, caps) for i, q in enumerate(queries) for s, sc in enumerate(q.scenes)}
+        scenes = _open_scenes(queries, caps)
         counts = counts_by_stream(num_frames, {n: s.need for n, s in self.spec.connector_streams.items()})
         needs = {n: with_count(s.need, counts.get(n)) for n, s in self.spec.connector_streams.items()}
         self._check_number(scenes.values(), counts)
@@ -159,9 +159,13 @@ class Processor:
         needs = mixed_needs(prepared.needs, self.spec.streams) if mixed else prepared.needs
         gathered: dict[str, list[tuple[int, int, StreamRow]]] = {}
         cache = None if cache is None else cache.for_batch()
+        decoded: dict[Any, dict[str, StreamRow]] = {}  # scenes of one clip at the same times are decoded once
         for (item, scene), opened in prepared.scenes.items():
-            rows = gather_scene(self.spec, opened, needs, moments=moments.get((item, scene)), why=why, cache=cache)
-            for name, row in rows.items():
+            at = moments.get((item, scene))
+            key = (id(opened), None if at is None else at.tobytes())
+            if key not in decoded:
+                decoded[key] = gather_scene(self.spec, opened, needs, moments=at, why=why, cache=cache)
+            for name, row in decoded[key].items():
                 gathered.setdefault(name, []).append((item, scene, row))
         streams = {name: collate_stream(name, rows) for name, rows in gathered.items()}
         seq2seq = self.spec.language_model.kind == "seq2seq"
@@ -320,8 +324,12 @@ class Processor:
         cache = None if cache is None else cache.for_batch()
         for name, stream in self.spec.selector_streams.items():
             rows = []
+            watched: dict[int, dict[str, StreamRow]] = {}
             for item, scene in zip(prepared.item.tolist(), prepared.scene.tolist(), strict=True):
-                found = gather_scene(self.spec, prepared.scenes[item, scene], {name: stream.need}, cache=cache)
+                opened = prepared.scenes[item, scene]
+                if id(opened) not in watched:
+                    watched[id(opened)] = gather_scene(self.spec, opened, {name: stream.need}, cache=cache)
+                found = watched[id(opened)]
                 if name not in found:
                     raise ModalityError(
                         f"the selector watches {' or '.join(stream.modalities)}, and a clip has none; give it, or use a"
@@ -393,6 +401,21 @@ class Processor:
             )
         tokenizers = {name: load_tokenizer(folder / "tokenizers" / Path(name).name) for name in names}
         return cls(config, tokenizers, limits=limits)
+
+
+def _open_scenes(queries: Sequence[Query], limits: Limits) -> dict[tuple[int, int], OpenScene]:
+    """Opened scenes by (item, scene); scenes that show the same sources share one, which opens and indexes them once."""
+    opened: dict[Any, OpenScene] = {}
+    scenes = {}
+    for item, query in enumerate(queries):
+        for number, scene in enumerate(query.scenes):
+            clip = scene.clip
+            sources = tuple((name, str(s) if isinstance(s, (str, Path)) else id(s)) for name, s in clip.items())
+            key = (sources, tuple(clip.settings.values()))
+            if key not in opened:
+                opened[key] = OpenScene(clip, limits)
+            scenes[item, number] = opened[key]
+    return scenes
 
 
 def _is_of_the_model(name: str) -> bool:

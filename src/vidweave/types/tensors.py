@@ -177,6 +177,7 @@ class StreamInputs(_Movable):
         modality: Of all rows.
         features: Of the rows that need no encoder; their own `item` and `scene` say which they are.
         entries: One per row of `values`, if its features are to be kept in the feature store.
+        same: For each row of `values`, the first row with the same media, which is encoded for both; empty if all differ.
     """
 
     values: Tensor | None
@@ -187,6 +188,7 @@ class StreamInputs(_Movable):
     modality: str
     features: Features | None = None
     entries: tuple[StoreEntry, ...] = ()
+    same: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         _expect(self, mask=("R", "T"), seconds=("R", "T", 2), item=("R",), scene=("R",))
