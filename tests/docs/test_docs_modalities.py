@@ -22,5 +22,5 @@ def test_the_example_adds_a_modality(no_radar, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert printed.startswith("red")
     assert "'radar'" in printed
-    assert names["learns"].trainable == tuple(names["parameters_of"](names["model"], "radar"))
-    assert all(".radar" in name for name in names["learns"].trainable)
+    assert names["new_port"].trainable == tuple(names["parameters_of"](names["model"], "radar"))
+    assert all(".radar" in name for name in names["new_port"].trainable)
