@@ -30,23 +30,23 @@ from vidweave.model.assets import asset_folder
 from vidweave.model.growth import parameters_of
 from vidweave.pipelines.slot import SlotPipeline
 from vidweave.recipes.tiny.crema import Settings
-from vidweave.recipes.tiny.crema_parts.beginning import beginning
-from vidweave.recipes.tiny.crema_parts.clips import Clips, collate, felt
-from vidweave.recipes.tiny.crema_parts.objectives import Answers, CremaRoot
+from vidweave.recipes.tiny.crema_parts.clips import Clips, collate, load_all
+from vidweave.recipes.tiny.crema_parts.initialization import initial_model
+from vidweave.recipes.tiny.crema_parts.objectives import AnswersWithVectors, CremaRoot
 from vidweave.training import AdamWSettings, EarlyExit, Pass, Run, Schedule, Stage
 from vidweave.training.loop import train
 
-SENSES = {"depth": "distance", "thermal": "temperature", "flow": "spin"}
+MODALITIES = {"depth": "distance", "thermal": "temperature", "flow": "spin"}
 """Sense → the family of questions that needs it."""
 LANGUAGE = "tiny-crema-llama"
 STEPS_PER_EPOCH = 4
-felt_alone = partial(felt, senses=tuple(SENSES))
+load_modalities = partial(load_all, modalities=tuple(MODALITIES))
 
 
 def new_root(seed: int) -> CremaRoot:
     """Ports and fusion as they begin for a training seed, beside the frozen rest."""
     torch.manual_seed(seed)
-    root = CremaRoot(beginning(Settings().rank, LANGUAGE))
+    root = CremaRoot(initial_model(Settings().rank, LANGUAGE))
     folder = asset_folder(LANGUAGE)
     assert folder is not None, f"{LANGUAGE} is shipped"
     root.codes.vectors.data = load_file(folder / "codes.safetensors")["vectors"].float() / root.codes.scale
@@ -57,14 +57,14 @@ def new_run(
     root: CremaRoot, clips: Clips, seed: int, steps: int, *, temperature: float | None, clips_per_step: int = 16
 ) -> Run:
     """Joint training, or (with a temperature) sequential training with early exit."""
-    own = {sense: tuple(f"model.{name}" for name in parameters_of(root.model, sense)) for sense in SENSES}
+    own = {sense: tuple(f"model.{name}" for name in parameters_of(root.model, sense)) for sense in MODALITIES}
     alone = [Pass(sense, names) for sense, names in own.items()]
     joint = [Pass("all", tuple(name for names in own.values() for name in names))]
     rule = None if temperature is None else EarlyExit(steps_per_epoch=STEPS_PER_EPOCH, temperature=temperature)
     stage = Stage(
         name="answers",
-        objective=Answers(),
-        examples=partial(clips, list(SENSES.values()), 2),
+        objective=AnswersWithVectors(),
+        examples=partial(clips, list(MODALITIES.values()), 2),
         collate=partial(collate, root.model, 100, 0.0),
         steps=steps,
         batch_size=clips_per_step,
@@ -81,10 +81,10 @@ def questions(root: CremaRoot, examples: int) -> ToyQuestions:
     return ToyQuestions(
         811,
         examples,
-        families=list(SENSES.values()),
-        modalities=("video", *SENSES),
+        families=list(MODALITIES.values()),
+        modalities=("video", *MODALITIES),
         form=partial(encoded, root.model),
-        kept=examples * len(SENSES),
+        kept=examples * len(MODALITIES),
     )
 
 
@@ -117,7 +117,7 @@ def measure(
 ) -> list[dict[str, Any]]:
     """One row per seed and form."""
     root = new_root(0)
-    source = Clips(clips, felt_alone)
+    source = Clips(clips, load_modalities)
     asked = questions(root, examples)
     found = []
     for seed in seeds:

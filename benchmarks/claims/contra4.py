@@ -27,7 +27,7 @@ from vidweave.types import Answerer
 __all__ = ["contra4"]
 
 MODEL = "tiny-crema"
-SENSES = ("audio", "video")
+MODALITIES = ("audio", "video")
 LEAD = 0.20
 KEPT = 0.2  # of the tuples that are drawn, at the least, after writing, verifying and filtering
 
@@ -64,7 +64,9 @@ def toy_questions(seed: int, count: int) -> list[ContrastQuestion]:
     """`count` questions of world `seed`, drawn from all that the pipeline keeps."""
     wanted = max(20, round(count / KEPT / 2))  # per selection; two senses have one combination
     with TemporaryDirectory(prefix="vidweave-") as folder:
-        pipeline = recipe(seed=seed, per_combination=wanted, media=max(40, count // 2), modalities=SENSES, errors=0.1)
+        pipeline = recipe(
+            seed=seed, per_combination=wanted, media=max(40, count // 2), modalities=MODALITIES, errors=0.1
+        )
         made = run(pipeline, Path(folder), progress=False)
         assert made.questions is not None, "the whole pipeline ran"
         questions = read_questions(made.questions)

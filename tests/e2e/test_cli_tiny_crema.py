@@ -10,12 +10,12 @@ import vidweave
 from vidweave.cli.main import run
 from vidweave.toyworld.files import write_world
 
-SENSES = ("video", "audio", "depth")
+MODALITIES = ("video", "audio", "depth")
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    folder = write_world(tmp_path_factory.mktemp("crema") / "world", 31, 4, modalities=SENSES).folder
+    folder = write_world(tmp_path_factory.mktemp("crema") / "world", 31, 4, modalities=MODALITIES).folder
     return folder, [json.loads(line) for line in (folder / "questions.jsonl").read_text().splitlines()]
 
 
@@ -42,7 +42,7 @@ def test_which_is_nearer_takes_colours_and_distances(world):
     right = []
     for line in world[1]:
         if line["family"] in ("nearer", "distance", "pitch"):
-            clip = vidweave.Clip(**{sense: folder / line["paths"][sense] for sense in SENSES})
+            clip = vidweave.Clip(**{sense: folder / line["paths"][sense] for sense in MODALITIES})
             right.append(model.ask(clip, line["question"], options=line["options"]).text == line["answer"])
     assert len(right) >= 8
     assert sum(right) >= len(right) - 1

@@ -140,4 +140,4 @@ def test_captions_of_a_split_are_what_the_caption_baseline_reads(media, blip, tm
 def test_what_is_missing_is_told(tmp_path, capsys):
     (tmp_path / "image").mkdir()
     assert command(["contra4", "generate", "contra4/own", f"media={tmp_path}"]) == 2
-    assert "needs folders of two modalities that somebody describes, got image" in capsys.readouterr().err
+    assert "needs folders of two modalities with captioners, got image" in capsys.readouterr().err

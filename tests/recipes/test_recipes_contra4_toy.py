@@ -15,7 +15,7 @@ from vidweave.errors import AnnotationError, ConfigError
 from vidweave.toyworld.scene import sample_scene
 from vidweave.types.recipe import read_recipe
 
-SENSES = ("audio", "video", "depth", "flow", "thermal", "normals", "touch", "pc")
+MODALITIES = ("audio", "video", "depth", "flow", "thermal", "normals", "touch", "pc")
 
 
 def made(folder, *overrides):
@@ -59,7 +59,7 @@ def test_filters_take_out_what_is_wrong(result):
 
 def test_looking_at_modalities_alone_is_guessing(result):
     questions = read_questions(result.questions)
-    for order in (SENSES, SENSES[::-1], ("flow", "video", "audio", "depth")):
+    for order in (MODALITIES, MODALITIES[::-1], ("flow", "video", "audio", "depth")):
         assert score(by_modality(order), questions) == pytest.approx(uniform_score(questions))
 
 
@@ -71,18 +71,18 @@ def test_scenes_are_drawn_when_they_are_looked_at(result):
 
 
 def test_all_senses(tmp_path):
-    wanted = '["' + '","'.join(SENSES) + '"]'
+    wanted = '["' + '","'.join(MODALITIES) + '"]'
     result = made(tmp_path, "per_combination=1", "media=9", f"modalities={wanted}")
     questions = read_questions(result.questions)
     assert len({modality for question in questions for modality in question.modalities}) > 4
-    assert {modality for question in questions for modality in question.modalities} <= set(SENSES)
+    assert {modality for question in questions for modality in question.modalities} <= set(MODALITIES)
     assert all(right_scenes(question) == [question.answer] for question in questions)
 
 
 def test_words_of_the_senses():
     scene = sample_scene(11)
     shapes = [thing.shape for thing in scene.objects]
-    for sense in SENSES[1:]:
+    for sense in MODALITIES[1:]:
         caption = modality_caption(scene, sense)
         assert caption.startswith(NUMBERS[len(shapes) - 1])
         assert [word for word in re.findall(r"\w+", caption) if word in shapes] == shapes

@@ -10,9 +10,9 @@ import vidweave
 from vidweave.errors import ConfigError
 from vidweave.pipelines.slot import SlotPipeline
 from vidweave.recipes.tiny.malmm import new_model
-from vidweave.recipes.tiny.malmm_parts.memories import remembered
+from vidweave.recipes.tiny.malmm_parts.memories import build_memories
 from vidweave.recipes.tiny.malmm_parts.objectives import LongRoot, collate_clips
-from vidweave.tiny.sources import MadeOnce
+from vidweave.tiny.sources import SharedSource
 from vidweave.toyworld.render import render
 from vidweave.toyworld.scene import sample_scene
 from vidweave.training.loop import train
@@ -21,7 +21,7 @@ from vidweave.training.recipe import recipe_run
 # trains small models: tens of seconds
 pytestmark = pytest.mark.slow
 
-SMALL = ["clips=5", "visit_steps=2", "telling_steps=2", "answer_steps=2", "batch=4", "evaluation_examples=2"]
+SMALL = ["clips=5", "visit_steps=2", "answer_token_steps=2", "answer_steps=2", "batch=4", "evaluation_examples=2"]
 
 
 @pytest.fixture(scope="module", params=["memory", "concat", "none"])
@@ -36,8 +36,8 @@ def test_the_connector_learns_and_its_bases_stay(trained):
     _, run, _ = trained
     for stage in run.stages:
         learnt = {name for names in stage.trainable(run.model).values() for name in names}
-        if stage.name == "telling":
-            assert learnt == {"telling.always", "telling.answers"}
+        if stage.name == "answer_tokens":
+            assert learnt == {"answer_tokens.always", "answer_tokens.answers"}
             continue
         assert {name.split(".")[0] for name in learnt} <= {"model", "visit_heads"}
         assert all(name.startswith(("model.connector.", "visit_heads.")) for name in learnt)
@@ -71,11 +71,11 @@ def test_a_memory_filled_once_is_read_as_the_model_reads_the_clip():
     """What training looks at is what a user gets: same tokens from the stored memory and from the pictures."""
     torch.manual_seed(0)
     root = LongRoot(new_model("memory")).eval()
-    source = MadeOnce(lambda root: remembered(root, clips=4, folder=""))
+    source = SharedSource(lambda root: build_memories(root, clips=4, folder=""))
     made = source(root)
     examples = [made[i] for i in range(6)]
     batch = collate_clips(root.model, source, examples)
-    stored = batch.look(root)["video"].values.detach()
+    stored = batch.encode(root)["video"].values.detach()
     queries = [
         vidweave.Query.about(vidweave.Clip(render(made.questions.scenes[e.clip], "video")), e.question.text)
         for e in examples

@@ -22,8 +22,8 @@ from vidweave.training.recipe import recipe_run
 pytestmark = pytest.mark.slow
 
 RECIPE = "tiny/merv"
-SMALL = ["clips=6", "clips_per_step=4", "evaluation_examples=1", "aim_steps=2", "question_steps=2", "eye_steps=2"]
-SMALL += ["eye_batch=4", "eye_scenes=5", "lesson_steps=1", "reading_steps=1", "figure_scenes=4"]
+SMALL = ["clips=6", "clips_per_step=4", "evaluation_examples=1", "aim_steps=2", "question_steps=2", "encoder_steps=2"]
+SMALL += ["encoder_batch=4", "encoder_scenes=5", "lesson_steps=1", "reading_steps=1", "figure_scenes=4"]
 
 
 def made(part, parts):
@@ -34,7 +34,7 @@ def made(part, parts):
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory):
     folder = tmp_path_factory.mktemp("merv")
-    for part in ("eye-detail", "eye-tempo", "language"):
+    for part in ("encoder-detail", "encoder-tempo", "language"):
         made(part, folder)
     return folder
 

@@ -142,7 +142,7 @@ def test_numbers_of_the_spec(folder):
 
 
 def test_what_is_missing_is_said(folder):
-    with pytest.raises(ConfigError, match="say what to train on what: model=FOLDER data=FILE"):
+    with pytest.raises(ConfigError, match="give a model and data: model=FOLDER data=FILE"):
         recipe.recipe()
     s = recipe.Settings(stage="tg", model="x", data=str(folder / "videos.json"), media=str(folder))
     with pytest.raises(ConfigError, match=r"4 items have no pseudo span, e\.g\. '0'; label them first"):

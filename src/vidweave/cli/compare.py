@@ -33,9 +33,9 @@ def compare(
 
 
 def _text(comparison: Comparison) -> str:
-    from vidweave.report.results import tells_more
+    from vidweave.report.results import has_distinct_types
 
-    families = {"family": comparison.families} if tells_more(comparison.families, comparison.facets) else {}
+    families = {"family": comparison.families} if has_distinct_types(comparison.families, comparison.facets) else {}
     groups = {"": [comparison.overall], **families, **comparison.facets}
     rows = [
         (

@@ -1,10 +1,10 @@
-"""Parts of different papers as one model: a grounding bridge picks moments by motion, two eyes look there, a Q-Former with a
-memory reads them picture by picture together with the sound, which has an adapter of its own, a mixer joins the eyes, and a
-causal language model answers.
+"""Combination of parts from different papers: a grounding bridge selects frames by motion, two vision encoders encode them, a
+Q-Former with memory reads them frame by frame together with the audio, which has its own adapter, a mixer fuses the encoders,
+and a causal language model answers.
 
     vidweave train combination --out runs/combination
 
-Random weights and the toy world: what it shows is that the slots compose, in training, in use and in a saved folder.
+Random weights and the toy world: it shows that the slots compose, in training, in inference and in a saved folder.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ WIDTH, QUERIES, MOTION_SIDE = 32, 4, 12
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Of the rehearsal."""
+    """Settings of the recipe."""
 
     seed: int = 0
     steps: int = 20
@@ -55,11 +55,11 @@ class Settings:
 
 
 def combination(num_frames: int = 4, memory: int = 2) -> VideoLanguageConfig:
-    """The whole model; `memory` entries per bank, fewer than the pictures, so that some are merged."""
+    """Build the whole model; `memory` entries per bank, fewer than the frames, so that some are merged."""
     motion = MotionSpec(source="frame_differences", fps=8, height=MOTION_SIDE, width=MOTION_SIDE)
-    sound = AudioSpec(sample_rate=16_000, window_seconds=1.0, mel_bins=8, frame_seconds=1 / 32, hop_seconds=1 / 32)
-    eye = partial(PatchEncoderConfig, size=48, layers=1, heads=2, specs={"video": PIXELS})
-    watching = MotionEncoderConfig(height=MOTION_SIDE, width=MOTION_SIDE, patch=4, specs={"video": motion})
+    audio = AudioSpec(sample_rate=16_000, window_seconds=1.0, mel_bins=8, frame_seconds=1 / 32, hop_seconds=1 / 32)
+    vision = partial(PatchEncoderConfig, size=48, layers=1, heads=2, specs={"video": PIXELS})
+    motion_encoder = MotionEncoderConfig(height=MOTION_SIDE, width=MOTION_SIDE, patch=4, specs={"video": motion})
     port = PortConfig(trunk="qformer", input_width=24, input_proj=WIDTH, num_query_tokens=QUERIES)
     spec = ModelSpec(
         selector=GroundingSelectorConfig(
@@ -69,16 +69,16 @@ def combination(num_frames: int = 4, memory: int = 2) -> VideoLanguageConfig:
             heads=2,
             intermediate=32,
             vocab_size=VOCAB_SIZE,
-            motion_width=watching.motion_width,
-            num_patches=watching.num_patches,
+            motion_width=motion_encoder.motion_width,
+            num_patches=motion_encoder.num_patches,
             text_spec=TextSpec(tokenizer="language", max_tokens=32),
         ),
         encoders={
-            "motion": watching,
-            "coarse": eye(patch=16, width=24),
-            "fine": eye(patch=12, width=24),
+            "motion": motion_encoder,
+            "coarse": vision(patch=16, width=24),
+            "fine": vision(patch=12, width=24),
             "sound": PatchEncoderConfig(
-                size=(32, 8), patch=8, width=24, layers=1, heads=2, channels=1, specs={"audio": sound}
+                size=(32, 8), patch=8, width=24, layers=1, heads=2, channels=1, specs={"audio": audio}
             ),
         },
         streams={
@@ -121,7 +121,7 @@ def combination(num_frames: int = 4, memory: int = 2) -> VideoLanguageConfig:
 
 
 def recipe(**overrides: Any) -> Run:
-    """The run; `overrides` are fields of Settings."""
+    """Build the run; `overrides` are fields of Settings."""
     s = Settings(**overrides)
     config = combination(s.num_frames, s.memory)
     model = VideoLanguageModel(config)
@@ -140,11 +140,11 @@ def recipe(**overrides: Any) -> Run:
 
 
 def clip_and_question(index: int) -> tuple[Query, str]:
-    """A toy clip with pictures and sound, and something to ask about it."""
+    """Draw a toy clip with video and audio, and a question about it with its answer."""
     scene = train_scene(index)
-    asked = questions(scene, families=["beeps", "count"])[0]
+    item = questions(scene, families=["beeps", "count"])[0]
     clip = Clip(video=render(scene, "video"), audio=render(scene, "audio"))
-    return Query.about(clip, asked.text), asked.answer
+    return Query.about(clip, item.text), item.answer
 
 
 def _collate(model: VideoLanguageModel, indices: Sequence[int]) -> Any:

@@ -1,1 +1,1 @@
-"""An answer and its Trace as a page: self-contained HTML, and the same as a picture."""
+"""Reports of an answer and its trace: self-contained HTML, and an image of it."""

@@ -1,4 +1,4 @@
-"""The panels of modalities: what the answer owes to each, and how far the fusion's gate was open for them."""
+"""Panels of modalities: the contribution of each to the answer, and the fusion's gates."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["attribution_panel", "gates_panel"]
 
 
 def attribution_panel(value: Sequence[Mapping[str, Any]], context: PanelContext) -> Drawing | None:
-    """`value` is what `model.attribution.leave_one_out` gives: the answer's probability, whole and without each modality."""
+    """Draw the result of `model.attribution.leave_one_out`: the answer's probability with all modalities and without each."""
     if len(value) < 2:
         return None
     rows = []
@@ -28,7 +28,7 @@ def attribution_panel(value: Sequence[Mapping[str, Any]], context: PanelContext)
 
 
 def gates_panel(value: Sequence[Mapping[str, Any]], context: PanelContext) -> Drawing | None:
-    """`value` is the gated fusion's account: per scene the mean gate, and each modality's share of what goes into it."""
+    """Draw the gates of the gated fusion: per scene the mean gate, and each modality's share of its input."""
     rows = []
     for entry in value:
         scene = f" of scene {entry['scene'] + 1}" if len(value) > 1 else ""

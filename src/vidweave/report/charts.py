@@ -1,4 +1,4 @@
-"""Parts that many panels are made of: bars, rows of shaded cells, curves over time, words."""
+"""Building blocks of panels: bars, rows of shaded cells, curves over time, text."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def bars(
     most: float | None = None,
     colour: str = PALETTE[0],
 ) -> Drawing:
-    """One bar per (name, value >= 0, what is written behind it); `most` is the value of a full bar."""
-    drawing, room = context.sheet(), context.inner - 110
+    """Draw one bar per (name, value >= 0, note after the bar); `most` is the value of a full bar."""
+    drawing, width = context.sheet(), context.inner - 110
     values = [value for _, value, _ in rows if math.isfinite(value)]
     full = most or max(values, default=0.0) or 1.0
     for index, (name, value, note) in enumerate(rows):
         y = index * ROW
-        length = room * min(1.0, max(0.0, value / full)) if math.isfinite(value) else 0.0
+        length = width * min(1.0, max(0.0, value / full)) if math.isfinite(value) else 0.0
         context.label(drawing, y + 14, fit(name, context.left - 16, 11))
         drawing.add(Box(context.left, y + 3, max(1.0, length), ROW - 6, colour))
         drawing.add(Words(context.left + length + 6, y + 14, note, 11, FAINT))
@@ -41,7 +41,7 @@ def cells(
     high: float | None = None,
     columns: Sequence[str] = (),
 ) -> Drawing:
-    """A table of shaded cells, one row per name; darker is more. `columns` are written above, if they fit."""
+    """Draw a table of shaded cells, one row per name; darker is more. `columns` are headings, drawn if they fit."""
     drawing = context.sheet()
     numbers = [v for row in rows.values() for v in row if math.isfinite(v)]
     low, high = min(numbers, default=0.0) if low is None else low, max(numbers, default=1.0) if high is None else high
@@ -66,7 +66,7 @@ def curves(
     high: float | None = None,
     height: float = 90.0,
 ) -> Drawing:
-    """Lines of (seconds, value) over the page's time axis, with a legend."""
+    """Draw lines of (seconds, value) over the page's time axis, with a legend."""
     drawing = context.sheet()
     values = [v for line in lines.values() for _, v in line if math.isfinite(v)]
     low, high = min(values, default=0.0) if low is None else low, max(values, default=1.0) if high is None else high
@@ -86,7 +86,7 @@ def curves(
 
 
 def paragraph(context: PanelContext, text: str, *, most_lines: int = 12, size: float = 12.0) -> Drawing:
-    """Words over the whole width; what is too long is cut, and says so."""
+    """Draw text over the whole width; long text is cut with a note."""
     drawing, lines = context.sheet(), wrap(text, context.width - 20, size)
     if len(lines) > most_lines:
         lines = [*lines[:most_lines], f"… {len(lines) - most_lines} more lines"]

@@ -1,4 +1,4 @@
-"""What every panel is drawn with: the trace, and one time axis for the whole page."""
+"""Shared context of all panels: the trace, and one time axis for the whole page."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["PanelContext", "time_axis"]
 
 @dataclass(frozen=True)
 class PanelContext:
-    """Panels that show time put it at `x(seconds)`, so that they line up with the pictures above them.
+    """Layout shared by all panels: those over time use `x(seconds)`, so that they align with the frames above them.
 
     Attributes:
-        trace: The whole account.
-        span: Seconds from which to which the page shows the clip.
-        width: Of every drawing, in pixels; names of rows stand in the `left` ones, nothing in the `right` ones.
+        trace: The complete trace.
+        span: Start and end of the clip on the page, in seconds.
+        width: Width of every drawing, in pixels; row names use the `left` margin, the `right` one stays empty.
     """
 
     trace: Trace
@@ -33,22 +33,22 @@ class PanelContext:
         return self.width - self.left - self.right
 
     def x(self, seconds: float) -> float:
-        """Where a time stands, in pixels; times outside the span stand at its ends."""
+        """Map a time to pixels; times outside the span map to its ends."""
         start, end = self.span
         share = (seconds - start) / (end - start) if end > start else 0.5
         return self.left + self.inner * min(1.0, max(0.0, share))
 
     def sheet(self) -> Drawing:
-        """An empty drawing."""
+        """Create an empty drawing."""
         return Drawing(self.width)
 
     def label(self, drawing: Drawing, y: float, text: str) -> None:
-        """The name of a row, in the left margin."""
+        """Draw the name of a row, in the left margin."""
         drawing.add(Words(self.left - 8, y, text, 11, anchor="end"))
 
 
 def time_axis(context: PanelContext, drawing: Drawing, y: float) -> float:
-    """Draw the axis at `y`; the y below it."""
+    """Draw the axis at `y`; return the y below it."""
     start, end = context.span
     drawing.add(Line(((context.left, y), (context.left + context.inner, y))))
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):

@@ -1,4 +1,4 @@
-"""A drawing: boxes, lines, words and pictures on a sheet, whatever they are rendered to (`svg`, `raster`)."""
+"""Drawings independent of the renderer (`svg`, `raster`): boxes, lines, text and images on a sheet."""
 
 # Axes: H height, W width
 
@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-__all__ = ["FAINT", "INK", "LETTER", "PALETTE", "Box", "Drawing", "Line", "Picture", "Words", "fit", "shade", "wrap"]
+__all__ = ["FAINT", "INK", "LETTER", "PALETTE", "Box", "Drawing", "Line", "Bitmap", "Words", "fit", "shade", "wrap"]
 
 INK, FAINT = "#222222", "#8a8a8a"
 PALETTE = ("#3b6fb6", "#d1782c", "#4c9a52", "#a8485c", "#7a62b3", "#8a7340", "#3f9aa3", "#b65fa0")
@@ -25,7 +25,7 @@ class Box:
     width: float
     height: float
     fill: str
-    title: str = ""  # shown when pointed at, where there is a pointer
+    title: str = ""  # tooltip, where the output supports one
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Words:
 
 
 @dataclass(frozen=True)
-class Picture:
+class Bitmap:
     """`pixels` (H, W, 3) uint8."""
 
     x: float
@@ -65,36 +65,36 @@ class Drawing:
 
     width: float
     height: float = 0.0
-    shapes: list[Box | Line | Words | Picture] = field(default_factory=list)
+    shapes: list[Box | Line | Words | Bitmap] = field(default_factory=list)
 
-    def add(self, *shapes: Box | Line | Words | Picture) -> None:
-        """Put shapes on top; the sheet grows downwards if they need it."""
+    def add(self, *shapes: Box | Line | Words | Bitmap) -> None:
+        """Add shapes on top; the sheet grows downwards as needed."""
         for shape in shapes:
             self.shapes.append(shape)
             self.height = max(self.height, _bottom(shape))
 
     def place(self, other: Drawing, y: float) -> None:
-        """Another drawing, moved down by `y`."""
+        """Add another drawing, moved down by `y`."""
         for shape in other.shapes:
             points = tuple((px, py + y) for px, py in shape.points) if isinstance(shape, Line) else None
             self.add(replace(shape, points=points) if points is not None else replace(shape, y=shape.y + y))  # type: ignore[union-attr]
         self.height = max(self.height, y + other.height)
 
 
-def _bottom(shape: Box | Line | Words | Picture) -> float:
+def _bottom(shape: Box | Line | Words | Bitmap) -> float:
     if isinstance(shape, Line):
         return max(y for _, y in shape.points)
     return shape.y + (shape.size * 0.3 if isinstance(shape, Words) else shape.height)
 
 
 def fit(text: str, width: float, size: float = 12.0) -> str:
-    """`text`, cut so that it takes about `width` pixels at most."""
+    """Cut `text` to about `width` pixels."""
     letters = max(1, int(width / (LETTER * size)))
     return text if len(text) <= letters else text[: max(1, letters - 1)] + "…"
 
 
 def wrap(text: str, width: float, size: float = 12.0) -> list[str]:
-    """Lines of about `width` pixels at most; a longer word is cut into several."""
+    """Wrap text into lines of about `width` pixels; a longer word is split."""
     letters = max(1, int(width / (LETTER * size)))
     lines: list[str] = []
     for paragraph in text.splitlines():
@@ -116,7 +116,7 @@ def _pieces(words: Iterable[str], letters: int) -> Iterable[str]:
 
 
 def shade(value: float, colours: Sequence[str] = ("#f1f4f9", "#173f7a")) -> str:
-    """The colour of `value` (0 to 1, cut there; NaN is grey) between two colours."""
+    """Map `value` (0 to 1, clamped; NaN is gray) to a color between two colors."""
     if value != value:
         return "#cccccc"
     value = min(1.0, max(0.0, value))

@@ -1,4 +1,4 @@
-"""Durations as people read them."""
+"""Human-readable durations."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import math
 
 __all__ = ["format_seconds"]
 
-# From which number of seconds on two units are shown: the larger, the smaller, and how many of the smaller make one.
+# Threshold in seconds for two units: the larger, the smaller, and the number of smaller ones per larger one.
 _STEPS = ((86_400, "d", "h", 24), (3_600, "h", "min", 60), (60, "min", "s", 60))
 
 
 def format_seconds(seconds: float, *, has_parts: bool = True) -> str:
-    """E.g. ``850 µs``, ``12.3 ms``, ``4.5 s``, ``1 min 11 s``, ``2 h 5 min``, ``3 d 4 h``.
+    """Format a duration, e.g. ``850 µs``, ``12.3 ms``, ``4.5 s``, ``1 min 11 s``, ``2 h 5 min``, ``3 d 4 h``.
 
     Args:
-        has_parts: Parts of a second have units of their own; otherwise they are decimals of it (for axes).
+        has_parts: Use µs and ms below one second; otherwise decimals of a second (for axes).
     """
     if not math.isfinite(seconds):
         return "-"
@@ -33,7 +33,7 @@ def format_seconds(seconds: float, *, has_parts: bool = True) -> str:
 
 
 def _digits(value: float) -> str:
-    """Three significant digits, without an exponent and without zeros at the end."""
+    """Format three significant digits, without an exponent or trailing zeros."""
     places = max(0, 2 - math.floor(math.log10(value))) if value else 0
     text = f"{value:.{min(places, 6)}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text

@@ -1,4 +1,4 @@
-"""The panel of a mixer: how much each encoder counts for the answer, and where its tokens are loud, over the pictures."""
+"""The panel of a mixer: the weight of each encoder, and the norms of its tokens as maps."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ LARGEST = 56.0
 
 
 def encoders_panel(value: Sequence[Mapping[str, Any]], context: PanelContext) -> Drawing | None:
-    """`value` is the mixer's account: per scene the `weights` by stream, and `maps`: by stream the loudness of its tokens,
-    one row per segment, beside the segments' `seconds`."""
+    """Draw the mixer's panel: per scene the `weights` by stream, and `maps`: by stream the norms of its tokens,
+    one row per time step, beside the `seconds` of the time steps."""
     if not value:
         return None
     drawing, y = context.sheet(), 0.0
@@ -31,36 +31,36 @@ def encoders_panel(value: Sequence[Mapping[str, Any]], context: PanelContext) ->
 
 
 def _maps(context: PanelContext, scene: Mapping[str, Any]) -> Drawing:
-    """A row of squares per stream, each where its segment stands in time; darker is louder, within the stream."""
+    """Draw a row of squares per stream, each at its time step; darker is a larger norm, within the stream."""
     drawing = context.sheet()
     drawing.add(
         Words(
             context.left,
             11,
-            "loudness of each token over time: patches in their places, learned tokens in their order",
+            "norm of each token over time: patches at their positions, query tokens in order",
             11,
             FAINT,
         )
     )
     size = min(LARGEST, context.inner / max(1, len(scene["seconds"])) - 3)
     y = 18.0
-    for name, segments in scene["maps"].items():
+    for name, steps in scene["maps"].items():
         context.label(drawing, y + size / 2 + 4, fit(name, context.left - 16, 11))
-        loud = [token for segment in segments for token in segment]
-        low, high = min(loud, default=0.0), max(loud, default=1.0)
-        for number, segment in enumerate(segments):
-            x = context.left + number * context.inner / max(1, len(segments))
-            _square(drawing, x, y, size, [(token - low) / (high - low or 1.0) for token in segment], name)
+        norms = [token for step in steps for token in step]
+        low, high = min(norms, default=0.0), max(norms, default=1.0)
+        for number, step in enumerate(steps):
+            x = context.left + number * context.inner / max(1, len(steps))
+            _square(drawing, x, y, size, [(token - low) / (high - low or 1.0) for token in step], name)
         y += size + 6
     time_axis(context, drawing, y)
     return drawing
 
 
 def _square(drawing: Drawing, x: float, y: float, size: float, tokens: Sequence[float], name: str) -> None:
-    """Tokens as a grid where their number is a square, else as columns."""
+    """Draw tokens as a grid if their number is a square, else as columns."""
     side = math.isqrt(len(tokens))
     columns = side if side * side == len(tokens) else len(tokens)
     width, height = size / max(1, columns), size / max(1, -(-len(tokens) // max(1, columns)))
-    for place, value in enumerate(tokens):
-        row, column = divmod(place, columns)
+    for position, value in enumerate(tokens):
+        row, column = divmod(position, columns)
         drawing.add(Box(x + column * width, y + row * height, width, height, shade(value), f"{name}: {value:.2f}"))

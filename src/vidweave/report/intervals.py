@@ -1,4 +1,4 @@
-"""Figures with their intervals as a chart: one row per figure, and marks where other figures stand."""
+"""Charts of values with confidence intervals: one row per value, with marks for other values."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 from vidweave.report.drawing import FAINT, INK, LETTER, PALETTE, Box, Drawing, Line, Words, fit
 
-__all__ = ["Figure", "intervals", "name_room"]
+__all__ = ["Figure", "intervals", "name_width"]
 
 WIDTH, NOTES, ROW, TOP = 960.0, 270.0, 20.0, 22.0
-LEAST_LEFT, MOST_LEFT = 160.0, 340.0  # room for names; charts of one page that share it stand below one another
+LEAST_LEFT, MOST_LEFT = 160.0, 340.0  # width of the names; charts of one page share it, so that they align
 SIZE = 11.0  # of letters
 GRID, SPAN = "#e4e4e4", "#9db7da"
 
@@ -20,11 +20,11 @@ class Figure:
     """One row.
 
     Attributes:
-        name: Stands before it; `note` behind it.
+        name: Label before the bar; `note` is the text after it.
         value: Drawn as a bar from zero; None leaves the row empty.
-        low, high: Drawn as a whisker; None where the figure has no interval.
-        marks: Name of another figure → its value, drawn as a tick in the colour that the legend gives to the name.
-        colour: Of the bar.
+        low, high: Drawn as a whisker; None if the value has no interval.
+        marks: Name of another figure → its value, drawn as a tick in the color of the name in the legend.
+        colour: Color of the bar.
     """
 
     name: str
@@ -36,8 +36,8 @@ class Figure:
     colour: str = SPAN
 
 
-def name_room(figures: Iterable[Figure]) -> float:
-    """How wide a column must be that holds the figures' names."""
+def name_width(figures: Iterable[Figure]) -> float:
+    """Width of a column that fits the figures' names."""
     longest = max((len(figure.name) for figure in figures), default=0)
     return min(MOST_LEFT, max(LEAST_LEFT, longest * LETTER * SIZE + 24))
 
@@ -50,18 +50,18 @@ def intervals(
     left: float | None = None,
     marked: Sequence[str] = (),
 ) -> Drawing:
-    """Rows of figures on one axis from `low` to `high`, cut there.
+    """Draw rows of figures on one axis from `low` to `high`, clamped.
 
     Args:
-        left: Room for names, so that several charts have one axis; this chart's own `name_room` if left out.
-        marked: Names of marks of which some may be here: what stands in this order has the same colours in each chart.
+        left: Width of the names, so that several charts share one axis; defaults to this chart's `name_width`.
+        marked: Names of marks in a fixed order, so that each has the same color in every chart.
     """
     drawing, height = Drawing(WIDTH), TOP + ROW * len(figures)
-    left = name_room(figures) if left is None else left
-    room = WIDTH - left - NOTES
+    left = name_width(figures) if left is None else left
+    width = WIDTH - left - NOTES
 
     def x(value: float) -> float:
-        return left + room * min(1.0, max(0.0, (value - low) / (high - low)))
+        return left + width * min(1.0, max(0.0, (value - low) / (high - low)))
 
     for step in range(5):
         value = low + (high - low) * step / 4
@@ -80,8 +80,8 @@ def intervals(
             drawing.add(Line(((x(figure.low), y + 10), (x(figure.high), y + 10)), INK, 1.5))
         for name, value in figure.marks.items():
             drawing.add(Line(((x(value), y + 2), (x(value), y + ROW - 2)), colours[name], 2.5))
-    here = {name for figure in figures for name in figure.marks}
-    _legend(drawing, {name: colour for name, colour in colours.items() if name in here}, height, left)
+    present = {name for figure in figures for name in figure.marks}
+    _legend(drawing, {name: colour for name, colour in colours.items() if name in present}, height, left)
     return drawing
 
 

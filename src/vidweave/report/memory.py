@@ -1,4 +1,4 @@
-"""The panel of a memory over time: what each entry averages, per token as a strip of runs, and how alike neighbours are."""
+"""The panel of a memory over time: the frames of each entry, as a strip of runs per token, and neighbor similarity."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ BINS = 60
 
 
 def memory_panel(value: Sequence[Mapping[str, Any]], context: PanelContext) -> Drawing | None:
-    """`value` is the connector's account: per stream and scene `groups`, `seconds`, `policy`, `length` and `banks`, each
-    with `tokens`, their `sizes` in time, and the `similarity` of neighbours."""
+    """Draw the memory panel: per stream and scene `groups`, `seconds`, `policy`, `length` and `banks`, each
+    with `tokens`, their `sizes` in segments, and the `similarity` of neighbors."""
     if not value:
         return None
     drawing, y = context.sheet(), 0.0
@@ -26,14 +26,14 @@ def memory_panel(value: Sequence[Mapping[str, Any]], context: PanelContext) -> D
         for name, bank in memory["banks"].items():
             drawing.place(_strip(context, memory, name, bank), y)
             y = drawing.height + 6
-            if lines := _likeness(context, memory, bank):
+            if lines := _similarity(context, memory, bank):
                 drawing.place(curves(context, lines, high=1.0), y)
                 y = drawing.height + 14
     return drawing
 
 
 def _strip(context: PanelContext, memory: Mapping[str, Any], name: str, bank: Mapping[str, Any]) -> Drawing:
-    """A row per token; a change of shade is the border of a run that became one entry; the newest segment at the end."""
+    """Draw a row per token; a change of shade separates merged entries; the newest segment is at the end."""
     drawing, sizes = context.sheet(), bank["sizes"]
     most = max(map(len, sizes), default=0)
     head = f"{memory['stream']}, {name} bank ({memory['policy']}): {memory['groups']} segments in at most {most} entries per token"
@@ -46,42 +46,42 @@ def _strip(context: PanelContext, memory: Mapping[str, Any], name: str, bank: Ma
             title = f"token {token}: segments {first} to {first + size - 1} are one entry"
             drawing.add(Box(x(first), y, x(first + size) - x(first), row - min(1, row / 5), RUNS[index % 2], title))
             first += size
-        drawing.add(Box(x(first), y, max(2.0, x(first + 1) - x(first)), row, NOW, "the newest segment, as it is"))
+        drawing.add(Box(x(first), y, max(2.0, x(first + 1) - x(first)), row, NOW, "the newest segment, unmerged"))
     context.label(drawing, 18 + len(sizes) * row / 2, f"{len(sizes)} tokens")
     time_axis(context, drawing, 18 + len(sizes) * row + 4)
     return drawing
 
 
-def _likeness(
+def _similarity(
     context: PanelContext, memory: Mapping[str, Any], bank: Mapping[str, Any]
 ) -> dict[str, list[tuple[float, float]]]:
-    """Mean and least cosine of neighbouring entries where their borders lie, over all tokens, in equal parts of time."""
-    found: dict[int, list[float]] = {}
-    segments = max(1, memory["groups"])
-    for runs, likeness in zip(bank["sizes"], bank["similarity"], strict=True):
-        border = segments - 1 - sum(runs)
-        for size, value in zip(runs, likeness, strict=False):
+    """Mean and minimum cosine similarity of neighboring entries at their borders, over all tokens, in equal time bins."""
+    bins: dict[int, list[float]] = {}
+    steps = max(1, memory["groups"])
+    for runs, similarity in zip(bank["sizes"], bank["similarity"], strict=True):
+        border = steps - 1 - sum(runs)
+        for size, value in zip(runs, similarity, strict=False):
             border += size
             if value is not None:
-                found.setdefault(min(BINS - 1, border * BINS // segments), []).append(value)
+                bins.setdefault(min(BINS - 1, border * BINS // steps), []).append(value)
     seconds = _seconds(context, memory)
-    times = {part: seconds((part + 0.5) * segments / BINS) for part in sorted(found)}
+    times = {part: seconds((part + 0.5) * steps / BINS) for part in sorted(bins)}
     lines = {
-        "mean similarity of neighbours": [(times[p], sum(found[p]) / len(found[p])) for p in times],
-        "least": [(times[p], min(found[p])) for p in times],
+        "mean similarity of neighbors": [(times[p], sum(bins[p]) / len(bins[p])) for p in times],
+        "minimum": [(times[p], min(bins[p])) for p in times],
     }
-    return lines if found else {}
+    return lines if bins else {}
 
 
 def _seconds(context: PanelContext, memory: Mapping[str, Any]):
-    """A function from the number of a segment to seconds: by the pictures of the stream where they are all listed."""
-    segments, (start, end) = max(1, memory["groups"]), memory["seconds"]
+    """Return a function from segment to seconds: by the frames of the stream if all of them are listed."""
+    steps, (start, end) = max(1, memory["groups"]), memory["seconds"]
     times = sorted(use.pts_seconds for use in context.trace.frames if use.stream == memory["stream"])
-    if len(times) != segments:
-        return lambda segment: start + (end - start) * min(1.0, segment / segments)
-    return lambda segment: times[int(segment)] if segment < segments else end
+    if len(times) != steps:
+        return lambda step: start + (end - start) * min(1.0, step / steps)
+    return lambda step: times[int(step)] if step < steps else end
 
 
 def _times(context: PanelContext, memory: Mapping[str, Any]):
     seconds = _seconds(context, memory)
-    return lambda segment: context.x(seconds(segment))
+    return lambda step: context.x(seconds(step))

@@ -1,4 +1,4 @@
-"""One answer, explained: what was asked and answered, what was looked at, what it cost, and what each part says of itself."""
+"""Report of one answer: question and answer, sampled frames, costs, and a panel per part of the model."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _STYLE = (
 
 @dataclass(frozen=True)
 class Page:
-    """Titled drawings, one below the other; `account` is all that they show and more as JSON, under its own name."""
+    """Titled drawings, one below the other; `account` is the complete data as JSON, under its own name."""
 
     title: str
     sections: tuple[tuple[str, Drawing], ...]
@@ -40,7 +40,7 @@ class Page:
     account_name: str = "all of the trace"
 
     def html(self) -> str:
-        """Self-contained: no script, no file beside it, nothing from the network."""
+        """Render self-contained HTML: no script, no other file, no network access."""
         body = "".join(f"<h2>{escape(name)}</h2>{to_svg(drawing)}" for name, drawing in self.sections)
         more = f"<details><summary>{escape(self.account_name)}</summary><pre>{escape(self.account)}</pre></details>"
         return (
@@ -49,7 +49,7 @@ class Page:
         )
 
     def image(self) -> Image.Image:
-        """The same as a picture."""
+        """Render the page as an image."""
         sheet = Drawing(max(drawing.width for _, drawing in self.sections) + 20, 10)
         for name, drawing in self.sections:
             y = sheet.height + 22
@@ -59,18 +59,18 @@ class Page:
         return to_image(sheet)
 
     def save(self, file: str | Path) -> tuple[Path, Path]:
-        """Write the page, and the picture beside it under the same name with `.png`; returns both paths."""
+        """Write the page, and the image beside it under the same name with `.png`; return both paths."""
         page = Path(file)
-        picture = page.with_suffix(".png")
-        if picture == page:
+        image = page.with_suffix(".png")
+        if image == page:
             raise QueryError(f"the page is HTML and cannot be named {page.name!r}; end its name in .html")
         page.write_text(self.html(), encoding="utf-8")
-        self.image().save(picture)
-        return page, picture
+        self.image().save(image)
+        return page, image
 
 
 def explain(query: Query, answer: Answer) -> Page:
-    """The page of an answer that came with a trace.
+    """Build the page of an answer with a trace.
 
     Raises:
         QueryError: the answer has no trace.
@@ -96,7 +96,7 @@ def _name(scene: Scene) -> str:
 
 
 def _question(context: PanelContext, query: Query, answer: Answer) -> Drawing:
-    """The question, the answer, and how likely each option is beside the others."""
+    """Draw the question, the answer, and the probability of each option."""
     drawing, y = context.sheet(), 18.0
     for text, bold in ((query.text, False), (answer.text, True), *((text, False) for text in answer.alternatives)):
         for line in wrap(text, context.width - 20, 15)[:8]:
@@ -117,5 +117,5 @@ def _question(context: PanelContext, query: Query, answer: Answer) -> Drawing:
 def _costs(context: PanelContext, trace: Trace) -> list[tuple[str, Drawing]]:
     tokens = [(name, float(count), f"{count} tokens") for name, count in trace.tokens.items()]
     seconds = [(name, value, format_seconds(value)) for name, value in trace.seconds.items()]
-    found = [("Tokens that the language model read", tokens), ("Time per stage", seconds)]
-    return [(title, bars(context, rows)) for title, rows in found if rows]
+    parts = [("Tokens read by the language model", tokens), ("Time per stage", seconds)]
+    return [(title, bars(context, rows)) for title, rows in parts if rows]

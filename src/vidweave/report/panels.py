@@ -1,7 +1,7 @@
-"""What the parts of a model say of themselves, drawn: `Trace.panels`, one section per key.
+"""Panels of the parts of a model: draw `Trace.panels`, one section per key.
 
-A panel is a function ``(value, PanelContext) -> Drawing | None``, in a file of its own, registered under the key in
-`registry.PANELS`; None draws nothing. A key that nobody registered is shown as text.
+A panel is a function ``(value, PanelContext) -> Drawing | None``, in its own file, registered under the key in
+`registry.PANELS`; None draws nothing. An unregistered key is shown as text.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Panel = Callable[[Any, PanelContext], Drawing | None]
 
 
 def draw_panels(context: PanelContext) -> Iterator[tuple[str, Drawing]]:
-    """(title, drawing) of each panel that has something to show, in the order of the trace."""
+    """Yield (title, drawing) of each non-empty panel, in the order of the trace."""
     for key, value in context.trace.panels.items():
         panel = PANELS.get(key) if key in PANELS else _anything
         drawing = panel(value, context)
@@ -30,7 +30,7 @@ def draw_panels(context: PanelContext) -> Iterator[tuple[str, Drawing]]:
 
 
 def _anything(value: Any, context: PanelContext) -> Drawing | None:
-    """Numbers by name as bars, anything else as text; nothing for what is empty."""
+    """Draw numbers by name as bars, anything else as text, empty values not at all."""
     if value is None or (hasattr(value, "__len__") and not len(value)):
         return None
     if isinstance(value, Mapping) and all(isinstance(v, (int, float)) and v >= 0 for v in value.values()):

@@ -1,4 +1,4 @@
-"""Drawings as pictures, with Pillow."""
+"""Drawings as images, rendered with Pillow."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from vidweave.report.drawing import Box, Drawing, Line, Picture, Words
+from vidweave.report.drawing import Bitmap, Box, Drawing, Line, Words
 
 __all__ = ["to_image"]
 
@@ -15,9 +15,9 @@ _ANCHORS = {"start": "ls", "middle": "ms", "end": "rs"}
 
 
 def to_image(drawing: Drawing, *, scale: float = 2.0) -> Image.Image:
-    """The drawing on white, `scale` dots per pixel of the sheet.
+    """Render the drawing on white, `scale` pixels per pixel of the sheet.
 
-    The font is Pillow's own, which has Latin letters; others are in the HTML alone.
+    The font is Pillow's default, which has Latin letters only; the HTML has others.
     """
     sheet = Image.new("RGB", (round(drawing.width * scale), max(1, round(drawing.height * scale))), "white")
     pen = ImageDraw.Draw(sheet)
@@ -53,7 +53,7 @@ def _(shape: Words, sheet: Image.Image, pen: ImageDraw.ImageDraw, scale: float) 
 
 
 @_draw.register
-def _(shape: Picture, sheet: Image.Image, pen: ImageDraw.ImageDraw, scale: float) -> None:
+def _(shape: Bitmap, sheet: Image.Image, pen: ImageDraw.ImageDraw, scale: float) -> None:
     size = (max(1, round(shape.width * scale)), max(1, round(shape.height * scale)))
     small = size[0] > shape.pixels.shape[1]
     method = Image.Resampling.NEAREST if small else Image.Resampling.LANCZOS

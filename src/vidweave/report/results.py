@@ -1,4 +1,4 @@
-"""The result of an evaluation as a page with plots, or as Markdown: ours beside rules that look at nothing and papers."""
+"""The result of an evaluation as a page with plots, or as Markdown: the model beside blind baselines and papers."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from itertools import pairwise
 from typing import Any
 
 from vidweave.report.drawing import PALETTE, Drawing, Words, wrap
-from vidweave.report.intervals import WIDTH, Figure, intervals, name_room
+from vidweave.report.intervals import WIDTH, Figure, intervals, name_width
 from vidweave.report.page import Page
 
-__all__ = ["comparison_markdown", "comparison_page", "results_markdown", "results_page", "tells_more"]
+__all__ = ["comparison_markdown", "comparison_page", "results_markdown", "results_page", "has_distinct_types"]
 
-MOST_ROWS = 60  # of one chart; the JSON has them all
+MOST_ROWS = 60  # rows of one chart; the JSON has all of them
 Results = Mapping[str, Any]
 
 
 def results_page(results: Results) -> Page:
-    """The page of a result, given as the JSON data that `vidweave evaluate --json` prints."""
+    """Build the page of a result, given as the JSON data that `vidweave evaluate --json` prints."""
     charts = {f"Accuracy of {_title(results)}": _overall(results)}
     charts |= {f"By {title}": rows for title, rows in _breakdowns(results)}
     if results.get("choices"):
         charts["How often each option was chosen (bar) and right (tick)"] = _choices(results)
     sections = _charts(charts)
-    if said := [f"{row['name']}: {row['source']}" for row in results.get("published", ())]:
-        sections.append(("Where published numbers are from", _lines(said)))
+    if sources := [f"{row['name']}: {row['source']}" for row in results.get("published", ())]:
+        sections.append(("Sources of published numbers", _lines(sources)))
     sections.append(("Made with", _lines(_made_with(results))))
     return Page(_title(results), tuple(sections), _json(results), "all figures")
 
 
 def results_markdown(results: Results) -> str:
-    """The same figures as Markdown tables."""
+    """Format the same values as Markdown tables."""
     parts = [f"# {_title(results)}", _table(("", "accuracy", "95% interval", "note"), map(_cells, _overall(results)))]
     for title, rows in _breakdowns(results):
         marks = list(dict.fromkeys(name for row in rows for name in row.marks))
@@ -46,7 +46,7 @@ def results_markdown(results: Results) -> str:
 
 
 def comparison_page(comparison: Results) -> Page:
-    """The page of two runs compared, given as the JSON data that `vidweave compare --json` prints."""
+    """Build the page of two compared runs, given as the JSON data that `vidweave compare --json` prints."""
     charts = dict(_differences(comparison))
     ends = (abs(end) for rows in charts.values() for row in rows for end in (row.low, row.high) if end is not None)
     reach = max(0.04, *ends)
@@ -56,7 +56,7 @@ def comparison_page(comparison: Results) -> Page:
 
 
 def comparison_markdown(comparison: Results) -> str:
-    """The same figures as Markdown tables."""
+    """Format the same values as Markdown tables."""
     parts = ["# Two runs compared", *(f"- {line}" for line in _compared(comparison))]
     for title, rows in _differences(comparison):
         header = ("", "first minus second", "95% interval", "accuracies")
@@ -71,7 +71,7 @@ def comparison_markdown(comparison: Results) -> str:
 
 
 def _overall(results: Results) -> list[Figure]:
-    """Ours, controls, rules and papers, one below the other."""
+    """List the model, controls, baselines and published results, one below the other."""
     whole = results["overall"]
     rows = [_figure(whole, str(results["model"].get("model", "model")), PALETTE[0])]
     rows += [_figure(control, name, PALETTE[6]) for name, control in results.get("controls", {}).items()]
@@ -89,26 +89,26 @@ def _overall(results: Results) -> list[Figure]:
 
 def _breakdowns(results: Results) -> Iterator[tuple[str, list[Figure]]]:
     facets = results.get("facets", {})
-    if tells_more(results["families"], facets):
-        yield "family", [_figure(accuracy) for accuracy in results["families"]]
+    if has_distinct_types(results["families"], facets):
+        yield "question type", [_figure(accuracy) for accuracy in results["families"]]
     for title, groups in facets.items():
         if len(groups) > 1:
             yield title, [_figure(group, marks=_marks(results, title, group["family"])) for group in groups]
 
 
-def tells_more(families: Sequence[Any], facets: Mapping[str, Sequence[Any]]) -> bool:
-    """Whether families are several, and no facet is the same under another name."""
+def has_distinct_types(families: Sequence[Any], facets: Mapping[str, Sequence[Any]]) -> bool:
+    """Whether there are several question types, and no facet has the same breakdown under another name."""
     return len(families) > 1 and not any(all(f in groups for f in families) for groups in facets.values())
 
 
 def _marks(results: Results, facet: str, value: str) -> dict[str, float]:
-    """What the strongest rule and the papers have for one group."""
+    """Values of the strongest baseline and the papers for one row."""
     rules = sorted(results.get("baselines", ()), key=lambda rule: -rule["overall"])[:1]
-    found = {rule["name"]: rule["facets"].get(facet, {}).get(value) for rule in rules}
+    marks = {rule["name"]: rule["facets"].get(facet, {}).get(value) for rule in rules}
     for row in results.get("published", ()):
         number = row["facets"].get(facet, {}).get(value)
-        found[f"{row['name']} (published)"] = None if number is None else _scaled(row, number)
-    return {name: number for name, number in found.items() if number is not None}
+        marks[f"{row['name']} (published)"] = None if number is None else _scaled(row, number)
+    return {name: number for name, number in marks.items() if number is not None}
 
 
 def _figure(
@@ -145,8 +145,8 @@ def _differences(comparison: Results) -> Iterator[tuple[str, list[Figure]]]:
         f"Overall: {_named(comparison, 'first')} minus {_named(comparison, 'second')}",
         [_difference(comparison["overall"])],
     )
-    if tells_more(comparison["families"], comparison["facets"]):
-        yield "By family", [_difference(row) for row in comparison["families"]]
+    if has_distinct_types(comparison["families"], comparison["facets"]):
+        yield "By question type", [_difference(row) for row in comparison["families"]]
     for facet, rows in comparison["facets"].items():
         if len(rows) > 1:
             yield f"By {facet}", [_difference(row) for row in rows]
@@ -171,14 +171,14 @@ def _made_with(results: Results) -> list[str]:
 
 
 def _named(comparison: Results, which: str) -> str:
-    """The model of the first or second run, as its records call it."""
+    """Name the model of the first or second run, as in its predictions."""
     return str(comparison[which].get("model", {}).get("model", which))
 
 
 def _compared(comparison: Results) -> list[str]:
     lines = [f"{name}: {_plain(comparison[name])}" for name in ("first", "second")]
     missing = comparison["missing_in_first"], comparison["missing_in_second"]
-    return [*lines, f"items that only one run has, left out: {missing[0]} missing in first, {missing[1]} in second"]
+    return [*lines, f"items of only one run, skipped: {missing[0]} missing in first, {missing[1]} in second"]
 
 
 def _plain(value: Any) -> str:
@@ -193,17 +193,17 @@ def _lines(lines: Sequence[str]) -> Drawing:
 
 
 def _charts(groups: Mapping[str, Sequence[Figure]], low: float = 0.0, high: float = 1.0) -> list[tuple[str, Drawing]]:
-    """A chart per group, all on one axis and in the same colours, of the first rows; says how many more there are."""
+    """Draw a chart per group, with a shared axis and colors, of the first rows, and note the number of further rows."""
     shown = [row for rows in groups.values() for row in rows[:MOST_ROWS]]
-    left, marked = name_room(shown), list(dict.fromkeys(name for row in shown for name in row.marks))
-    found = []
+    left, marked = name_width(shown), list(dict.fromkeys(name for row in shown for name in row.marks))
+    sections = []
     for title, rows in groups.items():
         drawing = intervals(rows[:MOST_ROWS], low=low, high=high, left=left, marked=marked)
         if len(rows) > MOST_ROWS:
-            note = f"{len(rows) - MOST_ROWS} more rows stand in the JSON data"
+            note = f"{len(rows) - MOST_ROWS} more rows are in the JSON data"
             drawing.add(Words(10, drawing.height + 16, note, 11))
-        found.append((title, drawing))
-    return found
+        sections.append((title, drawing))
+    return sections
 
 
 def _json(data: Results) -> str:
@@ -211,7 +211,7 @@ def _json(data: Results) -> str:
 
 
 def _scaled(row: Mapping[str, Any], value: float | None = None) -> float:
-    """A published number as a share."""
+    """Convert a published number to a share."""
     number = row["overall"] if value is None else value
     return number / 100 if "%" in row["metric"] else number
 
@@ -234,7 +234,7 @@ def _table(header: Sequence[str], rows: Any) -> str:
 
 
 def _joined(parts: Sequence[str]) -> str:
-    """Blank lines between parts, none between points of a list."""
+    """Join parts with blank lines, list items without."""
     text = parts[0]
     for before, part in pairwise(parts):
         text += ("\n" if before.startswith("- ") and part.startswith("- ") else "\n\n") + part

@@ -1,4 +1,4 @@
-"""The panel `selection`: motion over time, where the bridge sees the moment, and the moments that were taken."""
+"""The panel `selection`: motion over time, the predicted span, and the selected frames."""
 
 from __future__ import annotations
 
@@ -11,52 +11,52 @@ from vidweave.report.drawing import FAINT, PALETTE, Box, Drawing, Line, Words, f
 
 __all__ = ["selection_panel"]
 
-_BAND = 14.0  # pixels of a row of spans or of moments
+_BAND = 14.0  # height of a row of spans or of frames, in pixels
 
 
 def selection_panel(value: Any, context: PanelContext) -> Drawing | None:
-    """Per scene: energy of the motion (share of its largest) and probability that a span covers a step, as curves over
-    the page's time axis; below them the spans with their scores, and a mark per moment."""
+    """Draw per scene the motion energy (share of its maximum) and the probability that a span covers a step, as curves over
+    the page's time axis; below them the spans with their scores, and a mark per selected frame."""
     scenes = value.get("scenes", {}) if isinstance(value, Mapping) else {}
     if not scenes:
         return None
     drawing = context.sheet()
-    for label, told in scenes.items():
+    for label, info in scenes.items():
         y = drawing.height + (10 if drawing.height else 0)
         if len(scenes) > 1:
             drawing.add(Words(context.left, y + 12, f"scene {label}", 12))
             y += 18
-        drawing.place(_curves(context, told), y)
-        drawing.place(_rows(context, told, str(value.get("reason", ""))), drawing.height + 4)
+        drawing.place(_curves(context, info), y)
+        drawing.place(_rows(context, info, str(value.get("reason", ""))), drawing.height + 4)
     return drawing
 
 
-def _curves(context: PanelContext, told: Mapping[str, Any]) -> Drawing:
-    steps = told.get("steps", [])
+def _curves(context: PanelContext, info: Mapping[str, Any]) -> Drawing:
+    steps = info.get("steps", [])
     lines = {}
-    if steps and any(told.get("energy", [])):
-        most = max(told["energy"])
-        lines["motion (share of the largest)"] = [(t, e / most) for t, e in zip(steps, told["energy"], strict=True)]
-    if steps and told.get("probability"):
-        lines["in the span (probability)"] = list(zip(steps, told["probability"], strict=True))
+    if steps and any(info.get("energy", [])):
+        most = max(info["energy"])
+        lines["motion (share of the maximum)"] = [(t, e / most) for t, e in zip(steps, info["energy"], strict=True)]
+    if steps and info.get("probability"):
+        lines["in the span (probability)"] = list(zip(steps, info["probability"], strict=True))
     return curves(context, lines, low=0.0, high=1.0) if lines else context.sheet()
 
 
-def _rows(context: PanelContext, told: Mapping[str, Any], reason: str) -> Drawing:
+def _rows(context: PanelContext, info: Mapping[str, Any], reason: str) -> Drawing:
     drawing, y = context.sheet(), 4.0
-    spans = [span for span in told.get("spans", []) if span["end"] > span["start"]]
+    spans = [span for span in info.get("spans", []) if span["end"] > span["start"]]
     for number, span in enumerate(spans[:6]):
         left, right = context.x(span["start"]), context.x(span["end"])
         score = "" if span["score"] is None else f", {span['score']:.0%}"
-        said = f"{span['start']:.2f} to {span['end']:.2f} s{score}"
+        text = f"{span['start']:.2f} to {span['end']:.2f} s{score}"
         context.label(drawing, y + 11, "spans" if number == 0 else "")
-        drawing.add(Box(left, y, max(2.0, right - left), _BAND - 2, PALETTE[number % len(PALETTE)], said))
-        has_room = right + 150 < context.width
-        x, anchor = (right + 6, "start") if has_room else (left - 6, "end")
-        drawing.add(Words(x, y + 10, said, 10, FAINT, anchor))
+        drawing.add(Box(left, y, max(2.0, right - left), _BAND - 2, PALETTE[number % len(PALETTE)], text))
+        fits_right = right + 150 < context.width
+        x, anchor = (right + 6, "start") if fits_right else (left - 6, "end")
+        drawing.add(Words(x, y + 10, text, 10, FAINT, anchor))
         y += _BAND
-    context.label(drawing, y + 11, "moments")
-    for seconds in told.get("seconds", []):
+    context.label(drawing, y + 11, "frames")
+    for seconds in info.get("seconds", []):
         x = context.x(seconds)
         drawing.add(Line(((x, y), (x, y + _BAND - 2)), PALETTE[1], 2.0))
     drawing.add(Words(context.left, y + _BAND + 10, fit(f"chosen by {reason}", context.inner, 10), 10, FAINT))

@@ -1,4 +1,4 @@
-"""The panels of streams: which had nothing to look at, and which were joined to what the language model read."""
+"""Panels of streams: missing inputs, and streams fused before the language model."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ __all__ = ["absent_panel", "fused_panel"]
 
 
 def absent_panel(value: Mapping[str, Sequence[Sequence[int]]], context: PanelContext) -> Drawing | None:
-    """`value` is the connector's account: stream → the (item, scene) pairs that it had nothing of."""
+    """Draw the streams without input: stream → the (item, scene) pairs without media."""
     several = len({scene for pairs in value.values() for _, scene in pairs}) > 1
-    told = []
+    names = []
     for name, pairs in value.items():
         scenes = sorted({scene + 1 for _, scene in pairs})
-        told.append(f"{name} (of scene {', '.join(map(str, scenes))})" if several else name)
-    return paragraph(context, f"not given: {', '.join(told)}") if told else None
+        names.append(f"{name} (of scene {', '.join(map(str, scenes))})" if several else name)
+    return paragraph(context, f"not given: {', '.join(names)}") if names else None
 
 
 def fused_panel(value: Mapping[str, Sequence[str]], context: PanelContext) -> Drawing | None:
-    """`value` is the fusion's account: block of tokens → the streams that it was made of."""
-    told = [f"{block}: {' + '.join(streams)}" for block, streams in value.items()]
-    return paragraph(context, "; ".join(told)) if told else None
+    """Draw the fused blocks: token block → its streams."""
+    blocks = [f"{block}: {' + '.join(streams)}" for block, streams in value.items()]
+    return paragraph(context, "; ".join(blocks)) if blocks else None

@@ -1,4 +1,4 @@
-"""Drawings as SVG, for HTML: text alone, with the pictures inside."""
+"""Drawings as SVG for HTML: text only, with embedded images."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 
 from PIL import Image
 
-from vidweave.report.drawing import Box, Drawing, Line, Picture, Words
+from vidweave.report.drawing import Bitmap, Box, Drawing, Line, Words
 
 __all__ = ["to_svg"]
 
 
 def to_svg(drawing: Drawing) -> str:
-    """One `<svg>` element that scales with the page."""
+    """Render one `<svg>` element that scales with the page."""
     body = "".join(_element(shape) for shape in drawing.shapes)
     size = f"0 0 {drawing.width:g} {drawing.height:g}"
     return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{size}" width="100%" role="img">{body}</svg>'
@@ -52,7 +52,7 @@ def _(shape: Words) -> str:
 
 
 @_element.register
-def _(shape: Picture) -> str:
+def _(shape: Bitmap) -> str:
     file = BytesIO()
     Image.fromarray(shape.pixels).save(file, "PNG")
     data = b64encode(file.getvalue()).decode()

@@ -1,4 +1,4 @@
-"""Assets that recipes write: weights in half precision, and what they say of how they were made."""
+"""Asset files written by recipes: weights in half precision, and metadata about the training run."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ __all__ = ["write_facts", "write_language_model", "write_weights"]
 
 
 def write_weights(file: Path, state: Mapping[str, Tensor]) -> None:
-    """Tensors by name in half precision; the folder is made if it is not there."""
+    """Write tensors by name in half precision; create the folder if needed."""
     file.parent.mkdir(parents=True, exist_ok=True)
     halves = {name: tensor.detach().half().contiguous() for name, tensor in state.items()}
     save_tensors(file, halves, {"format": "pt"})
 
 
 def write_language_model(folder: Path, language: Any, tokenizer: Any) -> None:
-    """A language model (`language.causal` or `language.seq2seq`) as a folder that transformers reads: weights without tied
-    twins, configuration, tokenizer."""
+    """Write a language model (`language.causal` or `language.seq2seq`) as a folder for transformers: weights without tied
+    duplicates, configuration, tokenizer."""
     tied = {f"model.{name}" for name in getattr(language.model, "all_tied_weights_keys", {})}
     untied = {name: tensor for name, tensor in language.state_dict().items() if name not in tied}
     write_weights(folder / "model.safetensors", untied)
@@ -33,26 +33,26 @@ def write_language_model(folder: Path, language: Any, tokenizer: Any) -> None:
 
 
 def write_facts(file: Path, recipe: str | Path, out: Path, facts: Mapping[str, Any]) -> None:
-    """What an asset says of itself: the recipe, the hash of its run in `out`, its commit, and `facts`.
+    """Write the metadata of an asset: the recipe, the hash of its run in `out`, its commit, and `facts`.
 
     Args:
-        file: ``asset.json`` beside the weights; its folder is made if it is not there.
-        recipe: The file of the recipe (``__file__``), named by its last three parts; its repository tells the commit,
-            `unknown` outside of one.
+        file: ``asset.json`` beside the weights; its folder is created if needed.
+        recipe: The file of the recipe (``__file__``), named by its last three parts; the commit is that of its
+            repository, `unknown` outside of one.
         out: Folder of the run, with its ``run.json``.
-        facts: Settings and figures.
+        facts: Settings and results.
     """
     path = Path(recipe).resolve()
-    made = {"recipe": "/".join(path.parts[-3:]), "run": json.loads((out / "run.json").read_text())["hash"]}
+    run = {"recipe": "/".join(path.parts[-3:]), "run": json.loads((out / "run.json").read_text())["hash"]}
     file.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({**made, "commit": _commit(path.parent), **facts}, indent=2)
+    text = json.dumps({**run, "commit": _commit(path.parent), **facts}, indent=2)
     file.write_text(text + "\n", encoding="utf-8")
 
 
 def _commit(folder: Path) -> str:
-    asked = ["git", "-C", str(folder), "rev-parse", "HEAD"]
+    command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
     try:
-        done = subprocess.run(asked, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:
         return "unknown"  # no git on this machine
     return done.stdout.strip() or "unknown"

@@ -23,7 +23,7 @@ DESCRIBE = "Describe the clip."
 
 @dataclass(frozen=True)
 class QuestionBatch:
-    """Some clips' features, the prompts of all questions about them, one description of each, and fact sheets."""
+    """Features of some clips, the prompts of all questions about them, a description of each, and fact sheets."""
 
     features: Features
     clip_of: Tensor  # (B,) row of `features` that each question is about
@@ -37,21 +37,21 @@ class QuestionBatch:
         moved = {f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name != "quarters"}
         return QuestionBatch(**moved, quarters=quarters)
 
-    def look(self, root: Any) -> dict[str, Blocks]:
-        """The connector's tokens for each clip."""
+    def encode(self, root: Any) -> dict[str, Blocks]:
+        """Run the connector on each clip."""
         return root.model.connector({"video": self.features}, self.features.item, self.features.scene)[0]
 
 
 def collate_clips(model: Any, num_facts: int, examples: list[ClipExample]) -> QuestionBatch:
-    """All that is asked about some clips, with `num_facts` fact sheets that the questions choose."""
-    asked = [(clip, question) for clip, example in enumerate(examples) for question in example.questions]
-    texts = [question.text for _, question in asked]
+    """Batch the questions about some clips, with `num_facts` fact sheets selected by the questions."""
+    pairs = [(clip, question) for clip, example in enumerate(examples) for question in example.questions]
+    texts = [question.text for _, question in pairs]
     sheets = FactQuestions()
     first = crc32("".join(texts).encode()) % (len(sheets) - num_facts)
     return QuestionBatch(
         stack_features([example.clip for example in examples]),
-        torch.tensor([clip for clip, _ in asked]),
-        plan_prompts(model, texts, [question.answer for _, question in asked]),
+        torch.tensor([clip for clip, _ in pairs]),
+        plan_prompts(model, texts, [question.answer for _, question in pairs]),
         plan_prompts(model, [DESCRIBE] * len(examples), [example.description for example in examples]),
         collate_quarters([example.quarters for example in examples]),
         collate_facts(model.processor.tokenizers["language"], [sheets[first + i] for i in range(num_facts)]),
@@ -59,40 +59,40 @@ def collate_clips(model: Any, num_facts: int, examples: list[ClipExample]) -> Qu
 
 
 class QuartersFromConnector:
-    """The loss of the connector alone: what each quarter of the frame shows."""
+    """Loss of the connector alone: the content of each quarter of the frame."""
 
     def means(self, batch: QuestionBatch) -> dict[str, MeanOver]:
         return QuarterLabels().means(batch.quarters)
 
     def __call__(self, root: Any, batch: QuestionBatch) -> dict[str, Tensor]:
-        return QuarterLabels()(root, batch.look(root), batch.quarters)
+        return QuarterLabels()(root, batch.encode(root), batch.quarters)
 
 
 @dataclass(frozen=True)
 class ClipLosses:
-    """The loss of what is asked about clips, the sum of `parts`: `questions`, `descriptions`, `quarters`.
+    """Sum of the losses `parts` about clips: `questions`, `descriptions`, `quarters`.
 
-    The connector runs once per clip for all of them: it does not read the questions.
+    The connector runs once per clip for all of them, since it does not read the questions.
     """
 
     parts: tuple[str, ...]
 
     def __call__(self, root: Any, batch: QuestionBatch) -> dict[str, Tensor]:
-        blocks = batch.look(root)
+        blocks = batch.encode(root)
         clips = blocks["video"]
-        made = {
+        terms = {
             "questions": lambda: answer_loss(root.model, batch.questions, select_rows(clips, batch.clip_of)),
             "descriptions": lambda: answer_loss(
                 root.model, batch.descriptions, select_rows(clips, batch.features.item)
             ),
             "quarters": lambda: 0.1 * QuarterLabels()(root, blocks, batch.quarters)["loss"],
         }
-        losses = {name: made[name]() for name in self.parts}
+        losses = {name: terms[name]() for name in self.parts}
         return {"loss": torch.stack(list(losses.values())).sum(), **losses}
 
 
 class ReadBatchFacts:
-    """Keep the language model reading fact sheets, so that it does not forget what the other modalities tell."""
+    """Loss of reading fact sheets, so that the language model does not forget the facts of other modalities."""
 
     def means(self, batch: QuestionBatch) -> dict[str, MeanOver]:
         return ReadFacts("model.language_model").means(batch.facts)

@@ -1,4 +1,4 @@
-"""Training a language model on reading comprehension: fact sheet and question → answer."""
+"""Reading comprehension for a language model: fact sheet and question → answer."""
 
 # Axes: B items, L text tokens
 
@@ -29,7 +29,7 @@ class FactBatch:
 
 
 def collate_facts(tokenizer: Any, examples: list[FactQuestion]) -> FactBatch:
-    """`facts question` → `answer`, in the words of the tiny layout."""
+    """Tokenize `facts question` → `answer`, formatted as in the tiny layout."""
     prompts = tokenizer([f" {e.facts} {e.question}" for e in examples])["input_ids"]
     answers = tokenizer([f" {e.answer}" for e in examples])["input_ids"]
     begin, end = tokenizer.bos_token_id, tokenizer.eos_token_id
@@ -43,7 +43,7 @@ def _pad(rows: list[list[int]]) -> TextTokens:
 
 @dataclass(frozen=True)
 class ReadFacts:
-    """Answer a question from a fact sheet; `which` names the root's language model (`model.language_model`, `t5`)."""
+    """Loss of answering a question from a fact sheet; `which` names the language model of the root (`model.language_model`, `t5`)."""
 
     which: str
 
@@ -60,12 +60,12 @@ class ReadFacts:
             return {"loss": functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100)}
         ids, is_answer = _join(prompt, answer)
         hidden = language_model.model.model(input_ids=ids).last_hidden_state[:, :-1]
-        learnt = is_answer[:, 1:]
-        return {"loss": functional.cross_entropy(language_model.model.lm_head(hidden[learnt]), ids[:, 1:][learnt])}
+        target = is_answer[:, 1:]
+        return {"loss": functional.cross_entropy(language_model.model.lm_head(hidden[target]), ids[:, 1:][target])}
 
 
 def _join(prompt: TextTokens, answer: TextTokens) -> tuple[Tensor, Tensor]:
-    """Each answer right behind its prompt, padding at the end: ids (B, L), and which of them are answer."""
+    """Append each answer to its prompt, padding at the end: ids (B, L), and the mask of the answer tokens."""
     rows = [
         torch.cat([p[m], a[n]]) for p, m, a, n in zip(prompt.ids, prompt.mask, answer.ids, answer.mask, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""Starting points of linear layers: random weights for narrow layers, and least squares."""
+"""Initialization of linear layers: random weights for narrow layers, and least squares."""
 
 # Axes: N samples, I input width, O output width
 
@@ -11,10 +11,10 @@ __all__ = ["ridge_map", "set_linear", "widen"]
 
 
 def widen(module: nn.Module) -> None:
-    """Draw the weights of all linear and patch layers anew, by Xavier's rule.
+    """Initialize the weights of all linear and patch layers by Xavier's rule.
 
     A standard deviation of 0.02 suits a width of 768. At 64 the products of a layer are so small that for hundreds of steps
-    the module sees sums of pixels only, and a pattern is no sum.
+    the module computes only sums of pixels, which cannot show a pattern.
     """
     for layer in module.modules():
         if isinstance(layer, (nn.Linear, nn.Conv3d)):
@@ -28,14 +28,14 @@ def set_linear(layer: nn.Linear, weight: Tensor, bias: Tensor) -> None:
     layer.bias.copy_(bias)
 
 
-def ridge_map(given: Tensor, wanted: Tensor, ridge: float = 1e-2) -> tuple[Tensor, Tensor]:
-    """Weight (O, I) and bias (O,) of the ridge regression of `wanted` (N, O) on `given` (N, I).
+def ridge_map(inputs: Tensor, targets: Tensor, ridge: float = 1e-2) -> tuple[Tensor, Tensor]:
+    """Weight (O, I) and bias (O,) of the ridge regression of `targets` (N, O) on `inputs` (N, I).
 
-    `ridge` is a share of the mean variance of `given`.
+    `ridge` is a share of the mean variance of `inputs`.
     """
-    mean, target = given.mean(0), wanted.mean(0)
-    centered = given - mean
-    gram = centered.T @ centered / len(given)
+    mean, target = inputs.mean(0), targets.mean(0)
+    centered = inputs - mean
+    gram = centered.T @ centered / len(inputs)
     gram = gram + ridge * gram.diagonal().mean() * torch.eye(len(gram))
-    weight = torch.linalg.solve(gram, centered.T @ (wanted - target) / len(given)).T
+    weight = torch.linalg.solve(gram, centered.T @ (targets - target) / len(inputs)).T
     return weight, target - weight @ mean

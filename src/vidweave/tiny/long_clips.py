@@ -1,6 +1,6 @@
-"""Long clips of the toy world as training data: what came when, and questions about it."""
+"""Long clips of the toy world as training data: order and counts of visits, and questions about them."""
 
-# Axes: T pictures that are looked at, V visits
+# Axes: T encoded frames, V visits
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ __all__ = [
 ]
 
 MOST_VISITS = 6
-LONG_FAMILIES = ("first", "order", "visits")  # what came when, and how often
+LONG_FAMILIES = ("first", "order", "visits")  # order and counts of visits
 ANSWERS = (*a.COLOURS, "1", "2", "3", "4")
 ORDINALS = (0, 1, 2, -1)  # first, second, third, last
 
-# Name → number of classes, and the tokens of the connector that tell it, from and to. Six tokens stand for the colours
-# (each comes once at most), four for ordinals, five for shapes, and the last one for the answer.
+# Name → number of classes, and the range of connector tokens that encode it. Six tokens represent the colors
+# (each comes once at most), four the ordinals, five the shapes, and the last one the answer.
 VISIT_LABELS: dict[str, tuple[int, tuple[int, int]]] = {
     "shape of colour": (len(a.SHAPES) + 1, (0, 6)),  # the last class: does not come
     "rank of colour": (MOST_VISITS, (0, 6)),
@@ -42,13 +42,13 @@ VISIT_LABELS: dict[str, tuple[int, tuple[int, int]]] = {
 
 
 def visit_labels(scene: ToyScene) -> dict[str, list[int]]:
-    """Per name of VISIT_LABELS, but the answer, the class that each of its tokens is to tell; -100 where there is none."""
+    """Target classes of the tokens per name of VISIT_LABELS, except the answer; -100 where there is none."""
     colours, visits = list(a.COLOURS), scene.objects
     by_colour = {colours.index(visit.colour): (rank, visit) for rank, visit in enumerate(visits)}
     ordinals = [visits[i] for i in ORDINALS]
 
-    def of_colour(tell, nothing: int) -> list[int]:
-        return [tell(*by_colour[c]) if c in by_colour else nothing for c in range(len(colours))]
+    def of_colour(label, absent: int) -> list[int]:
+        return [label(*by_colour[c]) if c in by_colour else absent for c in range(len(colours))]
 
     return {
         "shape of colour": of_colour(lambda _, visit: a.SHAPES.index(visit.shape), len(a.SHAPES)),
@@ -60,22 +60,22 @@ def visit_labels(scene: ToyScene) -> dict[str, list[int]]:
 
 
 def distinct_frames(scene: ToyScene, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Those of `frames` (T,) that have to be looked at, and which of them each frame equals (T,).
+    """Select the distinct ones of `frames` (T,), and the index of each frame's equal among them (T,).
 
-    Nearly all pictures of a long clip show the same empty background: one of them stands for all.
+    Nearly all frames of a long clip show the same empty background: one of them represents all.
     """
     there = np.zeros(len(frames), dtype=bool)
     for visit in scene.objects:
         there |= visit.is_there(frames)
     empty = np.flatnonzero(~there)[:1]
-    chosen = np.sort(np.concatenate([empty, np.flatnonzero(there)]))
-    where = np.searchsorted(chosen, np.where(there, np.arange(len(frames)), empty[0] if len(empty) else 0))
-    return frames[chosen], where
+    distinct = np.sort(np.concatenate([empty, np.flatnonzero(there)]))
+    where = np.searchsorted(distinct, np.where(there, np.arange(len(frames)), empty[0] if len(empty) else 0))
+    return frames[distinct], where
 
 
 @dataclass(frozen=True)
 class LongQuestion:
-    """A question about clip number `clip` of the training scenes, with what the clip shows."""
+    """A question about clip number `clip` of the training scenes, with the labels of the clip."""
 
     clip: int
     question: ToyQuestion
@@ -83,7 +83,7 @@ class LongQuestion:
 
 
 class LongQuestions:
-    """Questions of LONG_FAMILIES about a fixed set of long clips; example `index` is made from its number alone.
+    """Questions of LONG_FAMILIES about a fixed set of long clips; example `index` depends only on its number.
 
     Args:
         clips: Number of scenes.
@@ -91,7 +91,7 @@ class LongQuestions:
 
     def __init__(self, clips: int) -> None:
         if clips < 1:
-            raise ConfigError(f"questions take at least one clip, got {clips}")
+            raise ConfigError(f"the source needs at least one clip, got {clips}")
         self.scenes = [train_scene(i, length="long") for i in range(clips)]
 
     def __len__(self) -> int:

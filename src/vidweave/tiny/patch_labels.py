@@ -1,6 +1,6 @@
-"""Training an encoder on dense labels: what does each patch show?"""
+"""Dense labels for training an encoder: predict the content of each patch."""
 
-# Axes: B pictures, G patches of a picture, C encoder width
+# Axes: B frames, G patches of a frame, C encoder width
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vidweave.media.preprocess import apply
-from vidweave.tiny.scenes import LABEL_CLASSES, NOTHING, LabelledPicture
+from vidweave.tiny.scenes import LABEL_CLASSES, NOTHING, FrameExample
 from vidweave.types import Frames, MeanOver, VisualSpec
 
-__all__ = ["DenseLabels", "collate_pictures", "dense_heads"]
+__all__ = ["DenseLabels", "collate_frames", "dense_heads"]
 
 
 def dense_heads(width: int) -> nn.ModuleDict:
-    """Linear readers of an encoder's tokens, thrown away after training."""
+    """Build linear probes of an encoder's tokens, discarded after training."""
     sizes = {"presence": 1, "offset": 2, "place": 2, **{name: len(classes) for name, classes in LABEL_CLASSES.items()}}
     return nn.ModuleDict({name: nn.Linear(width, size) for name, size in sizes.items()})
 
 
-def collate_pictures(spec: VisualSpec, examples: list[LabelledPicture]) -> dict[str, Tensor]:
-    """Pixels (B, 1, 1, 3, H, W) as `spec` wants them, and labels (B, G, ...) of all pictures."""
-    pictures = np.concatenate([example.pictures for example in examples])
-    pixels, _ = apply(spec, Frames.from_array(pictures, fps=1))
+def collate_frames(spec: VisualSpec, examples: list[FrameExample]) -> dict[str, Tensor]:
+    """Stack pixels (B, 1, 1, 3, H, W) preprocessed by `spec`, and labels (B, G, ...) of all frames."""
+    frames = np.concatenate([example.frames for example in examples])
+    pixels, _ = apply(spec, Frames.from_array(frames, fps=1))
     labels = {name: torch.from_numpy(np.concatenate([e.labels[name] for e in examples])) for name in examples[0].labels}
     return {"pixels": pixels[:, None, None], **labels}
 
 
 @dataclass(frozen=True)
 class DenseLabels:
-    """Read every patch's labels from the encoder's tokens.
+    """Loss of predicting every patch's labels from the encoder's tokens.
 
-    Beside what an object is, a token tells where its middle is: from the patch (`offset`) and in the picture (`place`,
-    for a patch that shows nothing its own middle). Without the latter, tokens soon forget where they stand, and nothing
-    that looks at them can tell left from right.
+    Besides the attributes of an object, a token encodes the position of its center: relative to the patch (`offset`) and in
+    the frame (`place`; for an empty patch, its own center). Without the latter, tokens soon forget their position, and no
+    later layer can tell left from right.
 
-    `attributes` are the classes that this eye learns to tell; `noise` shakes brightness, tint and grain, so that
-    compressed video looks no different to it.
+    `attributes` are the classes that the encoder is trained on; `noise` perturbs brightness, tint and grain, so that the
+    encoder is robust to video compression.
     """
 
     encoder: str
@@ -51,7 +51,7 @@ class DenseLabels:
     noise: float = 0.06
 
     def __call__(self, root: Any, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        pixels = self._shake(batch["pixels"]) if root.training else batch["pixels"]
+        pixels = self._augment(batch["pixels"]) if root.training else batch["pixels"]
         tokens = root.model.encoders[self.encoder].encode(pixels, "video")[:, 0]
         there = batch["presence"]
         parts = {
@@ -74,7 +74,7 @@ class DenseLabels:
         labels = {name: MeanOver(int((batch[name] != NOTHING).sum())) for name in self.attributes}
         return {"presence": MeanOver(patches), "offset": MeanOver(objects), "place": MeanOver(patches), **labels}
 
-    def _shake(self, pixels: Tensor) -> Tensor:
+    def _augment(self, pixels: Tensor) -> Tensor:
         size = (len(pixels), 1, 1)
         brightness, tint = torch.randn(*size, 1, 1, 1), torch.randn(*size, 3, 1, 1) / 2
         contrast = 1 + self.noise * torch.randn(*size, 1, 1, 1)
@@ -83,7 +83,7 @@ class DenseLabels:
 
 
 def _middles(patches: int) -> Tensor:
-    """(G, 2) middle of each patch of a square grid, (x, y) in patches from the middle of the picture."""
+    """Center (G, 2) of each patch of a square grid, (x, y) in patches from the center of the frame."""
     side = math.isqrt(patches)
     steps = torch.arange(side) + 0.5 - side / 2
     return torch.cartesian_prod(steps, steps).flip(-1)

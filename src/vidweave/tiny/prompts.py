@@ -1,4 +1,4 @@
-"""Prompts with visual tokens in place: plan them, compute the loss of the answers, score options."""
+"""Prompts with visual tokens: plan them, compute the loss of the answers, score options."""
 
 # Axes: B clips, R prompts, Q visual tokens of a clip, D language-model width
 
@@ -20,11 +20,11 @@ __all__ = ["answer_loss", "as_blocks", "is_right", "plan_prompts", "read_prompts
 def plan_prompts(
     model: Any, texts: Sequence[str], answers: Sequence[str] | None = None, *, num_segments: int = 1
 ) -> PromptPlan:
-    """Plan one prompt per text, each about a clip of its own whose tokens stand in `num_segments` segments.
+    """Plan one prompt per text, each about its own clip with tokens in `num_segments` segments.
 
     Args:
-        model: Its layout writes the prompt, and the tokenizer `language` of its processor reads it.
-        answers: With answers, the plan holds labels for training.
+        model: Model whose layout writes the prompt, and whose processor has the tokenizer `language`.
+        answers: With answers, the plan includes labels for training.
     """
     queries = [Query.about(Clip("never opened"), text) for text in texts]
     segments = {("video", item, 0): num_segments for item in range(len(queries))}
@@ -32,25 +32,25 @@ def plan_prompts(
 
 
 def as_blocks(tokens: Tensor) -> Blocks:
-    """Tokens (R, Q, D) as one segment per prompt."""
+    """Wrap tokens (R, Q, D) as blocks with one segment per prompt."""
     item = torch.arange(len(tokens), device=tokens.device)
     mask = torch.ones(len(tokens), 1, tokens.shape[1], dtype=torch.bool, device=tokens.device)
     return Blocks(tokens[:, None], mask, tokens.new_zeros(len(tokens), 1, 2), item, torch.zeros_like(item))
 
 
 def select_rows(clips: Blocks, rows: Tensor) -> Blocks:
-    """Blocks of R prompts, of which prompt `i` is about clip `rows[i]` of the B in `clips`."""
+    """Select the blocks of R prompts; prompt `i` is about clip `rows[i]` of the B in `clips`."""
     item = torch.arange(len(rows)).to(rows)
     return Blocks(clips.values[rows], clips.mask[rows], clips.seconds[rows], item, torch.zeros_like(item))
 
 
 def read_prompts(model: Any, plan: PromptPlan, video: Blocks) -> Embeds:
-    """The embeddings of prompts with their visual tokens in place."""
+    """Embed prompts with their visual tokens in place."""
     return model.read(plan, {"video": video})
 
 
 def answer_loss(model: Any, plan: PromptPlan, video: Blocks) -> Tensor:
-    """The mean cross-entropy of the answers' tokens."""
+    """Mean cross-entropy of the answers' tokens."""
     return model.language_model.loss(read_prompts(model, plan, video))
 
 

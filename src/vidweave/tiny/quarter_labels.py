@@ -1,7 +1,7 @@
-"""Training a connector on dense labels: each quarter of the picture has a token that tells what happens there.
+"""Dense labels for training a connector: each quarter of the frame has a token that encodes its content.
 
-Answers teach a connector one word at a time, through a language model that cannot use its tokens yet. This teaches it
-directly to find objects and to keep what they are like, as dense labels teach an encoder.
+Answers supervise a connector one word at a time, through a language model that cannot use its tokens yet. These labels
+train it directly to find objects and keep their attributes, as dense labels train an encoder.
 """
 
 # Axes: B clips, K quarters
@@ -22,32 +22,32 @@ __all__ = ["QuarterLabels", "collate_quarters", "quarter_heads"]
 
 
 def quarter_heads(width: int) -> nn.ModuleDict:
-    """Linear readers of the connector's tokens, thrown away after training."""
+    """Build linear probes of the connector's tokens, discarded after training."""
     return nn.ModuleDict({name: nn.Linear(width, len(classes)) for name, classes in SLOT_CLASSES.items()})
 
 
 def collate_quarters(rows: list[dict[str, list[int]]]) -> dict[str, Tensor]:
-    """Labels per clip → name → (B, K), -100 where there is nothing to tell."""
+    """Stack labels per clip: name → (B, K), -100 where there is none."""
     return {name: torch.tensor([row[name] for row in rows]) for name in SLOT_CLASSES}
 
 
 @dataclass(frozen=True)
 class QuarterLabels:
-    """The first tokens of `block`, one per quarter, tell the object there; `parts` are losses, `right` is the mean
-    share of right labels."""
+    """Loss of the first tokens of `block`, one per quarter, predicting the object there; `parts` are losses, `right` is
+    the mean accuracy."""
 
     block: str = "video"
 
     def means(self, labels: dict[str, Tensor]) -> dict[str, MeanOver]:
         """Terms of the loss, see `Objective`."""
-        return {name: MeanOver(int((truth != -100).sum())) for name, truth in labels.items()}
+        return {name: MeanOver(int((target != -100).sum())) for name, target in labels.items()}
 
     def __call__(self, root: Any, blocks: dict[str, Blocks], labels: dict[str, Tensor]) -> dict[str, Tensor]:
         tokens = blocks[self.block].values[:, 0, :QUARTERS]
         parts, right = {}, []
-        for name, truth in labels.items():
+        for name, target in labels.items():
             logits = root.quarter_heads[name](tokens).flatten(0, 1)
-            parts[name] = functional.cross_entropy(logits, truth.flatten(), ignore_index=-100)
-            told = truth.flatten() >= 0
-            right.append((logits.argmax(-1) == truth.flatten())[told].float().mean())
+            parts[name] = functional.cross_entropy(logits, target.flatten(), ignore_index=-100)
+            labeled = target.flatten() >= 0
+            right.append((logits.argmax(-1) == target.flatten())[labeled].float().mean())
         return {"loss": torch.stack(list(parts.values())).sum(), **parts, "right": torch.stack(right).mean()}

@@ -1,10 +1,10 @@
-"""The toy world as training data: labelled pictures, fact sheets to read, and questions about clips.
+"""The toy world as training data: labeled frames, fact sheets to read, and questions about clips.
 
-All sources are map-style and endless for practical purposes: example `index` is made from its number alone, from scenes of
+All sources are map-style and practically endless: example `index` depends only on its number, from scenes of
 the training split.
 """
 
-# Axes: F pictures, H height, W width, G patches along a side
+# Axes: F frames, H height, W width, G patches along a side
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ __all__ = [
     "ClipQuestions",
     "FactQuestions",
     "FactQuestion",
-    "LabelledPictures",
-    "LabelledPicture",
+    "LabeledFrames",
+    "FrameExample",
     "quarter_labels",
     "train_scene",
 ]
@@ -42,49 +42,49 @@ ENDLESS = 2**31
 
 
 def train_scene(index: int, **kwargs: Any) -> ToyScene:
-    """The scene number `index` of the training split."""
+    """Sample scene number `index` of the training split."""
     return sample_scene(split_seed("train", index % len(SEEDS["train"])), **kwargs)
 
 
 @dataclass(frozen=True)
-class LabelledPicture:
-    """Pictures (F, H, W, 3) uint8 of one scene, and what each patch shows: name → (F, G * G, ...)."""
+class FrameExample:
+    """Frames (F, H, W, 3) uint8 of one scene, and labels of each patch: name → (F, G * G, ...)."""
 
-    pictures: np.ndarray
+    frames: np.ndarray
     labels: dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
-class LabelledPictures:
-    """Pictures of short and long scenes with dense labels.
+class LabeledFrames:
+    """Frames of short and long scenes with dense labels.
 
     Attributes:
-        pictures: How many of one scene make an example.
-        long_share: Part of the examples that show long scenes, at their events.
+        frames: Number of frames per example, all of one scene.
+        long_share: Share of the examples that show long scenes, at their events.
         patch: Side of a patch in pixels.
     """
 
-    pictures: int = 2
+    frames: int = 2
     long_share: float = 0.3
     patch: int = 8
 
     def __len__(self) -> int:
         return ENDLESS
 
-    def __getitem__(self, index: int) -> LabelledPicture:
+    def __getitem__(self, index: int) -> FrameExample:
         rng = np.random.default_rng([index, 11])
         if rng.random() < self.long_share:
             scene = train_scene(index, length="long")
             event = scene.objects[rng.integers(len(scene.objects))]
-            frames = rng.integers(max(0, event.start_frame - 1), event.end_frame + 1, self.pictures)
+            frames = rng.integers(max(0, event.start_frame - 1), event.end_frame + 1, self.frames)
         else:
             scene = train_scene(index)
-            frames = rng.integers(0, scene.num_frames, self.pictures)
+            frames = rng.integers(0, scene.num_frames, self.frames)
         frames = np.minimum(frames, scene.num_frames - 1)
         labels = dense_labels(scene, frames=frames, patch=self.patch)
         names = ("presence", "offset", *LABEL_CLASSES)
         flat = {name: labels[name].reshape(len(frames), -1, *labels[name].shape[3:]) for name in names}
-        return LabelledPicture(render_rgb(scene, frames=frames), flat)
+        return FrameExample(render_rgb(scene, frames=frames), flat)
 
 
 @dataclass(frozen=True)
@@ -98,12 +98,12 @@ class FactQuestion:
 
 @dataclass(frozen=True)
 class FactQuestions:
-    """Reading comprehension on fact sheets, over every family, also those whose sense has no renderer yet.
+    """Reading comprehension on fact sheets, over every question type, also those whose modality has no renderer yet.
 
-    A sheet tells what the question's senses tell, and each other sense's facts with probability `other_senses`.
+    A sheet contains the facts of the question's modalities, and those of each other one with probability `other_modalities`.
     """
 
-    other_senses: float = 0.1
+    other_modalities: float = 0.1
 
     def __len__(self) -> int:
         return ENDLESS
@@ -114,15 +114,15 @@ class FactQuestions:
         while True:
             family = FAMILIES[names[rng.integers(len(names))]]
             scene = train_scene(int(rng.integers(len(SEEDS["train"]))), length=family.scope)
-            asked = question(scene, family.name, rng)
-            if asked is not None:
+            drawn = question(scene, family.name, rng)
+            if drawn is not None:
                 return FactQuestion(
-                    fact_sheet(scene, rng=rng, modalities=self._senses(asked, rng)), asked.text, asked.answer
+                    fact_sheet(scene, rng=rng, modalities=self._modalities(drawn, rng)), drawn.text, drawn.answer
                 )
 
-    def _senses(self, asked: ToyQuestion, rng: np.random.Generator) -> set[str]:
+    def _modalities(self, drawn: ToyQuestion, rng: np.random.Generator) -> set[str]:
         others = {m for family in FAMILIES.values() for m in family.needs}
-        return set(asked.needs) | {m for m in sorted(others) if rng.random() < self.other_senses}
+        return set(drawn.needs) | {m for m in sorted(others) if rng.random() < self.other_modalities}
 
 
 QUARTERS = 4
@@ -133,11 +133,11 @@ SLOT_CLASSES: dict[str, tuple[str, ...]] = {
     "motion": a.MOTIONS,
     "change": ("stays", "appears", "vanishes"),
 }
-"""What is told of a quarter of the picture in a short clip; an empty one has the shape `nothing`."""
+"""Labels of a quarter of the frame in a short clip; an empty one has the shape `nothing`."""
 
 
 def quarter_labels(scene: ToyScene) -> dict[str, list[int]]:
-    """Per name of SLOT_CLASSES the class in each quarter (row by row), -100 where there is nothing to tell."""
+    """Class of each quarter (row by row) per name of SLOT_CLASSES, -100 where there is none."""
     labels = {name: [-100] * QUARTERS for name in SLOT_CLASSES} | {"shape": [len(a.SHAPES)] * QUARTERS}
     for obj in scene.objects:
         for name, classes in SLOT_CLASSES.items():
@@ -147,7 +147,7 @@ def quarter_labels(scene: ToyScene) -> dict[str, list[int]]:
 
 @dataclass(frozen=True)
 class ClipExample:
-    """A clip (what `encode` made of it), what is seen in words and in labels, and questions about it."""
+    """A clip (the result of `encode`), its description, its labels, and questions about it."""
 
     clip: Any
     description: str
@@ -158,13 +158,13 @@ class ClipExample:
 class ClipQuestions(Sequence[ClipExample]):
     """Questions about a fixed set of clips: an example is a clip and some questions.
 
-    A clip is encoded when it is first asked about, and kept: a short run pays only for the clips it sees.
+    A clip is encoded for its first question, and kept: a short run encodes only the clips it uses.
 
     Args:
         clips: Number of scenes.
-        families: Question families; each is asked equally often, as far as scenes have something to ask for.
-        encode: Scene → what stands for its clip (features).
-        per_clip: Questions of one example, of distinct families.
+        families: Question types; each is asked equally often, as far as the scenes allow.
+        encode: Scene → representation of its clip (features).
+        per_clip: Questions of one example, of distinct types.
         scene: Keywords of `sample_scene`.
     """
 
@@ -178,22 +178,22 @@ class ClipQuestions(Sequence[ClipExample]):
         **scene: Any,
     ) -> None:
         if not 1 <= per_clip <= len(families):
-            raise ConfigError(f"per_clip must be 1 to {len(families)} (the number of families), got {per_clip}")
+            raise ConfigError(f"per_clip must be 1 to {len(families)} (the number of question types), got {per_clip}")
         self.families = list(families)
         self.per_clip = per_clip
         self.clips = clips
         self._scene = scene
         self._encode = encode
-        self._known: dict[int, Any] = {}
+        self._encoded: dict[int, Any] = {}
 
     def asking(self, families: Sequence[str], per_clip: int) -> ClipQuestions:
-        """Other questions about the same clips; what was encoded for one is known to the other."""
+        """Return a source of other questions about the same clips, sharing the encoded clips."""
         other = ClipQuestions(self.clips, families, self._encode, per_clip=per_clip, **self._scene)
-        other._known = self._known
+        other._encoded = self._encoded
         return other
 
     def scene(self, clip: int) -> ToyScene:
-        """The scene of clip number `clip`."""
+        """Return the scene of clip number `clip`."""
         return train_scene(clip, **self._scene)
 
     def __len__(self) -> int:
@@ -201,17 +201,17 @@ class ClipQuestions(Sequence[ClipExample]):
 
     def __getitem__(self, index: int) -> ClipExample:  # type: ignore[override]
         rng = np.random.default_rng([index, 13])
-        while True:  # a scene of one object has little to ask for: take another one then
+        while True:  # a scene of one object has few questions: try another one
             clip = int(rng.integers(self.clips))
             scene = self.scene(clip)
             order = [self.families[i] for i in rng.permutation(len(self.families))]
-            asked = [found for family in order if (found := question(scene, family, rng)) is not None]
-            if len(asked) >= self.per_clip:
+            drawn = [q for family in order if (q := question(scene, family, rng)) is not None]
+            if len(drawn) >= self.per_clip:
                 return ClipExample(
-                    self._clip(clip, scene), description(scene), quarter_labels(scene), asked[: self.per_clip]
+                    self._clip(clip, scene), description(scene), quarter_labels(scene), drawn[: self.per_clip]
                 )
 
     def _clip(self, clip: int, scene: ToyScene) -> Any:
-        if clip not in self._known:
-            self._known[clip] = self._encode(scene)
-        return self._known[clip]
+        if clip not in self._encoded:
+            self._encoded[clip] = self._encode(scene)
+        return self._encoded[clip]

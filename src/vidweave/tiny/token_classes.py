@@ -1,4 +1,4 @@
-"""Clips of the toy world with labels for every token of an eye that looks at one or several pictures at once."""
+"""Clips of the toy world with labels for every token of an encoder that reads one or several frames at once."""
 
 # Axes: F frames, H height, W width, N tokens of all segments of a clip
 
@@ -16,7 +16,7 @@ from vidweave.toyworld.labels import dense_labels
 from vidweave.toyworld.render import render_rgb
 from vidweave.toyworld.scene import ToyObject
 
-__all__ = ["SPEEDS", "TOKEN_CLASSES", "LabelledTokens", "TokenExample"]
+__all__ = ["SPEEDS", "TOKEN_CLASSES", "LabeledTokens", "TokenExample"]
 
 SPEEDS = ("slow", "fast")
 _QUARTERS = ("top left", "top right", "bottom left", "bottom right")
@@ -26,27 +26,27 @@ TOKEN_CLASSES: dict[str, tuple[str, ...]] = {
     "quarter": _QUARTERS,
     **LABEL_CLASSES,
 }
-"""What a token may be asked for → names of the classes, in the order of the labels."""
+"""Label of a token → names of the classes, in the order of the labels."""
 
 
 @dataclass(frozen=True)
 class TokenExample:
-    """Pictures (F, H, W, 3) uint8 and labels (N,): int64 per name, NOTHING where there is nothing to tell, and `presence`."""
+    """Frames (F, H, W, 3) uint8 and labels (N,): int64 per name, NOTHING where there is none, and `presence`."""
 
-    pictures: np.ndarray
+    frames: np.ndarray
     labels: dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
-class LabelledTokens(Sequence[TokenExample]):
-    """Short scenes, and per token of an eye what the object is like that shows there most.
+class LabeledTokens(Sequence[TokenExample]):
+    """Short scenes, and per token of an encoder the attributes of the object that covers it most.
 
-    A token that shows nothing has the quarter in which it stands itself. What stands still has no speed.
+    An empty token is labeled with its own quarter. A still object has no speed.
 
     Attributes:
-        names: Of TOKEN_CLASSES.
-        patch, tube: A token begins from `tube` pictures of `patch` x `patch` pixels.
-        frames: Pictures of a clip: evenly spread, or at random moments where a token begins from one (`tube` 1).
+        names: Names of TOKEN_CLASSES.
+        patch, tube: A token covers `tube` frames of `patch` x `patch` pixels.
+        frames: Frames of a clip: evenly spread, or at random times if a token covers one frame (`tube` 1).
     """
 
     names: tuple[str, ...]
@@ -64,10 +64,10 @@ class LabelledTokens(Sequence[TokenExample]):
     def __getitem__(self, index: int) -> TokenExample:  # type: ignore[override]
         scene = train_scene(index)
         last = scene.num_frames - 1
-        moments = np.linspace(0, last, self.frames)
+        times = np.linspace(0, last, self.frames)
         if self.tube == 1:
-            moments = np.random.default_rng([index, 16]).integers(0, last + 1, self.frames)
-        frames = np.rint(moments).astype(np.int64)
+            times = np.random.default_rng([index, 16]).integers(0, last + 1, self.frames)
+        frames = np.rint(times).astype(np.int64)
         which = self._shown(dense_labels(scene, frames=frames, patch=self.patch)["object"], len(scene.objects))
         labels = {
             name: np.array([_class_of(obj, name) for obj in scene.objects] + [NOTHING])[which] for name in self.names
@@ -79,13 +79,13 @@ class LabelledTokens(Sequence[TokenExample]):
         return TokenExample(render_rgb(scene, frames=frames), {**labels, "presence": which != NOTHING})
 
     def _shown(self, objects: np.ndarray, count: int) -> np.ndarray:
-        """Objects (F, G, G) by number → (N,) the one that shows in most pictures of each token, or NOTHING."""
+        """Select per token the object that covers it in most frames: (F, G, G) → (N,), NOTHING for none."""
         tubes = objects.reshape(-1, self.tube, objects[0].size)
         shows = np.stack([(tubes == number).sum(1).flatten() for number in range(count)])
         return np.where(shows.max(0) > 0, shows.argmax(0), NOTHING)
 
     def _own_quarters(self, side: int) -> np.ndarray:
-        """(N,) the quarter of each token's own place."""
+        """Quarter (N,) of each token's own position."""
         low = np.arange(side) >= side / 2
         return np.tile((2 * low[:, None] + low[None]).flatten(), self.frames // self.tube)
 

@@ -1,4 +1,4 @@
-"""Small tokenizers learnt on given texts."""
+"""Small tokenizers trained on given texts."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ PAD, BOS, EOS = "<pad>", "<s>", "</s>"  # ids 0, 1, 2
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
-    """Byte-level pairs learnt on `texts`: their frequent words become single tokens, and any other text can be written.
+    """Train byte-level BPE on `texts`: frequent words become single tokens, and any other text can be encoded.
 
     Raises:
-        ConfigError: the texts hold too few pairs for `vocab_size` tokens.
+        ConfigError: the texts have too few pairs for `vocab_size` tokens.
     """
     inner = Tokenizer(models.BPE())
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -31,7 +31,5 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
     )
     inner.train_from_iterator(texts, trainer)
     if inner.get_vocab_size() != vocab_size:
-        raise ConfigError(
-            f"the texts give {inner.get_vocab_size()} tokens, {vocab_size} were asked for; give more text"
-        )
+        raise ConfigError(f"the texts give {inner.get_vocab_size()} tokens, expected {vocab_size}; give more text")
     return PreTrainedTokenizerFast(tokenizer_object=inner, pad_token=PAD, bos_token=BOS, eos_token=EOS)

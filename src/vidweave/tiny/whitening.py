@@ -1,4 +1,4 @@
-"""Whitening: a linear map after which all directions of some features vary alike."""
+"""Whitening: a linear map after which all directions of the features have the same variance."""
 
 # Axes: N samples, C width
 
@@ -15,12 +15,12 @@ __all__ = ["whitening"]
 def whitening(features: Tensor, *, floor: float = 0.02) -> tuple[Tensor, Tensor]:
     """Weight (C, C) and bias (C,) of the linear map that makes features (N, C) white: zero mean, near unit covariance.
 
-    What a trained encoder says loudest need not be what is asked for: where a few directions hold nearly all variance, a
-    connector that starts at random hears little else for thousands of steps.
+    The directions of largest variance in a trained encoder need not be the ones that matter: if a few directions have
+    nearly all variance, a randomly initialized connector uses little else for thousands of steps.
 
     Args:
-        features: Samples; as many as there are directions, or more.
-        floor: Added to every variance, as a share of their mean, so that directions that say nothing stay quiet.
+        features: Samples; at least as many as there are directions.
+        floor: Added to every variance, as a share of their mean, so that directions of no variance are not amplified.
 
     Raises:
         ShapeError: not (N, C), or fewer samples than directions.

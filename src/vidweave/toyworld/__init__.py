@@ -1,4 +1,4 @@
-"""The procedural multimodal world: scenes with known truth, their pictures and sounds, questions and captions.
+"""Procedural multimodal toy world: scenes with known contents, rendered in every modality, with questions and captions.
 
-It is the laboratory of the library: the shipped tiny models are trained in it, and the claims are measured in it.
+The shipped tiny models are trained on it, and the claims are measured on it.
 """

@@ -1,4 +1,4 @@
-"""What objects of the toy world can be like, as named values; every list is short, and every name is one word."""
+"""Attributes of the objects in the toy world as named values; every list is short, and every name is one word."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = [
     "MOTIONS",
     "PITCHES",
     "RELIEFS",
-    "SENSES",
+    "MODALITY_ATTRIBUTES",
     "SHAPES",
     "SIZES",
     "SPINS",
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 WORLD_PX = 48
-"""The world is a square of this many units; one unit is one pixel at the standard picture size."""
+"""Side of the world in world units; one unit is one pixel at the standard frame size."""
 
 SHAPES = ("circle", "square", "triangle", "cross", "ring")
 
@@ -47,26 +47,26 @@ TEXTURES = ("plain", "striped", "dotted", "checked")
 """Fine detail, two pixels wide at the standard size."""
 
 SPINS: Mapping[str, float] = MappingProxyType({"left": -0.15, "right": 0.15})
-"""Turning of the surface in radians per frame, seen in the flow alone."""
+"""Rotation of the surface in radians per frame, visible only in the flow."""
 
 DISTANCES: Mapping[str, tuple[float, float]] = MappingProxyType({"near": (2.0, 3.5), "far": (5.5, 7.0)})
-"""Range in metres, seen in the depth alone: neither size nor overlap tells it."""
+"""Range in meters, visible only in the depth: neither size nor overlap reveals it."""
 
 TEMPERATURES: Mapping[str, float] = MappingProxyType({"cold": 5.0, "warm": 30.0, "hot": 55.0})
-"""Degrees Celsius, seen in the thermal picture alone."""
+"""Degrees Celsius, visible only in the thermal frames."""
 
-RELIEFS = ("bulging", "dented")  # seen in the normals alone
-FIRMNESSES = ("hard", "soft")  # felt by touch alone
-CONSISTENCIES = ("solid", "hollow")  # seen in the point cloud alone
+RELIEFS = ("bulging", "dented")  # visible only in the normals
+FIRMNESSES = ("hard", "soft")  # visible only to touch
+CONSISTENCIES = ("solid", "hollow")  # visible only in the point cloud
 
 PITCHES: Mapping[str, float] = MappingProxyType({"low": 300.0, "middle": 750.0, "high": 1800.0})
-"""Hertz, heard alone."""
+"""Hertz, audible only."""
 
 MOTIONS = ("left", "right", "up", "down", "still")
 EVENT_MOTIONS = ("left", "right", "up", "down", "shake", "bounce", "loop")
 """Kinds of motion in short clips, and of the events of long ones."""
 
-SENSES: Mapping[str, str] = MappingProxyType(
+MODALITY_ATTRIBUTES: Mapping[str, str] = MappingProxyType(
     {
         "depth": "distance",
         "flow": "spin",
@@ -76,7 +76,7 @@ SENSES: Mapping[str, str] = MappingProxyType(
         "point_cloud": "consistency",
     }
 )
-"""Modality → the attribute of objects that it alone tells (sound tells the pitch and number of beeps)."""
+"""Modality → the object attribute that only this modality shows (audio shows the pitch and number of beeps)."""
 
 VALUES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -89,4 +89,4 @@ VALUES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "pitch": tuple(PITCHES),
     }
 )
-"""Attribute that no eye sees → its values."""
+"""Attribute that RGB does not show → its values."""

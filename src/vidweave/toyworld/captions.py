@@ -1,7 +1,7 @@
-"""Scenes in words: captions, and fact sheets that hold every answer.
+"""Text descriptions of scenes: captions, and fact sheets that contain every answer.
 
-A fact sheet is what language models are taught on: whoever can read it can answer every family of questions. It is
-made of facts, each told by one sense, so that a sheet can be limited to the senses that one has.
+Language models are trained on fact sheets: a model that can read them can answer every question type. A sheet consists
+of facts, each shown by one modality, so that it can be limited to the modalities of a model.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from vidweave.toyworld.attributes import SENSES
+from vidweave.toyworld.attributes import MODALITY_ATTRIBUTES
 from vidweave.toyworld.scene import ToyObject, ToyScene
 
 __all__ = ["caption", "description", "fact_sheet", "short_caption"]
@@ -28,17 +28,17 @@ _MOVES = {
 
 
 def short_caption(scene: ToyScene) -> str:
-    """What there is: ``a red circle and a blue ring``."""
+    """List the objects: ``a red circle and a blue ring``."""
     return _list([f"a {o.colour} {o.shape}" for o in scene.objects])
 
 
 def caption(scene: ToyScene) -> str:
-    """What is seen, one sentence per object: ``A big red striped circle moves left and vanishes.``"""
+    """Describe the visible content, one sentence per object: ``A big red striped circle moves left and vanishes.``"""
     return " ".join(_sentence(obj) for obj in scene.objects)
 
 
 def description(scene: ToyScene) -> str:
-    """All that is seen of a short clip, object by object from the top left to the bottom right.
+    """Describe everything visible in a short clip, object by object from the top left to the bottom right.
 
     ``2 objects: at the top left a small red circle moves left; at the bottom right a big blue ring is still and vanishes.``
     """
@@ -48,45 +48,49 @@ def description(scene: ToyScene) -> str:
 
 def _placed(obj: ToyObject) -> str:
     down, across = _place(obj)
-    what = f"a {obj.size} {obj.colour} {obj.shape} {_MOVES[obj.motion]}"
+    phrase = f"a {obj.size} {obj.colour} {obj.shape} {_MOVES[obj.motion]}"
     also = {"appears": " and appears", "vanishes": " and vanishes"}.get(obj.change, "")
-    return f"at the {down} {across.removesuffix(' side')} {what}{also}"
+    return f"at the {down} {across.removesuffix(' side')} {phrase}{also}"
 
 
 def fact_sheet(
     scene: ToyScene, *, rng: np.random.Generator | None = None, modalities: Iterable[str] | None = None
 ) -> str:
-    """All facts of a scene in few words, one clause per object.
+    """State all facts of a scene concisely, one clause per object.
 
     Args:
-        scene: What to tell.
-        rng: Shuffles the objects of a short clip; None keeps their order. Facts keep theirs, so that whoever reads
-            an attribute has already read whose it is.
-        modalities: Senses whose facts are told; None is all of them.
+        scene: Scene to describe.
+        rng: Shuffles the objects of a short clip; None keeps their order. The facts of an object keep their order, so
+            that a reader of an attribute has already read which object it belongs to.
+        modalities: Modalities whose facts are included; None includes all of them.
     """
-    senses = None if modalities is None else set(modalities)
+    shown = None if modalities is None else set(modalities)
     objects = list(scene.objects)
     if rng is not None and scene.length == "short":
         objects = [objects[i] for i in rng.permutation(len(objects))]
-    clauses = [_clause(scene, obj, senses) for obj in objects]
-    if scene.length == "short" and _tells(senses, "audio") and scene.beeper is not None:
+    clauses = [_clause(scene, obj, shown) for obj in objects]
+    if scene.length == "short" and _includes(shown, "audio") and scene.beeper is not None:
         clauses.append(_number(len(scene.beeper.beeps), f"{scene.beeper.pitch} beep"))
-    if scene.length == "short" and _tells(senses, "video"):
+    if scene.length == "short" and _includes(shown, "video"):
         clauses.insert(0, _number(len(objects), "object"))
     return "; ".join(clauses) + "."
 
 
-def _tells(senses: set[str] | None, modality: str) -> bool:
-    return senses is None or modality in senses
+def _includes(shown: set[str] | None, modality: str) -> bool:
+    return shown is None or modality in shown
 
 
-def _clause(scene: ToyScene, obj: ToyObject, senses: set[str] | None) -> str:
+def _clause(scene: ToyScene, obj: ToyObject, shown: set[str] | None) -> str:
     facts = [obj.shape]
-    if _tells(senses, "video"):
+    if _includes(shown, "video"):
         facts += [obj.colour, obj.size, obj.texture, _MOVES[obj.motion]]
         if scene.length == "short":
             facts += [obj.speed, obj.change, *_place(obj)]
-    facts += [_spoken(name, getattr(obj, name)) for modality, name in SENSES.items() if _tells(senses, modality)]
+    facts += [
+        _spoken(name, getattr(obj, name))
+        for modality, name in MODALITY_ATTRIBUTES.items()
+        if _includes(shown, modality)
+    ]
     return " ".join(facts)
 
 
@@ -104,8 +108,8 @@ def _sentence(obj: ToyObject) -> str:
     return f"A {obj.size} {obj.colour} {texture}{obj.shape} {_MOVES[obj.motion]}{also}."
 
 
-def _number(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _list(parts: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""One scene in all modalities as a picture, to look at."""
+"""Overview image of one scene in all modalities."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from vidweave.media.write import write_image
 from vidweave.toyworld.captions import caption
 from vidweave.toyworld.questions import questions
 from vidweave.toyworld.render import (
+    render_audio,
     render_depth,
     render_flow,
     render_normals,
     render_points,
     render_rgb,
-    render_sound,
     render_thermal,
     render_touch,
 )
@@ -30,14 +30,14 @@ __all__ = ["draw_scene", "scene_sheet"]
 
 _PAPER, _INK, _FAINT, _BLUE = (250, 249, 246), (35, 38, 45), (130, 134, 142), (40, 96, 160)
 _TILE, _GAP, _MARGIN, _LABEL = 112, 6, 28, 92  # pixels
-_ROWS = 7  # of pictures
+_ROWS = 7  # of frames
 
 
 def draw_scene(out: str | os.PathLike[str], seed: int, *, length: Length = "short", columns: int = 8) -> Path:
-    """Draw the scene of a seed into the picture file `out`; see `scene_sheet`.
+    """Draw the scene of a seed into the image file `out`; see `scene_sheet`.
 
     Raises:
-        MediaError: `out` does not end like a picture file.
+        MediaError: `out` has no image suffix.
         ConfigError: an unknown length, or fewer than 2 columns.
     """
     sheet = scene_sheet(sample_scene(seed, length=length), columns=columns)
@@ -45,12 +45,12 @@ def draw_scene(out: str | os.PathLike[str], seed: int, *, length: Length = "shor
 
 
 def scene_sheet(scene: ToyScene, *, columns: int = 8) -> Image.Image:
-    """A sheet with a row of frames for each sense that makes pictures, the point cloud as it turns round, the sound's
-    waveform, the caption and the questions.
+    """Draw a row of frames for each frame modality, the rotating point cloud, the audio waveform, the caption and the
+    questions.
 
     Args:
-        scene: What to draw.
-        columns: Frames shown: evenly spread over a short clip, the middles of the visits of a long one and more.
+        scene: Scene to draw.
+        columns: Number of frames: evenly spread over a short clip; the centers of the visits of a long one, then others.
 
     Raises:
         ConfigError: fewer than 2 columns.
@@ -68,8 +68,8 @@ def scene_sheet(scene: ToyScene, *, columns: int = 8) -> Image.Image:
     pen.text((_MARGIN, _MARGIN - 6), f"A {scene.length} clip of the toy world", _INK, _font(22))
     facts = f"seed {scene.seed}   {scene.num_frames} frames, {scene.duration_seconds:g} s at {scene.fps:g} frames/s"
     pen.text((_MARGIN, _MARGIN + 26), facts, _FAINT, _font(13))
-    y = _draw_pictures(sheet, pen, scene, frames, _MARGIN + 64)
-    y = _draw_sound(pen, scene, frames, y + 18, width)
+    y = _draw_frames(sheet, pen, scene, frames, _MARGIN + 64)
+    y = _draw_audio(pen, scene, frames, y + 18, width)
     y = _draw_lines(pen, "caption", words, _MARGIN + _LABEL, y + 16)
     _draw_lines(pen, "questions", asked[:half], _MARGIN + _LABEL, y + 12)
     _draw_lines(pen, "", asked[half:], (width + _LABEL) // 2 + 8, y + 12)
@@ -81,12 +81,12 @@ def _frames_to_show(scene: ToyScene, columns: int) -> np.ndarray:
     if scene.length == "short":
         return spread
     middles = [(o.start_frame + o.end_frame) // 2 for o in scene.objects][:columns]
-    # quiet frames fill the rest, and all come in order of time
+    # quiet frames fill the rest, in temporal order
     others = [int(f) for f in spread if f not in middles][: columns - len(middles)]
     return np.array(sorted([*middles, *others]))
 
 
-def _draw_pictures(sheet: Image.Image, pen: ImageDraw.ImageDraw, scene: ToyScene, frames: np.ndarray, y: int) -> int:
+def _draw_frames(sheet: Image.Image, pen: ImageDraw.ImageDraw, scene: ToyScene, frames: np.ndarray, y: int) -> int:
     rows = {
         "video": render_rgb(scene, frames=frames),
         "depth": _heat_colours(render_depth(scene, frames=frames), 10.0, 2.0),
@@ -97,10 +97,10 @@ def _draw_pictures(sheet: Image.Image, pen: ImageDraw.ImageDraw, scene: ToyScene
         "points": _turning(render_points(scene).coordinates, len(frames)),
     }
     assert len(rows) == _ROWS
-    for name, pictures in rows.items():
+    for name, images in rows.items():
         pen.text((_MARGIN, y + _TILE // 2 - 9), name, _INK, _font(15))
-        for i, picture in enumerate(pictures):
-            tile = Image.fromarray(picture).resize((_TILE, _TILE), Image.Resampling.NEAREST)
+        for i, image in enumerate(images):
+            tile = Image.fromarray(image).resize((_TILE, _TILE), Image.Resampling.NEAREST)
             sheet.paste(tile, (_MARGIN + _LABEL + i * (_TILE + _GAP), y))
         y += _TILE + _GAP
     for i, frame in enumerate(frames):
@@ -109,11 +109,11 @@ def _draw_pictures(sheet: Image.Image, pen: ImageDraw.ImageDraw, scene: ToyScene
     return y
 
 
-def _draw_sound(pen: ImageDraw.ImageDraw, scene: ToyScene, frames: np.ndarray, y: int, width: int) -> int:
-    """The waveform's extent per column of pixels, over the whole clip; ticks where the shown frames are."""
-    pen.text((_MARGIN, y + 32), "sound", _INK, _font(15))
+def _draw_audio(pen: ImageDraw.ImageDraw, scene: ToyScene, frames: np.ndarray, y: int, width: int) -> int:
+    """Draw the waveform's range per pixel column over the whole clip, with ticks at the times of the frames."""
+    pen.text((_MARGIN, y + 32), "audio", _INK, _font(15))
     left, right, middle = _MARGIN + _LABEL, width - _MARGIN, y + 40
-    samples = render_sound(scene).samples
+    samples = render_audio(scene).samples
     for x, part in enumerate(np.array_split(samples, right - left)):
         if len(part):
             low, high = middle - 70 * float(part.max()), middle - 70 * float(part.min())
@@ -125,7 +125,7 @@ def _draw_sound(pen: ImageDraw.ImageDraw, scene: ToyScene, frames: np.ndarray, y
 
 
 def _draw_lines(pen: ImageDraw.ImageDraw, label: str, lines: list[tuple[str, str]], x: int, y: int) -> int:
-    """Lines of a text and, in another colour, what follows it."""
+    """Draw lines of text, each followed by its second part in another color."""
     pen.text((_MARGIN, y), label, _INK, _font(15))
     for text, answer in lines:
         pen.text((x, y), text, _INK, _font(14))
@@ -135,7 +135,7 @@ def _draw_lines(pen: ImageDraw.ImageDraw, label: str, lines: list[tuple[str, str
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    """`text` in lines of at most `width` pixels."""
+    """Wrap `text` into lines of at most `width` pixels."""
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
@@ -147,13 +147,13 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 
 def _heat_colours(values: np.ndarray, dark: float, bright: float) -> np.ndarray:
-    """(T, H, W) → (T, H, W, 3) uint8, from a dark blue at `dark` to a bright yellow at `bright`."""
+    """Map (T, H, W) → (T, H, W, 3) uint8, from dark blue at `dark` to bright yellow at `bright`."""
     stops = np.array([(24, 22, 58), (94, 36, 110), (188, 68, 90), (244, 146, 64), (252, 230, 150)], np.float32)
     return _between(stops, np.clip((values - dark) / (bright - dark), 0, 1))
 
 
 def _turning(points: np.ndarray, views: int) -> np.ndarray:
-    """(P, 3) metres → (views, _TILE, _TILE, 3) uint8: from the front to the side, what is near is bright."""
+    """Project (P, 3) meters → (views, _TILE, _TILE, 3) uint8, rotating from the front to the side; near is bright."""
     sheet = np.full((views, _TILE, _TILE), -1.0)
     for view, turn in enumerate(np.linspace(0, np.pi / 2, views)):
         across = points[:, 0] * np.cos(turn) + points[:, 2] * np.sin(turn)
@@ -164,7 +164,7 @@ def _turning(points: np.ndarray, views: int) -> np.ndarray:
 
 
 def _flow_colours(flow: np.ndarray) -> np.ndarray:
-    """(T, H, W, 2) px/frame → (T, H, W, 3) uint8: the hue is the direction, the depth of colour the speed."""
+    """Map (T, H, W, 2) px/frame → (T, H, W, 3) uint8: hue shows the direction, saturation the speed."""
     speed = np.hypot(flow[..., 0], flow[..., 1])
     turn = np.arctan2(flow[..., 1], flow[..., 0]) / (2 * np.pi) % 1.0
     wheel = np.array([colorsys.hsv_to_rgb(i / 12, 0.85, 0.92) for i in range(13)], np.float32) * 255
@@ -173,7 +173,7 @@ def _flow_colours(flow: np.ndarray) -> np.ndarray:
 
 
 def _between(stops: np.ndarray, position: np.ndarray) -> np.ndarray:
-    """Colours at `position` in 0..1 along evenly spaced `stops` (N, 3); uint8."""
+    """Interpolate colors at `position` in 0..1 along evenly spaced `stops` (N, 3); uint8."""
     at = np.linspace(0, 1, len(stops))
     return np.stack([np.interp(position, at, stops[:, k]) for k in range(3)], axis=-1).astype(np.uint8)
 

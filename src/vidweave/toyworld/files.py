@@ -1,4 +1,4 @@
-"""Worlds as files: clips in every modality, and their questions, as a user would have them."""
+"""Worlds as files: clips in every modality, and their questions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["WorldReport", "write_world"]
 
 @dataclass(frozen=True)
 class WorldReport:
-    """What was written where."""
+    """Summary of a written world."""
 
     folder: Path
     num_clips: int
@@ -45,24 +45,23 @@ def write_world(
 ) -> WorldReport:
     """Write clips and `questions.jsonl` of unseen scenes into the folder `out`, all or nothing.
 
-    Each clip has an `.mp4` (lossless, with its sound), a `.wav`, an array `_NAME.npy` (T, H, W, K) for every other sense
-    that makes pictures, with its times beside it, one of points (P, 3), units as in `toyworld.render`, and a `.json` with
-    the scene's truth. Each line of `questions.jsonl` has `clip`
-    (the video's path within `out`), `question`, `options`, `answer`, `family`, `needs`, `scope`, `encoder` and
-    `paths` (modality → path within `out`).
+    Each clip has an `.mp4` (lossless, with its audio), a `.wav`, an array `_NAME.npy` (T, H, W, K) for every other frame
+    modality, with its timestamps beside it, an array of points (P, 3), units as in `toyworld.render`, and a `.json` with
+    the scene. Each line of `questions.jsonl` has `clip` (the video's path within `out`), `question`, `options`, `answer`,
+    `family`, `needs`, `scope`, `encoder` and `paths` (modality → path within `out`).
 
     Args:
-        out: A folder that is empty or not there yet.
+        out: A folder that is empty or does not exist yet.
         seed: Number of the world, 0 to 2**41 - 1; its scenes are of the test split, never trained on.
-        num_clips: How many.
+        num_clips: Number of clips.
         length: `short` or `long` clips.
-        modalities: Which ones to write; only questions that need no other are asked.
-        size: Pixels along a side.
-        num_frames: Of each clip; None is the default of its length.
-        progress: Wraps the scenes that are gone through, to show how far it is.
+        modalities: Modalities to write; only questions that need no other modality are included.
+        size: Width and height in pixels.
+        num_frames: Frames per clip; None is the default of its length.
+        progress: Wraps the iteration over the scenes, to show the progress.
 
     Raises:
-        ConfigError: `out` holds something, or there is nothing to write.
+        ConfigError: `out` is not empty, or there is nothing to write.
         UnknownNameError: a modality without a renderer.
     """
     if "video" not in modalities:
@@ -70,12 +69,12 @@ def write_world(
     for name in modalities:
         if name not in RENDERERS:
             raise UnknownNameError("toy world modality", name, RENDERERS)
-    # Both import what they need before there is a folder: an interrupt that meets an import may be lost.
+    # Both import their dependencies before the folder exists: an interrupt during an import may be lost.
     import vidweave.media.write  # noqa: F401
 
     scenes = [sample_scene(s, length=length, num_frames=num_frames) for s in world_seeds(seed, num_clips)]
     numbered, num_questions = enumerate(progress(scenes)), 0
-    with _whole_folder(Path(out)) as folder, (folder / "questions.jsonl").open("w", encoding="utf-8") as lines:
+    with _complete_folder(Path(out)) as folder, (folder / "questions.jsonl").open("w", encoding="utf-8") as lines:
         for i, scene in numbered:
             paths = _write_clip(folder, f"clip_{i:04d}", scene, modalities, size)
             for line in _lines(scene, paths, modalities):
@@ -86,54 +85,54 @@ def write_world(
 
 def _lines(scene: ToyScene, paths: dict[str, str], modalities: tuple[str, ...]) -> Iterator[dict[str, Any]]:
     names = [n for n, f in families(scope=scene.length).items() if f.needs <= set(modalities)]
-    for asked in questions(scene, families=names):
+    for item in questions(scene, families=names):
         yield {
             "clip": paths["video"],
-            "question": asked.text,
-            "options": list(asked.options),
-            "answer": asked.answer,
-            "family": asked.family,
-            "needs": sorted(asked.needs),
-            "scope": asked.scope,
-            "encoder": asked.encoder,
+            "question": item.text,
+            "options": list(item.options),
+            "answer": item.answer,
+            "family": item.family,
+            "needs": sorted(item.needs),
+            "scope": item.scope,
+            "encoder": item.encoder,
             "paths": paths,
         }
 
 
 def _write_clip(folder: Path, name: str, scene: ToyScene, modalities: tuple[str, ...], size: int) -> dict[str, str]:
-    """Write the modalities of one scene; returns modality → path within the folder."""
-    sound = render(scene, "audio") if "audio" in modalities else None
-    assert sound is None or isinstance(sound, Waveform)
+    """Write the modalities of one scene; return modality → path within the folder."""
+    audio = render(scene, "audio") if "audio" in modalities else None
+    assert audio is None or isinstance(audio, Waveform)
     paths = {}
     for modality in modalities:
         path = folder / f"{name}{_SUFFIXES.get(modality, f'_{modality}.npy')}"
         paths[modality] = path.name
-        _write_sense(path, render(scene, modality, size=size), scene.fps, sound)
-    truth = {"caption": caption(scene), **asdict(scene)}
-    (folder / f"{name}.json").write_text(json.dumps(truth, indent=1) + "\n", encoding="utf-8")
+        _write_modality(path, render(scene, modality, size=size), scene.fps, audio)
+    contents = {"caption": caption(scene), **asdict(scene)}
+    (folder / f"{name}.json").write_text(json.dumps(contents, indent=1) + "\n", encoding="utf-8")
     return paths
 
 
 _SUFFIXES = {"video": ".mp4", "audio": ".wav"}
 
 
-def _write_sense(path: Path, sense: Frames | Waveform | PointCloud, fps: float, sound: Waveform | None) -> None:
-    """Write one modality in the format of the ending of `path`; a video gets its sound."""
+def _write_modality(path: Path, media: Frames | Waveform | PointCloud, fps: float, audio: Waveform | None) -> None:
+    """Write one modality in the format of the suffix of `path`; a video includes its audio."""
     from vidweave.media.write import write_array, write_audio, write_points, write_video
 
-    if isinstance(sense, Waveform):
-        write_audio(path, sense)
-    elif isinstance(sense, PointCloud):
-        write_points(path, sense)
+    if isinstance(media, Waveform):
+        write_audio(path, media)
+    elif isinstance(media, PointCloud):
+        write_points(path, media)
     elif path.suffix == ".mp4":
-        write_video(path, sense, fps=fps, audio=sound, lossless=True)
+        write_video(path, media, fps=fps, audio=audio, lossless=True)
     else:
-        write_array(path, sense)
+        write_array(path, media)
 
 
 @contextmanager
-def _whole_folder(out: Path) -> Iterator[Path]:
-    """A folder beside `out` that becomes `out` when all went well, and is removed otherwise."""
+def _complete_folder(out: Path) -> Iterator[Path]:
+    """Yield a folder beside `out` that becomes `out` on success, and is removed otherwise."""
     if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
         raise ConfigError(f"{out} is not an empty folder; give the path of a new or empty one")
     with atomic_folder(out) as made:

@@ -1,4 +1,4 @@
-"""Dense labels: what each patch of each frame shows, for training encoders."""
+"""Dense labels for training encoders: the content of each patch of each frame."""
 
 # Axes: T frames, G patches along a side
 
@@ -11,10 +11,10 @@ from vidweave.toyworld import attributes as a
 from vidweave.toyworld.render import Indices, point_ids, render_ids, touch_ids
 from vidweave.toyworld.scene import ToyScene
 
-__all__ = ["LABEL_CLASSES", "NOTHING", "SENSE_CLASSES", "dense_labels", "sense_labels", "sound_labels"]
+__all__ = ["LABEL_CLASSES", "NOTHING", "MODALITY_CLASSES", "dense_labels", "modality_labels", "audio_labels"]
 
 NOTHING = -1
-"""Label of a patch that shows (nearly) no object: not to be learnt."""
+"""Label of a patch that shows (nearly) no object; not trained on."""
 
 LABEL_CLASSES: dict[str, tuple[str, ...]] = {
     "shape": a.SHAPES,
@@ -25,24 +25,27 @@ LABEL_CLASSES: dict[str, tuple[str, ...]] = {
 """Classified attributes → names of their classes, in the order of the labels."""
 
 _QUARTERS = ("top left", "top right", "bottom left", "bottom right")
-_PLACED = {m: {"quarter": _QUARTERS} for m in a.SENSES if m != "touch"}
+_PLACED = {m: {"quarter": _QUARTERS} for m in a.MODALITY_ATTRIBUTES if m != "touch"}
 
-SENSE_CLASSES: dict[str, dict[str, tuple[str, ...]]] = {
-    **{m: {"shape": (*a.SHAPES, "nothing"), n: a.VALUES[n], **_PLACED.get(m, {})} for m, n in a.SENSES.items()},
+MODALITY_CLASSES: dict[str, dict[str, tuple[str, ...]]] = {
+    **{
+        m: {"shape": (*a.SHAPES, "nothing"), n: a.VALUES[n], **_PLACED.get(m, {})}
+        for m, n in a.MODALITY_ATTRIBUTES.items()
+    },
     "audio": {"beeps": ("0", "1", "2"), "pitch": a.VALUES["pitch"]},
 }
-"""Sense → what each of its patches is asked for → names of the classes, in the order of the labels."""
+"""Modality → label of its patches → names of the classes, in the order of the labels."""
 
 
 def dense_labels(
     scene: ToyScene, *, frames: Indices = None, size: int = a.WORLD_PX, patch: int = 8, least_share: float = 0.06
 ) -> dict[str, np.ndarray]:
-    """What each patch shows: the object that covers most of it, if it covers at least `least_share`.
+    """Label each patch with the object that covers most of it, if it covers at least `least_share`.
 
     Returns:
         `presence` (T, G, G) bool; `coverage` (T, G, G) float32, share of the patch that objects cover; `object`
         (T, G, G) int64, position in `scene.objects`; one int64 (T, G, G) per name of `LABEL_CLASSES`, NOTHING where
-        no object is; `offset` (T, G, G, 2) float32, from the patch's middle to the object's, in patches.
+        there is no object; `offset` (T, G, G, 2) float32, from the patch's center to the object's, in patches.
 
     Raises:
         ConfigError: `size` is not a multiple of `patch`.
@@ -55,15 +58,15 @@ def dense_labels(
     return labels
 
 
-def sense_labels(
+def modality_labels(
     scene: ToyScene, modality: str, *, frames: Indices = None, size: int = a.WORLD_PX, patch: int = 8
 ) -> dict[str, np.ndarray]:
-    """What a sense tells of each patch of its pictures, or of the point cloud seen from the front.
+    """Label the facts that a modality shows in each patch of its frames, or of the point cloud seen from the front.
 
     Returns:
-        (T, G, G) int64 per name of `SENSE_CLASSES[modality]`: the shape of the object that covers most of the patch,
-        the last class where there is none; what the sense alone tells of it, NOTHING where there is none; and the
-        quarter in which it lives, or the patch's own where there is none (touch knows no place).
+        (T, G, G) int64 per name of `MODALITY_CLASSES[modality]`: the shape of the object that covers most of the patch,
+        the last class where there is none; its attribute that only this modality shows, NOTHING where there is none;
+        and the object's quarter, or the patch's own where there is none (touch has no position).
 
     Raises:
         ConfigError: `size` is not a multiple of `patch`.
@@ -73,17 +76,17 @@ def sense_labels(
     else:
         ids = (touch_ids if modality == "touch" else render_ids)(scene, frames=frames, size=size)
     _, which = _covering(scene, ids, patch, 0.06)
-    told = SENSE_CLASSES[modality]
-    labels = {name: _classes(scene, which, name, classes) for name, classes in told.items() if name != "quarter"}
+    labeled = MODALITY_CLASSES[modality]
+    labels = {name: _classes(scene, which, name, classes) for name, classes in labeled.items() if name != "quarter"}
     labels["shape"] = np.where(which >= 0, labels["shape"], len(a.SHAPES))
-    if "quarter" in told:
+    if "quarter" in labeled:
         labels["quarter"] = _quarters(scene, which)
     return labels
 
 
-def sound_labels(scene: ToyScene, parts: int) -> dict[str, np.ndarray]:
-    """What sounds in each of `parts` equal parts of the clip: (parts,) int64 per name of `SENSE_CLASSES["audio"]`, the
-    number of beeps that begin (two and more are one class), and the pitch, NOTHING where none begins."""
+def audio_labels(scene: ToyScene, parts: int) -> dict[str, np.ndarray]:
+    """Label each of `parts` equal parts of the clip: (parts,) int64 per name of `MODALITY_CLASSES["audio"]`, the number of
+    beeps that start (two and more are one class), and the pitch, NOTHING where none starts."""
     beeps = np.zeros(parts, np.int64)
     pitch = np.full(parts, NOTHING, np.int64)
     for obj in scene.objects:
@@ -94,14 +97,14 @@ def sound_labels(scene: ToyScene, parts: int) -> dict[str, np.ndarray]:
 
 
 def _quarters(scene: ToyScene, which: np.ndarray) -> np.ndarray:
-    """(T, G, G) quarter of each patch's object, or of the patch itself."""
-    homes = np.array([obj.quarter for obj in scene.objects])
+    """Quarter (T, G, G) of each patch's object, or of the patch itself."""
+    quarters = np.array([obj.quarter for obj in scene.objects])
     low = np.arange(which.shape[1]) >= which.shape[1] / 2
-    return np.where(which >= 0, homes[which], 2 * low[:, None] + low[None, :])
+    return np.where(which >= 0, quarters[which], 2 * low[:, None] + low[None, :])
 
 
 def _covering(scene: ToyScene, ids: np.ndarray, patch: int, least_share: float) -> tuple[np.ndarray, np.ndarray]:
-    """Share of each patch that each object covers (T, G, G, objects), and who covers most of it (T, G, G) or NOTHING."""
+    """Share of each patch that each object covers (T, G, G, objects), and the object that covers most of it (T, G, G)."""
     frames, size = ids.shape[:2]
     if size % patch:
         raise ConfigError(f"size must be a multiple of patch, got {size} and {patch}")
@@ -116,7 +119,7 @@ def _classes(scene: ToyScene, which: np.ndarray, name: str, classes: tuple[str, 
 
 
 def _offsets(scene: ToyScene, indices: np.ndarray, which: np.ndarray, grid: int) -> np.ndarray:
-    """(T, G, G, 2) from each patch's middle to the middle of its object, in patches; zero where nothing is."""
+    """Offset (T, G, G, 2) from each patch's center to the center of its object, in patches; zero without an object."""
     centres = np.stack([o.positions(indices) for o in scene.objects], axis=1) * (grid / a.WORLD_PX)
     here = np.take_along_axis(centres[:, None], np.maximum(which, 0)[..., None], axis=2) if grid else centres
     middle = np.stack(np.meshgrid(np.arange(grid) + 0.5, np.arange(grid) + 0.5), axis=-1)

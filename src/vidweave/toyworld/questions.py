@@ -1,7 +1,7 @@
-"""Questions about scenes: families that say what a model must have to answer them.
+"""Questions about scenes, with question types that state the modalities and encoders they need.
 
-Values are exchangeable in the sampling of scenes, questions are asked without looking at the answer, and wrong options
-are drawn evenly: so without the needed sense nothing beats chance, which is one over the number of options.
+Values are exchangeable in the sampling of scenes, questions are asked independently of the answer, and wrong options
+are drawn uniformly: without the needed modality nothing beats chance, which is one over the number of options.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from vidweave.toyworld.scene import Length, ToyObject, ToyScene
 __all__ = ["FAMILIES", "Family", "ToyQuestion", "families", "question", "questions"]
 
 T = TypeVar("T")
-Asked = tuple[str, str] | tuple[str, str, tuple[str, ...]]  # text, answer, and options where the text names them
+Asked = tuple[str, str] | tuple[str, str, tuple[str, ...]]  # text, answer, and options if the text names them
 Ask = Callable[[ToyScene, np.random.Generator], Asked | None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ToyQuestion:
-    """A question with its answer, which is one of the `options`; the rest is its family's."""
+    """A question with its answer, which is one of the `options`; the other fields come from its question type."""
 
     family: str
     text: str
@@ -40,17 +40,17 @@ class ToyQuestion:
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """Questions of one kind.
+    """A question type.
 
     Attributes:
         name: Its key in `FAMILIES`.
         needs: Modalities without which nothing beats chance; with all of them it can be answered.
-        scope: Length of the clips it is asked about.
-        encoder: `general`, or `speciality` when it takes an eye that general encoders are not trained to have.
-        speciality: Which eye: `detail` (fine texture) or `tempo` (speed); None for general families.
+        scope: Length of its clips.
+        encoder: `general`, or `speciality` when it takes an encoder with a special strength.
+        speciality: That strength: `detail` (fine texture) or `tempo` (speed); None for general question types.
         answers: Every possible answer.
-        num_options: How many of them are offered.
-        ask: Scene and random generator → text, answer, and options where the text names them; or None when the scene has nothing to ask for.
+        num_options: Number of options of a question.
+        ask: Scene and random generator → text, answer, and options if the text names them; None if the scene has no such question.
     """
 
     name: str
@@ -64,12 +64,12 @@ class Family:
 
     @property
     def chance(self) -> float:
-        """Share of right answers of whoever does not see what the question needs."""
+        """Accuracy of guessing without the needed modalities."""
         return 1 / self.num_options
 
     @property
     def is_available(self) -> bool:
-        """Whether every modality that it needs has a renderer."""
+        """Whether every needed modality has a renderer."""
         return self.needs <= set(RENDERERS)
 
 
@@ -79,26 +79,26 @@ FAMILIES: dict[str, Family] = {}
 def families(
     *, needs: Iterable[str] | None = None, scope: Length | None = None, encoder: str | None = None
 ) -> dict[str, Family]:
-    """The available families with exactly these needs, this scope and this encoder; None matches any."""
-    wanted = None if needs is None else frozenset(needs)
+    """Select the available question types with exactly these needs, this scope and this encoder; None matches any."""
+    requested = None if needs is None else frozenset(needs)
     return {
         name: family
         for name, family in FAMILIES.items()
         if family.is_available
-        and wanted in (None, family.needs)
+        and requested in (None, family.needs)
         and scope in (None, family.scope)
         and encoder in (None, family.encoder)
     }
 
 
 def question(scene: ToyScene, family: str, rng: np.random.Generator) -> ToyQuestion | None:
-    """One question of a family about a scene, or None when the scene has nothing to ask for.
+    """Draw one question of a type about a scene, or None if the scene has no such question.
 
     Raises:
-        UnknownNameError: no such family.
+        UnknownNameError: unknown question type.
     """
     if family not in FAMILIES:
-        raise UnknownNameError("question family", family, FAMILIES)
+        raise UnknownNameError("question type", family, FAMILIES)
     facts = FAMILIES[family]
     asked = facts.ask(scene, rng) if scene.length == facts.scope else None
     if asked is None:
@@ -116,28 +116,28 @@ def question(scene: ToyScene, family: str, rng: np.random.Generator) -> ToyQuest
 
 
 def questions(scene: ToyScene, *, seed: int = 0, families: Iterable[str] | None = None) -> list[ToyQuestion]:
-    """At most one question of each family that fits the scene, deterministic in scene, `seed` and family.
+    """Draw at most one question of each type that fits the scene, deterministic in scene, `seed` and type.
 
     Args:
-        scene: What to ask about.
+        scene: Scene to ask about.
         seed: Another seed asks about other objects in other words.
-        families: Names; None is every available family.
+        families: Names of question types; None is every available one.
 
     Raises:
-        UnknownNameError: no such family.
+        UnknownNameError: unknown question type.
     """
     names = [n for n, f in FAMILIES.items() if f.is_available] if families is None else list(families)
-    found = []
+    drawn = []
     for name in names:
         rng = np.random.default_rng([scene.seed, seed, crc32(name.encode()), 20])
         asked = question(scene, name, rng)
         if asked is not None:
-            found.append(asked)
-    return found
+            drawn.append(asked)
+    return drawn
 
 
 def _options(facts: Family, answer: str, rng: np.random.Generator) -> tuple[str, ...]:
-    """The answer among evenly drawn others, in random order."""
+    """Shuffle the answer among uniformly drawn wrong options."""
     wrong = [x for x in facts.answers if x != answer]
     drawn = [wrong[i] for i in rng.permutation(len(wrong))[: facts.num_options - 1]]
     return _shuffled(rng, (answer, *drawn))
@@ -154,7 +154,7 @@ def _family(
     scope: Length = "short",
     speciality: str | None = None,
 ) -> Callable[[Ask], Ask]:
-    """Enter the decorated function into `FAMILIES` under its own name."""
+    """Register the decorated function in `FAMILIES` under its own name."""
     names = tuple(answers)
 
     def enter(ask: Ask) -> Ask:
@@ -180,12 +180,12 @@ def _pick(rng: np.random.Generator, items: Sequence[T]) -> T:
 
 
 def _call(obj: ToyObject, rng: np.random.Generator) -> str:
-    """A name for an object that is the only one of its shape and of its colour."""
+    """Draw a name for an object that is the only one of its shape and of its color."""
     return _pick(rng, (obj.shape, f"{obj.colour} object", f"{obj.colour} {obj.shape}"))
 
 
 def _about(attribute: str, *texts: str, where: Callable[[ToyObject], bool] = lambda o: True) -> Ask:
-    """Ask for an attribute of any object that fits `where`; `{it}` in the text is what the object is called."""
+    """Ask for an attribute of any object that fits `where`; `{it}` in the text is replaced by the object's name."""
 
     def ask(scene: ToyScene, rng: np.random.Generator) -> Asked | None:
         fitting = [o for o in scene.objects if where(o)]
@@ -197,7 +197,7 @@ def _about(attribute: str, *texts: str, where: Callable[[ToyObject], bool] = lam
     return ask
 
 
-# ---- what any eye sees in a short clip
+# ---- short clips: visible to any encoder
 
 
 @_family("video", answers=a.COLOURS, num_options=4)
@@ -252,7 +252,7 @@ def exists(scene: ToyScene, rng: np.random.Generator) -> Asked | None:
 
 
 def _beside(scene: ToyScene, rng: np.random.Generator, axis: int, text: str, names: tuple[str, str]) -> Asked | None:
-    """Where one object is from another, for two that stand a quarter apart along `axis`."""
+    """Ask where one object is from another, for two that are a quarter apart along `axis`."""
     pairs = [(o, p) for o in scene.objects for p in scene.objects if abs(o.centre[axis] - p.centre[axis]) > 12]
     if not pairs:
         return None
@@ -271,7 +271,7 @@ def above_below(scene: ToyScene, rng: np.random.Generator) -> Asked | None:
     return _beside(scene, rng, 1, "Is the {} above or below the {}?", ("above", "below"))
 
 
-# ---- what takes a special eye
+# ---- short clips: special encoders
 
 
 @_family("video", answers=a.TEXTURES, speciality="detail")
@@ -287,7 +287,7 @@ def speed(scene: ToyScene, rng: np.random.Generator) -> Asked | None:
     return ask(scene, rng)
 
 
-# ---- what other senses tell
+# ---- short clips: other modalities
 
 
 @_family("audio", answers=("1", "2", "3", "4"))
@@ -310,7 +310,7 @@ def distance(scene: ToyScene, rng: np.random.Generator) -> Asked | None:
 
 @_family("video", "depth", answers=a.COLOURS, num_options=2)
 def nearer(scene: ToyScene, rng: np.random.Generator) -> Asked | None:
-    """Depth shows no colour, and video no distance: it takes both."""
+    """Ask which object is nearer: depth shows no color, and video no distance, so it takes both."""
     pairs = [(o, p) for o in scene.objects for p in scene.objects if o.distance == "near" and p.distance == "far"]
     if not pairs:
         return None
@@ -346,12 +346,12 @@ def consistency(scene: ToyScene, rng: np.random.Generator) -> Asked | None:
 
 
 def _with_shape(scene: ToyScene, rng: np.random.Generator, text: str, attribute: str) -> Asked:
-    """Senses without colour know an object by its shape."""
+    """Ask about an object by its shape: modalities without color know it by nothing else."""
     obj = _pick(rng, scene.objects)
     return text.format(obj.shape), getattr(obj, attribute)
 
 
-# ---- long clips: what came, in which order, how often, and what was how
+# ---- long clips: contents, order, counts and kinds of motion
 
 _ORDINALS = ("first", "second", "third", "last")
 _DOES = {
@@ -367,7 +367,7 @@ _DOES = {
 
 @_family("video", answers=a.COLOURS, num_options=2, scope="long")
 def first(scene: ToyScene, rng: np.random.Generator) -> Asked | None:
-    """Which of two visits came first."""
+    """Ask which of two visits came first."""
     i, j = rng.permutation(len(scene.objects))[:2]
     one, other = scene.objects[i], scene.objects[j]
     text = f"Which comes first, the {one.colour} or the {other.colour} object?"
@@ -388,7 +388,7 @@ def visits(scene: ToyScene, rng: np.random.Generator) -> Asked | None:
 
 @_family("video", answers=a.COLOURS, num_options=4, scope="long")
 def event_colour(scene: ToyScene, rng: np.random.Generator) -> Asked | None:
-    """Every visit moves as much; only the question tells which one matters."""
+    """Ask for the color of a visit by its motion: every visit moves equally much, so only the question selects it."""
     obj = _pick(rng, scene.objects)
     return f"What colour is the object that {_DOES[obj.motion]}?", obj.colour
 

@@ -1,4 +1,4 @@
-"""Scenes: which objects there are, what they are like, where they move and when they are there.
+"""Scenes: the objects of a clip, their attributes, motion and times.
 
 A scene is a plain value, deterministic in its seed. Renderers, labels, questions and captions all read it.
 """
@@ -34,14 +34,14 @@ class ToyObject:
     """One object.
 
     Attributes:
-        shape, colour, size, texture: What it looks like; names from `attributes`.
-        spin, temperature, relief, firmness, consistency, pitch: What other senses tell; RGB never does.
+        shape, colour, size, texture: Appearance; names from `attributes`.
+        spin, temperature, relief, firmness, consistency, pitch: Attributes that only other modalities show, never RGB.
         distance: `near` or `far`; `distance_metres` is the exact range.
         motion: Kind of motion. `speed` is `slow` or `fast` in short clips, `steady` in long ones.
         step: World units per frame along the path.
-        centre: (x, y) of the middle of the path.
+        centre: (x, y) of the center of the path.
         path_start, path_frames: First frame of the path and its length in frames.
-        start_frame, end_frame: It is there in start_frame <= frame < end_frame.
+        start_frame, end_frame: It is present in start_frame <= frame < end_frame.
         change: `stays`, `appears` or `vanishes` (short clips); `visits` (long clips).
         beeps: Frames at which it beeps.
     """
@@ -71,20 +71,20 @@ class ToyObject:
 
     @property
     def diameter(self) -> int:
-        """In world units."""
+        """Diameter in world units."""
         return a.SIZES[self.size]
 
     @property
     def quarter(self) -> int:
-        """Where the middle of its path is: 0 top left, 1 top right, 2 bottom left, 3 bottom right."""
+        """Quarter of the center of its path: 0 top left, 1 top right, 2 bottom left, 3 bottom right."""
         return 2 * (self.centre[1] >= a.WORLD_PX / 2) + (self.centre[0] >= a.WORLD_PX / 2)
 
     def is_there(self, frames: np.ndarray) -> np.ndarray:
-        """(T,) bool: whether the object is there at the given frames."""
+        """Whether the object is present at the given frames, (T,) bool."""
         return (frames >= self.start_frame) & (frames < self.end_frame)
 
     def positions(self, frames: np.ndarray) -> np.ndarray:
-        """(T, 2) centre at the given frames, which may be fractional."""
+        """Center (T, 2) at the given frames, which may be fractional."""
         t = np.asarray(frames, dtype=np.float64) - self.path_start
         return np.asarray(self.centre) + self._offset(t)
 
@@ -102,14 +102,14 @@ class ToyObject:
 
 @dataclass(frozen=True, kw_only=True)
 class ToyScene:
-    """A clip's truth.
+    """Full description of a clip.
 
     Attributes:
-        seed: Where it came from.
+        seed: Seed of the scene.
         length: `short` or `long`.
         num_frames, fps: Extent in time.
-        objects: In the order in which they are painted, which tells nothing about their distance.
-        counted_shape: Long clips: the shape whose visits are asked for (1 to 4 of them, evenly).
+        objects: In drawing order, which is independent of their distance.
+        counted_shape: Long clips: the shape whose visits are counted (1 to 4 of them, uniformly).
     """
 
     seed: int
@@ -137,21 +137,21 @@ def sample_scene(
     event_frames: int = 6,
     fps: float = FPS,
 ) -> ToyScene:
-    """The scene of a seed.
+    """Sample the scene of a seed.
 
-    A short one has 1 to 4 objects of distinct shapes and colours, each in a quarter of the picture. A long one has 5
-    or 6 visits, one after the other, by objects of distinct colours and distinct kinds of motion, equal in size,
-    speed and length: every visit moves the same amount of picture.
+    A short one has 1 to 4 objects of distinct shapes and colors, each in a quarter of the frame. A long one has 5
+    or 6 visits, one after the other, by objects of distinct colors and distinct kinds of motion, equal in size,
+    speed and length: every visit changes the same number of pixels.
 
     Args:
-        seed: Any integer >= 0; see `splits` for which are for training.
+        seed: Any integer >= 0; `splits` defines the training seeds.
         length: `short` or `long`.
         num_frames: Default 16 (short) or 300 (long).
         event_frames: Length of a visit in a long clip.
         fps: Frames per second.
 
     Raises:
-        ConfigError: an unknown length, or too few frames for what has to happen in them.
+        ConfigError: an unknown length, or too few frames for its events.
     """
     if length == "short":
         return _short_scene(seed, num_frames or SHORT_FRAMES, fps)
@@ -201,14 +201,14 @@ def _long_scene(seed: int, num_frames: int, event_frames: int, fps: float) -> To
     count = int(rng.integers(5, 7))
     if event_frames < 4 or num_frames < 6 * (event_frames + 2):
         raise ConfigError(
-            f"a long clip needs at least 4 frames per visit and room for 6 visits, got {num_frames} frames and "
+            f"a long clip needs at least 4 frames per visit and time for 6 visits, got {num_frames} frames and "
             f"{event_frames} per visit; give at least {6 * (max(event_frames, 4) + 2)} frames"
         )
     counted, shapes = _event_shapes(rng, count)
     colours, motions = _distinct(rng, tuple(a.COLOURS), count), _distinct(rng, a.EVENT_MOTIONS, count)
     size = _one(rng, a.SIZES)
     step = min(_EVENT_STEP, _EVENT_TRAVEL / (event_frames - 1))
-    margin = a.SIZES[size] / 2 + step * max(event_frames - 1, _SWING) / 2 + 1  # keeps every path inside the picture
+    margin = a.SIZES[size] / 2 + step * max(event_frames - 1, _SWING) / 2 + 1  # keeps every path inside the frame
     objects = []
     for i, start in enumerate(_event_starts(rng, count, num_frames, event_frames)):
         x, y = rng.uniform(margin, a.WORLD_PX - margin, 2)
@@ -236,7 +236,7 @@ def _long_scene(seed: int, num_frames: int, event_frames: int, fps: float) -> To
 
 
 def _event_shapes(rng: np.random.Generator, count: int) -> tuple[str, list[str]]:
-    """One shape that comes 1 to 4 times, each as often, and others in the remaining visits, in random order."""
+    """Draw one shape that comes 1 to 4 times with equal probability, and others in the remaining visits, shuffled."""
     counted, *others = _distinct(rng, a.SHAPES, len(a.SHAPES))
     times = int(rng.integers(1, 5))
     shapes = [counted] * times + [others[i] for i in rng.integers(len(others), size=count - times)]
@@ -244,20 +244,20 @@ def _event_shapes(rng: np.random.Generator, count: int) -> tuple[str, list[str]]
 
 
 def _event_starts(rng: np.random.Generator, count: int, num_frames: int, event_frames: int) -> list[int]:
-    """Sorted first frames with at least two quiet frames after each visit."""
+    """Draw sorted first frames with at least two quiet frames after each visit."""
     spare = num_frames - count * (event_frames + 2)
     gaps = np.sort(rng.integers(0, spare + 1, size=count))
     return [int(gap) + i * (event_frames + 2) for i, gap in enumerate(gaps)]
 
 
 def _beeps(rng: np.random.Generator, start: int, end: int, count: int) -> tuple[int, ...]:
-    """`count` frames of start..end that are at least two apart, if there is room; always exactly `count`."""
+    """Draw `count` frames of start..end that are at least two apart if possible; always exactly `count`."""
     slots = np.arange(start, end - 1, 2) if (end - start) // 2 >= count else np.arange(start, end)
     return tuple(int(f) for f in np.sort(rng.permutation(slots)[:count]))
 
 
 def _hidden(rng: np.random.Generator) -> dict:
-    """What no question of the general families asks for: fine detail, and what only other senses tell."""
+    """Draw attributes that general question types never ask about: fine detail, and facts of other modalities."""
     distance = _one(rng, a.DISTANCES)
     return {
         "texture": _one(rng, a.TEXTURES),

@@ -1,4 +1,4 @@
-"""Which seeds are for training, for validation and for tests: ranges that never meet."""
+"""Seeds for training, validation and test: disjoint ranges."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ SEEDS: dict[str, range] = {
     "validation": range(2**40, 2**41),
     "test": range(2**41, 2**62),
 }
-_WORLD_CLIPS = 2**20  # most clips of one written world
+_WORLD_CLIPS = 2**20  # maximum number of clips of one written world
 
 _bounds = sorted((r.start, r.stop) for r in SEEDS.values())
 assert all(one[1] <= next_[0] for one, next_ in pairwise(_bounds)), "the splits overlap"
 
 
 def split_seed(split: str, index: int) -> int:
-    """The `index`-th seed of a split.
+    """Return the `index`-th seed of a split.
 
     Raises:
-        UnknownNameError: no such split.
+        UnknownNameError: unknown split.
         ConfigError: the split has fewer seeds.
     """
     if split not in SEEDS:
@@ -38,7 +38,7 @@ def split_seed(split: str, index: int) -> int:
 
 
 def check_split(seed: int, split: str) -> int:
-    """`seed`, after making sure that it belongs to `split`.
+    """Return `seed` after checking that it belongs to `split`.
 
     Raises:
         ConfigError: it belongs to another one.
@@ -51,7 +51,7 @@ def check_split(seed: int, split: str) -> int:
 
 
 def world_seeds(seed: int, num_clips: int) -> list[int]:
-    """Scene seeds of the written world number `seed`: of the test split, apart from every other world's.
+    """Return the scene seeds of the written world number `seed`: test seeds that no other world uses.
 
     Raises:
         ConfigError: a negative or too large seed, or too many clips.

@@ -22,9 +22,9 @@ def test_a_form_updates_the_senses_and_nothing_else(root, clips, form, temperatu
     run = sequential.new_run(root, clips, 1, 1, temperature=temperature, clips_per_step=2)
     before = {name: tensor.clone() for name, tensor in root.state_dict().items()}
     train(run, tmp_path, has_progress=False, has_events=False)
-    passes = {"all"} if form == "joint" else set(sequential.SENSES)
+    passes = {"all"} if form == "joint" else set(sequential.MODALITIES)
     assert sequential.updates(tmp_path / "logs" / "answers.csv") == dict.fromkeys(passes, 1)
-    own = {f"model.{name}" for sense in sequential.SENSES for name in parameters_of(root.model, sense)}
+    own = {f"model.{name}" for sense in sequential.MODALITIES for name in parameters_of(root.model, sense)}
     moved = {name for name, tensor in root.state_dict().items() if not tensor.equal(before[name])}
     assert moved
     assert moved <= own

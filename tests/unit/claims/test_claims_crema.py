@@ -9,7 +9,7 @@ import vidweave
 from benchmarks.claims import CLAIMS
 from benchmarks.claims.crema import crema
 from vidweave.model.assembly import VideoLanguageModel
-from vidweave.systems.tiny.crema import SENSES, tiny_crema
+from vidweave.systems.tiny.crema import MODALITIES, tiny_crema
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +39,8 @@ def test_a_model_that_knows_nothing_does_not_pass(claim):
 
 def test_the_table_counts_tokens_and_parameters(claim):
     facts = claim.to_dict()["facts"]
-    assert list(facts) == ["video", *(f"+ {sense}" for sense in SENSES)]
-    assert [row["tokens"] for row in facts.values()] == [16] * (1 + len(SENSES))
+    assert list(facts) == ["video", *(f"+ {sense}" for sense in MODALITIES)]
+    assert [row["tokens"] for row in facts.values()] == [16] * (1 + len(MODALITIES))
     assert all(20_000 < row["trained parameters"] < 65_000 for name, row in facts.items() if name != "video")
     from rich.console import Console
 

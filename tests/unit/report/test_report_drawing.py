@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from vidweave.report.drawing import Box, Drawing, Line, Picture, Words, fit, shade, wrap
+from vidweave.report.drawing import Bitmap, Box, Drawing, Line, Words, fit, shade, wrap
 from vidweave.report.raster import to_image
 from vidweave.report.svg import to_svg
 
@@ -17,7 +17,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 def sheet() -> Drawing:
     drawing = Drawing(70)
     drawing.add(Box(10, 5, 20, 8, "#ff0000", "a <title>"), Line(((40, 2), (40, 30)), "#0000ff", 2))
-    drawing.add(Words(50, 20, "a & b <c>", 9), Picture(2, 20, 6, 4, np.full((2, 3, 3), 90, np.uint8)))
+    drawing.add(Words(50, 20, "a & b <c>", 9), Bitmap(2, 20, 6, 4, np.full((2, 3, 3), 90, np.uint8)))
     return drawing
 
 

@@ -40,7 +40,7 @@ def test_runs_stand_where_their_segments_stood():
     assert first[-1].x + first[-1].width == pytest.approx(context.x(18))
     assert first[1].title == "token 0: segments 4 to 4 are one entry"
     assert {box.fill for box in first[:2]} == set(RUNS)
-    assert [box.title for box in boxes(drawing, (NOW,))].count("the newest segment, as it is") == 3
+    assert [box.title for box in boxes(drawing, (NOW,))].count("the newest segment, unmerged") == 3
 
 
 def test_what_a_forgetful_memory_lost_is_left_blank():

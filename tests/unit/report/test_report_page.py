@@ -46,7 +46,7 @@ def query() -> Query:
 
 def test_the_page_tells_question_answer_pictures_costs_and_notes():
     page = explain(query(), answered()).html()
-    for text in ("Which &amp; why?", ">red<", "3 pictures, uniform", "1 pictures, asked", "16 tokens", "250 ms"):
+    for text in ("Which &amp; why?", ">red<", "3 frames, uniform", "1 frames, asked", "16 tokens", "250 ms"):
         assert text in page
     assert "two pictures were lost" in page
     assert "94.8%" in page  # of exp(-0.1) beside exp(-3)

@@ -10,8 +10,8 @@ import pytest
 
 from vidweave.report.charts import bars, cells, curves
 from vidweave.report.context import PanelContext, time_axis
-from vidweave.report.drawing import FAINT, INK, PALETTE, Box, Drawing, Line, Picture, Words, shade
-from vidweave.report.intervals import NOTES, ROW, TOP, WIDTH, Figure, intervals, name_room
+from vidweave.report.drawing import FAINT, INK, PALETTE, Bitmap, Box, Drawing, Line, Words, shade
+from vidweave.report.intervals import NOTES, ROW, TOP, WIDTH, Figure, intervals, name_width
 from vidweave.report.raster import to_image
 from vidweave.report.svg import to_svg
 from vidweave.report.timeline import clip_span, draw_timeline
@@ -116,8 +116,8 @@ def test_names_end_before_the_axis_and_notes_begin_behind_it():
     assert shapes.texts["first"][:3] == (190.0, TOP + 14, "end")
     assert shapes.texts["31.0%"][:3] == (WIDTH - NOTES + 6, TOP + 14, "start")
     assert shapes.texts["31 of 100"][:3] == (WIDTH - NOTES + 54, TOP + 14, "start")
-    assert (name_room([]), name_room([Figure(name="x" * 400, value=1)])) == (160.0, 340.0)
-    assert name_room([Figure(name="x" * 40, value=1)]) == pytest.approx(40 * 0.54 * 11 + 24)
+    assert (name_width([]), name_width([Figure(name="x" * 400, value=1)])) == (160.0, 340.0)
+    assert name_width([Figure(name="x" * 40, value=1)]) == pytest.approx(40 * 0.54 * 11 + 24)
 
 
 def test_marks_keep_the_colors_of_the_page_and_the_legend_breaks_into_lines():
@@ -225,7 +225,7 @@ def test_thumbnails_are_spread_evenly_and_tied_to_their_times():
         [(near(image[0] + width / 2), near(height)), (near(here.x(use.pts_seconds)), near(height + 26))]
         for image, use in zip(shapes.images, uses, strict=True)
     ]
-    pixels = [shape.pixels[0, 0, 0] for shape in drawing.shapes if isinstance(shape, Picture)]
+    pixels = [shape.pixels[0, 0, 0] for shape in drawing.shapes if isinstance(shape, Bitmap)]
     assert pixels == [0, 20, 140]
 
 
@@ -258,7 +258,7 @@ def test_a_clip_is_shown_over_its_span(start, end, span):
 def test_the_picture_shows_every_shape_at_its_scaled_place_to_the_pixel():
     drawing = Drawing(60, 40)
     drawing.add(Box(7, 11, 13, 5, "#ff0000"), Line(((30, 6), (50, 6)), "#0000ff", 2.0))
-    drawing.add(Picture(33, 21, 10, 6, np.full((6, 10, 3), 77, np.uint8)))
+    drawing.add(Bitmap(33, 21, 10, 6, np.full((6, 10, 3), 77, np.uint8)))
     for scale in (1, 2, 3):
         image = np.asarray(to_image(drawing, scale=scale)).astype(int)
         assert image.shape == (40 * scale, 60 * scale, 3)

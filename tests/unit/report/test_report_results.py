@@ -41,18 +41,27 @@ def test_the_page_tells_ours_rules_papers_and_breakdowns(results):
         "published: paper",
     ):
         assert text in page
-    for text in ("32.0%", "By scenes", "mc_4", "By family", "option A", "no option", "OneLLM (published)", "versions"):
+    for text in (
+        "32.0%",
+        "By scenes",
+        "mc_4",
+        "By question type",
+        "option A",
+        "no option",
+        "OneLLM (published)",
+        "versions",
+    ):
         assert text in page
 
 
 def test_families_that_are_a_facet_too_are_told_once(results):
     families = results["facets"]["scenes"]
     again = {**results, "families": families}
-    assert "By family" not in results_page(again).html()
-    assert "## By family" not in results_markdown(again)
+    assert "By question type" not in results_page(again).html()
+    assert "## By question type" not in results_markdown(again)
     found = compare(made_records(60, 0.8, seed=1), made_records(60, 0.5, seed=2)).to_dict()
-    assert "By family" in comparison_page(found).html()
-    assert "By family" not in comparison_page({**found, "families": found["facets"]["scenes"]}).html()
+    assert "By question type" in comparison_page(found).html()
+    assert "By question type" not in comparison_page({**found, "families": found["facets"]["scenes"]}).html()
 
 
 def test_long_names_are_told_whole_and_colours_stay_from_chart_to_chart(results):
@@ -123,4 +132,4 @@ def test_a_bar_is_as_long_as_its_value_and_marks_have_a_legend():
 def test_many_rows_are_cut_and_counted(results):
     groups = [{**results["overall"], "family": f"g{i}"} for i in range(75)]
     page = results_page({**results, "facets": {"id": groups}}).html()
-    assert "15 more rows stand in the JSON data" in page
+    assert "15 more rows are in the JSON data" in page

@@ -25,7 +25,7 @@ def words(drawing):
 def test_everything_stands_at_its_time():
     drawing = selection_panel({"reason": "grounding", "scenes": {"": TOLD}}, CONTEXT)
     said = words(drawing)
-    for text in ("motion", "in the span", "4.00 to 5.00 s, 80%", "moments", "chosen by grounding"):
+    for text in ("motion", "in the span", "4.00 to 5.00 s, 80%", "frames", "chosen by grounding"):
         assert text in said
     boxes = [s for s in drawing.shapes if isinstance(s, Box) and s.title]
     assert boxes[0].x == pytest.approx(CONTEXT.x(4.0))

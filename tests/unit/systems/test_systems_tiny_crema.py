@@ -7,7 +7,7 @@ import vidweave
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.growth import parameters_of
 from vidweave.pipelines.slot import SlotPipeline
-from vidweave.systems.tiny.crema import SENSES, tiny_crema
+from vidweave.systems.tiny.crema import MODALITIES, tiny_crema
 from vidweave.toyworld.questions import FAMILIES
 from vidweave.toyworld.render import render
 from vidweave.toyworld.scene import sample_scene
@@ -29,12 +29,12 @@ def clip(*senses):
 
 def test_it_has_every_sense_that_a_question_needs():
     needed = {modality for family in FAMILIES.values() for modality in family.needs}
-    assert needed == {"video", *SENSES}
+    assert needed == {"video", *MODALITIES}
 
 
 def test_the_number_of_tokens_does_not_grow_with_the_senses(model):
     counts = {}
-    for senses in ((), SENSES[:1], SENSES[2:5], SENSES):
+    for senses in ((), MODALITIES[:1], MODALITIES[2:5], MODALITIES):
         answer = SlotPipeline(model).ask(clip(*senses), "How many objects are there?", options=["1", "2"])
         counts[len(senses)] = sum(n for block, n in answer.trace.tokens.items() if block != "text")
     assert counts == {0: 16, 1: 16, 3: 16, 7: 16}
@@ -48,7 +48,7 @@ def test_the_trace_tells_which_sense_had_which_share(model):
 
 
 def test_no_parameter_belongs_to_two_senses(model):
-    own = [set(parameters_of(model, sense)) for sense in SENSES]
+    own = [set(parameters_of(model, sense)) for sense in MODALITIES]
     assert sum(map(len, own)) == len(set.union(*own))
     sizes = {name: p.numel() for name, p in model.named_parameters()}
     assert all(sum(sizes[name] for name in names) < 65_000 for names in own)

@@ -4,9 +4,9 @@ import torch
 from parts_of_losses import assert_parts_make_the_whole
 from torch import nn
 
-from vidweave.systems.tiny.senses import SENSE_ENCODERS, SENSE_WIDTH, sense_encoders
-from vidweave.tiny.modalities import SENSE_CLASSES, LabelledSenses
-from vidweave.tiny.modality_labels import SenseLabels, collate_senses, sense_heads
+from vidweave.systems.tiny.senses import MODALITY_ENCODERS, MODALITY_WIDTH, modality_encoders
+from vidweave.tiny.modalities import MODALITY_CLASSES, LabeledModalities
+from vidweave.tiny.modality_labels import ModalityLabels, collate_modalities, modality_heads
 from vidweave.toyworld.splits import SEEDS
 
 
@@ -15,19 +15,19 @@ class Root(nn.Module):
         super().__init__()
         torch.manual_seed(0)
         self.model = nn.Module()
-        self.model.encoders = nn.ModuleDict({name: config.build() for name, config in sense_encoders().items()})
-        self.sense_heads = sense_heads(SENSE_WIDTH)
+        self.model.encoders = nn.ModuleDict({name: config.build() for name, config in modality_encoders().items()})
+        self.modality_heads = modality_heads(MODALITY_WIDTH)
 
 
 def batch_of(count, first=0):
-    configs = sense_encoders()
-    specs = {sense: configs[encoder].specs[sense] for sense, encoder in SENSE_ENCODERS.items()}
-    return collate_senses(specs, [LabelledSenses(frames=2)[i] for i in range(first, count)])
+    configs = modality_encoders()
+    specs = {sense: configs[encoder].specs[sense] for sense, encoder in MODALITY_ENCODERS.items()}
+    return collate_modalities(specs, [LabeledModalities(frames=2)[i] for i in range(first, count)])
 
 
 def test_examples_repeat_and_belong_to_training():
-    one, two = LabelledSenses()[7], LabelledSenses()[7]
-    assert set(one) == set(SENSE_CLASSES) == set(SENSE_ENCODERS)
+    one, two = LabeledModalities()[7], LabeledModalities()[7]
+    assert set(one) == set(MODALITY_CLASSES) == set(MODALITY_ENCODERS)
     assert all((one[sense].labels["shape"] == two[sense].labels["shape"]).all() for sense in one if sense != "audio")
     assert SEEDS["train"].start <= 7 < SEEDS["train"].stop
 
@@ -35,9 +35,9 @@ def test_examples_repeat_and_belong_to_training():
 def test_every_token_of_every_encoder_has_its_labels():
     root, batch = Root().eval(), batch_of(3)
     for sense, told in batch.items():
-        tokens = root.model.encoders[SENSE_ENCODERS[sense]].encode(told.values, sense)[0]
+        tokens = root.model.encoders[MODALITY_ENCODERS[sense]].encode(told.values, sense)[0]
         segments = 3 if sense in ("audio", "point_cloud") else 6
-        for name, classes in SENSE_CLASSES[sense].items():
+        for name, classes in MODALITY_CLASSES[sense].items():
             assert told.labels[name].shape == tokens.shape[:2] == (segments, tokens.shape[1])
             assert int(told.labels[name].max()) < len(classes)
 
@@ -47,17 +47,17 @@ def test_the_loss_reaches_every_encoder_and_falls():
     optimizer = torch.optim.AdamW(root.parameters(), lr=3e-3)
     losses = []
     for _ in range(6):
-        result = SenseLabels(SENSE_ENCODERS)(root, batch)
+        result = ModalityLabels(MODALITY_ENCODERS)(root, batch)
         optimizer.zero_grad()
         result["loss"].backward()
         losses.append(float(result["loss"].detach()))
         optimizer.step()
     assert losses[-1] < 0.8 * losses[0]
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in root.model.parameters())
-    assert {f"{sense}/right" for sense in SENSE_CLASSES} <= set(result)
+    assert {f"{sense}/right" for sense in MODALITY_CLASSES} <= set(result)
 
 
 @torch.no_grad()
 def test_sense_labels_declare_what_they_average_over():
     root, parts = Root().eval(), [(batch_of(1), 1), (batch_of(3, first=1), 2)]
-    assert_parts_make_the_whole(SenseLabels(SENSE_ENCODERS), root, batch_of(3), parts)
+    assert_parts_make_the_whole(ModalityLabels(MODALITY_ENCODERS), root, batch_of(3), parts)

@@ -10,8 +10,8 @@ from vidweave.errors import ConfigError
 from vidweave.language.causal import CausalConfig
 from vidweave.language.seq2seq import Seq2SeqConfig
 from vidweave.tiny.fact_reading import ReadFacts, collate_facts
-from vidweave.tiny.patch_labels import DenseLabels, collate_pictures, dense_heads
-from vidweave.tiny.scenes import FactQuestions, LabelledPictures
+from vidweave.tiny.patch_labels import DenseLabels, collate_frames, dense_heads
+from vidweave.tiny.scenes import FactQuestions, LabeledFrames
 from vidweave.tiny.tokenizer import train_tokenizer
 from vidweave.types import VisualSpec
 
@@ -29,9 +29,9 @@ class _Root(nn.Module):
 
 def test_a_few_steps_on_dense_labels_lower_every_part():
     torch.manual_seed(0)
-    root, source = _Root(), LabelledPictures()
+    root, source = _Root(), LabeledFrames()
     objective = DenseLabels("rgb", ("shape", "colour"))
-    batch = collate_pictures(PIXELS, [source[i] for i in range(12)])
+    batch = collate_frames(PIXELS, [source[i] for i in range(12)])
     first = objective(root.eval(), batch)
     optimizer = torch.optim.AdamW(root.parameters(), lr=3e-3)
     for _ in range(25):
@@ -45,7 +45,7 @@ def test_a_few_steps_on_dense_labels_lower_every_part():
 
 def test_noise_is_for_training_only():
     root, objective = _Root(), DenseLabels("rgb")
-    batch = collate_pictures(PIXELS, [LabelledPictures()[0]])
+    batch = collate_frames(PIXELS, [LabeledFrames()[0]])
     still = [objective(root.eval(), batch)["loss"].item() for _ in range(2)]
     shaken = [objective(root.train(), batch)["loss"].item() for _ in range(2)]
     assert still[0] == still[1]
@@ -89,10 +89,10 @@ def test_reading_loss_is_that_of_each_example_alone(tokenizer, family):
 
 @torch.no_grad()
 def test_dense_labels_declare_what_they_average_over():
-    root, source = _Root().eval(), LabelledPictures()
+    root, source = _Root().eval(), LabeledFrames()
     one, many = [source[0]], [source[i] for i in range(1, 7)]
-    parts = [(collate_pictures(PIXELS, part), len(part)) for part in (one, many)]
-    assert_parts_make_the_whole(DenseLabels("rgb"), root, collate_pictures(PIXELS, one + many), parts)
+    parts = [(collate_frames(PIXELS, part), len(part)) for part in (one, many)]
+    assert_parts_make_the_whole(DenseLabels("rgb"), root, collate_frames(PIXELS, one + many), parts)
 
 
 @torch.no_grad()

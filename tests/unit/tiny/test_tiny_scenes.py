@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vidweave.errors import ConfigError
-from vidweave.tiny.scenes import ClipQuestions, FactQuestions, LabelledPictures, train_scene
+from vidweave.tiny.scenes import ClipQuestions, FactQuestions, LabeledFrames, train_scene
 from vidweave.toyworld.questions import FAMILIES
 from vidweave.toyworld.splits import SEEDS
 
@@ -14,14 +14,14 @@ def test_training_scenes_are_of_the_training_split():
 
 
 def test_pictures_carry_a_label_for_every_patch():
-    source = LabelledPictures(pictures=3)
+    source = LabeledFrames(frames=3)
     example, again = source[17], source[17]
-    assert example.pictures.shape == (3, 48, 48, 3)
-    assert example.pictures.dtype == np.uint8
+    assert example.frames.shape == (3, 48, 48, 3)
+    assert example.frames.dtype == np.uint8
     assert example.labels["shape"].shape == (3, 36)
     assert example.labels["offset"].shape == (3, 36, 2)
-    np.testing.assert_array_equal(example.pictures, again.pictures)
-    assert not np.array_equal(example.pictures, source[18].pictures)
+    np.testing.assert_array_equal(example.frames, again.frames)
+    assert not np.array_equal(example.frames, source[18].frames)
 
 
 def test_fact_sheets_hold_the_answer_and_cover_every_family():
@@ -34,7 +34,7 @@ def test_fact_sheets_hold_the_answer_and_cover_every_family():
 
 
 def test_without_other_senses_a_sheet_tells_only_what_the_question_needs():
-    source = FactQuestions(other_senses=0.0)
+    source = FactQuestions(other_modalities=0.0)
     about_sound = [e for e in (source[i] for i in range(200)) if "beeps" in e.question]
     assert about_sound
     assert all("red" not in e.facts for e in about_sound)

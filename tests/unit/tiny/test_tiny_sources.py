@@ -5,14 +5,14 @@ import torch
 from torch import nn
 
 from vidweave.tiny.linear_starts import ridge_map, set_linear, widen
-from vidweave.tiny.sources import FirstExamples, MadeOnce, stack_features
+from vidweave.tiny.sources import FirstExamples, SharedSource, stack_features
 from vidweave.types import PrecomputedFeatures
 
 
 def test_several_stages_share_what_the_first_one_makes():
     calls = []
-    source = MadeOnce(lambda root: calls.append(root) or [root])
-    assert source.made is None
+    source = SharedSource(lambda root: calls.append(root) or [root])
+    assert source.value is None
     assert source("a") is source("b")
     assert calls == ["a"]
 

@@ -5,7 +5,7 @@ import pytest
 
 from vidweave.errors import ConfigError
 from vidweave.tiny.scenes import NOTHING, train_scene
-from vidweave.tiny.token_classes import SPEEDS, TOKEN_CLASSES, LabelledTokens
+from vidweave.tiny.token_classes import SPEEDS, TOKEN_CLASSES, LabeledTokens
 from vidweave.toyworld.labels import dense_labels
 
 NAMES = ("motion", "speed", "quarter", "texture")
@@ -19,9 +19,9 @@ def named(labels, name, where):
 
 @pytest.mark.parametrize("index", SCENES)
 def test_what_is_there_is_told_and_what_is_not_is_not(index):
-    scene, example = train_scene(index), LabelledTokens(NAMES, patch=8, tube=8, frames=8)[index]
+    scene, example = train_scene(index), LabeledTokens(NAMES, patch=8, tube=8, frames=8)[index]
     labels, there = example.labels, example.labels["presence"]
-    assert example.pictures.shape == (8, 48, 48, 3)
+    assert example.frames.shape == (8, 48, 48, 3)
     assert {labels[name].shape for name in labels} == {(36,)}
     assert named(labels, "texture", there) <= {obj.texture for obj in scene.objects}
     assert (labels["texture"][~there] == NOTHING).all()
@@ -34,7 +34,7 @@ def test_what_is_there_is_told_and_what_is_not_is_not(index):
 
 
 def test_a_token_of_one_picture_shows_what_is_there_at_that_moment():
-    source = LabelledTokens(("texture",), patch=4, tube=1, frames=2)
+    source = LabeledTokens(("texture",), patch=4, tube=1, frames=2)
     example = source[5]
     frames = np.random.default_rng([5, 16]).integers(0, 16, 2)
     expected = dense_labels(train_scene(5), frames=frames, patch=4)["texture"].flatten()
@@ -46,11 +46,11 @@ def test_a_token_over_time_shows_what_is_there_most():
     seen = np.full((4, 1, 2), NOTHING)
     seen[:, 0, 0] = [0, 1, 1, NOTHING]
     seen[3, 0, 1] = 0
-    whole, halves = (LabelledTokens((), patch=8, tube=tube, frames=4)._shown(seen, 2) for tube in (4, 2))
+    whole, halves = (LabeledTokens((), patch=8, tube=tube, frames=4)._shown(seen, 2) for tube in (4, 2))
     assert whole.tolist() == [1, 0]
     assert halves.tolist() == [0, NOTHING, 1, 0]
 
 
 def test_pictures_that_tokens_cannot_share_evenly():
     with pytest.raises(ConfigError, match="frames must be a multiple of tube, got 8 and 3"):
-        LabelledTokens(NAMES, patch=8, tube=3, frames=8)
+        LabeledTokens(NAMES, patch=8, tube=3, frames=8)

@@ -6,11 +6,11 @@ from parts_of_losses import assert_parts_make_the_whole
 from torch import nn
 
 from vidweave.encoders.tiny import PIXELS
-from vidweave.tiny.token_classes import LabelledTokens
+from vidweave.tiny.token_classes import LabeledTokens
 from vidweave.tiny.token_labels import TokenLabels, collate_tokens, right_labels, token_heads
 
 NAMES = ("quarter", "texture")
-SOURCE = LabelledTokens(NAMES, patch=8, tube=1, frames=2)
+SOURCE = LabeledTokens(NAMES, patch=8, tube=1, frames=2)
 
 
 class Eye(nn.Module):

@@ -7,16 +7,16 @@ import pytest
 
 from vidweave.errors import ConfigError, UnknownNameError
 from vidweave.toyworld import attributes as a
-from vidweave.toyworld.labels import LABEL_CLASSES, SENSE_CLASSES, dense_labels, sense_labels, sound_labels
+from vidweave.toyworld.labels import LABEL_CLASSES, MODALITY_CLASSES, audio_labels, dense_labels, modality_labels
 from vidweave.toyworld.render import (
     RENDERERS,
     render,
+    render_audio,
     render_depth,
     render_ids,
     render_normals,
     render_points,
     render_rgb,
-    render_sound,
     render_thermal,
     render_touch,
     touched,
@@ -155,7 +155,7 @@ def test_points_fill_solid_bodies_and_leave_hollow_ones_empty():
 def test_sound_beeps_when_and_as_high_as_the_scene_says():
     for seed in range(12):
         scene = sample_scene(seed)
-        sound = render_sound(scene)
+        sound = render_audio(scene)
         assert len(sound.samples) == 32_000
         loud = np.abs(sound.samples.reshape(16, -1)).max(axis=1) > 0.1
         assert set(np.flatnonzero(loud)) == set(scene.beeper.beeps)
@@ -183,7 +183,7 @@ def test_faults_are_named():
     scene = sample_scene(1)
     with pytest.raises(UnknownNameError, match="did you mean 'depth'"):
         render(scene, "dept")
-    with pytest.raises(ConfigError, match="frames 0 to 15, asked for 3 to 16"):
+    with pytest.raises(ConfigError, match="frames 0 to 15, got 3 to 16"):
         render(scene, "video", frames=[3, 16])
     with pytest.raises(ConfigError, match="at least 16 pixels, got 7"):
         render(scene, "video", size=7)
@@ -191,19 +191,19 @@ def test_faults_are_named():
         dense_labels(scene, patch=7)
 
 
-@pytest.mark.parametrize("modality", sorted(set(SENSE_CLASSES) - {"audio"}))
+@pytest.mark.parametrize("modality", sorted(set(MODALITY_CLASSES) - {"audio"}))
 def test_sense_labels_tell_what_each_patch_shows(modality):
     scene = sample_scene(19)
     frames = np.array([1, 7, 15])
-    labels = sense_labels(scene, modality, frames=frames, patch=12)
-    told = SENSE_CLASSES[modality]
+    labels = modality_labels(scene, modality, frames=frames, patch=12)
+    told = MODALITY_CLASSES[modality]
     assert set(labels) == set(told)
     picture = rendered(scene, modality)
     there = labels["shape"] < len(a.SHAPES)
     assert there.shape == (1 if modality == "point_cloud" else 3, 4, 4)
     assert there.any()
     assert (~there).any()
-    name = a.SENSES[modality]
+    name = a.MODALITY_ATTRIBUTES[modality]
     np.testing.assert_array_equal(labels[name] >= 0, there)
     truth = {o.shape: (getattr(o, name), o.quarter) for o in scene.objects}
     for t, y, x in np.argwhere(there):
@@ -219,7 +219,7 @@ def test_sense_labels_tell_what_each_patch_shows(modality):
 def test_sound_labels_count_the_beeps_of_each_part():
     for seed in range(8):
         scene = sample_scene(seed)
-        labels = sound_labels(scene, 4)
+        labels = audio_labels(scene, 4)
         counts = np.bincount(np.array(scene.beeper.beeps) // 4, minlength=4)
         np.testing.assert_array_equal(labels["beeps"], counts.clip(max=2))
         pitch = a.VALUES["pitch"].index(scene.beeper.pitch)

@@ -1,13 +1,13 @@
-"""Captions of the media that a file of questions shows: what a language model reads in the caption baseline.
+"""Captions of the media of a question file, as read by a language model in the caption baseline.
 
-Start one server per captioner (`vllm serve OpenGVLab/InternVL2-8B --port 8004`, …), or name models that run here, and run
+Start one server per captioner (`vllm serve OpenGVLab/InternVL2-8B --port 8004`, …), or name models to run in this process, and run
 
     vidweave contra4 generate contra4/captions split=val.json.gz --out runs/captions
     vidweave contra4 evaluate --split val.json.gz --way captions --captions runs/captions/captions.jsonl --model llama \
         --base-url http://127.0.0.1:8001/v1
 
 Folders of the media are `media='{"coco": "/data/coco"}'`, or environment variables, see docs/contra4.md. Any captioner can
-be taken for any modality: `image.kind=transformers image.model=Salesforce/blip-image-captioning-base`.
+be used for any modality: `image.kind=transformers image.model=Salesforce/blip-image-captioning-base`.
 """
 
 from dataclasses import dataclass, field
@@ -21,23 +21,23 @@ from vidweave.contra4.media import Media
 from vidweave.contra4.pipeline import Pipeline
 from vidweave.engines.openai import OpenAIEngine
 
-__all__ = ["By", "Settings", "chosen", "recipe"]
+__all__ = ["By", "Settings", "build_captioners", "recipe"]
 
 
 @dataclass(frozen=True)
 class By:
-    """Who says what media of one modality show.
+    """Captioner of one modality.
 
     Attributes:
         kind: `endpoint`: a multimodal model behind `url`; `transformers`: one in this process; `vidweave`: a model of
-            this library; `nobody`: media of this modality are left out.
+            this library; `none`: media of this modality are skipped.
         model: Its name, or its folder.
-        url: Of an endpoint, with `/v1`.
-        prompt: What it is asked; as published if left out.
-        device, dtype: Where and how the weights of a model in this process lie.
+        url: Address of an endpoint, with `/v1`.
+        prompt: Prompt of the captioner; default is the published one.
+        device, dtype: Device and precision of the weights of a model in this process.
     """
 
-    kind: Literal["endpoint", "transformers", "vidweave", "nobody"] = "nobody"
+    kind: Literal["endpoint", "transformers", "vidweave", "none"] = "none"
     model: str = ""
     url: str = ""
     prompt: str | None = None
@@ -45,7 +45,7 @@ class By:
     dtype: str = "float32"
 
     def captioner(self) -> Captioner:
-        """The captioner; models of this library are loaded at once."""
+        """Build the captioner; models of this library are loaded immediately."""
         if self.kind == "endpoint":
             engine = OpenAIEngine(model=self.model, base_url=self.url, dialect="vllm", concurrency=32)
             return EngineCaptioner(engine=engine, prompt=self.prompt)
@@ -57,13 +57,13 @@ class By:
 
 @dataclass(frozen=True)
 class Settings:
-    """Of the recipe.
+    """Settings of the recipe.
 
     Attributes:
-        split: File of questions.
-        media: Collection → its folder, as JSON; those left out are looked up in the environment.
-        image, video, audio, pc: Who describes them; the published captioners, but nobody for 3D.
-        unreadable: Whether a file that is missing or broken stops the run, or is left out.
+        split: Question file.
+        media: Collection → its folder, as JSON; others are read from the environment.
+        image, video, audio, pc: Captioners; by default the published ones, none for 3D.
+        unreadable: Stop the run at a missing or broken file, or drop the file.
     """
 
     split: str = "val.json.gz"
@@ -76,8 +76,8 @@ class Settings:
 
 
 def recipe(split: str, media: dict[str, str], unreadable: Literal["stop", "drop"], **by: By) -> Pipeline:
-    """Find the media, caption them."""
-    captioners = chosen(**by)
+    """Build the pipeline: find the media, caption them."""
+    captioners = build_captioners(**by)
     return Pipeline(
         name="contra4 captions",
         stages=(
@@ -88,6 +88,6 @@ def recipe(split: str, media: dict[str, str], unreadable: Literal["stop", "drop"
     )
 
 
-def chosen(**by: By) -> dict[str, Captioner]:
-    """Modality → its captioner, where there is one."""
-    return {modality: who.captioner() for modality, who in by.items() if who.kind != "nobody"}
+def build_captioners(**by: By) -> dict[str, Captioner]:
+    """Build the captioner of each modality that has one."""
+    return {modality: choice.captioner() for modality, choice in by.items() if choice.kind != "none"}

@@ -1,11 +1,11 @@
-"""The published data: the released code's settings over its caption files, with models behind OpenAI-compatible servers.
+"""The published data: the released code's settings on its caption files, with models behind OpenAI-compatible servers.
 
 Start one server per model (`vllm serve meta-llama/Meta-Llama-3-8B --port 8000`, …), put the caption files into one folder
 and run
 
     vidweave contra4 generate contra4/published pools=captions --out runs/contra4
 
-The captions of MSR-VTT come as parquet, which pyarrow reads (extra `scale`).
+The captions of MSR-VTT are a parquet file, read with pyarrow (extra `scale`).
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ RELEASED = ("llama", "mistral", "phi")
 
 @dataclass(frozen=True)
 class Settings:
-    """Of the recipe.
+    """Settings of the recipe.
 
     Attributes:
         pools: Folder with `audiocaps.csv`, `clotho_development.csv` (or `_validation`, `_evaluation`), `coco.json`, `pointllm.json` and
@@ -41,8 +41,8 @@ class Settings:
         per_combination: Tuples for each of the 11 combinations of modalities, per selection.
         concurrency: Requests in flight per server.
         embedder: Encoder of captions, by hub id or folder; `tf-idf` compares words and needs no model.
-        thrifty: Drop forbidden words before anybody is asked for an answer, and ask a verifier no further once it has
-            lost: the same questions for half of the work.
+        thrifty: Drop forbidden words before answers are requested, and stop asking a verifier once it has
+            lost: the same questions for half of the requests.
     """
 
     pools: str = "captions"
@@ -60,7 +60,7 @@ class Settings:
 def recipe(
     pools: str, per_combination: int, concurrency: int, embedder: str, thrifty: bool, **addresses: str
 ) -> Pipeline:
-    """All stages."""
+    """Build all stages."""
 
     def engine(model: str, server: str) -> OpenAIEngine:
         return OpenAIEngine(model=model, base_url=addresses[server], dialect="vllm", concurrency=concurrency)
@@ -68,8 +68,8 @@ def recipe(
     models = published()
     writer = engine(models["question"]["model"], "writer")
     verifiers = tuple(
-        Verifier(name=name, engine=engine(facts["model"], name), style="chat" if facts["chat"] else "text")
-        for name, facts in models["verification"]["verifiers"].items()
+        Verifier(name=name, engine=engine(info["model"], name), style="chat" if info["chat"] else "text")
+        for name, info in models["verification"]["verifiers"].items()
         if name in RELEASED
     )
     words = (WordFilter(),) if thrifty else ()
@@ -93,7 +93,7 @@ def recipe(
 
 
 def files(folder: Path) -> tuple[PoolFile, ...]:
-    """In the order of the published pools."""
+    """List the caption files in the order of the published pools."""
     clotho = [folder / f"clotho_{split}.csv" for split in ("development", "validation", "evaluation")]
     return (
         PoolFile(path=str(folder / "audiocaps.csv"), modality="audio", format="audiocaps"),

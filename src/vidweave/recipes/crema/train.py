@@ -1,12 +1,12 @@
 """CREMA's training: fine-tuning on SQA3D, MUSIC-AVQA, NExT-QA, Touch-QA or Thermal-QA, or pre-training of one modality's
-adapter set (`dataset=audiocaps` for sound, `dataset=3d-llm` for points).
+adapter set (`dataset=audiocaps` for audio, `dataset=3d-llm` for points).
 
     vidweave train crema/train --out runs/sqa3d start=./crema-start dataset=sqa3d annotations=SQA_train.json media=./sqa3d
 
-`start` is a folder of `vidweave convert crema`, all of whose modalities are trained, or those of `modalities=video,depth`. One
+`start` is a folder of `vidweave convert crema`; all of its modalities are trained, or those of `modalities=video,depth`. One
 pass per modality per batch trains its port and the fusion (`sequential=False`: all in one pass); a modality that no clip
 of a batch has is skipped. Learning rates, epochs and the
-temperature of early exit are the released ones (`systems/crema/published.json`) where not given.
+temperature of early exit default to the released ones (`systems/crema/published.json`).
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ _LOG = logging.getLogger("vidweave.training")
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """Attributes:
-    start: Folder of the model that learns.
-    modalities: Those to train, separated by commas; empty trains all of `start`.
+    start: Folder of the model to train.
+    modalities: Modalities to train, separated by commas; empty trains all of `start`.
     annotations, media: The data set's file and the folder of its media.
-    batch_size, epochs, lr: 0 takes the released ones.
+    batch_size, epochs, lr: 0 uses the released ones.
     exit_temperature: 0 is no early exit, -1 the released one.
-    exit_statistic: `last` as the released code behaves.
-    held_out: Part of the examples that is not trained on; its loss is logged after each epoch.
+    exit_statistic: `last` reproduces the released code.
+    held_out: Share of the examples held out of training; their loss is logged after each epoch.
     workers: Spawned processes that prepare batches ahead; 0, the default, suits machines with one or two cores.
     """
 
@@ -64,7 +64,7 @@ class Settings:
 
 
 def recipe(**overrides: Any) -> Run:
-    """The run; its model is `start`, and the folder `<out>/model` holds what became of it."""
+    """Build the run; its model is `start`, and the trained model is written to `<out>/model`."""
     s = Settings(**overrides)
     if not (s.start and s.annotations and s.media):
         raise ConfigError("give start=FOLDER, annotations=FILE and media=FOLDER")
@@ -74,16 +74,16 @@ def recipe(**overrides: Any) -> Run:
     trained = _requested(s.modalities, streams)
     examples = list(CremaExamples(s.dataset, s.annotations, s.media, streams))
     held_out = int(len(examples) * s.held_out)
-    learning = examples[: len(examples) - held_out]
-    check_counts(count_modalities(learning, trained), s.dataset, s.annotations)
-    batch = min(s.batch_size or released["batch_per_gpu"], len(learning))
-    steps, epochs = len(learning) // batch, s.epochs or released["epochs"]
+    training = examples[: len(examples) - held_out]
+    check_counts(count_modalities(training, trained), s.dataset, s.annotations)
+    batch = min(s.batch_size or released["batch_per_gpu"], len(training))
+    steps, epochs = len(training) // batch, s.epochs or released["epochs"]
     lr = s.lr or released["lr"]
     temperature = released["temperature"] if s.exit_temperature < 0 else s.exit_temperature
     stage = Stage(
         name=s.dataset,
         objective=AnswerLoss(),
-        examples=learning,
+        examples=training,
         collate=partial(_collate, model.processor),
         loader_workers=s.workers,
         steps=steps * epochs,
@@ -94,14 +94,14 @@ def recipe(**overrides: Any) -> Run:
         early_exit=EarlyExit(steps_per_epoch=steps, temperature=temperature, statistic=s.exit_statistic)  # type: ignore[arg-type]
         if temperature
         else None,
-        evaluate=partial(_held_out_loss, examples[len(learning) :], batch) if held_out else None,
+        evaluate=partial(_held_out_loss, examples[len(training) :], batch) if held_out else None,
         evaluate_every=steps if held_out else 0,
     )
     return Run(name=f"crema-{s.dataset}", model=model, stages=[stage], seed=s.seed, config=asdict(s), finish=_finish)
 
 
 def schedule_of(dataset: str, *, steps: int, epochs: int, lr: float) -> Schedule:
-    """The released schedule of a data set: one rate per epoch of `steps`, after a warm-up by step in the first."""
+    """Build the released schedule of a data set: one rate per epoch of `steps`, after a warm-up by step in the first."""
     released = _released(dataset)
     return Schedule(
         "epochs",
@@ -114,7 +114,7 @@ def schedule_of(dataset: str, *, steps: int, epochs: int, lr: float) -> Schedule
 
 
 def passes(model: VideoLanguageModel, streams: Sequence[str], *, sequential: bool) -> list[Pass]:
-    """Train per modality its port, and the fusion, where there is one; everything else is frozen."""
+    """Train the port of each modality, and the fusion if there is one; everything else is frozen."""
     fusion = ("connector.fusion.*",) if any(True for _ in model.connector.fusion.parameters()) else ()
     ports = {name: f"connector.ports.{name}.*" for name in streams}
     if not sequential:
@@ -131,12 +131,12 @@ def _requested(modalities: str, streams: Sequence[str]) -> list[str]:
 
 
 def count_modalities(examples: Sequence[Example], modalities: Sequence[str]) -> dict[str, int]:
-    """How many examples have each modality."""
+    """Count the examples that have each modality."""
     return {name: sum(name in example.query.scenes[0].clip for example in examples) for name in modalities}
 
 
 def check_counts(counts: Mapping[str, int], dataset: str, annotations: str) -> None:
-    """Log how many examples have each modality; raise ModalityError for one that none has."""
+    """Log the number of examples per modality; raise ModalityError for a modality without examples."""
     _LOG.info("%s: examples per modality: %s", dataset, ", ".join(f"{name} {n}" for name, n in counts.items()))
     lacking = [name for name, count in counts.items() if not count]
     if lacking:
@@ -165,6 +165,6 @@ def _held_out_loss(rows: Sequence[Example], batch: int, model: VideoLanguageMode
 
 
 def _finish(model: VideoLanguageModel, out: Path) -> dict[str, str]:
-    """Everything is written, whatever learnt last."""
+    """Write the whole model, independent of the parameters trained last."""
     model.save_pretrained(out / "model")
     return {"model": str(out / "model")}

@@ -1,1 +1,1 @@
-"""Recipes of MERV: its two training runs, and the parts that they share."""
+"""Recipes of MERV: its two training runs, and their shared parts."""

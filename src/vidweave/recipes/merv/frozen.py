@@ -1,12 +1,12 @@
-"""MERV (frozen): one stage, which trains projectors, mixer and language model on instructions; encoders stay as they are.
+"""MERV (frozen): one stage, which trains projectors, mixer and language model on instructions; encoders stay frozen.
 
     vidweave train merv/frozen start=FOLDER instructions=tune.json media=FOLDER --out runs/merv-frozen
 
 `start` is a model folder with the encoders' and the language model's weights. Without one, a tiny model with random weights
-learns from the toy world: a rehearsal of the whole run in a minute.
+is trained on the toy world: a test of the whole run in a minute.
 
-The paper calls this recipe frozen since its first stage, in which only the connector would learn, is left out: what the
-original's code trains in the remaining one is the language model too.
+The paper calls this recipe frozen because its first stage, which would train only the connector, is skipped: in the
+remaining stage the original's code trains the language model too.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from vidweave.recipes.merv.start import finish, open_model, stage, talks
+from vidweave.recipes.merv.start import finish, open_model, read_conversations, stage
 from vidweave.systems.merv.training import FINETUNE, StageSettings
 from vidweave.training.stages import Run
 
@@ -23,7 +23,7 @@ __all__ = ["Settings", "recipe"]
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Where things are; the stage's numbers are the paper's, of which `steps` follows from the data."""
+    """Files and folders; the stage's numbers are the paper's, and `steps` follows from the data."""
 
     start: str = ""
     instructions: str = ""
@@ -34,9 +34,9 @@ class Settings:
 
 
 def recipe(**overrides: Any) -> Run:
-    """The run; `overrides` are fields of Settings."""
+    """Build the run; `overrides` are fields of Settings."""
     s = Settings(**overrides)
     model = open_model(s.start, s.cache, s.seed)
-    data = talks(s.instructions, s.media)
+    data = read_conversations(s.instructions, s.media)
     stages = [stage("finetune", s.finetune, model, data)]
     return Run(name="merv-frozen", model=model, stages=stages, seed=s.seed, finish=finish, config=asdict(s))

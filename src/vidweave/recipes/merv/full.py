@@ -1,10 +1,10 @@
-"""MERV (full): captions first, with projectors, mixer and language model learning; then instructions, from where that ended.
+"""MERV (full): captions first, training projectors, mixer and language model; then instructions, continuing from there.
 
     vidweave train merv/full start=FOLDER captions=align.json instructions=tune.json media=FOLDER --out runs/merv-full
 
-Both stages train the same parameters, so the second begins with all that the first one learnt: the original's code restores
-the projectors alone, and its published model cannot be made with it. `align_only` trains the connector in the first stage
-and keeps the language model as it is.
+Both stages train the same parameters, so the second starts from all weights of the first: the original's code restores
+only the projectors, and cannot reproduce its published model. `align_only` trains only the connector in the first stage
+and keeps the language model frozen.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from vidweave.recipes.merv.start import finish, open_model, stage, talks
+from vidweave.recipes.merv.start import finish, open_model, read_conversations, stage
 from vidweave.systems.merv.training import ALIGN, FINETUNE, FULL_ALIGN, StageSettings
 from vidweave.training.stages import Run
 
@@ -21,7 +21,7 @@ __all__ = ["Settings", "recipe"]
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Where things are; the stages' numbers are the paper's, of which `steps` follows from the data."""
+    """Files and folders; the stages' numbers are the paper's, and `steps` follows from the data."""
 
     start: str = ""
     captions: str = ""
@@ -36,12 +36,12 @@ class Settings:
 
 
 def recipe(**overrides: Any) -> Run:
-    """The run; `overrides` are fields of Settings."""
+    """Build the run; `overrides` are fields of Settings."""
     s = Settings(**overrides)
     model = open_model(s.start, s.cache, s.seed)
-    captions = talks(s.captions, s.media)
+    captions = read_conversations(s.captions, s.media)
     first = (
         stage("align", s.align, model, captions) if s.align_only else stage("full-align", s.full_align, model, captions)
     )
-    second = stage("finetune", s.finetune, model, talks(s.instructions, s.media))
+    second = stage("finetune", s.finetune, model, read_conversations(s.instructions, s.media))
     return Run(name="merv-full", model=model, stages=[first, second], seed=s.seed, finish=finish, config=asdict(s))

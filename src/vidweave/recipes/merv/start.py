@@ -25,11 +25,11 @@ from vidweave.training.schedule import Schedule
 from vidweave.training.stages import AdamWSettings, Pass, Stage
 from vidweave.types import Clip, Conversation
 
-__all__ = ["finish", "open_model", "stage", "talks"]
+__all__ = ["finish", "open_model", "read_conversations", "stage"]
 
 
 def open_model(start: str, cache: str, seed: int) -> VideoLanguageModel:
-    """The folder `start`, or without one a tiny model with random weights; features are kept in the folder `cache`."""
+    """Load the folder `start`, or build a tiny model with random weights; features are cached in the folder `cache`."""
     if start:
         model = load_model(start)
     else:
@@ -41,8 +41,8 @@ def open_model(start: str, cache: str, seed: int) -> VideoLanguageModel:
     return model
 
 
-def talks(file: str, media: str) -> Sequence[Conversation]:
-    """Conversations of a file, or without one some about the toy world."""
+def read_conversations(file: str, media: str) -> Sequence[Conversation]:
+    """Read the conversations of a file, or without one generate some about the toy world."""
     if not file:
         return ToyConversations()
     from vidweave.data.instruct import read_instruct
@@ -51,7 +51,7 @@ def talks(file: str, media: str) -> Sequence[Conversation]:
 
 
 class ToyConversations(Sequence[Conversation]):
-    """A description and a question about each of some scenes, and a text-only one now and then."""
+    """Conversations about scenes, with a description and a question each, and every eighth one text-only."""
 
     def __len__(self) -> int:
         return 64
@@ -60,16 +60,16 @@ class ToyConversations(Sequence[Conversation]):
         if not 0 <= index < len(self):
             raise IndexError(index)
         scene = train_scene(index)
-        asked = questions(scene, families=["colour", "shape", "count"])[0]
+        item = questions(scene, families=["colour", "shape", "count"])[0]
         if index % 8 == 7:
             turn = ("How many colours has the toy world?", "six")
             return Conversation(turns=(turn,))
-        turns = ((asked.text, asked.answer), ("Describe the clip.", description(scene)))
+        turns = ((item.text, item.answer), ("Describe the clip.", description(scene)))
         return Conversation(turns=turns, clip=Clip(video=render(scene, "video")))
 
 
 class _Captions(Sequence[Conversation]):
-    """Of each conversation about a clip, its last answer as a caption."""
+    """The last answer of each conversation about a clip, as a caption."""
 
     def __init__(self, conversations: Sequence[Conversation]) -> None:
         self._conversations = conversations
@@ -84,7 +84,7 @@ class _Captions(Sequence[Conversation]):
 
 
 def stage(name: StageName, settings: StageSettings, model: VideoLanguageModel, data: Sequence[Conversation]) -> Stage:
-    """A stage of the paper: captions for both kinds of align, conversations for finetune."""
+    """Build a stage of the paper: captions for both kinds of align, conversations for finetune."""
     is_finetune = name == "finetune"
     examples = data if is_finetune else _Captions(data)
     steps = settings.num_steps(len(examples))

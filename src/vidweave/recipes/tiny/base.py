@@ -1,21 +1,22 @@
-"""tiny-base: an eye trained on dense labels, two language models that can read, and a connector trained on questions.
+"""tiny-base: an encoder trained on dense labels, two language models that can read, and a connector trained on questions.
 
     vidweave train tiny/base --out runs/tiny-base
 
-Stages: the encoder learns what each patch shows, and where; a Llama learns to answer every family of questions from fact
-sheets in words; with the encoder frozen and its features computed once, the connector learns to tell what happens in each
-quarter of the picture; connector and Llama learn to describe clips; the Llama learns which object a question names, then how
-objects stand to each other, in lessons on a few families (among all families at once it did not in 1,000 steps, in lessons
-it does in 200); both learn all families; last, a T5 learns to read fact sheets for the systems that want one. The frozen parts are written as assets of their own, which
-the other tiny models share; `tiny-base` itself is the connector beside the names of its bases.
+Stages: the encoder is trained to predict the content and position of each patch; a Llama is trained to answer every question
+type from fact sheets in words; with the encoder frozen and its features computed once, the connector is trained to encode the
+content of each quarter of the frame; connector and Llama are trained to describe clips; the Llama is trained on which object a
+question names, then on relations of objects, in lessons on a few question types (on all types at once it failed in 1,000 steps,
+in lessons it takes 200); both are trained on all types; last, a T5 is trained to read fact sheets for the systems that use one.
+The frozen parts are written as separate assets, which
+the other tiny models share; `tiny-base` itself is the connector with the names of its base models.
 
-A run from scratch at these settings reached what the shipped weights reach, on unseen scenes, 300 per family: motion 98.7%,
-change 99.7%, the other seven families 100%. It took 62 minutes of one thread's time (about 25 on 2 quiet cores).
+A run from scratch with these settings matched the shipped weights on unseen scenes, 300 per question type: motion 98.7%,
+change 99.7%, the other seven types 100%. It took 62 minutes of one thread's time (about 25 on 2 quiet cores).
 
-`--budget 5m` is to beat chance by at least 4 points in the mean over the nine families, on two quiet cores. It did by 6: 43.1%
-of 2,700 questions where chance is 37.0%, nearly all of it in colour (64.0%, chance 25%): five minutes teach the encoder colours
-and not yet shapes. The shares spend them on the eye, on quarters and on which object a question names. On one thread of a busy
-machine five minutes are too few (36.8% before the shares were set so).
+`--budget 5m` should beat chance by at least 4 points in the mean over the nine types, on two quiet cores. It did by 6: 43.1%
+of 2,700 questions where chance is 37.0%, nearly all of it in color (64.0%, chance 25%): five minutes train the encoder on colors
+but not yet on shapes. The shares spend them on the encoder, on quarters and on which object a question names. On one thread of a
+busy machine five minutes are too few (36.8% before the shares were tuned).
 """
 
 from __future__ import annotations
@@ -39,10 +40,10 @@ from vidweave.systems.tiny.preset import PIXELS, VOCAB_SIZE, WIDTH, t5_config, t
 from vidweave.tiny.asset_files import write_facts, write_language_model, write_weights
 from vidweave.tiny.clip_questions import DESCRIBE, ClipLosses, QuartersFromConnector, ReadBatchFacts, collate_clips
 from vidweave.tiny.fact_reading import ReadFacts, collate_facts
-from vidweave.tiny.patch_labels import DenseLabels, collate_pictures, dense_heads
+from vidweave.tiny.patch_labels import DenseLabels, collate_frames, dense_heads
 from vidweave.tiny.quarter_labels import quarter_heads
-from vidweave.tiny.scenes import ClipQuestions, FactQuestions, LabelledPictures, train_scene
-from vidweave.tiny.sources import MadeOnce
+from vidweave.tiny.scenes import ClipQuestions, FactQuestions, LabeledFrames, train_scene
+from vidweave.tiny.sources import SharedSource
 from vidweave.tiny.tokenizer import train_tokenizer
 from vidweave.tiny.whitening import whitening
 from vidweave.toyworld.captions import description
@@ -56,8 +57,8 @@ from vidweave.types import Clip, PrecomputedFeatures, Query
 
 __all__ = ["Settings", "TinyRoot", "accuracy", "recipe"]
 
-# What a language model does not learn among all families at once, it learns alone: which object a question names, then
-# how two objects stand to each other. Each lesson keeps some of what came before.
+# A language model that is not trained successfully on all question types at once is trained on lessons: which object a
+# question names, then relations of two objects. Each lesson repeats some earlier types.
 LESSONS = {
     "names": ("colour", "shape"),
     "relations": ("exists", "left_right", "above_below", "colour", "shape", "motion", "change"),
@@ -67,7 +68,7 @@ ENCODER, LLAMA, T5, BASE = "tiny-rgb", "tiny-llama", "tiny-t5", "tiny-base"
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Sizes and lengths; the defaults made the shipped model."""
+    """Sizes and lengths; the defaults trained the shipped model."""
 
     seed: int = 0
     num_frames: int = 8
@@ -88,7 +89,7 @@ class Settings:
 
 
 class TinyRoot(nn.Module):
-    """All that learns: the model, the second language model, and heads that are thrown away afterwards."""
+    """All trained modules: the model, the second language model, and heads that are discarded afterwards."""
 
     def __init__(self, model: VideoLanguageModel, t5: nn.Module) -> None:
         super().__init__()
@@ -99,7 +100,7 @@ class TinyRoot(nn.Module):
 
 
 def recipe(**overrides: Any) -> Run:
-    """The run; `overrides` are fields of Settings."""
+    """Build the run; `overrides` are fields of Settings."""
     s = Settings(**overrides)
     tokenizer = train_tokenizer(_words(), VOCAB_SIZE)
     config = tiny_base(num_frames=s.num_frames, num_query_tokens=s.num_query_tokens, layers=s.connector_layers)
@@ -119,7 +120,7 @@ def recipe(**overrides: Any) -> Run:
         "optimizer": optimizer(lr=s.learning_rate),
         "schedule": cosine,
     }
-    source = MadeOnce(partial(_questions, clips=s.clips, per_clip=s.questions_per_clip))
+    source = SharedSource(partial(_questions, clips=s.clips, per_clip=s.questions_per_clip))
     clips = {
         "examples": source,
         "collate": partial(collate_clips, model, s.reading_batch // 4),
@@ -132,8 +133,8 @@ def recipe(**overrides: Any) -> Run:
         Stage(
             name="encoder",
             objective=DenseLabels("rgb"),
-            examples=LabelledPictures(),
-            collate=partial(collate_pictures, PIXELS),
+            examples=LabeledFrames(),
+            collate=partial(collate_frames, PIXELS),
             passes=(Pass("encoder", ("model.encoders.*", "heads.*")),),
             steps=s.encoder_steps,
             batch_size=96,
@@ -210,9 +211,9 @@ def recipe(**overrides: Any) -> Run:
 
 
 def accuracy(root: TinyRoot, step: int, *, examples: int, seed: int = 0) -> dict[str, float]:
-    """Share of right answers per general family, on scenes of the test split."""
-    asked = ToyQuestions(seed, examples, families=_general())
-    return right_by_family(SlotPipeline(root.model), asked)
+    """Accuracy per general question type, on scenes of the test split."""
+    items = ToyQuestions(seed, examples, families=_general())
+    return right_by_family(SlotPipeline(root.model), items)
 
 
 def _general() -> list[str]:
@@ -220,8 +221,8 @@ def _general() -> list[str]:
 
 
 def _words() -> list[str]:
-    """What the tokenizer learns on: enough fact sheets, questions and descriptions that every word comes often."""
-    source = FactQuestions(other_senses=0.5)
+    """Collect the tokenizer's training texts: enough fact sheets, questions and descriptions that every word is frequent."""
+    source = FactQuestions(other_modalities=0.5)
     sheets = [f" {e.facts} {e.question} {e.answer}" for e in (source[i] for i in range(4000))]
     return sheets + [f" {DESCRIBE} {description(train_scene(i))}" for i in range(1000)]
 
@@ -229,7 +230,7 @@ def _words() -> list[str]:
 # -- questions about clips ---------------------------------------------------------------------------------------
 
 
-def _asking(source: MadeOnce[ClipQuestions], lesson: Sequence[str], root: TinyRoot) -> ClipQuestions:
+def _asking(source: SharedSource[ClipQuestions], lesson: Sequence[str], root: TinyRoot) -> ClipQuestions:
     return source(root).asking(lesson, per_clip=min(3, len(lesson)))
 
 
@@ -241,7 +242,7 @@ def _questions(root: TinyRoot, *, clips: int, per_clip: int) -> ClipQuestions:
 
 @torch.no_grad()
 def _whiten(projection: nn.Linear, source: ClipQuestions) -> None:
-    """Let the port start from features whose directions vary alike; one that has learnt already is left as it is."""
+    """Initialize the port's projection to whiten its features; a projection that was trained already is not changed."""
     if not torch.equal(projection.weight, torch.eye(*projection.weight.shape)):
         return
     clips = np.stack([source[i].clip.values for i in range(32)]).astype(np.float32)
@@ -252,7 +253,7 @@ def _whiten(projection: nn.Linear, source: ClipQuestions) -> None:
 
 @torch.no_grad()
 def _encode(model: VideoLanguageModel, scene: ToyScene) -> PrecomputedFeatures:
-    """Features of a scene's clip, in half precision, through the model's own processor."""
+    """Encode a scene's clip in half precision, through the model's own processor."""
     inputs = model.processor(Query.about(Clip(video=render(scene, "video")), DESCRIBE))
     features = model.encode_stream("video", inputs.streams["video"])
     return PrecomputedFeatures(features.values[0].half().numpy(), features.seconds[0].numpy())
@@ -262,9 +263,9 @@ def _encode(model: VideoLanguageModel, scene: ToyScene) -> PrecomputedFeatures:
 
 
 def _finish(root: TinyRoot, out: Path, *, examples: int, settings: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Write the assets: encoder, both language models, and the connector beside the names of its bases."""
+    """Write the assets: encoder, both language models, and the connector with the names of its base models."""
     assets = out / "assets"
-    model = root.model.half().float().eval()  # as it will be read back
+    model = root.model.half().float().eval()  # the precision of the saved weights
     figures = accuracy(root, -1, examples=examples, seed=1)
     tokenizer = model.processor.tokenizers["language"]
     write_weights(assets / ENCODER / "model.safetensors", model.encoders["rgb"].state_dict())
@@ -273,6 +274,6 @@ def _finish(root: TinyRoot, out: Path, *, examples: int, settings: Mapping[str, 
     model.half().save_pretrained(assets / BASE, bases={"encoders.rgb": ENCODER, "language_model": LLAMA})
     model.float()
     for name in (ENCODER, LLAMA, T5, BASE):
-        told = {**settings, **({"figures": figures} if name == BASE else {})}
-        write_facts(assets / name / "asset.json", __file__, out, told)
+        info = {**settings, **({"figures": figures} if name == BASE else {})}
+        write_facts(assets / name / "asset.json", __file__, out, info)
     return figures

@@ -1,29 +1,30 @@
-"""tiny-crema: seven more senses for tiny-base, each by an adapter port of its own into the frozen Q-Former.
+"""tiny-crema: seven more modalities for tiny-base, each with its own adapter port for the frozen Q-Former.
 
     vidweave train tiny/crema --out runs/tiny-crema
 
-All encoders (the recipe `tiny/senses`) and the Q-Former stay frozen. A sense learns its port (input projection, norm, query
-tokens, low-rank change of the Q-Former, output projection) and its matrix of the fusion, and no parameter belongs to two of
-them. What a sense has to say is settled first: a vector for each fact (`FactVectors`), and the token of the video to which the
-fusion adds it (`SENSE_SLOTS`). Stages:
+All encoders (the recipe `tiny/senses`) and the Q-Former stay frozen. A modality trains its port (input projection, norm, query
+tokens, low-rank change of the Q-Former, output projection) and its matrix of the fusion, and no parameter is shared between
+modalities. The representation of a modality's facts is fixed first: a vector for each fact (`FactVectors`), and the video token
+to which the fusion adds it (`MODALITY_SLOTS`). Stages:
 
-`tell`: the language model learns to tell, object by object, what any set of senses says, from the video's tokens with their
-facts added without a mistake; no sense has learnt anything yet. What it knew about clips it forgets meanwhile (it took longer
-to keep it).
-`ask`: it answers questions of all families. (Questions alone teach it two words a time: a lesson on two families took 200
-steps, and every further pair as long; after 250 steps of telling, 100 of asking had five families of senses at 97% and more.)
-`say`: the language model is frozen, and so are the codes. Each sense learns to say its facts, alone, from its own clips.
-`answers`: the senses learn from the answers, any set of them together.
+`sheets`: the language model is trained to state, object by object, the facts of any set of modalities, from the video's tokens
+with the correct fact vectors added; no modality is trained yet. It forgets most of its knowledge about clips meanwhile (keeping
+it took longer).
+`questions`: it is trained to answer questions of all types. (Questions alone train it on two words at a time: a lesson on two
+question types took 200 steps, and every further pair as long; after 250 steps on sheets, 100 on questions had five types of
+further modalities at 97% and more.)
+`vectors`: the language model and the fact vectors are frozen. Each modality is trained to output its vectors, from its own clips.
+`answers`: the modalities are trained on the answers, in random subsets.
 
-tiny-llama itself cannot be kept: it answers from fact sheets of other senses (0.8 to 0.9), but beside the tokens of a video it
-reads nothing else, be it words or these tokens (at chance). The language model is therefore an asset of its own,
-`tiny-crema-llama`: the paper's is large enough to be left alone.
+tiny-llama itself cannot be reused: it answers from fact sheets of other modalities (0.8 to 0.9), but beside the tokens of a video
+it reads nothing else, neither words nor these tokens (chance accuracy). The language model is therefore a separate asset,
+`tiny-crema-llama`: the paper's is large enough to stay frozen.
 
-Enough clips matter to the language model: after 1,000 steps on 1,500 clips its loss on questions was 0.012 there and 0.036 on new
-ones, and which object is nearer was right in 92% on unseen scenes; 170 steps in which every clip was new brought 98%.
+The number of clips matters for the language model: after 1,000 steps on 1,500 clips its loss on questions was 0.012 there and
+0.036 on new ones, and which object is nearer was right in 92% on unseen scenes; 170 steps in which every clip was new brought 98%.
 
-A port does not begin at random: it is the eye's, and its input projection is the linear map under which the sense's tokens
-resemble what the eye sees at the same place, so that the frozen Q-Former finds its objects at once.
+A port is not initialized at random: it is a copy of the video's, and its input projection is the linear map from the modality's
+tokens to the video tokens at the same position, so that the frozen Q-Former finds its objects from the start.
 """
 
 from __future__ import annotations
@@ -40,18 +41,24 @@ from vidweave.data.toyworld import ToyQuestions
 from vidweave.evaluation.runner import right_by_family
 from vidweave.model.growth import parameters_of
 from vidweave.pipelines.slot import SlotPipeline
-from vidweave.recipes.tiny.crema_parts.beginning import BASES, beginning
 from vidweave.recipes.tiny.crema_parts.clips import (
     HARD,
     Clips,
     collate,
-    felt,
-    seen,
-    sense_families,
+    load_all,
+    load_video,
+    modality_families,
     video_families,
 )
-from vidweave.recipes.tiny.crema_parts.objectives import Answers, CremaRoot, Reads, Says, reading
-from vidweave.systems.tiny.crema import SENSES
+from vidweave.recipes.tiny.crema_parts.initialization import BASES, initial_model
+from vidweave.recipes.tiny.crema_parts.objectives import (
+    AnswersWithVectors,
+    CremaRoot,
+    FactReading,
+    VectorError,
+    reading_accuracy,
+)
+from vidweave.systems.tiny.crema import MODALITIES
 from vidweave.tiny.asset_files import write_facts, write_language_model, write_weights
 from vidweave.training.schedule import Schedule
 from vidweave.training.stages import AdamWSettings, Pass, Run, Stage
@@ -63,79 +70,83 @@ LANGUAGE = "tiny-crema-llama"
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Sizes and lengths. The shipped model was made by these stages in several sittings (see its `asset.json`); the defaults
-    are what they came to together."""
+    """Sizes and lengths. The shipped model was trained by these stages in several sessions (see its `asset.json`); the defaults
+    are their sum."""
 
     seed: int = 0
     rank: int = 8
     clips: int = 5_000
-    felt_clips: int = 1_200
+    modality_clips: int = 1_200
     clips_per_step: int = 24
     questions_per_clip: int = 3
-    told_per_step: int = 32
-    tell_steps: int = 260
-    ask_steps: int = 1_000
-    say_steps: int = 600
+    sheets_per_step: int = 32
+    sheet_steps: int = 260
+    question_steps: int = 1_000
+    vector_steps: int = 600
     answers_steps: int = 100
     learning_rate: float = 2e-3
     evaluation_examples: int = 20
 
 
 def recipe(**overrides: Any) -> Run:
-    """The run; `overrides` are fields of Settings."""
+    """Build the run; `overrides` are fields of Settings."""
     s = Settings(**overrides)
     torch.manual_seed(s.seed)
-    model = beginning(s.rank)
+    model = initial_model(s.rank)
     root = CremaRoot(model)
-    looked, sensed = Clips(s.clips, seen), Clips(s.felt_clips, felt)
-    own = tuple(f"model.{name}" for sense in SENSES for name in parameters_of(model, sense))
-    everything = [*sense_families(), *video_families(), *HARD]
+    video_clips, all_clips = Clips(s.clips, load_video), Clips(s.modality_clips, load_all)
+    own = tuple(f"model.{name}" for modality in MODALITIES for name in parameters_of(model, modality))
+    everything = [*modality_families(), *video_families(), *HARD]
     common: dict[str, Any] = {"batch_size": s.clips_per_step, "collate": partial(collate, model, 3, 0.3)}
     common["schedule"] = Schedule("cosine", warmup_steps=20, min_lr_ratio=0.02)
     optimizer = partial(AdamWSettings, weight_decay=0.01, betas=(0.9, 0.98))
-    reads: dict[str, Any] = {
+    language_stage: dict[str, Any] = {
         **common,
-        "objective": Reads(),
+        "objective": FactReading(),
         "passes": (Pass("language model", ("model.language_model.*", "codes.*")),),
         "optimizer": optimizer(lr=s.learning_rate),
-        "evaluate": partial(reading, clips=3 * s.evaluation_examples),
+        "evaluate": partial(reading_accuracy, clips=3 * s.evaluation_examples),
         "evaluate_every": 150,
     }
-    says: dict[str, Any] = {**common, "passes": (Pass("senses", own),)}
+    port_stage: dict[str, Any] = {**common, "passes": (Pass("modalities", own),)}
     stages = [
         Stage(
-            name="tell",
-            examples=partial(looked, video_families(), 1),
-            steps=s.tell_steps,
+            name="sheets",
+            examples=partial(video_clips, video_families(), 1),
+            steps=s.sheet_steps,
             share=2,
             **{
-                **reads,
-                "objective": Reads(("sheets",)),
+                **language_stage,
+                "objective": FactReading(("sheets",)),
                 "collate": partial(collate, model, 1, 0.0),
-                "batch_size": s.told_per_step,
+                "batch_size": s.sheets_per_step,
                 "schedule": Schedule("constant", warmup_steps=20),
             },
         ),
         Stage(
-            name="ask", examples=partial(looked, everything, s.questions_per_clip), steps=s.ask_steps, share=2, **reads
+            name="questions",
+            examples=partial(video_clips, everything, s.questions_per_clip),
+            steps=s.question_steps,
+            share=2,
+            **language_stage,
         ),
         Stage(
-            name="say",
-            objective=Says(),
-            examples=partial(sensed, everything, 1),
-            steps=s.say_steps,
+            name="vectors",
+            objective=VectorError(),
+            examples=partial(all_clips, everything, 1),
+            steps=s.vector_steps,
             optimizer=optimizer(lr=s.learning_rate),
             share=3,
-            **says,
+            **port_stage,
         ),
         Stage(
             name="answers",
-            objective=Answers(),
-            examples=partial(sensed, everything, s.questions_per_clip),
+            objective=AnswersWithVectors(),
+            examples=partial(all_clips, everything, s.questions_per_clip),
             steps=s.answers_steps,
             optimizer=optimizer(lr=0.3 * s.learning_rate),
             share=1,
-            **says,
+            **port_stage,
         ),
     ]
     return Run(
@@ -149,18 +160,20 @@ def recipe(**overrides: Any) -> Run:
 
 
 def accuracy(root: CremaRoot, *, examples: int, seed: int = 0) -> dict[str, float]:
-    """Share of right answers per family of short clips with all senses at once, on scenes of the test split."""
-    asked = ToyQuestions(seed, examples, families=[*video_families(), *sense_families()], modalities=("video", *SENSES))
-    return right_by_family(SlotPipeline(root.model), asked)
+    """Accuracy per question type of short clips with all modalities at once, on scenes of the test split."""
+    items = ToyQuestions(
+        seed, examples, families=[*video_families(), *modality_families()], modalities=("video", *MODALITIES)
+    )
+    return right_by_family(SlotPipeline(root.model), items)
 
 
 def _finish(root: CremaRoot, out: Path, *, settings: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Write the assets: the language model, and ports and fusion beside the names of their bases."""
+    """Write the assets: the language model, and ports and fusion with the names of their base models."""
     assets = out / "assets"
-    model = root.model.half().float().eval()  # as it will be read back
+    model = root.model.half().float().eval()  # the precision of the saved weights
     figures = accuracy(root, examples=settings["evaluation_examples"], seed=1)
     write_language_model(assets / LANGUAGE, model.language_model, model.processor.tokenizers["language"])
-    codes = {"vectors": root.codes.scale * root.codes.vectors}  # for whoever teaches another model to speak
+    codes = {"vectors": root.codes.scale * root.codes.vectors}  # for training further modalities
     write_weights(assets / LANGUAGE / "codes.safetensors", codes)
     model.half().save_pretrained(assets / "tiny-crema", bases={**BASES, "language_model": LANGUAGE})
     model.float()

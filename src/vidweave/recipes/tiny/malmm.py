@@ -1,20 +1,20 @@
-"""tiny-malmm: a memory over long clips, taught what came when, then to answer through a language model that stays as it is.
+"""tiny-malmm: a memory over long clips, trained on the order of visits, then to answer through a frozen language model.
 
     vidweave train tiny/malmm --out runs/tiny-malmm
     vidweave train tiny/malmm --out runs/tiny-malmm-fifo row=fifo
 
-The eye (tiny-rgb) and the language model (tiny-llama) are frozen. Clips are encoded once, each distinct picture once, and
-since the way into the memory is frozen too (whitened features and a code of time), each clip's memory is filled once as
-well: a training step costs no more than looking at a short clip. Stages:
+The encoder (tiny-rgb) and the language model (tiny-llama) are frozen. Clips are encoded once, each distinct frame once, and
+since the input of the memory is frozen too (whitened features and a time embedding), each clip's memory is also filled once:
+a training step costs no more than encoding a short clip. Stages:
 
-1. the connector's tokens tell what came when and how often, and, the last one, the answer to a question;
-2. what the frozen language model has to be told to say an answer is found without any clip: tokens that are always the
-   same, and a last one for each answer (a minute; through the language model and the connector at once, the same was
-   barely begun after 200 steps);
-3. the connector learns to speak so: its last layer is set by least squares, then all of it goes on learning.
+1. the connector's tokens are trained to encode order and counts of visits, and, the last one, the answer to a question;
+2. the tokens that make the frozen language model give an answer are trained without any clip: tokens that are always the
+   same, and a last one for each answer (a minute; through the language model and the connector at once, training had
+   barely started after 200 steps);
+3. the connector is trained to output these tokens: its last layer is fitted by least squares, then all of it is trained.
 
-`row` is the policy of the memory (`systems.malmm.tiny.ROWS`): the rows of the claim, alike in everything else. `features`
-names a folder in which several rows share the encoded clips.
+`row` is the policy of the memory (`systems.malmm.tiny.ROWS`): the variants of the claim, equal in everything else. `features`
+names a folder in which several variants share the encoded clips.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from vidweave.model.assets import asset_folder
 from vidweave.model.bases import base_state
 from vidweave.model.processor import Processor
 from vidweave.pipelines.slot import SlotPipeline
-from vidweave.recipes.tiny.malmm_parts.memories import Memories, clip_features, remembered
+from vidweave.recipes.tiny.malmm_parts.memories import Memories, build_memories, clip_features
 from vidweave.recipes.tiny.malmm_parts.objectives import (
     AnswersFromConnector,
     AnswersFromTokens,
@@ -46,7 +46,7 @@ from vidweave.recipes.tiny.malmm_parts.objectives import (
     collate_answers,
     collate_clips,
     collate_prompts,
-    start_speaking,
+    fit_output_layer,
 )
 from vidweave.systems.malmm.tiny import ROWS, tiny_malmm_row
 from vidweave.tiny.asset_files import write_facts
@@ -54,7 +54,7 @@ from vidweave.tiny.long_clips import (
     LONG_FAMILIES,
     LongQuestions,
 )
-from vidweave.tiny.sources import MadeOnce
+from vidweave.tiny.sources import SharedSource
 from vidweave.toyworld.questions import question
 from vidweave.toyworld.scene import sample_scene
 from vidweave.toyworld.splits import split_seed
@@ -76,13 +76,13 @@ CONNECTOR = (
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Sizes and lengths; the defaults made the shipped models."""
+    """Sizes and lengths; the defaults trained the shipped models."""
 
     row: str = "memory"
     seed: int = 0
     clips: int = 2000
     visit_steps: int = 600
-    telling_steps: int = 120
+    answer_token_steps: int = 120
     answer_steps: int = 200
     batch: int = 48
     learning_rate: float = 2e-3
@@ -91,12 +91,12 @@ class Settings:
 
 
 def recipe(**overrides: Any) -> Run:
-    """The run; `overrides` are fields of Settings."""
+    """Build the run; `overrides` are fields of Settings."""
     s = Settings(**overrides)
     if s.row not in ROWS:
         raise ConfigError(f"row must be one of {', '.join(ROWS)}, got {s.row!r}")
     root = LongRoot(new_model(s.row))
-    source = MadeOnce(partial(remembered, clips=s.clips, folder=s.features))
+    source = SharedSource(partial(build_memories, clips=s.clips, folder=s.features))
     cosine = Schedule("cosine", warmup_steps=100, min_lr_ratio=0.02)
     common = {
         "examples": source,
@@ -117,12 +117,12 @@ def recipe(**overrides: Any) -> Run:
             **{**common, "passes": (Pass("connector", (*CONNECTOR, "visit_heads.*")),)},
         ),
         Stage(
-            name="telling",
+            name="answer_tokens",
             objective=AnswersFromTokens(),
             examples=LongQuestions(s.clips),
             collate=partial(collate_prompts, root.model),
-            passes=(Pass("tokens", ("telling.*",)),),
-            steps=s.telling_steps,
+            passes=(Pass("tokens", ("answer_tokens.*",)),),
+            steps=s.answer_token_steps,
             batch_size=s.batch,
             optimizer=AdamWSettings(lr=0.1, weight_decay=0.0),
             schedule=replace(cosine, warmup_steps=0),
@@ -135,7 +135,7 @@ def recipe(**overrides: Any) -> Run:
             steps=s.answer_steps,
             optimizer=optimizer(lr=s.learning_rate / 2),
             share=0.5,
-            **{**common, "examples": partial(start_speaking, source), "schedule": replace(cosine, warmup_steps=20)},
+            **{**common, "examples": partial(fit_output_layer, source), "schedule": replace(cosine, warmup_steps=20)},
         ),
     ]
     name = "tiny-malmm" if s.row == "memory" else f"tiny-malmm-{s.row}"
@@ -145,26 +145,26 @@ def recipe(**overrides: Any) -> Run:
 
 
 def accuracy(root: LongRoot, examples: int) -> dict[str, float]:
-    """Share of right answers per family of long questions, on scenes of the validation split, as a user would ask."""
-    found: dict[str, float] = {}
+    """Accuracy per question type of long clips, on scenes of the validation split, through the pipeline."""
+    shares: dict[str, float] = {}
     scenes = [sample_scene(split_seed("validation", i), length="long") for i in range(examples)]
     clips = [Clip(clip_features(root.model, scene)) for scene in scenes]
     for family in LONG_FAMILIES:
         rng = np.random.default_rng(5)
-        asked = [(clip, q) for clip, scene in zip(clips, scenes, strict=True) if (q := question(scene, family, rng))]
-        queries = [Query.about(clip, q.text, q.options) for clip, q in asked]
+        items = [(clip, q) for clip, scene in zip(clips, scenes, strict=True) if (q := question(scene, family, rng))]
+        queries = [Query.about(clip, q.text, q.options) for clip, q in items]
         answers = [
             a
             for i in range(0, len(queries), 25)
             for a in SlotPipeline(root.model).answer(queries[i : i + 25], trace=False)
         ]
-        found[family] = sum(a.text == q.answer for a, (_, q) in zip(answers, asked, strict=True)) / max(1, len(asked))
-    return found
+        shares[family] = sum(a.text == q.answer for a, (_, q) in zip(answers, items, strict=True)) / max(1, len(items))
+    return shares
 
 
 @torch.no_grad()
 def new_model(row: Any) -> VideoLanguageModel:
-    """Frozen parts as they are shipped; a connector that has learnt nothing."""
+    """Build the model with the shipped frozen parts and an untrained connector."""
     config = tiny_malmm_row(row)
     model = VideoLanguageModel(config)
     state = {
@@ -175,7 +175,7 @@ def new_model(row: Any) -> VideoLanguageModel:
     folder = asset_folder(BASES["language_model"])
     assert folder is not None
     model.processor = Processor(config, {"language": load_tokenizer(folder)})
-    # A Q-Former this narrow starts an order of magnitude too quietly by BERT's rule, which is made for 768.
+    # BERT's initialization suits a width of 768; for a Q-Former this narrow it is an order of magnitude too small.
     for module in model.connector.trunks.modules():
         if isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=WIDTH**-0.5)
@@ -187,8 +187,8 @@ def new_model(row: Any) -> VideoLanguageModel:
 
 
 def _time_code(rows: int, width: int, strength: float = 0.35) -> Tensor:
-    """(rows, width) waves of six lengths in directions of their own; `strength` is their norm beside that of normed
-    features: enough to be read, too little to decide which neighbours are alike."""
+    """Time embeddings (rows, width): waves of six periods in orthogonal directions; `strength` is their norm relative to
+    normed features: enough to be read, too little to change which neighbors are similar."""
     time = torch.arange(rows) / rows
     waves = [f(2 * torch.pi * k * time) for k in (0.25, 0.5, 1, 2, 4, 8) for f in (torch.sin, torch.cos)]
     code = torch.stack(waves, 1)
@@ -198,11 +198,11 @@ def _time_code(rows: int, width: int, strength: float = 0.35) -> Tensor:
 
 
 def _finish(
-    root: LongRoot, out: Path, *, source: MadeOnce[Memories], name: str, examples: int, settings: Mapping[str, Any]
+    root: LongRoot, out: Path, *, source: SharedSource[Memories], name: str, examples: int, settings: Mapping[str, Any]
 ) -> Mapping[str, Any]:
-    """Write the connector beside the names of its bases."""
-    source(root)  # a run that is resumed at its end has not whitened its features yet
-    model = root.model.half().float().eval()  # as it will be read back
+    """Write the connector with the names of its base models."""
+    source(root)  # a run resumed at its end has not whitened its features yet
+    model = root.model.half().float().eval()  # the precision of the saved weights
     figures = accuracy(root, examples)
     folder = out / "assets" / name
     model.half().save_pretrained(folder, bases=BASES)

@@ -1,13 +1,13 @@
-"""The encoders of the toy world's further senses: depth, normals, flow, thermal and touch as pictures, sound, points.
+"""The encoders of the toy world's further modalities: depth, normals, flow, thermal and touch as frames, audio, points.
 
     vidweave train tiny/senses --out runs/tiny-senses
 
-A stage for each encoder: every token learns what there is at its place (the shape, the quarter where it lives, and what this
-sense alone tells of it), of all senses of the encoder in every step. The encoders are then frozen and written as assets of
-their own (`tiny-pictures`, `tiny-sound`, `tiny-points`), which tiny-crema names as its bases.
+One stage per encoder: every token is trained to predict the content at its position (the object's shape and quarter, and the
+attribute that only this modality shows), for all modalities of the encoder in every step. The encoders are then frozen and
+written as separate assets (`tiny-pictures`, `tiny-sound`, `tiny-points`), the base models of tiny-crema.
 
-A token of sound covers all pitches of its part of the clip. With tokens of single bands beside one another most of them had
-to hear of a beep from a neighbour, and three quarters of the parts were counted right; so all of them are.
+An audio token covers all pitches of its part of the clip. With tokens of single bands side by side, most of them depended on
+a neighbor to detect a beep, and three quarters of the parts were counted right; now all of them are.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from typing import Any
 import torch
 from torch import nn
 
-from vidweave.systems.tiny.senses import SENSE_ENCODERS, SENSE_WIDTH, sense_encoders
+from vidweave.systems.tiny.senses import MODALITY_ENCODERS, MODALITY_WIDTH, modality_encoders
 from vidweave.tiny.asset_files import write_facts, write_weights
-from vidweave.tiny.modalities import LabelledSenses
-from vidweave.tiny.modality_labels import SenseLabels, collate_senses, sense_heads
+from vidweave.tiny.modalities import LabeledModalities
+from vidweave.tiny.modality_labels import ModalityLabels, collate_modalities, modality_heads
 from vidweave.training.schedule import Schedule
 from vidweave.training.stages import AdamWSettings, Pass, Run, Stage
 
-__all__ = ["SensesRoot", "Settings", "recipe"]
+__all__ = ["ModalitiesRoot", "Settings", "recipe"]
 
 ASSETS = {"pictures": "tiny-pictures", "sound": "tiny-sound", "points": "tiny-points"}
-UNSEEN = 2**31 - 100_000  # examples from here on are kept for the figures
+UNSEEN = 2**31 - 100_000  # first example held out for evaluation
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The defaults made the shipped encoders, in about seven minutes of one core."""
+    """Settings of the recipe. The defaults trained the shipped encoders, in about seven minutes of one core."""
 
     seed: int = 0
     pictures_steps: int = 260
@@ -47,38 +47,40 @@ class Settings:
     evaluation_scenes: int = 256
 
 
-class SensesRoot(nn.Module):
-    """The encoders, and heads that are thrown away afterwards."""
+class ModalitiesRoot(nn.Module):
+    """The encoders, and heads that are discarded afterwards."""
 
     def __init__(self) -> None:
         super().__init__()
         self.model = nn.Module()
-        self.model.encoders = nn.ModuleDict({name: config.build() for name, config in sense_encoders().items()})
-        self.sense_heads = sense_heads(SENSE_WIDTH)
+        self.model.encoders = nn.ModuleDict({name: config.build() for name, config in modality_encoders().items()})
+        self.modality_heads = modality_heads(MODALITY_WIDTH)
 
 
 def recipe(**overrides: Any) -> Run:
-    """The run; `overrides` are fields of Settings."""
+    """Build the run; `overrides` are fields of Settings."""
     s = Settings(**overrides)
     torch.manual_seed(s.seed)
     stages = [
         Stage(
             name=name,
-            objective=SenseLabels(SENSE_ENCODERS),
-            examples=LabelledSenses(senses=_senses_of(name)),
-            collate=partial(collate_senses, _specs()),
-            passes=(Pass(name, (f"model.encoders.{name}.*", *(f"sense_heads.{m}.*" for m in _senses_of(name)))),),
+            objective=ModalityLabels(MODALITY_ENCODERS),
+            examples=LabeledModalities(modalities=_modalities_of(name)),
+            collate=partial(collate_modalities, _specs()),
+            passes=(
+                Pass(name, (f"model.encoders.{name}.*", *(f"modality_heads.{m}.*" for m in _modalities_of(name)))),
+            ),
             steps=steps,
             batch_size=s.scenes_per_step,
             optimizer=AdamWSettings(lr=s.learning_rate, weight_decay=0.01, betas=(0.9, 0.98)),
             schedule=Schedule("cosine", warmup_steps=max(1, steps // 10), min_lr_ratio=0.02),
-            share=len(_senses_of(name)),
+            share=len(_modalities_of(name)),
         )
         for name, steps in {"pictures": s.pictures_steps, "sound": s.sound_steps, "points": s.points_steps}.items()
     ]
     return Run(
         name="tiny-senses",
-        model=SensesRoot(),
+        model=ModalitiesRoot(),
         stages=stages,
         seed=s.seed,
         finish=partial(_finish, scenes=s.evaluation_scenes, settings=asdict(s)),
@@ -86,35 +88,35 @@ def recipe(**overrides: Any) -> Run:
     )
 
 
-def _senses_of(encoder: str) -> tuple[str, ...]:
-    return tuple(sense for sense, by in SENSE_ENCODERS.items() if by == encoder)
+def _modalities_of(encoder: str) -> tuple[str, ...]:
+    return tuple(modality for modality, name in MODALITY_ENCODERS.items() if name == encoder)
 
 
 def _specs() -> dict[str, Any]:
-    configs: dict[str, Any] = sense_encoders()
-    return {sense: configs[encoder].specs[sense] for sense, encoder in SENSE_ENCODERS.items()}
+    configs: dict[str, Any] = modality_encoders()
+    return {modality: configs[encoder].specs[modality] for modality, encoder in MODALITY_ENCODERS.items()}
 
 
 @torch.no_grad()
-def _figures(root: SensesRoot, scenes: int) -> dict[str, float]:
-    """Share of right labels per sense, over tokens of scenes that were not trained on."""
-    source, losses = LabelledSenses(), SenseLabels(SENSE_ENCODERS)
-    batch = collate_senses(_specs(), [source[UNSEEN + i] for i in range(scenes)])
-    return {name: round(float(losses(root, batch)[f"{name}/right"]), 4) for name in SENSE_ENCODERS}
+def _figures(root: ModalitiesRoot, scenes: int) -> dict[str, float]:
+    """Accuracy of the labels per modality, over tokens of unseen scenes."""
+    source, losses = LabeledModalities(), ModalityLabels(MODALITY_ENCODERS)
+    batch = collate_modalities(_specs(), [source[UNSEEN + i] for i in range(scenes)])
+    return {name: round(float(losses(root, batch)[f"{name}/right"]), 4) for name in MODALITY_ENCODERS}
 
 
-def _finish(root: SensesRoot, out: Path, *, scenes: int, settings: Mapping[str, Any]) -> Mapping[str, Any]:
-    root.half().float().eval()  # as they will be read back
+def _finish(root: ModalitiesRoot, out: Path, *, scenes: int, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    root.half().float().eval()  # the precision of the saved weights
     figures = _figures(root, scenes)
     for name, asset in ASSETS.items():
         folder = out / "assets" / asset
         encoder: Any = root.model.encoders[name]  # type: ignore[index]
         write_weights(folder / "model.safetensors", encoder.state_dict())
-        made = {"seed": settings["seed"], "steps": settings[f"{name}_steps"]}
+        training = {"seed": settings["seed"], "steps": settings[f"{name}_steps"]}
         write_facts(
             folder / "asset.json",
             __file__,
             out,
-            {**made, "figures": {sense: figures[sense] for sense in _senses_of(name)}},
+            {**training, "figures": {modality: figures[modality] for modality in _modalities_of(name)}},
         )
     return figures

@@ -1,18 +1,18 @@
-"""tiny-videotgb: a bridge that finds the moment a question asks for by watching motion; no temporal labels are used.
+"""tiny-videotgb: a bridge that finds the event of a question from motion, trained without temporal labels.
 
     vidweave train tiny/videotgb --out runs/tiny-videotgb
 
-Bootstrapping as in the paper: tiny-base looks at single pictures of long clips and says how probable the true answer is;
-the largest rectangle under its scores is the span. The bridge learns those spans (stage `bridge`, the paper's TG). Two things
-make them cleaner: a label counts where most of what its scores say lies in the span, and the colour of an event is asked for
-alone (two events of a clip may share their shape; measured on 600 labels each, 90% of colours' spans and 51% of shapes' touched
-the event, and of colours with a share of 0.6 and more 96%). What was found so serves the question about the event's shape too.
+Bootstrapping as in the paper: tiny-base scores single frames of long clips by the probability of the right answer; the
+largest rectangle under its scores is the span. The bridge is trained on those spans (stage `bridge`, the paper's TG). Two rules
+make them cleaner: a label counts only if most of the mass of its scores lies in the span, and only questions about the color of
+an event are labeled (two events of a clip may share their shape; measured on 600 labels each, 90% of colors' spans and 51% of
+shapes' touched the event, and of colors with a share of 0.6 and more 96%). The spans serve the question about the shape too.
 
-Then tiny-base's connector learns to answer about long clips from few pictures (stage `answers`, the paper's IV): eye and Llama
-stay frozen, and pictures come from the same spans, from even places, from random ones and from motion peaks in equal shares,
-so that no way of selecting is at home. With `answer_steps=0` it stays tiny-base's own, which is enough to compare bridges.
+Then tiny-base's connector is trained to answer about long clips from few frames (stage `answers`, the paper's IV): encoder and
+Llama are frozen, and frames come from the same spans, from even positions, from random ones and from motion peaks in equal
+shares, so that no selector is favored. With `answer_steps=0` it remains tiny-base's, which is enough to compare bridges.
 
-Clips for training last 75 pictures, a quarter of those that the claim is measured on.
+Training clips have 75 frames, a quarter of those of the claim.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from torch import nn
 import vidweave
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.processor import Processor
-from vidweave.recipes.tiny.videotgb_parts.clips import FAMILIES, Asked, encoded, labelled_clips
+from vidweave.recipes.tiny.videotgb_parts.clips import FAMILIES, LabeledQuestions, encode_video, labeled_clips
 from vidweave.recipes.tiny.videotgb_parts.stages import (
     AnswersFromFewFrames,
     SpanFromMotion,
@@ -53,9 +53,9 @@ NAME, BASE = "tiny-videotgb", "tiny-base"
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Sizes and lengths; the defaults made the shipped model.
+    """Sizes and lengths; the defaults trained the shipped model.
 
-    `labels`: the file of pseudo labels, made if it is not there; runs with other seeds may share it.
+    `labels`: the file of pseudo labels, created if missing; runs with other seeds may share it.
     """
 
     seed: int = 0
@@ -77,7 +77,7 @@ class Settings:
 
 
 def recipe(**overrides: Any) -> Run:
-    """The run; `overrides` are fields of Settings."""
+    """Build the run; `overrides` are fields of Settings."""
     s = Settings(**overrides)
     base = vidweave.load(BASE).model
     model = VideoLanguageModel(tiny_videotgb(s.source, rope=s.rope))
@@ -87,14 +87,14 @@ def recipe(**overrides: Any) -> Run:
             nn.init.normal_(table, std=0.02)
     model.processor = Processor(model.config, base.processor.tokenizers)
     clips = partial(
-        labelled_clips, BASE, s.clips, s.num_frames, s.size, s.candidates, s.labels, s.least_share, s.answer_steps > 0
+        labeled_clips, BASE, s.clips, s.num_frames, s.size, s.candidates, s.labels, s.least_share, s.answer_steps > 0
     )
     optimizer = partial(AdamWSettings, weight_decay=0.01, betas=(0.9, 0.98))
     stages = [
         Stage(
             name="bridge",
             objective=SpanFromMotion(),
-            examples=lambda _: Asked(clips()),
+            examples=lambda _: LabeledQuestions(clips()),
             collate=partial(collate_motion, model.processor, s.source),
             passes=(Pass("bridge", ("selector.*",)),),
             steps=max(1, s.bridge_steps),
@@ -105,7 +105,7 @@ def recipe(**overrides: Any) -> Run:
         Stage(
             name="answers",
             objective=AnswersFromFewFrames(),
-            examples=lambda _: Asked(clips()),
+            examples=lambda _: LabeledQuestions(clips()),
             collate=partial(collate_frames, model),
             passes=(Pass("connector", ("connector.*",)),),
             steps=max(1, s.answer_steps),
@@ -126,15 +126,15 @@ def recipe(**overrides: Any) -> Run:
 
 @torch.no_grad()
 def hits(model: VideoLanguageModel, source: str, *, num_frames: int, clips: int, k: int = 4) -> float:
-    """Share of chosen moments that lie in the asked event, on scenes that were not trained on: truth is only measured."""
+    """Share of selected frames that lie in the event of the question, on unseen scenes; its times are used only here."""
     inside: list[bool] = []
     for index in range(10**6, 10**6 + clips):
         scene = train_scene(index, length="long", num_frames=num_frames)
-        clip: dict[str, Any] = {"video": encoded(scene, 96)}
+        clip: dict[str, Any] = {"video": encode_video(scene, 96)}
         clip |= {"flow": render(scene, "flow", size=96)} if source == "flow" else {}
-        (asked,) = questions(scene, families=FAMILIES[:1])
-        (event,) = (o for o in scene.objects if o.colour == asked.answer)
-        with model.processor.prepare(Query.about(Clip(**clip), asked.text)) as prepared:
+        (item,) = questions(scene, families=FAMILIES[:1])
+        (event,) = (o for o in scene.objects if o.colour == item.answer)
+        with model.processor.prepare(Query.about(Clip(**clip), item.text)) as prepared:
             chosen = model.select(prepared, k=k)
         assert chosen is not None
         frames = (chosen.seconds[0] * scene.fps).round()
@@ -143,8 +143,8 @@ def hits(model: VideoLanguageModel, source: str, *, num_frames: int, clips: int,
 
 
 def _finish(model: VideoLanguageModel, out: Path, *, settings: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Write the asset: bridge and connector beside the names of their frozen bases."""
-    model = model.half().float().eval()  # as it will be read back
+    """Write the asset: bridge and connector with the names of their frozen base models."""
+    model = model.half().float().eval()  # the precision of the saved weights
     figures = {
         f"hits_at_{n}": hits(model, settings["source"], num_frames=n, clips=settings["evaluation_clips"])
         for n in (75, 300)

@@ -1,14 +1,14 @@
-"""The training stages of VideoTGB (arXiv 2402.16050), with its numbers and a schedule that works.
+"""The training stages of VideoTGB (arXiv 2402.16050), with its hyperparameters and a corrected schedule.
 
     vidweave train videotgb/train stage=tg model=MODEL data=train.json media=videos labels=labels.jsonl
     vidweave train videotgb/train stage=iv model=MODEL data=train.json media=media
 
-SF  joint: bridge and Q-Former side learn together, from pseudo spans and from answers
-TG  the bridge alone, from pseudo spans; no picture is looked at
-IV  the Q-Former side, on images and videos, with the bridge as it is
+SF  joint: bridge and Q-Former side together, from pseudo spans and from answers
+TG  the bridge alone, from pseudo spans; no frame is encoded
+IV  the Q-Former side, on images and videos, with the bridge frozen
 IVT as IV, with text-only conversations and LoRA on the language model
 
-`model` is a folder of a VideoTGB model: converted, or a base with a bridge put on (`systems.videotgb.attach`).
+`model` is a folder of a VideoTGB model: converted, or a base with a bridge attached (`systems.videotgb.attach`).
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ Family = Literal["flan-t5-xl", "vicuna-7b"]
 
 @dataclass(frozen=True, kw_only=True)
 class Numbers:
-    """Of one stage and language model (spec 3.2): passes over the data, examples per step, precision."""
+    """Hyperparameters of one stage and language model (spec 3.2): passes over the data, examples per step, precision."""
 
     epochs: int
     batch: int
@@ -87,7 +87,7 @@ OPTIMIZERS: dict[StageName, AdamWSettings] = {
     "ivt": _FROM_CONVERSATIONS,
 }
 
-# Stored rotary tables are no part of it: they are the released weights' own, and stay.
+# Stored rotary tables are not included: they belong to the released weights, and are not trained.
 BRIDGE = tuple(f"selector.bridge.{part}.*" for part in ("words", "motion", "layers", "span_head"))
 QFORMER = ("connector.trunks.*", "connector.ports.video.query_tokens", "connector.ports.video.output_proj.*")
 TRAINABLE: dict[StageName, tuple[str, ...]] = {
@@ -100,17 +100,17 @@ TRAINABLE: dict[StageName, tuple[str, ...]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What to train on what.
+    """Model, data and stage of the training.
 
     Attributes:
-        stage, family: Which numbers hold.
+        stage, family: Select the hyperparameters.
         model: Folder or name to start from.
         data: Question file: by index for SF and TG, conversations for IV and IVT; `media` is the folder of its files.
-        labels: JSON lines of pseudo spans (`vidweave pseudo-label`), by id; SF and TG need them.
+        labels: JSON lines of pseudo spans (`vidweave pseudo-label`), by id; required for SF and TG.
         text: Conversations without media, for IVT.
-        train_through: How SF's answer loss reaches the bridge, see GroundingSelectorConfig; `hard` is the original.
-        train_language_model: SF of the released T5 trained it whole.
-        steps, batch, learning_rate: Instead of the stage's own; 0 keeps them.
+        train_through: Path of SF's answer loss to the bridge, see GroundingSelectorConfig; `hard` is the original.
+        train_language_model: Train the whole language model in SF, as for the released T5.
+        steps, batch, learning_rate: Override those of the stage; 0 keeps them.
         accumulate: Micro-batches per step.
     """
 
@@ -131,10 +131,10 @@ class Settings:
 
 
 def recipe(**overrides: Any) -> Run:
-    """The run; `overrides` are fields of Settings."""
+    """Build the run; `overrides` are fields of Settings."""
     s = Settings(**overrides)
     if not s.model or not s.data:
-        raise ConfigError("say what to train on what: model=FOLDER data=FILE")
+        raise ConfigError("give a model and data: model=FOLDER data=FILE")
     model = vidweave.load(s.model).model
     return Run(
         name=f"videotgb-{s.stage}",
@@ -149,7 +149,7 @@ def recipe(**overrides: Any) -> Run:
 def make_stage(
     model: VideoLanguageModel, s: Settings, items: Sequence[Conversation], spans: dict[str, tuple[float, float]]
 ) -> Stage:
-    """The stage of `s` for this model and these items; `spans` in seconds, by id of an item."""
+    """Build the stage of `s` for this model and these items; `spans` in seconds, by id of an item."""
     numbers, rate = NUMBERS[s.stage, s.family], s.learning_rate or LEARNING_RATE
     batch = s.batch or numbers.batch
     steps = s.steps or numbers.epochs * ceil(len(items) / batch)
@@ -190,14 +190,14 @@ def make_stage(
 
 
 def read_items(s: Settings) -> list[Conversation]:
-    """Of the stage: single questions about videos, or conversations about images, videos and nothing."""
+    """Read the stage's data: single questions about videos, or conversations about images, videos and without media."""
     if s.stage in ("sf", "tg"):
         return read_video_instruct(s.data, s.media)
     return read_instruct(s.data, s.media, text=s.text or None)
 
 
 def read_spans(path: str) -> dict[str, tuple[float, float]]:
-    """Id → (start, end) in seconds, of the lines that `vidweave pseudo-label` wrote."""
+    """Read the spans of `vidweave pseudo-label`: id → (start, end) in seconds."""
     labels = read_labels(path)[1] if path else {}
     return {name: (label.start, label.end) for name, label in labels.items()}
 
@@ -207,7 +207,7 @@ def _targets(items: Sequence[Conversation], spans: dict[str, tuple[float, float]
 
 
 def collate_spans(model: VideoLanguageModel, spans: dict[str, tuple[float, float]], items: list[Conversation]) -> Any:
-    """TG: motion, question and spans; no picture is decoded for the tower."""
+    """Collate TG: motion, question and spans; no frame is decoded for the tower."""
     with model.processor.prepare(last_questions(items), cache=model.cache) as prepared:
         return prepared.moments(target_spans=_targets(items, spans))
 
@@ -215,7 +215,7 @@ def collate_spans(model: VideoLanguageModel, spans: dict[str, tuple[float, float
 def collate_joint(
     model: VideoLanguageModel, spans: dict[str, tuple[float, float]], items: list[Conversation]
 ) -> ModelInputs:
-    """SF: as TG, and all candidates' pictures, and the answers."""
+    """Collate SF: as TG, plus the frames of all candidates, and the answers."""
     k = model.spec.streams["video"].need.num_frames or 1
     with model.processor.prepare(last_questions(items), cache=model.cache) as prepared:
         selection = every_candidate(prepared, k, limit=model.spec.selector.num_candidates)
@@ -232,9 +232,9 @@ def _with_rate(settings: AdamWSettings, rate: float) -> AdamWSettings:
     return AdamWSettings(**{**asdict(settings), "lr": rate})
 
 
-def _train_through(model: VideoLanguageModel, way: str) -> None:
-    """Set what training mixes; it is no weight, so it is set on the model that is there."""
-    model.selector.config = replace(model.selector.config, train_through=way)
+def _train_through(model: VideoLanguageModel, mode: str) -> None:
+    """Set the `train_through` mode of the selector; it is not a weight, so it is set on the existing model."""
+    model.selector.config = replace(model.selector.config, train_through=mode)
 
 
 def _finish(model: VideoLanguageModel, out: Path) -> dict[str, Any]:

@@ -12,29 +12,29 @@ from vidweave.connectors.ports import PortConfig
 from vidweave.encoders.tiny import WIDTH
 from vidweave.model.config import StreamConfig, VideoLanguageConfig
 from vidweave.systems.tiny.preset import tiny_base
-from vidweave.systems.tiny.senses import SENSE_ENCODERS, SENSE_WIDTH, sense_encoders
+from vidweave.systems.tiny.senses import MODALITY_ENCODERS, MODALITY_WIDTH, modality_encoders
 from vidweave.types import FrameNeed
 
-__all__ = ["SENSES", "tiny_crema"]
+__all__ = ["MODALITIES", "tiny_crema"]
 
-SENSES = tuple(SENSE_ENCODERS)
+MODALITIES = tuple(MODALITY_ENCODERS)
 SENSE_FRAMES = 4  # pictures of each sense, as in the paper
 
 
-def tiny_crema(*, senses: Sequence[str] = SENSES, rank: int = 8) -> VideoLanguageConfig:
+def tiny_crema(*, senses: Sequence[str] = MODALITIES, rank: int = 8) -> VideoLanguageConfig:
     """Video as in tiny-base, to whose tokens the other senses are added, each of which may be missing; however many there
     are, the language model reads no token more.
 
     Args:
-        senses: Names of SENSES, in any order: the fusion keeps a matrix for each under its name.
+        senses: Names of MODALITIES, in any order: the fusion keeps a matrix for each under its name.
         rank: Of each sense's low-rank change of the shared Q-Former.
     """
     base = tiny_base().parse()
-    used = {SENSE_ENCODERS[sense] for sense in senses}
+    used = {MODALITY_ENCODERS[sense] for sense in senses}
     connector: Any = base.connector
     port = PortConfig(
         trunk="qformer",
-        input_width=SENSE_WIDTH,
+        input_width=MODALITY_WIDTH,
         input_proj=WIDTH,
         input_norm=True,
         num_query_tokens=connector.ports["video"].num_query_tokens,
@@ -46,7 +46,7 @@ def tiny_crema(*, senses: Sequence[str] = SENSES, rank: int = 8) -> VideoLanguag
     )
     spec = replace(
         base,
-        encoders={**base.encoders, **{name: config for name, config in sense_encoders().items() if name in used}},
+        encoders={**base.encoders, **{name: config for name, config in modality_encoders().items() if name in used}},
         streams={**base.streams, **{sense: _stream(sense) for sense in senses}},
         connector=replace(
             connector,
@@ -59,4 +59,4 @@ def tiny_crema(*, senses: Sequence[str] = SENSES, rank: int = 8) -> VideoLanguag
 
 def _stream(sense: str) -> StreamConfig:
     need = FrameNeed(num_frames=SENSE_FRAMES)
-    return StreamConfig(encoder=SENSE_ENCODERS[sense], modalities=(sense,), need=need)
+    return StreamConfig(encoder=MODALITY_ENCODERS[sense], modalities=(sense,), need=need)

@@ -8,11 +8,11 @@ from vidweave.encoders.patch import PatchEncoderConfig
 from vidweave.encoders.pillars import PillarEncoderConfig
 from vidweave.types import AudioSpec, ComponentConfig, PointSpec, VisualSpec
 
-__all__ = ["SENSE_ENCODERS", "SENSE_WIDTH", "sense_encoders"]
+__all__ = ["MODALITY_ENCODERS", "MODALITY_WIDTH", "modality_encoders"]
 
-SENSE_WIDTH = 64
+MODALITY_WIDTH = 64
 
-SENSE_ENCODERS = {
+MODALITY_ENCODERS = {
     "depth": "pictures",
     "normals": "pictures",
     "flow": "pictures",
@@ -32,7 +32,7 @@ _RANGES = {
 }
 
 
-def sense_encoders() -> dict[str, ComponentConfig]:
+def modality_encoders() -> dict[str, ComponentConfig]:
     """Encoder name → configuration; together about 340,000 parameters."""
     sound = AudioSpec(sample_rate=16_000, window_seconds=2.0, mel_bins=8, frame_seconds=1 / 32, hop_seconds=1 / 32)
     cloud = PointSpec(num_points=768, normalize=False)
@@ -58,7 +58,7 @@ def _transformer(
         patch=patch,
         channels=channels,
         specs=dict(specs or {}),
-        width=SENSE_WIDTH,
+        width=MODALITY_WIDTH,
         layers=2,
         heads=4,
         chunk=1024,

@@ -1,7 +1,7 @@
-"""A scene through each sense, from the same truth.
+"""Renderers of a scene in each modality.
 
-RGB is uint8; depth is metres; flow is pixels per frame from each frame to the next; normals are unit vectors; thermal is
-degrees Celsius; touch is millimetres; sound is 16 kHz; points are metres.
+RGB is uint8; depth is in meters; flow is in pixels per frame from each frame to the next; normals are unit vectors;
+thermal is in degrees Celsius; touch is in millimeters; audio is sampled at 16 kHz; points are in meters.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import Any
 
 from vidweave.errors import UnknownNameError
 from vidweave.toyworld import attributes as a
+from vidweave.toyworld.render.audio import SAMPLE_RATE, render_audio
 from vidweave.toyworld.render.maps import render_depth, render_flow, render_normals, render_thermal
-from vidweave.toyworld.render.pictures import render_rgb
 from vidweave.toyworld.render.points import point_ids, render_points
-from vidweave.toyworld.render.sound import SAMPLE_RATE, render_sound
+from vidweave.toyworld.render.rgb import render_rgb
 from vidweave.toyworld.render.sprites import Indices, indices_of, render_ids
 from vidweave.toyworld.render.touch import render_touch, touch_ids, touched
 from vidweave.toyworld.scene import ToyScene
@@ -32,7 +32,7 @@ __all__ = [
     "render_normals",
     "render_points",
     "render_rgb",
-    "render_sound",
+    "render_audio",
     "render_thermal",
     "render_touch",
     "touch_ids",
@@ -46,23 +46,23 @@ RENDERERS: dict[str, Callable[..., Any]] = {
     "flow": render_flow,
     "thermal": render_thermal,
     "touch": render_touch,
-    "audio": render_sound,
+    "audio": render_audio,
     "point_cloud": render_points,
 }
-"""Modality → renderer; a family of questions is available when all that it needs is here."""
+"""Modality → renderer; a question type is available if all modalities that it needs are here."""
 
-_WHOLE = {"audio", "point_cloud"}  # of the whole clip, whatever frames are asked for
+_WHOLE = {"audio", "point_cloud"}  # rendered for the whole clip, independent of `frames`
 
 
 def render(
     scene: ToyScene, modality: str, *, frames: Indices = None, size: int = a.WORLD_PX
 ) -> Frames | Waveform | PointCloud:
-    """One modality of a scene: a `Waveform` for `audio`, a `PointCloud` for `point_cloud`, `Frames` for all others.
+    """Render one modality of a scene: a `Waveform` for `audio`, a `PointCloud` for `point_cloud`, `Frames` otherwise.
 
     Args:
-        scene: What to render.
+        scene: Scene to render.
         modality: A name of `RENDERERS`.
-        frames: Which frames (sound and points are always whole); None is all of them.
+        frames: Frame indices (audio and points are always complete); None renders all of them.
         size: Width and height in pixels, at least 16.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What other cameras see, pixel by pixel: distance, motion, warmth, the slope of surfaces."""
+"""Renderers of pixel maps: depth, flow, thermal and normals."""
 
 # Axes: T frames, H height, W width
 
@@ -20,7 +20,7 @@ _STEEPEST = 0.9  # slope of a bulge at its edge
 
 
 def render_depth(scene: ToyScene, *, frames: Indices = None, size: int = a.WORLD_PX) -> np.ndarray:
-    """(T, H, W) float32 in metres, with a centimetre of noise."""
+    """Render (T, H, W) float32 in meters, with a centimeter of noise."""
     metres = np.array([o.distance_metres for o in scene.objects] + [_BACKGROUND_METRES], np.float32)
     depth = metres[render_ids(scene, frames=frames, size=size)]
     noise = np.random.default_rng([scene.seed, 11]).normal(0, 0.01, depth.shape[1:])
@@ -28,7 +28,7 @@ def render_depth(scene: ToyScene, *, frames: Indices = None, size: int = a.WORLD
 
 
 def render_flow(scene: ToyScene, *, frames: Indices = None, size: int = a.WORLD_PX) -> np.ndarray:
-    """(T, H, W, 2) float32: (right, down) pixels that what is seen moves until the next frame."""
+    """Render (T, H, W, 2) float32: (right, down) displacement in pixels to the next frame."""
     indices = indices_of(scene, frames)
     ids = render_ids(scene, frames=indices, size=size)
     out = np.zeros((*ids.shape, 2), np.float32)
@@ -39,15 +39,15 @@ def render_flow(scene: ToyScene, *, frames: Indices = None, size: int = a.WORLD_
         move, centre = (obj.positions(indices + 1) - here) * scale, here * scale
         spin = a.SPINS[obj.spin]
         for t in np.flatnonzero(obj.is_there(indices)):
-            seen = ids[t] == i
-            right = move[t, 0] - spin * (rows[seen] + 0.5 - centre[t, 1])
-            down = move[t, 1] + spin * (columns[seen] + 0.5 - centre[t, 0])
-            out[t][seen] = np.stack([right, down], axis=-1)
+            visible = ids[t] == i
+            right = move[t, 0] - spin * (rows[visible] + 0.5 - centre[t, 1])
+            down = move[t, 1] + spin * (columns[visible] + 0.5 - centre[t, 0])
+            out[t][visible] = np.stack([right, down], axis=-1)
     return out
 
 
 def render_thermal(scene: ToyScene, *, frames: Indices = None, size: int = a.WORLD_PX) -> np.ndarray:
-    """(T, H, W) float32 in degrees Celsius, with a third of a degree of noise."""
+    """Render (T, H, W) float32 in degrees Celsius, with a third of a degree of noise."""
     celsius = np.array([a.TEMPERATURES[o.temperature] for o in scene.objects] + [_BACKGROUND_CELSIUS], np.float32)
     thermal = celsius[render_ids(scene, frames=frames, size=size)]
     noise = np.random.default_rng([scene.seed, 13]).normal(0, 0.3, thermal.shape[1:])
@@ -55,8 +55,8 @@ def render_thermal(scene: ToyScene, *, frames: Indices = None, size: int = a.WOR
 
 
 def render_normals(scene: ToyScene, *, frames: Indices = None, size: int = a.WORLD_PX) -> np.ndarray:
-    """(T, H, W, 3) float32 unit vectors (right, down, towards the eye): a bulge slopes away from its middle, a dent
-    towards it, and the background faces the eye."""
+    """Render (T, H, W, 3) float32 unit vectors (right, down, towards the camera): a bulge slopes away from its center, a
+    dent towards it, and the background faces the camera."""
     indices = indices_of(scene, frames)
     out = np.zeros((len(indices), size, size, 3), np.float32)
     out[..., 2] = 1
@@ -68,7 +68,7 @@ def render_normals(scene: ToyScene, *, frames: Indices = None, size: int = a.WOR
 
 @lru_cache(maxsize=64)
 def _relief(relief: str, n: int) -> np.ndarray:
-    """(n, n, 3) normals of a bulge or a dent."""
+    """Normals (n, n, 3) of a bulge or a dent."""
     x, y = grid(n)
     slope = _STEEPEST if relief == "bulging" else -_STEEPEST
     normal = np.stack([slope * x + 0 * y, slope * y + 0 * x, np.ones((n, n))], axis=-1)

@@ -1,4 +1,4 @@
-"""What a 3D scanner sees: points of solid bodies and of hollow shells."""
+"""Renderer of point clouds: points of solid bodies and of hollow shells."""
 
 # Axes: P points, n voxels along a side
 
@@ -18,14 +18,14 @@ __all__ = ["POINTS_PER_OBJECT", "UNIT_METRES", "point_ids", "render_points"]
 
 POINTS_PER_OBJECT = 192
 UNIT_METRES = 0.05
-"""Of one world unit: the world is 2.4 m wide."""
+"""Meters per world unit: the world is 2.4 m wide."""
 
 _VOXELS = 16
 
 
 def render_points(scene: ToyScene) -> PointCloud:
-    """Every object of the clip as a body at the middle of its path, as thick as it is wide, in metres from the middle of
-    the world (right, down, towards the eye), in random order. All stand equally far: that is depth's to tell."""
+    """Sample every object of the clip as a body at the center of its path, as thick as it is wide, in meters from the
+    center of the world (right, down, towards the camera), in random order. All are equally far: only depth shows range."""
     rng = np.random.default_rng([scene.seed, 15])
     bodies = []
     for obj in scene.objects:
@@ -37,7 +37,7 @@ def render_points(scene: ToyScene) -> PointCloud:
 
 
 def point_ids(scene: ToyScene, *, size: int = a.WORLD_PX) -> np.ndarray:
-    """(1, H, W) int8: the position in `scene.objects` of the body at each place, seen from the front, -1 for none."""
+    """Position (1, H, W) int8 in `scene.objects` of the body at each pixel, seen from the front; -1 for none."""
     still = {"motion": "still", "start_frame": 0, "end_frame": 1, "path_start": 0, "path_frames": 1}
     scene = replace(scene, objects=tuple(replace(obj, **still) for obj in scene.objects))
     return render_ids(scene, frames=[0], size=size)
@@ -45,7 +45,7 @@ def point_ids(scene: ToyScene, *, size: int = a.WORLD_PX) -> np.ndarray:
 
 @lru_cache(maxsize=64)
 def _voxels(shape: str, consistency: str) -> np.ndarray:
-    """(V, 3) middles of what is filled, in half voxels from the middle: the whole body, or its skin of one voxel."""
+    """Centers (V, 3) of the filled voxels, in half voxels from the center: the whole body, or its shell of one voxel."""
     flat = sprite(shape, _VOXELS)
     filled = np.repeat(flat[..., None], _VOXELS, axis=2)
     if consistency == "hollow":
@@ -55,7 +55,7 @@ def _voxels(shape: str, consistency: str) -> np.ndarray:
 
 
 def _inside(filled: np.ndarray) -> np.ndarray:
-    """Voxels whose six neighbours are filled."""
+    """Mark voxels whose six neighbors are filled."""
     padded = np.pad(filled, 1)
     inside = filled.copy()
     for axis in range(3):

@@ -1,4 +1,4 @@
-"""Where objects are in pictures: shapes as masks, painted along their paths."""
+"""Positions of objects in frames: shapes as masks, drawn along their paths."""
 
 # Axes: T frames, H height, W width
 
@@ -19,7 +19,7 @@ Indices = Sequence[int] | np.ndarray | range | None
 
 
 def render_ids(scene: ToyScene, *, frames: Indices = None, size: int = a.WORLD_PX) -> np.ndarray:
-    """(T, H, W) int8: the position in `scene.objects` of what each pixel shows, -1 for the background."""
+    """Position (T, H, W) int8 in `scene.objects` of the object at each pixel, -1 for the background."""
     indices = indices_of(scene, frames)
     out = np.full((len(indices), size, size), -1, np.int8)
     for i, obj in enumerate(scene.objects):
@@ -29,26 +29,24 @@ def render_ids(scene: ToyScene, *, frames: Indices = None, size: int = a.WORLD_P
 
 
 def indices_of(scene: ToyScene, frames: Indices) -> np.ndarray:
-    """(T,) int64 frame numbers, all of them for None; ConfigError for one that the scene has not."""
+    """Frame indices (T,) int64, all of them for None; ConfigError for an index outside the scene."""
     if frames is None:
         return np.arange(scene.num_frames)
     indices = np.asarray(frames, dtype=np.int64)
     if indices.size and (indices.min() < 0 or indices.max() >= scene.num_frames):
-        raise ConfigError(
-            f"the scene has frames 0 to {scene.num_frames - 1}, asked for {indices.min()} to {indices.max()}"
-        )
+        raise ConfigError(f"the scene has frames 0 to {scene.num_frames - 1}, got {indices.min()} to {indices.max()}")
     return indices
 
 
 def pixels(obj: ToyObject, size: int) -> int:
-    """The object's diameter in a picture of `size`."""
+    """Diameter of the object in pixels, in a frame of `size` pixels."""
     if size < 16:
-        raise ConfigError(f"pictures of the toy world need at least 16 pixels, got {size}")
+        raise ConfigError(f"frames of the toy world need at least 16 pixels, got {size}")
     return max(3, round(obj.diameter * size / a.WORLD_PX))
 
 
 def blit(out: np.ndarray, obj: ToyObject, indices: np.ndarray, mask: np.ndarray, paint: np.ndarray, size: int) -> None:
-    """Put `paint` where `mask` is, into every frame of `out` at which the object is there; cut at the border."""
+    """Write `paint` where `mask` is True into every frame of `out` in which the object is present; clip at the border."""
     n = len(mask)
     corners = np.rint(obj.positions(indices) * (size / a.WORLD_PX) - n / 2).astype(int).tolist()
     mask = mask[..., None] if out.ndim == 4 else mask
@@ -64,14 +62,14 @@ def blit(out: np.ndarray, obj: ToyObject, indices: np.ndarray, mask: np.ndarray,
 
 
 def grid(n: int) -> tuple[np.ndarray, np.ndarray]:
-    """(x, y) of pixel centres in -1..1."""
+    """Pixel centers (x, y) in -1..1."""
     line = (np.arange(n) + 0.5) / n * 2 - 1
     return line[None, :], line[:, None]
 
 
 @lru_cache(maxsize=256)
 def sprite(shape: str, n: int) -> np.ndarray:
-    """(n, n) bool: where the shape is."""
+    """Mask (n, n) bool of the shape."""
     x, y = grid(n)
     radius = np.hypot(x, y)
     masks = {

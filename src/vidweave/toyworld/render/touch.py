@@ -1,4 +1,4 @@
-"""What a fingertip feels: the imprint of one object after the other in a soft sensor."""
+"""Renderer of touch: the imprint of one object after the other in a soft sensor."""
 
 # Axes: T frames, H height, W width
 
@@ -19,8 +19,8 @@ _EXTENT = 0.75  # share of the sensor that an object covers, whatever its size
 
 
 def render_touch(scene: ToyScene, *, frames: Indices = None, size: int = a.WORLD_PX) -> np.ndarray:
-    """(T, H, W) float32, how deep the sensor is pressed in, in millimetres: what is hard leaves a deep imprint with a
-    sharp edge, what is soft a shallow one without. Neither place nor size is felt."""
+    """Render (T, H, W) float32, the depth of the imprint in millimeters: hard objects leave a deep imprint with a sharp
+    edge, soft ones a shallow, blurred one. Neither position nor size is visible."""
     out = np.zeros((len(indices := indices_of(scene, frames)), size, size), np.float32)
     for t, i in enumerate(touched(scene, indices).tolist()):
         if i >= 0:
@@ -30,8 +30,8 @@ def render_touch(scene: ToyScene, *, frames: Indices = None, size: int = a.WORLD
 
 
 def touched(scene: ToyScene, frames: np.ndarray) -> np.ndarray:
-    """(T,) position in `scene.objects` of what is touched: in a short clip all objects in turn, for equal parts of it; in
-    a long one whoever visits, and -1 when nobody does."""
+    """Position (T,) in `scene.objects` of the touched object: in a short clip all objects in turn, for equal parts of it;
+    in a long one the visiting object, and -1 between visits."""
     if scene.length == "short":
         return frames * len(scene.objects) // scene.num_frames
     there = np.stack([obj.is_there(frames) for obj in scene.objects])
@@ -39,7 +39,7 @@ def touched(scene: ToyScene, frames: np.ndarray) -> np.ndarray:
 
 
 def touch_ids(scene: ToyScene, *, frames: Indices = None, size: int = a.WORLD_PX) -> np.ndarray:
-    """(T, H, W) int8: the position in `scene.objects` of what presses on each place of the sensor, -1 for nothing."""
+    """Position (T, H, W) int8 in `scene.objects` of the object that presses on each pixel of the sensor, -1 for none."""
     order = touched(scene, indices_of(scene, frames)).tolist()
     pressed = [_pressed(scene.objects[i].shape, size) > 0 if i >= 0 else np.zeros((size, size), bool) for i in order]
     return np.stack([np.where(mask, i, -1) for mask, i in zip(pressed, order, strict=True)]).astype(np.int8)
@@ -55,7 +55,7 @@ def _imprint(shape: str, firmness: str, size: int) -> np.ndarray:
 
 
 def _pressed(shape: str, size: int) -> np.ndarray:
-    """(H, W) float32: 1 where the shape lies on the sensor."""
+    """Mask (H, W) float32: 1 where the shape lies on the sensor."""
     n = round(_EXTENT * size)
     left = (size - n) // 2
     pressed = np.zeros((size, size), np.float32)
@@ -63,7 +63,7 @@ def _pressed(shape: str, size: int) -> np.ndarray:
     return pressed
 
 
-def _blurred(picture: np.ndarray) -> np.ndarray:
-    """Mean of each pixel and its neighbours above and below."""
-    padded = np.pad(picture, ((1, 1), (0, 0)))
+def _blurred(image: np.ndarray) -> np.ndarray:
+    """Mean of each pixel and its neighbors above and below."""
+    padded = np.pad(image, ((1, 1), (0, 0)))
     return (padded[:-2] + padded[1:-1] + padded[2:]) / 3

@@ -1,1 +1,1 @@
-"""The parts of the recipe `tiny/crema`: the model before training, clips with their questions, and losses."""
+"""The parts of the recipe `tiny/crema`: the initial model, clips with their questions, and losses."""

@@ -1,4 +1,4 @@
-"""Clips as the frozen parts see them, and what is asked and told about them."""
+"""Clips as encoded by the frozen parts, with their questions and fact sheets."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from vidweave.model.assembly import VideoLanguageModel
-from vidweave.recipes.tiny.crema_parts.beginning import clip_of, features_of, tokens_of
-from vidweave.systems.tiny.crema import SENSES
+from vidweave.recipes.tiny.crema_parts.initialization import clip_of, features_of, video_tokens
+from vidweave.systems.tiny.crema import MODALITIES
 from vidweave.tiny.clip_questions import DESCRIBE
-from vidweave.tiny.modalities import said_by_senses
+from vidweave.tiny.modalities import modality_facts
 from vidweave.tiny.prompts import plan_prompts
 from vidweave.tiny.scenes import ClipExample, ClipQuestions
 from vidweave.toyworld import attributes as a
@@ -26,149 +26,151 @@ from vidweave.toyworld.scene import ToyScene
 from vidweave.types import Clip, PromptPlan
 
 __all__ = [
-    "Asked",
+    "ClipTokens",
     "Clips",
     "CremaBatch",
     "HARD",
-    "Seen",
+    "Prompts",
     "collate",
-    "felt",
-    "seen",
-    "sense_families",
+    "load_all",
+    "load_video",
+    "modality_families",
     "video_families",
 ]
 
 HARD = ("nearer", "nearer", "left_right", "above_below", "change", "beeps", "consistency")  # asked more often
 
 
-TELL = "What is felt and heard?"
+SHEET_PROMPT = "What is felt and heard?"
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What stands for a clip: its scene, tokens (Q, D) of its video, what its senses say (senses, Q, facts), and their
+class ClipTokens:
+    """Encoded clip: its scene, video tokens (Q, D), the facts of its modalities (modalities, Q, facts), and their
     features."""
 
     scene: ToyScene
     tokens: np.ndarray
-    said: np.ndarray
-    felt: dict[str, np.ndarray]
+    facts: np.ndarray
+    features: dict[str, np.ndarray]
 
 
 class Clips:
-    """Questions of some families about clips, each of which is encoded once for all stages that ask about it."""
+    """Questions of some types about clips, each of which is encoded once for all stages that use it."""
 
-    def __init__(self, clips: int, look: Callable[[VideoLanguageModel, ToyScene], Seen]) -> None:
-        self._clips, self._look = clips, look
-        self._made: ClipQuestions | None = None
+    def __init__(self, clips: int, load: Callable[[VideoLanguageModel, ToyScene], ClipTokens]) -> None:
+        self._clips, self._load = clips, load
+        self._questions: ClipQuestions | None = None
 
     def __call__(self, names: Sequence[str], per_clip: int, root: Any) -> ClipQuestions:
-        if self._made is None:
-            self._made = ClipQuestions(self._clips, names, partial(self._look, root.model), per_clip=per_clip)
-        return self._made.asking(names, per_clip)
+        if self._questions is None:
+            self._questions = ClipQuestions(self._clips, names, partial(self._load, root.model), per_clip=per_clip)
+        return self._questions.asking(names, per_clip)
 
 
-def seen(model: VideoLanguageModel, scene: ToyScene) -> Seen:
-    """The video's tokens alone, and what senses would say."""
-    tokens = tokens_of(model, Clip(video=render(scene, "video")))
-    said = said_by_senses(scene, len(tokens))
-    return Seen(scene, tokens, np.stack([said[sense] for sense in SENSES]), {})
+def load_video(model: VideoLanguageModel, scene: ToyScene) -> ClipTokens:
+    """Encode the video tokens only, with the correct facts of all modalities."""
+    tokens = video_tokens(model, Clip(video=render(scene, "video")))
+    facts = modality_facts(scene, len(tokens))
+    return ClipTokens(scene, tokens, np.stack([facts[modality] for modality in MODALITIES]), {})
 
 
-def felt(model: VideoLanguageModel, scene: ToyScene, *, senses: Sequence[str] = SENSES) -> Seen:
-    """With the features of senses."""
-    features = features_of(model, clip_of(scene, senses))
-    return replace(seen(model, scene), felt=features)
+def load_all(model: VideoLanguageModel, scene: ToyScene, *, modalities: Sequence[str] = MODALITIES) -> ClipTokens:
+    """Encode the video tokens and the features of further modalities."""
+    features = features_of(model, clip_of(scene, modalities))
+    return replace(load_video(model, scene), features=features)
 
 
 @dataclass(frozen=True)
-class Asked:
+class Prompts:
     """Prompts with their answers about clips of a batch."""
 
-    clip_of: Tensor  # (R,) which clip each is about
-    has: Tensor  # (R, senses) bool: the senses that its clip has
-    blank: Tensor  # (R,) bool: nothing is to be seen
+    clip_of: Tensor  # (R,) index of the clip of each prompt
+    has: Tensor  # (R, modalities) bool: the modalities of its clip
+    blank: Tensor  # (R,) bool: the video is blank
     prompts: PromptPlan
 
-    def to(self, device: Any) -> Asked:
-        return Asked(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+    def to(self, device: Any) -> Prompts:
+        return Prompts(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
 
 @dataclass(frozen=True)
 class CremaBatch:
-    """Clips, questions about them, and all that is told of some."""
+    """Clips, questions about them, and fact sheets of some."""
 
     tokens: Tensor  # (B, Q, D) of the videos
-    said: Tensor  # (B, senses, Q, facts) bool
-    felt: dict[str, Tensor]  # sense → features (B, T, N, C)
-    questions: Asked
-    sheets: Asked
+    facts: Tensor  # (B, modalities, Q, facts) bool
+    features: dict[str, Tensor]  # modality → features (B, T, N, C)
+    questions: Prompts
+    sheets: Prompts
 
     def to(self, device: Any) -> CremaBatch:
-        felt = {name: values.to(device) for name, values in self.felt.items()}
-        rest = {name: getattr(self, name).to(device) for name in ("tokens", "said", "questions", "sheets")}
-        return CremaBatch(felt=felt, **rest)
+        features = {name: values.to(device) for name, values in self.features.items()}
+        rest = {name: getattr(self, name).to(device) for name in ("tokens", "facts", "questions", "sheets")}
+        return CremaBatch(features=features, **rest)
 
 
 def collate(
-    model: VideoLanguageModel, told_every: int, described: float, examples: Sequence[ClipExample]
+    model: VideoLanguageModel, sheet_every: int, described: float, examples: Sequence[ClipExample]
 ) -> CremaBatch:
-    """Of every `told_every`th clip all is told that senses say, or (a share `described`) all that is seen."""
+    """Collate clips; every `sheet_every`th one has the fact sheet of its modalities, or (a share `described`) its description."""
     clips = [example.clip for example in examples]
-    asked = [(clip, q) for clip, example in enumerate(examples) for q in example.questions]
-    rng = np.random.default_rng([len(asked), *(ord(c) for _, q in asked for c in q.text[-12:])])
+    pairs = [(clip, q) for clip, example in enumerate(examples) for q in example.questions]
+    rng = np.random.default_rng([len(pairs), *(ord(c) for _, q in pairs for c in q.text[-12:])])
     return CremaBatch(
         tokens=torch.from_numpy(np.stack([clip.tokens for clip in clips])).float(),
-        said=torch.from_numpy(np.stack([clip.said for clip in clips])),
-        felt={m: torch.from_numpy(np.stack([c.felt[m] for c in clips])).float() for m in clips[0].felt},
-        questions=_questions(model, asked, rng),
-        sheets=_sheets(model, list(enumerate(clips))[::told_every], described, rng),
+        facts=torch.from_numpy(np.stack([clip.facts for clip in clips])),
+        features={m: torch.from_numpy(np.stack([c.features[m] for c in clips])).float() for m in clips[0].features},
+        questions=_questions(model, pairs, rng),
+        sheets=_sheets(model, list(enumerate(clips))[::sheet_every], described, rng),
     )
 
 
-def _questions(model: VideoLanguageModel, asked: Sequence[tuple[int, ToyQuestion]], rng: np.random.Generator) -> Asked:
-    """Each with the senses that it needs, and others. Beside what is only heard, a quarter of the videos are blank."""
-    needs = torch.tensor([[sense in q.needs for sense in SENSES] for _, q in asked])
-    heard = torch.tensor([q.needs == {"audio"} for _, q in asked])
-    return Asked(
-        clip_of=torch.tensor([clip for clip, _ in asked]),
-        has=needs | _some(len(asked), rng),
-        blank=heard & torch.from_numpy(rng.random(len(asked)) < 0.25),
-        prompts=plan_prompts(model, [q.text for _, q in asked], [q.answer for _, q in asked]),
+def _questions(
+    model: VideoLanguageModel, pairs: Sequence[tuple[int, ToyQuestion]], rng: np.random.Generator
+) -> Prompts:
+    """Prompt each question with the modalities that it needs, and others; a quarter of the videos of audio questions are blank."""
+    needs = torch.tensor([[modality in q.needs for modality in MODALITIES] for _, q in pairs])
+    is_audio = torch.tensor([q.needs == {"audio"} for _, q in pairs])
+    return Prompts(
+        clip_of=torch.tensor([clip for clip, _ in pairs]),
+        has=needs | _some(len(pairs), rng),
+        blank=is_audio & torch.from_numpy(rng.random(len(pairs)) < 0.25),
+        prompts=plan_prompts(model, [q.text for _, q in pairs], [q.answer for _, q in pairs]),
     )
 
 
 def _sheets(
-    model: VideoLanguageModel, clips: Sequence[tuple[int, Seen]], described: float, rng: np.random.Generator
-) -> Asked:
-    """What at least one sense tells, object by object; or (a share `described`) what is to be seen."""
+    model: VideoLanguageModel, clips: Sequence[tuple[int, ClipTokens]], described: float, rng: np.random.Generator
+) -> Prompts:
+    """Prompt for the facts of at least one modality, object by object; or (a share `described`) for a description."""
     has = _some(len(clips), rng)
-    has[torch.arange(len(clips)), torch.from_numpy(rng.integers(len(SENSES), size=len(clips)))] = True
+    has[torch.arange(len(clips)), torch.from_numpy(rng.integers(len(MODALITIES), size=len(clips)))] = True
     words = []
     for (_, clip), there in zip(clips, has.tolist(), strict=True):
-        senses = [sense for sense, is_there in zip(SENSES, there, strict=True) if is_there]
+        shown = [modality for modality, is_there in zip(MODALITIES, there, strict=True) if is_there]
         is_described = rng.random() < described
-        words.append((DESCRIBE, description(clip.scene)) if is_described else (TELL, _sheet(clip.scene, senses)))
+        words.append((DESCRIBE, description(clip.scene)) if is_described else (SHEET_PROMPT, _sheet(clip.scene, shown)))
     prompts = plan_prompts(model, [text for text, _ in words], [answer for _, answer in words])
-    return Asked(torch.tensor([i for i, _ in clips]), has, torch.zeros(len(clips), dtype=torch.bool), prompts)
+    return Prompts(torch.tensor([i for i, _ in clips]), has, torch.zeros(len(clips), dtype=torch.bool), prompts)
 
 
-def _sheet(scene: ToyScene, senses: Sequence[str]) -> str:
-    """Objects in the order of `SHAPES`, so that every word can be known."""
+def _sheet(scene: ToyScene, modalities: Sequence[str]) -> str:
+    """Write a fact sheet with objects in the order of `SHAPES`, so that every word is predictable."""
     objects = sorted(scene.objects, key=lambda obj: a.SHAPES.index(obj.shape))
-    return fact_sheet(replace(scene, objects=tuple(objects)), modalities=senses)
+    return fact_sheet(replace(scene, objects=tuple(objects)), modalities=modalities)
 
 
 def _some(rows: int, rng: np.random.Generator) -> Tensor:
-    """(rows, senses) bool: each sense with a probability that is drawn for the row."""
-    return torch.from_numpy(rng.random((rows, len(SENSES))) < rng.random((rows, 1)))
+    """Draw (rows, modalities) bool: each modality with a probability drawn for the row."""
+    return torch.from_numpy(rng.random((rows, len(MODALITIES))) < rng.random((rows, 1)))
 
 
 def video_families() -> list[str]:
-    """Question types that video alone answers."""
+    """List the question types that video alone answers."""
     return list(families(needs={"video"}, scope="short", encoder="general"))
 
 
-def sense_families() -> list[str]:
-    """Question types that take another modality than video."""
-    return [name for name, family in FAMILIES.items() if family.scope == "short" and family.needs & set(SENSES)]
+def modality_families() -> list[str]:
+    """List the question types that need another modality than video."""
+    return [name for name, family in FAMILIES.items() if family.scope == "short" and family.needs & set(MODALITIES)]

@@ -1,4 +1,4 @@
-"""Long clips, encoded once and remembered once: the way into the memory is frozen."""
+"""Memories of long clips, each encoded and filled once, since the input of the memory is frozen."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from vidweave.toyworld.render import render
 from vidweave.toyworld.scene import ToyScene
 from vidweave.types import PrecomputedFeatures
 
-__all__ = ["Memories", "clip_features", "remembered"]
+__all__ = ["Memories", "build_memories", "clip_features"]
 
-AT_ONCE = 100  # clips whose memories are filled together
+BATCH = 100  # clips whose memories are filled together
 
 
 @dataclass(frozen=True)
 class Memories:
-    """What each clip's memory holds before its last picture: entries (clips, S, N, C) in half precision with their sizes
-    (clips, S, N), and the newest segment (clips, N, C)."""
+    """Memory of each clip before its last frame: entries (clips, S, N, C) in half precision with their sizes
+    (clips, S, N), and the newest time step (clips, N, C)."""
 
     questions: LongQuestions
     values: Tensor
@@ -52,18 +52,18 @@ class Memories:
 
 @dataclass(frozen=True)
 class Encoded:
-    """Features of a clip's distinct pictures (n, N, C) in half precision, and which of them each picture equals (T,)."""
+    """Features of a clip's distinct frames (n, N, C) in half precision, and the index of each frame among them (T,)."""
 
     features: Tensor
     where: Tensor
 
 
-def remembered(root: Any, *, clips: int, folder: str) -> Memories:
-    """The memories of the first long training clips, after the port was set to whiten their features."""
+def build_memories(root: Any, *, clips: int, folder: str) -> Memories:
+    """Fill the memories of the first long training clips, after setting the port to whiten their features."""
     questions, model = LongQuestions(clips), root.model
     encoded = _encoded(model, questions.scenes, folder)
     _whiten(model, encoded[:64])
-    parts = [_remember(model, encoded[i : i + AT_ONCE]) for i in range(0, clips, AT_ONCE)]
+    parts = [_fill(model, encoded[i : i + BATCH]) for i in range(0, clips, BATCH)]
     return Memories(questions, *(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
 
 
@@ -79,7 +79,7 @@ def _encode(model: VideoLanguageModel, scene: ToyScene) -> Encoded:
 
 
 def clip_features(model: VideoLanguageModel, scene: ToyScene) -> PrecomputedFeatures:
-    """A clip as features, a segment per picture."""
+    """Encode a clip as features, with a time step per frame."""
     encoded = _encode(model, scene)
     count = len(encoded.where)
     step = scene.duration_seconds / count
@@ -88,20 +88,21 @@ def clip_features(model: VideoLanguageModel, scene: ToyScene) -> PrecomputedFeat
 
 
 def _encoded(model: VideoLanguageModel, scenes: list[ToyScene], folder: str) -> list[Encoded]:
-    """All clips encoded, or read from `folder` where another row has left them."""
+    """Encode all clips, or read them from `folder` if another run has written them."""
     need = model.spec.streams["video"].need
     name = f"long-{len(scenes)}-{need.num_frames}-{module_fingerprint(model.encoders['rgb'])[:12]}.safetensors"
     file = Path(folder) / name if folder else None
     if file is None or not file.is_file():
-        made = [_encode(model, scene) for scene in scenes]
+        encoded = [_encode(model, scene) for scene in scenes]
         if file is not None:
             file.parent.mkdir(parents=True, exist_ok=True)
-            count = torch.tensor([len(e.features) for e in made])
-            where = torch.stack([e.where for e in made])
-            save_file({"features": torch.cat([e.features for e in made]), "count": count, "where": where}, file)
-        return made
-    held = load_file(file)
-    return [Encoded(*pair) for pair in zip(held["features"].split(held["count"].tolist()), held["where"], strict=True)]
+            count = torch.tensor([len(e.features) for e in encoded])
+            where = torch.stack([e.where for e in encoded])
+            save_file({"features": torch.cat([e.features for e in encoded]), "count": count, "where": where}, file)
+        return encoded
+    stored = load_file(file)
+    pairs = zip(stored["features"].split(stored["count"].tolist()), stored["where"], strict=True)
+    return [Encoded(*pair) for pair in pairs]
 
 
 @torch.no_grad()
@@ -111,19 +112,19 @@ def _whiten(model: VideoLanguageModel, encoded: list[Encoded]) -> None:
 
 
 @torch.no_grad()
-def _remember(model: VideoLanguageModel, encoded: list[Encoded]) -> tuple[Tensor, Tensor, Tensor]:
-    """Entries in time and their sizes after all segments but the last, and the last segment, of some clips."""
+def _fill(model: VideoLanguageModel, encoded: list[Encoded]) -> tuple[Tensor, Tensor, Tensor]:
+    """Fill the memories of some clips: entries and their sizes after all time steps but the last, and the last step."""
     port, rule = model.connector.ports["video"], model.spec.connector.trunks["qformer"].memory.rule()
     keys = [port.input_norm(port.input_proj(e.features.float())) for e in encoded]
-    segments, (tokens, width) = len(encoded[0].where), keys[0].shape[1:]
+    steps, (tokens, width) = len(encoded[0].where), keys[0].shape[1:]
     bank = empty_bank(len(encoded), rule.limit, tokens, width, keys[0])
 
-    def segment(number: int) -> Tensor:
-        seen = torch.stack([k[int(e.where[number])] for k, e in zip(keys, encoded, strict=True)])
-        return seen + port.time_embedding[number]
+    def step(number: int) -> Tensor:
+        frame = torch.stack([k[int(e.where[number])] for k, e in zip(keys, encoded, strict=True)])
+        return frame + port.time_embedding[number]
 
-    for number in range(segments - 1):
-        bank, _ = append_(bank, segment(number), None, rule)
+    for number in range(steps - 1):
+        bank, _ = append_(bank, step(number), None, rule)
         bank, _ = shorten_(bank, rule)
     values, size = bank.in_time()
-    return values.half(), size, segment(segments - 1).half()
+    return values.half(), size, step(steps - 1).half()

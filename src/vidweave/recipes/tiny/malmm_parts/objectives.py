@@ -1,4 +1,4 @@
-"""Batches of questions about memories, and what the connector is trained on."""
+"""Batches of questions about memories, and the connector's objectives."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from vidweave.tiny.long_clips import (
     LongQuestion,
 )
 from vidweave.tiny.prompts import answer_loss, as_blocks, plan_prompts
-from vidweave.tiny.sources import MadeOnce
+from vidweave.tiny.sources import SharedSource
 from vidweave.tiny.visit_labels import VisitLabels, collate_visits, visit_heads
 from vidweave.types import Blocks, MeanOver, PromptPlan, TextTokens
 
@@ -35,12 +35,12 @@ __all__ = [
     "collate_answers",
     "collate_clips",
     "collate_prompts",
-    "start_speaking",
+    "fit_output_layer",
 ]
 
 
-class Telling(nn.Module):
-    """Tokens that make the language model say an answer: all but the last are the same for every answer."""
+class AnswerTokens(nn.Module):
+    """Trainable tokens that make the language model give an answer: all but the last are the same for every answer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,23 +48,23 @@ class Telling(nn.Module):
         self.answers = nn.Parameter(2 * torch.randn(len(ANSWERS), WIDTH))
 
     def forward(self, answer: Tensor) -> Tensor:
-        """answer (B,) → tokens (B, Q, D)."""
+        """Map answer indices (B,) to tokens (B, Q, D)."""
         return torch.cat([self.always.expand(len(answer), -1, -1), self.answers[answer][:, None]], 1)
 
 
 class LongRoot(nn.Module):
-    """The model, and what is thrown away afterwards: readers of its tokens, and tokens to learn from."""
+    """The model, and modules discarded after training: probes of its tokens, and the target tokens of answers."""
 
     def __init__(self, model: VideoLanguageModel) -> None:
         super().__init__()
         self.model = model
         self.visit_heads = visit_heads(WIDTH)
-        self.telling = Telling()
+        self.answer_tokens = AnswerTokens()
 
 
 @dataclass(frozen=True)
 class LongBatch:
-    """One question about each of B clips: their memories, the question as the Q-Former reads it, and dense labels."""
+    """One question about each of B clips: their memories, the question tokenized for the Q-Former, and dense labels."""
 
     values: Tensor
     size: Tensor
@@ -74,10 +74,10 @@ class LongBatch:
 
     def to(self, device: Any) -> LongBatch:
         tensors = {name: getattr(self, name).to(device) for name in ("values", "size", "newest", "text")}
-        return LongBatch(**tensors, labels={name: truth.to(device) for name, truth in self.labels.items()})
+        return LongBatch(**tensors, labels={name: label.to(device) for name, label in self.labels.items()})
 
-    def look(self, root: LongRoot) -> dict[str, Blocks]:
-        """The connector's tokens, read from the memories as from any other state."""
+    def encode(self, root: LongRoot) -> dict[str, Blocks]:
+        """Run the connector from the stored memories, as from any other state."""
         connector, (rows, slots, tokens) = root.model.connector, self.size.shape
         item = torch.arange(rows, device=self.size.device)
         length = self.size.new_full((rows, tokens), slots - 1, dtype=torch.long)
@@ -99,16 +99,16 @@ class LongBatch:
         return connector.read(replace(state, memories={"qformer": pending}))[0]
 
 
-def collate_clips(model: VideoLanguageModel, source: MadeOnce[Memories], examples: list[LongQuestion]) -> LongBatch:
-    """The questions and memories of a batch."""
-    assert source.made is not None
+def collate_clips(model: VideoLanguageModel, source: SharedSource[Memories], examples: list[LongQuestion]) -> LongBatch:
+    """Collate the questions and memories of a batch."""
+    assert source.value is not None
     rows = torch.tensor([example.clip for example in examples])
     texts = [example.question.text for example in examples]
-    made = source.made
+    memories = source.value
     return LongBatch(
-        made.values[rows],
-        made.size[rows],
-        made.newest[rows],
+        memories.values[rows],
+        memories.size[rows],
+        memories.newest[rows],
         model.processor.read_text("trunk", texts),
         collate_visits([example.labels for example in examples]),
     )
@@ -116,7 +116,7 @@ def collate_clips(model: VideoLanguageModel, source: MadeOnce[Memories], example
 
 @dataclass(frozen=True)
 class PromptBatch:
-    """Prompts with their answers, and which of ANSWERS each is (B,)."""
+    """Prompts with their answers, and the index (B,) of each answer in ANSWERS."""
 
     plan: PromptPlan
     answer: Tensor
@@ -126,38 +126,38 @@ class PromptBatch:
 
 
 def collate_prompts(model: VideoLanguageModel, examples: list[LongQuestion]) -> PromptBatch:
-    """The prompts of a batch, and what is to be answered."""
+    """Collate the prompts of a batch, and the indices of their answers."""
     answers = [example.question.answer for example in examples]
     plan = plan_prompts(model, [example.question.text for example in examples], answers)
     return PromptBatch(plan, torch.tensor([ANSWERS.index(answer) for answer in answers]))
 
 
 class VisitsFromConnector:
-    """The loss of the connector alone: what came when, and how often."""
+    """Loss of the connector alone: order and counts of visits."""
 
     def means(self, batch: LongBatch) -> dict[str, MeanOver]:
         return VisitLabels().means(batch.labels)
 
     def __call__(self, root: LongRoot, batch: LongBatch) -> dict[str, Tensor]:
-        return VisitLabels()(root, batch.look(root), batch.labels)
+        return VisitLabels()(root, batch.encode(root), batch.labels)
 
 
 @dataclass(frozen=True)
 class AnswersFromTokens:
-    """The language model says the answer that it is told, though not quite in these words: `noise` is the strength of what
-    is added to them beside their own, since no connector will hit them exactly."""
+    """Loss of the language model's answer from its answer tokens, with noise: `noise` is its strength relative to
+    the tokens, since no connector will output them exactly."""
 
     noise: float = 0.5
 
     def __call__(self, root: LongRoot, batch: PromptBatch) -> dict[str, Tensor]:
-        told = root.telling(batch.answer)
-        tokens = told + self.noise * told.detach().std() * torch.randn_like(told)
+        exact = root.answer_tokens(batch.answer)
+        tokens = exact + self.noise * exact.detach().std() * torch.randn_like(exact)
         return {"loss": answer_loss(root.model, batch.plan, as_blocks(tokens))}
 
 
 @dataclass(frozen=True)
 class AnswerBatch:
-    """The same questions as the connector and as the language model read them."""
+    """The same questions, tokenized for the connector and for the language model."""
 
     clips: LongBatch
     prompts: PromptBatch
@@ -166,42 +166,46 @@ class AnswerBatch:
         return AnswerBatch(self.clips.to(device), self.prompts.to(device))
 
 
-def collate_answers(model: VideoLanguageModel, source: MadeOnce[Memories], examples: list[LongQuestion]) -> AnswerBatch:
-    """Both."""
+def collate_answers(
+    model: VideoLanguageModel, source: SharedSource[Memories], examples: list[LongQuestion]
+) -> AnswerBatch:
+    """Collate clips and prompts."""
     return AnswerBatch(collate_clips(model, source, examples), collate_prompts(model, examples))
 
 
 class AnswersFromConnector:
-    """The connector's tokens become those that the language model has to be told, and it says the answer.
+    """Loss of the connector's tokens against the answer tokens, and of the answer through the language model.
 
-    Errors are in units of the tokens' variance. The last token is compared with every answer's, so that it comes nearer
-    to the right one than to any other.
+    Errors are in units of the tokens' variance. The last token is compared with every answer's, so that it is nearest
+    to the right one.
     """
 
     def __call__(self, root: LongRoot, batch: AnswerBatch) -> dict[str, Tensor]:
-        blocks, answer = batch.clips.look(root), batch.prompts.answer
-        target, tokens = root.telling(answer).detach(), blocks["video"].values[:, 0].float()
-        told = relative_error(tokens, target)
-        away = torch.cdist(tokens[:, -1], root.telling.answers.detach()).square() / WIDTH
-        right = functional.cross_entropy(-away, answer)
-        said = answer_loss(root.model, batch.prompts.plan, blocks["video"])
-        return {"loss": told + right + 2 * said, "told": told, "right": right, "said": said}
+        blocks, answer = batch.clips.encode(root), batch.prompts.answer
+        target, tokens = root.answer_tokens(answer).detach(), blocks["video"].values[:, 0].float()
+        error = relative_error(tokens, target)
+        distances = torch.cdist(tokens[:, -1], root.answer_tokens.answers.detach()).square() / WIDTH
+        nearest = functional.cross_entropy(-distances, answer)
+        answers = answer_loss(root.model, batch.prompts.plan, blocks["video"])
+        return {"loss": error + nearest + 2 * answers, "error": error, "nearest": nearest, "answers": answers}
 
 
-def start_speaking(source: MadeOnce[Memories], root: LongRoot, *, batches: int = 12, ridge: float = 1e-2) -> Memories:
-    """The memories, after the connector's last layer was set to tell what the language model has to be told as well as a
-    linear layer can; one that tells it already (of a run that is resumed) is left as it is."""
-    made, layer, seen = source(root), root.model.connector.ports["video"].output_proj, []
-    hook = layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach().flatten(0, 1)))
-    loaded = [collate_answers(root.model, source, [made[48 * b + i] for i in range(48)]) for b in range(batches)]
-    with torch.enable_grad():  # a memory that was stored has no projections beside it
-        told = [float(AnswersFromConnector()(root, batch)["told"].detach()) for batch in loaded]
+def fit_output_layer(
+    source: SharedSource[Memories], root: LongRoot, *, batches: int = 12, ridge: float = 1e-2
+) -> Memories:
+    """Fit the connector's last layer to the answer tokens by least squares, and return the memories; a layer that fits
+    already (of a resumed run) is not changed."""
+    memories, layer, inputs = source(root), root.model.connector.ports["video"].output_proj, []
+    hook = layer.register_forward_pre_hook(lambda _, args: inputs.append(args[0].detach().flatten(0, 1)))
+    loaded = [collate_answers(root.model, source, [memories[48 * b + i] for i in range(48)]) for b in range(batches)]
+    with torch.enable_grad():  # a stored memory has no projections beside it
+        errors = [float(AnswersFromConnector()(root, batch)["error"].detach()) for batch in loaded]
     hook.remove()
-    if sum(told) / batches > 0.5:
-        hidden = torch.cat(seen).float()
+    if sum(errors) / batches > 0.5:
+        hidden = torch.cat(inputs).float()
         hidden = torch.cat([hidden, torch.ones(len(hidden), 1)], 1)
-        wanted = torch.cat([root.telling(batch.prompts.answer).detach().flatten(0, 1) for batch in loaded])
+        targets = torch.cat([root.answer_tokens(batch.prompts.answer).detach().flatten(0, 1) for batch in loaded])
         gram = hidden.T @ hidden / len(hidden) + ridge * torch.eye(hidden.shape[1])
-        solved = torch.linalg.solve(gram, hidden.T @ wanted / len(hidden))
+        solved = torch.linalg.solve(gram, hidden.T @ targets / len(hidden))
         set_linear(layer, solved[:-1].T, solved[-1])
-    return made
+    return memories

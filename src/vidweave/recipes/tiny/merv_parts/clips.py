@@ -1,4 +1,4 @@
-"""What stands for a clip: features of several encoders, the tokens of tiny-base, and what the special encoders show."""
+"""Encoded clips: features of several encoders, the tokens of tiny-base, and the labels of the special encoders."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from vidweave.types import Clip, Features, PrecomputedFeatures, PromptPlan, Quer
 
 __all__ = [
     "Batch",
-    "Looks",
+    "ClipFeatures",
+    "ClipTokens",
     "NUM_FACTS",
-    "Seen",
     "base_tokens",
     "collate",
     "fact_vectors",
@@ -44,7 +44,7 @@ DESCRIBE = "Describe the clip."
 
 
 def special_labels(scene: ToyScene) -> Tensor:
-    """(4, 2) texture and speed of the object in each quarter, NOTHING where there is none, or where it stands still."""
+    """Labels (4, 2): texture and speed of the object in each quarter, NOTHING without an object, or for a still one's speed."""
     labels = torch.full((4, 2), NOTHING)
     for obj in scene.objects:
         speed = NOTHING if obj.motion == "still" else SPEEDS.index(obj.speed)
@@ -53,14 +53,14 @@ def special_labels(scene: ToyScene) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What stands for a clip: features per stream, the tokens of tiny-base, what the special eyes should see, and the
-    features that tiny-base made its tokens of where no stream has them."""
+class ClipTokens:
+    """Encoded clip: features per stream, the tokens of tiny-base, the labels of the special encoders, and the features
+    behind tiny-base's tokens if no stream has them."""
 
     features: dict[str, PrecomputedFeatures]
     tokens: Tensor
     labels: Tensor
-    known: Tensor | None = None
+    general: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -80,81 +80,84 @@ class Batch:
 
 
 def collate(model: VideoLanguageModel, examples: Sequence[ClipExample]) -> Batch:
-    asked = [(clip, question) for clip, example in enumerate(examples) for question in example.questions]
+    """Collate clips with their questions."""
+    pairs = [(clip, question) for clip, example in enumerate(examples) for question in example.questions]
     streams = examples[0].clip.features
     num_segments = len(streams) if model.spec.connector.fusion.kind == "concat" else 1
-    answers = [question.answer for _, question in asked]
-    plan = plan_prompts(model, [question.text for _, question in asked], answers, num_segments=num_segments)
+    answers = [question.answer for _, question in pairs]
+    plan = plan_prompts(model, [question.text for _, question in pairs], answers, num_segments=num_segments)
     return Batch(
         features={name: stack_features([example.clip.features[name] for example in examples]) for name in streams},
         tokens=torch.stack([example.clip.tokens for example in examples]).float(),
         labels=torch.stack([example.clip.labels for example in examples]),
-        clip_of=torch.tensor([clip for clip, _ in asked]),
+        clip_of=torch.tensor([clip for clip, _ in pairs]),
         questions=plan,
     )
 
 
-class Looks:
-    """What some eyes see of the first training scenes, and the tokens of tiny-base; made once for all rows, on disk."""
+class ClipFeatures:
+    """Features of some encoders for the first training scenes, and the tokens of tiny-base; stored on disk for all rows."""
 
-    def __init__(self, eyes: Mapping[str, nn.Module], base: VideoLanguageModel, folder: Path, clips: int) -> None:
-        self._seen = {eye: _features(eye, encoder, folder, clips) for eye, encoder in eyes.items()}
-        self._known = self._seen.get("general") or _features("general", base.encoders["rgb"], folder, clips)
+    def __init__(self, encoders: Mapping[str, nn.Module], base: VideoLanguageModel, folder: Path, clips: int) -> None:
+        self._features = {name: _features(name, encoder, folder, clips) for name, encoder in encoders.items()}
+        self._general = self._features.get("general") or _features("general", base.encoders["rgb"], folder, clips)
         self._base = base
-        self.has_known = "general" not in self._seen
+        self._keeps_general = "general" not in self._features
 
     @torch.no_grad()
-    def __call__(self, scene: ToyScene) -> Seen:
-        """Of training scene number `scene.seed`."""
+    def __call__(self, scene: ToyScene) -> ClipTokens:
+        """Load the features of training scene number `scene.seed`."""
         row = scene.seed
-        seen = {
-            eye: PrecomputedFeatures(f["values"][row].numpy(), f["seconds"][row].numpy())
-            for eye, f in self._seen.items()
+        features = {
+            name: PrecomputedFeatures(f["values"][row].numpy(), f["seconds"][row].numpy())
+            for name, f in self._features.items()
         }
-        known = self._known["values"][row]
-        general = stack_features([PrecomputedFeatures(known.numpy(), self._known["seconds"][row].numpy())])
+        values = self._general["values"][row]
+        general = stack_features([PrecomputedFeatures(values.numpy(), self._general["seconds"][row].numpy())])
         blocks, _ = self._base.connector({"video": general}, general.item, general.scene)
-        return Seen(seen, blocks["video"].values[0, 0], special_labels(scene), known if self.has_known else None)
+        kept = values if self._keeps_general else None
+        return ClipTokens(features, blocks["video"].values[0, 0], special_labels(scene), kept)
 
 
 @torch.no_grad()
-def _features(eye: str, encoder: nn.Module, folder: Path, clips: int) -> dict[str, Tensor]:
-    """Features (clips, T, N, C) in half precision and their seconds, through the processor of a model with this eye alone."""
-    file = folder / f"{eye}-{module_fingerprint(encoder)[:12]}-{clips}.safetensors"
+def _features(name: str, encoder: nn.Module, folder: Path, clips: int) -> dict[str, Tensor]:
+    """Encode features (clips, T, N, C) in half precision with their seconds, through the processor of a one-encoder model."""
+    file = folder / f"{name}-{module_fingerprint(encoder)[:12]}-{clips}.safetensors"
     if file.is_file():
         return load_file(file)
-    config = tiny_merv(eye)
+    config = tiny_merv(name)
     processor = Processor(config, vidweave.load("tiny-base").processor.tokenizers)
     values, seconds = [], []
     for index in range(clips):
         clip = Clip(video=render(train_scene(index), "video"))
-        stream = processor(Query.about(clip, DESCRIBE)).streams[eye]
+        stream = processor(Query.about(clip, DESCRIBE)).streams[name]
         values.append(encoder.encode(stream.values, "video")[0].half())  # type: ignore[operator]
         seconds.append(stream.seconds[0])
-    made = {"values": torch.stack(values), "seconds": torch.stack(seconds)}
+    features = {"values": torch.stack(values), "seconds": torch.stack(seconds)}
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(made, file)
-    return made
+    save_file(features, file)
+    return features
 
 
 @torch.no_grad()
-def base_tokens(base: VideoLanguageModel, scene: ToyScene) -> Seen:
+def base_tokens(base: VideoLanguageModel, scene: ToyScene) -> ClipTokens:
+    """Encode a scene's clip with tiny-base."""
     inputs = base.processor(Query.about(Clip(video=render(scene, "video")), DESCRIBE), cache=base.cache)
     features = base.encode_stream("video", inputs.streams["video"])
     tokens = base.connector({"video": features}, features.item, features.scene)[0]["video"].values[0, 0]
-    return Seen({}, tokens, special_labels(scene))
+    return ClipTokens({}, tokens, special_labels(scene))
 
 
 NUM_FACTS = len(a.TEXTURES) + len(SPEEDS)
 
 
 def fact_vectors(model: VideoLanguageModel) -> FactVectors:
-    """One vector per texture and per speed, in this order, of the width of the language model."""
+    """Build one vector per texture and per speed, in this order, of the width of the language model."""
     return FactVectors(NUM_FACTS, model.language_model.width)
 
 
 def with_facts(vectors: FactVectors, tokens: Tensor, labels: Tensor) -> Tensor:
-    """Tokens (B, Q, D) whose first four tell one quarter each, labels (B, 4, 2) → tokens that tell these as well."""
+    """Add fact vectors, by labels (B, 4, 2), to the first four of tokens (B, Q, D), which encode one quarter each."""
     facts = torch.zeros(*labels.shape[:2], NUM_FACTS, dtype=torch.bool)
     for column, first in ((0, 0), (1, len(a.TEXTURES))):
         there = labels[..., column] >= 0

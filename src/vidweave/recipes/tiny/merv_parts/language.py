@@ -1,4 +1,4 @@
-"""The language model of tiny-merv: tiny-base's, trained to read textures and speeds from tokens with facts added."""
+"""The language model of tiny-merv: tiny-base's, trained to read textures and speeds from tokens with fact vectors added."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import vidweave
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.recipes.tiny.merv_parts.clips import (
     Batch,
-    Seen,
+    ClipTokens,
     base_tokens,
     collate,
     fact_vectors,
@@ -42,14 +42,14 @@ from vidweave.toyworld.questions import question
 from vidweave.toyworld.scene import ToyObject, ToyScene
 from vidweave.training.stages import Pass, Run, Stage
 
-__all__ = ["LanguageRoot", "Retold", "language_run", "read_language", "state_of"]
+__all__ = ["LanguageRoot", "RelabeledClips", "language_run", "read_language", "state_of"]
 
-# What a language model does not learn among all families at once, it learns alone.
+# A language model that is not trained successfully on all question types at once is trained on a lesson first.
 LESSON = ("texture", "speed", "colour", "shape")
 
 
 class LanguageRoot(nn.Module):
-    """tiny-base, whose language model learns, and the codebook."""
+    """tiny-base with its trainable language model, and the fact vectors."""
 
     def __init__(self, model: VideoLanguageModel) -> None:
         super().__init__()
@@ -58,11 +58,11 @@ class LanguageRoot(nn.Module):
 
 
 def language_run(s: Settings) -> Run:
-    """Train the language model of tiny-base and the vectors of facts, from tokens with facts added to them."""
+    """Train the language model of tiny-base and the fact vectors, from tokens with fact vectors added."""
     root = LanguageRoot(vidweave.load("tiny-base").model.float())
     if s.start:
         read_language(Path(s.start), root.model.language_model, root.codebook)
-    lessons = Retold(root.model, s.clips, LESSON, s.questions_per_clip)
+    lessons = RelabeledClips(root.model, s.clips, LESSON, s.questions_per_clip)
     common = {
         "objective": _ReadTokens(),
         "collate": partial(collate, root.model),
@@ -99,27 +99,27 @@ def language_run(s: Settings) -> Run:
 
 
 def read_language(folder: Path, model: nn.Module, codebook: FactVectors) -> None:
-    """What the part `language` has written to `folder`."""
+    """Load the language model and fact vectors written by the part `language` to `folder`."""
     model.load_state_dict({**model.state_dict(), **state_of(folder / "tiny-merv-llama")})
     codebook.load_state_dict(load_file(folder / "codebook.safetensors"))
 
 
-class Retold:
-    """Questions about clips as tiny-base saw them, told each time with other textures and speeds, of which it saw nothing.
+class RelabeledClips:
+    """Questions about clips encoded by tiny-base, with random textures and speeds, which its tokens do not contain.
 
-    Told as they were, in the first 700 steps, 88% of textures on other clips were right; with others each time and noise on
-    the tokens, 300 steps later, 98.7%.
+    With the original labels, 88% of textures on other clips were right after 700 steps; with random ones and noise on
+    the tokens, 98.7% 300 steps later.
     """
 
     def __init__(self, base: VideoLanguageModel, clips: int, families: Sequence[str], per_clip: int) -> None:
         self._base, self._clips, self._per_clip = base, clips, per_clip
         self._families = list(families)
-        self._known: dict[int, Tensor] = {}
+        self._encoded: dict[int, Tensor] = {}
 
-    def asking(self, families: Sequence[str]) -> Retold:
-        """Other questions about the same clips."""
-        other = Retold(self._base, self._clips, families, self._per_clip)
-        other._known = self._known
+    def asking(self, families: Sequence[str]) -> RelabeledClips:
+        """Return a source of other questions about the same clips."""
+        other = RelabeledClips(self._base, self._clips, families, self._per_clip)
+        other._encoded = self._encoded
         return other
 
     def __len__(self) -> int:
@@ -127,31 +127,31 @@ class Retold:
 
     def __getitem__(self, index: int) -> ClipExample:
         rng = np.random.default_rng([index, 17])
-        while True:  # a scene of one object has little to ask for: take another one then
+        while True:  # a scene of one object has few questions: try another one
             number = int(rng.integers(self._clips))
-            scene = _retold(train_scene(number), rng)
+            scene = _relabeled(train_scene(number), rng)
             order = [self._families[i] for i in rng.permutation(len(self._families))]
-            asked = [found for family in order if (found := question(scene, family, rng)) is not None]
-            if len(asked) >= self._per_clip:
-                seen = Seen({}, self._tokens(number), special_labels(scene))
-                return ClipExample(seen, "", {}, asked[: self._per_clip])
+            drawn = [q for family in order if (q := question(scene, family, rng)) is not None]
+            if len(drawn) >= self._per_clip:
+                clip = ClipTokens({}, self._tokens(number), special_labels(scene))
+                return ClipExample(clip, "", {}, drawn[: self._per_clip])
 
     def _tokens(self, number: int) -> Tensor:
-        if number not in self._known:
-            self._known[number] = base_tokens(self._base, train_scene(number)).tokens
-        return self._known[number]
+        if number not in self._encoded:
+            self._encoded[number] = base_tokens(self._base, train_scene(number)).tokens
+        return self._encoded[number]
 
 
-def _retold(scene: ToyScene, rng: np.random.Generator) -> ToyScene:
-    def told(obj: ToyObject) -> ToyObject:
+def _relabeled(scene: ToyScene, rng: np.random.Generator) -> ToyScene:
+    def relabel(obj: ToyObject) -> ToyObject:
         texture = a.TEXTURES[rng.integers(len(a.TEXTURES))]
         return replace(obj, texture=texture, speed=SPEEDS[rng.integers(len(SPEEDS))])
 
-    return replace(scene, objects=tuple(told(obj) for obj in scene.objects))
+    return replace(scene, objects=tuple(relabel(obj) for obj in scene.objects))
 
 
 class _ReadTokens:
-    """Answer from the tokens of tiny-base with the codebook's vectors added, and with noise, as a mixture will have."""
+    """Loss of answers from the tokens of tiny-base with fact vectors added, and noise as a mixture will have."""
 
     noise = 0.2  # of the tokens' own deviation
 
@@ -163,15 +163,15 @@ class _ReadTokens:
 
 @torch.no_grad()
 def _right_from_codebook(root: LanguageRoot, step: int, *, clips: int) -> dict[str, float]:
-    """Share of right answers per question type, from perfect tokens of scenes that were not trained on."""
+    """Accuracy per question type, from perfect tokens of unseen scenes."""
     rng, right = np.random.default_rng(step), {}
     for scene in (train_scene(UNSEEN + index) for index in range(clips)):
-        seen = base_tokens(root.model, scene)
-        asked = [found for family in asked_families() if (found := question(scene, family, rng)) is not None]
-        tokens = with_facts(root.codebook, seen.tokens[None].float(), seen.labels[None])
-        for q, found in zip(asked, is_right(root.model, asked, tokens.expand(len(asked), -1, -1)), strict=True):
-            right.setdefault(q.family, []).append(found)
-    return {family: sum(found) / len(found) for family, found in right.items()}
+        clip = base_tokens(root.model, scene)
+        items = [q for family in asked_families() if (q := question(scene, family, rng)) is not None]
+        tokens = with_facts(root.codebook, clip.tokens[None].float(), clip.labels[None])
+        for q, is_correct in zip(items, is_right(root.model, items, tokens.expand(len(items), -1, -1)), strict=True):
+            right.setdefault(q.family, []).append(is_correct)
+    return {family: sum(values) / len(values) for family, values in right.items()}
 
 
 def _write_language(root: LanguageRoot, out: Path, *, settings: Mapping[str, Any]) -> dict[str, float]:
@@ -184,4 +184,5 @@ def _write_language(root: LanguageRoot, out: Path, *, settings: Mapping[str, Any
 
 
 def state_of(folder: Path) -> dict[str, Tensor]:
+    """Load the weights of a folder in float32."""
     return {name: tensor.float() for name, tensor in load_file(folder / "model.safetensors").items()}

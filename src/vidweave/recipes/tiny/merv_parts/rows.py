@@ -1,4 +1,4 @@
-"""The rows of tiny-merv: a connector each, trained to output what the language model reads, then to answer."""
+"""The rows of tiny-merv: one connector each, trained to output the inputs of the language model, then to answer."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from vidweave.model.processor import Processor
 from vidweave.pipelines.slot import SlotPipeline
 from vidweave.recipes.tiny.merv_parts.clips import (
     Batch,
-    Looks,
-    Seen,
+    ClipFeatures,
+    ClipTokens,
     collate,
     fact_vectors,
     with_facts,
@@ -54,7 +54,7 @@ __all__ = ["RowRoot", "accuracy", "row_run"]
 
 
 class RowRoot(nn.Module):
-    """The row's model, and what its tokens should be."""
+    """The row's model, and the vectors of its target tokens."""
 
     def __init__(self, model: VideoLanguageModel, codebook: FactVectors) -> None:
         super().__init__()
@@ -67,24 +67,24 @@ def row_run(s: Settings) -> Run:
     parts, base = Path(s.parts), vidweave.load("tiny-base").model.float()
     config = tiny_merv(s.part)
     model = VideoLanguageModel(config)
-    for eye, encoder in model.encoders.items():
-        encoder.load_state_dict(state_of(_encoder_folder(parts, eye)))
+    for name, encoder in model.encoders.items():
+        encoder.load_state_dict(state_of(_encoder_folder(parts, name)))
     model.processor = Processor(config, base.processor.tokenizers)
     codebook = fact_vectors(model)
     read_language(parts / "language", model.language_model, codebook)
     model.eval().requires_grad_(False)
-    looks = Looks(dict(model.encoders.items()), base.eval(), parts / "features", s.clips)
-    source = ClipQuestions(s.clips, asked_families(), looks, per_clip=s.questions_per_clip)
-    sample = [looks(train_scene(index)) for index in range(min(40, s.clips))]
-    model.use_cache_folder(parts / "cache")  # for the clips that rows are held against
-    for eye in model.encoders:
-        _start_from_base(model, base, eye, sample)
-    _start_fusion(model.connector.fusion, len(model.encoders))
+    features = ClipFeatures(dict(model.encoders.items()), base.eval(), parts / "features", s.clips)
+    source = ClipQuestions(s.clips, asked_families(), features, per_clip=s.questions_per_clip)
+    sample = [features(train_scene(index)) for index in range(min(40, s.clips))]
+    model.use_cache_folder(parts / "cache")  # of the evaluation clips
+    for name in model.encoders:
+        _init_port(model, base, name, sample)
+    _init_fusion(model.connector.fusion, len(model.encoders))
     common = {
         "examples": source,
         "collate": partial(collate, model),
         "batch_size": s.clips_per_step,
-        "passes": (Pass("connector", _learning(model)),),
+        "passes": (Pass("connector", _trainable(model)),),
         "schedule": COSINE,
     }
     aim = Stage(name="aim", objective=_Aim(), steps=s.aim_steps, optimizer=optimizer(lr=2e-3), **common)
@@ -105,52 +105,51 @@ def row_run(s: Settings) -> Run:
     )
 
 
-def _encoder_folder(parts: Path, eye: str) -> Path:
-    return asset_folder("tiny-rgb") if eye == "general" else parts / f"eye-{eye}" / f"tiny-{eye}"  # type: ignore[return-value]
+def _encoder_folder(parts: Path, name: str) -> Path:
+    return asset_folder("tiny-rgb") if name == "general" else parts / f"encoder-{name}" / f"tiny-{name}"  # type: ignore[return-value]
 
 
-def _learning(model: VideoLanguageModel) -> tuple[str, ...]:
-    """Ports, fusion and the trunks that see specialities; the Q-Former of tiny-base stays as it is."""
-    trunks = [f"model.connector.trunks.{eye}.*" for eye in model.encoders if eye in ("detail", "tempo")]
+def _trainable(model: VideoLanguageModel) -> tuple[str, ...]:
+    """Name the trainable parameters: ports, fusion and the special encoders' trunks; the Q-Former of tiny-base is frozen."""
+    trunks = [f"model.connector.trunks.{name}.*" for name in model.encoders if name in ("detail", "tempo")]
     fusion = ["model.connector.fusion.*"] if any(True for _ in model.connector.fusion.parameters()) else []
     return ("model.connector.ports.*", *trunks, *fusion)
 
 
 @torch.no_grad()
-def _start_from_base(model: VideoLanguageModel, base: VideoLanguageModel, eye: str, sample: Sequence[Seen]) -> None:
-    """General eyes start from tiny-base, the others from white features.
+def _init_port(model: VideoLanguageModel, base: VideoLanguageModel, name: str, sample: Sequence[ClipTokens]) -> None:
+    """Initialize the ports of general encoders from tiny-base, the others with whitened features.
 
-    An eye that tiny-base does not know is led to it by the linear map under which its features look most like those of
-    the eye that it knows.
+    The features of an encoder other than tiny-base's are mapped to those of tiny-base's encoder by least squares.
     """
-    port: Any = model.connector.ports[eye]
-    values = torch.from_numpy(np.concatenate([seen.features[eye].values for seen in sample])).float().flatten(0, 1)
-    if eye in ("detail", "tempo"):
+    port: Any = model.connector.ports[name]
+    values = torch.from_numpy(np.concatenate([clip.features[name].values for clip in sample])).float().flatten(0, 1)
+    if name in ("detail", "tempo"):
         weight, bias = whitening(values)
         spread = torch.randn(len(port.input_proj.weight), len(weight)) / len(weight) ** 0.5
         port.input_proj.weight.copy_(spread @ weight)
         port.input_proj.bias.copy_(spread @ bias)
         nn.init.normal_(port.time_embedding, std=0.5)
         nn.init.normal_(port.query_tokens, std=0.5)
-        widen(model.connector.trunks[eye])
+        widen(model.connector.trunks[name])
         return
-    model.connector.trunks[eye].load_state_dict(base.connector.trunks["qformer"].state_dict())
-    known = base.connector.ports["video"].state_dict()
-    if eye != "general":
-        theirs = torch.cat([seen.known for seen in sample if seen.known is not None]).float().flatten(0, 1)
+    model.connector.trunks[name].load_state_dict(base.connector.trunks["qformer"].state_dict())
+    state = base.connector.ports["video"].state_dict()
+    if name != "general":
+        targets = torch.cat([clip.general for clip in sample if clip.general is not None]).float().flatten(0, 1)
         ones = torch.ones(len(values), 1)
-        found = torch.linalg.lstsq(torch.cat([values, ones], 1), torch.cat([theirs, ones], 1)).solution[:, :-1]
-        weight, bias = known["input_proj.weight"], known["input_proj.bias"]
-        known["input_proj.weight"], known["input_proj.bias"] = weight @ found[:-1].T, weight @ found[-1] + bias
-    port.load_state_dict(known)
+        map_ = torch.linalg.lstsq(torch.cat([values, ones], 1), torch.cat([targets, ones], 1)).solution[:, :-1]
+        weight, bias = state["input_proj.weight"], state["input_proj.bias"]
+        state["input_proj.weight"], state["input_proj.bias"] = weight @ map_[:-1].T, weight @ map_[-1] + bias
+    port.load_state_dict(state)
     if len(model.encoders) > 1 and isinstance(model.connector.fusion, Mixer):  # the mixture is a mean at first
         port.output_proj.weight.mul_(len(model.encoders))
         port.output_proj.bias.mul_(len(model.encoders))
 
 
 @torch.no_grad()
-def _start_fusion(fusion: nn.Module, streams: int) -> None:
-    """Even weights at first; channels joined so that the first stream passes."""
+def _init_fusion(fusion: nn.Module, streams: int) -> None:
+    """Initialize uniform weights; with joined channels, pass the first stream through."""
     for name, parameter in fusion.named_parameters():
         if name in ("weighting.query", "weighting.output.weight"):
             parameter.mul_(0.02)
@@ -166,19 +165,21 @@ def _tokens(root: RowRoot, batch: Batch) -> Blocks:
 
 
 def _aim(root: RowRoot, batch: Batch, blocks: Blocks) -> Tensor:
-    """Squared distance to what the language model was taught on, in units of its variance; tokens that stand one stream
-    after the other are summed."""
-    wanted = with_facts(root.codebook, batch.tokens, batch.labels)
-    return relative_error(blocks.values.sum(1), wanted)
+    """Squared error to the tokens that the language model was trained on, in units of their variance; tokens that are
+    concatenated per stream are summed."""
+    targets = with_facts(root.codebook, batch.tokens, batch.labels)
+    return relative_error(blocks.values.sum(1), targets)
 
 
 class _Aim:
+    """Loss of the target tokens."""
+
     def __call__(self, root: RowRoot, batch: Batch) -> dict[str, Tensor]:
         return {"loss": _aim(root, batch, _tokens(root, batch))}
 
 
 class _Answers:
-    """Answer, and keep to the aim."""
+    """Loss of the answers, plus that of the target tokens."""
 
     def __call__(self, root: RowRoot, batch: Batch) -> dict[str, Tensor]:
         blocks = _tokens(root, batch)
@@ -190,14 +191,14 @@ class _Answers:
 
 
 def accuracy(root: RowRoot, step: int, *, examples: int, seed: int = 0) -> dict[str, float]:
-    """Share of right answers per family, on scenes of the test split."""
-    asked = ToyQuestions(seed, examples, families=asked_families())
-    return right_by_family(SlotPipeline(root.model), asked)
+    """Accuracy per question type, on scenes of the test split."""
+    items = ToyQuestions(seed, examples, families=asked_families())
+    return right_by_family(SlotPipeline(root.model), items)
 
 
 def _write_row(root: RowRoot, out: Path, *, settings: Mapping[str, Any]) -> dict[str, float]:
-    """The whole model of row `attention`, beside the general eye's name; of the others what they learnt themselves."""
-    model, row = root.model.half().float().eval(), settings["part"]  # as it will be read back
+    """Write the whole model of row `attention`, with the general encoder by name; of other rows only their own weights."""
+    model, row = root.model.half().float().eval(), settings["part"]  # the precision of the saved weights
     figures = accuracy(root, -1, examples=settings["evaluation_examples"], seed=1)
     if row == "attention":
         folder = out / "assets" / MODEL
@@ -214,7 +215,7 @@ def _write_row(root: RowRoot, out: Path, *, settings: Mapping[str, Any]) -> dict
 
 
 def _facts_of(parts: Path) -> dict[str, Any]:
-    """What the frozen parts say of themselves."""
-    files = {eye: parts / f"eye-{eye}" / f"tiny-{eye}" for eye in ("detail", "tempo")}
+    """Read the metadata of the frozen parts."""
+    files = {name: parts / f"encoder-{name}" / f"tiny-{name}" for name in ("detail", "tempo")}
     files["language_model"] = parts / "language" / "tiny-merv-llama"
     return {name: json.loads((folder / "asset.json").read_text()) for name, folder in files.items()}

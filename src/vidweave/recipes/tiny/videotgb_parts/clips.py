@@ -27,7 +27,7 @@ from vidweave.toyworld.scene import ToyScene
 from vidweave.training.pseudo_labels import PseudoLabel, label_clips, span_share
 from vidweave.types import Clip, MotionSpec, Query
 
-__all__ = ["Asked", "FAMILIES", "SeenClip", "asked_about", "encoded", "labelled_clips"]
+__all__ = ["EncodedClip", "FAMILIES", "LabeledQuestions", "encode_video", "labeled_clips", "questions_about"]
 
 FAMILIES = ("event_colour", "event_shape")
 
@@ -39,45 +39,45 @@ SOURCES: tuple[MotionSource, ...] = ("motion_vectors", "frame_differences", "flo
 
 
 @dataclass(frozen=True, eq=False)
-class SeenClip:
-    """A long clip as the frozen parts see it.
+class EncodedClip:
+    """A long clip as encoded by the frozen parts.
 
     Attributes:
         motion: Source → (L, 2, GRID, GRID) maps; `steps` (L, 2) their seconds.
-        times: (N,) seconds of all pictures; `pictures` (N, tokens, width) their features, in half precision; both empty
-            where no stage looks at pictures.
-        asked: Questions with their pseudo labels.
+        times: (N,) seconds of all frames; `frames` (N, tokens, width) their features, in half precision; both empty
+            if no stage uses frames.
+        questions: Questions with their pseudo labels.
     """
 
     motion: dict[str, np.ndarray]
     steps: np.ndarray
     times: np.ndarray
-    pictures: np.ndarray
-    asked: list[tuple[Query, PseudoLabel]]
+    frames: np.ndarray
+    questions: list[tuple[Query, PseudoLabel]]
 
 
-def encoded(scene: ToyScene, size: int) -> bytes:
-    """The scene as an H.264 file."""
+def encode_video(scene: ToyScene, size: int) -> bytes:
+    """Encode the scene as an H.264 file."""
     with TemporaryDirectory() as folder:
         frames: Any = render(scene, "video", size=size)
         return write_video(Path(folder) / "clip.mp4", frames, fps=scene.fps).read_bytes()
 
 
-def asked_about(index: int, scene: ToyScene, clip: Clip) -> list[Example]:
-    """Every question of the families about the scene, once."""
-    found: dict[str, Example] = {}
+def questions_about(index: int, scene: ToyScene, clip: Clip) -> list[Example]:
+    """List every distinct question of FAMILIES about the scene."""
+    examples: dict[str, Example] = {}
     for seed in range(24):
-        for asked in questions(scene, seed=seed, families=FAMILIES):
-            name = f"{asked.family}/{index}/{asked.text}"
-            query = Query.about(clip, asked.text, asked.options)
-            found.setdefault(
-                asked.text, Example(id=name, family=asked.family, query=query, truth=asked.answer, scope="long")
+        for item in questions(scene, seed=seed, families=FAMILIES):
+            name = f"{item.family}/{index}/{item.text}"
+            query = Query.about(clip, item.text, item.options)
+            examples.setdefault(
+                item.text, Example(id=name, family=item.family, query=query, truth=item.answer, scope="long")
             )
-    return list(found.values())
+    return list(examples.values())
 
 
 @cache
-def labelled_clips(
+def labeled_clips(
     base_name: str,
     count: int,
     num_frames: int,
@@ -85,50 +85,54 @@ def labelled_clips(
     candidates: int,
     labels: str,
     least_share: float,
-    has_pictures: bool,
-) -> list[SeenClip]:
-    """All clips; their pseudo labels come from single pictures, and are kept in a file."""
+    has_frames: bool,
+) -> list[EncodedClip]:
+    """Encode all clips and label their questions by single frames; the labels are kept in a file."""
     base = vidweave.load(base_name)
     scorer = FrameScorer(base, num_candidates=candidates, batch_size=candidates)
-    eye = FrameScorer(base, num_candidates=num_frames) if has_pictures else None
+    frame_encoder = FrameScorer(base, num_candidates=num_frames) if has_frames else None
     scenes = [train_scene(index, length="long", num_frames=num_frames) for index in range(count)]
-    files = [Clip(encoded(scene, size)) for scene in scenes]
-    examples = [asked_about(i, scene, clip) for i, (scene, clip) in enumerate(zip(scenes, files, strict=True))]
+    files = [Clip(encode_video(scene, size)) for scene in scenes]
+    examples = [questions_about(i, scene, clip) for i, (scene, clip) in enumerate(zip(scenes, files, strict=True))]
     colours = [example for one in examples for example in one if example.family == LABELLED]
-    made = list(label_clips(scorer, colours, labels, subtract="median", provenance={"data": "toyworld long"}))
-    found = {
+    scored = list(label_clips(scorer, colours, labels, subtract="median", provenance={"data": "toyworld long"}))
+    labels_of = {
         _event(example): label
-        for example, label in zip(colours, made, strict=True)
+        for example, label in zip(colours, scored, strict=True)
         if span_share(label, "median") >= least_share
     }
-    if not found:
+    if not labels_of:
         raise ConfigError(
-            f"none of {len(made)} labels has a share of {least_share} or more; lower least_share, or take more clips"
+            f"none of {len(scored)} labels has a share of {least_share} or more; lower least_share, or use more clips"
         )
     return [
-        _see(eye, scene, clip, _with_labels(one, found), size)
+        _encoded(frame_encoder, scene, clip, _with_labels(one, labels_of), size)
         for scene, clip, one in zip(scenes, files, examples, strict=True)
     ]
 
 
 def _with_labels(
-    examples: list[Example], found: Mapping[tuple[str, str], PseudoLabel]
+    examples: list[Example], labels_of: Mapping[tuple[str, str], PseudoLabel]
 ) -> list[tuple[Query, PseudoLabel]]:
-    """Questions whose event was found, each with the label of that event."""
-    known = [(example, found[_event(example)]) for example in examples if _event(example) in found]
-    return [(e.query, replace(label, id=e.id, question=e.query.text, answer=e.truth)) for e, label in known]
+    """Pair the questions of labeled events with the labels of those events."""
+    pairs = [(example, labels_of[_event(example)]) for example in examples if _event(example) in labels_of]
+    return [(e.query, replace(label, id=e.id, question=e.query.text, answer=e.truth)) for e, label in pairs]
 
 
 def _event(example: Example) -> tuple[str, str]:
-    """The clip, and what the event is called in the question."""
+    """Identify the event of a question: its clip, and its description in the question."""
     _, index, text = example.id.split("/")
     return index, text.split(" that ")[1]
 
 
-def _see(
-    eye: FrameScorer | None, scene: ToyScene, clip: Clip, asked: list[tuple[Query, PseudoLabel]], size: int
-) -> SeenClip:
-    looked = None if eye is None else eye.look(clip)
+def _encoded(
+    frame_encoder: FrameScorer | None,
+    scene: ToyScene,
+    clip: Clip,
+    labeled: list[tuple[Query, PseudoLabel]],
+    size: int,
+) -> EncodedClip:
+    encoded = None if frame_encoder is None else frame_encoder.look(clip)
     maps = {}
     with open_source(clip["video"], "video") as video:
         for source in SOURCES:
@@ -139,24 +143,24 @@ def _see(
             else:
                 maps[source] = video.read_motion(spec)
     steps = maps["motion_vectors"].seconds
-    return SeenClip(
-        {name: found.values[: len(steps)] for name, found in maps.items()},
+    return EncodedClip(
+        {name: motion.values[: len(steps)] for name, motion in maps.items()},
         steps,
-        np.zeros(0) if looked is None else looked.seconds,
-        np.zeros(0) if looked is None else looked.features["video"].values[:, 0].half().numpy(),
-        asked,
+        np.zeros(0) if encoded is None else encoded.seconds,
+        np.zeros(0) if encoded is None else encoded.features["video"].values[:, 0].half().numpy(),
+        labeled,
     )
 
 
-class Asked:
-    """One question after another: (clip, query, label, a generator of its own)."""
+class LabeledQuestions:
+    """Endless random questions: (clip, query, label, the example's random generator)."""
 
-    def __init__(self, clips: list[SeenClip]) -> None:
-        self._flat = [(clip, query, label) for clip in clips for query, label in clip.asked]
+    def __init__(self, clips: list[EncodedClip]) -> None:
+        self._flat = [(clip, query, label) for clip in clips for query, label in clip.questions]
 
     def __len__(self) -> int:
         return 2**31
 
-    def __getitem__(self, index: int) -> tuple[SeenClip, Query, PseudoLabel, np.random.Generator]:
+    def __getitem__(self, index: int) -> tuple[EncodedClip, Query, PseudoLabel, np.random.Generator]:
         rng = np.random.default_rng([index, 14])
         return *self._flat[rng.integers(len(self._flat))], rng

@@ -12,7 +12,7 @@ from torch import Tensor
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.processor import Processor
 from vidweave.nn.span_selection import inside_spans, pick_candidates
-from vidweave.recipes.tiny.videotgb_parts.clips import SeenClip
+from vidweave.recipes.tiny.videotgb_parts.clips import EncodedClip
 from vidweave.selectors.motion_peaks import MotionPeaksSelectorConfig
 from vidweave.tiny.prompts import answer_loss, plan_prompts
 from vidweave.training.pseudo_labels import PseudoLabel
@@ -25,7 +25,7 @@ POLICIES = ("label", "uniform", "random", "peaks")
 
 @dataclass(frozen=True)
 class MotionBatch:
-    """Motion of clips, what is asked, and the spans (B, 1, 2) in seconds."""
+    """Motion of clips, their questions, and the spans (B, 1, 2) in seconds."""
 
     motion: Features
     text: TextTokens
@@ -36,9 +36,9 @@ class MotionBatch:
 
 
 def collate_motion(processor: Processor, source: str, examples: list[Any]) -> MotionBatch:
-    """Motion, questions and spans of a batch; each clip is shifted by a few cells."""
-    moved = [_moved(clip.motion[source], rng) for clip, _, _, rng in examples]
-    maps = torch.from_numpy(np.stack(moved))
+    """Collate motion, questions and spans of a batch; each clip is shifted by a few cells."""
+    shifted = [_shifted(clip.motion[source], rng) for clip, _, _, rng in examples]
+    maps = torch.from_numpy(np.stack(shifted))
     steps = torch.from_numpy(np.stack([clip.steps for clip, *_ in examples])).float()
     values = maps.flatten(2)[:, :, None]  # one patch: the whole map
     item = torch.arange(len(examples))
@@ -47,8 +47,8 @@ def collate_motion(processor: Processor, source: str, examples: list[Any]) -> Mo
     return MotionBatch(motion, processor.read_text("selector", [query.text for _, query, *_ in examples]), spans)
 
 
-def _moved(maps: np.ndarray, rng: np.random.Generator, most: int = 3) -> np.ndarray:
-    """Maps (L, 2, H, W) moved by up to `most` cells, with rest where nothing is known: a kind of motion is the same anywhere."""
+def _shifted(maps: np.ndarray, rng: np.random.Generator, most: int = 3) -> np.ndarray:
+    """Shift maps (L, 2, H, W) by up to `most` cells, filled with zero motion: a kind of motion is the same anywhere."""
     down, right = rng.integers(-most, most + 1, 2)
     height, width = maps.shape[-2:]
     wide = np.pad(maps, ((0, 0), (0, 0), (most, most), (most, most)))
@@ -56,7 +56,7 @@ def _moved(maps: np.ndarray, rng: np.random.Generator, most: int = 3) -> np.ndar
 
 
 class SpanFromMotion:
-    """The loss of the bridge on the span of the pseudo label."""
+    """Loss of the bridge on the span of the pseudo label."""
 
     def __call__(self, model: VideoLanguageModel, batch: MotionBatch) -> dict[str, Tensor]:
         middles = batch.motion.seconds.mean(-1)
@@ -77,14 +77,14 @@ class FrameBatch:
 
 
 def collate_frames(model: VideoLanguageModel, examples: list[Any]) -> FrameBatch:
-    """Features of the frames that one of the POLICIES selects, padded, and prompts with answers."""
-    rows = [_picked(clip, label, rng) for clip, _, label, rng in examples]
+    """Collate features of the frames selected by one of the POLICIES, padded, and prompts with answers."""
+    rows = [_selected(clip, label, rng) for clip, _, label, rng in examples]
     longest = max(map(len, rows))
-    width = examples[0][0].pictures.shape[1:]
+    width = examples[0][0].frames.shape[1:]
     values, seconds = torch.zeros(len(rows), longest, *width), torch.zeros(len(rows), longest, 2)
     mask = torch.zeros(len(rows), longest, width[0], dtype=torch.bool)
     for i, ((clip, *_), row) in enumerate(zip(examples, rows, strict=True)):
-        values[i, : len(row)] = torch.from_numpy(clip.pictures[row]).float()
+        values[i, : len(row)] = torch.from_numpy(clip.frames[row]).float()
         seconds[i, : len(row)] = torch.from_numpy(clip.times[row]).float()[:, None]
         mask[i, : len(row)] = True
     item = torch.arange(len(rows))
@@ -93,8 +93,8 @@ def collate_frames(model: VideoLanguageModel, examples: list[Any]) -> FrameBatch
     return FrameBatch(Features(values, mask, seconds, item, torch.zeros_like(item)), plan)
 
 
-def _picked(clip: SeenClip, label: PseudoLabel, rng: np.random.Generator) -> list[int]:
-    """Indices of 4 or 8 pictures by one of the POLICIES."""
+def _selected(clip: EncodedClip, label: PseudoLabel, rng: np.random.Generator) -> list[int]:
+    """Select the indices of 4 or 8 frames by one of the POLICIES."""
     k, policy = int(rng.choice([4, 8])), POLICIES[rng.integers(len(POLICIES))]
     times = torch.from_numpy(clip.times)[None]
     real = torch.ones_like(times, dtype=torch.bool)
@@ -109,14 +109,14 @@ def _picked(clip: SeenClip, label: PseudoLabel, rng: np.random.Generator) -> lis
     steps = torch.from_numpy(clip.steps)[None]
     zero = torch.zeros(1, dtype=torch.long)
     motion = Features(values, torch.ones(values.shape[:3], dtype=torch.bool), steps, zero, zero)
-    chosen: Selection = MotionPeaksSelectorConfig().build()(motion, None, times, real, k=k)
-    return np.searchsorted(clip.times, chosen.seconds[0].numpy()).tolist()
+    selection: Selection = MotionPeaksSelectorConfig().build()(motion, None, times, real, k=k)
+    return np.searchsorted(clip.times, selection.seconds[0].numpy()).tolist()
 
 
 class AnswersFromFewFrames:
-    """The loss of the frozen Llama's answers from few frames."""
+    """Loss of the frozen Llama's answers from few frames."""
 
     def __call__(self, model: VideoLanguageModel, batch: FrameBatch) -> dict[str, Tensor]:
-        seen = batch.features
-        blocks, _ = model.connector({"video": seen}, seen.item, seen.scene)
+        features = batch.features
+        blocks, _ = model.connector({"video": features}, features.item, features.scene)
         return {"loss": answer_loss(model, batch.plan, blocks["video"])}

@@ -1,4 +1,4 @@
-"""What the eye sees: RGB pictures."""
+"""Renderer of RGB frames."""
 
 # Axes: T frames, H height, W width
 
@@ -16,7 +16,7 @@ __all__ = ["render_rgb"]
 
 
 def render_rgb(scene: ToyScene, *, frames: Indices = None, size: int = a.WORLD_PX) -> np.ndarray:
-    """(T, H, W, 3) uint8."""
+    """Render (T, H, W, 3) uint8."""
     indices = indices_of(scene, frames)
     out = np.empty((len(indices), size, size, 3), np.uint8)
     out[:] = _background(scene.seed, size)
@@ -28,7 +28,7 @@ def render_rgb(scene: ToyScene, *, frames: Indices = None, size: int = a.WORLD_P
 
 @lru_cache(maxsize=256)
 def _pattern(texture: str, n: int, grain: int) -> np.ndarray:
-    """(n, n, 1) float32 brightness: fine marks `grain` pixels wide."""
+    """Brightness (n, n, 1) float32 of a texture: fine marks `grain` pixels wide."""
     u, v = np.arange(n)[None, :] // grain % 2, np.arange(n)[:, None] // grain % 2
     dark = {"plain": 0 * u * v, "striped": u + 0 * v, "dotted": u * v, "checked": u ^ v}[texture]
     return (1.0 - 0.35 * dark[..., None]).astype(np.float32)
@@ -40,12 +40,12 @@ def _surface_of(colour: str, texture: str, n: int, grain: int) -> np.ndarray:
 
 
 def _surface(obj: ToyObject, size: int) -> np.ndarray:
-    """(n, n, 3) uint8: the object's colour under its texture."""
+    """Surface (n, n, 3) uint8: the object's color with its texture."""
     return _surface_of(obj.colour, obj.texture, pixels(obj, size), max(1, round(2 * size / a.WORLD_PX)))
 
 
 def _background(seed: int, size: int) -> np.ndarray:
-    """(H, W, 3) uint8: a dark, slightly tinted slope with still grain."""
+    """Background (H, W, 3) uint8: a dark, slightly tinted gradient with static grain."""
     rng = np.random.default_rng([seed, 10])
     tint = rng.uniform(20, 60) + rng.uniform(-6, 6, 3)
     x, y = grid(size)

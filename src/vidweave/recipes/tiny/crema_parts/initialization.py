@@ -1,4 +1,4 @@
-"""The model before training: frozen bases, and ports that begin as the video's."""
+"""The model before training: frozen base models, and ports initialized from the video's."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import vidweave
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.bases import base_state
-from vidweave.systems.tiny.crema import SENSES, tiny_crema
+from vidweave.systems.tiny.crema import MODALITIES, tiny_crema
 from vidweave.tiny.linear_starts import ridge_map, set_linear
 from vidweave.tiny.scenes import train_scene
 from vidweave.tiny.whitening import whitening
@@ -21,7 +21,7 @@ from vidweave.toyworld.render import render
 from vidweave.toyworld.scene import ToyScene
 from vidweave.types import Clip, Query, TrunkInput
 
-__all__ = ["BASES", "beginning", "clip_of", "features_of", "say", "tokens_of"]
+__all__ = ["BASES", "clip_of", "features_of", "initial_model", "port_tokens", "video_tokens"]
 
 BASES = {
     "encoders.rgb": "tiny-rgb",
@@ -33,11 +33,11 @@ BASES = {
 }
 
 
-ASKED = "What is there?"  # whatever is asked, features are the same
+QUESTION = "What is there?"  # features do not depend on it
 
 
-def beginning(rank: int, language: str = "tiny-llama") -> VideoLanguageModel:
-    """Frozen bases, and ports that begin where the eye's is."""
+def initial_model(rank: int, language: str = "tiny-llama") -> VideoLanguageModel:
+    """Build the model with frozen base models, and ports initialized from the video's."""
     base = vidweave.load("tiny-base").model
     config = tiny_crema(rank=rank)
     model = VideoLanguageModel(config)
@@ -47,58 +47,59 @@ def beginning(rank: int, language: str = "tiny-llama") -> VideoLanguageModel:
         model.load_state_dict({name: tensor.float() for name, tensor in state.items()}, strict=False)
     model.connector.fusion.bias.data.zero_()
     model.eval()
-    names = ("video", *SENSES)
+    names = ("video", *MODALITIES)
     clips = [features_of(model, clip_of(train_scene(i), names)) for i in range(48)]
     values = {name: torch.from_numpy(np.stack([clip[name] for clip in clips])).float() for name in names}
     ports: Any = model.connector.ports
-    for sense in SENSES:
-        _begin_port(ports["video"], ports[sense], values["video"], values[sense])
+    for modality in MODALITIES:
+        _init_port(ports["video"], ports[modality], values["video"], values[modality])
     return model
 
 
 @torch.no_grad()
-def _begin_port(eye: Any, port: Any, pictures: Tensor, values: Tensor) -> None:
-    """Start the port of a modality from the port of the video, given features (B, T, N, C) of both.
+def _init_port(video: Any, port: Any, frames: Tensor, values: Tensor) -> None:
+    """Initialize the port of a modality from the port of the video, given features (B, T, N, C) of both.
 
-    Queries, norm and output are copied. The input projection maps the modality's tokens to the keys of the video's tokens
-    at the same places, as far as a linear map can; a modality without places begins with whitened tokens.
+    Queries, norm and output are copied. The input projection maps the modality's tokens to the keys of the video tokens
+    at the same positions, as far as a linear map can; a modality without positions starts with whitened tokens.
     """
     for name in ("query_tokens", "input_norm.weight", "input_norm.bias", "output_proj.weight", "output_proj.bias"):
-        port.get_parameter(name).copy_(eye.get_parameter(name))
-    step = pictures.shape[1] // values.shape[1]
-    port.time_embedding[: values.shape[1]].copy_(eye.time_embedding[step - 1 : pictures.shape[1] : step])
+        port.get_parameter(name).copy_(video.get_parameter(name))
+    step = frames.shape[1] // values.shape[1]
+    port.time_embedding[: values.shape[1]].copy_(video.time_embedding[step - 1 : frames.shape[1] : step])
     if port.name in ("touch", "audio"):
         weight, bias = whitening(values.flatten(0, 2))
         spread = nn.init.orthogonal_(torch.empty(len(port.input_proj.weight), len(weight)))
         weight, bias = spread @ weight, spread @ bias
     else:
-        keys = eye.input_proj(pictures)
+        keys = video.input_proj(frames)
         keys = keys[:, step - 1 :: step] if values.shape[1] > 1 else keys.mean(1, keepdim=True)
         weight, bias = ridge_map(values.flatten(0, 2), keys.flatten(0, 2))
     set_linear(port.input_proj, weight, bias)
 
 
 def clip_of(scene: ToyScene, names: Sequence[str]) -> Clip:
+    """Render the modalities `names` of a scene as a clip."""
     sources: dict[str, Any] = {name: render(scene, name) for name in names}
     return Clip(**sources)
 
 
 @torch.no_grad()
 def features_of(model: VideoLanguageModel, clip: Clip) -> dict[str, np.ndarray]:
-    """Stream → features (T, N, C) of a clip in half precision, through the model's own processor."""
-    streams = model.processor(Query.about(clip, ASKED)).streams
+    """Encode a clip in half precision, through the model's own processor: stream → features (T, N, C)."""
+    streams = model.processor(Query.about(clip, QUESTION)).streams
     return {name: model.encode_stream(name, stream).values[0].half().numpy() for name, stream in streams.items()}
 
 
 @torch.no_grad()
-def tokens_of(model: VideoLanguageModel, clip: Clip) -> np.ndarray:
-    """(Q, D) tokens of a clip that is only seen, in half precision."""
-    pictures = torch.from_numpy(features_of(model, clip)["video"])[None].float()
-    return say(model, "video", pictures)[0].half().numpy()
+def video_tokens(model: VideoLanguageModel, clip: Clip) -> np.ndarray:
+    """Encode the tokens (Q, D) of a clip with video only, in half precision."""
+    frames = torch.from_numpy(features_of(model, clip)["video"])[None].float()
+    return port_tokens(model, "video", frames)[0].half().numpy()
 
 
-def say(model: VideoLanguageModel, stream: str, values: Tensor) -> Tensor:
-    """What the port of `stream` makes of features (B, T, N, C): tokens (B, Q, D) before the fusion."""
+def port_tokens(model: VideoLanguageModel, stream: str, values: Tensor) -> Tensor:
+    """Map features (B, T, N, C) by the port of `stream` to tokens (B, Q, D) before the fusion."""
     connector: Any = model.connector
     port, rows = connector.ports[stream], len(values)
     keys = port.keys(
