@@ -24,14 +24,14 @@ from benchmarks.claims.harness import Claim
 from benchmarks.claims.items import toy_items
 from vidweave.pipelines.slot import SlotPipeline
 from vidweave.systems.merv.rows import load_row
-from vidweave.systems.merv.tiny import EYES, ROWS
+from vidweave.systems.merv.tiny import ENCODERS, ROWS
 from vidweave.toyworld.questions import families
 from vidweave.types import Answer, Answerer, Query
 
 __all__ = ["MIXTURE", "SINGLES", "SPECIALITIES", "WITHOUT", "merv"]
 
 MIXTURE = "attention"
-SINGLES = (*EYES, "generalist")
+SINGLES = (*ENCODERS, "generalist")
 SPECIALITIES = {name: f.speciality or "general" for name, f in families(needs={"video"}, scope="short").items()}
 """Family → the eye whose speciality it is."""
 WITHOUT = {f"without {eye}": eye for eye in ("detail", "tempo")}
@@ -54,7 +54,7 @@ def merv(seed: int, examples: int, *, progress: bool = True, models: Mapping[str
     claim.facts = {row: _by_speciality(claim, row) for row in claim.rows}
     for single in SINGLES:
         claim.gains_at_least(MIXTURE, single, GAIN)
-    for eye in EYES:
+    for eye in ENCODERS:
         claim.each_loses_at_most(MIXTURE, eye, _families(eye), LOSS)
     for row, eye in WITHOUT.items():
         claim.each_at_chance(row, _families(eye))
@@ -67,7 +67,7 @@ def _families(eye: str) -> list[str]:
 
 def _by_speciality(claim: Claim, row: str) -> dict[str, str]:
     """Mean accuracy in the families of each eye, and of these means: a speciality counts alike, however many families."""
-    means = {eye: fmean(fmean(claim.scores(row, name)) for name in _families(eye)) for eye in EYES}
+    means = {eye: fmean(fmean(claim.scores(row, name)) for name in _families(eye)) for eye in ENCODERS}
     return {name: f"{mean:.1%}" for name, mean in {**means, "mean of the three": fmean(means.values())}.items()}
 
 

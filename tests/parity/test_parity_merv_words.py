@@ -17,7 +17,7 @@ from vidweave.media.plan import spread
 from vidweave.model.collate import collate_stream
 from vidweave.model.gather import StreamRow
 from vidweave.systems.merv.choices import gold_letter, is_right, naive_question
-from vidweave.systems.merv.frames import clip_pictures, strides
+from vidweave.systems.merv.frames import clip_frames, strides
 from vidweave.training.schedule import Schedule
 from vidweave.training.split_modality import split_modality_batches
 
@@ -137,7 +137,7 @@ def test_pictures():
     for case in data["load_video"]:
         nan = float("nan")
         times = (nan, nan) if case["nan_times"] else (case.get("clip_start_sec"), case.get("clip_end_sec"))
-        got = clip_pictures(
+        got = clip_frames(
             case["num_video_frames"], case["fps"], case["num_frames"],
             start_seconds=times[0], end_seconds=times[1], end_frame=case.get("end_frame", -1),
         )  # fmt: skip

@@ -397,7 +397,7 @@ def test_more_frames_than_times_are_refused_before_the_base_is_read(case_of, tmp
     case = case_of("malmm")
     request = request_of(case, tmp_path / "out", base="/nowhere/base", options={"length": "3", "num_frames": "8"})
     with pytest.raises(
-        ConfigError, match=r"has times for 7 frames, and num_frames=8 .* at most 7, or beyond_times=clamp"
+        ConfigError, match=r"has time steps for 7 frames, and num_frames=8 .* at most 7, or beyond_times=clamp"
     ):
         run("malmm", case, request)
     options = {"length": "3", "num_frames": "8", "beyond_times": "clamp"}

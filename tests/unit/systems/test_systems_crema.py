@@ -121,7 +121,7 @@ def test_preset_faults():
         crema("sqa3")
     with pytest.raises(UnknownNameError, match="unknown modality of CREMA 'deph'; did you mean 'depth'"):
         crema("sqa3d", modalities=("video", "deph"))
-    with pytest.raises(ConfigError, match="begin with the video"):
+    with pytest.raises(ConfigError, match="start with the video"):
         crema("sqa3d", modalities=("depth", "video"))
     with pytest.raises(ConfigError, match="each once"):
         crema("sqa3d", modalities=("video", "depth", "depth"))
@@ -249,7 +249,7 @@ def test_the_last_modality_and_the_fusion_over_a_base(whole, files, tmp_path):
         torch.testing.assert_close(value, whole.state_dict()[key] + own, msg=key)
     assert (
         report.notes[0]
-        == "the file holds no parameters of video, audio, flow, depth, point_cloud: those of the base stay"
+        == "the file has no parameters of video, audio, flow, depth, point_cloud: those of the base are kept"
     )
     assert list(report.dropped[asked.file.name]) == ["t5_model.encoder.embed_tokens.weight"]
     told = json.loads((asked.out / "conversion.json").read_text())
@@ -298,13 +298,13 @@ def test_touch_in_the_slot_of_normals(whole, files, tmp_path):
 
 def test_files_that_do_not_fit(whole, files, tmp_path):
     state = theirs(whole)
-    with pytest.raises(ConfigError, match="a fusion of 5 streams and does not say of which; give stream_order"):
+    with pytest.raises(ConfigError, match="a fusion of 5 streams and does not name them; give stream_order"):
         checkpoint.convert(request(tmp_path, state, files), sizes=SIZES)
-    with pytest.raises(CheckpointError, match="joins 5 streams beside the video, stream_order names 2"):
+    with pytest.raises(CheckpointError, match="joins 5 streams besides the video, stream_order names 2"):
         checkpoint.convert(request(tmp_path, state, files, options={"stream_order": "rgb,depth,norm"}), sizes=SIZES)
     with pytest.raises(UnknownNameError, match="unknown modality of CREMA 'nrom'; did you mean 'norm'"):
         checkpoint.convert(request(tmp_path, state, files, options={"stream_order": "rgb,nrom"}), sizes=SIZES)
-    with pytest.raises(CheckpointError, match="holds no vision, audio, language; give them"):
+    with pytest.raises(CheckpointError, match="has no vision, audio, language; give them"):
         checkpoint.convert(request(tmp_path, state, options=ORDER), sizes=SIZES)
     with pytest.raises(CheckpointError, match="'strange' is no key of CREMA's files"):
         checkpoint.convert(request(tmp_path, {**state, "strange": torch.zeros(1)}, files, options=ORDER), sizes=SIZES)
@@ -319,17 +319,19 @@ def test_half_a_modality_is_refused_and_a_missing_one_is_noted(whole, files, tmp
     """Half a port used to be filled up with the video's parameters, without a word."""
     state = theirs(whole)
     half = {k: v for k, v in state.items() if not k.startswith(("t5_proj_depth", "ln_depth"))}
-    with pytest.raises(CheckpointError, match=r"holds half of connector\.ports\.depth: missing .*input_norm\.weight"):
+    with pytest.raises(
+        CheckpointError, match=r"has only a part of connector\.ports\.depth: missing .*input_norm\.weight"
+    ):
         checkpoint.convert(request(tmp_path, half, files, options=ORDER), sizes=SIZES)
     lora = {k: v for k, v in state.items() if "w_b_flow" not in k}
-    with pytest.raises(CheckpointError, match=r"holds half of connector\.ports\.flow\.adapter: missing .*\.up"):
+    with pytest.raises(CheckpointError, match=r"has only a part of connector\.ports\.flow\.adapter: missing .*\.up"):
         checkpoint.convert(request(tmp_path, lora, files, options=ORDER), sizes=SIZES)
     bias = {k: v for k, v in state.items() if k != "fusion.0.bias"}
-    with pytest.raises(CheckpointError, match=r"holds half of connector\.fusion: missing connector\.fusion\.bias"):
+    with pytest.raises(CheckpointError, match=r"has only a part of connector\.fusion: missing connector\.fusion\.bias"):
         checkpoint.convert(request(tmp_path, bias, files, options=ORDER), sizes=SIZES)
     without = {k: v for k, v in state.items() if "_depth" not in k}
     report = checkpoint.convert(request(tmp_path, without, files, options=ORDER), sizes=SIZES)
-    assert "no file holds parameters of depth: they start as copies of the video's" in report.notes
+    assert "no file has parameters of depth: they start as copies of the video's" in report.notes
     assert (
         "the fusion's columns were taken in the order rgb, audio, flow, depth, norm, pc; the file cannot confirm it"
         in (report.notes)
@@ -341,7 +343,7 @@ def test_half_a_modality_over_a_base_is_noted(whole, files, tmp_path):
     checkpoint.convert(first, sizes=SIZES)
     asked = request(tmp_path, {"query_tokens_depth": torch.zeros(1, 3, 16)}, base=str(first.out), options=ORDER)
     note = next(
-        n for n in convert_file("crema", asked).notes if n.startswith("the file holds half of depth: the base's ")
+        n for n in convert_file("crema", asked).notes if n.startswith("the file has only a part of depth: the base's ")
     )
     assert all(f"connector.ports.depth.{rest}" in note for rest in ("input_norm.weight", "output_proj.bias"))
 
@@ -349,7 +351,7 @@ def test_half_a_modality_over_a_base_is_noted(whole, files, tmp_path):
 def test_bases_and_data_sets_that_do_not_fit(whole, tmp_path):
     asked = request(tmp_path, {"query_tokens_rgb": torch.zeros(1, 3, 16)}, base="tiny-base")
     with pytest.raises(
-        ConfigError, match=r"base 'tiny-base' has a causal language model \(llama\) .*; CREMA grows from BLIP-2"
+        ConfigError, match=r"base 'tiny-base' has a causal language model \(llama\) .*; CREMA starts from BLIP-2"
     ):
         convert_file("crema", asked)
     with pytest.raises(UnknownNameError, match="unknown data set of CREMA 'sqa3'; did you mean 'sqa3d'"):

@@ -191,7 +191,7 @@ def test_a_finetuned_model_as_a_stream_of_any_length(folder, tmp_path):
         ({"query_tokens": torch.zeros(1, 5, 32)}, r"query_tokens: \(1, 5, 32\) instead of \(1, 6, 32\)"),
         ({"gate.weight": torch.zeros(1)}, r"1 keys of the other layout are not in the key table: gate\.weight"),
         ({"llm_proj.scale": torch.zeros(1)}, r"1 unexpected: connector\.ports\.video\.output_proj\.scale"),
-        ({"image_pe.weight": None}, "holds no image_pe.weight; a file of InstructBLIP needs plug_in"),
+        ({"image_pe.weight": None}, "has no image_pe.weight; use plug_in for a file of InstructBLIP"),
     ],
 )
 def test_finetuned_files_that_do_not_fit(folder, tmp_path, changes, message):

@@ -101,7 +101,7 @@ def test_arch_specifiers():
     assert parse_arch("no-align+3davg+linear") == Arch("average3d", 1, "linear")
     assert parse_arch("conv+frame2+fused-gelu-mlp") == Arch("conv2d", 2, "fused_mlp")
     assert parse_arch("gelu-mlp") == Arch("none", 1, "mlp")
-    with pytest.raises(ConfigError, match=r"'3dmax' in arch_specifier '3dmax\+linear' is none of avg"):
+    with pytest.raises(ConfigError, match=r"'3dmax' in arch_specifier '3dmax\+linear' is not one of avg"):
         parse_arch("3dmax+linear")
     with pytest.raises(ConfigError, match="names no head"):
         parse_arch("avg")
@@ -111,14 +111,14 @@ def test_bad_input():
     with pytest.raises(UnknownNameError, match="unknown encoder 'siglib'; did you mean 'siglip'"):
         merv(("siglib",))
     with pytest.raises(
-        ConfigError, match="tokens_per_frame must be a square, since it is a grid; got 60, take 49 or 64"
+        ConfigError, match="tokens_per_frame must be a square, since it is a grid; got 60, use 49 or 64"
     ):
         merv(tokens_per_frame=60)
     with pytest.raises(
         ConfigError, match=r"numbers must divide the largest \(48\): 'vivit' takes 32; give one of 1, 2, 3"
     ):
         merv(("dinov2", "vivit"), num_frames={"dinov2": 48})
-    with pytest.raises(ConfigError, match="'vivit' takes windows of 32 pictures, 16 are no multiple of it"):
+    with pytest.raises(ConfigError, match="'vivit' takes windows of 32 frames, 16 is not a multiple of it"):
         merv(("vivit",), num_frames={"vivit": 16})
     with pytest.raises(ConfigError, match="unequal numbers of segments: 'dinov2' 8, 'siglip' 16; give them equal"):
         merv(("dinov2", "siglip"), num_frames={"dinov2": 8})

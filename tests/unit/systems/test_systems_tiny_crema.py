@@ -55,6 +55,6 @@ def test_no_parameter_belongs_to_two_senses(model):
 
 
 def test_some_senses_alone_are_a_model_too():
-    spec = tiny_crema(senses=("touch", "audio")).parse()
+    spec = tiny_crema(modalities=("touch", "audio")).parse()
     assert set(spec.connector_streams) == {"video", "touch", "audio"}
     assert set(spec.encoders) == {"rgb", "pictures", "sound"}

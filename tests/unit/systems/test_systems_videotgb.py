@@ -274,12 +274,12 @@ def test_half_precision(tmp_path):
     [
         (lambda s: s.pop("model.query_tokens"), "1 missing: connector.ports.video.query_tokens"),
         (lambda s: s.update({"model.extra": torch.zeros(1)}), "not in the key table: extra"),
-        (lambda s: s.update({"optimizer": torch.zeros(1)}), "no checkpoint of VideoTGB.*it holds optimizer"),
+        (lambda s: s.update({"optimizer": torch.zeros(1)}), "no checkpoint of VideoTGB.*it has optimizer"),
         (
             lambda s: s.update({"model.language_projection.bias": torch.zeros(3)}),
             r"of another shape: connector.ports.video.output_proj.bias: \(3,\) instead of \(20,\)",
         ),
-        (lambda s: s.update({"model.x.lora_A.default.weight": torch.zeros(1)}), "the adapter of x is not whole"),
+        (lambda s: s.update({"model.x.lora_A.default.weight": torch.zeros(1)}), "the adapter of x is incomplete"),
     ],
 )
 def test_files_that_do_not_fit(damage, message, tmp_path):

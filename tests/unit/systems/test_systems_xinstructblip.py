@@ -126,9 +126,9 @@ def test_preset_faults():
         build(sizes=Sizes(qformer=QFormerConfig()))
     with pytest.raises(ConfigError, match="read_short_side must be at least 1, got 0"):
         VisualSpec(height=4, width=4, read_short_side=0)
-    with pytest.raises(ConfigError, match="head and tail are 2 frames or more"):
+    with pytest.raises(ConfigError, match="head and tail need 2 or more frames"):
         head_tail(9, 25.0, 1)
-    with pytest.raises(ConfigError, match="a video of 3 frames has no 2 in each half"):
+    with pytest.raises(ConfigError, match="a video of 3 frames has fewer than 2 in each half"):
         train_head_tail(3, 4, None)
 
 
@@ -279,10 +279,10 @@ def test_one_file_over_a_base(whole, files, tmp_path):
 def test_files_that_do_not_fit(whole, files, tmp_path):
     out = tmp_path / "out"
     few = {role: path for role, path in files.items() if role not in ("points", "language")}
-    with pytest.raises(CheckpointError, match="the files hold no points, language; give them"):
+    with pytest.raises(CheckpointError, match="the files have no points, language; give them"):
         checkpoint.convert(request(few, out), sizes=SIZES)
     alone = {role: files[role] for role in ("image_qformer", "vision", "language", "audio")}
-    with pytest.raises(ConfigError, match="part 'audio' is given, but no file holds a Q-Former that sees through it"):
+    with pytest.raises(ConfigError, match="part 'audio' is given, but no file has a Q-Former that uses it"):
         checkpoint.convert(request(alone, out), sizes=SIZES)
     with pytest.raises(UnknownNameError, match="unknown part of this layout 'eyes'"):
         checkpoint.convert(request({**files, "eyes": files["vision"]}, out), sizes=SIZES)
@@ -301,7 +301,7 @@ def test_files_that_do_not_fit(whole, files, tmp_path):
     with pytest.raises(CheckpointError, match=r"missing.*connector\.ports\.image\.input_norm\.bias"):
         checkpoint.convert(request(files, out), sizes=SIZES)
     torch.save({key: value for key, value in state.items() if "query_tokens" not in key}, files["image_qformer"])
-    with pytest.raises(CheckpointError, match="holds no query tokens: it is no Q-Former of X-InstructBLIP"):
+    with pytest.raises(CheckpointError, match="has no query tokens: it is no Q-Former of X-InstructBLIP"):
         checkpoint.convert(request(files, out), sizes=SIZES)
     assert not out.exists()
 
@@ -317,7 +317,7 @@ def test_two_towers_that_differ_are_not_one(whole):
     state = {f"{name}_encoder.{key}": value for name in ("image", "video") for key, value in eva.items()}
     assert len(rename(state).state) == len(whole.encoders["vision"].state_dict())
     state["video_encoder.cls_token"] = state["video_encoder.cls_token"] + 1
-    with pytest.raises(CheckpointError, match="the towers of pictures and of frames differ"):
+    with pytest.raises(CheckpointError, match="the towers of images and of frames differ"):
         rename(state)
     assert {key.split(".")[1] for key in rename(state, shared_vision=False).state} == {"image_vision", "video_vision"}
 

@@ -1,1 +1,1 @@
-"""BLIP-2 and InstructBLIP: the bases that CREMA, VideoTGB and MA-LMM start from."""
+"""BLIP-2 and InstructBLIP: the base models of CREMA, VideoTGB and MA-LMM."""

@@ -1,4 +1,4 @@
-"""Folders that transformers wrote for BLIP-2, InstructBLIP and InstructBLIP-Video, as a VideoLanguageModel."""
+"""Loader of transformers' BLIP-2, InstructBLIP and InstructBLIP-Video folders as a VideoLanguageModel."""
 
 from __future__ import annotations
 
@@ -32,42 +32,42 @@ FORMS: dict[str, Form] = {"blip-2": "blip2", "instructblip": "instructblip", "in
 QFORMER_TOKENIZER = "qformer"
 
 
-def load_folder(folder: Path, *, words: VideoLanguageConfig | None = None, **how: Any) -> VideoLanguageModel:
-    """A model with its processor from a folder of transformers.
+def load_folder(folder: Path, *, preset: VideoLanguageConfig | None = None, **options: Any) -> VideoLanguageModel:
+    """Load a model with its processor from a folder of transformers.
 
     Args:
-        words: Its name, prompt and decoding are taken instead of those that any folder of this kind gets.
-        how: `dtype`, `device_map` and `quantization_config` of transformers' `from_pretrained`.
+        preset: Configuration whose name, prompt and decoding replace the defaults of this kind of folder.
+        options: `dtype`, `device_map` and `quantization_config` of transformers' `from_pretrained`.
 
     Raises:
         CheckpointError: a configuration or weights that are not of this layout (keys are listed).
     """
     config = config_from_folder(folder)
-    if words is not None:
-        config.name = words.name
-        config.spec |= {key: words.spec[key] for key in ("layout", "decoding")}
+    if preset is not None:
+        config.name = preset.name
+        config.spec |= {key: preset.spec[key] for key in ("layout", "decoding")}
     state = to_ours(read_weights(folder), _form(_read_config(folder)))
-    model = VideoLanguageModel.from_state(config, state, what=str(folder), **how)
+    model = VideoLanguageModel.from_state(config, state, what=str(folder), **options)
     processor = _processor(folder, config)
     if processor is not None:
         model.processor = processor
     return model
 
 
-def load_named(folder: Path, config: VideoLanguageConfig, **how: Any) -> VideoLanguageModel:
-    """`load_folder` of a registered name, whose prompt and decoding `config` has: no file of the folder says them."""
-    return load_folder(folder, words=config, **how)
+def load_named(folder: Path, config: VideoLanguageConfig, **options: Any) -> VideoLanguageModel:
+    """Load the folder of a registered name, with the prompt and decoding of `config`, which no file of the folder has."""
+    return load_folder(folder, preset=config, **options)
 
 
 def open_folder(folder: Path) -> tuple[VideoLanguageConfig, dict[str, LazyTensor], Processor | None]:
-    """Configuration, weights that are read one by one, and processor of a folder of transformers; raises as `load_folder`."""
+    """Open the configuration, lazily read weights, and processor of a folder of transformers; raises as `load_folder`."""
     config = config_from_folder(folder)
     state = to_ours(read_lazily(folder), _form(_read_config(folder)))
     return config, state, _processor(folder, config)
 
 
 def to_ours(state: Mapping[str, Value], form: Form) -> dict[str, Value]:
-    """transformers' names → ours; every key must be known."""
+    """Rename transformers' keys to ours; every key must be known."""
     connector = connector_keys(form)
     table = KeyTable(
         (
@@ -82,7 +82,7 @@ def to_ours(state: Mapping[str, Value], form: Form) -> dict[str, Value]:
 
 
 def config_from_folder(folder: Path) -> VideoLanguageConfig:
-    """Our configuration from transformers' config.json, whose gaps transformers' own classes fill."""
+    """Build our configuration from transformers' config.json, with missing fields filled by transformers' classes."""
     data = _read_config(folder)
     form, where = _form(data), f"config.json of {folder}"
     cls = CONFIG_MAPPING[data["model_type"]]
@@ -134,7 +134,7 @@ def _form(data: dict[str, Any]) -> Form:
         raise CheckpointError(f"model_type {error} is not one of {', '.join(FORMS)}") from error
 
 
-# Fields of transformers' vision configurations that make a tower; the rest of the file says nothing about weights.
+# Fields of transformers' vision configurations that define a tower; the rest of the file does not affect weights.
 _VISION = (
     "hidden_size",
     "intermediate_size",
@@ -149,7 +149,7 @@ _VISION = (
 
 
 def _processor(folder: Path, config: VideoLanguageConfig) -> Processor | None:
-    """With the language model's tokenizer, and the Q-Former's where it reads text; None if the folder has none at all."""
+    """Build the processor with the language model's tokenizer, and the Q-Former's if it reads text; None without any."""
     if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
         return None
     tokenizers = {"language": load_tokenizer(folder)}
@@ -157,7 +157,7 @@ def _processor(folder: Path, config: VideoLanguageConfig) -> Processor | None:
         inner = folder / "qformer_tokenizer"
         if not inner.is_dir():
             raise CheckpointError(
-                f"{folder} has no qformer_tokenizer folder, with which the Q-Former reads the question; copy it from the "
+                f"{folder} has no qformer_tokenizer folder, which the Q-Former needs to read the question; copy it from the "
                 "model's repository on the hub"
             )
         tokenizers[QFORMER_TOKENIZER] = load_tokenizer(inner)

@@ -42,12 +42,12 @@ def blip2(
     num_frames: int = 4,
     decoding: dict[str, Any] | None = None,
 ) -> VideoLanguageConfig:
-    """A vision tower, a Q-Former over each picture, and a language model that reads all pictures' tokens in order.
+    """Combine a vision tower, a Q-Former per frame, and a language model that reads the tokens of all frames in order.
 
     Args:
-        form: `instructblip` shows the question to the Q-Former too.
-        vision: transformers' configuration of the tower; its final norm is trained and stands in the port.
-        num_frames: Pictures taken from a video, uniformly; an image is one.
+        form: `instructblip` gives the question to the Q-Former too.
+        vision: transformers' configuration of the tower; its final norm is trained and belongs to the port.
+        num_frames: Frames sampled from a video, uniformly; an image is one.
     """
     tower = tower_config(tower_fields(vision))
     size = int(tower.image_size)
@@ -81,7 +81,7 @@ def blip2(
 
 
 def prompt_layout(is_seq2seq: bool, text: str = "{question}{options}") -> TemplateLayout:
-    """All pictures' tokens, then the text: begun by bos for a causal model, ended by eos for an encoder."""
+    """Place the tokens of all frames, then the text: after bos for a causal model, before eos for an encoder."""
     words = Text(text=text)
     return TemplateLayout(
         parts=(Slot(block="video"), words, Special(token="eos"))

@@ -1,8 +1,8 @@
-"""CREMA's released files, and the files that they begin from, as a model folder of ours: strict, with a report.
+"""Converter of CREMA's released files, and of their base checkpoints, to a model folder: strict, with a report.
 
-- `crema_initial.pth`, `crema_pretrained.pth`: Q-Former and all modalities' parameters; no tower, no T5, hardly an adapter;
-- `v1_ckpt/*`, `v2_ckpt/*`: what was learnt, or only the last modality and the fusion of it: they need a `base`;
-- LAVIS' `blip2_pretrained_flant5xl.pth`: every modality begins as a copy of its video (the authors' own start);
+- `crema_initial.pth`, `crema_pretrained.pth`: Q-Former and all modalities' parameters; no tower, no T5, few adapters;
+- `v1_ckpt/*`, `v2_ckpt/*`: the trained parameters, or only those of the last modality and the fusion: they need a `base`;
+- LAVIS' `blip2_pretrained_flant5xl.pth`: every modality starts as a copy of its video (the authors' initialization);
 - parts: `vision` (LAVIS' eva_vit_g.pth), `audio` (BEATs_iter3_plus_AS2M.pt), `language` (Flan-T5-XL's folder or hub id).
 """
 
@@ -37,17 +37,17 @@ from vidweave.systems.crema.preset import DATASETS, IMAGE_LIKE, Fusion, Sizes, b
 __all__ = ["Settings", "convert", "from_blip2", "from_crema"]
 
 PARTS = ("vision", "audio", "language")
-# What a file may lack, since training begins it at random or at zero.
+# Parameters that a file may lack, since training initializes them at random or at zero.
 _FRESH = (".adapter.", ".input_proj.", "connector.fusion.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What CREMA's files do not say.
+    """Settings that CREMA's files do not contain.
 
     Attributes:
         dataset: Prompt and decoding, one of `preset.DATASETS`.
-        modalities: Of the model, video first; empty: the data set's. The original's names work too (rgb, norm, pc).
+        modalities: Modalities of the model, video first; empty: the data set's. The original's names work too (rgb, norm, pc).
         fusion: `none` for the zero-shot models of crema_pretrained.
         stream_order: Modalities in the order of the file's fusion, if it has one.
         filled: `normals:touch`: the file's parameters of normals are those of touch.
@@ -61,10 +61,10 @@ class Settings:
 
 
 def convert(request: Request, *, sizes: Sizes | None = None) -> KeyReport:
-    """Write the file of `request` as a folder; `sizes` are those of a file that is not the paper's.
+    """Convert the file of `request` to a folder; `sizes` are those of a file other than the paper's.
 
     Raises:
-        CheckpointError: keys that are missing, unknown or of another shape; a part that is needed and not given.
+        CheckpointError: keys that are missing, unknown or of another shape; a missing part.
         ConfigError: a fusion in the file, and no `stream_order`.
     """
     request.expect(parts=PARTS, base=True)
@@ -80,8 +80,8 @@ def convert(request: Request, *, sizes: Sizes | None = None) -> KeyReport:
     given = [source] if base is None else [_of_base(base, config), source]
     given = [*_parts(request), *given]
     if base is None and _missing(config, given):
-        parts = ", ".join(_missing(config, given))
-        raise CheckpointError(f"{request.file.name} holds no {parts}; give them (part) or a base that has them")
+        missing = ", ".join(_missing(config, given))
+        raise CheckpointError(f"{request.file.name} has no {missing}; give them as parts, or a base that has them")
     notes = [*_notes(base, source, modalities), *_order_note(checkpoint, settings)]
     return write_model(
         request,
@@ -97,13 +97,13 @@ def convert(request: Request, *, sizes: Sizes | None = None) -> KeyReport:
 def from_crema(
     name: str, state: Mapping[str, Tensor], order: Sequence[str] | None = None, filled: Mapping[str, str] | None = None
 ) -> Source:
-    """A file of CREMA's; `order` and `filled` as in `keys.rename`."""
+    """Read a file of CREMA; `order` and `filled` as in `keys.rename`."""
     renamed = rename(state, order, filled)
     return Source(name, renamed.state, renamed.dropped)
 
 
 def from_blip2(name: str, state: Mapping[str, Tensor], modalities: Sequence[str]) -> Source:
-    """LAVIS' BLIP-2 file: Q-Former, and its query tokens, norm and projection for every modality."""
+    """Read LAVIS' BLIP-2 file: Q-Former, and its query tokens, norm and projection for every modality."""
     vision = {k.removeprefix("visual_encoder."): v for k, v in state.items() if k.startswith("visual_encoder.")}
     rest = {k: v for k, v in state.items() if not k.startswith(("visual_encoder.", "t5_model."))}
     ours = lavis_connector_keys(projection="t5_proj").to_ours(rest)
@@ -114,14 +114,14 @@ def from_blip2(name: str, state: Mapping[str, Tensor], modalities: Sequence[str]
             kept = [name for name in modalities if part.split(".")[0] != "input_norm" or name != "point_cloud"]
             result |= {f"connector.ports.{name}.{part}": value.clone() for name in kept}
     result |= {f"encoders.vision.{key}": value for key, value in eva_from_lavis(vision).items()}
-    return Source(name, result, {key: "comes from the part language" for key in state if key.startswith("t5_model.")})
+    return Source(name, result, {key: "taken from the part language" for key in state if key.startswith("t5_model.")})
 
 
 def _source(checkpoint: Checkpoint, settings: Settings, modalities: Sequence[str]) -> Source:
     name, state = checkpoint.name, checkpoint.state
     if "query_tokens" in state:
-        found = from_blip2(name, state, modalities)
-        return Source.of(checkpoint, found.state, found.dropped)
+        renamed = from_blip2(name, state, modalities)
+        return Source.of(checkpoint, renamed.state, renamed.dropped)
     pairs = [text.partition(":") for text in settings.filled]
     if any(not sign for _, sign, _ in pairs):
         raise ConfigError(f"filled takes pairs such as normals:touch, got {', '.join(settings.filled)}")
@@ -130,12 +130,15 @@ def _source(checkpoint: Checkpoint, settings: Settings, modalities: Sequence[str
     prefixes = tuple(f"connector.ports.{name}." for name in modalities)
     others = [key for key in source.state if key.startswith("connector.ports.") and not key.startswith(prefixes)]
     kept = {key: value for key, value in source.state.items() if key not in set(others)}
-    dropped = {**source.dropped, **dict.fromkeys(sorted(others), "of a modality that the model does not have")}
+    dropped = {
+        **source.dropped,
+        **dict.fromkeys(sorted(others), "parameter of a modality that the model does not have"),
+    }
     return Source.of(checkpoint, kept, dropped)
 
 
 def _parts(request: Request) -> list[Source]:
-    """The frozen parts that were given, under our names."""
+    """Read the given frozen parts under our names."""
     return [_language(where) if role == "language" else _tower(role, where) for role, where in request.parts.items()]
 
 
@@ -153,7 +156,7 @@ def _tower(role: str, where: str) -> Source:
     if role == "vision":
         ours = {f"encoders.vision.{key}": value for key, value in eva_from_lavis(state).items()}
         unused = {key for key in state if any(re.fullmatch(pattern, key) for pattern in LAVIS_EVA_VIT.dropped)}
-        dropped = {key: "behind the layer that is used" for key in state if key in unused}
+        dropped = {key: "after the layer that is used" for key in state if key in unused}
     else:
         ours = {f"encoders.audio.{key}": value for key, value in beats_from_microsoft(state).items()}
         dropped = {}
@@ -161,18 +164,18 @@ def _tower(role: str, where: str) -> Source:
 
 
 def _sizes_of(base: StoredModel) -> Sizes:
-    """The sizes of the base's towers, Q-Former and language model.
+    """Derive the sizes of the base's towers, Q-Former and language model.
 
     Raises:
-        ConfigError: a base of another kind than BLIP-2 with Flan-T5 or CREMA.
+        ConfigError: a base other than BLIP-2 with Flan-T5 or CREMA.
     """
     spec, default = base.config.parse(), Sizes()
     vision, audio, points = (spec.encoders.get(name) for name in ("vision", "audio", "points"))
     qformer, language = spec.connector.trunks.get("qformer"), spec.language_model
     if language.kind != "seq2seq" or qformer is None or not isinstance(vision, VisionTowerConfig | None):
         raise ConfigError(
-            f"base {base.config.name!r} has a {language.kind} language model ({language.config.get('model_type')}) behind "
-            f"{', '.join(spec.connector.trunks)}; CREMA grows from BLIP-2 with Flan-T5 (a seq2seq language model behind a "
+            f"base {base.config.name!r} has a {language.kind} language model ({language.config.get('model_type')}) after "
+            f"{', '.join(spec.connector.trunks)}; CREMA starts from BLIP-2 with Flan-T5 (a seq2seq language model after a "
             "qformer), or from a converted CREMA"
         )
     ports = spec.connector.ports.values()
@@ -190,15 +193,15 @@ def _sizes_of(base: StoredModel) -> Sizes:
 
 
 def _of_base(base: StoredModel, config: VideoLanguageConfig) -> Source:
-    """What the new model has in common with the base."""
+    """Select the weights that the new model shares with the base."""
     with torch.device("meta"):
-        wanted = VideoLanguageModel(config).state_dict()
-    state = {key: value for key, value in base.state.items() if key in wanted}
+        expected = VideoLanguageModel(config).state_dict()
+    state = {key: value for key, value in base.state.items() if key in expected}
     return Source(base.config.name or "base", state, files=base.files, role="base")
 
 
 def _missing(config: VideoLanguageConfig, sources: Sequence[Source]) -> list[str]:
-    """Frozen parts of the model that no source holds."""
+    """Frozen parts of the model that no source contains."""
     held = {key for source in sources for key in source.state}
     needed = {"vision": "encoders.vision.", "audio": "encoders.audio.", "language": "language_model."}
     encoders = config.parse().encoders
@@ -207,9 +210,9 @@ def _missing(config: VideoLanguageConfig, sources: Sequence[Source]) -> list[str
 
 
 class _Fill:
-    """Start what the files may lack as training starts it; image-like modalities without parameters copy the video's.
+    """Initialize missing parameters as in training; image-like modalities without parameters copy the video's.
 
-    A port, an adapter or a fusion is in the files whole or not at all.
+    A port, an adapter or a fusion is in the files completely or not at all.
     """
 
     def __init__(self, config: VideoLanguageConfig, name: str, notes: list[str]) -> None:
@@ -218,54 +221,54 @@ class _Fill:
 
     def __call__(self, state: dict[str, Any], expected: Mapping[str, Tensor]) -> list[str]:
         missing = [key for key in expected if key not in state and key.startswith("connector.")]
-        self._refuse_halves(state, expected, missing)
+        self._refuse_partial(state, expected, missing)
         fresh: Mapping[str, Tensor] = {}
         if any(part in key for key in missing for part in _FRESH):
             fresh = self.connector.build().state_dict(prefix="connector.")
         filled, copied = [], []
         for key in missing:
-            like = _like_video(key)
+            source = _video_key(key)
             if any(part in key for part in _FRESH):
                 state[key] = fresh[key]
-            elif like in state and tuple(state[like].shape) == tuple(expected[key].shape):
-                state[key] = state[like]
+            elif source in state and tuple(state[source].shape) == tuple(expected[key].shape):
+                state[key] = state[source]
                 copied.append(key.split(".")[2])
             else:
                 continue
             filled.append(key)
         if copied:
             names = ", ".join(dict.fromkeys(copied))
-            self.notes.append(f"no file holds parameters of {names}: they start as copies of the video's")
+            self.notes.append(f"no file has parameters of {names}: they start as copies of the video's")
         return filled
 
-    def _refuse_halves(self, state: Mapping[str, Any], expected: Mapping[str, Tensor], missing: Sequence[str]) -> None:
+    def _refuse_partial(self, state: Mapping[str, Any], expected: Mapping[str, Tensor], missing: Sequence[str]) -> None:
         lacking: dict[str, list[str]] = {}
         for key in missing:
             lacking.setdefault(_unit(key), []).append(key)
         held = {_unit(key) for key in expected if key in state}
-        halves = {unit: keys for unit, keys in lacking.items() if unit in held and unit}
+        partial = {unit: keys for unit, keys in lacking.items() if unit in held and unit}
         has_bias, has_weights = (
             any(key.startswith(f"connector.fusion.{n}") for key in state) for n in ("bias", "weights.")
         )
         if has_bias != has_weights:
-            halves["connector.fusion"] = lacking[""]
-        if halves:
-            unit, keys = next(iter(halves.items()))
+            partial["connector.fusion"] = lacking[""]
+        if partial:
+            unit, keys = next(iter(partial.items()))
             raise CheckpointError(
-                f"{self.name} holds half of {unit}: missing {', '.join(keys[:4])}{' and more' * (len(keys) > 4)}; give a "
-                "base that has the rest, or leave the modality out (modalities)"
+                f"{self.name} has only a part of {unit}: missing {', '.join(keys[:4])}{' and more' * (len(keys) > 4)}; give a "
+                "base that has the rest, or exclude the modality (modalities)"
             )
 
 
 def _unit(key: str) -> str:
-    """What a weight belongs to that is in a file whole or not at all; empty for what is checked elsewhere."""
+    """Module of a weight that a file contains completely or not at all; empty if it is checked elsewhere."""
     parts = key.split(".")
     if parts[1] == "ports":
         return f"connector.ports.{parts[2]}" + (f".{parts[3]}" if parts[3] in ("adapter", "input_proj") else "")
     return ""
 
 
-def _like_video(key: str) -> str:
+def _video_key(key: str) -> str:
     parts = key.split(".")
     if parts[1] != "ports" or parts[2] not in IMAGE_LIKE:
         return ""
@@ -281,26 +284,26 @@ def _processor(request: Request, config: VideoLanguageConfig, base: StoredModel 
 def _notes(base: StoredModel | None, source: Source, modalities: Sequence[str]) -> list[str]:
     notes = [] if base is None else _base_notes(base.state, source, modalities)
     if not any(".adapter." in key for key in source.state):
-        notes.append("the file holds no adapter: every modality sees as BLIP-2 does until it is trained")
+        notes.append("the file has no adapter: every modality is encoded as in BLIP-2 until it is trained")
     return notes
 
 
 def _base_notes(base: Mapping[str, Any], source: Source, modalities: Sequence[str]) -> list[str]:
-    """Which parameters of the model's modalities stay those of the base."""
+    """Report the parameters of the model's modalities that keep the base's values."""
     held = {_unit(key) for key in source.state if key.startswith("connector.ports.")}
     notes, whole = [], []
     for name in modalities:
         own = [key for key in base if key.startswith(f"connector.ports.{name}.") and key not in source.state]
-        halves = [key for key in own if _unit(key) in held]
-        if halves:
-            notes.append(f"the file holds half of {name}: the base's {', '.join(halves)} stay")
+        partial = [key for key in own if _unit(key) in held]
+        if partial:
+            notes.append(f"the file has only a part of {name}: the base's {', '.join(partial)} are kept")
         elif own and f"connector.ports.{name}" not in held:
             whole.append(name)
-    return notes + ([f"the file holds no parameters of {', '.join(whole)}: those of the base stay"] if whole else [])
+    return notes + ([f"the file has no parameters of {', '.join(whole)}: those of the base are kept"] if whole else [])
 
 
 def _order_note(checkpoint: Checkpoint, settings: Settings) -> list[str]:
-    """All columns of a fusion are equally wide: nothing in a file can show that they stand in another order."""
+    """Note the assumed order of the fusion's columns: all are equally wide, so the file cannot show their order."""
     if not any(key.startswith("fusion.0.") for key in checkpoint.state):
         return []
     return [

@@ -1,4 +1,4 @@
-"""CREMA's state-dict names → ours. The file's modality names are the original's: rgb, audio, flow, depth, norm, pc."""
+"""Mapping of CREMA's state-dict names to ours. The file's modality names are the original's: rgb, audio, flow, depth, norm, pc."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ _PARTS = {"query_tokens": "query_tokens", "t5_proj": "output_proj", "ln": "input
 
 @dataclass(frozen=True)
 class Renamed:
-    """Weights under our names, and keys that hold none of ours → why."""
+    """Weights under our names, and the reason for each dropped key."""
 
     state: dict[str, Tensor]
     dropped: dict[str, str]
 
 
 def stream_names(order: Sequence[str]) -> tuple[str, ...]:
-    """The original's names or ours → ours."""
+    """Map the original's names, or ours, to ours."""
     known = {*NAMES, *NAMES.values(), "touch", "thermal"}  # the last two have no names in the original's code
     for name in order:
         if name not in known:
@@ -49,20 +49,20 @@ def stream_names(order: Sequence[str]) -> tuple[str, ...]:
 
 
 def modalities_in(state: Mapping[str, Tensor]) -> tuple[str, ...]:
-    """Our names of the modalities whose parameters a file holds, in the order of `NAMES`."""
-    found = {match[2] for key in state if (match := _PORT.fullmatch(key))}
-    return tuple(ours for theirs, ours in NAMES.items() if theirs in found)
+    """Our names of the modalities with parameters in a file, in the order of `NAMES`."""
+    theirs_in_file = {match[2] for key in state if (match := _PORT.fullmatch(key))}
+    return tuple(ours for theirs, ours in NAMES.items() if theirs in theirs_in_file)
 
 
 def rename(
     state: Mapping[str, Tensor], stream_order: Sequence[str] | None = None, as_streams: Mapping[str, str] | None = None
 ) -> Renamed:
-    """A CREMA file's weights under our names.
+    """Rename the weights of a CREMA file.
 
     Args:
-        stream_order: Modalities of the file's fusion in the order of its columns, the video among them or not; the
-            file does not say. None: the file has no fusion.
-        as_streams: Our modality → the stream that it fills (touch in the slot of normals: {"normals": "touch"}).
+        stream_order: Modalities of the file's fusion in the order of its columns, with or without the video; the
+            file does not contain it. None: the file has no fusion.
+        as_streams: Our modality → the stream that it fills (touch for the parameters of normals: {"normals": "touch"}).
 
     Raises:
         CheckpointError: an unknown key, or a fusion whose columns do not fit the order.
@@ -110,18 +110,18 @@ def _none_of_ours(state: Mapping[str, Tensor], patterns: Sequence[str], prefix: 
 
 
 def _fusion(key: str, value: Tensor, order: Sequence[str] | None, streams: Mapping[str, str]) -> dict[str, Tensor]:
-    """One matrix over all streams side by side → a matrix of each."""
+    """Split one matrix over all streams side by side into a matrix per stream."""
     if key == "fusion.0.bias":
         return {"connector.fusion.bias": value}
     if order is None:
         raise ConfigError(
-            f"the file has a fusion of {value.shape[1] // value.shape[0]} streams and does not say of which; give "
+            f"the file has a fusion of {value.shape[1] // value.shape[0]} streams and does not name them; give "
             "stream_order, e.g. rgb,pc,depth,norm"
         )
     others = [name for name in stream_names(order) if name != "video"]
     if value.shape[1] != value.shape[0] * len(others):
         raise CheckpointError(
-            f"the file's fusion joins {value.shape[1] // value.shape[0]} streams beside the video, stream_order names "
+            f"the file's fusion joins {value.shape[1] // value.shape[0]} streams besides the video, stream_order names "
             f"{len(others)} ({', '.join(others)})"
         )
     parts = value.split(value.shape[0], dim=1)

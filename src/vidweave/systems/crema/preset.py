@@ -1,4 +1,4 @@
-"""CREMA as configurations of the four slots, and how each of its data sets is asked."""
+"""CREMA as configurations of the four slots, and the prompts of its data sets."""
 
 from __future__ import annotations
 
@@ -53,23 +53,23 @@ __all__ = [
 Fusion = Literal["none", "gated_add", "gated_append"]
 IMAGE_LIKE = ("video", "depth", "flow", "normals", "thermal", "touch")
 MODALITIES = (*IMAGE_LIKE, "audio", "point_cloud")
-MAX_TEXT_TOKENS = 77  # of question and instruction, the end token included
+MAX_TEXT_TOKENS = 77  # question and instruction, including the end token
 _WORD = "answer the question using a single word or phase."  # (sic)
 _CHOOSE = "Considering the information presented in the frame, select the correct answer from the options."
-# Beam search as the original runs it: the length penalty of its configuration files never reaches it, and its shortest
+# Beam search as the original runs it: the length penalty of its configuration files is never passed on, and its minimum
 # length of 1 counts the start token.
 _BEAMS = {"num_beams": 5, "length_penalty": -1.0}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """How one data set is asked (spec 5); how it is trained stands in `published.json`.
+    """Prompt and decoding of one data set (spec 5); `published.json` has its training settings.
 
     Attributes:
-        modalities: Those of the paper's largest model for it.
-        prompt: What the language model reads; {question}, and {options} where there are some.
+        modalities: Modalities of the paper's largest model for it.
+        prompt: Prompt of the language model; {question}, and {options} if there are any.
         chooses: Options have letters, and the answer is `Option <letter>`.
-        decoding: Of free answers.
+        decoding: Decoding of free-form answers.
     """
 
     modalities: tuple[str, ...]
@@ -117,7 +117,7 @@ DATASETS: dict[str, Dataset] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """All sizes; the defaults are the paper's. Tests and conversions of other files bring their own."""
+    """All sizes; the defaults are the paper's. Tests and conversions of other files use their own."""
 
     vision: dict[str, Any] = field(default_factory=lambda: dict(EVA_VIT_G))
     audio: BeatsConfig = field(default_factory=BeatsConfig)
@@ -138,14 +138,14 @@ def crema(
     original_audio: bool = False,
     original_points: bool = False,
 ) -> VideoLanguageConfig:
-    """The paper's model for one of its data sets.
+    """Build the paper's model for one of its data sets.
 
     Args:
-        modalities: Instead of the data set's, video first; the others may be missing in a clip.
+        modalities: Override those of the data set, video first; the others may be missing in a clip.
         fusion: `gated_append` is the paper's second version (tokens of the video, and as many again for all others),
             `gated_add` its first (the video's alone); `none` gives every modality its own tokens.
-        original_audio: Hear the first 10.24 s only, as the original does, instead of windows over the whole clip.
-        original_points: Too few points are filled up with zeros, which the model sees, as in the original.
+        original_audio: Read only the first 10.24 s, as the original does, instead of windows over the whole clip.
+        original_points: Fill up too few points with zeros, which the model attends to, as in the original.
     """
     if dataset not in DATASETS:
         raise UnknownNameError("data set of CREMA", dataset, DATASETS)
@@ -172,11 +172,11 @@ def build(
     unadapted: Sequence[str] = (),
     point_prefix: str = "3D Model: ",
 ) -> VideoLanguageConfig:
-    """Any modalities, any sizes; see `crema`.
+    """Build a model of any modalities and sizes; see `crema`.
 
     Args:
-        unadapted: Modalities without an adapter (the original's `-skip`: BLIP-2's own way for the video).
-        point_prefix: What stands before points without video; the original writes "Audio: ".
+        unadapted: Modalities without an adapter (the original's `-skip`: plain BLIP-2 for the video).
+        point_prefix: Text before points without video; the original writes "Audio: ".
     """
     sizes = sizes or Sizes()
     names = tuple(modalities)
@@ -207,18 +207,18 @@ def _check(names: tuple[str, ...], fusion: Fusion) -> None:
     if not names or len(set(names)) != len(names):
         raise ConfigError(f"CREMA needs modalities, each once, got {names}")
     if fusion != "none" and names[0] != "video":
-        raise ConfigError(f"the gated fusions of CREMA begin with the video, got {names}; or take fusion='none'")
+        raise ConfigError(f"the gated fusions of CREMA start with the video, got {names}; or use fusion='none'")
 
 
 def _encoders(names: Sequence[str], sizes: Sizes, original_audio: bool, original_points: bool) -> dict[str, Any]:
     encoders: dict[str, Any] = {}
     size = int(sizes.vision["image_size"])
-    pictures = {name: _pictures(name, size) for name in names if name in IMAGE_LIKE}
-    if pictures:
-        more = {"image": pictures["video"]} if "video" in pictures else {}
-        encoders["vision"] = VisionTowerConfig(config=sizes.vision, specs={**pictures, **more})
+    images = {name: _image_spec(name, size) for name in names if name in IMAGE_LIKE}
+    if images:
+        more = {"image": images["video"]} if "video" in images else {}
+        encoders["vision"] = VisionTowerConfig(config=sizes.vision, specs={**images, **more})
     if "audio" in names:
-        encoders["audio"] = _hearing(sizes.audio, original_audio)
+        encoders["audio"] = _audio_encoder(sizes.audio, original_audio)
     if "point_cloud" in names:
         width = sizes.qformer.encoder_width
         points = PointSpec(
@@ -231,9 +231,9 @@ def _encoders(names: Sequence[str], sizes: Sizes, original_audio: bool, original
     return encoders
 
 
-def _pictures(name: str, size: int) -> VisualSpec:
-    """CLIP's mean and deviation for all of them (spec 5.1): maps are shown as pictures. Raw maps are scaled to 0..1 first:
-    depth in metres up to 10, flow within 20 pixels per frame, normals in -1..1."""
+def _image_spec(name: str, size: int) -> VisualSpec:
+    """Preprocessing with CLIP's mean and deviation for all of them (spec 5.1): maps are treated as images. Raw maps are
+    scaled to 0..1 first: depth in meters up to 10, flow within 20 pixels per frame, normals in -1..1."""
     ranges = {"depth": (0.0, 10.0), "flow": (-20.0, 20.0), "normals": (-1.0, 1.0), "thermal": (0.0, 1.0)}
     return VisualSpec(
         height=size,
@@ -246,7 +246,7 @@ def _pictures(name: str, size: int) -> VisualSpec:
     )
 
 
-def _hearing(config: BeatsConfig, original: bool) -> BeatsConfig:
+def _audio_encoder(config: BeatsConfig, original: bool) -> BeatsConfig:
     if not original:
         return config
     specs = {name: replace(spec, max_windows=2, min_windows=2, coverage="head") for name, spec in config.specs.items()}
@@ -269,7 +269,7 @@ def _port(name: str, sizes: Sizes, has_adapter: bool) -> PortConfig:
         trunk="qformer",
         input_width=width,
         input_proj=key_width if name == "audio" else None,
-        input_norm=name != "point_cloud",  # the original makes a norm for points and never uses it
+        input_norm=name != "point_cloud",  # the original creates a norm for points and never uses it
         num_query_tokens=sizes.num_query_tokens,
         adapter=AdapterConfig(rank=sizes.rank, dropout=sizes.lora_dropout) if has_adapter else None,
         absent="error" if name == "video" else "skip",
@@ -279,7 +279,7 @@ def _port(name: str, sizes: Sizes, has_adapter: bool) -> PortConfig:
 def _fusion(names: Sequence[str], fusion: Fusion) -> Any:
     if fusion == "none":
         return NoFusionConfig()
-    # Sound is averaged over its windows and points are repeated: both are one set of tokens for all pictures.
+    # Audio is averaged over its windows and points are repeated: both are one set of tokens for all frames.
     once: dict[str, AlignRule] = {name: "mean_repeat" for name in names if name in ("audio", "point_cloud")}
     return (GatedAddConfig if fusion == "gated_add" else GatedAppendConfig)(streams=tuple(names), align_stream=once)
 
@@ -287,22 +287,22 @@ def _fusion(names: Sequence[str], fusion: Fusion) -> Any:
 def prompt_layout(
     modalities: Sequence[str], fusion: Fusion, dataset: str, *, point_prefix: str = "3D Model: "
 ) -> TemplateLayout:
-    """The token order of spec 2.6: frames with their numbers, what is not seen in frames, then the question.
+    """Build the token order of spec 2.6: frames with their numbers, inputs that are not frames, then the question.
 
-    Frames without their gate, and the gates behind them, for `gated_append`; the frames' names stand before the gates
-    once more, in a block.
+    For `gated_append`, frames come without their fused tokens, and the fused tokens after them; the frames' names are
+    repeated before the fused tokens, in a block.
     """
-    shown = [name for name in modalities if name in IMAGE_LIKE]
-    heard = [name for name in modalities if name not in IMAGE_LIKE]
+    framed = [name for name in modalities if name in IMAGE_LIKE]
+    others = [name for name in modalities if name not in IMAGE_LIKE]
     settings = DATASETS[dataset]
     parts: list[Any] = []
-    if shown:
-        inner = shown if fusion == "none" else shown[:1]
-        parts.append(_frames(shown[0], tuple(Slot(block=name, optional=name != shown[0]) for name in inner)))
+    if framed:
+        inner = framed if fusion == "none" else framed[:1]
+        parts.append(_frames(framed[0], tuple(Slot(block=name, optional=name != framed[0]) for name in inner)))
     if fusion == "gated_append":
         parts += [_frames("fused", ()), Slot(block="fused", optional=True)]
     if fusion == "none":
-        parts += [_unseen(name, bool(shown), point_prefix) for name in heard]
+        parts += [_frameless(name, bool(framed), point_prefix) for name in others]
     parts += [
         Text(
             text=settings.prompt if settings.chooses else settings.prompt + "{options}", max_tokens=MAX_TEXT_TOKENS - 1
@@ -332,7 +332,7 @@ def _frames(block: str, slots: tuple[Slot, ...]) -> EachSegment:
     )
 
 
-def _unseen(name: str, has_frames: bool, point_prefix: str) -> Any:
+def _frameless(name: str, has_frames: bool, point_prefix: str) -> Any:
     slot = Slot(block=name, optional=True)
     if name == "audio":
         return slot if has_frames else When(present=("audio",), parts=(Text(text="Audio: "), slot))
@@ -341,25 +341,25 @@ def _unseen(name: str, has_frames: bool, point_prefix: str) -> Any:
 
 
 def crema_sqa3d() -> VideoLanguageConfig:
-    """Video, 3D points, depth and normals."""
+    """Build the model for SQA3D: video, 3D points, depth and normals."""
     return crema("sqa3d")
 
 
 def crema_music_avqa() -> VideoLanguageConfig:
-    """Video, sound, flow, depth and normals."""
+    """Build the model for MUSIC-AVQA: video, audio, flow, depth and normals."""
     return crema("music-avqa")
 
 
 def crema_nextqa() -> VideoLanguageConfig:
-    """Video, depth, flow and normals."""
+    """Build the model for NExT-QA: video, depth, flow and normals."""
     return crema("nextqa")
 
 
 def crema_touch_qa() -> VideoLanguageConfig:
-    """Video, touch and normals."""
+    """Build the model for Touch-QA: video, touch and normals."""
     return crema("touch-qa")
 
 
 def crema_thermal_qa() -> VideoLanguageConfig:
-    """Video, thermal and depth."""
+    """Build the model for Thermal-QA: video, thermal and depth."""
     return crema("thermal-qa")

@@ -1,4 +1,4 @@
-"""How answers are marked: the original's rules, with their faults, and strict ones (spec 5.8)."""
+"""Scoring of answers: the original's rules, including their defects, and strict ones (spec 5.8)."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ _NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nin
 _WORDS = {str(number): word for number, word in enumerate(_NUMBERS, 1)}
 
 
-def strict(prediction: str, truth: str) -> bool:
-    """Equal without case, outer spaces and a full stop; numbers up to ten may be digits."""
-    return _plain(prediction) == _plain(truth)
+def strict(prediction: str, answer: str) -> bool:
+    """Compare without case, outer spaces and a full stop; numbers up to ten may be digits."""
+    return _plain(prediction) == _plain(answer)
 
 
-def legacy_sqa3d(prediction: str, truth: str) -> bool:
-    """The original's "exact match": the prediction stands somewhere in the answer ("able" in "table", nothing in all)."""
+def legacy_sqa3d(prediction: str, answer: str) -> bool:
+    """Apply the original's "exact match": the prediction occurs in the answer ("able" in "table", empty in all)."""
     text = prediction.replace(",", "")
     for mark in ("<pad>", "</s>"):
         text = text.replace(mark, "")
     text = text.strip().split("\n")[0].lower()
-    if len(truth.split()) == 1:
+    if len(answer.split()) == 1:
         text = text.split(" ")[-1]
-    return _WORDS.get(text, text) in truth
+    return _WORDS.get(text, text) in answer
 
 
-def repaired_music_avqa(prediction: str, truth: str) -> str:
-    """What the original makes of a prediction before it compares: a part of the answer becomes the answer."""
+def repaired_music_avqa(prediction: str, answer: str) -> str:
+    """Rewrite a prediction as the original does before it compares: a part of the answer becomes the answer."""
     text = _WORDS.get(prediction, prediction)
-    return truth if text in truth else text
+    return answer if text in answer else text
 
 
-def legacy_music_avqa(prediction: str, truth: str) -> bool:
-    """The original's accuracy: "no" is right where the answer is "piano"."""
-    return repaired_music_avqa(prediction, truth) == truth
+def legacy_music_avqa(prediction: str, answer: str) -> bool:
+    """Apply the original's accuracy: "no" is right if the answer is "piano"."""
+    return repaired_music_avqa(prediction, answer) == answer
 
 
 RULES: dict[str, dict[str, Callable[[str, str], bool]]] = {
@@ -45,7 +45,7 @@ RULES: dict[str, dict[str, Callable[[str, str], bool]]] = {
 
 
 def by_kind(marks: Sequence[tuple[str, bool]], kinds: Sequence[str] = ()) -> Mapping[str, float]:
-    """Percent right per kind, and `all`; kinds without a right answer have 0 (the original fails there)."""
+    """Percentage of right answers per kind, and `all`; kinds without a right answer have 0 (the original fails there)."""
     groups: dict[str, list[bool]] = {kind: [] for kind in kinds}
     for kind, mark in marks:
         groups.setdefault(kind, []).append(mark)

@@ -1,4 +1,4 @@
-"""How SeViLA asks multiple choice: the prompts of its answerer and its localizer, the target and the video file."""
+"""SeViLA's multiple-choice prompts: those of its answerer and its localizer, the target and the video file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class SevilaQuestion:
     Attributes:
         text: The question; None for VLEP, which has a fixed one.
         answer: Position of the right option.
-        video: Name of the video, for VLEP with its ending `_ep`.
+        video: Name of the video, for VLEP with its suffix `_ep`.
         clip: Seconds (start, end); None for the whole video.
     """
 
@@ -39,13 +39,13 @@ class SevilaQuestion:
         """Read one object of an annotation file. Question ids of VLEP begin with VLEP.
 
         Raises:
-            AnnotationError: a field is missing or holds what it must not.
+            AnnotationError: a field is missing or invalid.
         """
         try:
             options = tuple(str(annotation[f"a{index}"]) for index in range(int(annotation["num_option"])))
             answer, is_vlep = int(annotation["answer"]), str(annotation["qid"]).startswith("VLEP")
             if not 0 <= answer < len(options) <= len(ascii_uppercase):
-                raise ValueError(f"answer {answer} is none of {len(options)} options, positions count from 0")
+                raise ValueError(f"answer {answer} is not one of {len(options)} options, counted from 0")
             return cls(
                 text=None if is_vlep else str(annotation["question"]),
                 options=options,
@@ -54,24 +54,24 @@ class SevilaQuestion:
                 clip=_clip(annotation),
             )
         except (KeyError, TypeError, ValueError) as error:
-            what = f"lacks {error}" if isinstance(error, KeyError) else f"cannot be read ({error})"
+            problem = f"lacks {error}" if isinstance(error, KeyError) else f"cannot be read ({error})"
             raise AnnotationError(
-                f"annotation {annotation.get('qid', '?')!r} {what}; expected SeViLA's form: qid, video, question, "
+                f"annotation {annotation.get('qid', '?')!r} {problem}; expected SeViLA's form: qid, video, question, "
                 "num_option, a0, a1, …, answer, and start and end for a clip"
             ) from error
 
     def answer_prompt(self) -> str:
-        """Return what the answerer reads."""
+        """Return the prompt of the answerer."""
         if self.text is None:
             return f"{_NEXT_EVENT} {self._lettered()}"
         return f"Question: {self.text} {self._lettered()} {_ANSWER}"
 
     def target(self) -> str:
-        """Return the answer to learn: `Option <letter>`."""
+        """Return the target answer: `Option <letter>`."""
         return f"Option {ascii_uppercase[self.answer]}"
 
     def localizer_prompt(self) -> str:
-        """Return what the localizer is asked of every frame."""
+        """Return the prompt of the localizer for every frame."""
         if self.text is None:
             return f"{self.answer_prompt()} {_LOCALIZE} predict next event?"
         listed = "".join(f"{option} " for option in self.options)
@@ -80,7 +80,7 @@ class SevilaQuestion:
     def file(self) -> str:
         """Return the name of the video file.
 
-        VLEP's TV clips leave out the last three characters of the name (`_ep`); those of YouTube, which have a colon, do
+        VLEP's TV clips omit the last three characters of the name (`_ep`); those of YouTube, which have a colon, do
         not.
         """
         is_tv = self.text is None and ":" not in self.video

@@ -1,4 +1,4 @@
-"""CREMA's wording of its data sets: what its prompts say, its ids, and the answers it was trained on (spec 5)."""
+"""CREMA's wording of its data sets: prompts, ids, and the answers it was trained on (spec 5)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MAX_WORDS = 50
 
 
 def clean(text: str) -> str:
-    """LAVIS' clean-up of questions: lower case, without some punctuation, at most 50 words."""
+    """Clean a question as LAVIS does: lower case, without some punctuation, at most 50 words."""
     text = re.sub(r"[.!\"()*#:;~]", "", text.lower()).rstrip(" ")
     words = text.split(" ")
     return " ".join(words[:_MAX_WORDS]) if len(words) > _MAX_WORDS else text
@@ -30,7 +30,7 @@ def _cleaned(example: Example) -> Example:
 
 
 def _situated(example: Example) -> Example:
-    """A situation before the question, and the question type in the id, which scores are grouped by."""
+    """Put the situation before the question, and the question type into the id, by which scores are grouped."""
     extra = example.query.extra
     text = f"{clean(extra['situation'])}. Question: {clean(extra['question'])}"
     return replace(_asking(example, text), id=f"{example.family}_{example.id}")
@@ -54,27 +54,27 @@ WORDINGS: Mapping[str, Callable[[Example], Example]] = {
     "thermal-qa": _as_it_is,
     "audiocaps": _cleaned,
 }
-"""Data set (a name of `registry.DATASETS`) → an example in CREMA's words."""
+"""Data set (a name of `registry.DATASETS`) → function that words an example as CREMA does."""
 
 
 def worded(dataset: str, example: Example) -> Example:
-    """An example of a data set in CREMA's words; raises UnknownNameError for a data set that CREMA does not have."""
+    """Word an example of a data set as CREMA does; raise UnknownNameError for a data set that CREMA does not have."""
     if dataset not in WORDINGS:
         raise UnknownNameError("data set of CREMA", dataset, WORDINGS)
     return WORDINGS[dataset](example)
 
 
 def layout_name(dataset: str, *, trains: bool = False) -> str:
-    """The name in `preset.DATASETS` whose prompt a data set has: 3D-LLM's differs between training and test."""
+    """Name in `preset.DATASETS` of a data set's prompt: 3D-LLM's differs between training and test."""
     return dataset if trains or dataset != "3d-llm" else "3d-llm-test"
 
 
 def read_row(dataset: str, row: Mapping[str, Any], where: str = "the annotation") -> Example:
-    """One object of an annotation file in CREMA's words; its media are not looked for.
+    """Word one object of an annotation file as CREMA does; its media are not searched.
 
     Raises:
         UnknownNameError: a data set that CREMA does not have.
-        AnnotationError: a field is missing or holds what it must not; names `where`.
+        AnnotationError: a field is missing or invalid; names `where`.
     """
     if dataset not in WORDINGS:
         raise UnknownNameError("data set of CREMA", dataset, WORDINGS)
@@ -82,13 +82,13 @@ def read_row(dataset: str, row: Mapping[str, Any], where: str = "the annotation"
 
 
 class CremaExamples(Sequence[Example]):
-    """The examples of an annotation file in CREMA's words.
+    """Examples of an annotation file, worded as in CREMA.
 
     Args:
         dataset: A name of WORDINGS.
         data: The annotation file.
-        media: Folder that holds its media.
-        modalities: Modalities of the clips; a clip has each of them whose file is there.
+        media: Folder with its media.
+        modalities: Modalities of the clips; a clip has each of them whose file exists.
 
     Raises:
         UnknownNameError: a data set that CREMA does not have.

@@ -1,9 +1,9 @@
-"""Released weights of MA-LMM and of what it starts from, as a VideoLanguageModel: strict, and with a report of all keys.
+"""Loader of MA-LMM's released weights and of its base checkpoints as a VideoLanguageModel: strict, with a report of all keys.
 
 Three ways:
 
-- `plug_in(load(folder))`: a Hugging Face InstructBLIP folder with a memory put on it, nothing trained (zero-shot);
-- `load_finetuned(file, base)`: MA-LMM's file, which holds only what it trained, over such a model;
+- `plug_in(load(folder))`: a Hugging Face InstructBLIP folder with a memory added, untrained (zero-shot);
+- `load_finetuned(file, base)`: MA-LMM's file, which has only the trained weights, over such a model;
 - `assemble(config, …)`: LAVIS' own files (`from_lavis`, `from_eva`) and a Vicuna folder (`from_vicuna`).
 """
 
@@ -43,13 +43,13 @@ __all__ = [
     "plug_in",
 ]
 
-NO_WEIGHT = "computed, or used by no path"
+NO_WEIGHT = "computed, or never used"
 TIMES = "connector.ports.video.time_embedding"
 LANGUAGE = KeyTable((("llm_model.", "language_model.model."),), dropped=(r"llm_model\..*rotary_emb\.inv_freq",))
 
 
 def from_lavis(state: Mapping[str, Tensor], name: str = "lavis") -> Source:
-    """LAVIS' InstructBLIP file or MA-LMM's: connector, and what else it may hold of the tower and the language model.
+    """Read LAVIS' InstructBLIP file or MA-LMM's: connector, and any weights of the tower and the language model.
 
     Raises:
         CheckpointError: keys that belong to neither.
@@ -67,13 +67,13 @@ def from_lavis(state: Mapping[str, Tensor], name: str = "lavis") -> Source:
 
 
 def from_eva(state: Mapping[str, Tensor], name: str = "eva_vit_g") -> Source:
-    """LAVIS' file of the vision tower alone."""
+    """Read LAVIS' file of the vision tower alone."""
     ours = {f"encoders.vision.{key}": value for key, value in eva_from_lavis(state).items()}
     return Source(name, ours, _dropped(LAVIS_EVA_VIT, state))
 
 
 def from_vicuna(folder: Path, name: str = "vicuna") -> Source:
-    """A folder of transformers' Llama."""
+    """Read a folder of transformers' Llama."""
     state = read_weights(folder)
     kept = {f"language_model.model.{k}": v for k, v in state.items() if not k.endswith("rotary_emb.inv_freq")}
     return Source(name, kept, {k: NO_WEIGHT for k in state if k.endswith("rotary_emb.inv_freq")})
@@ -82,24 +82,24 @@ def from_vicuna(folder: Path, name: str = "vicuna") -> Source:
 def assemble(
     config: VideoLanguageConfig, *sources: Source, dtype: Any = None, device_map: Any = None
 ) -> tuple[VideoLanguageModel, KeyReport]:
-    """One model from several sources, see `model.conversion.assemble`.
+    """Assemble one model from several sources, see `model.conversion.assemble`.
 
-    A table of times that no source holds starts at zero, and so do rows of the vocabulary behind the source's (padding).
+    A missing table of time steps starts at zero, and so do vocabulary rows beyond the source's (padding).
     """
     return assemble_model(config, *sources, fill=_add_missing, dtype=dtype, device_map=device_map)
 
 
 def plug_in(model: VideoLanguageModel, **settings: Any) -> VideoLanguageModel:
-    """The same weights with a memory, untrained; `settings` are those of `with_memory`. Weights are shared, not copied."""
+    """Add an untrained memory to a model; `settings` are those of `with_memory`. Weights are shared, not copied."""
     config = with_memory(model.built_config(), **settings)
     source = Source(model.config.name or "the model", model.state_dict())
     return _with_processor(assemble(config, source, dtype=model.dtype)[0], model)
 
 
 def load_plugged(
-    folder: Path, preset: VideoLanguageConfig, *, quantization_config: Any = None, **how: Any
+    folder: Path, preset: VideoLanguageConfig, *, quantization_config: Any = None, **options: Any
 ) -> VideoLanguageModel:
-    """A Hugging Face InstructBLIP folder with the memory, pictures and decoding of `preset`.
+    """Load a Hugging Face InstructBLIP folder with the memory, number of frames and decoding of `preset`.
 
     Raises:
         ConfigError: `quantization_config`, since the memory is plugged in after the weights are loaded.
@@ -109,7 +109,7 @@ def load_plugged(
             f"{preset.name} gets its memory after loading, when nothing can be quantized; save it, and load that folder "
             "with quantization_config"
         )
-    base = CHECKPOINT_FORMATS.get("instructblip")(folder, **how)
+    base = CHECKPOINT_FORMATS.get("instructblip")(folder, **options)
     spec = preset.parse()
     memory, need = spec.connector.trunks["qformer"].memory, spec.streams["video"].need
     model = plug_in(base, length=memory.length, num_frames=need.num_frames, decoding=spec.decoding)
@@ -126,14 +126,14 @@ def load_finetuned(
     beyond_times: BeyondTimes = "error",
     decoding: Mapping[str, Any] | None = None,
 ) -> tuple[VideoLanguageModel, KeyReport]:
-    """MA-LMM's released file over an InstructBLIP model without memory, which brings the frozen parts.
+    """Load MA-LMM's released file over an InstructBLIP model without memory, which provides the frozen parts.
 
     Args:
-        length: Entries per bank, and `num_frames` pictures per clip, that the file was trained with: it does not say.
+        length: Entries per bank, and `num_frames` frames per clip, of the file's training: it does not contain them.
         beyond_times: `last` for streams of any length; `error` is the original.
 
     Raises:
-        CheckpointError: the file lacks a weight of the connector, or holds one that does not fit.
+        CheckpointError: the file lacks a weight of the connector, or has one of the wrong shape.
     """
     checkpoint = read_checkpoint(file)
     settings = Settings(length=length, num_frames=num_frames, beyond_times=beyond_times)
@@ -146,7 +146,7 @@ def load_finetuned(
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What MA-LMM's file does not say; see `load_finetuned`."""
+    """Settings that MA-LMM's file does not contain; see `load_finetuned`."""
 
     length: int
     num_frames: int
@@ -158,12 +158,12 @@ class Settings:
 
 
 def convert(request: Request) -> KeyReport:
-    """MA-LMM's released file over an InstructBLIP `base`, as a folder of ours."""
+    """Convert MA-LMM's released file over an InstructBLIP `base` to a folder."""
     request.expect(base=True)
     settings = options_of(Settings, request)
     if request.base is None:
         raise ConfigError(
-            "MA-LMM's file holds what it trained alone; give the InstructBLIP that it was trained on (base)"
+            "MA-LMM's file has only the trained weights; give the InstructBLIP that it was trained on (base)"
         )
     checkpoint = read_released(request, "malmm")
     source = _finetuned(checkpoint, settings)
@@ -174,16 +174,16 @@ def convert(request: Request) -> KeyReport:
 
 
 def _finetuned(checkpoint: Checkpoint, settings: Settings) -> Source:
-    """The file's weights; raises CheckpointError without a table of times, ConfigError for one that is too short."""
-    found = from_lavis(checkpoint.state, checkpoint.name)
-    source = Source.of(checkpoint, found.state, found.dropped)
+    """Read the file's weights; raise CheckpointError without a table of time steps, ConfigError for one that is too short."""
+    renamed = from_lavis(checkpoint.state, checkpoint.name)
+    source = Source.of(checkpoint, renamed.state, renamed.dropped)
     if TIMES not in source.state:
-        raise CheckpointError(f"{source.name} holds no image_pe.weight; a file of InstructBLIP needs plug_in, not this")
+        raise CheckpointError(f"{source.name} has no image_pe.weight; use plug_in for a file of InstructBLIP")
     rows = len(source.state[TIMES])  # type: ignore[arg-type]  # tensors of a file
     if settings.num_frames > rows and settings.beyond_times == "error":
         raise ConfigError(
-            f"{source.name} has times for {rows} frames, and num_frames={settings.num_frames} asks for more: such a model "
-            f"could answer nothing; give num_frames of at most {rows}, or beyond_times=clamp or last"
+            f"{source.name} has time steps for {rows} frames, and num_frames={settings.num_frames} is more: such a model "
+            f"could not answer anything; give num_frames of at most {rows}, or beyond_times=clamp or last"
         )
     return source
 
@@ -191,7 +191,7 @@ def _finetuned(checkpoint: Checkpoint, settings: Settings) -> Source:
 def _config(
     source: Source, base: VideoLanguageConfig, settings: Settings, decoding: Mapping[str, Any] | None = None
 ) -> VideoLanguageConfig:
-    """The base with a memory; raises CheckpointError where the file does not fill its connector."""
+    """Add the memory to the base; raise CheckpointError if the file does not fill its connector."""
     config = with_memory(
         base,
         length=settings.length,
@@ -229,11 +229,11 @@ def _add_times(state: dict[str, Tensor], expected: Mapping[str, Tensor]) -> list
 
 
 def _add_vocabulary(state: dict[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
-    """Rows of tokens that LAVIS adds to the tokenizer (padding), which no prompt shows and no answer holds."""
+    """Add zero rows for tokens that LAVIS adds to the tokenizer (padding), which no prompt or answer contains."""
     fresh = []
     for key in (key for key in expected if key.endswith(("embed_tokens.weight", "lm_head.weight"))):
-        have, want = state.get(key), expected[key]
-        if have is not None and have.shape[1:] == want.shape[1:] and 0 < len(want) - len(have) <= 8:
-            state[key] = torch.cat([have, have.new_zeros(len(want) - len(have), *have.shape[1:])])
-            fresh.append(f"{key}[{len(have)}:]")
+        source, target = state.get(key), expected[key]
+        if source is not None and source.shape[1:] == target.shape[1:] and 0 < len(target) - len(source) <= 8:
+            state[key] = torch.cat([source, source.new_zeros(len(target) - len(source), *source.shape[1:])])
+            fresh.append(f"{key}[{len(source)}:]")
     return fresh

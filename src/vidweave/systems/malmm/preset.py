@@ -1,4 +1,4 @@
-"""MA-LMM as configurations of the four slots, its data sets' settings, and its memory for models that have none."""
+"""MA-LMM as configurations of the four slots, its data sets' settings, and its memory for other models."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ __all__ = [
 
 BeyondTimes = Literal["error", "clamp", "last"]
 LANGUAGE_MODELS = {"vicuna-7b": VICUNA_7B, "vicuna-13b": VICUNA_13B}
-MAX_FRAMES = 120  # rows of the table of times in the released files
+MAX_FRAMES = 120  # rows of the table of time steps in the released files
 
 _BEAMS = {"num_beams": 5, "repetition_penalty": 1.5, "min_new_tokens": 1}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """How one data set is asked (spec 3.1, 4.5 and 5); how it is trained stands in `published.json`.
+    """Settings of one data set (spec 3.1, 4.5 and 5); `published.json` has its training settings.
 
     Attributes:
         length: Entries per memory bank.
-        num_frames: Pictures per clip.
-        prompt: What the Q-Former and the language model read; {question} or {task}.
-        decoding: Of the language model.
-        max_text_tokens: Longest question in the Q-Former, cut on the left.
+        num_frames: Frames per clip.
+        prompt: Prompt of the Q-Former and the language model; {question} or {task}.
+        decoding: Decoding of the language model.
+        max_text_tokens: Maximum length of a question in the Q-Former, truncated on the left.
     """
 
     length: int
@@ -99,14 +99,14 @@ def malmm(
     rounding: Literal["truncate", "wrap"] = "truncate",
     beyond_times: BeyondTimes = "error",
 ) -> VideoLanguageConfig:
-    """The paper's model for one of its data sets.
+    """Build the paper's model for one of its data sets.
 
     Args:
-        length: Entries per memory bank instead of the data set's; 0 is the model without memory, which gives every
-            picture's tokens to the language model and has no table of times.
-        num_frames: Pictures instead of the data set's.
-        rounding: `wrap` repeats a fault of the original preprocessing, for parity with numbers measured with it.
-        beyond_times: What more pictures get than the table of times has rows; `last` is for streams of any length.
+        length: Entries per memory bank instead of the data set's; 0 is the model without memory, which gives the
+            tokens of every frame to the language model and has no table of time steps.
+        num_frames: Number of frames instead of the data set's.
+        rounding: `wrap` reproduces a defect of the original preprocessing, for parity with published numbers.
+        beyond_times: Time embedding of frames beyond the table of time steps; `last` is for streams of any length.
     """
     if dataset not in DATASETS:
         raise UnknownNameError("data set of MA-LMM", dataset, DATASETS)
@@ -115,7 +115,7 @@ def malmm(
     frames = num_frames or settings.num_frames
     if length and frames > MAX_FRAMES and beyond_times == "error":
         raise ConfigError(
-            f"{frames} frames are more than the table of times has rows ({MAX_FRAMES}); take fewer, or another beyond_times"
+            f"{frames} frames are more than the table of time steps has rows ({MAX_FRAMES}); use fewer, or another beyond_times"
         )
     pixels = VisualSpec(
         height=224, width=224, mean=CLIP_MEAN, std=CLIP_STD, antialias=False, rounding=rounding
@@ -154,7 +154,7 @@ def malmm(
 
 
 def _times(rows: int, beyond_times: BeyondTimes, num_frames: int) -> dict[str, Any]:
-    """The table of times of a port; in training only the row of the last frame learns."""
+    """Table of time steps of a port; in training only the row of the last frame is trained."""
     if not rows:
         return {"num_time_positions": 0}
     return {
@@ -169,7 +169,7 @@ def _text_spec(max_tokens: int) -> TextSpec:
 
 
 def prompt_layout() -> TemplateLayout:
-    """The video's tokens, the begin token, the prompt as it is, and the answer with the end token."""
+    """Place the video's tokens, the begin token, the plain prompt, and the answer with the end token."""
     return TemplateLayout(
         parts=(Slot(block="video"), Special(token="bos", if_any=True), Text(text="{question}{options}")),
         options=OptionsFormat(prefix=" Options: ", item="({letter}) {option}", separator=" "),
@@ -187,19 +187,19 @@ def with_memory(
     beyond_times: BeyondTimes = "error",
     decoding: Mapping[str, Any] | None = None,
 ) -> VideoLanguageConfig:
-    """The zero-shot plug-in: the same model, whose Q-Formers now remember. No weight is added or changed.
+    """Add the zero-shot memory to the Q-Formers of a model. No weight is added or changed.
 
     Args:
-        config: Any model whose connector streams go segment by segment through Q-Formers (BLIP-2, InstructBLIP, …).
-        num_time_positions: Rows of the table of times that fine-tuning adds; it starts at zero.
-        beyond_times: What segments beyond that table get (`PortConfig.beyond_times`).
-        decoding: Replaces the model's; None takes that of the paper's demonstration.
+        config: Any model whose connector streams pass segment by segment through Q-Formers (BLIP-2, InstructBLIP, …).
+        num_time_positions: Rows of the table of time steps that fine-tuning adds; it starts at zero.
+        beyond_times: Time embedding of segments beyond that table (`PortConfig.beyond_times`).
+        decoding: Replaces the model's; None uses that of the paper's demonstration.
 
     Raises:
-        ConfigError: a stream whose trunk is no Q-Former, or one that has a memory already.
+        ConfigError: a stream whose trunk is no Q-Former, or has a memory already.
     """
     spec = config.parse()
-    trunks = {name: _remember(name, trunk, length) for name, trunk in spec.connector.trunks.items()}
+    trunks = {name: _add_memory(name, trunk, length) for name, trunk in spec.connector.trunks.items()}
     times = _times(num_time_positions, beyond_times, num_frames)
     ports = {name: replace(port, **times) for name, port in spec.connector.ports.items()}
     streams = {
@@ -217,29 +217,29 @@ def with_memory(
     return VideoLanguageConfig(spec, name=f"{config.name}-memory-{length}")
 
 
-def _remember(name: str, trunk: Any, length: int) -> QFormerConfig:
+def _add_memory(name: str, trunk: Any, length: int) -> QFormerConfig:
     if not isinstance(trunk, QFormerConfig):
-        raise ConfigError(f"trunk {name!r} is of kind {trunk.kind!r}; a memory can be put on a Q-Former only")
+        raise ConfigError(f"trunk {name!r} is of kind {trunk.kind!r}; a memory can be added to a Q-Former only")
     if trunk.memory is not None:
         raise ConfigError(f"trunk {name!r} has a memory of {trunk.memory.length} already")
     return replace(trunk, memory=MemoryConfig(length=length))
 
 
 def malmm_7b_m10() -> VideoLanguageConfig:
-    """Vicuna-7B, M = 10: question answering and the demonstration."""
+    """Build the model with Vicuna-7B and M = 10, for question answering and the demonstration."""
     return malmm("demo")
 
 
 def malmm_7b_m20() -> VideoLanguageConfig:
-    """Vicuna-7B, M = 20: classes of long videos."""
+    """Build the model with Vicuna-7B and M = 20, for classification of long videos."""
     return malmm("coin")
 
 
 def malmm_7b_m40() -> VideoLanguageConfig:
-    """Vicuna-7B, M = 40: captions."""
+    """Build the model with Vicuna-7B and M = 40, for captions."""
     return malmm("msrvtt-caption")
 
 
 def malmm_13b_m10() -> VideoLanguageConfig:
-    """Vicuna-13B, M = 10."""
+    """Build the model with Vicuna-13B and M = 10."""
     return malmm("demo", language="vicuna-13b")

@@ -1,4 +1,4 @@
-"""MA-LMM in the toy world: a small Q-Former with a visual memory over long clips, and the same with other memories."""
+"""MA-LMM in the toy world: a small Q-Former with a visual memory over long clips, and variants with other memories."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["QUERIES", "ROWS", "Row", "tiny_malmm", "tiny_malmm_row"]
 
 Row = Literal["memory", "fifo", "mean", "concat", "none"]
 
-# Row of the comparison → policy of its memory, entries, pictures of a clip. `concat` keeps all of the 8 pictures it sees;
+# Row of the comparison → policy of its memory, entries, frames of a clip. `concat` keeps all of its 8 frames;
 # every row gives the language model the same number of tokens.
 ROWS: dict[str, tuple[str, int, int]] = {
     "memory": ("merge", 10, 100),
@@ -30,19 +30,19 @@ ROWS: dict[str, tuple[str, int, int]] = {
     "none": ("none", 10, 100),
 }
 HIDDEN, QUERIES, WORDS = 96, 16, 32
-CLIP_SECONDS = 37.5  # of the toy world's long clips, with which they were trained
+CLIP_SECONDS = 37.5  # duration of the toy world's long clips in training
 
 
 def tiny_malmm() -> VideoLanguageConfig:
-    """The shipped model: the most alike neighbours merge."""
+    """Build the shipped model, which merges the most similar neighbors."""
     return tiny_malmm_row("memory")
 
 
 def tiny_malmm_row(row: Row) -> VideoLanguageConfig:
-    """One eye, a Q-Former that reads the question beside a visual bank, and a Llama.
+    """Combine one encoder, a Q-Former that reads the question and a visual bank, and a Llama.
 
-    The visual bank alone is kept: what it holds does not depend on the question, so any question is answered exactly at
-    any time, and a bank can be made once and asked about in training. The paper's model has banks of queries too; its
+    Only the visual bank is kept: it does not depend on the question, so any question is answered exactly at
+    any time, and a bank can be filled once for all questions in training. The paper's model has banks of queries too; its
     ablation finds most of the gain with the visual bank (61.5 of 63.0 on LVU, 48.3 without).
     """
     policy, length, num_frames = ROWS[row]

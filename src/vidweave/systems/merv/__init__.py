@@ -1,1 +1,1 @@
-"""MERV (arXiv 2501.01426): several specialised video encoders behind one language model."""
+"""MERV (arXiv 2501.01426): several specialized video encoders before one language model."""

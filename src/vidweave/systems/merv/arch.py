@@ -1,4 +1,4 @@
-"""What released configurations call the projectors and the fusion."""
+"""Names of projectors and fusions in released configurations."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FUSIONS: dict[str, Fusion] = {
 
 @dataclass(frozen=True)
 class Arch:
-    """What a released `arch_specifier` says: how tokens become fewer, how many frames one, and the head."""
+    """Contents of a released `arch_specifier`: token pooling, number of pooled frames, and the head."""
 
     pooling: Literal["none", "average", "average3d", "resampler", "conv2d", "conv3d"]
     time: int
@@ -32,10 +32,10 @@ class Arch:
 
 
 def parse_arch(text: str) -> Arch:
-    """A `+`-separated specifier, e.g. `no-align+3davg+linear`.
+    """Parse a `+`-separated specifier, e.g. `no-align+3davg+linear`.
 
     Raises:
-        ConfigError: a word that is none.
+        ConfigError: an unknown word.
     """
     poolings = {"avg": "average", "3davg": "average3d", "attntv": "resampler", "conv": "conv2d", "3dconv": "conv3d"}
     words = text.split("+")
@@ -47,9 +47,9 @@ def parse_arch(text: str) -> Arch:
             head = HEADS[word]
         elif word.startswith("frame") and word[5:].isdigit() and int(word[5:]):
             time = int(word[5:])
-        elif word != "no-align":  # says where the original's training starts, nothing about the model
+        elif word != "no-align":  # names the original's first training stage, independent of the model
             raise ConfigError(
-                f"{word!r} in arch_specifier {text!r} is none of {', '.join([*poolings, *HEADS])}, frame<k>"
+                f"{word!r} in arch_specifier {text!r} is not one of {', '.join([*poolings, *HEADS])}, frame<k>"
             )
     if head is None:
         raise ConfigError(f"arch_specifier {text!r} names no head ({', '.join(HEADS)})")

@@ -1,7 +1,7 @@
-"""Released MERV files as a VideoLanguageModel: strict, weights only, with a report of all keys.
+"""Converter of released MERV files to a VideoLanguageModel: strict, weights only, with a report of all keys.
 
-A released folder holds `config.json` and `checkpoints/latest-checkpoint.pt` with `projectors`, `feature_fusion` and
-`llm_backbone` (single encoders: `projector`; early files: `adapter`). Encoders stand in folders of their own, which the
+A released folder contains `config.json` and `checkpoints/latest-checkpoint.pt` with `projectors`, `feature_fusion` and
+`llm_backbone` (single encoders: `projector`; early files: `adapter`). Encoders are in separate folders, which the
 caller names; timm's files of SigLIP and DINOv2 and LanguageBind's are read under their names.
 """
 
@@ -48,7 +48,7 @@ _TIMM = {"siglip": siglip_from_timm, "dinov2": dinov2_from_timm}
 
 
 def modules_of(checkpoint: Checkpoint) -> dict[str, dict[str, Tensor]]:
-    """The modules of a released file under one name each: `projectors`, `feature_fusion`, `llm_backbone`.
+    """Group a released file by module: `projectors`, `feature_fusion`, `llm_backbone`.
 
     Raises:
         CheckpointError: a file with other modules.
@@ -56,21 +56,21 @@ def modules_of(checkpoint: Checkpoint) -> dict[str, dict[str, Tensor]]:
     parts: dict[str, dict[str, Tensor]] = {}
     for key, value in checkpoint.state.items():
         module, _, rest = key.partition(".")
-        if module == "projector":  # of a single encoder
+        if module == "projector":  # a single encoder
             rest = f"0.{rest}"
         parts.setdefault(_OLDER.get(module, module), {})[rest] = value
     if unknown := parts.keys() - {"projectors", "feature_fusion", "llm_backbone"}:
-        raise CheckpointError(f"{checkpoint.name} holds {', '.join(sorted(unknown))}, which is no module of MERV")
+        raise CheckpointError(f"{checkpoint.name} has {', '.join(sorted(unknown))}, which is no module of MERV")
     return parts
 
 
 def stream_order(backbones: Sequence[str]) -> tuple[str, ...]:
-    """Released backbone ids, or our names → our names, in the file's order.
+    """Map released backbone ids, or our names, to our names, in the file's order.
 
     Raises:
-        UnknownNameError: an id that we do not know.
+        UnknownNameError: an unknown id.
     """
-    known = {released: name for name, eye in ENCODERS.items() for released in (name, *eye.released_names)}
+    known = {released: name for name, info in ENCODERS.items() for released in (name, *info.released_names)}
     for backbone in backbones:
         if backbone not in known:
             raise UnknownNameError("video backbone", backbone, known)
@@ -78,7 +78,7 @@ def stream_order(backbones: Sequence[str]) -> tuple[str, ...]:
 
 
 def from_released(parts: Parts, order: Sequence[str], name: str = "merv") -> Source:
-    """The file's modules under our names; `order` says whose projector and weight is whose.
+    """Rename the file's modules; `order` names the encoders of the projectors and weights.
 
     Raises:
         CheckpointError: another number of projectors than `order`, projectors of other widths (another order), or
@@ -89,12 +89,12 @@ def from_released(parts: Parts, order: Sequence[str], name: str = "merv") -> Sou
         number, _, rest = key.partition(".")
         if not number.isdigit():
             raise CheckpointError(
-                f"{name} holds a projector {key!r}; they have numbers, e.g. 0.projector.projector.weight"
+                f"{name} has a projector {key!r}; projectors are numbered, e.g. 0.projector.projector.weight"
             )
         projectors.setdefault(int(number), {})[rest] = value
     if sorted(projectors) != list(range(len(order))):
         raise CheckpointError(
-            f"{name} holds {len(projectors)} projectors, the order names {len(order)} encoders ({', '.join(order)}); "
+            f"{name} has {len(projectors)} projectors, the order names {len(order)} encoders ({', '.join(order)}); "
             "give the encoders of the file (stream_order)"
         )
     _check_order(projectors, order, name)
@@ -103,11 +103,11 @@ def from_released(parts: Parts, order: Sequence[str], name: str = "merv") -> Sou
         ours = projector_from_merv(projectors[number], "mlp")
         state |= {f"connector.trunks.{stream}.{key}": value for key, value in ours.items()}
     fusion = parts.get("feature_fusion", {})
-    if len(order) > 1:  # one encoder has weight 1, whatever a mixer says
+    if len(order) > 1:  # a single encoder always has weight 1
         state |= {f"connector.fusion.{key}": value for key, value in mixer_from_merv(fusion).items()}
     for key, value in parts.get("llm_backbone", {}).items():
         if not key.startswith("llm."):
-            raise CheckpointError(f"{name} holds {key!r} in llm_backbone; its keys begin with 'llm.'")
+            raise CheckpointError(f"{name} has {key!r} in llm_backbone; its keys start with 'llm.'")
         if not key.endswith("rotary_emb.inv_freq"):
             state[f"language_model.model.{key.removeprefix('llm.')}"] = value
     dead = {f"feature_fusion.{key}": "never used" for key in fusion if len(order) == 1 or _is_dead(key)}
@@ -126,22 +126,22 @@ def _check_order(projectors: Mapping[int, Mapping[str, Tensor]], order: Sequence
             have = ", ".join(map(str, widths))
             raise CheckpointError(
                 f"projector {number} of {name} takes tokens of width {width}, encoder {stream!r} gives "
-                f"{ENCODERS[stream].width}: the file has its encoders in another order (widths {have}); say which with "
+                f"{ENCODERS[stream].width}: the file has its encoders in another order (widths {have}); give it as "
                 "stream_order"
             )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What may be said beside the file's config.json: the order of its encoders, the prompt, and whether the mixer is
-    folded to one vector."""
+    """Options beside the file's config.json: the order of its encoders, the prompt, and whether to fold the mixer
+    to one vector."""
 
     stream_order: tuple[str, ...] = ()
     prompt: str = ""
     fold: bool = False
 
 
-# Released ids of language models → the prompt that MERV's code writes for them (spec 2.7).
+# Released ids of language models → their prompt in MERV's code (spec 2.7).
 _PROMPTS = {
     **dict.fromkeys(("llama2-7b-pure", "llama2-13b-pure", "llama3-8b-pure"), "llama2-base"),
     **dict.fromkeys(("llama2-7b-chat", "llama2-13b-chat", "llama3-8b-chat"), "llama2-chat"),
@@ -152,13 +152,13 @@ _PROMPTS = {
 
 
 def convert(request: Request) -> KeyReport:
-    """A released file and its `config.json` (beside it, or one folder above) as a folder of ours.
+    """Convert a released file and its `config.json` (beside it, or one folder above) to a folder.
 
     Parts: `config` (another config.json), `tokenizer` and `language` (folder or hub id of the language model: its
-    configuration and tokenizer), and one per encoder by our names; an encoder without a part comes from its hub id.
+    configuration and tokenizer), and one per encoder by our names; the default of an encoder is its hub id.
 
     Raises:
-        CheckpointError, ConfigError, UnknownNameError: as `from_released`, or a config.json that says what cannot be.
+        CheckpointError, ConfigError, UnknownNameError: as `from_released`, or an invalid config.json.
     """
     request.expect(parts=("config", "language", "tokenizer", *ENCODERS))
     settings = options_of(Settings, request)
@@ -169,8 +169,8 @@ def convert(request: Request) -> KeyReport:
     language = _language(request)
     checkpoint = read_released(request, "merv")
     parts = modules_of(checkpoint)
-    found = from_released(parts, order, checkpoint.name)
-    released = Source.of(checkpoint, found.state, found.dropped)
+    renamed = from_released(parts, order, checkpoint.name)
+    released = Source.of(checkpoint, renamed.state, renamed.dropped)
     config = _config(described, order, settings, {**language, "vocab_size": _vocabulary(parts)})
     beside = Path(os.path.abspath(request.file)).parent
     encoders = [_encoder_source(config, n, request.parts.get(n, ENCODERS[n].source), beside) for n in order]
@@ -190,9 +190,7 @@ def convert(request: Request) -> KeyReport:
 def _prompt(backbone: str) -> str:
     if backbone not in _PROMPTS:
         formats = ", ".join(CHAT_FORMATS)
-        raise UnknownNameError(
-            "llm_backbone_id", backbone, _PROMPTS, f"(or say how it is asked: --set prompt={formats})"
-        )
+        raise UnknownNameError("llm_backbone_id", backbone, _PROMPTS, f"(or give its prompt: --set prompt={formats})")
     return _PROMPTS[backbone]
 
 
@@ -200,11 +198,11 @@ def _notes(described: Mapping[str, Any], order: Sequence[str], backbones: Sequen
     notes = []
     if described["image_resize_strategy"] != "resize-naive":
         notes.append(
-            f"trained with pictures by {described['image_resize_strategy']!r}; here they are squashed (resize-naive)"
+            f"trained with frames resized by {described['image_resize_strategy']!r}; here they are squashed (resize-naive)"
         )
     if tuple(order) != tuple(backbones):
         notes.append(
-            f"encoders in the order {', '.join(order)} (stream_order), where config.json says {', '.join(backbones)}; widths "
+            f"encoders in the order {', '.join(order)} (stream_order), but config.json has {', '.join(backbones)}; widths "
             "alone cannot show which is right"
         )
     return notes
@@ -219,29 +217,33 @@ def _read_config(request: Request) -> dict[str, Any]:
     folder = Path(os.path.abspath(request.file)).parent  # a bare file name has a folder above, too; links stay links
     beside = [folder / "config.json", folder.parent / "config.json"]
     given = request.parts.get("config")
-    found = Path(given) if given else next((path for path in beside if path.is_file()), None)
-    if found is None or not found.is_file():
+    file = Path(given) if given else next((path for path in beside if path.is_file()), None)
+    if file is None or not file.is_file():
         raise CheckpointError("a released MERV file has a config.json; give it as part 'config'")
     try:
-        described = json.loads(found.read_text(encoding="utf-8"))["model"]
+        described = json.loads(file.read_text(encoding="utf-8"))["model"]
         needed = ("arch_specifier", "feature_fusion", "video_backbone_ids", "llm_backbone_id", "projector_token_length")
         further = {"num_frames": None, "image_resize_strategy": "resize-naive"}
         return {**{key: described[key] for key in needed}, **{k: described.get(k, v) for k, v in further.items()}}
     except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{found.name} is no configuration of MERV: {error!r}") from error
+        raise CheckpointError(f"{file.name} is no configuration of MERV: {error!r}") from error
 
 
 def _language(request: Request) -> dict[str, Any]:
     source = request.parts.get("language")
     if source is None:
-        raise ConfigError("give the language model's folder or hub id as part 'language': its configuration is needed")
+        raise ConfigError(
+            "give the language model's folder or hub id as part 'language': its configuration is required"
+        )
     return source_config(source)
 
 
 def _vocabulary(parts: Parts) -> int:
     table = parts.get("llm_backbone", {}).get("llm.model.embed_tokens.weight")
     if table is None:
-        raise CheckpointError("the file has no llm_backbone; a file of stage align alone needs the model it began with")
+        raise CheckpointError(
+            "the file has no llm_backbone; a file of stage align needs the model that it started from"
+        )
     return len(table)
 
 
@@ -251,7 +253,7 @@ def _config(
     arch = parse_arch(described["arch_specifier"])
     if arch.pooling not in ("average", "average3d") or arch.time != 1:
         raise ConfigError(
-            f"arch_specifier {described['arch_specifier']!r} is none of the released ones; its projectors can be built "
+            f"arch_specifier {described['arch_specifier']!r} is not a released one; its projectors can be built "
             "(connectors.projectors), but no released file has them"
         )
     fusion = described["feature_fusion"]
@@ -273,7 +275,7 @@ def _config(
 
 
 def _encoder_source(config: VideoLanguageConfig, name: str, source: str, beside: Path) -> Source:
-    """Weights of one encoder, in whichever layout its folder has."""
+    """Read the weights of one encoder, in the layout of its folder."""
     root, encoder = f"encoders.{name}", config.parse().encoders[name]
     state, files, notes = _open_encoder(name, source, beside)
     if any(".attn.qkv." in key for key in state) and name in _TIMM:
@@ -287,16 +289,16 @@ def _encoder_source(config: VideoLanguageConfig, name: str, source: str, beside:
             name, slot_state(root, dict(state), skeleton, f"encoder {name!r}"), files=files, role=name, notes=notes
         )
     with torch.device("meta"):
-        wanted = encoder.build().state_dict().keys()
-    kept = {f"{root}.{key}": value for key, value in state.items() if key in wanted}
-    dropped = {key: "behind the layer that is used" for key in state if key not in wanted}
+        expected = encoder.build().state_dict().keys()
+    kept = {f"{root}.{key}": value for key, value in state.items() if key in expected}
+    dropped = {key: "after the layer that is used" for key in state if key not in expected}
     return Source(name, kept, dropped, files, name, notes)
 
 
 def _open_encoder(
     name: str, source: str, beside: Path
 ) -> tuple[Mapping[str, Tensor], tuple[Path, ...], tuple[str, ...]]:
-    """Weights, files and notes of an encoder; LanguageBind's are on the hub as `pytorch_model.bin` alone."""
+    """Open weights, files and notes of an encoder; LanguageBind's are on the hub only as `pytorch_model.bin`."""
     folder = locate(source, beside, pickled=(PICKLED_WEIGHTS,) if name == "languagebind" else ())
     pickled = folder / PICKLED_WEIGHTS
     if pickled.is_file() and not list(folder.glob("*.safetensors")):
@@ -306,7 +308,7 @@ def _open_encoder(
 
 
 def folded(model: VideoLanguageModel) -> VideoLanguageModel:
-    """The same model with its mixer folded to one vector (the released one has 22 million live weights)."""
+    """Fold the mixer of a model to one vector (the released one has 22 million used weights)."""
     mixer = model.connector.fusion
     if not isinstance(mixer, Mixer):
         raise ConfigError(f"only a mixer can be folded, this model has {type(mixer).__name__}")
@@ -314,14 +316,14 @@ def folded(model: VideoLanguageModel) -> VideoLanguageModel:
     new, small = _folded(model.built_config(), Source("the mixer", state))
     whole = {k: v for k, v in model.state_dict().items() if not k.startswith("connector.fusion.")}
     whole |= {key: LazyTensor.of(value).make() for key, value in small.state.items()}
-    made = VideoLanguageModel.from_state(new, whole, dtype=model.dtype).eval()
+    folded_model = VideoLanguageModel.from_state(new, whole, dtype=model.dtype).eval()
     if model._processor is not None:
-        made.processor = model.processor.for_config(new)
-    return made
+        folded_model.processor = model.processor.for_config(new)
+    return folded_model
 
 
 def _folded(config: VideoLanguageConfig, source: Source) -> tuple[VideoLanguageConfig, Source]:
-    """Configuration and weights with the mixer folded; raises ConfigError for another fusion, or one that is folded."""
+    """Fold the mixer in configuration and weights; raise ConfigError for another fusion, or a folded one."""
     spec = config.parse()
     connector = spec.connector
     mixer = connector.fusion.build(tuple(connector.ports), connector.output_width)

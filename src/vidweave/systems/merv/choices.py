@@ -1,4 +1,4 @@
-"""Multiple choice as MERV is measured: a prompt with letters, a free answer, and its first character."""
+"""MERV's multiple choice: a prompt with letters, a free-form answer, and its first character."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vidweave.types import Answerer, Clip, Query
 
 __all__ = ["NAIVE_OPTIONS", "answer_by_letter", "gold_letter", "is_right", "naive_question"]
 
-# The four blanks before the first letter are in the original prompt, and part of what was measured.
+# The four spaces before the first letter are in the original prompt, and part of the published results.
 NAIVE_OPTIONS = OptionsFormat(
     prefix=(
         " Select the correct answer from the following options. Write your answer as only one of {letters} "
@@ -24,10 +24,10 @@ MOST_OPTIONS = 5
 
 
 def naive_question(question: str, options: Sequence[str]) -> str:
-    """The whole prompt text.
+    """Build the complete prompt.
 
     Raises:
-        QueryError: more options than the strategy has letters for.
+        QueryError: more options than this strategy has letters.
     """
     if not 1 <= len(options) <= MOST_OPTIONS:
         raise QueryError(f"this strategy has letters for 1 to {MOST_OPTIONS} options, got {len(options)}")
@@ -35,20 +35,20 @@ def naive_question(question: str, options: Sequence[str]) -> str:
 
 
 def gold_letter(answer: int) -> str:
-    """The letter of the right option."""
+    """Return the letter of the right option."""
     return ascii_uppercase[answer]
 
 
 def is_right(prediction: str, letter: str) -> bool:
-    """The original's rule: the first character, whatever its case, and nothing but it.
+    """Apply the original's rule: compare only the first character, ignoring case.
 
     "(C)" and "The answer is C" are wrong, "because" counts as B. Scoring options by likelihood (`pipe.ask(options=…)`)
-    has no such accidents.
+    has no such errors.
     """
     return prediction.lower()[:1] == letter.lower()
 
 
 def answer_by_letter(answerer: Answerer, items: Sequence[tuple[Clip, Query]], **decoding: object) -> list[str]:
-    """Free answers to queries whose options stand in the prompt."""
-    asked = [Query.about(clip, naive_question(query.text, query.options)) for clip, query in items]
-    return [answer.text for answer in answerer.answer(asked, trace=False, **decoding)]
+    """Answer queries freely, with their options in the prompt."""
+    prompts = [Query.about(clip, naive_question(query.text, query.options)) for clip, query in items]
+    return [answer.text for answer in answerer.answer(prompts, trace=False, **decoding)]

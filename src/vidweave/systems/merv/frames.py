@@ -1,6 +1,6 @@
-"""Which pictures the original loader takes, by number: for comparison with published figures.
+"""Frame indices of the original loader, for comparison with published results.
 
-Presets say it in seconds instead (`FrameNeed(rule="truncate", stride=…)`), which is the same for a whole clip.
+Presets use seconds instead (`FrameNeed(rule="truncate", stride=…)`), which is equal for a whole clip.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import numpy as np
 from vidweave.errors import ConfigError
 from vidweave.media.plan import spread_between
 
-__all__ = ["clip_pictures", "strides"]
+__all__ = ["clip_frames", "strides"]
 
 
-def clip_pictures(
+def clip_frames(
     available: int,
     fps: float,
     count: int,
@@ -24,9 +24,9 @@ def clip_pictures(
     end_seconds: float | None = None,
     end_frame: int = -1,
 ) -> np.ndarray:
-    """(count,) indices into `available` pictures: evenly from the start to the end, cut off.
+    """Spread (count,) indices over `available` frames: evenly from the start to the end, truncated.
 
-    `end_frame` of 0 and above is the last picture, and times are then ignored; NaN times are none.
+    `end_frame` of 0 and above is the last frame, and times are then ignored; NaN times are ignored too.
     """
     if end_frame >= 0:
         return spread_between(0, min(available - 1, end_frame), count, truncate=True)
@@ -36,17 +36,17 @@ def clip_pictures(
 
 
 def strides(num_frames: dict[str, int]) -> dict[str, int]:
-    """Encoder → of the pictures of the one that takes most, it takes every so manieth.
+    """Stride of each encoder in the frames of the encoder with the most frames.
 
     Raises:
-        ConfigError: a number that does not divide the largest; names the encoders and numbers that would.
+        ConfigError: a number that does not divide the largest; names the encoders and the valid numbers.
     """
     most = max(num_frames.values())
     odd = {name: count for name, count in num_frames.items() if most % count}
     if odd:
         fits = ", ".join(str(n) for n in range(1, most + 1) if most % n == 0)
         raise ConfigError(
-            f"the encoders see the same pictures at strides, so their numbers must divide the largest ({most}): "
+            f"the encoders share frames at strides, so their numbers of frames must divide the largest ({most}): "
             f"{', '.join(f'{name!r} takes {count}' for name, count in odd.items())}; give one of {fits}"
         )
     return {name: most // count for name, count in num_frames.items()}

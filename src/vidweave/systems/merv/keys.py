@@ -1,4 +1,4 @@
-"""Names of MERV's released files ⇄ ours, part by part: projectors, mixers, LanguageBind, and timm's image encoders."""
+"""Mappings of MERV's released names to ours, part by part: projectors, mixers, LanguageBind, and timm's image encoders."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 # A head is a linear layer (`projector.weight`), or a stack with activations between (`projector.0`, `.2`, `.4`). In the
-# released files one more `projector.` stands before it, of the pooling projector whose head it is.
+# released files it has one more prefix `projector.`, from the pooling projector that contains it.
 _HEAD = (
     ("projector.projector.weight", "head.layers.0.weight"),
     ("projector.projector.bias", "head.layers.0.bias"),
@@ -71,7 +71,7 @@ RESAMPLER = KeyTable(
 def projector_from_merv(
     state: Mapping[str, Tensor], where: Literal["projector", "mlp"] = "projector"
 ) -> dict[str, Tensor]:
-    """A released projector's names → those of `Projector`, or of the `MLP` that is its head.
+    """Rename a released projector's keys to those of `Projector`, or of its head `MLP`.
 
     Raises:
         CheckpointError: unknown keys.
@@ -81,7 +81,7 @@ def projector_from_merv(
 
 
 def resampler_from_merv(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The attentive pooler's names → `trunk.…` of `Resampler` and `port.query_tokens`.
+    """Rename the attentive pooler's keys to `trunk.…` of `Resampler` and `port.query_tokens`.
 
     Raises:
         CheckpointError: unknown keys.
@@ -93,7 +93,7 @@ def resampler_from_merv(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return RESAMPLER.to_ours(split)
 
 
-# Of the attention module only queries and keys are used: its values are the tokens as they are. A bias of the keys adds
+# Only the queries and keys of the attention module are used: its values are the tokens themselves. A bias of the keys adds
 # the same to every logit and cancels.
 _MIXER = KeyTable(
     (
@@ -113,7 +113,7 @@ _MIXER = KeyTable(
 
 
 def mixer_from_merv(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The released `feature_fusion`'s names → those of `Mixer` or `ChannelConcat`.
+    """Rename the released `feature_fusion`'s keys to those of `Mixer` or `ChannelConcat`.
 
     Raises:
         CheckpointError: unknown keys.
@@ -162,7 +162,7 @@ _TIMM_DINOV2 = KeyTable(
 
 
 def siglip_from_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """timm's SigLIP → transformers' `SiglipVisionModel` without its pooling head. Its activation is the exact GELU.
+    """Rename timm's SigLIP to transformers' `SiglipVisionModel` without its pooling head. Its activation is the exact GELU.
 
     Raises:
         CheckpointError: unknown keys.
@@ -172,7 +172,7 @@ def siglip_from_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def dinov2_from_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """timm's DINOv2 with registers → transformers' `Dinov2WithRegistersModel`.
+    """Rename timm's DINOv2 with registers to transformers' `Dinov2WithRegistersModel`.
 
     timm folds the class token's position into the token and drops the mask token; both become zeros.
 
@@ -196,7 +196,7 @@ def _split_qkv(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def languagebind_from_hub(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """LanguageBind's released file, or its vision model alone → `LanguageBind`; words and projections are left out.
+    """Rename LanguageBind's released file, or its vision model alone, to `LanguageBind`; text and projections are dropped.
 
     Raises:
         CheckpointError: unknown keys of the vision model.

@@ -28,7 +28,7 @@ from vidweave.types import FrameNeed, PoolSpec, VisualSpec
 __all__ = [
     "ENCODERS",
     "LANGUAGEBIND_PIXELS",
-    "Eye",
+    "EncoderInfo",
     "dinov2_single",
     "languagebind_single",
     "merv",
@@ -46,21 +46,21 @@ _HALF = (0.5, 0.5, 0.5)
 _SQUASHED = VisualSpec(height=224, width=224, mean=_HALF, std=_HALF)  # aspect ratio not kept, bicubic
 DINOV2_PIXELS = replace(_SQUASHED, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 VIVIT_PIXELS = replace(_SQUASHED, interpolation="bilinear")
-VOCABULARY = 32_064  # of Llama-2, with a token for padding, to a multiple of 64
+VOCABULARY = 32_064  # Llama-2's vocabulary with a padding token, rounded up to a multiple of 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class Eye:
-    """One encoder of the paper and how it is used (spec 2.2).
+class EncoderInfo:
+    """One encoder of the paper and its use (spec 2.2).
 
     Attributes:
-        build: Its configuration.
+        build: Builds its configuration.
         source: Hub id of its weights.
-        width: Of its tokens.
-        num_frames: Pictures it takes.
-        window: Of them together.
-        steps: Times that a window's tokens stand for.
-        released_names: What it is called in released configurations; timm's name, where it came from there.
+        width: Width of its tokens.
+        num_frames: Number of its frames.
+        window: Frames encoded together.
+        steps: Time steps of a window's tokens.
+        released_names: Names in released configurations, including timm's name if it is a timm model.
     """
 
     build: Callable[[], Any]
@@ -73,7 +73,7 @@ class Eye:
 
     @property
     def segments(self) -> int:
-        """Segments that come out."""
+        """Number of segments of the output."""
         return self.num_frames // self.window * self.steps
 
 
@@ -104,7 +104,7 @@ def _vivit() -> VisionTowerConfig:
 
 
 def _siglip() -> VisionTowerConfig:
-    """The exact GELU, as in timm, with which the released projectors were trained; transformers' default is another."""
+    """Use the exact GELU, as in timm, with which the released projectors were trained; transformers' default differs."""
     return _tower(_SQUASHED, -2, model_type="siglip_vision_model", image_size=224, patch_size=16, hidden_act="gelu")
 
 
@@ -124,8 +124,8 @@ def _hiera() -> VisionTowerConfig:
     return VisionTowerConfig(config={"model_type": "hiera"}, specs=_both(pixels))
 
 
-ENCODERS: dict[str, Eye] = {
-    "languagebind": Eye(
+ENCODERS: dict[str, EncoderInfo] = {
+    "languagebind": EncoderInfo(
         build=_languagebind,
         source="LanguageBind/LanguageBind_Video_merge",
         width=1024,
@@ -134,14 +134,14 @@ ENCODERS: dict[str, Eye] = {
         steps=8,
         released_names=("languagebind-video-noclass",),
     ),
-    "dinov2": Eye(
+    "dinov2": EncoderInfo(
         build=_dinov2,
         source="facebook/dinov2-with-registers-large",
         width=1024,
         num_frames=16,
         released_names=("dinov2-video-all-tokens", "vit_large_patch14_reg4_dinov2.lvd142m"),
     ),
-    "vivit": Eye(
+    "vivit": EncoderInfo(
         build=_vivit,
         source="google/vivit-b-16x2-kinetics400",
         width=768,
@@ -150,15 +150,15 @@ ENCODERS: dict[str, Eye] = {
         steps=16,
         released_names=("vivit-google-b-all-no-cls-16frames",),
     ),
-    "siglip": Eye(
+    "siglip": EncoderInfo(
         build=_siglip,
         source="google/siglip-base-patch16-224",
         width=768,
         num_frames=16,
         released_names=("siglip-vit-b16-224px-all-no-cls", "vit_base_patch16_siglip_224"),
     ),
-    "clip": Eye(build=_clip, source="openai/clip-vit-large-patch14", width=1024, num_frames=16),
-    "hiera": Eye(build=_hiera, source="facebook/hiera-tiny-224-hf", width=768, num_frames=16),
+    "clip": EncoderInfo(build=_clip, source="openai/clip-vit-large-patch14", width=1024, num_frames=16),
+    "hiera": EncoderInfo(build=_hiera, source="facebook/hiera-tiny-224-hf", width=768, num_frames=16),
 }
 RELEASED_ORDER = ("languagebind", "dinov2", "vivit", "siglip")
 
@@ -174,40 +174,40 @@ def merv(
     prompt: str = "llama2-base",
     name: str = "",
 ) -> VideoLanguageConfig:
-    """Any set of the paper's encoders behind a language model.
+    """Combine any set of the paper's encoders with a language model.
 
     Args:
         encoders: Names of `ENCODERS`, in the order of the mixer's weights.
-        fusion: How their tokens become one set; `sequence` puts them one after the other.
+        fusion: Fusion of their tokens; `sequence` concatenates them.
         head: The layers between an encoder's pooled tokens and the language model.
-        tokens_per_frame: Token budget of a picture, a square; each encoder's grid is averaged to it before the store.
-        num_frames: Pictures of an encoder, instead of the paper's.
-        language: transformers' configuration of a causal model; Llama-2-7B without any.
+        tokens_per_frame: Token budget of a frame, a square; each encoder's grid is averaged to it before the feature store.
+        num_frames: Frames per encoder, instead of the paper's.
+        language: transformers' configuration of a causal model; default Llama-2-7B.
         prompt: A name of `language.chat.CHAT_FORMATS`.
 
     Raises:
-        UnknownNameError: an encoder or prompt that there is not.
-        ConfigError: a budget that is no square, encoders whose pictures do not fit together, or more tokens than the
+        UnknownNameError: an unknown encoder or prompt.
+        ConfigError: a budget that is no square, incompatible numbers of frames, or more tokens than the
             language model has positions; each names the numbers.
     """
-    eyes = {name: _eye(name, (num_frames or {}).get(name)) for name in encoders}
+    infos = {name: _encoder(name, (num_frames or {}).get(name)) for name in encoders}
     if prompt not in CHAT_FORMATS:
         raise UnknownNameError("prompt", prompt, CHAT_FORMATS)
     model = dict(language or {**LLAMA2_7B, "vocab_size": VOCABULARY, "pad_token_id": 32_000})
     language_model = CausalConfig(config=model)
     width = language_model.width
-    _check_budget(eyes, fusion, tokens_per_frame, language_model)
-    every = strides({name: eye.num_frames for name, eye in eyes.items()})
+    _check_budget(infos, fusion, tokens_per_frame, language_model)
+    every = strides({name: info.num_frames for name, info in infos.items()})
     connector = ConnectorConfig(
-        trunks={n: MLPConfig(key_width=e.width, widths=head_widths(head, e.width, width)) for n, e in eyes.items()},
-        ports={n: PortConfig(trunk=n, input_width=e.width, output_proj=False) for n, e in eyes.items()},
-        fusion=_fusion(fusion, tuple(eyes)),
+        trunks={n: MLPConfig(key_width=e.width, widths=head_widths(head, e.width, width)) for n, e in infos.items()},
+        ports={n: PortConfig(trunk=n, input_width=e.width, output_proj=False) for n, e in infos.items()},
+        fusion=_fusion(fusion, tuple(infos)),
         output_width=width,
     )
     spec = ModelSpec(
         selector=UniformSelectorConfig(),
-        encoders={n: e.build() for n, e in eyes.items()},
-        streams={n: _stream(n, e, every[n], math.isqrt(tokens_per_frame)) for n, e in eyes.items()},
+        encoders={n: e.build() for n, e in infos.items()},
+        streams={n: _stream(n, e, every[n], math.isqrt(tokens_per_frame)) for n, e in infos.items()},
         connector=connector,
         language_model=language_model,
         layout=CHAT_FORMATS[prompt].layout("video", NAIVE_OPTIONS),
@@ -216,19 +216,19 @@ def merv(
     return VideoLanguageConfig(spec, name=name or "merv-" + "-".join(encoders))
 
 
-def _eye(name: str, num_frames: int | None) -> Eye:
+def _encoder(name: str, num_frames: int | None) -> EncoderInfo:
     if name not in ENCODERS:
         raise UnknownNameError("encoder", name, ENCODERS)
-    eye = ENCODERS[name]
-    frames = eye.num_frames if num_frames is None else num_frames
-    if frames < 1 or frames % eye.window:
-        raise ConfigError(f"encoder {name!r} takes windows of {eye.window} pictures, {frames} are no multiple of it")
-    return replace(eye, num_frames=frames)
+    info = ENCODERS[name]
+    frames = info.num_frames if num_frames is None else num_frames
+    if frames < 1 or frames % info.window:
+        raise ConfigError(f"encoder {name!r} takes windows of {info.window} frames, {frames} is not a multiple of it")
+    return replace(info, num_frames=frames)
 
 
-def _stream(name: str, eye: Eye, stride: int, grid: int) -> StreamConfig:
-    need = FrameNeed(num_frames=eye.num_frames, window=eye.window, rule="truncate", stride=stride)
-    pool = PoolSpec(grid=grid, steps=eye.steps)
+def _stream(name: str, info: EncoderInfo, stride: int, grid: int) -> StreamConfig:
+    need = FrameNeed(num_frames=info.num_frames, window=info.window, rule="truncate", stride=stride)
+    pool = PoolSpec(grid=grid, steps=info.steps)
     return StreamConfig(encoder=name, modalities=("video", "image"), need=need, pool=pool)
 
 
@@ -240,12 +240,14 @@ def _fusion(kind: Fusion, streams: tuple[str, ...]) -> Any:
     return MixerConfig(name="video", streams=streams, weighting=kind)  # type: ignore[arg-type]
 
 
-def _check_budget(eyes: Mapping[str, Eye], fusion: Fusion, tokens_per_frame: int, language: CausalConfig) -> None:
+def _check_budget(
+    infos: Mapping[str, EncoderInfo], fusion: Fusion, tokens_per_frame: int, language: CausalConfig
+) -> None:
     side = math.isqrt(max(0, tokens_per_frame))
     if side * side != tokens_per_frame or not side:
         near = f"{max(1, side * side)} or {(side + 1) ** 2}"
-        raise ConfigError(f"tokens_per_frame must be a square, since it is a grid; got {tokens_per_frame}, take {near}")
-    segments = [eye.segments for eye in eyes.values()]
+        raise ConfigError(f"tokens_per_frame must be a square, since it is a grid; got {tokens_per_frame}, use {near}")
+    segments = [info.segments for info in infos.values()]
     total = tokens_per_frame * (sum(segments) if fusion == "sequence" else max(segments))
     most = getattr(language.transformers_config(), "max_position_embeddings", None)
     if most is not None and total >= most:
@@ -256,30 +258,30 @@ def _check_budget(eyes: Mapping[str, Eye], fusion: Fusion, tokens_per_frame: int
 
 
 def merv_frozen() -> VideoLanguageConfig:
-    """The released model of one stage."""
+    """Build the released model of one stage."""
     return merv(name="merv-frozen")
 
 
 def merv_full() -> VideoLanguageConfig:
-    """The released model of two stages; the same parts."""
+    """Build the released model of two stages; the same parts."""
     return merv(name="merv-full")
 
 
 def languagebind_single() -> VideoLanguageConfig:
-    """LanguageBind alone."""
+    """Build a model with LanguageBind alone."""
     return merv(("languagebind",), fusion="equal", name="languagebind-single")
 
 
 def dinov2_single() -> VideoLanguageConfig:
-    """DINOv2 alone."""
+    """Build a model with DINOv2 alone."""
     return merv(("dinov2",), fusion="equal", name="dinov2-single")
 
 
 def vivit_single() -> VideoLanguageConfig:
-    """ViViT alone."""
+    """Build a model with ViViT alone."""
     return merv(("vivit",), fusion="equal", name="vivit-single")
 
 
 def siglip_single() -> VideoLanguageConfig:
-    """SigLIP alone."""
+    """Build a model with SigLIP alone."""
     return merv(("siglip",), fusion="equal", name="siglip-single")

@@ -1,8 +1,8 @@
-"""tiny-merv as configurations: three small eyes that see different things, and a mixer; its rows for comparison.
+"""tiny-merv as configurations: three small encoders with different strengths, and a mixer; its rows for comparison.
 
-The general eye is that of the other tiny models. The eye for detail sees few pictures, and fine texture in them; the eye for
-tempo sees many pictures at once, and how fast things move. A fourth, as large as the three together and trained as the
-general one, stands alone for comparison.
+The general encoder is that of the other tiny models. The detail encoder reads few frames, for fine texture; the tempo encoder
+reads many frames at once, for speed. A fourth, as large as the three together and trained like the general one, is used
+alone for comparison.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from vidweave.selectors.uniform import UniformSelectorConfig
 from vidweave.types import FrameNeed
 
 __all__ = [
-    "EYES",
+    "ENCODERS",
     "NUM_TOKENS",
     "ROWS",
     "TUBE",
@@ -38,8 +38,8 @@ __all__ = [
 ]
 
 NUM_TOKENS = 16
-TUBE = 8  # pictures that a token of the eye for tempo looks through
-EYES = ("general", "detail", "tempo")
+TUBE = 8  # frames covered by a token of the tempo encoder
+ENCODERS = ("general", "detail", "tempo")
 Row = Literal[
     "general",
     "detail",
@@ -57,26 +57,26 @@ _NARROW = 64
 
 # Row → its streams, and the fusion that makes one block of them.
 ROWS: dict[str, tuple[tuple[str, ...], Any]] = {
-    **{eye: ((eye,), MixerConfig(name="video", weighting="equal")) for eye in (*EYES, "generalist")},
+    **{name: ((name,), MixerConfig(name="video", weighting="equal")) for name in (*ENCODERS, "generalist")},
     **{
-        w: (EYES, MixerConfig(name="video", weighting=w, query_width=WIDTH))
+        w: (ENCODERS, MixerConfig(name="video", weighting=w, query_width=WIDTH))
         for w in ("attention", "query_mlp", "scalar")
     },
-    "channel": (EYES, ChannelConcatConfig(name="video")),
-    "channel_norm": (EYES, ChannelConcatConfig(name="video", norm=True)),
-    "sequence": (EYES, ConcatFusionConfig(name="video", along="stream")),
+    "channel": (ENCODERS, ChannelConcatConfig(name="video")),
+    "channel_norm": (ENCODERS, ChannelConcatConfig(name="video", norm=True)),
+    "sequence": (ENCODERS, ConcatFusionConfig(name="video", along="stream")),
 }
 
 
 def detail_config() -> PatchEncoderConfig:
-    """The eye for texture: small, one picture at a time, in patches of one period of a pattern (4 pixels)."""
+    """Configure the detail encoder: small, one frame at a time, in patches of one period of a pattern (4 pixels)."""
     return PatchEncoderConfig(size=48, patch=4, width=_NARROW, layers=3, heads=4, chunk=256, specs={**_SPECS})
 
 
 def tempo_config() -> VisionTowerConfig:
-    """The eye for speed: all eight pictures of a window at once, each patch through all of them.
+    """Configure the tempo encoder: all eight frames of a window at once, each patch through all of them.
 
-    Tokens of two pictures each would have to find the same object in one another to tell how far it went.
+    With tokens of two frames each, an object would have to be matched between tokens to measure its displacement.
     """
     inner = {"model_type": "vivit", "hidden_size": _NARROW, "num_hidden_layers": 3, "num_attention_heads": 4}
     inner |= {"intermediate_size": 4 * _NARROW, "image_size": 48, "num_frames": 8, "tubelet_size": [TUBE, 8, 8]}
@@ -85,11 +85,11 @@ def tempo_config() -> VisionTowerConfig:
 
 
 def generalist_config() -> PatchEncoderConfig:
-    """One eye with as many weights as the three together."""
+    """Configure one encoder with as many weights as the three together."""
     return PatchEncoderConfig(size=48, patch=8, width=158, layers=4, heads=2, chunk=1024, specs={**_SPECS})
 
 
-_ENCODERS = {"general": encoder_config, "detail": detail_config, "tempo": tempo_config, "generalist": generalist_config}
+_BUILDERS = {"general": encoder_config, "detail": detail_config, "tempo": tempo_config, "generalist": generalist_config}
 _NEEDS = {
     "general": FrameNeed(num_frames=8),
     "detail": FrameNeed(num_frames=2),
@@ -99,25 +99,25 @@ _NEEDS = {
 
 
 def tiny_merv(row: str = "attention") -> VideoLanguageConfig:
-    """The model of a row of `ROWS`; the default is what is shipped as tiny-merv.
+    """Build the model of a row of `ROWS`; the default is the shipped tiny-merv.
 
     Raises:
-        UnknownNameError: no such row.
+        UnknownNameError: unknown row.
     """
     if row not in ROWS:
         raise UnknownNameError("row of tiny-merv", row, ROWS)
-    eyes, fusion = ROWS[row]
-    encoders = {eye: _ENCODERS[eye]() for eye in eyes}
+    names, fusion = ROWS[row]
+    encoders = {name: _BUILDERS[name]() for name in names}
     connector = ConnectorConfig(
-        trunks={eye: _trunk(eye) for eye in eyes},
-        ports={eye: _port(eye, _width(encoders[eye])) for eye in eyes},
+        trunks={name: _trunk(name) for name in names},
+        ports={name: _port(name, _width(encoders[name])) for name in names},
         fusion=fusion,
         output_width=WIDTH,
     )
     spec = ModelSpec(
         selector=UniformSelectorConfig(),
         encoders=encoders,
-        streams={eye: StreamConfig(encoder=eye, modalities=("video", "image"), need=_NEEDS[eye]) for eye in eyes},
+        streams={name: StreamConfig(encoder=name, modalities=("video", "image"), need=_NEEDS[name]) for name in names},
         connector=connector,
         language_model=llama_config(),
         layout=layout(),
@@ -126,23 +126,23 @@ def tiny_merv(row: str = "attention") -> VideoLanguageConfig:
     return VideoLanguageConfig(spec, name="tiny-merv" if row == "attention" else f"tiny-merv-{row}")
 
 
-def _is_general(eye: str) -> bool:
-    return eye in ("general", "generalist")
+def _is_general(name: str) -> bool:
+    return name in ("general", "generalist")
 
 
 def _width(encoder: Any) -> int:
     return encoder.width if isinstance(encoder, PatchEncoderConfig) else encoder.config["hidden_size"]
 
 
-def _trunk(eye: str) -> Any:
-    """General eyes keep the Q-Former of tiny-base, with its weights; the others look once."""
-    if not _is_general(eye):
+def _trunk(name: str) -> Any:
+    """Build the trunk of an encoder: general ones keep the Q-Former of tiny-base, the others have one attention layer."""
+    if not _is_general(name):
         return ResamplerConfig(key_width=WIDTH, heads=4, mlp_ratio=2)
     return connector_config().trunks["qformer"]
 
 
-def _port(eye: str, width: int) -> PortConfig:
+def _port(name: str, width: int) -> PortConfig:
     port = PortConfig(
-        trunk=eye, input_width=width, input_proj=WIDTH, input_norm=True, num_query_tokens=NUM_TOKENS, span="clip"
+        trunk=name, input_width=width, input_proj=WIDTH, input_norm=True, num_query_tokens=NUM_TOKENS, span="clip"
     )
-    return replace(port, num_time_positions=64 if _is_general(eye) else 8)
+    return replace(port, num_time_positions=64 if _is_general(name) else 8)

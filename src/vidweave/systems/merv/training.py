@@ -1,4 +1,4 @@
-"""How MERV is trained (spec 3.1, 3.2), as numbers: what learns in which stage, and how fast."""
+"""Hyperparameters of MERV's training (spec 3.1, 3.2): trainable parameters and settings per stage."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vidweave.errors import ConfigError
 __all__ = ["ALIGN", "FINETUNE", "FULL_ALIGN", "TRAINABLE", "StageName", "StageSettings"]
 
 StageName = Literal["align", "full-align", "finetune"]
-# Stage → patterns of the parameters that learn. Encoders never do. In the original a stage's checkpoint holds the same.
+# Stage → patterns of the trainable parameters. Encoders are always frozen. In the original a stage's checkpoint has the same.
 TRAINABLE: dict[StageName, tuple[str, ...]] = {
     "align": ("connector.*",),
     "full-align": ("connector.*", "language_model.*"),
@@ -20,16 +20,16 @@ TRAINABLE: dict[StageName, tuple[str, ...]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class StageSettings:
-    """Numbers of one stage.
+    """Hyperparameters of one stage.
 
     Attributes:
-        epochs: Over the data; with `batch_size` it gives the steps.
-        steps: Instead of epochs; 0 leaves it to them.
+        epochs: Passes over the data; with `batch_size` they give the steps.
+        steps: Overrides the epochs unless 0.
         batch_size: Conversations per step over all devices and micro-batches.
         accumulate: Micro-batches per step.
-        warmup_ratio: Share of the steps that the rate rises in, from 0.
-        weight_decay: Not on biases and what has one axis.
-        max_tokens: Longest text.
+        warmup_ratio: Share of the steps in which the rate rises from 0.
+        weight_decay: Not applied to biases and one-dimensional parameters.
+        max_tokens: Maximum length of a text.
     """
 
     lr: float
@@ -47,7 +47,7 @@ class StageSettings:
             raise ConfigError(f"a stage needs epochs >= 1, steps >= 0 and a warmup_ratio within 0..1, got {self}")
 
     def num_steps(self, examples: int) -> int:
-        """Of the stage, for so many examples."""
+        """Number of steps of the stage, for `examples` examples."""
         return self.steps or -(-examples // self.batch_size) * self.epochs
 
 

@@ -1,4 +1,4 @@
-"""tiny-crema: what tiny-base sees, and a port for each further sense into the same Q-Former and the same tokens."""
+"""tiny-crema: tiny-base with a port for each further modality, sharing its Q-Former and its tokens."""
 
 from __future__ import annotations
 
@@ -18,19 +18,18 @@ from vidweave.types import FrameNeed
 __all__ = ["MODALITIES", "tiny_crema"]
 
 MODALITIES = tuple(MODALITY_ENCODERS)
-SENSE_FRAMES = 4  # pictures of each sense, as in the paper
+MODALITY_FRAMES = 4  # frames of each modality, as in the paper
 
 
-def tiny_crema(*, senses: Sequence[str] = MODALITIES, rank: int = 8) -> VideoLanguageConfig:
-    """Video as in tiny-base, to whose tokens the other senses are added, each of which may be missing; however many there
-    are, the language model reads no token more.
+def tiny_crema(*, modalities: Sequence[str] = MODALITIES, rank: int = 8) -> VideoLanguageConfig:
+    """Add optional modalities to the tokens of the video in tiny-base, without additional tokens for the language model.
 
     Args:
-        senses: Names of MODALITIES, in any order: the fusion keeps a matrix for each under its name.
-        rank: Of each sense's low-rank change of the shared Q-Former.
+        modalities: Names of MODALITIES, in any order: the fusion keeps a matrix for each under its name.
+        rank: Rank of each modality's change of the shared Q-Former.
     """
     base = tiny_base().parse()
-    used = {MODALITY_ENCODERS[sense] for sense in senses}
+    used = {MODALITY_ENCODERS[modality] for modality in modalities}
     connector: Any = base.connector
     port = PortConfig(
         trunk="qformer",
@@ -40,23 +39,23 @@ def tiny_crema(*, senses: Sequence[str] = MODALITIES, rank: int = 8) -> VideoLan
         num_query_tokens=connector.ports["video"].num_query_tokens,
         adapter=AdapterConfig(rank=rank, dropout=0.0),
         span="clip",
-        num_time_positions=SENSE_FRAMES,
+        num_time_positions=MODALITY_FRAMES,
         beyond_times="clamp",
         absent="skip",
     )
     spec = replace(
         base,
         encoders={**base.encoders, **{name: config for name, config in modality_encoders().items() if name in used}},
-        streams={**base.streams, **{sense: _stream(sense) for sense in senses}},
+        streams={**base.streams, **{modality: _stream(modality) for modality in modalities}},
         connector=replace(
             connector,
-            ports={**connector.ports, **dict.fromkeys(senses, port)},
-            fusion=GatedAddConfig(streams=("video", *senses)),
+            ports={**connector.ports, **dict.fromkeys(modalities, port)},
+            fusion=GatedAddConfig(streams=("video", *modalities)),
         ),
     )
     return VideoLanguageConfig(spec, name="tiny-crema")
 
 
-def _stream(sense: str) -> StreamConfig:
-    need = FrameNeed(num_frames=SENSE_FRAMES)
-    return StreamConfig(encoder=MODALITY_ENCODERS[sense], modalities=(sense,), need=need)
+def _stream(modality: str) -> StreamConfig:
+    need = FrameNeed(num_frames=MODALITY_FRAMES)
+    return StreamConfig(encoder=MODALITY_ENCODERS[modality], modalities=(modality,), need=need)

@@ -13,11 +13,11 @@ __all__ = ["PIXELS", "VOCAB_SIZE", "WIDTH", "encoder_config", "llama_config", "t
 
 
 def tiny_base(*, num_frames: int = 8, num_query_tokens: int = 16, layers: int = 3) -> VideoLanguageConfig:
-    """One eye, a Q-Former over the whole clip, and a Llama.
+    """Combine one encoder, a Q-Former over the whole clip, and a Llama.
 
     Args:
-        num_query_tokens: Tokens that the language model gets for a clip, however long it is.
-        layers: Of the Q-Former; each looks at the clip.
+        num_query_tokens: Tokens of a clip for the language model, independent of its length.
+        layers: Number of Q-Former layers; each attends to the clip.
     """
     spec = ModelSpec(
         selector=UniformSelectorConfig(),

@@ -1,4 +1,4 @@
-"""The frozen encoders of the senses beside the eye: one for all that look like pictures, an ear, and one for points."""
+"""Frozen encoders of the further modalities: one for all image-like ones, one for audio, and one for points."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MODALITY_ENCODERS = {
     "audio": "sound",
     "point_cloud": "points",
 }
-"""Sense → the encoder that it goes through."""
+"""Modality → its encoder."""
 
 _RANGES = {
     "depth": (0.0, 12.0),  # metres
@@ -33,13 +33,13 @@ _RANGES = {
 
 
 def modality_encoders() -> dict[str, ComponentConfig]:
-    """Encoder name → configuration; together about 340,000 parameters."""
-    sound = AudioSpec(sample_rate=16_000, window_seconds=2.0, mel_bins=8, frame_seconds=1 / 32, hop_seconds=1 / 32)
+    """Build encoder name → configuration; together about 340,000 parameters."""
+    audio = AudioSpec(sample_rate=16_000, window_seconds=2.0, mel_bins=8, frame_seconds=1 / 32, hop_seconds=1 / 32)
     cloud = PointSpec(num_points=768, normalize=False)
     pillars = _transformer(24, 4, channels=5)
     return {
-        "pictures": _transformer(48, 8, specs={modality: _picture(modality) for modality in _RANGES}),
-        "sound": _transformer((64, 8), 8, channels=1, specs={"audio": sound}),
+        "pictures": _transformer(48, 8, specs={modality: _image_spec(modality) for modality in _RANGES}),
+        "sound": _transformer((64, 8), 8, channels=1, specs={"audio": audio}),
         "points": PillarEncoderConfig(
             extent_metres=1.2, depth_metres=0.45, pictures=pillars, counts=True, specs={"point_cloud": cloud}
         ),
@@ -65,6 +65,6 @@ def _transformer(
     )
 
 
-def _picture(modality: str) -> VisualSpec:
+def _image_spec(modality: str) -> VisualSpec:
     half = (0.5, 0.5, 0.5)
     return VisualSpec(height=48, width=48, value_range=_RANGES[modality], mean=half, std=(0.25, 0.25, 0.25))

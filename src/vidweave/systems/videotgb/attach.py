@@ -1,4 +1,4 @@
-"""A bridge put in front of a model that has none: where training begins."""
+"""Attachment of an untrained bridge to a base model, the start of training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vidweave.systems.videotgb.bridge_keys import BRIDGE
 
 __all__ = ["attach_bridge", "words_from_bert"]
 
-TAKEN = ("encoders.vision.", "connector.", "language_model.")
+KEPT = ("encoders.vision.", "connector.", "language_model.")
 
 
 def attach_bridge(
@@ -26,18 +26,18 @@ def attach_bridge(
     bert: Mapping[str, Tensor] | None = None,
     raft: Mapping[str, Tensor] | None = None,
 ) -> VideoLanguageModel:
-    """The model of `config` with the tower, connector and language model of `base`, and a fresh bridge.
+    """Build the model of `config` with the tower, connector and language model of `base`, and an untrained bridge.
 
     Args:
-        config: Of `preset.videotgb`, with the sizes of `base`.
-        bert: State dict of bert-base-uncased: words, self-attention and feed-forwards of the bridge start from it.
-        raft: Published state dict of RAFT, where the motion encoder estimates flow; without it that is random.
+        config: A configuration of `preset.videotgb`, with the sizes of `base`.
+        bert: State dict of bert-base-uncased: initializes words, self-attention and feed-forwards of the bridge.
+        raft: Published state dict of RAFT, if the motion encoder estimates flow; default is a random initialization.
 
     Raises:
-        CheckpointError: parts of `base` that do not fit `config`, or a BERT of other sizes.
+        CheckpointError: parts of `base` that do not match `config`, or a BERT of other sizes.
     """
     spec = config.parse()
-    state = {key: value for key, value in base.state_dict().items() if key.startswith(TAKEN)}
+    state = {key: value for key, value in base.state_dict().items() if key.startswith(KEPT)}
     fresh = {"selector.": spec.selector.build(), "encoders.motion.": spec.encoders["motion"].build()}
     for root, module in fresh.items():
         state |= {f"{root}{key}": value for key, value in module.state_dict().items()}
@@ -55,7 +55,7 @@ def attach_bridge(
 
 
 def words_from_bert(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """BERT's words, self-attention and feed-forwards under the bridge's names; positions, pooler and heads are left out.
+    """Rename BERT's words, self-attention and feed-forwards to the bridge's keys; positions, pooler and heads are dropped.
 
     Raises:
         CheckpointError: no state dict of BERT.
@@ -63,7 +63,7 @@ def words_from_bert(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     plain = {key.removeprefix("bert."): value for key, value in state.items()}
     plain = {key.replace(".gamma", ".weight").replace(".beta", ".bias"): value for key, value in plain.items()}
     kept = re.compile(r"embeddings\.(word_embeddings|token_type_embeddings|LayerNorm)\..*|encoder\.layer\..*")
-    found = {key: value for key, value in plain.items() if kept.fullmatch(key)}
-    if "embeddings.word_embeddings.weight" not in found:
+    selected = {key: value for key, value in plain.items() if kept.fullmatch(key)}
+    if "embeddings.word_embeddings.weight" not in selected:
         raise CheckpointError(f"this is no state dict of BERT: no word_embeddings among {sorted(plain)[:3]}")
-    return BRIDGE.to_ours(found)
+    return BRIDGE.to_ours(selected)

@@ -1,4 +1,4 @@
-"""The released grounding encoder (`temporal_encoder.*`) under our names."""
+"""Mapping of the released grounding encoder (`temporal_encoder.*`) to our names."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ BRIDGE = KeyTable(
         ("encoder.layer.{i}.output.LayerNorm.", "layers.{i}.output.norm."),
         ("mrc_head.", "span_head."),
     ),
-    # positions of words are loaded and never added there; position numbers are no weights
+    # word positions are loaded and never added in the original; position ids are no weights
     dropped=(r"embeddings\.position_embeddings\.weight", r"temporal_embeddings\.position_ids"),
 )
 
 
 def bridge_from_released(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Keys below `temporal_encoder.` → those of `Bridge` with stored tables, absolute positions and patches to pool."""
+    """Rename keys below `temporal_encoder.` to those of `Bridge` with stored tables, absolute positions and patch pooling."""
     ours = BRIDGE.to_ours(state)
     ours["motion.projection.weight"] = ours["motion.projection.weight"].flatten(1)
     ours["motion.spatial"] = ours["motion.spatial"].flatten()

@@ -1,4 +1,4 @@
-"""Released files of VideoTGB as a model folder of ours: strict, weights only, tensor by tensor, with a report of all keys."""
+"""Converter of VideoTGB's released files to a model folder: strict, weights only, tensor by tensor, with a report of all keys."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ __all__ = ["Settings", "convert", "convert_file"]
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What the file does not say.
+    """Settings that the file does not contain.
 
     Attributes:
-        motion: Where motion comes from; the weights were trained on RAFT's.
-        pooling: Of pictures; the released weights were trained with the mean.
-        mode: Layers of the bridge that run; `multi_modal` is how the original evaluated the 7B model.
+        motion: Source of motion; the weights were trained on RAFT's.
+        pooling: Pooling of frames; the released weights were trained with the mean.
+        mode: Layers of the bridge that run; the original evaluated the 7B model with `multi_modal`.
     """
 
     motion: MotionSource = "raft"
@@ -39,8 +39,8 @@ class Settings:
 
 
 def convert(request: Request) -> KeyReport:
-    """A released file as a folder of ours; parts `language` (a folder of the base model, with the Q-Former's tokenizer),
-    `selector` (BERT's) and `qformer` bring the tokenizers. Without them the folder has no processor."""
+    """Convert a released file to a folder; the parts `language` (a folder of the base model, with the Q-Former's tokenizer),
+    `selector` (BERT's) and `qformer` provide the tokenizers. Without them the folder has no processor."""
     request.expect(parts=("language", "selector", "qformer"))
     settings = options_of(Settings, request)
     checkpoint = _read(request)
@@ -64,11 +64,11 @@ def _tokenizers(request: Request, config: VideoLanguageConfig) -> dict[str, PreT
     folders = {role: locate(source) for role, source in request.parts.items()}
     if "language" in folders and (folders["language"] / "qformer_tokenizer").is_dir():
         folders.setdefault("qformer", folders["language"] / "qformer_tokenizer")
-    wanted = ["language", *(text.tokenizer for text in config.parse().text.values())]
-    missing = [name for name in wanted if name not in folders]
+    names = ["language", *(text.tokenizer for text in config.parse().text.values())]
+    missing = [name for name in names if name not in folders]
     if missing:
         raise ConfigError(f"the tokenizers of {', '.join(missing)} are missing; give them as parts, or give no part")
-    return {name: load_tokenizer(folders[name]) for name in dict.fromkeys(wanted)}
+    return {name: load_tokenizer(folders[name]) for name in dict.fromkeys(names)}
 
 
 def convert_file(
@@ -81,20 +81,20 @@ def convert_file(
     max_shard_bytes: int = 5 << 30,
     progress: Progress | None = None,
 ) -> KeyReport:
-    """Write `file` (`LSTP-7B.ckpt`, `LSTP-FlanT5xl.ckpt`; bare or a Lightning checkpoint) as the folder `out`.
+    """Convert `file` (`LSTP-7B.ckpt`, `LSTP-FlanT5xl.ckpt`; bare or a Lightning checkpoint) to the folder `out`.
 
-    One tensor at a time is in memory, whatever the size of the file. Adapters on the language model are merged.
+    Only one tensor at a time is in memory, for any size of the file. Adapters of the language model are merged.
 
     Args:
-        config: Of `preset.videotgb`; None is the paper's model that the file holds.
+        config: A configuration of `preset.videotgb`; default is the paper's model of the file.
         tokenizers: `language`, `selector` (BERT's), and with InstructBLIP `qformer`; without them the folder can be
             loaded, but has no processor.
-        dtype: Of the weights; None keeps float32.
-        progress: Called with what is done, bytes done, and bytes in all.
+        dtype: Type of the weights; None keeps float32.
+        progress: Called with the current step, bytes done, and total bytes.
 
     Raises:
         CheckpointError: a file that is not VideoTGB's or would run code; missing, extra or mis-shaped keys (listed); an
-            `out` that holds something.
+            `out` that is not empty.
     """
     request = Request(file=Path(file), out=Path(out), dtype=dtype, layout="videotgb", progress=progress)
     request.expect()

@@ -1,4 +1,4 @@
-"""VideoTGB as configurations of the four slots: BLIP-2's or InstructBLIP's model behind a temporal grounding bridge."""
+"""VideoTGB as configurations of the four slots: BLIP-2 or InstructBLIP after a temporal grounding bridge."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ __all__ = [
 Pooling = Literal["concat", "mean"]
 MotionSource = Literal["raft", "motion_vectors", "frame_differences"]
 
-# What the bridge was trained to read; the original's evaluation and demo showed it other texts.
+# The text that the bridge was trained on; the original's evaluation and demo used other texts.
 BRIDGE_QUESTION = "USER: {question}ASSISTANT: "
 QUESTION = "USER: <video>\n{question} ASSISTANT: "
 MAPS, FPS, SIDE, PATCH = 64, 2.0, 224, 16
@@ -54,18 +54,18 @@ def videotgb(
     num_frames: int = 4,
     decoding: dict[str, Any] | None = None,
 ) -> VideoLanguageConfig:
-    """A bridge that watches the motion, a tower that sees the chosen pictures, a Q-Former, and a language model.
+    """Combine a bridge that reads motion, a tower that encodes the selected frames, a Q-Former, and a language model.
 
     Args:
         vision: transformers' configuration of the tower.
-        pooling: What the language model reads of k pictures: all their tokens (`concat`), or their mean (`mean`).
+        pooling: Input of the language model from k frames: all their tokens (`concat`), or their mean (`mean`).
             Stored with the model, since weights are trained for one of them.
-        num_frames: k.
+        num_frames: Number k of selected frames.
     """
     tower = tower_config(tower_fields(vision))
     size = int(tower.image_size)
     common = {"height": size, "width": size, "mean": CLIP_MEAN, "std": CLIP_STD, "antialias": False}
-    picture = {
+    pixels = {
         "video": VisualSpec(interpolation="bilinear", rounding="truncate", **common),
         "image": VisualSpec(interpolation="bicubic", **common),
     }
@@ -79,7 +79,7 @@ def videotgb(
     need = FrameNeed(num_frames=num_frames)
     spec = ModelSpec(
         selector=selector,
-        encoders={"vision": VisionTowerConfig(config=vision, specs=picture), "motion": motion},
+        encoders={"vision": VisionTowerConfig(config=vision, specs=pixels), "motion": motion},
         streams={
             "video": StreamConfig(encoder="vision", modalities=("video", "image"), need=need),
             "motion": StreamConfig(encoder="motion", modalities=tuple(motion.specs), need=FrameNeed(), role="selector"),
@@ -98,7 +98,7 @@ def videotgb(
 
 
 def prompt_layout(is_seq2seq: bool, question: str = QUESTION) -> TemplateLayout:
-    """The pictures' tokens, then one turn of the conversation; begun by bos for a causal model, ended by eos for T5."""
+    """Place the frames' tokens, then one turn of the conversation; after bos for a causal model, before eos for T5."""
     words = Text(text=question.replace("{question}", "{question}{options}"))
     return TemplateLayout(
         parts=(Slot(block="video"), words, Special(token="eos"))
@@ -111,13 +111,13 @@ def prompt_layout(is_seq2seq: bool, question: str = QUESTION) -> TemplateLayout:
 
 
 def bridge_config(*, released: bool = True, pooled: bool = True, **changes: Any) -> GroundingSelectorConfig:
-    """The bridge at paper size.
+    """Configure the bridge at paper size.
 
     Args:
-        released: Stored rotary tables and absolute positions, which the released weights need; otherwise computed tables
-            and no limit of length.
-        pooled: The motion encoder pools over space with the bridge's weights, so that vectors can be kept; otherwise
-            the bridge gets all patches and learns how to pool them.
+        released: Use stored rotary tables and absolute positions, which the released weights need; otherwise computed
+            tables without a length limit.
+        pooled: Pool over space in the motion encoder with the bridge's weights, so that vectors can be stored; otherwise
+            the bridge reads all patches and is trained to pool them.
     """
     tables = (
         {"rope": "stored", "position": "absolute+rope", "cross_position": "both"}
@@ -136,7 +136,7 @@ def bridge_config(*, released: bool = True, pooled: bool = True, **changes: Any)
 
 
 def motion_encoder(source: MotionSource, *, pooled: bool = True) -> MotionEncoderConfig:
-    """Motion at 2 maps a second, at most 64, each 224 x 224, divided by the clip's largest: as training had it.
+    """Configure motion as in training: 2 maps a second, at most 64, each 224 x 224, divided by the clip's maximum.
 
     An image has one map, of zeros.
     """
@@ -177,7 +177,7 @@ def videotgb_vicuna_7b(
     pooled_motion: bool = True,
     **bridge: Any,
 ) -> VideoLanguageConfig:
-    """InstructBLIP with Vicuna-7B behind the bridge: `LSTP-7B.ckpt`. `bridge`: fields of GroundingSelectorConfig."""
+    """Build InstructBLIP with Vicuna-7B after the bridge: `LSTP-7B.ckpt`. `bridge`: fields of GroundingSelectorConfig."""
     reader = TextSpec(tokenizer="qformer", max_tokens=512, template=QUESTION)
     qformer = QFormerConfig(vocab_size=30523, text_spec=reader)
     language_model = CausalConfig(config=VICUNA_7B)
@@ -192,7 +192,7 @@ def videotgb_flan_t5_xl(
     pooled_motion: bool = True,
     **bridge: Any,
 ) -> VideoLanguageConfig:
-    """BLIP-2 with Flan-T5-XL behind the bridge: `LSTP-FlanT5xl.ckpt`. `bridge`: fields of GroundingSelectorConfig."""
+    """Build BLIP-2 with Flan-T5-XL after the bridge: `LSTP-FlanT5xl.ckpt`. `bridge`: fields of GroundingSelectorConfig."""
     language_model = Seq2SeqConfig(config=BLIP2_FLAN_T5_XL)
     arguments = (motion, pooling, released, pooled_motion, bridge)
     return _paper("videotgb-flan-t5-xl", QFormerConfig(), language_model, *arguments)

@@ -1,4 +1,4 @@
-"""The keys of `LSTP-7B.ckpt` and `LSTP-FlanT5xl.ckpt` under our names, without copying a tensor."""
+"""Mapping of the keys of `LSTP-7B.ckpt` and `LSTP-FlanT5xl.ckpt` to our names, without copying a tensor."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _ROOTS = ("model.", "temporal_encoder.", "of_extractor.")
 
 @dataclass(frozen=True)
 class Released:
-    """What a file holds, under our names.
+    """Contents of a file under our names.
 
     Attributes:
-        tensors: Our name → tensor, made when it is written.
+        tensors: Our name → tensor, computed when it is written.
         merged: Weights that adapters were merged into.
-        dropped: Keys of the file that hold no weight of ours → why.
+        dropped: Keys of the file without a weight of ours → reason.
     """
 
     tensors: dict[str, LazyTensor]
@@ -42,28 +42,28 @@ class Released:
 
 
 def check_roots(checkpoint: Checkpoint) -> None:
-    """Raise CheckpointError for a file whose names do not begin as VideoTGB's do."""
+    """Raise CheckpointError for a file whose keys do not start like VideoTGB's."""
     state = checkpoint.state
-    strangers = sorted(key for key in state if not key.startswith(_ROOTS))
-    if strangers or not all(any(key.startswith(root) for key in state) for root in _ROOTS):
-        found = f"it holds {', '.join(strangers[:4])}" if strangers else "one is missing"
+    unknown = sorted(key for key in state if not key.startswith(_ROOTS))
+    if unknown or not all(any(key.startswith(root) for key in state) for root in _ROOTS):
+        problem = f"it has {', '.join(unknown[:4])}" if unknown else "one is missing"
         raise CheckpointError(
-            f"{checkpoint.name} is no checkpoint of VideoTGB: keys begin with {', '.join(_ROOTS)}; {found}"
+            f"{checkpoint.name} is no checkpoint of VideoTGB: keys start with {', '.join(_ROOTS)}; {problem}"
         )
 
 
 def form_of(state: Mapping[str, Any]) -> Form:
-    """Which model the file is for: only InstructBLIP's Q-Former reads words."""
+    """Determine the model of the file: only InstructBLIP's Q-Former reads text."""
     return "instructblip" if "model.qformer.embeddings.word_embeddings.weight" in state else "blip2"
 
 
 def to_ours(state: Mapping[str, Tensor], *, has_raft: bool, pooled: bool, dtype: torch.dtype | None = None) -> Released:
-    """All of a file for a model of `preset.videotgb`.
+    """Rename all of a file for a model of `preset.videotgb`.
 
     Args:
         has_raft: The model estimates flow itself; otherwise RAFT's weights are dropped.
-        pooled: The motion encoder pools over space: the bridge's weights for that move there.
-        dtype: Of floating weights; None keeps them.
+        pooled: The motion encoder pools over space: the bridge's pooling weights are moved there.
+        dtype: Type of floating-point weights; None keeps them.
 
     Raises:
         CheckpointError: unknown keys; the message lists them.
@@ -73,43 +73,43 @@ def to_ours(state: Mapping[str, Tensor], *, has_raft: bool, pooled: bool, dtype:
     model, merged = merge_lora(parts["model."], dtype)
     for key in [key for key in model if key.startswith("temporal_projection.")]:
         del model[key]
-        dropped[f"model.{key}"] = "motion tokens for the language model, which no code path makes"
+        dropped[f"model.{key}"] = "motion tokens for the language model, which no code path computes"
     table = _model_table(form_of(state))
-    dropped |= {f"model.{key}": "computed, not learnt" for key in _dropped(table, model)}
+    dropped |= {f"model.{key}": "computed, not trained" for key in _dropped(table, model)}
     ours = table.to_ours(model)
     bridge = _bridge(parts["temporal_encoder."], pooled)
     dropped["temporal_encoder.embeddings.position_embeddings.weight"] = "loaded and never read by the original"
-    dropped["temporal_encoder.temporal_embeddings.position_ids"] = "computed, not learnt"
+    dropped["temporal_encoder.temporal_embeddings.position_ids"] = "computed, not trained"
     ours |= {key: LazyTensor.of(value, dtype) for key, value in bridge.items()}
     raft = raft_from_published(parts["of_extractor."])
     if has_raft:
         ours |= {f"encoders.motion.raft.{key}": LazyTensor.of(value, dtype) for key, value in raft.items()}
     else:
-        dropped["of_extractor.*"] = "RAFT; this model takes its motion from elsewhere"
+        dropped["of_extractor.*"] = "RAFT; this model uses another source of motion"
     return Released(ours, merged, {key: why for key, why in dropped.items() if key in state or key.endswith("*")})
 
 
 def merge_lora(
     state: Mapping[str, Tensor], dtype: torch.dtype | None = None, *, alpha: float = LORA_ALPHA
 ) -> tuple[dict[str, LazyTensor], tuple[str, ...]]:
-    """Adapters of PEFT merged into the matrices they change, W + alpha / r * B A, under the names without PEFT's.
+    """Merge PEFT adapters into their matrices, W + alpha / r * B A, under the names without PEFT's prefixes.
 
     Raises:
-        CheckpointError: half an adapter, or one without its matrix.
+        CheckpointError: a partial adapter, or one without its matrix.
     """
     adapters: dict[str, dict[str, Tensor]] = {}
     plain: dict[str, Tensor] = {}
     for key, value in state.items():
-        found = _LORA.fullmatch(key)
-        if found:
-            adapters.setdefault(_without_peft(found[1]), {})[found[2]] = value
+        match = _LORA.fullmatch(key)
+        if match:
+            adapters.setdefault(_without_peft(match[1]), {})[match[2]] = value
         else:
             plain[_without_peft(key)] = value
     merged: dict[str, LazyTensor] = {key: LazyTensor.of(value, dtype) for key, value in plain.items()}
     for name, halves in adapters.items():
         target = f"{name}.weight"
         if set(halves) != {"A", "B"} or target not in plain:
-            raise CheckpointError(f"the adapter of {name} is not whole: it has {sorted(halves)}, its matrix {target}")
+            raise CheckpointError(f"the adapter of {name} is incomplete: it has {sorted(halves)}, its matrix {target}")
         merged[target] = _merged(plain[target], halves["A"], halves["B"], alpha, dtype)
     return merged, tuple(f"{name}.weight" for name in sorted(adapters))
 

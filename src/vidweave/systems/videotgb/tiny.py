@@ -1,4 +1,4 @@
-"""tiny-videotgb: a small bridge that watches motion in front of tiny-base's eye, Q-Former and Llama."""
+"""tiny-videotgb: a small bridge that reads motion before tiny-base's encoder, Q-Former and Llama."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ MOTION_FPS = 8.0
 def tiny_videotgb(
     source: MotionSource = "motion_vectors", *, num_frames: int = 4, rope: Literal["sinusoid", "stored"] = "sinusoid"
 ) -> VideoLanguageConfig:
-    """The shipped model, or a row to compare it with.
+    """Build the shipped model, or a variant for comparison.
 
     Args:
-        source: What the bridge watches; `flow` is given with the clip.
-        num_frames: k, pictures that the answer is given from.
-        rope: `stored` draws the rotary tables at random, as the original's did by accident; for comparison only.
+        source: Motion source of the bridge; `flow` is given with the clip.
+        num_frames: Number k of frames for the answer.
+        rope: `stored` initializes the rotary tables at random, as the original did by accident; for comparison only.
     """
     modality = "flow" if source == "flow" else "video"
     motion = MotionEncoderConfig(
         height=GRID,
         width=GRID,
-        patch=GRID,  # one vector per map: where something moves is kept
+        patch=GRID,  # one vector per map, which keeps the positions of motion
         specs={modality: MotionSpec(source=source, fps=MOTION_FPS, height=GRID, width=GRID)},
     )
     spec = ModelSpec(

@@ -1,4 +1,4 @@
-"""VideoTGB's wording of conversations: prompts and targets of its stages, and of its evaluation."""
+"""Prompts and targets of VideoTGB's conversations, in its training stages and its evaluation."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Template = Literal["single", "conversation", "evaluation"]
 
 
 def prompt(conversation: Conversation, template: Template = "conversation") -> str:
-    """The text before the last answer.
+    """Build the text before the last answer.
 
     `single`: ``USER: {q}ASSISTANT: `` (stages SF and TG; there is no space before ASSISTANT). `conversation`: turns
-    joined as ``USER: {q}  ASSISTANT: {a} </s>USER: …`` with the marker of the medium in front (stages IV and IVT).
+    joined as ``USER: {q}  ASSISTANT: {a} </s>USER: …`` after the marker of the medium (stages IV and IVT).
     `evaluation`: ``USER: <video>\\n{q} ASSISTANT: ``.
     """
     *earlier, (last, _) = conversation.turns
@@ -30,7 +30,7 @@ def prompt(conversation: Conversation, template: Template = "conversation") -> s
 
 
 def target(conversation: Conversation, template: Template = "conversation", *, has_end: bool = False) -> str:
-    """The trained answer: `single` always ends with an end mark, `conversation` where the tokenizer adds none (`has_end`:
+    """Build the target answer: `single` always has an end mark, `conversation` only if the tokenizer adds none (`has_end`:
     Vicuna)."""
     answer = conversation.answer
     return f"{answer} </s>" if template == "single" else answer + "</s>" * has_end
@@ -41,5 +41,5 @@ def _marked(conversation: Conversation, text: str) -> str:
 
 
 def _marked_turns(conversation: Conversation, turns: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Put the marker before the first question."""
+    """Insert the marker before the first question."""
     return [(_marked(conversation, q) if i == 0 else q, a) for i, (q, a) in enumerate(turns)]

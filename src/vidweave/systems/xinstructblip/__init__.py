@@ -1,1 +1,1 @@
-"""X-InstructBLIP: a Q-Former that reads the instruction for each modality, in front of one frozen Vicuna."""
+"""X-InstructBLIP: a Q-Former that reads the instruction for each modality, before one frozen Vicuna."""

@@ -1,9 +1,9 @@
-"""X-InstructBLIP's released files as a model folder of ours: strict, with a report of every key.
+"""Converter of X-InstructBLIP's released files to a model folder: strict, with a report of every key.
 
-One file per modality (`image_qformer.pth`, `video_qformer.pth`, `audio_qformer_improved.pth`, `pc_qformer.pth`) holds its
-Q-Former, norm, query tokens and projection. The frozen parts come from files of their own: LAVIS' `eva_vit_g.pth`
+Each file (`image_qformer.pth`, `video_qformer.pth`, `audio_qformer_improved.pth`, `pc_qformer.pth`) contains the Q-Former,
+norm, query tokens and projection of one modality. The frozen parts are in separate files: LAVIS' `eva_vit_g.pth`
 (`vision`), `BEATs_iter3_plus_AS2M.pt` (`audio`), ULIP-2's PointBERT (`points`), Vicuna-7B v1.1 (`language`); a `base`, an
-InstructBLIP with that Vicuna, brings vision, language and tokenizers at once.
+InstructBLIP with that Vicuna, provides vision, language and tokenizers together.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ _VOCABULARY = ("model.embed_tokens.weight", "lm_head.weight")
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What X-InstructBLIP's files do not say.
+    """Settings that X-InstructBLIP's files do not contain.
 
     Attributes:
         prompt: One of `PROMPTS`.
-        num_frames: Of a video.
-        legacy_media: Read videos and sounds as the original's evaluation does.
+        num_frames: Frames of a video.
+        legacy_media: Read videos and audio as the original's evaluation does.
     """
 
     prompt: str = "released"
@@ -53,13 +53,13 @@ class Settings:
 
 
 def convert(request: Request, *, sizes: Sizes | None = None) -> KeyReport:
-    """Write the files of `request` as a folder; the model has the modalities whose Q-Formers they hold.
+    """Convert the files of `request` to a folder; the model has the modalities whose Q-Formers they contain.
 
     Args:
-        sizes: Those of files that are not the paper's.
+        sizes: Sizes of files other than the paper's.
 
     Raises:
-        CheckpointError: keys that are missing, unknown or of another shape; a part that is needed and not given.
+        CheckpointError: keys that are missing, unknown or of another shape; a missing part.
     """
     request.expect(parts=PARTS, base=True)
     settings = options_of(Settings, request)
@@ -68,8 +68,8 @@ def convert(request: Request, *, sizes: Sizes | None = None) -> KeyReport:
     checkpoints = [read_released(request, "xinstructblip")]
     checkpoints += [read_checkpoint(request.parts[role]) for role in QFORMERS if role in request.parts]
     sources = [_released(checkpoint) for checkpoint in checkpoints]
-    held = {name for checkpoint in checkpoints for name in modalities_in(checkpoint.state)}
-    modalities = [name for name in MODALITIES if name in held]
+    available = {name for checkpoint in checkpoints for name in modalities_in(checkpoint.state)}
+    modalities = [name for name in MODALITIES if name in available]
     config = build(
         modalities,
         prompt=PROMPTS[settings.prompt],
@@ -87,30 +87,28 @@ def convert(request: Request, *, sizes: Sizes | None = None) -> KeyReport:
 
 
 def _released(checkpoint: Checkpoint) -> Source:
-    found = rename(checkpoint.state)
+    renamed = rename(checkpoint.state)
     if not modalities_in(checkpoint.state):
-        raise CheckpointError(f"{checkpoint.name} holds no query tokens: it is no Q-Former of X-InstructBLIP")
-    return Source.of(checkpoint, found.state, found.dropped)
+        raise CheckpointError(f"{checkpoint.name} has no query tokens: it is no Q-Former of X-InstructBLIP")
+    return Source.of(checkpoint, renamed.state, renamed.dropped)
 
 
 def _frozen(request: Request, config: VideoLanguageConfig) -> list[Source]:
-    """Encoders and language model that were given as parts."""
+    """Read encoders and language model given as parts."""
     sources = []
     for role in (role for role in ENCODERS if role in request.parts):
         if role not in config.parse().encoders:
-            raise ConfigError(
-                f"part {role!r} is given, but no file holds a Q-Former that sees through it; leave it out"
-            )
+            raise ConfigError(f"part {role!r} is given, but no file has a Q-Former that uses it; omit it")
         checkpoint = read_checkpoint(request.parts[role])
-        found = encoder(role, checkpoint.state)
-        sources.append(Source.of(checkpoint, found.state, found.dropped, role))
+        renamed = encoder(role, checkpoint.state)
+        sources.append(Source.of(checkpoint, renamed.state, renamed.dropped, role))
     if "language" in request.parts:
         sources.append(_language(request.parts["language"], config.parse().language_model.config["vocab_size"]))
     return sources
 
 
 def _language(where: str, vocabulary: int) -> Source:
-    """Vicuna's folder; a row for `[PAD]`, which no prompt holds, is added where it has none."""
+    """Read Vicuna's folder; add a missing row for `[PAD]`, which no prompt contains."""
     folder = locate(where)
     state = {key: value for key, value in read_lazily(folder).items() if not key.endswith("rotary_emb.inv_freq")}
     notes = []
@@ -128,7 +126,7 @@ def _with_row(lazy: LazyTensor) -> LazyTensor:
 
 
 def _of_base(base: StoredModel) -> Source:
-    """The tower and the language model of an InstructBLIP."""
+    """Select the tower and the language model of an InstructBLIP."""
     if base.config.parse().language_model.kind != "causal":
         raise ConfigError(f"base {base.config.name!r} has no causal language model; give an InstructBLIP with Vicuna")
     state = {key: value for key, value in base.state.items() if key.startswith(("encoders.vision.", _LANGUAGE))}
@@ -136,26 +134,26 @@ def _of_base(base: StoredModel) -> Source:
 
 
 def _check_parts(config: VideoLanguageConfig, sources: Sequence[Source]) -> None:
-    held = {key for source in sources for key in source.state}
+    available = {key for source in sources for key in source.state}
     roots = {role: f"encoders.{role}." for role in config.parse().encoders} | {"language": _LANGUAGE}
-    missing = [role for role, root in roots.items() if not any(key.startswith(root) for key in held)]
+    missing = [role for role, root in roots.items() if not any(key.startswith(root) for key in available)]
     if missing:
-        raise CheckpointError(f"the files hold no {', '.join(missing)}; give them (part), or a base that has them")
+        raise CheckpointError(f"the files have no {', '.join(missing)}; give them as parts, or a base that has them")
 
 
 def _processor(request: Request, config: VideoLanguageConfig, base: StoredModel | None) -> Processor | None:
-    """With Vicuna's tokenizer as the original changes it, and the Q-Formers'; None where one of them is not given."""
+    """Build the processor with Vicuna's tokenizer as the original changes it, and the Q-Formers'; None if one is missing."""
     tokenizers = {} if base is None or base.processor is None else dict(base.processor.tokenizers)
     if "language" in request.parts:
         tokenizers["language"] = vicuna_tokenizer(locate(request.parts["language"]))
     if "qformer" in request.parts:
         tokenizers["qformer"] = load_tokenizer(locate(request.parts["qformer"]))
-    wanted = {"language", "qformer"}
-    return Processor(config, {n: tokenizers[n] for n in wanted}) if wanted <= tokenizers.keys() else None
+    names = {"language", "qformer"}
+    return Processor(config, {n: tokenizers[n] for n in names}) if names <= tokenizers.keys() else None
 
 
 def vicuna_tokenizer(folder: Path) -> Any:
-    """Vicuna's tokenizer with `</s>` as begin, end and unknown token, and a `[PAD]`."""
+    """Load Vicuna's tokenizer with `</s>` as begin, end and unknown token, and a `[PAD]`."""
     tokenizer = load_tokenizer(folder)
     tokenizer.add_special_tokens({"pad_token": "[PAD]"})
     tokenizer.add_special_tokens(dict.fromkeys(("bos_token", "eos_token", "unk_token"), "</s>"))
@@ -163,7 +161,7 @@ def vicuna_tokenizer(folder: Path) -> Any:
 
 
 def _improved(checkpoints: Sequence[Checkpoint]) -> list[str]:
-    """Files of the recipes `*_improved` saw cue and tokens twice while they were trained (X5)."""
+    """Note files of the recipes `*_improved`, which were trained with cue and tokens twice (X5)."""
     names = [checkpoint.name for checkpoint in checkpoints if "improved" in checkpoint.name]
     return (
         [f"{', '.join(names)}: trained with cue and tokens twice, and used with one copy, as released"] if names else []

@@ -1,4 +1,4 @@
-"""X-InstructBLIP's state-dict names → ours. The original's modality names are image, pc, audio, video."""
+"""Mapping of X-InstructBLIP's state-dict names to ours. The original's modality names are image, pc, audio, video."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ NO_WEIGHT = "no weight of the model"
 
 @dataclass(frozen=True)
 class Renamed:
-    """Weights under our names, and keys that hold none of ours → why."""
+    """Weights under our names, and the reason for each dropped key."""
 
     state: dict[str, Tensor]
     dropped: dict[str, str]
 
 
 def qformer_keys(theirs: str) -> KeyTable:
-    """Q-Former, norm, query tokens and projection of one modality of the original, both ways."""
+    """Key table of the original's Q-Former, norm, query tokens and projection of one modality, both ways."""
     ours = NAMES[theirs]
     return KeyTable(
         (
@@ -44,18 +44,18 @@ def qformer_keys(theirs: str) -> KeyTable:
 
 
 def modalities_in(state: Mapping[str, Any]) -> tuple[str, ...]:
-    """Our names of the modalities whose query tokens a file holds, in the order of `NAMES`."""
+    """Our names of the modalities with query tokens in a file, in the order of `NAMES`."""
     return tuple(ours for theirs, ours in NAMES.items() if f"{theirs}_query_tokens" in state)
 
 
 def rename(state: Mapping[str, Tensor], *, shared_vision: bool = True) -> Renamed:
-    """Weights of a released file, or of the original's whole model, under our names.
+    """Rename the weights of a released file, or of the original's whole model.
 
     Args:
-        shared_vision: The tower of pictures is that of frames too (`encoders.vision`); a second copy must be equal to it.
+        shared_vision: Images and frames share one tower (`encoders.vision`); a second copy must be equal to it.
 
     Raises:
-        CheckpointError: an unknown key, or two towers that differ and should be one.
+        CheckpointError: an unknown key, or two different towers that should be equal.
     """
     parts = _by_root(state)
     result, dropped = {}, {}
@@ -67,16 +67,16 @@ def rename(state: Mapping[str, Tensor], *, shared_vision: bool = True) -> Rename
         encoder = parts.get(f"{theirs}_encoder.", {})
         if not encoder:
             continue
-        found = _encoder(ours, encoder, shared_vision)
-        _check_shared(result, found.state)
-        result |= found.state
-        dropped |= {f"{theirs}_encoder.{key}": why for key, why in found.dropped.items()}
+        renamed = _encoder(ours, encoder, shared_vision)
+        _check_shared(result, renamed.state)
+        result |= renamed.state
+        dropped |= {f"{theirs}_encoder.{key}": why for key, why in renamed.dropped.items()}
     result |= {f"language_model.model.{key}": value for key, value in parts.get("llm_model.", {}).items()}
     return Renamed(result, dropped)
 
 
 def encoder(role: str, state: Mapping[str, Tensor]) -> Renamed:
-    """A file of one encoder alone: LAVIS' EVA (`vision`), Microsoft's BEATs (`audio`), ULIP (`points`).
+    """Rename a file of one encoder: LAVIS' EVA (`vision`), Microsoft's BEATs (`audio`), ULIP (`points`).
 
     Raises:
         CheckpointError: an unknown key.
@@ -95,12 +95,12 @@ def _roots_of(theirs: str) -> tuple[str, ...]:
 
 
 def _by_root(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    """Weights of encoders and language model by the beginning of their names, which is cut off."""
+    """Group the weights of encoders and language model by the prefix of their names, which is removed."""
     roots = [*(f"{theirs}_encoder." for theirs in NAMES), "llm_model."]
     known = [*roots, *(root for theirs in NAMES for root in _roots_of(theirs))]
-    strangers = sorted(key for key in state if not key.startswith(tuple(known)))
-    if strangers:
-        raise CheckpointError(f"{len(strangers)} keys are none of X-InstructBLIP's: {', '.join(strangers[:8])}")
+    unknown = sorted(key for key in state if not key.startswith(tuple(known)))
+    if unknown:
+        raise CheckpointError(f"{len(unknown)} keys are none of X-InstructBLIP's: {', '.join(unknown[:8])}")
     return {r: {k.removeprefix(r): v for k, v in state.items() if k.startswith(r)} for r in roots}
 
 
@@ -109,16 +109,16 @@ def _encoder(ours: str, state: Mapping[str, Tensor], shared_vision: bool) -> Ren
         return encoder("audio", {key.removeprefix("model."): value for key, value in state.items()})
     if ours == "point_cloud":
         return encoder("points", state)
-    found = encoder("vision", state)
+    renamed = encoder("vision", state)
     if shared_vision:
-        return found
-    own = {key.replace("encoders.vision.", f"encoders.{ours}_vision.", 1): value for key, value in found.state.items()}
-    return Renamed(own, found.dropped)
+        return renamed
+    own = {key.replace("encoders.vision.", f"encoders.{ours}_vision.", 1): v for key, v in renamed.state.items()}
+    return Renamed(own, renamed.dropped)
 
 
 def _check_shared(known: Mapping[str, Tensor], new: Mapping[str, Tensor]) -> None:
     for key, value in new.items():
         if key in known and not (known[key].shape == value.shape and bool((known[key] == value).all())):
             raise CheckpointError(
-                f"the towers of pictures and of frames differ ({key}); rename them with shared_vision=False, which keeps both"
+                f"the towers of images and of frames differ ({key}); rename them with shared_vision=False, which keeps both"
             )

@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 MODALITIES = ("image", "point_cloud", "audio", "video")
-"""In the order in which the inputs of one scene stand in the prompt."""
+"""Modalities in the order of the inputs of one scene in the prompt."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ def xinstructblip(
     sizes: Sizes | None = None,
     name: str | None = None,
 ) -> VideoLanguageConfig:
-    """The paper's model, asked in one of the ways of `PROMPTS`; see `build`."""
+    """Build the paper's model with one of the prompts of `PROMPTS`; see `build`."""
     if prompt not in PROMPTS:
         raise UnknownNameError("prompt of X-InstructBLIP", prompt, PROMPTS)
     return build(
@@ -88,13 +88,13 @@ def build(
     legacy_media: bool = False,
     legacy_text_rows: bool = False,
 ) -> VideoLanguageConfig:
-    """Any modalities, any sizes.
+    """Build a model of any modalities and sizes.
 
     Args:
         modalities: In the order of the prompt; any of them may be missing in a clip.
-        shared_vision: Pictures and frames go through one tower. The original holds two copies of it.
-        legacy_media: Read videos and sounds as the original's evaluation does: frames resized twice, their channels
-            turned around (X10), and the end of most sounds dropped.
+        shared_vision: Use one tower for images and frames. The original has two copies of it.
+        legacy_media: Read videos and audio as the original's evaluation does: frames resized twice, their channels
+            reversed (X10), and the end of most audio dropped.
         legacy_text_rows: In batches, frames and segments read the instructions of other items (X4).
 
     Raises:
@@ -151,20 +151,20 @@ def _encoders(
     encoders: dict[str, Any] = {}
     for modality in names:
         if modality in specs:
-            shown = (
+            selected = (
                 {n: spec for n, spec in specs.items() if n in names} if shared_vision else {modality: specs[modality]}
             )
-            encoders[_eye(modality, shared_vision)] = VisionTowerConfig(config=sizes.vision, specs=shown)
+            encoders[_vision_name(modality, shared_vision)] = VisionTowerConfig(config=sizes.vision, specs=selected)
     if "audio" in names:
         remainder = "repeat_length" if legacy_media else "pad"
-        heard = {n: replace(spec, remainder=remainder) for n, spec in sizes.audio.specs.items()}
-        encoders["audio"] = replace(sizes.audio, specs=heard)
+        audio_specs = {n: replace(spec, remainder=remainder) for n, spec in sizes.audio.specs.items()}
+        encoders["audio"] = replace(sizes.audio, specs=audio_specs)
     if "point_cloud" in names:
         encoders["points"] = sizes.points
     return encoders
 
 
-def _eye(modality: str, shared_vision: bool) -> str:
+def _vision_name(modality: str, shared_vision: bool) -> str:
     return "vision" if shared_vision else f"{modality}_vision"
 
 
@@ -173,7 +173,7 @@ def _stream(modality: str, num_frames: int, shared_vision: bool) -> StreamConfig
         encoder = {"audio": "audio", "point_cloud": "points"}[modality]
         return StreamConfig(encoder=encoder, modalities=(modality,), need=FrameNeed(follow_selection=False))
     need = FrameNeed(num_frames=1 if modality == "image" else num_frames, rule="truncate")
-    return StreamConfig(encoder=_eye(modality, shared_vision), modalities=(modality,), need=need)
+    return StreamConfig(encoder=_vision_name(modality, shared_vision), modalities=(modality,), need=need)
 
 
 def _width(modality: str, sizes: Sizes) -> int:
@@ -202,20 +202,20 @@ def _port(modality: str, sizes: Sizes, legacy_text_rows: bool) -> PortConfig:
 
 
 def xinstructblip_vicuna_7b() -> VideoLanguageConfig:
-    """X-InstructBLIP with Vicuna-7B v1.1 (arXiv 2311.18799)."""
+    """Build X-InstructBLIP with Vicuna-7B v1.1 (arXiv 2311.18799)."""
     return xinstructblip(name="xinstructblip-vicuna-7b")
 
 
 def xinstructblip_vicuna_13b() -> VideoLanguageConfig:
-    """X-InstructBLIP with Vicuna-13B v1.1 (arXiv 2311.18799)."""
+    """Build X-InstructBLIP with Vicuna-13B v1.1 (arXiv 2311.18799)."""
     return xinstructblip(sizes=Sizes(language=dict(VICUNA_13B)), name="xinstructblip-vicuna-13b")
 
 
 def xinstructblip_contra4_7b() -> VideoLanguageConfig:
-    """The 7B model as Contra4 asks it (arXiv 2506.01275)."""
+    """Build the 7B model with Contra4's prompt (arXiv 2506.01275)."""
     return xinstructblip("contra4", name="xinstructblip-contra4-7b")
 
 
 def xinstructblip_discrn_7b() -> VideoLanguageConfig:
-    """The 7B model as DisCRn asks it: two inputs, each a scene of its own."""
+    """Build the 7B model with DisCRn's prompt: two inputs, each in its own scene."""
     return xinstructblip("discrn", num_frames=2, name="xinstructblip-discrn-7b")

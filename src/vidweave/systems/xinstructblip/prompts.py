@@ -1,4 +1,4 @@
-"""How X-InstructBLIP is asked: the words around the tokens, as the released configurations and scripts put them.
+"""Prompts of X-InstructBLIP: the words around the tokens, as in the released configurations and scripts.
 
 `[prefix] ( [scene label] cue tokens [space] ) for each input, then the text`. The begin token is Vicuna's `</s>`.
 """
@@ -34,22 +34,22 @@ _BEAMS = {"num_beams": 5, "repetition_penalty": 1.5}
 
 @dataclass(frozen=True, kw_only=True)
 class Prompt:
-    """One way of asking.
+    """A prompt of the model.
 
     Attributes:
-        prefix: Stands before everything.
-        text: What the language model reads behind the inputs; {question}, {options}, {labels}.
-        qformer_text: What the Q-Formers read; may hold {question}.
-        scene: Stands before the inputs of each scene ({label}); behind the first scene a space comes before it. None
-            takes one scene only.
-        bos_before_cues, bos_before_text: A begin token stands there too, not only at the very beginning.
-        strip_cues: Cues lose the space in front.
-        space: A token for " " stands behind the tokens of each input.
-        image_resize: How pictures get their size.
-        answer: How answers are written.
-        decoding: Of free answers. A released `max_length` of 10 counts a begin token: 9 new ones.
-        legacy_double: Cue and tokens stand twice, as in the recipes `*_improved` (X5); only for comparison with files
-            that were trained so.
+        prefix: Text before everything.
+        text: Text for the language model after the inputs; {question}, {options}, {labels}.
+        qformer_text: Text for the Q-Formers; may contain {question}.
+        scene: Text before the inputs of each scene ({label}); after the first scene a space comes before it. None
+            accepts one scene only.
+        bos_before_cues, bos_before_text: Insert a begin token there too, not only at the very beginning.
+        strip_cues: Remove the space before cues.
+        space: Insert a token for " " after the tokens of each input.
+        image_resize: Resizing of images.
+        answer: Format of answers.
+        decoding: Decoding of free-form answers. A released `max_length` of 10 counts a begin token: 9 new ones.
+        legacy_double: Repeat cue and tokens, as in the recipes `*_improved` (X5); only for comparison with files
+            that were trained this way.
     """
 
     prefix: str = ""
@@ -76,14 +76,14 @@ _SECOND = Prompt(
 PROMPTS: dict[str, Prompt] = {
     # The released configuration (blip2_xinstruct_vicuna7b.yaml) and the second demo.
     "released": _SECOND,
-    # Captions with it: at least 10 and at most 80 tokens, the begin token among them.
+    # Captions: at least 10 and at most 80 tokens, including the begin token.
     "caption": Prompt(
         prefix=_SECOND.prefix,
         text=_SECOND.text,
         strip_cues=True,
         decoding={**_BEAMS, "max_new_tokens": 79, "min_new_tokens": 9},
     ),
-    # The first release, with which nearly all training and evaluation files of the 7B model ask.
+    # The first release, used by nearly all training and evaluation files of the 7B model.
     "first": _FIRST,
     "demo": Prompt(bos_before_text=True, space=False, qformer_text=_DESCRIBE, decoding=_FIRST.decoding),
     # Candidates of ModelNet40; the original ranks by plain sums, so that long names lose.
@@ -94,7 +94,7 @@ PROMPTS: dict[str, Prompt] = {
         answer=AnswerFormat(option=" a 3d model of a {option}", eos=False),
         decoding=_FIRST.decoding,
     ),
-    # Two inputs, each a scene of its own, in the order of the scenes.
+    # Two inputs, each in its own scene, in the order of the scenes.
     "discrn": Prompt(
         prefix=DISCRN_PREFIX,
         text="question: {question} answer:",
@@ -104,7 +104,7 @@ PROMPTS: dict[str, Prompt] = {
         bos_before_text=True,
         decoding={**_BEAMS, "max_new_tokens": 9, "length_penalty": -1.0},
     ),
-    # As the published script asks in effect (contra4.md, X1 and X2).
+    # The effective prompt of the published script (contra4.md, X1 and X2).
     "contra4": Prompt(
         prefix="USER: ",
         text="Question: {question}Choose from:{labels} Answer:",
@@ -120,11 +120,11 @@ PROMPTS: dict[str, Prompt] = {
 
 
 def prompt_layout(modalities: Sequence[str], prompt: Prompt) -> TemplateLayout:
-    """The order of the prompt; the inputs of one scene stand in the order of `modalities`."""
-    begins_with_cue = not prompt.prefix and prompt.bos_before_cues and not prompt.scene
+    """Build the layout of the prompt; the inputs of one scene are in the order of `modalities`."""
+    starts_with_cue = not prompt.prefix and prompt.bos_before_cues and not prompt.scene
     return TemplateLayout(
         parts=(
-            *(() if begins_with_cue else (Special(token="bos"),)),
+            *(() if starts_with_cue else (Special(token="bos"),)),
             *((Text(text=_literal(prompt.prefix)),) if prompt.prefix else ()),
             *_scenes(modalities, prompt),
             *((Special(token="bos"),) if prompt.bos_before_text else ()),
@@ -158,12 +158,12 @@ def _literal(text: str) -> str:
 
 
 def discrn_question(text: str) -> str:
-    """A question of DisCRn as it is asked: about "the two options", and about objects instead of their modality."""
+    """Rewrite a question of DisCRn as its script does: about "the two options", and objects instead of their modality."""
     text = re.sub(r"which (entity|object|image|audio)", "which of the two options", text, flags=re.IGNORECASE)
     return re.sub(r"audio|image", "object", text)
 
 
 def discrn_captions(question: str, captions: Sequence[tuple[str, str]]) -> str:
-    """What DisCRn's caption baseline reads instead of tokens: (modality, caption) of both inputs, then the question."""
-    shown = "".join(f"{CUES[modality]}{caption}" for modality, caption in captions)
-    return f"{DISCRN_PREFIX}{shown} {PROMPTS['discrn'].text.format(question=question)}"
+    """Build the prompt of DisCRn's caption baseline: (modality, caption) of both inputs, then the question."""
+    inputs = "".join(f"{CUES[modality]}{caption}" for modality, caption in captions)
+    return f"{DISCRN_PREFIX}{inputs} {PROMPTS['discrn'].text.format(question=question)}"
