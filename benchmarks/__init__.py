@@ -1,1 +1,1 @@
-"""What the library claims and how fast it is, as programs: ``python -m benchmarks.claims base``."""
+"""Benchmarks of the library's claims and speed: ``python -m benchmarks.claims base``."""

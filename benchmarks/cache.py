@@ -1,8 +1,8 @@
-"""What the feature cache saves: ``python -m benchmarks.cache [--json FILE]``.
+"""Benchmark of the feature cache: ``python -m benchmarks.cache [--json FILE]``.
 
-First and cached epochs of a tiny and a mid-size training run, bytes per clip, pictures decoded for all encoders together,
-and what the mixer adds to the encoders. Ratios are taken side by side in one run; prints JSON with `criteria` as the claims
-do, exit 1 if one fails. Bounds stand beside the figures: a cached epoch cannot be faster than its training steps alone.
+First and cached epochs of a tiny and a mid-size training run, bytes per clip, frames decoded for all encoders together,
+and the cost of the mixer relative to the encoders. Ratios are measured side by side in one run; prints JSON with `criteria`
+like the claims, exit 1 if one fails. Bounds are given beside the results: a cached epoch cannot be faster than its steps.
 """
 
 from __future__ import annotations
@@ -45,18 +45,18 @@ from vidweave.types import Clip, Features, FrameNeed, Frames, PoolSpec, Query
 LEAST_GAIN, MOST_MIXER = 5.0, 0.03
 
 
-# What learns in a run: the connector as in the recipe `tiny/merv`, and MERV's one stage as in `merv/frozen`.
-TINY_LEARNS = ("connector.ports.", "connector.fusion.", "connector.trunks.detail.", "connector.trunks.tempo.")
-MIDDLE_LEARNS = ("connector.", "language_model.")
+# Trainable parameters of a run: the connector as in the recipe `tiny/merv`, and MERV's one stage as in `merv/frozen`.
+TINY_TRAINABLE = ("connector.ports.", "connector.fusion.", "connector.trunks.detail.", "connector.trunks.tempo.")
+MIDDLE_TRAINABLE = ("connector.", "language_model.")
 
 
 def tiny() -> VideoLanguageConfig:
-    """tiny-merv: three eyes of 0.2 to 0.8 million weights."""
+    """Build tiny-merv: three encoders of 0.2 to 0.8 million weights."""
     return tiny_merv()
 
 
 def middle() -> VideoLanguageConfig:
-    """Two eyes of 22 million weights each (ViT-S) over eight pictures, pooled before the store, a mixer, the tiny Llama."""
+    """Build two encoders of 22 million weights each (ViT-S) over eight frames, pooled before the cache, a mixer, the tiny Llama."""
     base = tiny_merv().parse()
     encoder = PatchEncoderConfig(size=96, patch=8, width=384, layers=12, heads=6, chunk=64, specs={
         "video": replace(PIXELS, height=96, width=96)})  # fmt: skip
@@ -77,29 +77,29 @@ def middle() -> VideoLanguageConfig:
     return VideoLanguageConfig(spec, name="middle")
 
 
-def build(config: VideoLanguageConfig, learning: tuple[str, ...]) -> VideoLanguageModel:
-    """A model in which only parameters that begin so learn."""
+def build(config: VideoLanguageConfig, trainable: tuple[str, ...]) -> VideoLanguageModel:
+    """Build a model with trainable parameters given by their prefixes."""
     torch.manual_seed(0)
     model = VideoLanguageModel(config).eval()
     model.processor = Processor(config, vidweave.load("tiny-base").processor.tokenizers)
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name.startswith(learning))
+        parameter.requires_grad_(name.startswith(trainable))
     return model
 
 
 def clips(folder: Path, count: int) -> list[Clip]:
-    """Toy clips as files: what is decoded costs what decoding costs."""
-    made = []
+    """Write toy clips as files, so that the cost of decoding is realistic."""
+    written = []
     for index in range(count):
         file = folder / f"{index}.mp4"
         scene = train_scene(index)
         write_video(file, Frames.from_array(render_rgb(scene), fps=scene.fps))
-        made.append(Clip(file))
-    return made
+        written.append(Clip(file))
+    return written
 
 
 def epoch(model: VideoLanguageModel, data: list[Clip], batch: int) -> dict[str, float]:
-    """One pass of training over the clips: seconds of all, and of the steps alone."""
+    """Train one epoch over the clips: total seconds, and seconds of the steps alone."""
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5)
     start, stepping = time.perf_counter(), 0.0
     for first in range(0, len(data), batch):
@@ -114,7 +114,7 @@ def epoch(model: VideoLanguageModel, data: list[Clip], batch: int) -> dict[str, 
 
 
 def epochs(model: VideoLanguageModel, folder: Path, count: int, batch: int) -> dict[str, Any]:
-    """First and cached epochs, without a cache for comparison, and what a clip takes on disk."""
+    """Measure first and cached epochs, an epoch without a cache, and the bytes of a clip on disk."""
     data = clips(folder, count)
     plain = epoch(model, data, batch)
     model.use_cache_folder(folder / "features")
@@ -137,8 +137,8 @@ def epochs(model: VideoLanguageModel, folder: Path, count: int, batch: int) -> d
 
 
 def decoding(folder: Path) -> dict[str, Any]:
-    """Pictures that are decoded for one clip, beside the union of what the encoders ask for."""
-    model, (clip, *_) = build(tiny(), TINY_LEARNS), clips(folder, 1)
+    """Count the frames decoded for one clip, and the union of the encoders' requests."""
+    model, (clip, *_) = build(tiny(), TINY_TRAINABLE), clips(folder, 1)
     calls: list[int] = []
     real = video.VideoReader.read
 
@@ -149,18 +149,23 @@ def decoding(folder: Path) -> dict[str, Any]:
     with mock.patch.object(video.VideoReader, "read", counted):
         inputs = model.processor([Query.about(clip, "How many?")])
     used = [{index for index, _ in row.frames} for rows in inputs.provenance.values() for _, _, row in rows]
-    return {"passes": len(calls), "decoded": sum(calls), "union": len(set.union(*used)), "asked": sum(map(len, used))}
+    return {
+        "passes": len(calls),
+        "decoded": sum(calls),
+        "union": len(set.union(*used)),
+        "requested": sum(map(len, used)),
+    }
 
 
 def mixer(rounds: int) -> dict[str, float]:
-    """Seconds of two ViT-S eyes, of their mixture, and of both with it, interleaved."""
-    model = build(middle(), MIDDLE_LEARNS)
+    """Measure seconds of two ViT-S encoders, and of their mixture, interleaved."""
+    model = build(middle(), MIDDLE_TRAINABLE)
     pixels = torch.randn(1, 8, 1, 3, 96, 96)
     runs: dict[str, list[float]] = {"encoders": [], "mixture": []}
     features: dict[str, Any] = {}
     encoders: dict[str, Any] = dict(model.encoders.items())
 
-    def look() -> None:
+    def encode() -> None:
         item = torch.zeros(1, dtype=torch.long)
         for name, encoder in encoders.items():
             tokens = pool_tokens(encoder.encode(pixels, "video"), PoolSpec(grid=3))
@@ -173,10 +178,10 @@ def mixer(rounds: int) -> dict[str, float]:
 
     with torch.no_grad():
         for _ in range(rounds):
-            for name, work in (("encoders", look), ("mixture", mix)):
+            for name, work in (("encoders", encode), ("mixture", mix)):
                 runs[name].append(_timed(work))
-    found = {name: statistics.median(times[1:]) for name, times in runs.items()}
-    return {**found, "share": found["mixture"] / found["encoders"]}
+    medians = {name: statistics.median(times[1:]) for name, times in runs.items()}
+    return {**medians, "share": medians["mixture"] / medians["encoders"]}
 
 
 def _timed(work: Callable[[], None]) -> float:
@@ -186,25 +191,25 @@ def _timed(work: Callable[[], None]) -> float:
 
 
 def measure(count: int, rounds: int) -> dict[str, Any]:
-    """All figures and their criteria."""
+    """Measure all results and their criteria."""
     with tempfile.TemporaryDirectory() as name:
         folders = [Path(name) / part for part in ("tiny", "middle", "decoding")]
         for folder in folders:
             folder.mkdir()
         figures = {
-            "tiny": epochs(build(tiny(), TINY_LEARNS), folders[0], count, 8),
-            "middle": epochs(build(middle(), MIDDLE_LEARNS), folders[1], count, 8),
+            "tiny": epochs(build(tiny(), TINY_TRAINABLE), folders[0], count, 8),
+            "middle": epochs(build(middle(), MIDDLE_TRAINABLE), folders[1], count, 8),
             "decoding": decoding(folders[2]),
             "mixer": mixer(rounds),
         }
-    seen = figures["decoding"]
+    decoded = figures["decoding"]
     criteria = [
         *(
             _criterion(f"{size}: cached epoch faster by", figures[size]["gain"], LEAST_GAIN)
             for size in ("tiny", "middle")
         ),
         _criterion("mixer's share of the encoders at most", figures["mixer"]["share"], MOST_MIXER, most=True),
-        _criterion("decoded pictures beyond the union", seen["decoded"] - seen["union"], 0, most=True),
+        _criterion("decoded frames beyond the union", decoded["decoded"] - decoded["union"], 0, most=True),
     ]
     machine = {"machine": platform.machine(), "python": platform.python_version(), "threads": torch.get_num_threads()}
     return {"benchmark": "cache", **machine, **figures, "criteria": criteria}

@@ -1,7 +1,7 @@
-"""Records per second of Contra4's sampling, filters and balance: ``python -m benchmarks.contra4 [--json FILE]``.
+"""Benchmark of Contra4's sampling, filters and balance: ``python -m benchmarks.contra4 [--json FILE]``.
 
-Sampling near scenes is quadratic in its straightforward form: for each record, compare the anchor with a whole pool and
-sort. That form is timed on some records of the same pools in the same run. Prints JSON with `criteria` as the claims do;
+Sampling of similar scenes is quadratic in its straightforward form: for each record, compare the anchor with a whole pool and
+sort. That form is timed on some records of the same pools in the same run. Prints JSON with `criteria` like the claims;
 exit 1 if one fails.
 """
 
@@ -34,13 +34,13 @@ LEAST_GAIN = 10.0
 
 
 def captions(count: int, rng: np.random.Generator) -> list[str]:
-    """Sentences of ten words of which some are common, as captions are."""
+    """Generate sentences of ten words with a realistic word distribution."""
     words = np.minimum(rng.zipf(1.3, (count, 10)), 5_000)
     return [" ".join(f"w{word}" for word in sentence) for sentence in words]
 
 
 def make_pools(size: int) -> tuple[dict[str, list[Row]], dict[str, np.ndarray], float]:
-    """Four pools of `size` media with their embeddings, and the seconds that these took."""
+    """Generate four pools of `size` media with their embeddings, and the seconds of the embedding."""
     texts = captions(4 * size, np.random.default_rng(0))
     start = time.perf_counter()
     values = np.split(TfIdfEmbedder().embed(texts), 4)
@@ -53,7 +53,7 @@ def make_pools(size: int) -> tuple[dict[str, list[Row]], dict[str, np.ndarray], 
 
 
 def straightforward(embeddings: dict[str, np.ndarray], count: int) -> float:
-    """Seconds per record of the form that the published script has: a product with the whole pool, sorted, each time."""
+    """Measure seconds per record of the published script's form: a product with the whole pool, sorted, for each record."""
     rng = random.Random(1)
     combinations = [(a, o) for i, a in enumerate(PUBLISHED_ORDER) for o in [PUBLISHED_ORDER[i + 1 :]] if o]
     start = time.perf_counter()
@@ -67,7 +67,7 @@ def straightforward(embeddings: dict[str, np.ndarray], count: int) -> float:
 
 
 def verified(count: int) -> Iterator[list[Row]]:
-    """Shards of rows as verification leaves them; four in ten have a verifier that is wrong somewhere."""
+    """Generate shards of verified rows; four in ten have a verifier with an error."""
     rng = random.Random(2)
     for start in range(0, count, SHARD):
         yield [_verified(number, rng) for number in range(start, min(start + SHARD, count))]
@@ -94,42 +94,44 @@ def _verified(number: int, rng: random.Random) -> Row:
 
 
 def peak_bytes() -> int:
-    """The most memory that this process has had."""
+    """Peak memory of this process."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def measure(records: int, size: int, plain: int, base: int) -> dict[str, Any]:
-    """All figures."""
-    found: dict[str, Any] = {"records": records, "media_per_modality": size}
-    found["neighbours"] = neighbours(base)  # first, while this process has not been larger
-    pools, embeddings, found["embedding_seconds"] = make_pools(size)
+    """Measure all results."""
+    results: dict[str, Any] = {"records": records, "media_per_modality": size}
+    results["neighbors"] = neighbors(base)  # first, before the process grows
+    pools, embeddings, results["embedding_seconds"] = make_pools(size)
     for selection in ("random", "similarity"):
         start = time.perf_counter()
         done = sum(1 for _ in sample_tuples(pools, selection, -(-records // COMBINATIONS), embeddings=embeddings))
-        found[f"sampling_{selection}"] = _rate(done, time.perf_counter() - start)
-    found["straightforward_seconds_per_record"] = straightforward(embeddings, plain)
-    found["gain"] = found["straightforward_seconds_per_record"] * found["sampling_similarity"]["records_per_second"]
-    # What the products alone cost: six pairs of pools, two operations per value
+        results[f"sampling_{selection}"] = _rate(done, time.perf_counter() - start)
+    results["straightforward_seconds_per_record"] = straightforward(embeddings, plain)
+    results["gain"] = (
+        results["straightforward_seconds_per_record"] * results["sampling_similarity"]["records_per_second"]
+    )
+    # Cost of the products alone: six pairs of pools, two operations per value
     start = time.perf_counter()
     for i in range(0, 4 * 256, 256):
         embeddings["audio"][i : i + 256] @ embeddings["pc"].T
     products = 6 * size / 1024 * (time.perf_counter() - start)
-    found["products_alone_seconds"] = products
+    results["products_alone_seconds"] = products
     stage, kept, seconds = Filters(verifiers=VERIFIERS), [], 0.0
     for shard in verified(records):
         start = time.perf_counter()
         kept += stage.run(shard)
         seconds += time.perf_counter() - start
-    found["filters"] = _rate(records, seconds)
+    results["filters"] = _rate(records, seconds)
     start = time.perf_counter()
     balanced = balance_rows(kept)
-    found["balance"] = _rate(len(balanced), time.perf_counter() - start)
-    found["peak_bytes"] = peak_bytes()
-    return found
+    results["balance"] = _rate(len(balanced), time.perf_counter() - start)
+    results["peak_bytes"] = peak_bytes()
+    return results
 
 
-def neighbours(base: int) -> dict[str, float]:
-    """Memory that a search among `base` captions takes, beside what all pairs would."""
+def neighbors(base: int) -> dict[str, float]:
+    """Measure the memory of a search among `base` captions, and that of all pairs."""
     values = np.random.default_rng(3).standard_normal((base, 64), np.float32)
     before = peak_bytes()
     start = time.perf_counter()
@@ -147,16 +149,16 @@ def _rate(count: int, seconds: float) -> dict[str, float]:
     return {"records": count, "seconds": seconds, "records_per_second": count / seconds}
 
 
-def judge(found: dict[str, Any]) -> list[dict[str, Any]]:
-    """The criteria of a run."""
-    near = found["neighbours"]
+def judge(results: dict[str, Any]) -> list[dict[str, Any]]:
+    """Evaluate the criteria of a run."""
+    near = results["neighbors"]
     share = near["grown_bytes"] / near["all_pairs_bytes"]
     return [
         {
             "name": "gain over the straightforward form",
-            "value": found["gain"],
+            "value": results["gain"],
             "threshold": LEAST_GAIN,
-            "ok": found["gain"] >= LEAST_GAIN,
+            "ok": results["gain"] >= LEAST_GAIN,
         },
         {"name": "memory of a search, share of all pairs", "value": share, "threshold": 0.01, "ok": share <= 0.01},
     ]
@@ -170,10 +172,10 @@ def main() -> int:
     parser.add_argument("--base", type=int, default=100_000, help="captions of the search whose memory is measured")
     parser.add_argument("--json", type=Path, help="write the result here as well")
     arguments = parser.parse_args()
-    found = measure(arguments.records, arguments.media, arguments.plain, arguments.base)
-    criteria = judge(found)
+    results = measure(arguments.records, arguments.media, arguments.plain, arguments.base)
+    criteria = judge(results)
     machine = platform.processor() or platform.machine()
-    text = json.dumps({"machine": machine, **found, "criteria": criteria}, indent=1)
+    text = json.dumps({"machine": machine, **results, "criteria": criteria}, indent=1)
     if arguments.json:
         arguments.json.write_text(text + "\n")
     print(text)

@@ -1,9 +1,9 @@
-"""What reading pictures costs: CPU seconds of the index reader, of sequential PyAV, and of other decoders.
+"""Benchmark of frame decoding: CPU seconds of the index reader, of sequential PyAV, and of other decoders.
 
     python -m benchmarks.decode --clips DIR [--counts 8,32,128] [--rounds 4] [--json FILE]
 
-Every decoder opens the file and returns the same evenly spread pictures as RGB. Rounds are interleaved, the best of
-each counts. A decoder that returns other pictures or other colours than sequential PyAV on a clip is shown there but
+Every decoder opens the file and returns the same evenly spread frames as RGB. Rounds are interleaved, the best of
+each counts. A decoder whose frames or colors differ from sequential PyAV on a clip is listed there but
 not compared. Prints one JSON line per clip and count, then the criteria; exit 1 if one of them fails.
 """
 
@@ -33,7 +33,7 @@ SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".ts", ".gi
 SEQUENTIAL, OURS = "pyav_sequential", "vidweave"
 SEEK_CLIP, SEEK_COUNT = "scrambled_eggs_70s.mp4", 8
 MAX_MEDIAN, MAX_RATIO, MIN_SPEEDUP = 1.1, 1.4, 2.0
-MAX_DIFFERENCE = 4.0  # mean of |a - b| over one picture, in 0..255: builds of FFmpeg round colours differently
+MAX_DIFFERENCE = 4.0  # mean absolute difference of one frame, in 0..255: builds of FFmpeg round colors differently
 
 
 def vidweave_decode(path: Path, count: int) -> np.ndarray:
@@ -42,9 +42,9 @@ def vidweave_decode(path: Path, count: int) -> np.ndarray:
 
 
 def sequential_decode(path: Path, count: int) -> np.ndarray:
-    """What everybody writes first: decode from the start, keep what is wanted, stop after the last of it.
+    """Decode from the start as in a simple loop: keep the requested frames, stop after the last one.
 
-    The length comes from the header, as everybody takes it; where there is none, from a pass over the packets.
+    The length comes from the header, as usual; without one, from a pass over the packets.
     """
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
@@ -52,14 +52,14 @@ def sequential_decode(path: Path, count: int) -> np.ndarray:
         if not total:
             total = sum(1 for packet in container.demux(stream) if packet.size)
             container.seek(0)
-        wanted = spread(count, total).tolist()
+        requested = spread(count, total).tolist()
         kept: dict[int, np.ndarray] = {}
         for i, frame in enumerate(container.decode(stream)):
-            if i in wanted:
+            if i in requested:
                 kept[i] = frame.to_ndarray(format="rgb24")
-            if i == wanted[-1]:
+            if i == requested[-1]:
                 break
-    return np.stack([kept[i] for i in wanted])
+    return np.stack([kept[i] for i in requested])
 
 
 def torchcodec_decode(path: Path, count: int) -> np.ndarray:
@@ -75,14 +75,14 @@ def decord_decode(path: Path, count: int) -> np.ndarray:
 def opencv_decode(path: Path, count: int) -> np.ndarray:
     cv2 = importlib.import_module("cv2")
     capture = cv2.VideoCapture(str(path))
-    wanted = spread(count, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))).tolist()
+    requested = spread(count, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))).tolist()
     kept: dict[int, np.ndarray] = {}
-    for i in range(wanted[-1] + 1):
+    for i in range(requested[-1] + 1):
         if not capture.grab():
             break
-        if i in wanted:
+        if i in requested:
             kept[i] = cv2.cvtColor(capture.retrieve()[1], cv2.COLOR_BGR2RGB)
-    return np.stack([kept[i] for i in wanted])
+    return np.stack([kept[i] for i in requested])
 
 
 PEERS: dict[str, tuple[str, Decoder]] = {
@@ -93,7 +93,7 @@ PEERS: dict[str, tuple[str, Decoder]] = {
 
 
 def installed_decoders() -> tuple[dict[str, Decoder], list[str]]:
-    """Decoders that import here, and the names of those that do not."""
+    """List the decoders that can be imported, and the names of the others."""
     decoders: dict[str, Decoder] = {SEQUENTIAL: sequential_decode, OURS: vidweave_decode}
     absent = []
     for name, (module, decode) in PEERS.items():
@@ -108,20 +108,20 @@ def installed_decoders() -> tuple[dict[str, Decoder], list[str]]:
 
 
 def time_cpu(decode: Decoder, path: Path, count: int) -> float:
-    """User and system time of this process, with all its threads."""
+    """Measure user and system time of this process, with all its threads."""
     start = time.process_time()
     decode(path, count)
     return time.process_time() - start
 
 
 def check(decoders: dict[str, Decoder], path: Path, count: int) -> dict[str, str]:
-    """Decoder → why its pictures cannot be compared; the reference is sequential PyAV."""
+    """Report the decoders whose frames cannot be compared, with the reason; the reference is sequential PyAV."""
     expected = sequential_decode(path, count)
     wrong = {}
     for name, decode in decoders.items():
         try:
             got = decode(path, count)
-        except Exception as error:  # noqa: BLE001 (whatever another library raises is its result here)
+        except Exception as error:  # noqa: BLE001 (any exception of another library is its result here)
             wrong[name] = f"fails: {type(error).__name__}"
             continue
         if got.shape != expected.shape:
@@ -129,12 +129,12 @@ def check(decoders: dict[str, Decoder], path: Path, count: int) -> dict[str, str
             continue
         worst = max(float(np.abs(a.astype(np.int16) - b).mean()) for a, b in zip(got, expected, strict=True))
         if worst > (0.0 if name == OURS else MAX_DIFFERENCE):
-            wrong[name] = f"other pictures or colours (mean difference {worst:.1f} of 255)"
+            wrong[name] = f"other frames or colors (mean difference {worst:.1f} of 255)"
     return wrong
 
 
 def measure(decoders: dict[str, Decoder], path: Path, count: int, rounds: int) -> dict[str, Any]:
-    """Best CPU seconds of every decoder on one clip, and what follows from them."""
+    """Measure the best CPU seconds of every decoder on one clip, and the derived ratios."""
     wrong = check(decoders, path, count)
     running = {name: decode for name, decode in decoders.items() if not wrong.get(name, "").startswith("fails")}
     best = dict.fromkeys(running, float("inf"))
@@ -155,11 +155,11 @@ def measure(decoders: dict[str, Decoder], path: Path, count: int, rounds: int) -
 
 
 def judge(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The criteria: name, value, threshold, ok."""
+    """Evaluate the criteria: name, value, threshold, ok."""
     ratios = [row["ratio"] for row in rows]
     wrong = [row["clip"] for row in rows if OURS in row["not_compared"]]
     criteria = [
-        ("clips with wrong pictures", len(wrong), 0, not wrong),
+        ("clips with wrong frames", len(wrong), 0, not wrong),
         (
             "median ratio to the best peer",
             statistics.median(ratios),
@@ -170,7 +170,7 @@ def judge(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
     for row in rows:
         if (row["clip"], row["count"]) == (SEEK_CLIP, SEEK_COUNT):
-            name = f"speed-up over sequential, {SEEK_COUNT} pictures of {SEEK_CLIP}"
+            name = f"speed-up over sequential, {SEEK_COUNT} frames of {SEEK_CLIP}"
             criteria.append((name, row["speedup"], MIN_SPEEDUP, row["speedup"] >= MIN_SPEEDUP))
     return [{"name": n, "value": v, "threshold": t, "ok": ok} for n, v, t, ok in criteria]
 
@@ -180,17 +180,17 @@ def find_clips(folder: Path) -> list[Path]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="CPU seconds of reading pictures, against other decoders.")
+    parser = argparse.ArgumentParser(description="Compare CPU seconds of frame decoding with other decoders.")
     parser.add_argument("--clips", type=Path, default=os.environ.get("VIDWEAVE_CLIPS"), help="folder, or one file")
-    parser.add_argument("--counts", default="8,32,128", help="pictures per clip, separated by commas")
+    parser.add_argument("--counts", default="8,32,128", help="frames per clip, separated by commas")
     parser.add_argument("--rounds", type=int, default=4, help="interleaved rounds; the best counts")
-    parser.add_argument("--json", type=Path, default=None, help="write rows and criteria to this file, too")
+    parser.add_argument("--json", type=Path, default=None, help="also write rows and criteria to this file")
     options = parser.parse_args(arguments)
     if options.clips is None or not Path(options.clips).exists():
         parser.error("give a folder of real clips with --clips, or in the variable VIDWEAVE_CLIPS")
     clips = find_clips(Path(options.clips))
     if not clips:
-        parser.error(f"{options.clips} holds no video files")
+        parser.error(f"{options.clips} has no video files")
     decoders, absent = installed_decoders()
     print(f"decoders: {', '.join(decoders)}; absent: {', '.join(absent) or 'none'}", file=sys.stderr)
     rows = []

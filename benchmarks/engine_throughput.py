@@ -1,8 +1,8 @@
 """Requests per second through the endpoint client: ``python -m benchmarks.engine_throughput [--json FILE]``.
 
-A mock server in a process of its own answers after 50 ms (what a bare socket measures stands beside). The bound of n requests in flight is n / 50 ms; a share of it
-is lost to the client's work per request. Beside it, with the same limit: a plain loop of httpx without retries, limits or
-adaptation, in the same run. Prints JSON with `criteria` as the claims do; exit 1 if one fails.
+A mock server in a separate process answers after 50 ms (a bare socket is measured for comparison). The bound of n requests in
+flight is n / 50 ms; a share of it is lost to the client's work per request. For comparison, with the same limit: a plain loop
+of httpx without retries, limits or adaptation, in the same run. Prints JSON with `criteria` like the claims; exit 1 if one fails.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ JUDGED = 8
 
 @contextmanager
 def mock_endpoint() -> Iterator[str]:
-    """The address of a server that runs inside the block."""
+    """Yield the address of a server that runs inside the block."""
     command = [sys.executable, "-m", "benchmarks.mock_endpoint", "--milliseconds", str(SECONDS * 1000)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -45,14 +45,14 @@ def mock_endpoint() -> Iterator[str]:
 
 
 def measured_latency(url: str, times: int = 40) -> float:
-    """Seconds from a request to its answer through a bare socket, one after the other (median)."""
+    """Measure seconds from a request to its answer through a bare socket, one after the other (median)."""
     host, port = url.removeprefix("http://").removesuffix("/v1").split(":")
-    asked = b"POST /v1/chat/completions HTTP/1.1\r\nHost: mock\r\nContent-Length: 2\r\n\r\n{}"
+    request = b"POST /v1/chat/completions HTTP/1.1\r\nHost: mock\r\nContent-Length: 2\r\n\r\n{}"
     seconds = []
     with socket.create_connection((host, int(port))) as connection:
         for _ in range(times):
             start = time.perf_counter()
-            connection.sendall(asked)
+            connection.sendall(request)
             answer = b""
             while b"Scene B" not in answer:
                 answer += connection.recv(4096)
@@ -61,7 +61,7 @@ def measured_latency(url: str, times: int = 40) -> float:
 
 
 def client_rate(url: str, limit: int, count: int) -> float:
-    """Requests per second of our client, connections included."""
+    """Measure requests per second of our client, connections included."""
     engine = OpenAIEngine(model="mock", base_url=url, concurrency=limit)
     message = ({"role": "user", "content": "Which scene is louder? Choices: Scene A, Scene B. Answer:"},)
     requests = [Request(prompt=message, sampling=Sampling(max_tokens=8))] * count
@@ -74,7 +74,7 @@ def client_rate(url: str, limit: int, count: int) -> float:
 
 
 def plain_rate(url: str, limit: int, count: int) -> float:
-    """Requests per second of bare httpx with as many in flight."""
+    """Measure requests per second of bare httpx with the same number in flight."""
     body = {"model": "mock", "messages": [{"role": "user", "content": "Which scene is louder?"}]}
 
     async def work(client: httpx.AsyncClient, left: list[int]) -> None:
@@ -93,7 +93,7 @@ def plain_rate(url: str, limit: int, count: int) -> float:
 
 
 def measure(url: str, limit: int, seconds: float) -> dict[str, float]:
-    """Rates side by side, and shares of what the latency allows; about `seconds` for each."""
+    """Measure rates side by side, and shares of the ideal rate; about `seconds` for each."""
     ideal = limit / SECONDS
     count = limit * max(1, round(ideal * seconds / limit))
     ours, plain = client_rate(url, limit, count), plain_rate(url, limit, count)
@@ -106,8 +106,8 @@ def measure(url: str, limit: int, seconds: float) -> dict[str, float]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement")
-    parser.add_argument("--rounds", type=int, default=3, help="of which the best counts")
+    parser.add_argument("--seconds", type=float, default=4.0, help="duration of each measurement")
+    parser.add_argument("--rounds", type=int, default=3, help="number of rounds; the best counts")
     parser.add_argument(
         "--in-flight", type=int, nargs="+", default=LIMITS, help=f"limits to measure; {JUDGED} is judged"
     )

@@ -1,8 +1,8 @@
-"""What the memory of a Q-Former costs per frame, beside the plain loop: ``python -m benchmarks.memory [--json FILE]``.
+"""Benchmark of a Q-Former's memory per frame, compared with the plain loop: ``python -m benchmarks.memory [--json FILE]``.
 
-Times are in units of one matrix product, (2827, 1408) x (1408, 768), measured between the frames, so that they can be
-compared across machines. The plain loop must cost what it is known to cost, else the run is void. Prints JSON with
-`criteria` as the claims do; exit 1 if one fails.
+Times are in units of one matrix product, (2827, 1408) x (1408, 768), measured between the frames, so that they are
+comparable across machines. The plain loop must have its known cost, else the run is void. Prints JSON with
+`criteria` like the claims; exit 1 if one fails.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from vidweave.nn.bank import UndoLog
 from vidweave.types import Features, Frames, TrunkInput
 
 TOKENS, WORDS, QUERIES = 257, 12, 32
-# length of the banks → most units of the plain loop, most units of ours, least gain, and the gain by operation counts
+# length of the banks → maximum units of the plain loop, maximum units of ours, minimum gain, and the gain by operation counts
 MOST_PLAIN = {10: 21.0, 20: 36.0}
 MOST_UNITS = {10: 8.0, 20: 10.0}
 LEAST_GAIN = {40: 5.0}
@@ -44,14 +44,14 @@ MOST_SECOND = 0.10
 
 
 class Clock:
-    """Seconds in units of the matrix product, which is timed beside every measurement."""
+    """Seconds in units of the matrix product, which is timed with every measurement."""
 
     def __init__(self) -> None:
         self._left, self._right = torch.randn(2827, 1408), torch.randn(1408, 768)
         self.unit_seconds: list[float] = []
 
     def __call__(self, work: Callable[[], Any]) -> float:
-        """Seconds of `work`, after one unit."""
+        """Time `work` in seconds, after one unit."""
         start = time.perf_counter()
         self._left @ self._right
         middle = time.perf_counter()
@@ -60,17 +60,17 @@ class Clock:
         return time.perf_counter() - middle
 
     def units(self, seconds: list[float]) -> float:
-        """Median seconds in median units."""
+        """Convert to median seconds in median units."""
         return statistics.median(seconds) / statistics.median(self.unit_seconds)
 
 
-def walk(segments: int) -> Tensor:
-    """(1, T, 257, 1408) frames around one another, as a video's are."""
-    return torch.randn(1, 1, TOKENS, 1408) + 0.1 * torch.randn(1, segments, TOKENS, 1408).cumsum(1)
+def walk(num_frames: int) -> Tensor:
+    """Generate frames (1, T, 257, 1408) that change slowly, like those of a video."""
+    return torch.randn(1, 1, TOKENS, 1408) + 0.1 * torch.randn(1, num_frames, TOKENS, 1408).cumsum(1)
 
 
 def full_plain_memory(qformer: QFormer, length: int, words: int) -> PlainMemory:
-    """Banks that are full already; what stands in them costs nothing."""
+    """Fill the banks with random entries."""
     shapes = {"visual": (TOKENS, 1408)} | {
         f"layer.{n}": (QUERIES + words, qformer.width) for n in range(len(qformer.layers))
     }
@@ -79,7 +79,7 @@ def full_plain_memory(qformer: QFormer, length: int, words: int) -> PlainMemory:
 
 
 def steps(length: int, rounds: int) -> dict[str, float]:
-    """Units of a steady frame, ours and the plain loop's, interleaved; at paper size, batch 1."""
+    """Measure units of a steady frame, ours and the plain loop's, interleaved; at paper size, batch 1."""
     torch.manual_seed(0)
     qformer = QFormerConfig(vocab_size=30523, memory=MemoryConfig(length=length)).build().eval()
     queries, text = torch.randn(1, QUERIES, 768), torch.randint(0, 30000, (1, WORDS))
@@ -90,45 +90,45 @@ def steps(length: int, rounds: int) -> dict[str, float]:
     plain = full_plain_memory(qformer, length, WORDS)
     ours, theirs = [], []
     for number in range(length, length + rounds):
-        segment = frames[:, number]
+        frame = frames[:, number]
 
-        def step(segment: Tensor = segment) -> None:
+        def step(frame: Tensor = frame) -> None:
             nonlocal memory
             with UndoLog() as undo_log:  # as a stream does
-                memory = qformer.commit(inputs.with_keys(segment[:, None], None), memory, undo_log)
+                memory = qformer.commit(inputs.with_keys(frame[:, None], None), memory, undo_log)
 
         ours.append(clock(step))
-        theirs.append(clock(lambda segment=segment: plain_step(qformer, queries, segment, text, mask, plain, False)))
-    found = {"ours": clock.units(ours), "plain": clock.units(theirs)}
-    return {**found, "unit_ms": 1e3 * statistics.median(clock.unit_seconds), "state_bytes": state_bytes(memory)}
+        theirs.append(clock(lambda frame=frame: plain_step(qformer, queries, frame, text, mask, plain, False)))
+    units = {"ours": clock.units(ours), "plain": clock.units(theirs)}
+    return {**units, "unit_ms": 1e3 * statistics.median(clock.unit_seconds), "state_bytes": state_bytes(memory)}
 
 
-def prefill(length: int, segments: int) -> dict[str, float]:
-    """Seconds of a clip at once, and frame by frame."""
+def prefill(length: int, num_frames: int) -> dict[str, float]:
+    """Measure seconds of a whole clip in one call, and frame by frame."""
     torch.manual_seed(0)
     qformer = QFormerConfig(vocab_size=30523, memory=MemoryConfig(length=length)).build().eval()
     queries, text = torch.randn(1, QUERIES, 768), torch.randint(0, 30000, (1, WORDS))
-    mask, frames = torch.ones(1, WORDS, dtype=torch.bool), walk(segments)
+    mask, frames = torch.ones(1, WORDS, dtype=torch.bool), walk(num_frames)
 
     def run(pieces: int) -> float:
         inputs = TrunkInput(queries, frames, text=text, text_mask=mask)
         memory = qformer.empty_memory(inputs)
         start = time.perf_counter()
-        for part in frames.split(-(-segments // pieces), 1):
+        for part in frames.split(-(-num_frames // pieces), 1):
             with UndoLog() as undo_log:
                 memory = qformer.commit(inputs.with_keys(part, None), memory, undo_log)
         return time.perf_counter() - start
 
-    return {"at_once_seconds": run(1), "stepping_seconds": run(segments)}
+    return {"at_once_seconds": run(1), "stepping_seconds": run(num_frames)}
 
 
 def state_bytes(memory: Any) -> int:
-    """Bytes of all tensors of a memory."""
+    """Count the bytes of all tensors of a memory."""
     return sum(t.numel() * t.element_size() for t in flatten(memory)[1].values())
 
 
 def expected_bytes(length: int, words: int = WORDS) -> int:
-    """The same by formula: entries, their keys and values, and bookkeeping, at paper size in float32."""
+    """Compute the bytes by formula: entries, their keys and values, and bookkeeping, at paper size in float32."""
 
     def bank(tokens: int, width: int, pairs: int) -> int:
         slots = length + 1
@@ -139,7 +139,7 @@ def expected_bytes(length: int, words: int = WORDS) -> int:
 
 
 def growth(pushes: int) -> int:
-    """Bytes by which the process grows while a tiny connector sees `pushes` frames one by one, after a warm-up."""
+    """Measure the growth of the process in bytes while a tiny connector reads `pushes` frames one by one, after a warm-up."""
     trunk = QFormerConfig(hidden=16, layers=2, heads=2, intermediate=16, encoder_width=8, memory=MemoryConfig(length=4))
     port = PortConfig(trunk="qformer", input_width=8, num_query_tokens=2)
     connector = ConnectorConfig(trunks={"qformer": trunk}, ports={"video": port}, output_width=6).build().eval()
@@ -157,19 +157,19 @@ def growth(pushes: int) -> int:
     return process.memory_info().rss - before
 
 
-def second_question(name: str, segments: int, rounds: int) -> dict[str, float]:
-    """Seconds from the pictures of a clip to the answer, and from another question about the same clip to its answer.
+def second_question(name: str, num_frames: int, rounds: int) -> dict[str, float]:
+    """Measure seconds from the frames of a clip to the answer, and from another question about the same clip to its answer.
 
-    Medians of `rounds` clips, on one thread: a tiny model gains nothing by more, and waits for them on a busy machine.
+    Medians of `rounds` clips, on one thread: a tiny model gains nothing from more, and waits for them on a busy machine.
     """
     model, threads = vidweave.load(name), torch.get_num_threads()
     torch.set_num_threads(1)
     options = ["red", "green", "blue", "white"]
     seconds = []
     for _ in range(rounds + 1):
-        pictures = Frames.from_array(torch.randint(0, 256, (segments, 48, 48, 3), dtype=torch.uint8).numpy(), fps=8)
+        frames = Frames.from_array(torch.randint(0, 256, (num_frames, 48, 48, 3), dtype=torch.uint8).numpy(), fps=8)
         stream, start = model.stream(), time.perf_counter()
-        stream.push(pictures)
+        stream.push(frames)
         stream.ask("What colour is the first object?", options=options)
         middle = time.perf_counter()
         stream.ask("What colour is the second object?", options=options)
@@ -180,27 +180,27 @@ def second_question(name: str, segments: int, rounds: int) -> dict[str, float]:
 
 
 def judge(
-    measured: dict[int, dict[str, float]], clip: dict[str, float], grown: int, asked: dict[str, float]
+    measured: dict[int, dict[str, float]], clip: dict[str, float], grown: int, questions: dict[str, float]
 ) -> list[dict[str, Any]]:
-    """The criteria of a run."""
+    """Evaluate the criteria of a run."""
     criteria = []
 
     def at_most(name: str, value: float, threshold: float) -> None:
         criteria.append({"name": name, "value": value, "threshold": threshold, "ok": value <= threshold})
 
-    for length, found in measured.items():
+    for length, units in measured.items():
         if length in MOST_PLAIN:
-            at_most(f"plain loop, M={length}, units (else void)", found["plain"], MOST_PLAIN[length])
+            at_most(f"plain loop, M={length}, units (else void)", units["plain"], MOST_PLAIN[length])
         if length in MOST_UNITS:
-            at_most(f"frame, M={length}, units", found["ours"], MOST_UNITS[length])
-        gain, least = found["plain"] / found["ours"], LEAST_GAIN.get(length)
+            at_most(f"frame, M={length}, units", units["ours"], MOST_UNITS[length])
+        gain, least = units["plain"] / units["ours"], LEAST_GAIN.get(length)
         if least is not None:
             criteria.append({"name": f"gain, M={length}", "value": gain, "threshold": least, "ok": gain >= least})
-        wrong = abs(found["state_bytes"] - expected_bytes(length))
+        wrong = abs(units["state_bytes"] - expected_bytes(length))
         at_most(f"state, M={length}, bytes beside the formula", wrong, 0)
     at_most("clip at once, share of stepping", clip["at_once_seconds"] / clip["stepping_seconds"], 1.0)
     at_most("growth of the process, bytes", grown, MOST_GROWTH)
-    share = asked["second_seconds"] / asked["first_seconds"]
+    share = questions["second_seconds"] / questions["first_seconds"]
     at_most("second question, share of the first", share, MOST_SECOND)
     return criteria
 
@@ -209,24 +209,24 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lengths", type=int, nargs="+", default=[10, 20, 40], help="entries per bank (M)")
     parser.add_argument(
-        "--rounds", type=int, default=9, help="steady frames, and clips asked about twice, that are timed"
+        "--rounds", type=int, default=9, help="number of timed steady frames, and of clips with two questions"
     )
-    parser.add_argument("--clip", type=int, default=100, help="frames of the clip that is read at once (M=20)")
+    parser.add_argument("--clip", type=int, default=100, help="frames of the clip read in one call (M=20)")
     parser.add_argument("--pushes", type=int, default=20_000, help="frames pushed at tiny size")
-    parser.add_argument("--model", default="tiny-malmm", help="whose second question about a clip is timed")
+    parser.add_argument("--model", default="tiny-malmm", help="model whose second question about a clip is timed")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--json", type=Path, help="write the result here as well")
+    parser.add_argument("--json", type=Path, help="also write the result to this file")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     with torch.no_grad():
         measured = {length: steps(length, arguments.rounds) for length in arguments.lengths}
         clip, grown = prefill(20, arguments.clip), growth(arguments.pushes)
-        asked = second_question(arguments.model, arguments.clip, arguments.rounds)
-    for length, found in measured.items():
-        gain = found["plain"] / found["ours"]
+        questions = second_question(arguments.model, arguments.clip, arguments.rounds)
+    for length, units in measured.items():
+        gain = units["plain"] / units["ours"]
         bounds = {"gain": gain, "goal": GOAL.get(length), "bound": BOUND.get(length)}
-        found |= {**bounds, "share_of_bound": gain / BOUND[length] if length in BOUND else None}
-    criteria = judge(measured, clip, grown, asked)
+        units |= {**bounds, "share_of_bound": gain / BOUND[length] if length in BOUND else None}
+    criteria = judge(measured, clip, grown, questions)
     machine = {"machine": platform.processor() or platform.machine(), "threads": arguments.threads}
     text = json.dumps(
         {
@@ -234,7 +234,7 @@ def main() -> int:
             "frames": measured,
             "clip": clip,
             "growth_bytes": grown,
-            "questions": asked,
+            "questions": questions,
             "criteria": criteria,
         },
         indent=1,

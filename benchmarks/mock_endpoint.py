@@ -1,8 +1,8 @@
-"""An OpenAI-compatible server that thinks for a fixed time: ``python -m benchmarks.mock_endpoint``; prints its address.
+"""Mock OpenAI-compatible server with a fixed latency: ``python -m benchmarks.mock_endpoint``; prints its address.
 
-As little work per request as HTTP allows, so that what is measured is the client. The time counts from the arrival of a
-request, and what the machine oversleeps is taken off, so that the latency is the one that was asked for. Knows no more of
-HTTP than the client of `vidweave.engines` sends; loopback only.
+It does as little work per request as HTTP allows, so that the client is measured. The latency counts from the arrival of a
+request, corrected for late wake-ups of the machine. It supports only the HTTP that the client of `vidweave.engines` sends;
+loopback only.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 
 async def oversleep(seconds: float, times: int = 15) -> float:
-    """How much longer than asked a sleep takes, in seconds (median)."""
+    """Measure how much longer than requested a sleep takes, in seconds (median)."""
     late = []
     for _ in range(times):
         start = time.perf_counter()
@@ -43,8 +43,8 @@ async def serve(seconds: float) -> None:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 arrived = time.perf_counter()
-                found = LENGTH.search(head)
-                await reader.readexactly(int(found[1]) if found else 0)
+                match = LENGTH.search(head)
+                await reader.readexactly(int(match[1]) if match else 0)
                 await asyncio.sleep(max(0.0, arrived + seconds - late - time.perf_counter()))
                 writer.write(ANSWER)
                 await writer.drain()

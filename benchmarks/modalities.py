@@ -1,9 +1,9 @@
-"""What modalities cost: one Q-Former pass for all against one pass for each, and answers from cached features.
+"""Benchmark of modalities: one Q-Former pass for all compared with one pass for each, and answers from cached features.
 
     python -m benchmarks.modalities [--json FILE] [--repeats N] [--paper]
 
-Ratios are taken side by side in one run. The bound of a pass is its matrix products at the rate of one large product on
-the same machine. An answer with five modalities from cached features is to take at most 1.3 times one with one, where the
+Ratios are measured side by side in one run. The bound of a pass is its matrix products at the rate of one large product on
+the same machine. An answer with five modalities from cached features should take at most 1.3 times one with one, if the
 parts cost in the paper's proportion.
 """
 
@@ -34,7 +34,7 @@ STREAMS = ("video", "audio", "depth", "flow", "normals")
 
 @dataclass(frozen=True)
 class Size:
-    """Of one comparison: rows are clips * segments per modality."""
+    """Sizes of one comparison: rows are clips * segments per modality."""
 
     name: str
     qformer: QFormerConfig
@@ -62,7 +62,7 @@ PAPER = Size("paper", QFormerConfig(), 64, 1, 4, 257, 32, _t5(512, 6, 8, 1024))
 
 
 def connector(size: Size, streams: tuple[str, ...]) -> Connector:
-    """One Q-Former, an adapter per stream, a gated fusion if there are several."""
+    """Build one Q-Former, an adapter per stream, a gated fusion if there are several."""
     torch.manual_seed(0)
     port = PortConfig(
         trunk="qformer",
@@ -79,7 +79,7 @@ def connector(size: Size, streams: tuple[str, ...]) -> Connector:
 
 
 def features(size: Size, streams: tuple[str, ...]) -> dict[str, Features]:
-    """Random features, as an encoder's cache would give them."""
+    """Generate random features, as from an encoder's cache."""
     generator = torch.Generator().manual_seed(1)
     shape = (size.clips, size.segments, size.keys, size.qformer.encoder_width)
     seconds = torch.arange(size.segments)[:, None] + torch.tensor([0.0, 1.0])
@@ -97,7 +97,7 @@ def features(size: Size, streams: tuple[str, ...]) -> dict[str, Features]:
 
 
 def seconds_of(runs: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
-    """Median seconds of each, measured in turns so that the machine's load meets all alike."""
+    """Measure the median seconds of each, in turns so that the machine's load affects all equally."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     for turn in range(repeats + 1):
         for name, run in runs.items():
@@ -110,7 +110,7 @@ def seconds_of(runs: dict[str, Callable[[], Any]], repeats: int) -> dict[str, fl
 
 @torch.no_grad()
 def passes(size: Size, repeats: int) -> dict[str, Any]:
-    """Five modalities in one pass, against one pass for each over the same weights."""
+    """Measure five modalities in one pass, and in one pass for each over the same weights."""
     whole, given = connector(size, STREAMS), features(size, STREAMS)
     trunk = whole.trunks["qformer"]
     count = size.clips * size.segments
@@ -134,7 +134,7 @@ def passes(size: Size, repeats: int) -> dict[str, Any]:
 
 @torch.no_grad()
 def answers(size: Size, repeats: int) -> dict[str, Any]:
-    """Cached features to an answer of ten tokens, with five modalities and with one."""
+    """Measure an answer of ten tokens from cached features, with five modalities, two and one."""
     torch.manual_seed(0)
     language = Seq2SeqConfig(config=size.language).build().eval()
     prompt = torch.randn(size.clips, 24, size.language["d_model"])
@@ -162,18 +162,18 @@ def answers(size: Size, repeats: int) -> dict[str, Any]:
 
 
 def _operations(size: Size) -> float:
-    """Multiply-adds of one row of a pass, twice."""
+    """Count the operations (2 per multiply-add) of one row of a pass."""
     c, q, k = size.qformer, size.queries, size.keys
     attention = 4 * q * c.hidden**2 + 2 * q * q * c.hidden
     feed = 2 * q * c.hidden * c.intermediate
-    looks = -(-c.layers // c.cross_attention_frequency)
+    cross_layers = -(-c.layers // c.cross_attention_frequency)
     cross = 2 * q * c.hidden**2 + 2 * k * c.encoder_width * c.hidden + 2 * q * k * c.hidden
     lora = 4 * q * c.hidden * size.rank
-    return 2.0 * (c.layers * (attention + feed + lora) + looks * cross)
+    return 2.0 * (c.layers * (attention + feed + lora) + cross_layers * cross)
 
 
 def _rate() -> float:
-    """Operations per second of one large matrix product, the best of five."""
+    """Measure operations per second of one large matrix product, the best of five."""
     a = torch.randn(1024, 1024)
     best = min(_timed(lambda: a @ a) for _ in range(5))
     return 2 * 1024**3 / best
@@ -189,7 +189,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--paper", action="store_true", help="also the paper's widths (about a gigabyte, a minute)")
+    parser.add_argument(
+        "--paper", action="store_true", help="also measure the paper's widths (about a gigabyte, a minute)"
+    )
     arguments = parser.parse_args()
     sizes = [SMALL, PAPER] if arguments.paper else [SMALL]
     report = {

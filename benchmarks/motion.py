@@ -1,7 +1,7 @@
-"""What motion costs: ``python -m benchmarks.motion [--json FILE] [--hour]``.
+"""Benchmark of motion: ``python -m benchmarks.motion [--json FILE] [--hour]``.
 
-Motion vectors and frame differences per minute of video, and RAFT per pair of pictures, taken in turns in one process; with
-`--hour`, the selection of 8 moments from a clip of one hour, in a process of its own whose memory is watched.
+Motion vectors and frame differences per minute of video, and RAFT per pair of frames, measured in turns in one process; with
+`--hour`, the selection of 8 frames from a clip of one hour, in a separate process with monitored memory.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ LEAST_RATIO = 100.0
 
 
 def write_clip(path: Path, seconds: float, *, height: int = HEIGHT, width: int = WIDTH, fps: int = FPS) -> Path:
-    """A textured scene in which a few blocks move: pictures are made and encoded one at a time."""
+    """Write a textured scene with a few moving blocks; frames are generated and encoded one at a time."""
     rng = np.random.default_rng(0)
     ground = rng.integers(30, 90, (height // 8, width // 8, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
     blocks = rng.integers(90, 255, (4, height // 4, height // 4, 3), dtype=np.uint8)
@@ -44,13 +44,13 @@ def write_clip(path: Path, seconds: float, *, height: int = HEIGHT, width: int =
         stream: Any = out.add_stream("libx264", rate=fps, options={"preset": "veryfast", "crf": "23"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for number in range(round(seconds * fps)):
-            picture = ground.copy()
+            image = ground.copy()
             for i, block in enumerate(blocks):
                 phase = number / fps * (0.4 + 0.2 * i) + i
                 x = round((width - block.shape[1]) * (0.5 + 0.5 * np.sin(phase)))
                 y = round((height - block.shape[0]) * i / 4)
-                picture[y : y + block.shape[0], x : x + block.shape[1]] = block
-            frame = av.VideoFrame.from_ndarray(picture[:height, :width], format="rgb24")
+                image[y : y + block.shape[0], x : x + block.shape[1]] = block
+            frame = av.VideoFrame.from_ndarray(image[:height, :width], format="rgb24")
             frame.pts, frame.time_base = number, Fraction(1, fps)
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
@@ -64,29 +64,29 @@ def cpu_seconds(work: Callable[[], Any]) -> float:
 
 
 def costs(clip: Path, minutes: float, rounds: int, pairs: int = PAIRS) -> dict[str, Any]:
-    """CPU seconds on one thread, medians of `rounds` turns."""
+    """Measure CPU seconds on one thread, medians of `rounds` turns."""
     torch.manual_seed(0)
     raft = Raft().eval()
-    pictures = torch.randint(0, 255, (pairs + 1, 3, SIDE, SIDE), dtype=torch.uint8)
-    taken: dict[str, list[float]] = {"motion_vectors": [], "frame_differences": [], "raft": [], "decode": []}
+    frames = torch.randint(0, 255, (pairs + 1, 3, SIDE, SIDE), dtype=torch.uint8)
+    times: dict[str, list[float]] = {"motion_vectors": [], "frame_differences": [], "raft": [], "decode": []}
     for _ in range(rounds):
         for source in ("motion_vectors", "frame_differences"):
             spec = MotionSpec(source=source, fps=MOTION_FPS, height=GRID, width=GRID)  # type: ignore[arg-type]
             with VideoReader(clip) as reader:
-                taken[source].append(cpu_seconds(lambda reader=reader, spec=spec: read_motion(reader, spec)))
-        taken["decode"].append(cpu_seconds(lambda: _decode(clip)))
+                times[source].append(cpu_seconds(lambda reader=reader, spec=spec: read_motion(reader, spec)))
+        times["decode"].append(cpu_seconds(lambda: _decode(clip)))
         with torch.no_grad():
-            taken["raft"].append(cpu_seconds(lambda: raft(pictures, iterations=ITERATIONS, chunk=4)))
-    found = {name: statistics.median(times) for name, times in taken.items()}
-    per_minute = {name: found[name] / minutes for name in ("motion_vectors", "frame_differences", "decode")}
-    per_pair = found["raft"] / pairs
+            times["raft"].append(cpu_seconds(lambda: raft(frames, iterations=ITERATIONS, chunk=4)))
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    per_minute = {name: medians[name] / minutes for name in ("motion_vectors", "frame_differences", "decode")}
+    per_pair = medians["raft"] / pairs
     raft_minute = per_pair * 60 * MOTION_FPS
     return {
         "clip": {"height": HEIGHT, "width": WIDTH, "fps": FPS, "minutes": minutes},
         "cpu_seconds_per_minute": {**per_minute, "raft": raft_minute},
         "raft_cpu_seconds_per_pair": per_pair,
         "raft_gflop_per_second": RAFT_FLOP / per_pair / 1e9,
-        "pictures_per_second": {name: 60 * FPS / per_minute[name] for name in per_minute},
+        "frames_per_second": {name: 60 * FPS / per_minute[name] for name in per_minute},
         "times_cheaper_than_raft": {
             "motion_vectors": raft_minute / per_minute["motion_vectors"],
             "frame_differences": raft_minute / per_minute["frame_differences"],
@@ -109,7 +109,7 @@ _SELECT = """
 import json, sys, time
 from vidweave import Query, load
 
-def peak():  # in KiB; what getrusage tells begins with the peak of the process that forked
+def peak():  # in KiB; getrusage starts with the peak of the parent process
     with open("/proc/self/status") as status:
         return int(next(line.split()[1] for line in status if line.startswith("VmHWM")))
 
@@ -118,47 +118,47 @@ before = peak()
 start, cpu = time.perf_counter(), time.process_time()
 with model.processor.prepare(Query.about(sys.argv[1], "What moves left?")) as prepared:
     read = time.perf_counter() - start
-    chosen = model.select(prepared, k=8)
+    selection = model.select(prepared, k=8)
 whole = time.perf_counter() - start
 after = peak()
 print(json.dumps({"seconds": whole, "cpu_seconds": time.process_time() - cpu, "reading_seconds": read,
     "bridge_seconds": whole - read, "peak_mib": after / 1024, "grown_mib": (after - before) / 1024,
-    "moments": chosen.seconds[0].tolist()}))
+    "selected_seconds": selection.seconds[0].tolist()}))
 """
 
 
 def hour(folder: Path, seconds: float) -> dict[str, Any]:
-    """Selection of 8 moments from a long clip of small pictures, in a fresh process."""
+    """Measure the selection of 8 frames from a long clip of small frames, in a fresh process."""
     clip = write_clip(folder / "hour.mp4", seconds, height=96, width=128, fps=10)
     done = subprocess.run([sys.executable, "-c", _SELECT, str(clip)], capture_output=True, text=True, check=True)
-    found = json.loads(done.stdout.splitlines()[-1])
-    pictures = seconds * 10
-    return {**found, "clip_seconds": seconds, "all_pictures_mib": pictures * 96 * 128 * 3 / 2**20}
+    result = json.loads(done.stdout.splitlines()[-1])
+    num_frames = seconds * 10
+    return {**result, "clip_seconds": seconds, "all_frames_mib": num_frames * 96 * 128 * 3 / 2**20}
 
 
 def main() -> int:
-    """1 if motion vectors are not LEAST_RATIO times cheaper than RAFT."""
+    """Run the benchmark; return 1 if motion vectors are not LEAST_RATIO times cheaper than RAFT."""
     parser = argparse.ArgumentParser("python -m benchmarks.motion", description=__doc__)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--seconds", type=float, default=30.0, help="length of the clip for the costs")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--pairs", type=int, default=PAIRS, help="pairs of pictures that RAFT compares")
+    parser.add_argument("--pairs", type=int, default=PAIRS, help="pairs of frames for RAFT")
     parser.add_argument(
-        "--hour", type=float, nargs="?", const=3600.0, help="also select from a clip of so many seconds"
+        "--hour", type=float, nargs="?", const=3600.0, help="also select from a clip of this length in seconds"
     )
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         clip = write_clip(Path(folder) / "clip.mp4", options.seconds)
-        found = costs(clip, options.seconds / 60, options.rounds, options.pairs)
+        results = costs(clip, options.seconds / 60, options.rounds, options.pairs)
         if options.hour:
-            found["long_clip"] = hour(Path(folder), options.hour)
-    found["peak_rss_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    text = json.dumps(found, indent=2)
+            results["long_clip"] = hour(Path(folder), options.hour)
+    results["peak_rss_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    text = json.dumps(results, indent=2)
     print(text)
     if options.json:
         options.json.write_text(text + "\n")
-    return 0 if found["times_cheaper_than_raft"]["motion_vectors"] >= LEAST_RATIO else 1
+    return 0 if results["times_cheaper_than_raft"]["motion_vectors"] >= LEAST_RATIO else 1
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""The memory of a Q-Former segment by segment, as the paper's code does it: the reference of tests and benchmarks.
+"""Reference implementation of a Q-Former's memory, time step by time step as in the paper's code, for tests and benchmarks.
 
-Every bank is a growing tensor, projected and compared afresh at every segment. Nothing here is used by the library.
+Every bank is a growing tensor, projected and compared again at every time step. The library does not use it.
 """
 
-# Axes: R rows, T segments, Q queries, X queries and text, K keys of a segment, C key width, H hidden width
+# Axes: R rows, T time steps, Q queries, X queries and text, K keys of a time step, C key width, H hidden width
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ __all__ = ["PlainMemory", "plain_loop"]
 
 @dataclass
 class PlainMemory:
-    """Banks (R, n, tokens, width) and their sizes (R, n, tokens), in order of time."""
+    """Banks (R, n, tokens, width) and their sizes (R, n, tokens), in temporal order."""
 
     length: int
     values: dict[str, Tensor] = field(default_factory=dict)
     sizes: dict[str, Tensor] = field(default_factory=dict)
 
     def beside(self, name: str, new: Tensor) -> Tensor:
-        """Entries of bank `name`, then `new` (R, tokens, width)."""
+        """Return the entries of bank `name`, then `new` (R, tokens, width)."""
         return new[:, None] if name not in self.values else torch.cat([self.values[name], new[:, None]], 1)
 
     def keep(self, name: str, new: Tensor, is_last: bool) -> None:
-        """Append without gradient; shorten unless the clip ends here."""
+        """Append without gradient; compress unless the clip ends here."""
         size = new.new_ones(new.shape[0], 1, new.shape[1])
         size = size if name not in self.sizes else torch.cat([self.sizes[name], size], 1)
         values = self.beside(name, new).detach()
@@ -49,10 +49,10 @@ def plain_step(
     memory: PlainMemory,
     is_last: bool,
 ) -> Tensor:
-    """One segment (R, K, C), all of it real → hidden (R, X, H); `memory` is changed."""
+    """Process one time step (R, K, C) without padding: hidden (R, X, H); `memory` is changed in place."""
     states = qformer.embeddings(queries, text)
     mask = qformer.stack().self_mask(queries, text, text_mask)
-    seen = memory.beside("visual", keys).flatten(1, 2)
+    visual = memory.beside("visual", keys).flatten(1, 2)
     for number, layer in enumerate(qformer.layers):
         name, inner = f"layer.{number}", states
         beside = memory.beside(name, inner)
@@ -61,7 +61,7 @@ def plain_step(
         memory.keep(name, inner, is_last)
         queries_now = states[:, : queries.shape[1]]
         if layer.crossattention is not None:
-            queries_now = layer.crossattention(queries_now, seen, None)
+            queries_now = layer.crossattention(queries_now, visual, None)
         states = layer.feed(queries_now, states[:, queries.shape[1] :])
     memory.keep("visual", keys, is_last)
     return states
@@ -75,15 +75,15 @@ def plain_loop(
     text: Tensor | None = None,
     text_mask: Tensor | None = None,
 ) -> tuple[Tensor, list[Tensor], PlainMemory]:
-    """All segments (R, T, K, C), the last one as last.
+    """Process all time steps (R, T, K, C).
 
     Returns:
-        hidden (R, X, H) of the last segment; hidden of every segment; the memory when the last one arrived.
+        hidden (R, X, H) of the last step; hidden of every step; the memory before the last step.
     """
     memory, hidden = PlainMemory(length), []
     before = PlainMemory(length)
-    for step, segment in enumerate(keys.unbind(1)):
+    for step, frame in enumerate(keys.unbind(1)):
         is_last = step == keys.shape[1] - 1
         before = PlainMemory(length, dict(memory.values), dict(memory.sizes)) if is_last else before
-        hidden.append(plain_step(qformer, queries, segment, text, text_mask, memory, is_last))
+        hidden.append(plain_step(qformer, queries, frame, text, text_mask, memory, is_last))
     return hidden[-1], hidden, before

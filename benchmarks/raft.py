@@ -1,8 +1,8 @@
-"""RAFT over neighbouring pictures: features shared between pairs, beside each pair alone: ``python -m benchmarks.raft``.
+"""Benchmark of RAFT over consecutive frames, with and without shared features: ``python -m benchmarks.raft``.
 
-Random weights at full size, 20 pairs at 224 x 224; both ways in turn in one run, so that their ratio holds on a busy
-machine. Operation counts say what sharing can bring at most. Memory: the peak must not grow with the number of pairs
-beyond their flow itself. Prints JSON; exit 1 if a criterion fails.
+Random weights at full size, 20 pairs at 224 x 224; both variants in turn in one run, so that their ratio is stable on a busy
+machine. Operation counts bound the gain of sharing. Memory: the peak must not grow with the number of pairs
+beyond their flow. Prints JSON; exit 1 if a criterion fails.
 """
 
 from __future__ import annotations
@@ -26,31 +26,31 @@ from vidweave.nn.raft import Raft
 SLACK_BYTES = 64 * 2**20
 
 
-def pairwise(raft: Raft, pictures: Tensor, iterations: int) -> Tensor:
-    """Each pair by a call of its own, as code does that hands RAFT two batches of pictures."""
-    pairs = [raft(pictures[i : i + 2], iterations=iterations) for i in range(len(pictures) - 1)]
+def pairwise(raft: Raft, frames: Tensor, iterations: int) -> Tensor:
+    """Estimate the flow of each pair in a separate call, like code that passes two batches of frames to RAFT."""
+    pairs = [raft(frames[i : i + 2], iterations=iterations) for i in range(len(frames) - 1)]
     return torch.cat(pairs)
 
 
 def flops(iterations: int, pairs: int, side: int) -> dict[str, float]:
-    """Operations (2 per multiply-add) of both ways, counted on the meta device."""
+    """Count the operations (2 per multiply-add) of both variants on the meta device."""
     with torch.device("meta"):
         raft = Raft().eval().requires_grad_(False)
-        pictures = torch.zeros(2, 3, side, side)
+        frames = torch.zeros(2, 3, side, side)
     counted = {}
     for name, work in {
-        "pair": lambda: raft(pictures, iterations=iterations),
-        "picture": lambda: raft.fnet(pictures[:1]),
+        "pair": lambda: raft(frames, iterations=iterations),
+        "frame": lambda: raft.fnet(frames[:1]),
     }.items():
         with FlopCounterMode(display=False) as counter:
             work()
         counted[name] = float(counter.get_total_flops())
-    shared = pairs * counted["pair"] - (pairs - 1) * counted["picture"]
+    shared = pairs * counted["pair"] - (pairs - 1) * counted["frame"]
     return {"pairwise": pairs * counted["pair"], "shared": shared, "most_gain": pairs * counted["pair"] / shared}
 
 
 def peak_bytes() -> int:
-    """Largest resident memory of the process so far."""
+    """Peak resident memory of the process so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
@@ -58,19 +58,19 @@ def peak_bytes() -> int:
 def measure(pairs: int, side: int, iterations: int, chunk: int, repeats: int) -> dict[str, Any]:
     torch.manual_seed(0)
     raft = Raft().eval()
-    pictures = torch.randint(0, 256, (pairs + 1, 3, side, side), dtype=torch.uint8)
+    frames = torch.randint(0, 256, (pairs + 1, 3, side, side), dtype=torch.uint8)
     few = max(2, min(2 * chunk, pairs // 2))
-    raft(pictures[: few + 1], iterations=iterations, chunk=chunk)  # warms up, and sets the peak of few pairs
+    raft(frames[: few + 1], iterations=iterations, chunk=chunk)  # warms up, and sets the peak of few pairs
     before = peak_bytes()
     seconds: dict[str, list[float]] = {"shared": [], "pairwise": []}
-    ways = {
-        "shared": lambda: raft(pictures, iterations=iterations, chunk=chunk),
-        "pairwise": lambda: pairwise(raft, pictures, iterations),
+    variants = {
+        "shared": lambda: raft(frames, iterations=iterations, chunk=chunk),
+        "pairwise": lambda: pairwise(raft, frames, iterations),
     }
     growth, differs = 0, 0.0
     for _ in range(repeats):
         flow = {}
-        for name, work in ways.items():
+        for name, work in variants.items():
             start = time.perf_counter()
             flow[name] = work()
             seconds[name].append(time.perf_counter() - start)

@@ -1,11 +1,11 @@
-"""Training senses one after the other with early exit against training them jointly, over several training seeds.
+"""Benchmark of sequential training of modalities with early exit, compared with joint training, over several seeds.
 
     python -m benchmarks.sequential [--seeds 5] [--steps 60] [--temperatures 1.8 1.0] [--json FILE]
 
-tiny-crema's language model is there and frozen; ports and fusion of three senses begin anew (the recipe `tiny/crema`) and
-learn from questions about clips that have any of them. `joint`: one update of all per batch. `sequential`: one update of
-each sense per batch, of its own parameters alone, until its gradients jump (CREMA, 3.2 and 3.3) above so many times their
-mean, the temperature. Prints JSON.
+tiny-crema's language model is given and frozen; ports and fusion of three modalities start untrained (the recipe `tiny/crema`)
+and are trained on questions about clips that have any of them. `joint`: one update of all per batch. `sequential`: one update
+of each modality per batch, of its own parameters alone, until its gradient norm exceeds (CREMA, 3.2 and 3.3) its mean times
+the temperature. Prints JSON.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ from vidweave.training import AdamWSettings, EarlyExit, Pass, Run, Schedule, Sta
 from vidweave.training.loop import train
 
 MODALITIES = {"depth": "distance", "thermal": "temperature", "flow": "spin"}
-"""Sense → the family of questions that needs it."""
+"""Modality → the question type that needs it."""
 LANGUAGE = "tiny-crema-llama"
 STEPS_PER_EPOCH = 4
 load_modalities = partial(load_all, modalities=tuple(MODALITIES))
 
 
 def new_root(seed: int) -> CremaRoot:
-    """Ports and fusion as they begin for a training seed, beside the frozen rest."""
+    """Initialize ports and fusion for a training seed, with the frozen parts."""
     torch.manual_seed(seed)
     root = CremaRoot(initial_model(Settings().rank, LANGUAGE))
     folder = asset_folder(LANGUAGE)
@@ -56,9 +56,9 @@ def new_root(seed: int) -> CremaRoot:
 def new_run(
     root: CremaRoot, clips: Clips, seed: int, steps: int, *, temperature: float | None, clips_per_step: int = 16
 ) -> Run:
-    """Joint training, or (with a temperature) sequential training with early exit."""
-    own = {sense: tuple(f"model.{name}" for name in parameters_of(root.model, sense)) for sense in MODALITIES}
-    alone = [Pass(sense, names) for sense, names in own.items()]
+    """Build joint training, or (with a temperature) sequential training with early exit."""
+    own = {name: tuple(f"model.{p}" for p in parameters_of(root.model, name)) for name in MODALITIES}
+    alone = [Pass(name, parameters) for name, parameters in own.items()]
     joint = [Pass("all", tuple(name for names in own.values() for name in names))]
     rule = None if temperature is None else EarlyExit(steps_per_epoch=STEPS_PER_EPOCH, temperature=temperature)
     stage = Stage(
@@ -77,7 +77,7 @@ def new_run(
 
 
 def questions(root: CremaRoot, examples: int) -> ToyQuestions:
-    """Of unseen scenes, with the three senses, which are encoded once."""
+    """Draw questions of unseen scenes, with the three modalities, which are encoded once."""
     return ToyQuestions(
         811,
         examples,
@@ -88,18 +88,18 @@ def questions(root: CremaRoot, examples: int) -> ToyQuestions:
     )
 
 
-def accuracy(root: CremaRoot, asked: ToyQuestions) -> float:
-    """Share of right answers."""
+def accuracy(root: CremaRoot, items: ToyQuestions) -> float:
+    """Compute the share of right answers."""
     model, right = root.model.eval(), 0
-    for start in range(0, len(asked), 64):
-        batch = [asked[i] for i in range(start, min(start + 64, len(asked)))]
+    for start in range(0, len(items), 64):
+        batch = [items[i] for i in range(start, min(start + 64, len(items)))]
         answers = SlotPipeline(model).answer([example.query for example in batch], trace=False)
         right += sum(a.text == example.truth for a, example in zip(answers, batch, strict=True))
-    return right / len(asked)
+    return right / len(items)
 
 
 def updates(log: Path) -> dict[str, int]:
-    """Pass → how many updates it made, from the log of a stage (a pass that has left writes nothing); a single one is `all`."""
+    """Count the updates of each pass from the log of a stage (an exited pass writes nothing); a single one is `all`."""
     rows = list(csv.DictReader(log.read_text().splitlines()))
     named = [name for name in rows[0] if name.endswith("/loss")]
     if not named:
@@ -108,18 +108,18 @@ def updates(log: Path) -> dict[str, int]:
 
 
 def forms(temperatures: Sequence[float]) -> dict[str, float | None]:
-    """Name → the temperature of its early exit."""
+    """Map each form to the temperature of its early exit."""
     return {"joint": None, **{f"sequential, exit at {t:g}": t for t in temperatures}}
 
 
 def measure(
     seeds: Sequence[int], steps: int, compared: Mapping[str, float | None], *, clips: int, examples: int
 ) -> list[dict[str, Any]]:
-    """One row per seed and form."""
+    """Measure one row per seed and form."""
     root = new_root(0)
     source = Clips(clips, load_modalities)
-    asked = questions(root, examples)
-    found = []
+    items = questions(root, examples)
+    rows = []
     for seed in seeds:
         for form, rule in compared.items():
             root = new_root(seed)
@@ -127,36 +127,38 @@ def measure(
                 start = time.perf_counter()
                 train(new_run(root, source, seed, steps, temperature=rule), out, has_progress=False, has_events=False)
                 seconds = time.perf_counter() - start
-                made = updates(Path(out) / "logs" / "answers.csv")
-            row = {"seed": seed, "form": form, "updates": made, "seconds": seconds, "accuracy": accuracy(root, asked)}
-            found.append(row)
+                counts = updates(Path(out) / "logs" / "answers.csv")
+            row = {"seed": seed, "form": form, "updates": counts, "seconds": seconds, "accuracy": accuracy(root, items)}
+            rows.append(row)
             print(json.dumps(row), flush=True)
-    return found
+    return rows
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Form → means over seeds: accuracy with its standard deviation, updates per sense, seconds."""
-    told = {}
+    """Average over seeds per form: accuracy with its standard deviation, updates per modality, seconds."""
+    means = {}
     for form in dict.fromkeys(row["form"] for row in rows):
         mine = [row for row in rows if row["form"] == form]
         scores = [row["accuracy"] for row in mine]
-        told[form] = {
+        means[form] = {
             "accuracy": statistics.mean(scores),
             "accuracy_deviation": statistics.stdev(scores) if len(scores) > 1 else 0.0,
-            "updates_per_sense": statistics.mean(statistics.mean(row["updates"].values()) for row in mine),
+            "updates_per_modality": statistics.mean(statistics.mean(row["updates"].values()) for row in mine),
             "seconds": statistics.mean(row["seconds"] for row in mine),
         }
-    return told
+    return means
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--temperatures", type=float, nargs="+", default=[1.8, 1.0], help="of the early exit")
-    parser.add_argument("--clips", type=int, default=400, help="that are trained on")
-    parser.add_argument("--examples", type=int, default=60, help="per family that is asked")
-    parser.add_argument("--json", type=Path, help="write the result here as well")
+    parser.add_argument(
+        "--temperatures", type=float, nargs="+", default=[1.8, 1.0], help="temperatures of the early exit"
+    )
+    parser.add_argument("--clips", type=int, default=400, help="number of training clips")
+    parser.add_argument("--examples", type=int, default=60, help="examples per question type")
+    parser.add_argument("--json", type=Path, help="also write the result to this file")
     arguments = parser.parse_args()
     rows = measure(
         range(arguments.seeds),

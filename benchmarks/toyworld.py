@@ -1,6 +1,6 @@
-"""How fast the toy world renders, on one core: ``python -m benchmarks.toyworld [--json FILE]``.
+"""Benchmark of the toy world's rendering on one core: ``python -m benchmarks.toyworld [--json FILE]``.
 
-Prints JSON with `criteria` as the claims do; exit 1 if one fails.
+Prints JSON with `criteria` like the claims; exit 1 if one fails.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LEAST_CLIPS_PER_SECOND = 300
 
 
 def measure(work: Callable[[int], Any], clips: int, rounds: int = 4) -> float:
-    """Clips per second, best of `rounds`, every round on scenes of its own, in CPU time of this process."""
+    """Measure clips per second, best of `rounds`, each on its own scenes, in CPU time of this process."""
     best = 0.0
     for i in range(rounds):
         start = time.process_time()
@@ -36,7 +36,7 @@ def measure(work: Callable[[int], Any], clips: int, rounds: int = 4) -> float:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clips", type=int, default=400, help="clips per round")
-    parser.add_argument("--json", type=Path, help="write the result here as well")
+    parser.add_argument("--json", type=Path, help="also write the result to this file")
     arguments = parser.parse_args()
     works: dict[str, Callable[[int], Any]] = {
         name: lambda seed, name=name: render(sample_scene(seed), name) for name in RENDERERS

@@ -22,7 +22,7 @@ PROMPTS = (
 
 
 def main() -> None:
-    """Ask every prompt about every span with every number of beams, then about the stream as it grows."""
+    """Ask every prompt about every span with every number of beams, then about the growing stream."""
     options = _options()
     pipe = vidweave.load(options.model, device=options.device, dtype=options.dtype)
     spans = options.span or [(None, None), (10.0, 20.0)]
@@ -53,10 +53,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--span", type=float, nargs=2, action="append", metavar=("FROM", "TO"), help="seconds")
     parser.add_argument("--prompt", action="append", help="once per prompt")
     parser.add_argument("--beams", type=int, nargs="+", default=[1, 5])
-    # The tiny model was trained with whole clips: of less than a third of one it tells what it has not seen.
+    # The tiny model was trained on whole clips: from less than a third of one it guesses.
     parser.add_argument("--every", type=float, default=12.5, help="seconds of the clip between answers of the stream")
-    parser.add_argument("--until", type=float, default=37.5, help="seconds of the clip that are streamed")
-    parser.add_argument("--fps", type=float, help="pictures per second of the stream (default: the model's own rate)")
+    parser.add_argument("--until", type=float, default=37.5, help="streamed seconds of the clip")
+    parser.add_argument("--fps", type=float, help="frames per second of the stream (default: the model's own rate)")
     return parser.parse_args()
 
 

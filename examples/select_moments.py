@@ -1,7 +1,7 @@
-"""A selector in front of any video model of transformers: vidweave names the moments, the other model looks at them.
+"""Use a selector with any video model of transformers: vidweave selects the frames, the other model classifies them.
 
-Run it: ``python examples/select_moments.py CLIP QUESTION [FOLDER_OR_HUB_ID]``. Without a model it makes a tiny VideoMAE
-with random weights, which shows the steps and knows nothing.
+Run it: ``python examples/select_moments.py CLIP QUESTION [FOLDER_OR_HUB_ID]``. Without a model it builds a tiny VideoMAE
+with random weights, which shows the steps but predicts nothing useful.
 """
 
 import sys
@@ -20,7 +20,7 @@ CLIP = Path(__file__).parent / "clips" / "toy.mp4"
 
 
 def pixels(clip: Path, indices: list[int], side: int) -> torch.Tensor:
-    """The chosen pictures as (1, k, 3, side, side), normalised as VideoMAE was trained."""
+    """Preprocess the selected frames as (1, k, 3, side, side), normalized as in VideoMAE's training."""
     spec = VisualSpec(height=side, width=side, resize="crop", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
     with open_source(clip, "video") as source:
         values, _ = apply(spec, source.read_frames(indices))
@@ -42,16 +42,16 @@ def tiny_model(k: int) -> Any:
 
 
 def main(clip: Path = CLIP, question: str = "What moves left?", name: str | None = None, k: int = 8) -> str:
-    """Select k moments, let the other model look at them alone, and say what it sees and when."""
-    chosen = vidweave.load("tiny-videotgb").select(clip, question, num_frames=k)
+    """Select k frames, classify them with the other model, and print the label and the times."""
+    selection = vidweave.load("tiny-videotgb").select(clip, question, num_frames=k)
     model: Any = AutoModelForVideoClassification.from_pretrained(name).eval() if name else tiny_model(k)
     with torch.no_grad():
-        logits = model(pixels(clip, chosen["indices"], model.config.image_size)).logits[0]
+        logits = model(pixels(clip, selection["indices"], model.config.image_size)).logits[0]
     label = model.config.id2label[int(logits.argmax())]
-    times = ", ".join(f"{t:.2f}" for t in chosen["seconds"])
-    said = f"{label}, judged by the pictures at {times} s (chosen by {chosen['reason']})"
-    print(said)
-    return said
+    times = ", ".join(f"{t:.2f}" for t in selection["seconds"])
+    text = f"{label}, predicted from the frames at {times} s (selected by {selection['reason']})"
+    print(text)
+    return text
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ LEAST_EXAMPLES = 100
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one claim; 0: it holds, 1: a criterion fails, 2: it could not be measured."""
+    """Run one claim and return the exit code; 0: it holds, 1: a criterion fails, 2: it could not be measured."""
     options = _parser().parse_args(arguments)
     try:
         claim = CLAIMS.get(options.claim)(options.seed, options.examples, progress=not options.quiet)
@@ -37,9 +37,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m benchmarks.claims", description="Measure a claim in the toy world.")
     parser.add_argument("claim", choices=list(CLAIMS), metavar="NAME", help=f"one of: {', '.join(CLAIMS)}")
-    parser.add_argument("--seed", type=int, default=0, help="which unseen world (default 0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the unseen world (default 0)")
     parser.add_argument(
-        "--examples", type=_examples, default=1000, help=f"items per family, at least {LEAST_EXAMPLES} (default 1000)"
+        "--examples",
+        type=_examples,
+        default=1000,
+        help=f"items per question type, at least {LEAST_EXAMPLES} (default 1000)",
     )
     parser.add_argument("--json", type=Path, help="write the result here; - is standard output, without tables")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -47,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _examples(text: str) -> int:
-    """Fewer items tell a model that knows from one that guesses too rarely."""
+    """Parse the number of items; fewer leave too little power to tell a model that knows from one that guesses."""
     count = int(text)
     if count < LEAST_EXAMPLES:
         raise argparse.ArgumentTypeError(

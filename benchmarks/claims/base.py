@@ -1,4 +1,4 @@
-"""Claim `base`: tiny-base answers what a general eye sees in a short clip, because it sees it, and nothing else."""
+"""Claim `base`: tiny-base answers from the visible content of a short clip, and from nothing else."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ LOSS = 0.02
 
 
 def base(seed: int, examples: int, *, progress: bool = True, model: Answerer | None = None) -> Claim:
-    """Measure the claim on world `seed`, `examples` items per family.
+    """Measure the claim on world `seed`, `examples` items per question type.
 
-    Families that need video alone, in short clips, without a special eye are judged: at least 95% on the right clip,
-    at chance on another clip and on none, at most 2 points lost when the options change places. Families that need
-    another modality, which the clips do not hold, are at chance. Long clips and special eyes are printed unjudged.
+    Question types that need only video, in short clips, without a special encoder are judged: at least 95% on the right
+    clip, at chance on another clip and on none, at most 2 points lost when the options are reordered. Types that need
+    another modality, which the clips do not have, are at chance. Long clips and special encoders are printed unjudged.
     """
     if model is None:
         import vidweave

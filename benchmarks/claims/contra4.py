@@ -1,8 +1,8 @@
-"""Claim `contra4`: tiny-crema compares scenes of different senses, and is told from rules that look at nothing.
+"""Claim `contra4`: tiny-crema compares scenes of different modalities better than blind baselines.
 
-The benchmark is made anew for the seed by the published pipeline (the recipe `contra4/toy`), from scenes that are heard or
-seen, balanced over positions and modalities. tiny-crema takes one clip, so every scene is asked about alone and the
-answers are compared (`contra4.baselines.apart`); a scene that is only heard comes with a grey video.
+The benchmark is generated for the seed by the published pipeline (the recipe `contra4/toy`), from scenes in audio or
+video, balanced over positions and modalities. tiny-crema takes one clip, so every scene is asked about alone and the
+answers are compared (`contra4.baselines.apart`); a scene with audio only comes with a gray video.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ __all__ = ["contra4"]
 MODEL = "tiny-crema"
 MODALITIES = ("audio", "video")
 LEAD = 0.20
-KEPT = 0.2  # of the tuples that are drawn, at the least, after writing, verifying and filtering
+KEPT = 0.2  # minimum share of the tuples kept after writing, verifying and filtering
 
 
 def contra4(seed: int, examples: int, *, progress: bool = True, model: Answerer | None = None) -> Claim:
     """Measure the claim on world `seed`, `examples` questions.
 
-    tiny-crema is at least 20 points above every rule that looks at nothing; without media, and with media of other
+    tiny-crema is at least 20 points above every blind baseline; without media, and with media of other
     questions, it is at chance.
     """
     if model is None:
@@ -44,11 +44,11 @@ def contra4(seed: int, examples: int, *, progress: bool = True, model: Answerer 
         model = vidweave.load(MODEL)
     questions = toy_questions(seed, examples)
     claim = Claim("contra4", progress=progress)
-    looks = SceneByScene(model=model, ask=asks_toy_world, name="toy world", shown=beside_grey_video)
-    claim.answer(MODEL, looks, _items(questions, "given"))
+    answerer = SceneByScene(model=model, ask=asks_toy_world, name="toy world", shown=beside_grey_video)
+    claim.answer(MODEL, answerer, _items(questions, "given"))
     views: dict[str, View] = {"question alone": "text_only", "other scenes": "other_scenes"}
     for row, view in views.items():
-        claim.answer(row, looks, _items(questions, view))
+        claim.answer(row, answerer, _items(questions, view))
     for name, rule in RULES.items():
         claim.answer(name, BlindAnswerer(name, rule), _items(questions, "given"))
         verdict = loses_at_most(claim.scores(MODEL), claim.scores(name), -LEAD)
@@ -61,15 +61,15 @@ def contra4(seed: int, examples: int, *, progress: bool = True, model: Answerer 
 
 
 def toy_questions(seed: int, count: int) -> list[ContrastQuestion]:
-    """`count` questions of world `seed`, drawn from all that the pipeline keeps."""
-    wanted = max(20, round(count / KEPT / 2))  # per selection; two senses have one combination
+    """Draw `count` questions of world `seed` from the output of the pipeline."""
+    tuples = max(20, round(count / KEPT / 2))  # per selection; two modalities have one combination
     with TemporaryDirectory(prefix="vidweave-") as folder:
         pipeline = recipe(
-            seed=seed, per_combination=wanted, media=max(40, count // 2), modalities=MODALITIES, errors=0.1
+            seed=seed, per_combination=tuples, media=max(40, count // 2), modalities=MODALITIES, errors=0.1
         )
-        made = run(pipeline, Path(folder), progress=False)
-        assert made.questions is not None, "the whole pipeline ran"
-        questions = read_questions(made.questions)
+        result = run(pipeline, Path(folder), progress=False)
+        assert result.questions is not None, "the whole pipeline ran"
+        questions = read_questions(result.questions)
     random.Random(seed).shuffle(questions)
     return questions[:count]
 

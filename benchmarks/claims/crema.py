@@ -1,4 +1,4 @@
-"""Claim `crema`: a further sense answers its own questions, costs no token, and takes nothing from what was there."""
+"""Claim `crema`: a further modality answers its own questions, adds no token, and preserves the other answers."""
 
 from __future__ import annotations
 
@@ -24,63 +24,63 @@ LOSS = 0.02
 
 
 def crema(seed: int, examples: int, *, progress: bool = True, model: Any = None) -> Claim:
-    """Measure the claim on world `seed`, `examples` items per family of short clips without a special eye.
+    """Measure the claim on world `seed`, `examples` items per question type of short clips without a special encoder.
 
-    A family that needs another sense than the eye is at chance with video alone, reaches 95% with the sense it needs, and
-    is at chance again when all other senses stay and that one's tokens are zero, or another clip's. With all senses at
-    once no family loses more than 2 points, neither to video alone (what the eye sees) nor to the needed sense.
+    A type that needs another modality than video is at chance with video alone, reaches 95% with its modality, and
+    is at chance again if all other modalities stay and that one's tokens are zero, or another clip's. With all modalities
+    together no type loses more than 2 points, neither to video alone nor to the needed modality.
 
-    Every clip is encoded once for all rows. A sense that a clip has not adds exact zeros to the fusion, so leaving it out
-    is zeroing its tokens.
+    Every clip is encoded once for all rows. A missing modality adds exact zeros to the fusion, so omitting it
+    equals zeroing its tokens.
     """
     if model is None:
         import vidweave
 
         model = vidweave.load(MODEL).model
-    senses = tuple(name for name in model.spec.connector_streams if name != "video")
-    seen = list(families(needs={"video"}, scope="short", encoder="general"))
-    sensed = [name for name, family in FAMILIES.items() if family.scope == "short" and family.needs & set(senses)]
-    made = ToyQuestions(
+    further = tuple(name for name in model.spec.connector_streams if name != "video")
+    visual = list(families(needs={"video"}, scope="short", encoder="general"))
+    others = [name for name, family in FAMILIES.items() if family.scope == "short" and family.needs & set(further)]
+    source = ToyQuestions(
         seed,
         examples,
-        families=[*seen, *sensed],
-        modalities=("video", *senses),
+        families=[*visual, *others],
+        modalities=("video", *further),
         form=partial(encoded, model),
         kept=examples * len(FAMILIES),
     )
-    items, pipe = Items(made.families, made.__getitem__), SlotPipeline(model)
+    items, pipe = Items(source.families, source.__getitem__), SlotPipeline(model)
 
     claim = Claim("crema", progress=progress)
     claim.answer("video only", pipe, items.changed(lambda e: _with(e, {"video"})))
-    claim.answer("video + needed", pipe, items.only(sensed).changed(lambda e: _with(e, {"video", *e.needs})))
-    claim.answer("all senses", pipe, items)
-    claim.answer("needed zeroed", pipe, items.only(sensed).changed(lambda e: _with(e, {"video", *senses} - _own(e))))
-    claim.answer("needed of another clip", pipe, _swapped(items.only(sensed), seed))
-    claim.facts = _facts(model, senses, items)
+    claim.answer("video + needed", pipe, items.only(others).changed(lambda e: _with(e, {"video", *e.needs})))
+    claim.answer("all modalities", pipe, items)
+    claim.answer("needed zeroed", pipe, items.only(others).changed(lambda e: _with(e, {"video", *further} - _own(e))))
+    claim.answer("needed of another clip", pipe, _swapped(items.only(others), seed))
+    claim.facts = _facts(model, further, items)
 
-    claim.each_at_chance("video only", sensed)
-    claim.each_at_least("video + needed", sensed, LEAST)
-    claim.each_loses_at_most("all senses", "video + needed", sensed, LOSS)
-    claim.each_loses_at_most("all senses", "video only", seen, LOSS)
-    claim.each_at_chance("needed zeroed", sensed)
-    claim.each_at_chance("needed of another clip", sensed)
+    claim.each_at_chance("video only", others)
+    claim.each_at_least("video + needed", others, LEAST)
+    claim.each_loses_at_most("all modalities", "video + needed", others, LOSS)
+    claim.each_loses_at_most("all modalities", "video only", visual, LOSS)
+    claim.each_at_chance("needed zeroed", others)
+    claim.each_at_chance("needed of another clip", others)
     return claim
 
 
 def _own(example: Example) -> set[str]:
-    """The senses that the question needs beside the eye."""
+    """Modalities that the question needs besides the video."""
     return set(example.needs) - {"video"}
 
 
 def _with(example: Example, modalities: set[str]) -> Example:
-    """The same question with some of the clip's modalities."""
+    """Limit the clip of a question to some modalities."""
     (scene,) = example.query.scenes
     clip = Clip(**{name: scene.clip[name] for name in scene.clip if name in modalities})
     return replace(example, query=replace(example.query, scenes=(replace(scene, clip=clip),)))
 
 
 def _swapped(items: Items, seed: int) -> Items:
-    """Each item with the needed sense of another item of its family."""
+    """Replace the needed modality of each item by that of another item of its type."""
     other = partners(items.families, seed)
 
     def make(index: int) -> Example:
@@ -94,27 +94,27 @@ def _swapped(items: Items, seed: int) -> Items:
 
 @torch.no_grad()
 def encoded(model: Any, clip: Clip) -> Clip:
-    """The clip as the model's frozen encoders see it."""
-    found = {}
+    """Encode a clip with the model's frozen encoders."""
+    encoded_streams = {}
     for name, stream in model.processor(Query.about(clip, "What is there?")).streams.items():
         features = model.encode_stream(name, stream)
-        found[name] = PrecomputedFeatures(features.values[0].numpy(), features.seconds[0].numpy())
-    return Clip(**found)
+        encoded_streams[name] = PrecomputedFeatures(features.values[0].numpy(), features.seconds[0].numpy())
+    return Clip(**encoded_streams)
 
 
-def _facts(model: Any, senses: tuple[str, ...], items: Items) -> dict[str, dict[str, Any]]:
-    """Per number of senses the tokens that the language model reads beside the question, and what the last one of them trains."""
+def _facts(model: Any, further: tuple[str, ...], items: Items) -> dict[str, dict[str, Any]]:
+    """Count, per number of modalities, the visual tokens of the language model, and the parameters trained for the last one."""
     from vidweave.model.growth import parameters_of
 
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
-    told = {}
-    for count in range(len(senses) + 1):
-        has = {"video", *senses[:count]}
+    facts = {}
+    for count in range(len(further) + 1):
+        has = {"video", *further[:count]}
         (answer,) = SlotPipeline(model).answer([_with(items[0], has).query])
-        name = f"+ {senses[count - 1]}" if count else "video"
-        trained = sum(sizes[key] for key in parameters_of(model, senses[count - 1])) if count else 0
-        told[name] = {
+        name = f"+ {further[count - 1]}" if count else "video"
+        trained = sum(sizes[key] for key in parameters_of(model, further[count - 1])) if count else 0
+        facts[name] = {
             "trained parameters": trained,
             "tokens": sum(n for b, n in answer.trace.tokens.items() if b != "text"),
         }
-    return told
+    return facts

@@ -1,10 +1,10 @@
-"""What every claim is made of: rows that answer the same items, and criteria that can fail.
+"""Building blocks of claims: rows that answer the same items, and statistical criteria.
 
-Rules. Every row answers every item it is given, in the same order, so that rows pair up. Each criterion has a p-value: "at
+Rules. Every row answers the same items in the same order, so that rows are paired. Each criterion has a p-value: "at
 chance" by an exact binomial test of the accuracy of the best constant answer, "at least" by its one-sided form, "loses at
-most" and "above" by Tango's score test of pairs. Holm's procedure corrects them for their number: a claim all of whose
-criteria are true fails in at most 1% of runs, however many criteria it has. What that costs is printed: the power of a
-criterion is how likely it fails if the truth is 10 points off.
+most" and "above" by Tango's score test of pairs. Holm's procedure corrects for the number of criteria: a claim whose
+criteria are all true fails in at most 1% of runs, for any number of criteria. The cost is printed: the power of a
+criterion is the probability that it fails if the true value is 10 points off.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Claim", "Criterion"]
 
-MOST_COLUMNS = 8  # rows of answers that stand beside one another on a terminal
+MOST_COLUMNS = 8  # maximum number of rows side by side on a terminal
 
 
 ALPHA = 1 - CONFIDENCE
@@ -33,14 +33,14 @@ ALPHA = 1 - CONFIDENCE
 
 @dataclass(frozen=True)
 class Criterion:
-    """One statement of a claim.
+    """One criterion of a claim.
 
     Attributes:
-        value: The measured figure; `threshold`: what it is compared with.
-        ok: Whether it stands, corrected for the number of criteria.
-        p_value: How likely data at least as far from the statement are, if it is true.
-        power: How likely it is rejected in this claim if the truth is `EFFECT` off; at the level of the first
-            rejection, so that it is no less.
+        value: The measured result; `threshold`: the value that it is compared with.
+        ok: Whether it holds, corrected for the number of criteria.
+        p_value: Probability of results at least as far from the criterion, if it is true.
+        power: Probability that it is rejected in this claim if the true value is `EFFECT` off; at the level of the first
+            rejection, a lower bound.
     """
 
     name: str
@@ -53,15 +53,15 @@ class Criterion:
 
 @dataclass
 class Claim:
-    """A comparison: items, rows of answers to them, criteria about the rows.
+    """A comparison: items, rows of answers, criteria about the rows.
 
     Attributes:
         name: The claim's name.
         items: Examples by id, without their clips.
         rows: Row name → item id → answer.
-        verdicts: Name of a criterion → what its test says, in the order in which they were stated.
-        unjudged: Families that are printed and not judged.
-        facts: What is printed beside, row by row: name → column → value.
+        verdicts: Name of a criterion → result of its test, in the order of the calls.
+        unjudged: Question types that are printed and not judged.
+        facts: Additional table, row by row: name → column → value.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Claim:
     facts: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def answer(self, row: str, answerer: Answerer, examples: Sequence[Example]) -> None:
-        """Let `answerer` answer `examples` (made one batch at a time, if the sequence is lazy) as row `row`."""
+        """Answer `examples` (created one batch at a time, if the sequence is lazy) with `answerer` as row `row`."""
         with progress_bar(f"{self.name}: {row}", len(examples), show=self.progress) as advance:
             for first in range(0, len(examples), self.batch_size):
                 batch = [examples[i] for i in range(first, min(first + self.batch_size, len(examples)))]
@@ -83,23 +83,23 @@ class Claim:
                 advance(len(batch))
 
     def enter(self, row: str, example: Example, answer: str) -> None:
-        """One answer to one item, for claims that share work between rows."""
+        """Add one answer to one item, for claims that share work between rows."""
         self.rows.setdefault(row, {})[example.id] = answer
         kept = self.items.setdefault(example.id, _without_clip(example))
-        assert kept.truth == example.truth, f"{example.id} has two truths"
+        assert kept.truth == example.truth, f"{example.id} has two answers"
 
     def scores(self, row: str, family: str | None = None) -> list[float]:
-        """1.0 or 0.0 per answered item of a family (None: of all), in the order of the items."""
+        """Score each answered item of a question type (None: of all) as 1.0 or 0.0, in the order of the items."""
         answers = self.rows[row]
-        asked = [item for item in self.items.values() if item.id in answers and family in (None, item.family)]
-        return [float(is_correct(answers[item.id], item.truth)) for item in asked]
+        items = [item for item in self.items.values() if item.id in answers and family in (None, item.family)]
+        return [float(is_correct(answers[item.id], item.truth)) for item in items]
 
     def families(self, row: str) -> list[str]:
-        """Families that the row answers, in the order of the items."""
+        """List the question types that the row answers, in the order of the items."""
         return list(dict.fromkeys(item.family for item in self.items.values() if item.id in self.rows[row]))
 
     def chance(self, family: str) -> float:
-        """Accuracy of the best constant answer: of the most frequent truth, or of always the first option."""
+        """Accuracy of the best constant answer: the most frequent one, or always the first option."""
         members = [item for item in self.items.values() if item.family == family]
         even = sum(1 / len(item.query.options) for item in members) / len(members)
         texts = [item.truth for item in members]
@@ -109,13 +109,13 @@ class Claim:
     # -- criteria
 
     def check(self, name: str, verdict: Verdict) -> None:
-        """Enter a verdict as a criterion."""
-        assert name not in self.verdicts, f"{name!r} is stated twice"
+        """Add a verdict as a criterion."""
+        assert name not in self.verdicts, f"criterion {name!r} is added twice"
         self.verdicts[name] = verdict
 
     @property
     def criteria(self) -> list[Criterion]:
-        """All criteria, corrected for their number."""
+        """List all criteria, corrected for their number."""
         rejected = holm([verdict.p_value for verdict in self.verdicts.values()], ALPHA)
         level = ALPHA / max(1, len(self.verdicts))
         return [
@@ -124,12 +124,12 @@ class Claim:
         ]
 
     def each_at_least(self, row: str, families: Iterable[str], threshold: float) -> None:
-        """Every family of a row reaches `threshold`."""
+        """Require that every question type of a row reaches `threshold`."""
         for family in families:
             self.check(f"{row}: {family} at least {threshold:.0%}", at_least(self.scores(row, family), threshold))
 
     def each_at_chance(self, row: str, families: Iterable[str]) -> None:
-        """Every family of a row is at chance, and so is their mean."""
+        """Require that every question type of a row is at chance, and so is their mean."""
         families = list(families)
         if not families:
             return
@@ -139,39 +139,39 @@ class Claim:
         scores = [self.scores(row, family) for family in families]
         total = sum(map(len, scores))
         chance = sum(self.chance(family) * len(s) for family, s in zip(families, scores, strict=True)) / total
-        self.check(f"{row}: all these families at chance", at_chance(int(sum(map(sum, scores))), total, chance))
+        self.check(f"{row}: all these question types at chance", at_chance(int(sum(map(sum, scores))), total, chance))
 
     def each_loses_at_most(self, row: str, to: str, families: Iterable[str], loss: float) -> None:
-        """Every family of a row is at most `loss` below the same family of row `to`."""
+        """Require that every question type of a row is at most `loss` below the same type of row `to`."""
         for family in families:
             verdict = loses_at_most(self.scores(row, family), self.scores(to, family), loss)
             self.check(f"{row}: {family} loses at most {loss:.0%} to {to}", verdict)
 
     def each_gains_at_least(self, row: str, over: str, families: Iterable[str], gain: float) -> None:
-        """Every family of a row is at least `gain` above the same family of row `over`."""
+        """Require that every question type of a row is at least `gain` above the same type of row `over`."""
         for family in families:
             verdict = loses_at_most(self.scores(row, family), self.scores(over, family), -gain)
             self.check(f"{row}: {family} at least {gain:.0%} above {over}", verdict)
 
     def gains_at_least(self, row: str, over: str, gain: float) -> None:
-        """A row is at least `gain` above row `over`, over all its items."""
+        """Require that a row is at least `gain` above row `over`, over all its items."""
         verdict = loses_at_most(self.scores(row), self.scores(over), -gain)
         self.check(f"{row}: at least {gain:.0%} above {over}", verdict)
 
     def all_lose_at_most(self, row: str, to: str, loss: float) -> None:
-        """A row is at most `loss` below row `to`, over all its items."""
+        """Require that a row is at most `loss` below row `to`, over all its items."""
         self.check(f"{row}: loses at most {loss:.0%} to {to}", loses_at_most(self.scores(row), self.scores(to), loss))
 
     # -- results
 
     @property
     def ok(self) -> bool:
-        """Whether every criterion stands; a claim without criteria does not."""
+        """Whether every criterion holds; a claim without criteria fails."""
         criteria = self.criteria
         return bool(criteria) and all(criterion.ok for criterion in criteria)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON data: claim, rows, criteria and one record per item with the answer of every row."""
+        """Export JSON data: claim, rows, criteria and one prediction per item with the answer of every row."""
         return {
             "claim": self.name,
             "rows": list(self.rows),
@@ -192,29 +192,29 @@ class Claim:
         }
 
     def tables(self) -> list[RenderableType]:
-        """Accuracies of all rows and the criteria, for a terminal."""
+        """Format the accuracies of all rows and the criteria for a terminal."""
         accuracies = [self._accuracy_table()] if len(self.rows) <= MOST_COLUMNS else self._tables_by_families()
         return [*accuracies, *([self._fact_table()] if self.facts else []), self._criteria_table()]
 
     def _accuracy_table(self) -> RenderableType:
-        """A line per family, a column per row."""
+        """Build a table with a line per question type and a column per row."""
         from rich.table import Table
 
-        table = Table("family", "chance", *self.rows, title=self._title)
+        table = Table("question type", "chance", *self.rows, title=self._title)
         for family in dict.fromkeys(item.family for item in self.items.values()):
             cells = (self._cell(row, family) for row in self.rows)
             table.add_row(self._marked(family), f"{self.chance(family):.1%}", *cells)
         return table
 
     def _tables_by_families(self) -> list[RenderableType]:
-        """For many rows: a table for those that were asked the same families, a line per row."""
+        """Build, for many rows, a table for those with the same question types, with a line per row."""
         from rich.table import Table
 
-        alike: dict[tuple[str, ...], list[str]] = {}
+        groups: dict[tuple[str, ...], list[str]] = {}
         for row in self.rows:
-            alike.setdefault(tuple(self.families(row)), []).append(row)
+            groups.setdefault(tuple(self.families(row)), []).append(row)
         tables: list[RenderableType] = []
-        for families, rows in alike.items():
+        for families, rows in groups.items():
             table = Table("row", *(self._marked(family) for family in families), title=self._title)
             table.add_row("chance", *(f"{self.chance(family):.1%}" for family in families), end_section=True)
             for row in rows:
@@ -240,7 +240,7 @@ class Claim:
         from rich.table import Table
 
         columns = list(dict.fromkeys(column for row in self.facts.values() for column in row))
-        table = Table("", *columns, title=f"{self.name}: beside")
+        table = Table("", *columns, title=f"{self.name}: further figures")
         for name, row in self.facts.items():
             table.add_row(
                 name, *(f"{row[c]:,}" if isinstance(row.get(c), int) else str(row.get(c, "-")) for c in columns)
@@ -253,7 +253,7 @@ class Claim:
         table = Table(
             *("criterion", "value", "threshold", "p", f"power at {EFFECT:.0%}", "holds"),
             title=f"{self.name}: {'holds' if self.ok else 'FAILS'}",
-            caption=f"p values are corrected for {len(self.verdicts)} criteria (Holm, {ALPHA:.0%} in all); power: how likely "
+            caption=f"p values are corrected for {len(self.verdicts)} criteria (Holm, {ALPHA:.0%} in all); power: probability that "
             f"a criterion fails if the truth is {EFFECT:.0%} off",
         )
         for c in self.criteria:
@@ -263,5 +263,5 @@ class Claim:
 
 
 def _without_clip(example: Example) -> Example:
-    """Only what the report needs: thousands of clips would fill the memory."""
+    """Keep only the data of the report: thousands of clips would fill the memory."""
     return replace(example, query=Query.about(Clip("not kept"), example.query.text, example.query.options))

@@ -1,4 +1,4 @@
-"""Items of a claim, made when they are taken, and the controls: the same question with something else changed."""
+"""Items of a claim, created lazily, and the controls: the same question with one change."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Items", "another_clip", "no_clip", "partners", "shuffled_options", "
 
 
 class Items(Sequence[Example]):
-    """Examples by position, with their families known before any is made."""
+    """Examples by position, with question types known before any example is created."""
 
     def __init__(self, families: Sequence[str], make: Callable[[int], Example]) -> None:
         self.families = list(families)
@@ -29,23 +29,23 @@ class Items(Sequence[Example]):
         return self._make(index)
 
     def only(self, families: Collection[str]) -> Items:
-        """The items of some families."""
+        """Select the items of some question types."""
         kept = [i for i, family in enumerate(self.families) if family in families]
         return Items([self.families[i] for i in kept], lambda index: self[kept[index]])
 
     def changed(self, change: Callable[[Example], Example]) -> Items:
-        """Every item changed by a function."""
+        """Change every item by a function."""
         return Items(self.families, lambda index: change(self[index]))
 
 
 def toy_items(seed: int, examples: int, families: Sequence[str] | None = None) -> Items:
-    """Balanced questions of the test split, the clips holding nothing but video."""
-    made = ToyQuestions(seed, examples, families=families)
-    return Items(made.families, made.__getitem__)
+    """Draw balanced questions of the test split, with video only."""
+    source = ToyQuestions(seed, examples, families=families)
+    return Items(source.families, source.__getitem__)
 
 
 def another_clip(items: Items, seed: int) -> Items:
-    """Each item with the clip of another one of its family, see `partners`."""
+    """Replace the clip of each item by that of another one of its question type, see `partners`."""
     other = partners(items.families, seed)
 
     def make(index: int) -> Example:
@@ -56,9 +56,9 @@ def another_clip(items: Items, seed: int) -> Items:
 
 
 def partners(families: Sequence[str], seed: int) -> dict[int, int]:
-    """Item → another item of its family: seeded rounds in which none keeps its own.
+    """Pair each item with another one of its question type: seeded cycles in which none keeps its own.
 
-    Neighbours would not do: where most answers have come as often as they may, the same truth follows itself.
+    Neighbors would not do: where most answers have reached their maximum count, the same answer follows itself.
     """
     other: dict[int, int] = {}
     for family in dict.fromkeys(families):
@@ -70,11 +70,11 @@ def partners(families: Sequence[str], seed: int) -> dict[int, int]:
 
 
 def no_clip(items: Items) -> Items:
-    """Each item with a uniformly grey clip of the same extent: what is left is the question."""
-    return items.changed(lambda example: replace(example, query=_with_clip(example.query, _grey(example))))
+    """Replace the clip of each item by a uniformly gray one of the same extent, which leaves only the question."""
+    return items.changed(lambda example: replace(example, query=_with_clip(example.query, _gray(example))))
 
 
-def _grey(example: Example) -> Clip:
+def _gray(example: Example) -> Clip:
     frames = example.query.scenes[0].clip["video"]
     return Clip(Frames(np.full_like(frames.values, 127), frames.pts_seconds, frames.indices))
 
@@ -84,7 +84,7 @@ def _with_clip(query: Query, clip: Clip) -> Query:
 
 
 def shuffled_options(items: Items, seed: int) -> Items:
-    """Each item with its options turned round by a seeded number of places: every option stands elsewhere."""
+    """Rotate the options of each item by a seeded number of places: every option changes its position."""
 
     def change(example: Example) -> Example:
         options = example.query.options

@@ -1,13 +1,13 @@
-"""Claim `malmm`: a memory whose most alike neighbours merge knows what came when in a long clip; others forget it.
+"""Claim `malmm`: a memory that merges its most similar neighbors preserves the order of events in a long clip.
 
-All rows have the same eye, the same language model, the same number of tokens for it, and a connector of their own,
-trained by the same recipe (`tiny/malmm`), steps, clips and seed. They differ in what their memory does:
+All rows have the same encoder, the same language model, the same number of tokens for it, and their own connector,
+trained by the same recipe (`tiny/malmm`), steps, clips and seed. They differ in the policy of their memory:
 
-- `memory` merges the most alike neighbours per token (the shipped tiny-malmm);
-- `fifo` forgets the oldest, with as many entries;
-- `mean` keeps the running mean alone;
-- `concat` sees 8 pictures, evenly spread, side by side;
-- `none` sees the last picture alone.
+- `memory` merges the most similar neighbors per token (the shipped tiny-malmm);
+- `fifo` drops the oldest, with as many entries;
+- `mean` keeps only the running mean;
+- `concat` encodes 8 frames, evenly spread, side by side;
+- `none` encodes only the last frame.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ GAIN = 0.20
 
 
 def malmm(seed: int, examples: int, *, progress: bool = True, models: Mapping[str, Answerer] | None = None) -> Claim:
-    """Measure the claim on world `seed`, `examples` items per family, on clips of 300 pictures.
+    """Measure the claim on world `seed`, `examples` items per question type, on clips of 300 frames.
 
-    Families about order and count: the memory is at least 20 points above `fifo` and above `none` in each, and at chance
-    with another clip. The running mean and the 8 pictures side by side are printed beside them.
+    Question types about order and count: the memory is at least 20 points above `fifo` and above `none` in each, and at
+    chance with another clip. The running mean and the 8 frames side by side are printed unjudged.
     """
     models = _load() if models is None else models
     items = toy_items(seed, examples, FAMILIES)
@@ -57,8 +57,8 @@ def malmm(seed: int, examples: int, *, progress: bool = True, models: Mapping[st
 
 @dataclass(frozen=True)
 class Encoded:
-    """Features (n, N, C) of a clip's distinct pictures in half precision, which of them each picture equals (T,), and the
-    pictures' times (T, 2)."""
+    """Features (n, N, C) of a clip's distinct frames in half precision, the index of each frame among them (T,), and the
+    frames' times (T, 2)."""
 
     features: np.ndarray
     where: np.ndarray
@@ -67,7 +67,7 @@ class Encoded:
     @classmethod
     @torch.no_grad()
     def of(cls, pipe: Any, query: Query) -> Encoded:
-        """The frames that `pipe` would sample, each distinct one encoded once."""
+        """Encode each distinct one of the frames that `pipe` would sample."""
         model, stream = pipe.model, pipe.processor(query).streams["video"]
         pixels = stream.values[0]  # (T, 1, 3, H, W)
         distinct, where = torch.unique(pixels.flatten(1), dim=0, return_inverse=True)
@@ -80,10 +80,10 @@ class Encoded:
 
 
 class EncodedOnce:
-    """A model whose clips are encoded once for all rows that look at the same pictures.
+    """A model whose clips are encoded once for all rows with the same frames.
 
-    Nearly all pictures of a long clip show the same background, and five rows are asked about each clip; a model's own
-    `answer` would encode all of them each time, and say the same.
+    Nearly all frames of a long clip show the same background, and five rows answer about each clip; a model's own
+    `answer` would encode all of them each time, with the same result.
     """
 
     def __init__(self, pipe: Any, known: dict[Any, Encoded]) -> None:
@@ -96,8 +96,8 @@ class EncodedOnce:
         return self.pipe.describe()
 
     def _encoded(self, query: Query) -> Query:
-        pictures = query.scenes[0].clip["video"].values
-        key = (blake2b(pictures.tobytes(), digest_size=16).digest(), self.pipe.model.spec.streams["video"].need)
+        frames = query.scenes[0].clip["video"].values
+        key = (blake2b(frames.tobytes(), digest_size=16).digest(), self.pipe.model.spec.streams["video"].need)
         if key not in self.known:
             self.known[key] = Encoded.of(self.pipe, query)
         return Query.about(self.known[key].clip(), query.text, query.options)

@@ -1,14 +1,14 @@
-"""Claim `merv`: one model with three eyes that see different things knows what each of them sees, and no eye alone does.
+"""Claim `merv`: a model with three encoders of different strengths has the strengths of each, and no single encoder does.
 
-All rows have the same language model, 16 tokens for it, and ports, mixer and special trunks of their own, trained by the
+All rows have the same language model, 16 tokens for it, and their own ports, mixer and special trunks, trained by the
 same recipe (`tiny/merv`), steps, clips and seed:
 
-- `general`, `detail`, `tempo`: one eye alone; `generalist`: one as large as the three together, which has learnt what the
-  general one has;
-- `attention` (the shipped tiny-merv), `query_mlp`, `scalar`, `channel`, `channel_norm`: all three, mixed in so many ways;
-  `sequence`: their tokens one after the other, three times as many.
+- `general`, `detail`, `tempo`: one encoder alone; `generalist`: one as large as the three together, trained like the
+  general one;
+- `attention` (the shipped tiny-merv), `query_mlp`, `scalar`, `channel`, `channel_norm`: different ways of mixing all
+  three; `sequence`: their tokens concatenated, three times as many.
 
-Families that any eye may see are the general eye's speciality, texture is that of detail, speed that of tempo.
+Question types for any encoder are the general encoder's speciality, texture is that of detail, speed that of tempo.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ __all__ = ["MIXTURE", "SINGLES", "SPECIALITIES", "WITHOUT", "merv"]
 MIXTURE = "attention"
 SINGLES = (*ENCODERS, "generalist")
 SPECIALITIES = {name: f.speciality or "general" for name, f in families(needs={"video"}, scope="short").items()}
-"""Family → the eye whose speciality it is."""
-WITHOUT = {f"without {eye}": eye for eye in ("detail", "tempo")}
-"""Row of the mixture in which one eye's tokens are zeros → that eye."""
+"""Question type → the encoder whose speciality it is."""
+WITHOUT = {f"without {name}": name for name in ("detail", "tempo")}
+"""Row of the mixture in which one encoder's tokens are zeros → that encoder."""
 GAIN, LOSS = 0.10, 0.02
 
 
 def merv(seed: int, examples: int, *, progress: bool = True, models: Mapping[str, Answerer] | None = None) -> Claim:
-    """Measure the claim on world `seed`, `examples` items per family.
+    """Measure the claim on world `seed`, `examples` items per question type.
 
-    Over all items the mixture is at least 10 points above every single eye; in every family at most 2 below the eye
-    whose speciality it is; and a speciality is at chance when that eye's tokens are zeros. Other ways of mixing are
-    printed beside.
+    Over all items the mixture is at least 10 points above every single encoder; in every question type at most 2 below
+    the encoder whose speciality it is; and a speciality is at chance if that encoder's tokens are zeros. Other ways of
+    mixing are printed unjudged.
     """
     claim = Claim("merv", progress=progress)
     items = toy_items(seed, examples, list(SPECIALITIES))
@@ -54,25 +54,25 @@ def merv(seed: int, examples: int, *, progress: bool = True, models: Mapping[str
     claim.facts = {row: _by_speciality(claim, row) for row in claim.rows}
     for single in SINGLES:
         claim.gains_at_least(MIXTURE, single, GAIN)
-    for eye in ENCODERS:
-        claim.each_loses_at_most(MIXTURE, eye, _families(eye), LOSS)
-    for row, eye in WITHOUT.items():
-        claim.each_at_chance(row, _families(eye))
+    for encoder in ENCODERS:
+        claim.each_loses_at_most(MIXTURE, encoder, _families(encoder), LOSS)
+    for row, encoder in WITHOUT.items():
+        claim.each_at_chance(row, _families(encoder))
     return claim
 
 
-def _families(eye: str) -> list[str]:
-    return [name for name, speciality in SPECIALITIES.items() if speciality == eye]
+def _families(encoder: str) -> list[str]:
+    return [name for name, speciality in SPECIALITIES.items() if speciality == encoder]
 
 
 def _by_speciality(claim: Claim, row: str) -> dict[str, str]:
-    """Mean accuracy in the families of each eye, and of these means: a speciality counts alike, however many families."""
-    means = {eye: fmean(fmean(claim.scores(row, name)) for name in _families(eye)) for eye in ENCODERS}
+    """Average the accuracy over the question types of each encoder, and over encoders, which weights specialities equally."""
+    means = {name: fmean(fmean(claim.scores(row, family)) for family in _families(name)) for name in ENCODERS}
     return {name: f"{mean:.1%}" for name, mean in {**means, "mean of the three": fmean(means.values())}.items()}
 
 
 def _shipped(row: str, folder: Path) -> Answerer:
-    """The model of a row; what an eye saw is kept in `folder` for all rows that have it."""
+    """Load the model of a row; the features of an encoder are kept in `folder` for all rows that have it."""
     model = load_row(MIXTURE if row in WITHOUT else row)
     model.encoders.requires_grad_(False)
     model.use_cache_folder(folder)
@@ -81,7 +81,7 @@ def _shipped(row: str, folder: Path) -> Answerer:
 
 
 class Without:
-    """A model in which the tokens of one stream are zeros when they are mixed."""
+    """A model in which the tokens of one stream are zeroed before they are mixed."""
 
     def __init__(self, pipe: Any, stream: str) -> None:
         self.pipe, self.stream = pipe, stream

@@ -1,7 +1,7 @@
-"""Claim `videotgb`: the bridge finds the few pictures that a question is about, from motion alone.
+"""Claim `videotgb`: the bridge finds the few frames that a question is about, from motion alone.
 
-Long clips: the asked event lasts 2% of the clip, among 4 or 5 others that move as much, but in another way; the question
-names the way. Every row answers with the same eye, connector and language model; only the pictures differ.
+Long clips: the event of the question lasts 2% of the clip, among 4 or 5 others that move equally much, but differently; the
+question names the motion. Every row answers with the same encoder, connector and language model; only the frames differ.
 """
 
 from __future__ import annotations
@@ -48,26 +48,26 @@ SIZE, FRAMES, TRAINED_FRAMES = 96, 300, 75
 KS = (4, 8)
 OURS = "motion vectors"
 ROWS = {OURS: "", "frame differences": "frame-differences", "true flow": "true-flow", "noise for angles": "noise-rope"}
-"""What a row watches, or how it turns → the file of its bridge beside the shipped model's; "" is the shipped one."""
+"""Motion source or variant of a row → the file of its bridge beside the shipped model's; "" is the shipped one."""
 
 GAIN_UNIFORM, GAIN_PEAKS, LOSS_ORACLE, OTHER_QUESTION = 0.30, 0.15, 0.15, 0.10
 
 
 def videotgb(seed: int, examples: int, *, progress: bool = True, model: VideoLanguageModel | None = None) -> Claim:
-    """Measure the claim on world `seed`, `examples` items per family.
+    """Measure the claim on world `seed`, `examples` items per question type.
 
-    At k=4 the bridge on motion vectors is at least 30 points above even places, 15 above motion peaks, and at most 15
-    below the true event; with another clip's question it is no more than 10 above even places. Everything else is
-    printed unjudged: k=8, frame differences, the world's own flow (in place of RAFT), rotary tables of noise, and clips
+    At k=4 the bridge on motion vectors is at least 30 points above uniform sampling, 15 above motion peaks, and at most
+    15 below the labeled event; with another clip's question it is no more than 10 above uniform sampling. Everything else
+    is printed unjudged: k=8, frame differences, the world's own flow (in place of RAFT), random rotary tables, and clips
     1 to 16 times as long as those of training (a tenth of the items each).
     """
     model = vidweave.load(MODEL).model if model is None else model
-    found = {row: _bridge(model, file) for row, file in ROWS.items()}
-    bridges = {row: bridge for row, bridge in found.items() if bridge is not None}
-    if missing := [row for row, bridge in found.items() if bridge is None]:
-        print(f"rows without a shipped bridge are left out: {', '.join(missing)}", file=sys.stderr)
+    loaded = {row: _bridge(model, file) for row, file in ROWS.items()}
+    bridges = {row: bridge for row, bridge in loaded.items() if bridge is not None}
+    if missing := [row for row, bridge in loaded.items() if bridge is None]:
+        print(f"rows without a shipped bridge are skipped: {', '.join(missing)}", file=sys.stderr)
     claim = Claim("videotgb", progress=progress)
-    items = list(moment_items(seed, examples, FRAMES))
+    items = list(event_items(seed, examples, FRAMES))
     texts = [item.example.query.text for item in items]
     with progress_bar("videotgb: all rows", len(items), show=progress) as advance:
         for number, item in enumerate(items):
@@ -76,7 +76,7 @@ def videotgb(seed: int, examples: int, *, progress: bool = True, model: VideoLan
             _answer_all(claim, model, bridges, item, other)
             advance(1)
     for times in (1, 2, 4, 8, 16):
-        few = list(moment_items(seed, max(5, examples // 10), times * TRAINED_FRAMES, f" x{times}"))
+        few = list(event_items(seed, max(5, examples // 10), times * TRAINED_FRAMES, f" x{times}"))
         with progress_bar(f"videotgb: {times} times as long", len(few), show=progress) as advance:
             for item in few:
                 _answer_all(claim, model, {OURS: bridges[OURS]}, item, None, KS[:1], f", x{times}")
@@ -98,7 +98,7 @@ def _judge(claim: Claim) -> None:
 
 
 @dataclass(frozen=True)
-class MomentItem:
+class EventItem:
     """A question about one event of a long scene."""
 
     example: Example
@@ -106,25 +106,25 @@ class MomentItem:
     event: ToyObject
 
 
-def moment_items(seed: int, examples: int, num_frames: int, mark: str = "") -> Iterator[MomentItem]:
-    """Questions of unseen scenes of `num_frames` pictures, `examples` per family; nothing is rendered yet."""
+def event_items(seed: int, examples: int, num_frames: int, mark: str = "") -> Iterator[EventItem]:
+    """Draw questions of unseen scenes of `num_frames` frames, `examples` per question type, without rendering."""
     seeds = iter(world_seeds(seed, 4 * examples + 100))
     for family in FAMILIES:
         for scene_seed in (next(seeds) for _ in range(examples)):
             scene = sample_scene(scene_seed, length="long", num_frames=num_frames)
-            (asked,) = questions(scene, families=[family])
-            query = Query.about(Clip("rendered when it is asked about"), asked.text, asked.options)
+            (item,) = questions(scene, families=[family])
+            query = Query.about(Clip("rendered when it is asked about"), item.text, item.options)
             example = Example(
-                id=f"{family}{mark}/{scene_seed}", family=family + mark, query=query, truth=asked.answer, scope="long"
+                id=f"{family}{mark}/{scene_seed}", family=family + mark, query=query, truth=item.answer, scope="long"
             )
-            yield MomentItem(example, scene, _event(scene, asked.text))
+            yield EventItem(example, scene, _event(scene, item.text))
 
 
 def _event(scene: ToyScene, text: str) -> ToyObject:
-    """The object whose kind of motion the question names."""
+    """Find the object whose kind of motion the question names."""
     words = text.removesuffix("?").split()
-    (found,) = (o for o in scene.objects if o.motion in (words[-1], words[-1].removesuffix("s")))
-    return found
+    (event,) = (o for o in scene.objects if o.motion in (words[-1], words[-1].removesuffix("s")))
+    return event
 
 
 # -- rows --------------------------------------------------------------------------------------------------------------
@@ -132,14 +132,14 @@ def _event(scene: ToyScene, text: str) -> ToyObject:
 
 @dataclass(frozen=True)
 class Bridge:
-    """A trained selector and what it watches."""
+    """A trained selector and its motion input."""
 
     selector: nn.Module
     motion: MotionEncoderConfig
 
 
 def _bridge(model: VideoLanguageModel, file: str) -> Bridge | None:
-    """The bridge of a row; None where it is not shipped."""
+    """Load the bridge of a row; None if it is not shipped."""
     if not file:
         return Bridge(model.selector, model.spec.encoders["motion"])
     source = {"frame-differences": "frame_differences", "true-flow": "flow", "noise-rope": "motion_vectors"}[file]
@@ -159,24 +159,24 @@ def _answer_all(
     claim: Claim,
     model: VideoLanguageModel,
     bridges: Mapping[str, Bridge],
-    item: MomentItem,
+    item: EventItem,
     other: str | None,
     ks: Sequence[int] = KS,
     mark: str = "",
 ) -> None:
-    """Answers of every row and every k to one item; the pictures are encoded once for all of them."""
+    """Answer one item with every row and every k; the frames are encoded once for all of them."""
     with TemporaryDirectory() as folder, VideoReader(_file(item.scene, Path(folder))) as video:
-        motion = {row: _watch(bridge, item.scene, video) for row, bridge in bridges.items()}
-        chosen = {
+        motion = {row: _encode_motion(bridge, item.scene, video) for row, bridge in bridges.items()}
+        selected = {
             f"{row}, k={k}{mark}": indices
             for k in ks
             for row, indices in _choices(model, bridges, motion, item, other, video.pts_seconds, k).items()
         }
-        pictures = sorted({i for indices in chosen.values() for i in indices})
-        seen = _look(model, video, pictures)
-    query, names = item.example.query, list(chosen)
-    picked = [[pictures.index(i) for i in chosen[row]] for row in names]
-    clips = [Clip(video=PrecomputedFeatures(seen.values[i], seen.seconds[i])) for i in picked]
+        frames = sorted({i for indices in selected.values() for i in indices})
+        features = _encode_frames(model, video, frames)
+    query, names = item.example.query, list(selected)
+    positions = [[frames.index(i) for i in selected[row]] for row in names]
+    clips = [Clip(video=PrecomputedFeatures(features.values[i], features.seconds[i])) for i in positions]
     for k in ks:  # rows of one k make one batch
         rows = [n for n, row in enumerate(names) if f", k={k}" in row]
         answers = SlotPipeline(model).answer(
@@ -190,32 +190,32 @@ def _choices(
     model: VideoLanguageModel,
     bridges: Mapping[str, Bridge],
     motion: Mapping[str, Features],
-    item: MomentItem,
+    item: EventItem,
     other: str | None,
     times: np.ndarray,
     k: int,
 ) -> dict[str, list[int]]:
-    """Row → indices of k pictures."""
+    """Select the indices of k frames for each row."""
     candidates = torch.from_numpy(times)[None]
     real = torch.ones_like(candidates, dtype=torch.bool)
     rng = np.random.default_rng([item.scene.seed, k, 15])
     event = torch.tensor([[[item.event.start_frame, item.event.end_frame - 1]]], dtype=torch.float64) / item.scene.fps
     is_there = torch.ones(1, 1, dtype=torch.bool)
-    found = {
+    selected = {
         "uniform": pick_candidates(torch.zeros_like(candidates), real, k)[0][0].tolist(),
         "random": sorted(rng.choice(len(times), k, replace=False).tolist()),
         "oracle": pick_candidates(inside_spans(candidates, event, is_there), real, k)[0][0].tolist(),
     }
     peaks = MotionPeaksSelectorConfig().build()(motion[OURS], None, candidates, real, k=k)
-    found["motion peaks"] = _indices(peaks.seconds, times)
-    asked = {row: (row, item.example.query.text) for row in bridges}
+    selected["motion peaks"] = _indices(peaks.seconds, times)
+    inputs = {row: (row, item.example.query.text) for row in bridges}
     if other is not None:
-        asked["another question"] = (OURS, other)
-    for row, (watched, question) in asked.items():
+        inputs["another question"] = (OURS, other)
+    for row, (source, question) in inputs.items():
         text = model.processor.read_text("selector", [question])
-        selection = bridges[watched].selector(motion[watched], text, candidates, real, k=k)
-        found[row] = _indices(selection.seconds, times)
-    return found
+        selection = bridges[source].selector(motion[source], text, candidates, real, k=k)
+        selected[row] = _indices(selection.seconds, times)
+    return selected
 
 
 def _indices(seconds: Tensor, times: np.ndarray) -> list[int]:
@@ -227,8 +227,8 @@ def _file(scene: ToyScene, folder: Path) -> Path:
     return write_video(folder / "clip.mp4", frames, fps=scene.fps)
 
 
-def _watch(bridge: Bridge, scene: ToyScene, video: VideoReader) -> Features:
-    """Motion as the row's bridge watches it."""
+def _encode_motion(bridge: Bridge, scene: ToyScene, video: VideoReader) -> Features:
+    """Encode the motion input of the row's bridge."""
     ((modality, spec),) = bridge.motion.specs.items()
     flow: Any = render(scene, "flow", size=SIZE) if modality == "flow" else None
     source: FrameSource = video if flow is None else HeldFrames(flow)
@@ -239,9 +239,9 @@ def _watch(bridge: Bridge, scene: ToyScene, video: VideoReader) -> Features:
     return Features(values, torch.ones(values.shape[:3], dtype=torch.bool), seconds, zero, zero)
 
 
-def _look(model: VideoLanguageModel, video: VideoReader, pictures: Sequence[int]) -> PrecomputedFeatures:
-    """What the eye sees of some pictures, each alone."""
+def _encode_frames(model: VideoLanguageModel, video: VideoReader, frames: Sequence[int]) -> PrecomputedFeatures:
+    """Encode some frames, each alone."""
     encoder: Any = model.encoders["rgb"]
-    values, seconds = apply(encoder.specs["video"], video.read(list(pictures)))
+    values, seconds = apply(encoder.specs["video"], video.read(list(frames)))
     features = encoder.encode(values[None, :, None], "video")[0]
     return PrecomputedFeatures(features.numpy(), torch.stack([seconds, seconds], -1).numpy())

@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks import contra4
 
-FINE = {"gain": 20.0, "neighbours": {"grown_bytes": 1e6, "all_pairs_bytes": 4e10}}
+FINE = {"gain": 20.0, "neighbors": {"grown_bytes": 1e6, "all_pairs_bytes": 4e10}}
 
 
 @pytest.mark.parametrize(
@@ -12,7 +12,7 @@ FINE = {"gain": 20.0, "neighbours": {"grown_bytes": 1e6, "all_pairs_bytes": 4e10
     [
         ({}, []),
         ({"gain": 9.9}, ["gain over the straightforward form"]),
-        ({"neighbours": {"grown_bytes": 1e9, "all_pairs_bytes": 4e10}}, ["memory of a search, share of all pairs"]),
+        ({"neighbors": {"grown_bytes": 1e9, "all_pairs_bytes": 4e10}}, ["memory of a search, share of all pairs"]),
     ],
 )
 def test_each_criterion_can_fail_alone(changes, failed):

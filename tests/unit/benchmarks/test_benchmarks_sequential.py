@@ -14,7 +14,7 @@ def root():
 
 @pytest.fixture(scope="module")
 def clips():
-    return sequential.Clips(3, sequential.felt_alone)
+    return sequential.Clips(3, sequential.load_modalities)
 
 
 @pytest.mark.parametrize(("form", "temperature"), [("joint", None), ("sequential", 1.8)])
@@ -48,6 +48,6 @@ def test_means_are_told_for_each_form():
     ]
     told = sequential.summary(rows)
     assert told["joint"] == pytest.approx(
-        {"accuracy": 0.9, "accuracy_deviation": 0.1414, "updates_per_sense": 60, "seconds": 11}, abs=1e-4
+        {"accuracy": 0.9, "accuracy_deviation": 0.1414, "updates_per_modality": 60, "seconds": 11}, abs=1e-4
     )
-    assert told["sequential"]["updates_per_sense"] == 45
+    assert told["sequential"]["updates_per_modality"] == 45

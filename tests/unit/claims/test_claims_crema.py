@@ -28,7 +28,7 @@ def test_it_is_registered():
 def test_every_row_answers_what_it_should(claim):
     sensed = {"beeps", "pitch", "distance", "nearer", "spin", "temperature", "relief", "firmness", "consistency"}
     assert set(claim.families("video + needed")) == set(claim.families("needed zeroed")) == sensed
-    assert set(claim.families("all senses")) == set(claim.families("video only")) > sensed
+    assert set(claim.families("all modalities")) == set(claim.families("video only")) > sensed
     assert {len(claim.scores(row, "spin")) for row in claim.rows} == {2}
 
 

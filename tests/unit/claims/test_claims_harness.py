@@ -125,8 +125,8 @@ def test_a_model_that_sees_nothing_fails_every_family_and_no_control(model):
 
 def test_a_model_that_needs_no_clip_is_found_out():
     names = failed(measure(Cheat()))
-    assert "no clip: all these families at chance" in names
-    assert "another clip: all these families at chance" in names
+    assert "no clip: all these question types at chance" in names
+    assert "another clip: all these question types at chance" in names
     assert "no clip: motion at chance" in names
 
 
@@ -333,5 +333,5 @@ def test_the_question_of_the_beeps_is_answered_by_the_number_of_criteria():
         claim.check(f"{number} at chance", at_chance(55, 220, 0.25))
     assert claim.ok
     assert claim.criteria[0].p_value < 0.01
-    with pytest.raises(AssertionError, match="stated twice"):
+    with pytest.raises(AssertionError, match="added twice"):
         claim.check("beeps at chance", at_chance(77, 220, 0.25))
