@@ -38,7 +38,7 @@ def test_all_criteria_hold():
         ("state, M=20, bytes beside the formula", {"changes": {20: {"state_bytes": 1}}}),
         ("clip at once, share of stepping", {"clip": {"at_once_seconds": 6.0, "stepping_seconds": 5.0}}),
         ("growth of the process, bytes", {"grown": 3 * 2**20}),
-        ("second question, share of the first", {"questions": {"first_seconds": 2.0, "second_seconds": 0.3}}),
+        ("second question, share of the first", {"asked": {"first_seconds": 2.0, "second_seconds": 0.3}}),
     ],
 )
 def test_each_can_fail_alone(name, arguments):
