@@ -36,5 +36,5 @@ def test_a_plain_video_model_looks_at_the_moments(repository, capsys):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     said = module.main()
-    assert "chosen by grounding" in said
+    assert "selected by grounding" in said
     assert said in capsys.readouterr().out
