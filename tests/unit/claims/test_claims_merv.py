@@ -8,7 +8,7 @@ from torch import nn
 
 from benchmarks.claims import CLAIMS
 from benchmarks.claims.merv import MIXTURE, SPECIALITIES, WITHOUT, Without, merv
-from vidweave.systems.merv.tiny import EYES, ROWS
+from vidweave.systems.merv.tiny import ENCODERS, ROWS
 from vidweave.toyworld.questions import FAMILIES
 from vidweave.types import Answer, Blocks
 
@@ -45,9 +45,9 @@ def truths():
 
 def models(truths, **changes):
     """What the claim says, changed."""
-    rows = {row: Knower(truths, *EYES) for row in ROWS}
-    rows |= {eye: Knower(truths, eye) for eye in EYES} | {"generalist": Knower(truths, "general")}
-    rows |= {row: Knower(truths, *(e for e in EYES if e != eye)) for row, eye in WITHOUT.items()}
+    rows = {row: Knower(truths, *ENCODERS) for row in ROWS}
+    rows |= {eye: Knower(truths, eye) for eye in ENCODERS} | {"generalist": Knower(truths, "general")}
+    rows |= {row: Knower(truths, *(e for e in ENCODERS if e != eye)) for row, eye in WITHOUT.items()}
     return {**rows, **changes}
 
 
@@ -62,7 +62,7 @@ def test_a_mixture_that_knows_what_each_eye_knows_holds(truths):
     assert claim.ok
     assert list(claim.rows) == [*ROWS, *WITHOUT]
     assert claim.criteria[0].name == "attention: at least 10% above general"
-    assert claim.facts[MIXTURE] == {**dict.fromkeys(EYES, "100.0%"), "mean of the three": "100.0%"}
+    assert claim.facts[MIXTURE] == {**dict.fromkeys(ENCODERS, "100.0%"), "mean of the three": "100.0%"}
     assert claim.facts["without detail"]["detail"] != "100.0%"
     assert sum("loses at most 2%" in criterion.name for criterion in claim.criteria) == len(SPECIALITIES)
 
@@ -70,11 +70,11 @@ def test_a_mixture_that_knows_what_each_eye_knows_holds(truths):
 @pytest.mark.parametrize(
     ("row", "eyes", "failing"),
     [
-        ("generalist", EYES, "above generalist"),
+        ("generalist", ENCODERS, "above generalist"),
         (MIXTURE, ("general", "tempo"), "attention: texture loses at most 2% to detail"),
         (MIXTURE, ("detail", "tempo"), "attention: colour loses at most 2% to general"),
-        ("without detail", EYES, "without detail: texture at chance"),
-        ("without tempo", EYES, "without tempo: speed at chance"),
+        ("without detail", ENCODERS, "without detail: texture at chance"),
+        ("without tempo", ENCODERS, "without tempo: speed at chance"),
     ],
 )
 def test_it_fails_where_a_row_knows_too_little_or_too_much(truths, row, eyes, failing):

@@ -115,7 +115,7 @@ def test_bad_input():
     ):
         merv(tokens_per_frame=60)
     with pytest.raises(
-        ConfigError, match=r"numbers must divide the largest \(48\): 'vivit' takes 32; give one of 1, 2, 3"
+        ConfigError, match=r"numbers of frames must divide the largest \(48\): 'vivit' takes 32; give one of 1, 2, 3"
     ):
         merv(("dinov2", "vivit"), num_frames={"dinov2": 48})
     with pytest.raises(ConfigError, match="'vivit' takes windows of 32 frames, 16 is not a multiple of it"):

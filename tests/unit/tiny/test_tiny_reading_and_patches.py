@@ -64,7 +64,7 @@ def test_any_text_can_be_written(tokenizer):
 
 
 def test_too_little_text_for_a_tokenizer_is_refused():
-    with pytest.raises(ConfigError, match=r"give .* tokens, 900 were asked for"):
+    with pytest.raises(ConfigError, match=r"give .* tokens, expected 900"):
         train_tokenizer(["a b"], 900)
 
 
