@@ -1,4 +1,4 @@
-"""vidweave: video-language reasoning from parts that fit together. Names are lazy: importing loads no torch."""
+"""vidweave: composable video-language reasoning. Names are imported lazily: importing the package loads no torch."""
 
 from importlib import import_module
 

@@ -1,31 +1,31 @@
-"""Every error that vidweave raises on purpose.
+"""Exceptions raised by vidweave.
 
 VidweaveError
-├── InputError (ValueError)                 what the user gave; the command line exits with 2
+├── InputError (ValueError)                 invalid user input; the command line exits with 2
 │   ├── QueryError                          question, options or scenes
 │   ├── ShapeError                          shape, dtype or values of an array or tensor
-│   ├── UnknownNameError                    a name that no registry holds; lists near matches
+│   ├── UnknownNameError                    a name that is not registered; lists similar names
 │   ├── ModalityError                       a modality unknown, missing, or supplied and unused
 │   ├── ConfigError                         a configuration field or override
 │   ├── AnnotationError                     a data set file
 │   └── MediaError
 │       ├── MediaNotFoundError (FileNotFoundError)
 │       ├── MediaAccessError (PermissionError)      unreadable, a special file, outside the allowed root
-│       ├── MediaTypeError                  not the kind of media that was asked for
-│       ├── MediaLimitError                 above a cap; names the setting that raises it
+│       ├── MediaTypeError                  not the requested kind of media
+│       ├── MediaLimitError                 above a limit; names the setting that raises it
 │       └── MediaDecodeError                empty, truncated or corrupt
 ├── CheckpointError                         missing, extra or mis-shaped keys; a hostile file
-│   └── ModelNotFoundError (InputError)     a name or folder that holds no model
+│   └── ModelNotFoundError (InputError)     a name or folder that is not a model
 ├── StoreError                              the feature store cannot be used
-├── RecordError                             an evaluation record file cannot be used
-├── CancelledError                          a call that its caller cancelled
-├── EngineError                             a language model elsewhere that serves nothing
-├── TrainingError                           a run that cannot start, go on or resume
-├── PipelineError                           a generation run that cannot start, go on or resume
-├── NonFiniteError                          NaN or infinity where a stage hands its numbers to the next
-├── NotStreamableError                      a part that needs the whole clip, asked to stream
-├── MissingProgramError                     a program on the machine that an optional feature runs
-└── MissingExtraError (ImportError)         an optional dependency; carries the install line
+├── RecordError                             a predictions file cannot be used
+├── CancelledError                          a call cancelled by its caller
+├── EngineError                             a language model endpoint that cannot be used
+├── TrainingError                           a run that cannot start, continue or resume
+├── PipelineError                           a generation run that cannot start, continue or resume
+├── NonFiniteError                          NaN or infinity in the output of a stage
+├── NotStreamableError                      a component that needs the whole clip used on a stream
+├── MissingProgramError                     a program that an optional feature runs is not installed
+└── MissingExtraError (ImportError)         an optional dependency is missing; contains the install line
 """
 
 from collections.abc import Iterable
@@ -62,15 +62,15 @@ __all__ = [
 
 
 class VidweaveError(Exception):
-    """Base of all errors that vidweave raises on purpose."""
+    """Base class of all errors raised by vidweave."""
 
 
 class InputError(VidweaveError, ValueError):
-    """The input is wrong; the message says what came, what was expected and what to do."""
+    """Invalid input; the message says what was given, what was expected and what to do."""
 
 
 class QueryError(InputError):
-    """A question, option list or scene list that cannot be asked."""
+    """A question, option list or scene list that cannot be used."""
 
 
 class ShapeError(InputError):
@@ -78,7 +78,7 @@ class ShapeError(InputError):
 
 
 class UnknownNameError(InputError):
-    """A name that is not known; the message lists near matches."""
+    """An unknown name; the message lists similar names."""
 
     def __init__(self, what: str, name: str, known: Iterable[str], advice: str = "") -> None:
         self.name = name
@@ -92,7 +92,7 @@ class UnknownNameError(InputError):
 
 
 class ModalityError(InputError):
-    """A modality that is unknown, missing, or supplied and used by nothing."""
+    """A modality that is unknown, missing, or supplied but not used."""
 
 
 class ConfigError(InputError):
@@ -100,7 +100,7 @@ class ConfigError(InputError):
 
 
 class AnnotationError(InputError):
-    """A data set file that does not say what it should; the message names file and line."""
+    """A data set file with missing or invalid content; the message names file and line."""
 
 
 class MediaError(InputError):
@@ -112,19 +112,19 @@ class MediaNotFoundError(MediaError, FileNotFoundError):
 
 
 class MediaAccessError(MediaError, PermissionError):
-    """The media file may not be read: permissions, a special file, or outside the allowed root."""
+    """The media file cannot be read: permissions, a special file, or outside the allowed root."""
 
 
 class MediaTypeError(MediaError):
-    """The file is not the kind of media that was asked for."""
+    """The file is not the requested kind of media."""
 
 
 class MediaLimitError(MediaError):
-    """The media is larger than a cap allows; the message names the setting."""
+    """The media exceeds a limit; the message names the setting."""
 
 
 class MediaDecodeError(MediaError):
-    """The media is empty, truncated or corrupt beyond use."""
+    """The media is empty, truncated or corrupt."""
 
 
 class CheckpointError(VidweaveError):
@@ -132,7 +132,7 @@ class CheckpointError(VidweaveError):
 
 
 class ModelNotFoundError(CheckpointError, InputError):
-    """A name, file or folder that was given as a model and is none."""
+    """A name, file or folder given as a model that is not one."""
 
 
 class StoreError(VidweaveError):
@@ -140,39 +140,39 @@ class StoreError(VidweaveError):
 
 
 class RecordError(VidweaveError):
-    """An evaluation record file cannot be read, written or continued."""
+    """A predictions file cannot be read, written or continued."""
 
 
 class CancelledError(VidweaveError):
-    """A call that was cancelled by its caller before there was an answer."""
+    """A call cancelled by its caller before it returned an answer."""
 
 
 class EngineError(VidweaveError):
-    """A language model behind an endpoint that serves nothing: unreachable, or key or model name are wrong."""
+    """A language model endpoint that cannot be used: unreachable, or wrong key or model name."""
 
 
 class TrainingError(VidweaveError):
-    """A training run that cannot start, go on or resume."""
+    """A training run that cannot start, continue or resume."""
 
 
 class PipelineError(VidweaveError):
-    """A generation run that cannot start, go on or resume."""
+    """A generation run that cannot start, continue or resume."""
 
 
 class NonFiniteError(VidweaveError):
-    """NaN or infinity in what a stage hands to the next; the message names the stage and the dtype."""
+    """NaN or infinity in the output of a stage; the message names the stage and the dtype."""
 
 
 class NotStreamableError(VidweaveError):
-    """A part that needs the whole clip was asked to work on a stream."""
+    """A component that needs the whole clip was used on a stream."""
 
 
 class MissingProgramError(VidweaveError):
-    """A program that an optional feature runs is not installed, such as Java; the message says how to get it."""
+    """A program needed by an optional feature is not installed, such as Java; the message says how to get it."""
 
 
 class MissingExtraError(VidweaveError, ImportError):
-    """An optional dependency is missing; the message carries the line that installs it."""
+    """An optional dependency is missing; the message contains the install command."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         self.package = package

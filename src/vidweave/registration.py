@@ -1,7 +1,7 @@
-"""Registries: names → lazily imported objects with typed facts, from this package, from a program, or from plug-ins.
+"""Registries: names → lazily imported objects with typed facts, from this package, user code, or plug-ins.
 
-A registry maps a name to an import path ``"package.module:attribute"`` that is imported at first use, so that listing
-names costs no import. Duplicates raise; unknown names list near matches.
+A registry maps a name to an import path ``"package.module:attribute"`` that is imported on first use, so that listing
+names needs no imports. Duplicates raise; unknown names list similar names.
 
 A plug-in is an installed package with entry points in the group of a registry, e.g. ``vidweave.datasets``. An entry
 point ``name = "package.module:attribute"`` registers that object under that name; ``name = "package.module"`` imports the
@@ -35,7 +35,7 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """Facts about a registered name; every one of them has a default.
+    """Facts about a registered name; all fields have defaults.
 
     Attributes:
         summary: One line for listings.
@@ -49,7 +49,7 @@ class ModelFacts(Facts):
     """Facts about a model.
 
     Attributes:
-        weights: Shipped asset, folder or hub id that holds the weights; empty if they must be converted first.
+        weights: Shipped asset, folder or hub id of the weights; empty if they must be converted first.
         get: How to obtain weights, where `weights` is empty.
         loader: Import path of a function(folder, configuration, …) → model, for weights in another model's folder.
     """
@@ -74,13 +74,13 @@ class FormatFacts(Facts):
 
 @dataclass(frozen=True, kw_only=True)
 class ConverterFacts(Facts):
-    """Facts about a layout of released files.
+    """Facts about a checkpoint layout.
 
     Attributes:
-        base: The model that a converted file is laid over; empty if none is needed.
+        base: The base model of a converted file; empty if none is needed.
         parts: Roles of further files.
         options: Names of settings.
-        marks: Pattern of tensor names that only files of this layout hold.
+        marks: Pattern of tensor names that occur only in files of this layout.
     """
 
     base: str = ""
@@ -105,7 +105,7 @@ class ModalityFacts(Facts):
     """Facts about a modality.
 
     Attributes:
-        carrier: What raw values look like: images in time, samples of audio, or points.
+        carrier: Form of raw values: images in time, audio samples, or points.
     """
 
     carrier: Literal["frames", "waveform", "points"] = "frames"
@@ -119,13 +119,13 @@ class DatasetFacts(Facts):
         kind: Kind of answer: one of given options, free text, a caption, or a class.
         splits: Names of its splits.
         license: License or terms of the annotations; empty if unknown.
-        access: Where annotations and media come from, in one line.
-        modalities: Modalities that its media have.
-        split: Split that published numbers are of.
-        metric: What those numbers are, in words.
+        access: Source of annotations and media, in one line.
+        modalities: Modalities of its media.
+        split: Split of the published results.
+        metric: Description of these results.
         scorer: Import path of its scorer, a function(outcomes) → scores (`evaluation.benchmarks.scoring`); empty for the
             scorer of its kind.
-        blind: Accuracy in percent of rules that look at nothing, on `split`, where they were measured.
+        blind: Accuracy in percent of rules that use no media, on `split`, where measured.
     """
 
     kind: Literal["choice", "open", "caption", "class"] = "open"
@@ -150,7 +150,7 @@ class Entry(Generic[FactsT]):
         name: The name.
         target: Import path ``"package.module:attribute"``, or the object itself.
         facts: Facts of the registry's type.
-        plugin: Distribution that brought the name by an entry point; empty for all others.
+        plugin: Distribution that registered the name by an entry point; otherwise empty.
     """
 
     name: str
@@ -159,7 +159,7 @@ class Entry(Generic[FactsT]):
     plugin: str = ""
 
     def load(self) -> Any:
-        """Import and return the object; a target that is no import path is returned as it is.
+        """Import and return the object; a target that is not an import path is returned unchanged.
 
         Raises:
             ConfigError: the object of a plug-in cannot be imported; names the plug-in.
@@ -176,7 +176,7 @@ class Entry(Generic[FactsT]):
 
 
 def import_object(target: Any) -> Any:
-    """The object behind an import path ``"package.module:attribute"``; anything else is returned as it is."""
+    """Import the object at ``"package.module:attribute"``; anything else is returned unchanged."""
     if not isinstance(target, str) or ":" not in target:
         return target
     module, _, attribute = target.partition(":")
@@ -184,12 +184,12 @@ def import_object(target: Any) -> Any:
 
 
 class Registry(Generic[FactsT]):
-    """A mapping of names to lazily imported objects.
+    """Mapping of names to lazily imported objects.
 
     Args:
-        what: What a name stands for, in messages.
+        what: Kind of the named objects, for messages.
         facts: Type of the facts.
-        group: Entry-point group that plug-ins use; empty reads none.
+        group: Entry-point group for plug-ins; empty for none.
     """
 
     def __init__(self, what: str, facts: type[FactsT] = Facts, *, group: str = "") -> None:  # type: ignore[assignment]
@@ -200,11 +200,11 @@ class Registry(Generic[FactsT]):
         self._has_plugins = not group
 
     def register(self, name: str, target: Any = None, **facts: Any) -> None:
-        """Add `name`; `target` is ``"package.module:attribute"`` or the object itself, `facts` fields of its facts.
+        """Add `name`; `target` is ``"package.module:attribute"`` or the object itself, `facts` are fields of its facts.
 
         Raises:
-            ConfigError: the name is taken.
-            UnknownNameError: a fact that names of this kind do not have.
+            ConfigError: the name is already registered.
+            UnknownNameError: a fact that this registry does not have.
         """
         known = [f.name for f in fields(self._facts)]
         if stranger := next((fact for fact in facts if fact not in known), None):
@@ -212,17 +212,17 @@ class Registry(Generic[FactsT]):
         self._add(Entry(name, target, self._facts(**facts)))
 
     def entry(self, name: str) -> Entry[FactsT]:
-        """The entry of `name`; raises UnknownNameError with near matches."""
+        """Return the entry of `name`; raises UnknownNameError with similar names."""
         if name not in self:
             raise UnknownNameError(self.what, name, self._entries)
         return self._entries[name]
 
     def get(self, name: str) -> Any:
-        """The object that `name` stands for, imported now if it was not yet."""
+        """Return the object registered as `name`, importing it if needed."""
         return self.entry(name).load()
 
     def unregister(self, name: str) -> None:
-        """Remove `name` (for tests that register something of their own)."""
+        """Remove `name` (for tests that register objects)."""
         self.entry(name)
         del self._entries[name]
 
@@ -246,7 +246,7 @@ class Registry(Generic[FactsT]):
         self._entries[entry.name] = entry
 
     def _read_plugins(self) -> None:
-        """Add what installed packages register, once; a broken plug-in is a warning that names it."""
+        """Register the names of installed plug-ins, once; a broken plug-in causes a warning that names it."""
         if self._has_plugins:
             return
         self._has_plugins = True
@@ -257,7 +257,7 @@ class Registry(Generic[FactsT]):
                     self._add(Entry(point.name, f"{point.module}:{point.attr}", self._facts(), plugin))
                 else:
                     import_module(point.module)
-            except (Exception, SystemExit) as error:  # noqa: BLE001  # code of others may raise anything
+            except (Exception, SystemExit) as error:  # noqa: BLE001  # third-party code may raise anything
                 warnings.warn(
                     f"the plug-in {plugin} is left out: its entry point {point.name!r} of {self.group} fails: "
                     f"{_reason(error)}",
@@ -268,7 +268,7 @@ class Registry(Generic[FactsT]):
 
 @cache
 def _entry_points() -> Any:
-    """The entry points of all installed packages, which are searched once."""
+    """Return the entry points of all installed packages, searched once."""
     from importlib.metadata import entry_points
 
     return entry_points()

@@ -82,37 +82,37 @@ LAYOUTS = Registry("prompt layout", group="vidweave.layouts")
 LAYOUTS.register("template", "vidweave.language.layout:TemplateLayout")
 
 # Models by name: presets and shipped tiny models. The target is a function that returns the model's configuration; without
-# one, the configuration is that of the folder that `weights` names.
+# a target, the configuration is read from the folder named by `weights`.
 MODELS = Registry("model", ModelFacts, group="vidweave.models")
 MODELS.register(
     "tiny-base",
     "vidweave.systems.tiny.preset:tiny_base",
     weights="tiny-base",
-    summary="shipped; knows the toy world: one eye, a Q-Former, a Llama",
+    summary="shipped; for toyworld: one vision encoder, a Q-Former, a Llama",
 )
 MODELS.register(
     "tiny-malmm",
     "vidweave.systems.malmm.tiny:tiny_malmm",
     weights="tiny-malmm",
-    summary="shipped; what came when in long clips of the toy world, in a memory that does not grow",
+    summary="shipped; order of events in long toyworld clips, with a memory of constant size",
 )
 MODELS.register(
     "tiny-merv",
     "vidweave.systems.merv.tiny:tiny_merv",
     weights="tiny-merv",
-    summary="shipped; three eyes of the toy world (general, fine texture, speed) and a mixer that weighs them",
+    summary="shipped; three toyworld encoders (general, fine texture, speed) and a mixer that weights them",
 )
 MODELS.register(
     "tiny-videotgb",
     "vidweave.systems.videotgb.tiny:tiny_videotgb",
     weights="tiny-videotgb",
-    summary="shipped; tiny-base with a bridge that finds the moment a question asks for by its motion",
+    summary="shipped; tiny-base with a bridge that selects the frames a question refers to, from motion",
 )
 MODELS.register(
     "tiny-crema",
     "vidweave.systems.tiny.crema:tiny_crema",
     weights="tiny-crema",
-    summary="shipped; tiny-base with sound, depth, normals, flow, heat, touch and points, without a token more",
+    summary="shipped; tiny-base with audio, depth, normals, flow, thermal, touch and points, without additional tokens",
 )
 for _name, _function, _weights, _summary in (
     ("blip2-flan-t5-xl", "blip2_flan_t5_xl", "Salesforce/blip2-flan-t5-xl", "BLIP-2 with Flan-T5-XL"),
@@ -143,25 +143,25 @@ for _name, _function, _weights, _summary in (
         loader="vidweave.systems.blip2.checkpoint:load_named",
     )
 for _name, _function, _size, _use in (
-    ("malmm-vicuna-7b-m10", "malmm_7b_m10", "7b", "20 pictures"),
-    ("malmm-vicuna-7b-m20", "malmm_7b_m20", "7b", "100 pictures, classes of long videos"),
-    ("malmm-vicuna-7b-m40", "malmm_7b_m40", "7b", "80 pictures, captions"),
-    ("malmm-vicuna-13b-m10", "malmm_13b_m10", "13b", "20 pictures"),
+    ("malmm-vicuna-7b-m10", "malmm_7b_m10", "7b", "20 frames"),
+    ("malmm-vicuna-7b-m20", "malmm_7b_m20", "7b", "100 frames, classes of long videos"),
+    ("malmm-vicuna-7b-m40", "malmm_7b_m40", "7b", "80 frames, captions"),
+    ("malmm-vicuna-13b-m10", "malmm_13b_m10", "13b", "20 frames"),
 ):
     MODELS.register(
         _name,
         f"vidweave.systems.malmm.preset:{_function}",
         weights=f"Salesforce/instructblip-vicuna-{_size}",
-        summary=f"MA-LMM on InstructBLIP with Vicuna-{_size.upper()}, memory put on without training; {_use}",
+        summary=f"MA-LMM on InstructBLIP with Vicuna-{_size.upper()}, memory added without training; {_use}",
         loader="vidweave.systems.malmm.checkpoint:load_plugged",
     )
 for _name, _function, _summary in (
     ("merv-frozen", "merv_frozen", "MERV: LanguageBind, DINOv2, ViViT and SigLIP mixed before Llama-2-7B, one stage"),
     ("merv-full", "merv_full", "MERV, two stages"),
-    ("languagebind-single", "languagebind_single", "MERV's recipe with LanguageBind alone"),
-    ("dinov2-single", "dinov2_single", "MERV's recipe with DINOv2 alone"),
-    ("vivit-single", "vivit_single", "MERV's recipe with ViViT alone"),
-    ("siglip-single", "siglip_single", "MERV's recipe with SigLIP alone"),
+    ("languagebind-single", "languagebind_single", "MERV's recipe with only LanguageBind"),
+    ("dinov2-single", "dinov2_single", "MERV's recipe with only DINOv2"),
+    ("vivit-single", "vivit_single", "MERV's recipe with only ViViT"),
+    ("siglip-single", "siglip_single", "MERV's recipe with only SigLIP"),
 ):
     MODELS.register(
         _name,
@@ -171,7 +171,7 @@ for _name, _function, _summary in (
     )
 for _name, _function, _summary in (
     ("crema-sqa3d", "crema_sqa3d", "video, 3D points, depth and normals"),
-    ("crema-music-avqa", "crema_music_avqa", "video, sound, flow, depth and normals"),
+    ("crema-music-avqa", "crema_music_avqa", "video, audio, flow, depth and normals"),
     ("crema-nextqa", "crema_nextqa", "video, depth, flow and normals"),
     ("crema-touch-qa", "crema_touch_qa", "video, touch and normals"),
     ("crema-thermal-qa", "crema_thermal_qa", "video, thermal and depth"),
@@ -195,8 +195,8 @@ for _name, _function, _summary in (
 for _name, _function, _summary in (
     ("xinstructblip-vicuna-7b", "xinstructblip_vicuna_7b", "a Q-Former for each of image, 3D, audio, video; Vicuna-7B"),
     ("xinstructblip-vicuna-13b", "xinstructblip_vicuna_13b", "with Vicuna-13B"),
-    ("xinstructblip-contra4-7b", "xinstructblip_contra4_7b", "with Vicuna-7B, asked as Contra4 asks"),
-    ("xinstructblip-discrn-7b", "xinstructblip_discrn_7b", "with Vicuna-7B, asked as DisCRn asks"),
+    ("xinstructblip-contra4-7b", "xinstructblip_contra4_7b", "with Vicuna-7B, prompted as in Contra4"),
+    ("xinstructblip-discrn-7b", "xinstructblip_discrn_7b", "with Vicuna-7B, prompted as in DisCRn"),
 ):
     MODELS.register(
         _name,
@@ -204,7 +204,7 @@ for _name, _function, _summary in (
         summary=f"X-InstructBLIP: {_summary}",
         get="convert its released Q-Formers with `vidweave convert xinstructblip`, and load that folder",
     )
-# Folders that other libraries wrote: `model_type` of their config.json → a function(folder, …) → the model.
+# Folders written by other libraries: `model_type` of their config.json → a function(folder, …) → the model.
 CHECKPOINT_FORMATS = Registry("checkpoint format", FormatFacts, group="vidweave.checkpoint_formats")
 for _type in ("blip-2", "instructblip", "instructblipvideo"):
     CHECKPOINT_FORMATS.register(
@@ -223,7 +223,7 @@ CONVERTERS = Registry("checkpoint layout", ConverterFacts, group="vidweave.conve
 CONVERTERS.register(
     "malmm",
     "vidweave.systems.malmm.checkpoint:convert",
-    summary="MA-LMM's fine-tuned files, over the InstructBLIP that they were trained on",
+    summary="MA-LMM's fine-tuned files, applied to the InstructBLIP that they were trained on",
     base="InstructBLIP",
     options=("length", "num_frames", "beyond_times"),
     marks=r"image_pe\.weight$",
@@ -231,7 +231,7 @@ CONVERTERS.register(
 CONVERTERS.register(
     "merv",
     "vidweave.systems.merv.checkpoint:convert",
-    summary="MERV's checkpoints; encoders and the language model's configuration come from folders of their own",
+    summary="MERV's checkpoints; encoders and the language model's configuration come from separate folders",
     parts=("language", "tokenizer", "config", "languagebind", "dinov2", "vivit", "siglip"),
     options=("stream_order", "prompt", "fold"),
     marks=r"(projectors?|feature_fusion|adapter|llm_backbone)\.",
@@ -272,11 +272,11 @@ CONVERTERS.register(
     options=("prompt", "num_frames", "legacy_media"),
     marks=r"(image|video|audio|pc)_(Qformer|query_tokens|llm_proj)(\.|$)",
 )
-# Evaluation tasks: a task, or a dataclass or function that makes one of its settings (`vidweave evaluate NAME key=value`).
+# Evaluation tasks: a task, or a dataclass or function that makes one from settings (`vidweave evaluate NAME key=value`).
 TASKS = Registry("task", group="vidweave.tasks")
 TASKS.register("toyworld", "vidweave.evaluation.tasks.toyworld:ToyworldTask")
 
-# Data sets: a dataclass or function that makes a sequence of `data.schema.Example` of its settings.
+# Data sets: a dataclass or function that makes a sequence of `data.schema.Example` from settings.
 DATASETS = Registry("data set", DatasetFacts, group="vidweave.datasets")
 
 _SCORING = "vidweave.evaluation.benchmarks.scoring"
@@ -354,7 +354,7 @@ DATASETS.register(
 DATASETS.register(
     "3d-llm",
     "vidweave.data.sqa3d:ThreeDLLM",
-    summary="3D-LLM: questions about scenes, for training an adapter for points",
+    summary="3D-LLM: questions about scenes, to train a point cloud adapter",
     license=_SEE,
     access="github.com/UMass-Foundation-Model/3D-LLM",
     modalities=("video", "depth", "normals", "flow", "point_cloud"),
@@ -379,7 +379,7 @@ for _name, _reader, _source, _modality in (
 DATASETS.register(
     "audiocaps",
     "vidweave.data.audiocaps:AudioCapsQA",
-    summary="AudioCaps: captions of sounds, or questions about them, for training an adapter for audio",
+    summary="AudioCaps: audio captions, or questions about them, to train an audio adapter",
     kind="caption",
     splits=("train", "val", "test"),
     license=_SEE,
@@ -538,7 +538,7 @@ DATASETS.register(
 DATASETS.register(
     "tvqa",
     "vidweave.data.tvqa:TVQA",
-    summary="TVQA: five options about a moment of a TV clip; the public test has no answers",
+    summary="TVQA: five options about a span of a TV clip; the public test has no answers",
     kind="choice",
     splits=("train", "val", "test_public"),
     license=_SEE,

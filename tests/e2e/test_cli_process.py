@@ -43,7 +43,7 @@ def _bad_files(folder: Path, good: Path) -> dict[str, tuple[Path, str]]:
     bad["playlist"].write_text("#EXTM3U\n#EXTINF:2,\n/etc/passwd\n")
     return {
         "missing": (folder / "missing.mp4", "does not exist"),
-        "directory": (folder, "holds no picture files"),
+        "directory": (folder, "has no image files"),
         "empty": (bad["empty"], "is empty"),
         "text": (bad["text"], "cannot be decoded"),
         "truncated": (bad["truncated"], "cannot be decoded"),

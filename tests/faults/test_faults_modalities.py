@@ -62,7 +62,7 @@ def test_one_point_or_a_million(count):
 
 
 def test_no_point_at_all():
-    with pytest.raises(MediaDecodeError, match="holds no point"):
+    with pytest.raises(MediaDecodeError, match="has no points"):
         read_points(PointCloud(np.zeros((0, 3), np.float32)))
 
 

@@ -26,9 +26,9 @@ def test_devices_are_told_by_their_names(name):
         ("cuda0", "unknown device 'cuda0'; did you mean 'cuda'"),
         ("CPU", r"unknown device 'CPU'; known: cpu, cuda, .* \(a number picks one of several, e\.g\. cuda:1\)"),
         ("", "unknown device ''; known: cpu, cuda"),
-        ("cuda:", "'cuda:' is no device; behind the colon stands its number, e.g. cuda:1"),
-        ("cuda:-1", "'cuda:-1' is no device"),
-        ("cuda:١", "is no device"),
+        ("cuda:", "'cuda:' is not a device; use a number after the colon, e.g. cuda:1"),
+        ("cuda:-1", "'cuda:-1' is not a device"),
+        ("cuda:١", "is not a device"),
     ],
 )
 def test_what_is_no_device_is_refused(name, complaint):
@@ -45,7 +45,7 @@ def test_a_device_that_is_not_there_is_one_short_line(device):
     except ConfigError as error:
         said = str(error)
     assert said.startswith(f"device {device!r} cannot be used: ")
-    assert said.endswith("take cpu, or install a torch that is built for it")
+    assert said.endswith("use cpu, or install a torch that is built for it")
     assert torch.__version__ in said
     assert len(said) < 330
     assert "\n" not in said

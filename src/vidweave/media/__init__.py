@@ -1,6 +1,6 @@
-"""Files ⇄ carriers: guarded doors for every modality, frame plans, preprocessing, the feature store.
+"""Files ⇄ carriers: guarded reading of every modality, frame plans, preprocessing, the feature store.
 
-Names are lazy: importing the package loads neither PyAV nor torch.
+Names are imported lazily: importing the package loads neither PyAV nor torch.
 """
 
 from importlib import import_module

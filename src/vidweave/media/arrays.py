@@ -1,4 +1,4 @@
-"""`.npy` files, and `.npz` archives of one array, read by rows.
+"""Read `.npy` files, and `.npz` archives with one array, by rows.
 
 The header is checked against the file before anything is allocated; pickles are never loaded.
 """
@@ -25,11 +25,11 @@ __all__ = ["ArrayFile", "check_finite"]
 
 
 class ArrayFile:
-    """An open `.npy` file, or the only array of an `.npz` archive: `shape` and `dtype` at once, rows when asked for.
+    """Open `.npy` file, or the only array of an `.npz` archive: `shape` and `dtype` immediately, rows on request.
 
     Raises:
-        MediaTypeError: not an `.npy` file, or one that holds Python objects.
-        MediaDecodeError: truncated, or the header does not fit the file.
+        MediaTypeError: not an `.npy` file, or one that contains Python objects.
+        MediaDecodeError: truncated, or the header does not match the file.
     """
 
     def __init__(self, source: str | os.PathLike[str] | bytes, *, limits: Limits = DEFAULT_LIMITS) -> None:
@@ -59,7 +59,7 @@ class ArrayFile:
             raise MediaTypeError(f"{self.label} is not a readable .npy file") from None
         if self.dtype.kind not in "buif" or self.dtype.hasobject:
             raise MediaTypeError(
-                f"{self.label} holds {self.dtype}, numbers were expected (Python objects are never loaded)"
+                f"{self.label} holds {self.dtype}, but numbers were expected (Python objects are never loaded)"
             )
         self._start = self._file.tell()
         needed = int(np.prod(self.shape, dtype=object)) * self.dtype.itemsize if self.shape else self.dtype.itemsize
@@ -68,11 +68,11 @@ class ArrayFile:
         if needed > self._file.size - self._start:
             have = self._file.size - self._start
             raise MediaDecodeError(
-                f"{self.label} is truncated: shape {self.shape} needs {needed:,} bytes, {have:,} are there"
+                f"{self.label} is truncated: shape {self.shape} needs {needed:,} bytes, but there are {have:,}"
             )
 
     def read_all(self) -> np.ndarray:
-        """The whole array."""
+        """Read the whole array."""
         count = int(np.prod(self.shape))
         self._check_bytes(count)
         self._file.seek(self._start)
@@ -81,7 +81,7 @@ class ArrayFile:
         return flat.reshape(self.shape, order="F" if self._is_fortran else "C")
 
     def read_rows(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Rows along the first axis, in the order asked for; only these are read."""
+        """Read rows along the first axis, in the requested order; only these are read."""
         if self._is_fortran:
             return self.read_all()[np.asarray(rows)]
         count = int(np.prod(self.shape[1:]))
@@ -94,11 +94,11 @@ class ArrayFile:
         return out
 
     def _numbers(self, count: int) -> np.ndarray:
-        wanted, parts = count * self.dtype.itemsize, []
-        while wanted > 0 and (part := self._file.read(wanted)):  # one read of an unbuffered file may return less
+        missing, parts = count * self.dtype.itemsize, []
+        while missing > 0 and (part := self._file.read(missing)):  # one read of an unbuffered file may return less
             parts.append(part)
-            wanted -= len(part)
-        if wanted:
+            missing -= len(part)
+        if missing:
             raise MediaDecodeError(f"{self.label} ended while it was being read; try again when it is complete")
         numbers = np.frombuffer(b"".join(parts), dtype=self.dtype)
         return numbers.astype(self.dtype.newbyteorder("="))
@@ -117,7 +117,7 @@ class ArrayFile:
 
 
 def _only_member(archive: GuardedFile, limits: Limits) -> GuardedFile:
-    """The array of an `.npz` archive, unpacked in memory; what its directory says of sizes is checked before."""
+    """Unpack the array of an `.npz` archive in memory, after checking the sizes in its directory."""
     limits.check("max_decoded_bytes", archive.size, f"{archive.label} would take too many bytes")
     parts = list(iter(lambda: archive.read(archive.size), b""))
     try:
@@ -125,7 +125,7 @@ def _only_member(archive: GuardedFile, limits: Limits) -> GuardedFile:
             members = zipped.infolist()
             if len(members) != 1:
                 names = ", ".join(member.filename for member in members[:5])
-                raise MediaTypeError(f"{archive.label} holds {len(members)} arrays ({names}), one was expected")
+                raise MediaTypeError(f"{archive.label} holds {len(members)} arrays ({names}), but one was expected")
             limits.check("max_decoded_bytes", members[0].file_size, f"{archive.label} would take too many bytes")
             data = zipped.read(members[0])
     except (BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, struct.error) as error:
@@ -136,7 +136,7 @@ def _only_member(archive: GuardedFile, limits: Limits) -> GuardedFile:
 
 
 def check_finite(values: np.ndarray, label: str, what: str) -> None:
-    """Raise MediaDecodeError if a float array holds NaN or infinity; names the first row that does."""
+    """Raise MediaDecodeError if a float array contains NaN or infinity; names the first such row."""
     if values.dtype.kind != "f":
         return
     finite = np.isfinite(values)

@@ -1,4 +1,4 @@
-"""Reading audio: every channel is decoded, the channels are averaged, and only then the rate is changed.
+"""Read audio: decode every channel, average the channels, and resample.
 
 FFmpeg's own mono down-mix is not the mean of the channels (a stereo pair comes out sqrt(2) louder, many channels clip).
 """
@@ -28,11 +28,11 @@ from vidweave.types import Waveform
 
 __all__ = ["channel_samples", "check_audio", "read_audio"]
 
-_PREROLL_SECONDS = 0.5  # lossy codecs need some packets before the first good sample
-_COUNTED_FORMATS = ("aac", "mp3", "flac", "amr")  # FFmpeg counts their times at the first rate, also where it changes
-_JOINED_FORMATS = ("mpegts", "mpeg", "flv", "ogg")  # joined by appending, clocks and all: a time is no place to seek to
-_LOUDEST = 4.0  # peaks above it are no overshoot of a codec: the samples have another unit
-_ANTIPHASE = 0.01  # energy of the channel mean, relative to that of the channels, below which they cancel
+_PREROLL_SECONDS = 0.5  # lossy codecs need some packets before the first valid sample
+_COUNTED_FORMATS = ("aac", "mp3", "flac", "amr")  # FFmpeg times these at the first rate, even where it changes
+_JOINED_FORMATS = ("mpegts", "mpeg", "flv", "ogg")  # may be concatenated with their clocks, so that seeking fails
+_LOUDEST = 4.0  # larger peaks are not codec overshoot: the samples have another unit
+_ANTIPHASE = 0.01  # energy of the channel mean relative to the channels, below which they cancel each other
 
 
 def read_audio(
@@ -45,26 +45,26 @@ def read_audio(
 ) -> Waveform:
     """Read the first audio track, or a span of it, as mono at `sample_rate` Hz.
 
-    Time 0 is the start of the file (of its earliest stream). Timestamps decide where samples stand: gaps and corrupt
-    packets become silence, overlaps are cut, and a track whose clock starts again is joined (`audio_timeline`).
+    Time 0 is the start of the file (of its earliest stream). Samples are placed by timestamps: gaps and corrupt packets
+    become silence, overlaps are cut, and a track whose clock restarts is joined (`audio_timeline`).
 
     Returns:
-        Waveform (S,) float32, mean of all channels, starting where the span (or the track) starts; its notes say what
-        was filled or cut, and whether the channels cancel each other.
+        Waveform (S,) float32, mean of all channels, starting where the span (or the track) starts; its notes report
+        filled or cut parts, and channels that cancel each other.
 
     Raises:
-        MediaTypeError: there is no sound track.
-        MediaDecodeError: the track is empty or nothing of it can be decoded.
+        MediaTypeError: there is no audio track.
+        MediaDecodeError: the track is empty or none of it can be decoded.
         MediaError: the span lies after the end.
         MediaLimitError: above `Limits.max_seconds`, `max_decoded_bytes` or `max_decode_seconds`.
     """
     if sample_rate < 1:
         raise MediaError(f"sample_rate must be positive, got {sample_rate}")
     if isinstance(source, Waveform):
-        _check_finite(source.samples, "the waveform given")
+        _check_finite(source.samples, "the given waveform")
         return _cut(source, sample_rate, start_seconds, end_seconds)
     with GuardedFile(source, limits=limits) as file, open_container(file) as container:
-        stream = _sound_track(container, file.label)
+        stream = _audio_track(container, file.label)
         reader = _Reader(container, stream, file.label, limits)
         waveform = reader.read(sample_rate, start_seconds or 0.0, end_seconds)
         file.check_unchanged()
@@ -72,13 +72,13 @@ def read_audio(
 
 
 def check_audio(source: str | os.PathLike[str] | bytes, *, limits: Limits = DEFAULT_LIMITS) -> None:
-    """Raise what `read_audio` would raise about the file itself, without decoding: cheap, and early."""
+    """Raise what `read_audio` would raise about the file itself, without decoding."""
     with GuardedFile(source, limits=limits) as file, open_container(file) as container:
-        _sound_track(container, file.label)
+        _audio_track(container, file.label)
 
 
 def channel_samples(frame: AudioFrame) -> np.ndarray:
-    """Channels of one decoded frame, (K, S) float64 in -1..1."""
+    """Return the channels of one decoded frame, (K, S) float64 in -1..1."""
     samples = frame.to_ndarray()
     channels = frame.layout.nb_channels
     planes = samples if frame.format.is_planar else samples.reshape(-1, channels).T
@@ -90,7 +90,7 @@ def channel_samples(frame: AudioFrame) -> np.ndarray:
 
 
 class _Reader:
-    """One pass over one track: decode, average, place in time, cut to the span, change the rate, chunk by chunk."""
+    """One pass over one track: decode, average, place in time, cut to the span and resample, chunk by chunk."""
 
     def __init__(self, container: InputContainer, stream: AudioStream, label: str, limits: Limits) -> None:
         self.container, self.stream, self.label, self.limits = container, stream, label, limits
@@ -131,7 +131,7 @@ class _Reader:
         return Waveform(samples, sample_rate, begin, (*timeline.notes, *self._notes()))
 
     def _frames(self) -> Iterator[tuple[float, int, np.ndarray]]:
-        """(start in seconds, rate, mono samples) of every frame that can be decoded."""
+        """Yield (start in seconds, rate, mono samples) for every frame that can be decoded."""
         deadline = Deadline(self.limits, self.label)
         clock, first_rate, has_own_times = 0.0, None, True
         for frame in self._decoded():
@@ -153,11 +153,11 @@ class _Reader:
     def _notes(self) -> list[str]:
         notes = []
         if self.num_corrupt:
-            notes.append(f"the audio of {self.label}: {self.num_corrupt} packets are corrupt")
+            notes.append(f"the audio of {self.label} has {self.num_corrupt} corrupt packets")
         if self.mean_energy < _ANTIPHASE * self.channel_energy:
             notes.append(
                 f"the channels of {self.label} cancel each other (antiphase): their mean is nearly silent; "
-                "invert one of them, or give one channel alone"
+                "invert one of them, or use one channel only"
             )
         return notes
 
@@ -183,21 +183,21 @@ class _Reader:
 
     def _nothing(self, start: float) -> MediaError:
         if start > 0:
-            return MediaError(f"{self.label} has no sound at or after {start} s; choose an earlier span")
+            return MediaError(f"{self.label} has no audio at or after {start} s; choose an earlier span")
         if self.num_corrupt:
-            return MediaDecodeError(f"the sound of {self.label} cannot be decoded; the file is corrupt")
-        return MediaDecodeError(f"the sound track of {self.label} is empty")
+            return MediaDecodeError(f"the audio of {self.label} cannot be decoded; the file is corrupt")
+        return MediaDecodeError(f"the audio track of {self.label} is empty")
 
 
 class _Rate:
-    """Changes the rate of mono chunks; nothing at all if the rate is right."""
+    """Resampler of mono chunks; does nothing if the rate already matches."""
 
     def __init__(self, source_rate: int, target_rate: int) -> None:
         self.source_rate, self.target_rate = source_rate, target_rate
         self._resampler = self._make() if source_rate != target_rate else None
 
     def push(self, samples: np.ndarray, rate: int) -> Iterator[np.ndarray]:
-        if rate != self.source_rate:  # the track changes its rate on the way
+        if rate != self.source_rate:  # the rate changes within the track
             yield from self.flush()
             self.source_rate = rate
             self._resampler = self._make() if rate != self.target_rate else None
@@ -216,31 +216,31 @@ class _Rate:
         return AudioResampler(format="fltp", layout="mono", rate=self.target_rate)
 
 
-def _sound_track(container: InputContainer, label: str) -> AudioStream:
+def _audio_track(container: InputContainer, label: str) -> AudioStream:
     stream = container.streams.best("audio")
     if stream is None:
-        raise MediaTypeError(f"{label} has no sound track; leave the audio out, or give a file that has one")
+        raise MediaTypeError(f"{label} has no audio track; omit the audio, or give a file that has one")
     require_codec(stream, label)
     stream.codec_context.thread_count = 1
     return stream  # type: ignore[return-value]
 
 
 def _cut(waveform: Waveform, sample_rate: int, start: float | None, end: float | None) -> Waveform:
-    """A span of a waveform in memory, at another rate."""
+    """Cut a span out of a waveform in memory and resample it."""
     rate = waveform.sample_rate
     parts = list(inside(waveform.start_seconds, rate, waveform.samples, start or 0.0, end))
     if not parts:
-        what = "is empty" if not len(waveform.samples) else f"has no sound between {start or 0.0} s and {end} s"
-        raise MediaDecodeError(f"the waveform given {what}")
+        what = "is empty" if not len(waveform.samples) else f"has no audio between {start or 0.0} s and {end} s"
+        raise MediaDecodeError(f"the given waveform {what}")
     begin, _, samples = parts[0]
     if rate != sample_rate:
         change = _Rate(rate, sample_rate)
-        with decoding("the waveform given"):
+        with decoding("the given waveform"):
             chunks = [*change.push(samples.astype(np.float32), rate), *change.flush()]
         samples = np.concatenate(chunks)[: max(1, round(len(samples) * sample_rate / rate))]
     peak = float(np.abs(samples).max(initial=0.0))
     loud = (
-        [f"the waveform given reaches {peak:g}, but samples are expected in -1..1; give integers with their own dtype"]
+        [f"the given waveform reaches {peak:g}, but samples are expected in -1..1; give integers with their own dtype"]
         if peak > _LOUDEST
         else []
     )
@@ -251,5 +251,5 @@ def _check_finite(samples: np.ndarray, label: str) -> None:
     bad = int((~np.isfinite(samples)).sum())
     if bad:
         raise MediaDecodeError(
-            f"{label} holds {bad} samples that are not finite (NaN or infinity); clean the sound first"
+            f"{label} holds {bad} samples that are not finite (NaN or infinity); clean the audio first"
         )

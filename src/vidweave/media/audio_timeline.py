@@ -1,4 +1,4 @@
-"""Where decoded audio stands in time: gaps become silence, overlaps are cut, a clock that starts again is joined."""
+"""Place decoded audio in time: gaps become silence, overlaps are cut, restarted clocks are joined."""
 
 # Axes: S samples
 
@@ -15,17 +15,17 @@ __all__ = ["Chunk", "Timeline", "inside"]
 Chunk = tuple[float, int, np.ndarray]  # start in seconds, sample rate, mono samples (S,)
 
 _TOLERANCE_SECONDS = 0.015  # below the shortest usual packet (20 ms), above the jitter of timestamps in milliseconds
-_RESTART_SECONDS = 0.3  # timestamps that jump back further belong to another recording, joined to this one
+_RESTART_SECONDS = 0.3  # timestamps that jump back further belong to another recording, which is joined
 _JOIN_SECONDS = 10.0  # as do jumps ahead by more than this in MPEG streams (FFmpeg's threshold, as for video)
-_SILENCE_SECONDS = 10.0  # of silence that are made at a time
+_SILENCE_SECONDS = 10.0  # length of silence generated at a time
 
 
 class Timeline:
-    """Places chunks by their timestamps, inside `start`..`end`.
+    """Place chunks by their timestamps, inside `start`..`end`.
 
-    The position is counted in samples; wherever timestamps and position differ by more than 15 ms (one lost packet, or
-    the sum of many small differences), the position is put right. So time stays true however many holes there are, and
-    jitter changes nothing. `joins_ahead`: jumps ahead by more than 10 s are a new clock as well, no gap.
+    The position is counted in samples; where timestamps and position differ by more than 15 ms (one lost packet, or the
+    sum of many small differences), the position is corrected. Time thus stays correct despite gaps, and jitter has no
+    effect. `joins_ahead`: jumps ahead by more than 10 s are also treated as a new clock instead of a gap.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Timeline:
         self._num_gaps = self._num_restarts = 0
 
     def place(self, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
-        """The chunks inside the span, each starting where the one before it ends."""
+        """Yield the chunks inside the span, each starting where the previous one ends."""
         position: float | None = None
         shift = 0.0
         for seconds, rate, samples in chunks:
@@ -67,12 +67,12 @@ class Timeline:
             position += len(samples) / rate
 
     def check_bytes(self, num_samples: int) -> None:
-        """Raise MediaLimitError if so many samples at the rate asked for take too many bytes."""
+        """Raise MediaLimitError if this many samples at the requested rate take too many bytes."""
         self._limits.check("max_decoded_bytes", 4 * num_samples, f"{self._label} would take too many bytes")
 
     @property
     def notes(self) -> list[str]:
-        """What was filled, cut and joined."""
+        """Notes on filled, cut and joined parts."""
         notes = []
         if self._num_gaps:
             notes.append(f"{self._label} has {self._num_gaps} gaps; {self._silence:.2f} s of silence fill them")
@@ -83,7 +83,7 @@ class Timeline:
         return notes
 
     def _gap(self, position: float, length: float, rate: int) -> Iterator[Chunk]:
-        """Silence for the part of a gap that lies in the span; its size is checked before any of it is made."""
+        """Yield silence for the part of a gap inside the span; its size is checked before it is generated."""
         self._limits.check("max_seconds", position + length, f"{self._label} lasts too many seconds")
         first = max(position, self._start)
         stop = position + length if self._end is None else min(position + length, self._end)
@@ -101,7 +101,7 @@ class Timeline:
 
 
 def inside(seconds: float, rate: int, samples: np.ndarray, start: float, end: float | None) -> Iterator[Chunk]:
-    """The part of a chunk that lies in start..end, if any."""
+    """Yield the part of a chunk that lies in start..end, if any."""
     first = max(0, round((start - seconds) * rate))
     stop = len(samples) if end is None else min(len(samples), round((end - seconds) * rate))
     if stop > first:

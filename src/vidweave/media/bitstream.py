@@ -1,4 +1,4 @@
-"""What the first bytes of a packet say: VP8 and VP9 frames that are never shown, and H.264 packets with one field."""
+"""Parse the first bytes of packets: hidden VP8 and VP9 frames, and H.264 packets with one field."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 __all__ = ["FieldReader", "Slice", "is_hidden"]
 
-_HEADER_BYTES = 48  # more than a slice header's fields up to bottom_field_flag can take
+_HEADER_BYTES = 48  # more than the slice header fields up to bottom_field_flag can take
 _START_CODE = re.compile(rb"\x00\x00\x01")
 _HIGH_PROFILES = frozenset((100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135))
 _SLICES, _SPS, _PPS = (1, 2, 5), 7, 8
@@ -17,13 +17,13 @@ _INTRA = (2, 4)  # slice types I and SI, modulo 5
 
 
 def is_hidden(codec: str, packet: Any) -> bool:
-    """Whether the packet holds only a reference frame that is decoded but never shown."""
+    """Return whether the packet only contains a reference frame that is decoded but never displayed."""
     if codec == "vp8":  # bit 4 of the frame tag: show_frame
         return not memoryview(packet)[0] & 0x10
     if codec != "vp9":
         return False
     data = memoryview(packet)
-    if data[-1] & 0xE0 == 0xC0:  # a superframe: hidden frames, then the one that is shown
+    if data[-1] & 0xE0 == 0xC0:  # a superframe: hidden frames, then the displayed one
         return False
     shift = 1 if data[0] & 0x30 == 0x30 else 0  # profile 3 has a reserved bit in front
     shows_existing, shows_this = data[0] << shift & 0x08, data[0] << shift & 0x02
@@ -32,11 +32,11 @@ def is_hidden(codec: str, packet: Any) -> bool:
 
 @dataclass(frozen=True)
 class Slice:
-    """Facts of a packet's slice headers.
+    """Facts from a packet's slice headers.
 
     Attributes:
         parity: 0 for a top field, 1 for a bottom field, None for a whole frame (or both fields in one packet).
-        frame_num: As H.264 counts reference frames; equal for the two fields of a frame.
+        frame_num: H.264's counter of reference frames; equal for the two fields of a frame.
         is_intra: Whether the first slice is predicted from no other frame.
     """
 
@@ -53,11 +53,11 @@ class FieldReader:
         self._sps: dict[int, _Sps] = {}
         self._sps_of_pps: dict[int, int] = {}
         for unit in _avcc_units(extradata) if self._length_bytes else _annexb_units(extradata):
-            self._learn(unit)
+            self._add_parameters(unit)
 
     @classmethod
     def of(cls, codec: str, extradata: bytes | None) -> FieldReader | None:
-        """A reader, or None for a stream that cannot hold fields, which is nearly every one."""
+        """Return a reader, or None for streams that cannot contain fields (nearly all)."""
         if codec != "h264" or not extradata:
             return None
         try:
@@ -67,7 +67,7 @@ class FieldReader:
         return reader if any(sps.has_fields for sps in reader._sps.values()) else None
 
     def read(self, packet: Any) -> Slice | None:
-        """Facts of the packet; None if they cannot be read."""
+        """Return facts about the packet; None if they cannot be read."""
         try:
             slices = [s for s in map(self._slice, self._units(bytes(packet))) if s is not None]
         except (EOFError, IndexError):
@@ -81,7 +81,7 @@ class FieldReader:
     def _units(self, data: bytes) -> Iterator[bytes]:
         return _prefixed_units(data, self._length_bytes) if self._length_bytes else _annexb_units(data)
 
-    def _learn(self, unit: bytes) -> None:
+    def _add_parameters(self, unit: bytes) -> None:
         kind = unit[0] & 31 if unit else 0
         if kind == _SPS:
             sps = _parse_sps(_Bits(unit[1:]))
@@ -107,7 +107,7 @@ class FieldReader:
 
 @dataclass(frozen=True)
 class _Sps:
-    """The part of a sequence parameter set that a slice header depends on."""
+    """Fields of a sequence parameter set that slice headers depend on."""
 
     number: int
     frame_num_bits: int
@@ -151,7 +151,7 @@ def _skip_scaling_list(bits: _Bits, size: int) -> None:
 
 
 class _Bits:
-    """Bits of a unit, most significant first; emulation prevention bytes are removed."""
+    """Bit reader of a unit, most significant bit first; emulation prevention bytes are removed."""
 
     def __init__(self, data: bytes) -> None:
         data = data.replace(b"\x00\x00\x03", b"\x00\x00")
@@ -164,14 +164,14 @@ class _Bits:
         return self._value >> self._left & ((1 << count) - 1)
 
     def unsigned(self) -> int:
-        """An Exp-Golomb number."""
+        """Read an Exp-Golomb number."""
         zeros = 0
         while not self.take(1):
             zeros += 1
         return (1 << zeros) - 1 + self.take(zeros)
 
     def skip_numbers(self, count: int) -> None:
-        """Pass over Exp-Golomb numbers, signed or not."""
+        """Skip Exp-Golomb numbers, signed or not."""
         for _ in range(count):
             self.unsigned()
 
@@ -196,7 +196,7 @@ def _prefixed_units(data: bytes, length_bytes: int) -> Iterator[bytes]:
 
 
 def _avcc_units(data: bytes) -> Iterator[bytes]:
-    """Parameter sets of an MP4 decoder configuration record: SPS, then PPS, each behind its length in 16 bits."""
+    """Yield parameter sets of an MP4 decoder configuration record: SPS, then PPS, each after its 16-bit length."""
     place = 5
     for mask in (31, 255):
         count = data[place] & mask

@@ -1,4 +1,4 @@
-"""Opening audio and video containers with PyAV: allow-lists always set, errors always typed."""
+"""Open audio and video containers with PyAV, always with allow-lists and typed errors."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ _BUFFER_BYTES = 65_536
 
 @contextmanager
 def decoding(label: str) -> Iterator[None]:
-    """Turn FFmpeg's errors into MediaDecodeError; the text keeps FFmpeg's reason and nothing else of it."""
+    """Convert FFmpeg's errors to MediaDecodeError, keeping only FFmpeg's reason."""
     try:
         yield
     except MediaError:
@@ -84,8 +84,8 @@ def open_container(file: GuardedFile) -> InputContainer:
     """Open a guarded file as audio or video.
 
     Raises:
-        MediaTypeError: of a format that is known and not read; the message says what to do.
-        MediaDecodeError: truncated, corrupt, or nothing that FFmpeg knows.
+        MediaTypeError: a known format that is not supported; the message says what to do.
+        MediaDecodeError: truncated, corrupt, or unknown to FFmpeg.
     """
     options = {"format_whitelist": ",".join(ALLOWED_FORMATS), "protocol_whitelist": "file"}
     refuse_foreign(file.head(HEAD_BYTES), file.label)
@@ -96,39 +96,37 @@ def open_container(file: GuardedFile) -> InputContainer:
 def _open(file: GuardedFile, options: dict[str, str]) -> InputContainer:
     try:
         return av.open(file, mode="r", container_options=options, buffer_size=_BUFFER_BYTES, metadata_errors="replace")
-    except av.error.ArgumentError:  # FFmpeg knows the format, and the list does not have it
+    except av.error.ArgumentError:  # FFmpeg knows the format, but it is not in the list
         raise MediaTypeError(
-            f"{file.label} has a container format that is not read; wrap it into MP4 or Matroska without encoding it "
-            "again: ffmpeg -i FILE -c copy OUT.mkv"
+            f"{file.label} has an unsupported container format; convert it to MP4 or Matroska without re-encoding: "
+            "ffmpeg -i FILE -c copy OUT.mkv"
         ) from None
 
 
 def require_codec(stream: Any, label: str) -> None:
-    """Raise MediaTypeError unless the stream has a decoder, and one that is on the list."""
+    """Raise MediaTypeError unless the stream has a decoder that is in the allow-list."""
     name = (
         stream.codec_context.name if stream.codec_context is not None else "unknown"
     )  # PyAV gives None for no decoder
     if name not in ALLOWED_CODECS and not name.startswith("pcm_"):
-        raise MediaTypeError(
-            f"{label} uses the codec {name!r}, which is not among those allowed; convert it to H.264 or AAC"
-        )
+        raise MediaTypeError(f"{label} uses the codec {name!r}, which is not allowed; convert it to H.264 or AAC")
 
 
 def video_stream(container: InputContainer, label: str) -> VideoStream:
-    """The stream to read: FFmpeg's choice among those that are no cover art."""
+    """Return the stream to read: FFmpeg's choice among those that are not cover art."""
     streams = [s for s in container.streams.video if not _is_cover(s)]
     if not streams:
         if container.streams.audio:
-            raise MediaTypeError(f"{label} holds sound but no video; give it as the audio of the clip (--audio)")
-        raise MediaTypeError(f"{label} holds no video stream")
+            raise MediaTypeError(f"{label} has audio but no video; give it as the audio of the clip (--audio)")
+        raise MediaTypeError(f"{label} has no video stream")
     best = container.streams.best("video")
     return best if best in streams else streams[0]  # type: ignore[return-value]
 
 
 def time_origin(container: InputContainer) -> Fraction:
-    """Seconds at which the earliest audio or video stream starts: time 0 of everything this package returns.
+    """Return the start in seconds of the earliest audio or video stream, which is time 0 of all returned times.
 
-    Cover art does not count: its time is 0 wherever the recording starts.
+    Cover art is ignored: its time is 0 wherever the recording starts.
     """
     streams = [s for s in (*container.streams.video, *container.streams.audio) if not _is_cover(s)]
     starts = [s.start_time * s.time_base for s in streams if s.start_time is not None and s.time_base]
@@ -140,7 +138,7 @@ def _is_cover(stream: Any) -> bool:
 
 
 class Deadline:
-    """A limit on the wall time of one call."""
+    """Limit on the wall time of one call."""
 
     def __init__(self, limits: Limits, label: str) -> None:
         self._limits, self._label, self._start = limits, label, time.monotonic()

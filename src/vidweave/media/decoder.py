@@ -1,4 +1,4 @@
-"""Decoding runs of packets; every frame that comes out is named by the packet it was made from, not by its time."""
+"""Decode runs of packets; frames are identified by the packet they were decoded from, not by their time."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 __all__ = ["PacketDecoder"]
 
-# Decoders that drop frames nobody refers to before decoding them; tested to leave all others bit-equal.
+# Decoders that drop unreferenced frames before decoding; tested to leave all others bit-equal.
 _DROPS_UNREFERENCED = frozenset(("h264", "hevc", "mpeg4", "mpeg2video"))
-_LOSES_TIME_ON_SEEK = frozenset(("mpeg",))  # program streams: the packets after a seek carry other timestamps
-_ONE_THREAD_PIXELS = 1280 * 720  # up to here, threads cost more than they bring
-_RESTART_PACKETS = 64  # longer than any decoder holds a keyframe back
-_LOCATE_PACKETS = 16  # some containers begin in the middle of a packet after a seek: pass over a few
+_LOSES_TIME_ON_SEEK = frozenset(("mpeg",))  # program streams: packets have other timestamps after a seek
+_ONE_THREAD_PIXELS = 1280 * 720  # up to this size, threads cost more than they gain
+_RESTART_PACKETS = 64  # more than any decoder delays a keyframe
+_LOCATE_PACKETS = 16  # some containers start in the middle of a packet after a seek: skip a few
 _PREDICTED = (2, 3)  # FFmpeg's numbers of the frame types P and B
 
 
@@ -34,14 +34,14 @@ class PacketDecoder:
     """One open video stream of a file, decoded from any packet on.
 
     Args:
-        file: Stays the caller's to close.
+        file: The open file; the caller closes it.
         limits: `max_pixels` is checked.
-        num_threads: None uses one for small frames, else as many as FFmpeg chooses.
+        num_threads: None uses one for small frames, else FFmpeg's choice.
         options: FFmpeg's options for the decoder.
 
     Raises:
-        MediaTypeError: there is no video stream, or a codec that is not allowed.
-        MediaDecodeError: not a container that is allowed, or corrupt.
+        MediaTypeError: no video stream, or a codec that is not allowed.
+        MediaDecodeError: not an allowed container, or corrupt.
         MediaLimitError: above `Limits.max_pixels`.
     """
 
@@ -55,14 +55,14 @@ class PacketDecoder:
     ) -> None:
         self._file, self._limits, self._num_threads, self._options = file, limits, num_threads, dict(options or {})
         self.corrupt: set[int] = set()  # positions of packets that could not be decoded
-        self._restarts: dict[int, bool] = {}  # keyframe's position → whether decoding can begin there
+        self._restarts: dict[int, bool] = {}  # keyframe's position → whether decoding can start there
         self._open()
 
     def frames(self, index: PacketIndex, run: Run, *, skips: bool = False) -> Iterator[tuple[int, VideoFrame]]:
-        """(frame number, frame) of everything shown that comes out of a run, in presentation order.
+        """Yield (frame number, frame) for every displayed frame of a run, in presentation order.
 
         Args:
-            skips: Leave out frames that no other refers to. Unless this is set, only those outside `run.wanted` are.
+            skips: Skip frames that no other refers to. By default only those outside `run.wanted` are skipped.
         """
         if not index.has_own_pts:
             yield from zip(range(len(index.pts)), self._decode(index, run, skips), strict=False)
@@ -76,7 +76,7 @@ class PacketDecoder:
             yield number, frame
 
     def packets(self, index: PacketIndex, start: int) -> Iterator[tuple[int, Packet]]:
-        """(position, packet) from packet `start` on, in decode order."""
+        """Yield (position, packet) from packet `start` on, in decode order."""
         position, tries = self._seek(index, start), 0
         try:
             for packet in self.container.demux(self.stream):
@@ -86,7 +86,7 @@ class PacketDecoder:
                     position, tries = index.locate(packet), tries + 1
                     if position is None and tries < _LOCATE_PACKETS:
                         continue
-                    if position is None or position > start:  # the container seeks badly: start over
+                    if position is None or position > start:  # seeking is imprecise in this container: start over
                         self._open_again()
                         yield from self._packets_from_top(start)
                         return
@@ -97,15 +97,15 @@ class PacketDecoder:
             return
 
     def is_restart(self, index: PacketIndex, position: int) -> bool:
-        """Whether decoding can begin at a keyframe's packet: it comes out whole, and predicted from no other frame.
+        """Return whether decoding can start at a keyframe's packet: it decodes completely, without other frames.
 
-        A container's key flag is not enough: with intra refresh, and in some joined or repaired files, the frame needs
-        what came before it.
+        A container's key flag is not sufficient: with intra refresh, and in some joined or repaired files, the frame needs
+        earlier ones.
         """
         if position == 0:
             return True
         number = int(index.frame[position])
-        if position not in self._restarts and number >= 0:  # of one that is never shown, nothing can be told
+        if position not in self._restarts and number >= 0:  # cannot be determined for hidden frames
             stop = min(position + _RESTART_PACKETS, len(index.packet_pts) - 1)
             any(shown >= number for shown, _ in self.frames(index, Run(position, stop, frozenset())))
             self._restarts.setdefault(position, False)
@@ -119,10 +119,10 @@ class PacketDecoder:
     # ---- one run
 
     def _decode(self, index: PacketIndex, run: Run, skips: bool) -> Iterator[VideoFrame]:
-        """Decode packets `start`..`stop`, then empty the decoder; `frame.pts` is the packet's position."""
+        """Decode packets `start`..`stop`, then flush the decoder; `frame.pts` is the packet's position."""
         drop = self._can_drop and bool(run.wanted)
         for position, packet in self.packets(index, run.start):
-            # the stream is asked anew each time: going back to the start opens the file again
+            # look up the stream each time: going back to the start reopens the file
             is_dropped = skips or (drop and position not in run.wanted)
             self.stream.codec_context.skip_frame = "NONREF" if is_dropped else "DEFAULT"
             packet.pts = packet.dts = position
@@ -138,7 +138,7 @@ class PacketDecoder:
             self.corrupt.add(run.stop)
 
     def _seek(self, index: PacketIndex, start: int) -> int | None:
-        """Go to packet `start`. Returns the position of the next packet, or None if only the packet itself can tell."""
+        """Seek to packet `start`; return the position of the next packet, or None if only the packet itself can tell."""
         is_exact = index.has_own_pts and self.container.format.name not in _LOSES_TIME_ON_SEEK
         if start == 0 or not is_exact:
             self._open_again()
@@ -162,7 +162,7 @@ class PacketDecoder:
         require_codec(self.stream, self._file.label)
         context = self.stream.codec_context
         pixels = context.width * context.height
-        self._limits.check("max_pixels", pixels, f"{self._file.label} has too many pixels per picture")
+        self._limits.check("max_pixels", pixels, f"{self._file.label} has too many pixels per frame")
         context.options = {"max_pixels": str(self._limits.max_pixels), **self._options}
         threads = self._num_threads
         if threads is None:
@@ -173,11 +173,11 @@ class PacketDecoder:
         self._can_drop = context.name in _DROPS_UNREFERENCED
 
     def _open_again(self) -> None:
-        """Back to the first packet, with a fresh decoder; works where seeking does not."""
+        """Go back to the first packet, with a new decoder; works where seeking does not."""
         self.container.close()
         self._open()
 
 
 def is_predicted(frame: VideoFrame) -> bool:
-    """Whether the frame was made from other frames; decoders that tell no type count as not."""
+    """Return whether the frame was predicted from others; False for decoders that do not report a type."""
     return not frame.key_frame and int(frame.pict_type) in _PREDICTED

@@ -1,4 +1,4 @@
-"""What a source contains, as one number: the key of cached features. Names and dates do not count."""
+"""Content hash of a source, used as key of cached features. Names and dates are ignored."""
 
 from __future__ import annotations
 
@@ -20,10 +20,9 @@ _CHUNK = 2**20
 
 
 def content_hash(source: Any, *, limits: Limits = DEFAULT_LIMITS) -> str:
-    """SHA-256 (hex) of a file's bytes, of a folder's pictures and their names, or of a carrier's arrays and times.
+    """Return SHA-256 (hex) of a file's bytes, of a folder's images and their names, or of a carrier's arrays and times.
 
-    An array's sidecar (`NAME.npy.json`) and a folder's `frames.json` count, since they give the times.
-
+    An array's sidecar (`NAME.npy.json`) and a folder's `frames.json` are included, since they define the times.
     Raises:
         MediaNotFoundError, MediaAccessError, MediaTypeError, MediaDecodeError, MediaLimitError: as when opening it.
     """

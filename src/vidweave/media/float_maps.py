@@ -1,4 +1,4 @@
-"""Float maps of one frame in files of their own: `.flo` (flow of Middlebury and Sintel) and `.pfm`."""
+"""Read float maps of single frames: `.flo` (flow of Middlebury and Sintel) and `.pfm`."""
 
 # Axes: H height, W width, K channels
 
@@ -17,14 +17,14 @@ __all__ = ["MAP_SUFFIXES", "read_map"]
 
 MAP_SUFFIXES = (".flo", ".pfm")
 _PFM = re.compile(rb"(P[Ff])\s+(\d{1,9})\s+(\d{1,9})\s+(-?[0-9.eE+-]{1,20})[\r\n ]")
-_UNKNOWN_FLOW = 1e9  # Middlebury marks pixels without known flow by larger values
+_UNKNOWN_FLOW = 1e9  # Middlebury marks pixels with unknown flow by larger values
 
 
 def read_map(file: GuardedFile, *, limits: Limits = DEFAULT_LIMITS) -> np.ndarray:
     """Read one map (H, W, K) float32: `.flo` has two channels, right and down in pixels; `.pfm` has one or three.
 
     Raises:
-        MediaTypeError: neither of the two. MediaDecodeError: truncated, NaN, infinity or unknown flow in it.
+        MediaTypeError: neither format. MediaDecodeError: truncated, or NaN, infinity or unknown flow in it.
         MediaLimitError: above `Limits.max_pixels`.
     """
     head = file.head(128)
@@ -37,20 +37,20 @@ def read_map(file: GuardedFile, *, limits: Limits = DEFAULT_LIMITS) -> np.ndarra
     else:
         raise MediaTypeError(f"{file.label} has no readable header of a .flo or .pfm file")
     if width < 1 or height < 1:
-        raise MediaDecodeError(f"{file.label} says it is {width}x{height} pixels large; it is corrupt")
+        raise MediaDecodeError(f"{file.label} claims a size of {width}x{height} pixels; it is corrupt")
     limits.check("max_pixels", width * height, f"{file.label} has too many pixels")
     values = _floats(file, start, width * height * channels, order).reshape(height, width, channels)
     if head.startswith(b"PIEH"):
         _check_known(values, file.label)
         return values
     check_finite(values, file.label, "row")
-    return values[::-1].copy()  # .pfm begins with the lowest row
+    return values[::-1].copy()  # .pfm starts with the bottom row
 
 
 def _floats(file: GuardedFile, start: int, count: int, order: str) -> np.ndarray:
     if 4 * count > file.size - start:
         raise MediaDecodeError(
-            f"{file.label} is truncated: {4 * count:,} bytes are needed, {file.size - start:,} are there"
+            f"{file.label} is truncated: {4 * count:,} bytes are needed, but there are {file.size - start:,}"
         )
     file.seek(start)
     parts, left = [], 4 * count
@@ -65,4 +65,4 @@ def _check_known(flow: np.ndarray, label: str) -> None:
     check_finite(flow, label, "row")
     unknown = int((np.abs(flow) > _UNKNOWN_FLOW).any(axis=2).sum())
     if unknown:
-        raise MediaDecodeError(f"{label} has {unknown} pixels without known flow; fill them first")
+        raise MediaDecodeError(f"{label} has {unknown} pixels with unknown flow; fill them first")

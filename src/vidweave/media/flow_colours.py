@@ -1,6 +1,6 @@
-"""Flow as pictures: the hue tells where to, the depth of colour how far (colour wheel of Baker et al., ICCV 2007)."""
+"""Visualize flow: hue is direction, saturation is distance (color wheel of Baker et al., ICCV 2007)."""
 
-# Axes: T maps, H height, W width, K = 55 colours of the wheel
+# Axes: T maps, H height, W width, K = 55 colors of the wheel
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["colour_wheel", "flow_to_rgb"]
 _RED, _YELLOW, _GREEN, _CYAN, _BLUE, _MAGENTA = (
     np.array(c) for c in ((1, 0, 0), (1, 1, 0), (0, 1, 0), (0, 1, 1), (0, 0, 1), (1, 0, 1))
 )
-_ARCS = (  # steps from one colour to the next: more where the eye tells more hues apart
+_ARCS = (  # steps from one color to the next: more where people distinguish more hues
     (15, _RED, _YELLOW),
     (6, _YELLOW, _GREEN),
     (4, _GREEN, _CYAN),
@@ -27,11 +27,11 @@ _ARCS = (  # steps from one colour to the next: more where the eye tells more hu
 
 @cache
 def colour_wheel() -> np.ndarray:
-    """(K, 3) in whole numbers 0..255, from red through yellow, green, cyan, blue and magenta."""
+    """(K, 3) integers 0..255, from red through yellow, green, cyan, blue and magenta."""
     parts = []
     for steps, start, end in _ARCS:
         rising = np.floor(255 * np.arange(steps) / steps)[:, None]
-        # A channel that rises is rounded down, and one that falls is what that leaves of 255.
+        # Rising channels are rounded down; falling ones are the rest to 255.
         parts.append(255.0 * start + rising * (end - start))
     return np.concatenate(parts)
 
@@ -40,13 +40,13 @@ def flow_to_rgb(flow: np.ndarray, *, largest: float | None = None) -> np.ndarray
     """Flow (T, H, W, 2), right and down in pixels → (T, H, W, 3) uint8; white is still.
 
     Args:
-        largest: Displacement that has full colour, darker above; None takes each map's own largest.
+        largest: Displacement with full saturation, darker above; None uses each map's maximum.
 
     Raises:
-        ShapeError: something else than flow.
+        ShapeError: values that are not flow.
     """
     if flow.ndim != 4 or flow.shape[3] != 2 or flow.dtype.kind != "f":
-        raise ShapeError(f"flow is floats (T, H, W, 2), got {flow.dtype} {flow.shape}")
+        raise ShapeError(f"flow must be floats (T, H, W, 2), got {flow.dtype} {flow.shape}")
     right, down = np.moveaxis(flow.astype(np.float64), 3, 0)
     far = np.hypot(right, down)
     scale = far.max(axis=(1, 2), keepdims=True, initial=0.0) if largest is None else largest

@@ -1,6 +1,6 @@
-"""A folder of picture files, or of float maps, as a video: in natural order, at times that follow the frame numbers."""
+"""Read a folder of image files or float maps as a video: in natural order, with times from the frame numbers."""
 
-# Axes: N frames of the folder, M asked for, H height, W width, K channels
+# Axes: N frames of the folder, M requested, H height, W width, K channels
 
 from __future__ import annotations
 
@@ -25,16 +25,14 @@ __all__ = ["FolderFrames", "list_pictures"]
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
 _MAP_MODALITIES = ("depth", "flow", "normals")
-_MAX_SPREAD = (
-    20  # times as many frame numbers as files: beyond it the numbers are no frame numbers but e.g. clock times
-)
+_MAX_SPREAD = 20  # frame numbers per file: beyond it the numbers are not frame numbers but e.g. timestamps
 
 
 class FolderFrames:
-    """Picture files of a folder, in natural order of their names (2 before 10). The frame rate is never guessed.
+    """Image files of a folder, in natural order of their names (2 before 10). The frame rate is never guessed.
 
-    Frame numbers with gaps keep their time: of 0, 1, 5 the last one is shown five frames after the first. Flow and depth
-    may also be `.flo` and `.pfm` files, which are taken where a folder has some.
+    Frame numbers with gaps keep their time: of 0, 1, 5 the last frame is five frames after the first. Flow and depth may
+    also be `.flo` and `.pfm` files, which are preferred if the folder has any.
     """
 
     def __init__(
@@ -46,7 +44,7 @@ class FolderFrames:
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self._folder, self._limits, self._label = guard_folder(folder, limits=limits), limits, describe(folder)
-        self._modality, self._told = modality, dict[str, None]()
+        self._modality, self._notes = modality, dict[str, None]()
         self.files = list_pictures(self._folder, self._label, limits, modality)
         numbers = _frame_numbers([file.name for file in self.files], self._label)
         timing = self._timing(fps, numbers)
@@ -61,49 +59,51 @@ class FolderFrames:
         step = int(np.gcd.reduce(gaps))
         places = (numbers - numbers[0]) // step
         if places[-1] >= _MAX_SPREAD * count:
-            self._told[f"{label}: the numbers in the names are uneven; the frames were taken as evenly spaced"] = None
+            self._notes[f"{label}: the numbers in the names are uneven; the frames are assumed to be evenly spaced"] = (
+                None
+            )
             return timing
         missing = int(places[-1]) + 1 - count
-        self._told[f"{label}: {missing} frame numbers are missing; the others keep their time"] = None
+        self._notes[f"{label}: {missing} frame numbers are missing; the other frames keep their time"] = None
         return Timing(count, fps=None, pts_seconds=places / timing.fps, label=label, last_seconds=1 / timing.fps)
 
     @property
     def notes(self) -> list[str]:
-        return list(self._told)
+        return list(self._notes)
 
     def read(self, indices: Sequence[int] | np.ndarray) -> Frames:
         asked = check_indices(indices, len(self.files), self._label)
         values: np.ndarray | None = None
         for slot, index in enumerate(asked.tolist()):
-            picture = self._picture(index)
+            image = self._image(index)
             if values is None:
                 self._limits.check(
                     "max_decoded_bytes",
-                    len(asked) * picture.nbytes,
-                    f"{self._label}: {len(asked)} pictures take too many bytes",
+                    len(asked) * image.nbytes,
+                    f"{self._label}: {len(asked)} frames take too many bytes",
                 )
-                values = np.zeros((len(asked), *picture.shape), dtype=picture.dtype)
-            if picture.dtype != values.dtype:
+                values = np.zeros((len(asked), *image.shape), dtype=image.dtype)
+            if image.dtype != values.dtype:
                 raise MediaTypeError(
-                    f"{describe(self.files[index])} holds {picture.dtype}, others {values.dtype}; save all of them alike"
+                    f"{describe(self.files[index])} holds {image.dtype}, others {values.dtype}; save all of them in one type"
                 )
-            if picture.shape != values.shape[1:]:
-                sizes = f"{picture.shape[1]}x{picture.shape[0]}, others {values.shape[2]}x{values.shape[1]}"
+            if image.shape != values.shape[1:]:
+                sizes = f"{image.shape[1]}x{image.shape[0]}, others {values.shape[2]}x{values.shape[1]}"
                 raise MediaTypeError(
-                    f"{describe(self.files[index])} is {sizes}; pictures of one folder must have one size"
+                    f"{describe(self.files[index])} is {sizes}; frames of one folder must have one size"
                 )
-            values[slot] = picture
+            values[slot] = image
         assert values is not None
         return Frames(values, self.pts_seconds[asked], asked)
 
-    def _picture(self, index: int) -> np.ndarray:
+    def _image(self, index: int) -> np.ndarray:
         with GuardedFile(self.files[index], limits=self._limits) as file:
             if kind_of(file.head()) == "map":
                 values, notes = read_map(file, limits=self._limits), ()
             else:
                 values, notes = read_picture(file, modality=self._modality, limits=self._limits)
             check_picture_values(values[None], file.label)
-        self._told |= dict.fromkeys(note.replace(file.label, f"the folder {self._label}") for note in notes)
+        self._notes |= dict.fromkeys(note.replace(file.label, f"the folder {self._label}") for note in notes)
         return values
 
     def close(self) -> None:
@@ -111,10 +111,10 @@ class FolderFrames:
 
 
 def list_pictures(folder: Path, label: str, limits: Limits, modality: str | None = None) -> list[Path]:
-    """Picture files directly in `folder`, in natural order; other files do not count, none at all is an error.
+    """List image files directly in `folder`, in natural order; other files are ignored, an empty result is an error.
 
-    Float maps (`.flo`, `.pfm`) are taken instead for depth, flow and normals, if there are any. Without `modality` all
-    files are listed that count for one.
+    For depth, flow and normals, float maps (`.flo`, `.pfm`) are preferred if there are any. Without `modality`, files of
+    both kinds are listed.
     """
     names: list[str] = []
     suffixes = PICTURE_SUFFIXES if modality and modality not in _MAP_MODALITIES else (*PICTURE_SUFFIXES, *MAP_SUFFIXES)
@@ -126,7 +126,7 @@ def list_pictures(folder: Path, label: str, limits: Limits, modality: str | None
     maps = [name for name in names if name.lower().endswith(MAP_SUFFIXES)]
     names = maps if maps and modality else names
     if not names:
-        raise MediaTypeError(f"the folder {label} holds no picture files ({', '.join(suffixes)})")
+        raise MediaTypeError(f"the folder {label} has no image files ({', '.join(suffixes)})")
     return [folder / name for name in sorted(names, key=_natural)]
 
 
@@ -135,18 +135,18 @@ def _natural(name: str) -> list[tuple[int, int, str]]:
 
 
 def _frame_numbers(names: list[str], label: str) -> np.ndarray | None:
-    """(N,) frame numbers of names that differ in one number only; None where they differ in more.
+    """Return (N,) frame numbers of names that differ in a single number; None if they differ in more.
 
     Raises:
-        MediaTypeError: several files of one number, such as `flow_x_1.jpg` beside `img_1.jpg`.
+        MediaTypeError: several files with the same number, such as `flow_x_1.jpg` and `img_1.jpg`.
     """
     numbers = [tuple(map(int, re.findall("[0-9]+", os.path.splitext(name)[0]))) for name in names]
     seen: dict[tuple[int, ...], str] = {}
     for name, key in zip(names, numbers, strict=True):
         if key and key in seen:
             raise MediaTypeError(
-                f"the folder {label} holds several sequences: {seen[key]!r} and {name!r} have the same number; "
-                "give each sequence a folder of its own"
+                f"the folder {label} has several sequences: {seen[key]!r} and {name!r} have the same number; "
+                "put each sequence into its own folder"
             )
         seen[key] = name
     if len({len(key) for key in numbers}) != 1 or not numbers[0]:

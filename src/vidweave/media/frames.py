@@ -1,6 +1,6 @@
-"""Everything that gives frames by index: carriers in memory, `.npy` files; folders and pages have files of their own."""
+"""Sources that give frames by index: carriers in memory and `.npy` files; folders and pages have their own modules."""
 
-# Axes: N pictures of the source, M asked for, H height, W width, K channels
+# Axes: N frames of the source, M requested, H height, W width, K channels
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MAX_TIMING_BYTES = 64 * 2**20
 
 
 class FrameSource(Protocol):
-    """Pictures by index, from wherever they come. `VideoReader` is one, too."""
+    """Protocol of sources that give frames by index. `VideoReader` implements it too."""
 
     pts_seconds: np.ndarray  # (N,) float64
     duration_seconds: float
@@ -39,16 +39,16 @@ class FrameSource(Protocol):
     def notes(self) -> list[str]: ...
 
     def read(self, indices: Sequence[int] | np.ndarray) -> Frames:
-        """Frames (M, H, W, K) of the indices, in the order asked for."""
+        """Return frames (M, H, W, K) of the indices, in the requested order."""
         ...
 
     def close(self) -> None: ...
 
 
 class Timing:
-    """When each of `count` pictures is shown, from a rate or from a list of times.
+    """Display times of `count` frames, from a rate or from a list of times.
 
-    `last_seconds`: How long the last one is shown; None is as long as most.
+    `last_seconds`: Duration of the last frame; None uses the most common duration.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Timing:
         if pts_seconds is not None:
             times = _floats(pts_seconds)
             if times is None or len(times) != count or not np.isfinite(times).all() or (np.diff(times) <= 0).any():
-                raise MediaError(f"{label}: pts_seconds must be {count} ascending numbers, one per picture")
+                raise MediaError(f"{label}: pts_seconds must be {count} ascending numbers, one per frame")
             self.pts_seconds = times
             gap = float(np.median(np.diff(times))) if count > 1 else 0.0
             self.duration_seconds = float(times[-1]) + (gap if last_seconds is None else last_seconds)
@@ -74,7 +74,7 @@ class Timing:
             return
         if fps is None:
             raise MediaError(
-                f"{label} holds {count} pictures and no frame rate; give it (Clip(fps=…), vidweave ask --fps …), or write"
+                f"{label} has {count} frames but no frame rate; give it (Clip(fps=…), vidweave ask --fps …), or write"
                 f' {{"fps": …}} or {{"pts_seconds": […]}} into {FOLDER_TIMING} (folder) or NAME.npy.json (array)'
             )
         if not isinstance(fps, (int, float)) or isinstance(fps, bool) or not math.isfinite(fps) or fps <= 0:
@@ -84,7 +84,7 @@ class Timing:
 
 
 def read_timing(path: Path, count: int, *, fps: float | None, label: str, limits: Limits) -> Timing:
-    """Timing of `count` pictures: `fps` if given, else the JSON file at `path`, else an error that says what to give."""
+    """Read the timing of `count` frames: `fps` if given, else the JSON file at `path`, else an error with advice."""
     if fps is not None or not os.path.lexists(path):
         return Timing(count, fps=fps, pts_seconds=None, label=label)
     with GuardedFile(path, limits=limits) as file:
@@ -95,7 +95,7 @@ def read_timing(path: Path, count: int, *, fps: float | None, label: str, limits
         except (ValueError, RecursionError):
             raise MediaDecodeError(f"{file.label} is not JSON") from None
     if not isinstance(data, dict):
-        raise MediaDecodeError(f"{file.label} must be a mapping with 'fps' or 'pts_seconds'")
+        raise MediaDecodeError(f"{file.label} must be a JSON object with 'fps' or 'pts_seconds'")
     return Timing(count, fps=data.get("fps"), pts_seconds=data.get("pts_seconds"), label=file.label)
 
 
@@ -108,7 +108,7 @@ def _floats(values: object) -> np.ndarray | None:
 
 
 class HeldFrames:
-    """Pictures that are in memory already."""
+    """Frames that are already in memory."""
 
     def __init__(
         self,
@@ -116,7 +116,7 @@ class HeldFrames:
         *,
         modality: str = "video",
         limits: Limits = DEFAULT_LIMITS,
-        label: str = "the frames given",
+        label: str = "the given frames",
     ) -> None:
         if not len(frames):
             raise MediaDecodeError(f"{label} are empty")
@@ -124,7 +124,7 @@ class HeldFrames:
         values, notes = in_known_unit(frames.values, modality, label)
         frames = replace(frames, values=values, notes=(*frames.notes, *notes))
         limits.check(
-            "max_pixels", frames.values.shape[1] * frames.values.shape[2], f"{label} have too many pixels per picture"
+            "max_pixels", frames.values.shape[1] * frames.values.shape[2], f"{label} have too many pixels per frame"
         )
         self._frames, self._label, self._limits = frames, label, limits
         self.pts_seconds = frames.pts_seconds
@@ -136,7 +136,7 @@ class HeldFrames:
         lost = self._frames.num_lost
         return [
             *self._frames.notes,
-            *([f"{lost} pictures were lost when the frames were decoded"] if lost else []),
+            *([f"{lost} frames were lost when the video was decoded"] if lost else []),
         ]
 
     def read(self, indices: Sequence[int] | np.ndarray) -> Frames:
@@ -148,7 +148,7 @@ class HeldFrames:
 
 
 class ArrayFrames:
-    """Pictures of an `.npy` file: uint8, floats in their own unit, or depth of 16 bits. Only rows asked for are read."""
+    """Frames of an `.npy` file: uint8, floats in their own unit, or 16-bit depth. Only requested rows are read."""
 
     def __init__(
         self,
@@ -163,8 +163,8 @@ class ArrayFrames:
         try:
             self.shape = picture_shape(self._array.shape, self._array.label, modality)
             count, height, width, _ = self.shape
-            limits.check("max_frames", count, f"{self._array.label} has too many pictures")
-            limits.check("max_pixels", height * width, f"{self._array.label} has too many pixels per picture")
+            limits.check("max_frames", count, f"{self._array.label} has too many frames")
+            limits.check("max_pixels", height * width, f"{self._array.label} has too many pixels per frame")
             timing = self._timing(source, fps, limits)
         except BaseException:
             self._array.close()

@@ -1,4 +1,4 @@
-"""The one door to files: what may be opened at all, and how a failure to read is told."""
+"""Guarded access to files: what may be opened, and how read failures are reported."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ _MAX_NAME = 160
 
 
 def describe(source: Any) -> str:
-    """A source as error messages name it: one line, no control characters, not endless."""
+    """Return the name of a source for error messages: one line, no control characters, limited length."""
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return f"the {len(source):,} bytes given"
+        return f"the {len(source):,} given bytes"
     if not isinstance(source, (str, os.PathLike)):
         return f"a {type(source).__name__}"
     text = repr(os.fspath(source))
@@ -45,23 +45,23 @@ def describe(source: Any) -> str:
 
 
 def sanitize(text: str) -> str:
-    """A library's error text without memory addresses or control characters."""
+    """Return a library's error text without memory addresses or control characters."""
     return re.sub(r"[\x00-\x1f\x7f]+", " ", _ADDRESS.sub("…", text)).strip()
 
 
 def guard_path(source: str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS) -> Path:
-    """The path of a regular, non-empty, not oversized file that may be read; links are resolved.
+    """Return the path of a regular, non-empty, readable file within the size limit; links are resolved.
 
     Raises:
-        MediaNotFoundError: nothing is there.
+        MediaNotFoundError: nothing exists there.
         MediaAccessError: a URL, a special file, a link that leaves its folder, or no permission.
-        MediaTypeError: a folder, or no path at all.
+        MediaTypeError: a folder, or not a path.
         MediaDecodeError: an empty file.
         MediaLimitError: above `Limits.max_file_bytes`.
     """
     path, info = _look(source, limits)
     if stat.S_ISDIR(info.st_mode):
-        raise MediaTypeError(f"{describe(source)} is a folder, a file was expected")
+        raise MediaTypeError(f"{describe(source)} is a folder, but a file was expected")
     for is_kind, kind in _SPECIAL:
         if is_kind(info.st_mode):
             raise MediaAccessError(
@@ -74,10 +74,10 @@ def guard_path(source: str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMIT
 
 
 def guard_folder(source: str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS) -> Path:
-    """The path of a folder that may be listed; same errors as `guard_path`."""
+    """Return the path of a folder that may be listed; same errors as `guard_path`."""
     path, info = _look(source, limits)
     if not stat.S_ISDIR(info.st_mode):
-        raise MediaTypeError(f"{describe(source)} is a file, a folder was expected")
+        raise MediaTypeError(f"{describe(source)} is a file, but a folder was expected")
     return path
 
 
@@ -87,10 +87,10 @@ def _look(source: str | os.PathLike[str], limits: Limits) -> tuple[Path, os.stat
     text = os.fspath(source)
     if isinstance(source, str) and _URL.match(text):
         raise MediaAccessError(
-            f"{describe(source)} is a URL; this release opens local files only: download it, give its path"
+            f"{describe(source)} is a URL, but only local files can be opened; download it and give its path"
         )
     if "\0" in text:
-        raise MediaNotFoundError(f"{describe(source)} is not a possible file name")
+        raise MediaNotFoundError(f"{describe(source)} is not a valid file name")
     with reading(source):
         path = Path(text)
         info = os.lstat(path)
@@ -103,7 +103,7 @@ def _look(source: str | os.PathLike[str], limits: Limits) -> tuple[Path, os.stat
 def _follow(path: Path, source: Any, limits: Limits) -> Path:
     try:
         target = path.resolve(strict=True)
-    except RuntimeError:  # Python 3.11 and 3.12 say so for a loop
+    except RuntimeError:  # raised by Python 3.11 and 3.12 for a loop
         raise MediaNotFoundError(f"{describe(source)} is a link that leads back to itself") from None
     if not limits.allow_outside_links and not any(target.is_relative_to(home) for home in _homes(path)):
         raise MediaAccessError(
@@ -113,7 +113,7 @@ def _follow(path: Path, source: Any, limits: Limits) -> Path:
 
 
 def _homes(path: Path) -> list[Path]:
-    """Folders into which a link at `path` may lead: its own, and in the cache of a hub (`snapshots/…`) its `blobs`."""
+    """Return folders into which a link at `path` may lead: its own, and `blobs` in a hub cache (`snapshots/…`)."""
     folder = path.parent.resolve()
     inside = next((parent for parent in (folder, *folder.parents) if parent.parent.name == "snapshots"), None)
     return [folder, *([inside.parents[1] / "blobs"] if inside else [])]
@@ -121,7 +121,7 @@ def _homes(path: Path) -> list[Path]:
 
 @contextmanager
 def reading(source: Any) -> Iterator[None]:
-    """Turn the operating system's errors into ours."""
+    """Convert the operating system's errors to ours."""
     try:
         yield
     except MediaError:
@@ -129,9 +129,7 @@ def reading(source: Any) -> Iterator[None]:
     except FileNotFoundError:
         raise MediaNotFoundError(f"{describe(source)} does not exist") from None
     except (PermissionError, IsADirectoryError) as error:
-        raise MediaAccessError(
-            f"{describe(source)} may not be read ({_reason(error)}); check its permissions"
-        ) from None
+        raise MediaAccessError(f"{describe(source)} cannot be read ({_reason(error)}); check its permissions") from None
     except NotADirectoryError:
         raise MediaNotFoundError(f"{describe(source)} does not exist (a part of its path is not a folder)") from None
     except OSError as error:
@@ -145,9 +143,9 @@ def _reason(error: OSError) -> str:
 
 
 class GuardedFile:
-    """An open regular file, or bytes in memory, that passed `guard_path`; remembers what it looked like when opened.
+    """Open regular file, or bytes in memory, that passed `guard_path`; remembers its state when opened.
 
-    Offers `read`, `seek` and `tell`. It has no `name` on purpose: content decides what a file is, never its name.
+    Has `read`, `seek` and `tell`, but intentionally no `name`: the type is determined by content, never by name.
     """
 
     def __init__(self, source: str | os.PathLike[str] | bytes, *, limits: Limits = DEFAULT_LIMITS) -> None:
@@ -157,7 +155,7 @@ class GuardedFile:
         if isinstance(source, (bytes, bytearray, memoryview)):
             self.path, self.size, self._seen = None, len(source), None
             if not source:
-                raise MediaDecodeError("the bytes given are empty")
+                raise MediaDecodeError("the given bytes are empty")
             limits.check("max_file_bytes", len(source), f"{self.label} are too many")
             self._file: BinaryIO = BytesIO(source)
             return
@@ -169,16 +167,16 @@ class GuardedFile:
             handle = os.open(self.path, flags)
             self._file = os.fdopen(handle, "rb", buffering=0)
         info = os.fstat(handle)
-        if not stat.S_ISREG(info.st_mode):  # it was swapped between the look and the opening
+        if not stat.S_ISREG(info.st_mode):  # it was replaced between the check and the open
             self._file.close()
-            raise MediaAccessError(f"{self.label} is no regular file")
+            raise MediaAccessError(f"{self.label} is not a regular file")
         self.size, self._seen = info.st_size, (info.st_size, info.st_mtime_ns)
 
     def read(self, size: int = -1) -> bytes:
         try:
             with reading(self.source):
                 return self._file.read(size)
-        except MediaError as error:  # FFmpeg takes a failing read for the end of the file: it must not be forgotten
+        except MediaError as error:  # FFmpeg treats a failing read as the end of the file, so keep the error
             self._failure = error
             raise
 
@@ -193,7 +191,7 @@ class GuardedFile:
         return True
 
     def check_unchanged(self) -> None:
-        """Raise MediaDecodeError if the file was written to since it was opened, or what an earlier read raised."""
+        """Raise MediaDecodeError if the file was modified since it was opened, or the error of an earlier read."""
         if self._failure is not None:
             raise self._failure
         if self._seen is None:
@@ -203,7 +201,7 @@ class GuardedFile:
             raise MediaDecodeError(f"{self.label} changed while it was being read; try again when it is complete")
 
     def head(self, size: int = 64) -> bytes:
-        """The first bytes; the position stays at the start."""
+        """Return the first bytes; the position stays at the start."""
         self.seek(0)
         head = self.read(size)
         self.seek(0)

@@ -1,4 +1,4 @@
-"""What a file is, as JSON data: counted, not believed. Loads no torch and decodes one picture at most."""
+"""Describe a media file as JSON data, counted instead of read from headers. Loads no torch, decodes one frame at most."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ __all__ = ["inspect_file"]
 
 
 def inspect_file(path: str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS) -> dict[str, Any]:
-    """Facts about a media file (or folder of pictures).
+    """Describe a media file (or folder of images).
 
     Returns:
         JSON data: `path`, `kind` (`video`, `audio`, `image`, `array`, `map`, `points`, `features`, `folder`), `bytes`,
-        `duration_seconds` (None where there is no time), `streams`, `notes`. A video stream has `num_frames` (counted),
-        `num_frames_from_header`, `fps` (counted), `fps_from_header`, `rotation`, `is_mirrored`, `width` and `height` as shown,
-        `codec`, `num_keyframes`, `start_seconds`, `num_corrupt_packets`, `decodes`. A sound stream has
+        `duration_seconds` (None without time), `streams`, `notes`. A video stream has `num_frames` (counted),
+        `num_frames_from_header`, `fps` (counted), `fps_from_header`, `rotation`, `is_mirrored`, `width` and `height` as
+        displayed, `codec`, `num_keyframes`, `start_seconds`, `num_corrupt_packets`, `decodes`. An audio stream has
         `sample_rate`, `num_channels`, `codec`, `duration_seconds`.
 
     Raises:
-        MediaError: it cannot be opened at all; see `vidweave.errors`.
+        MediaError: the file cannot be opened; see `vidweave.errors`.
     """
     if isinstance(path, (str, os.PathLike)) and os.path.isdir(path):
         return _folder(path, limits)
     with GuardedFile(path, limits=limits) as file:
         kind, size = kind_of(file.head()), file.size
     facts = {
-        "picture": _picture,
+        "picture": _image,
         "array": _array,
         "map": _map,
         "points": _points,
@@ -61,19 +61,19 @@ def _facts(
 
 def _container(path: Any, limits: Limits) -> dict[str, Any]:
     with GuardedFile(path, limits=limits) as file, open_container(file) as container:
-        sounds, notes = _sounds(container, file.label)
+        audio, notes = _audio(container, file.label)
         name, title = container.format.name, container.format.long_name
         try:
             video_stream(container, file.label)
         except MediaTypeError:
-            if not sounds:
-                raise MediaTypeError(f"{file.label} holds neither video nor sound") from None
-            duration = max((s["duration_seconds"] for s in sounds), default=0.0)
-            return {**_facts("audio", duration, sounds, notes), "format": name, "format_name": title}
+            if not audio:
+                raise MediaTypeError(f"{file.label} has neither video nor audio") from None
+            duration = max((s["duration_seconds"] for s in audio), default=0.0)
+            return {**_facts("audio", duration, audio, notes), "format": name, "format_name": title}
     with VideoReader(path, limits=limits) as reader:
-        picture = _video(reader)
-        duration = max([reader.duration_seconds, *(s["duration_seconds"] for s in sounds)])
-        facts = _facts("video", duration, [picture, *sounds], [*reader.notes, *notes])
+        video = _video(reader)
+        duration = max([reader.duration_seconds, *(s["duration_seconds"] for s in audio)])
+        facts = _facts("video", duration, [video, *audio], [*reader.notes, *notes])
     return {**facts, "format": name, "format_name": title}
 
 
@@ -118,8 +118,8 @@ def _is_constant(pts_seconds: np.ndarray) -> bool:
     return bool(len(gaps) == 0 or gaps.max() - gaps.min() <= 0.002)  # millisecond clocks jitter by one
 
 
-def _sounds(container: Any, label: str) -> tuple[list[dict[str, Any]], list[str]]:
-    """Facts of all sound streams, timed by one pass over their packets."""
+def _audio(container: Any, label: str) -> tuple[list[dict[str, Any]], list[str]]:
+    """Describe all audio streams, timed by one pass over their packets."""
     streams = [stream for stream in container.streams.audio if stream.codec_context is not None]
     ends: dict[int, float] = {stream.index: 0.0 for stream in streams}
     origin, notes = float(time_origin(container)), []
@@ -129,7 +129,7 @@ def _sounds(container: Any, label: str) -> tuple[list[dict[str, Any]], list[str]
                 end = float((packet.pts + (packet.duration or 0)) * packet.time_base) - origin
                 ends[packet.stream_index] = max(ends[packet.stream_index], end)
     except (av.error.FFmpegError, EOFError):
-        notes.append(f"{label}: the sound could not be read to its end")
+        notes.append(f"{label}: the audio could not be read to its end")
     facts = [
         {
             "type": "audio",
@@ -143,7 +143,7 @@ def _sounds(container: Any, label: str) -> tuple[list[dict[str, Any]], list[str]
     return facts, notes
 
 
-def _picture(path: Any, limits: Limits) -> dict[str, Any]:
+def _image(path: Any, limits: Limits) -> dict[str, Any]:
     if (count := num_pages(path, limits=limits)) > 1:
         frames = PageFrames(path, fps=1.0, limits=limits)
         _, height, width, channels = frames.read([0]).values.shape
@@ -185,7 +185,7 @@ def _folder(path: str | os.PathLike[str], limits: Limits) -> dict[str, Any]:
         source = FolderFrames(path, limits=limits)
     except MediaTypeError:
         raise
-    except MediaError as error:  # no frame rate is no reason not to look
+    except MediaError as error:  # a missing frame rate should not prevent inspection
         notes.append(str(error))
         source = FolderFrames(path, fps=1.0, limits=limits)
     else:

@@ -1,6 +1,6 @@
-"""Decoding in a process of its own, which can be killed: for media that nobody vouches for.
+"""Decode in a separate process that can be killed: for untrusted media.
 
-A decoder that hangs or crashes inside C code takes its process with it, and no clock of ours can stop it from within.
+A decoder that hangs or crashes inside C code takes its process with it, and cannot be stopped from within the process.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ _START_SECONDS = 60.0  # a new interpreter, its imports included, on a busy mach
 
 
 class IsolatedFrames:
-    """Pictures by index from a process of their own; offers what every source of pictures offers.
+    """Frames by index from a separate process; offers the same as every source of frames.
 
     Args:
-        opener: ``opener(*arguments)`` → a source of pictures; importable by name, as the process imports it anew.
-        limits: `max_decode_seconds` is how long one call may take before the process is killed.
+        opener: ``opener(*arguments)`` → a source of frames; importable by name, as the process imports it again.
+        limits: `max_decode_seconds` is the maximum duration of one call before the process is killed.
 
     Raises:
         MediaLimitError: opening or decoding took too long.
         MediaDecodeError: the process died.
-        MediaError: whatever the source itself raises.
+        MediaError: any error of the source itself.
     """
 
     def __init__(self, opener: Callable[..., FrameSource], *arguments: Any, limits: Limits) -> None:
@@ -45,7 +45,7 @@ class IsolatedFrames:
         self._process.start()
         theirs.close()
         try:
-            self._receive(_START_SECONDS)  # its imports are done: the clock of the call starts
+            self._receive(_START_SECONDS)  # imports are done: the clock of the call starts
             self.pts_seconds, self.duration_seconds = self._receive()
         except BaseException:
             self.close()
@@ -59,7 +59,7 @@ class IsolatedFrames:
         return self.call(_read, np.asarray(indices))
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """``function(source, *arguments)`` in the process; all of it is sent by name or by value."""
+        """Run ``function(source, *arguments)`` in the process; everything is sent by name or by value."""
         try:
             self._pipe.send((function, arguments))
         except (BrokenPipeError, OSError):
@@ -106,12 +106,12 @@ def _read(source: FrameSource, indices: np.ndarray) -> Frames:
 
 
 def _serve(pipe: Connection, opener: Callable[..., FrameSource], arguments: tuple[Any, ...]) -> None:
-    """The process: open, tell the times, then answer calls until the pipe is closed."""
+    """Main loop of the process: open, send the times, then answer calls until the pipe is closed."""
     pipe.send((True, None))
     try:
         source = opener(*arguments)
         pipe.send((True, (source.pts_seconds, source.duration_seconds)))
-    except Exception as error:  # noqa: BLE001  # every failure is the caller's to see
+    except Exception as error:  # noqa: BLE001  # every failure is sent to the caller
         pipe.send((False, _portable(error)))
         return
     while True:
@@ -126,7 +126,7 @@ def _serve(pipe: Connection, opener: Callable[..., FrameSource], arguments: tupl
 
 
 def _portable(error: Exception) -> Exception:
-    """Our errors, which are made of their message alone, as they are; others by name: they may not survive the pipe."""
+    """Keep our errors, which consist of their message; convert others, which may not survive pickling."""
     if isinstance(error, VidweaveError) and error.args == (str(error),):
         return error
     return MediaDecodeError(f"decoding failed ({type(error).__name__}: {error})")

@@ -1,4 +1,4 @@
-"""Caps on what a media file may cost, checked before it is paid. Always on; each refusal names its setting."""
+"""Limits on the cost of media files, checked before the cost is incurred. Always on; errors name the setting."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ __all__ = ["DEFAULT_LIMITS", "Limits"]
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How large media may be. A file of some kilobytes can decode to gigabytes, so decoded sizes are capped too.
+    """Maximum sizes of media. A file of some kilobytes can decode to gigabytes, so decoded sizes are limited too.
 
     Attributes:
         max_file_bytes: Size of one file.
-        max_pixels: Width times height of one picture, as it is decoded.
-        max_frames: Pictures in one source.
-        max_seconds: Length of one source.
-        max_decoded_bytes: Memory that one call may fill with decoded pictures, samples or model-ready tensors.
+        max_pixels: Width times height of one decoded frame.
+        max_frames: Frames in one source.
+        max_seconds: Duration of one source.
+        max_decoded_bytes: Memory for decoded frames, samples or model-ready tensors of one call.
         max_points: Points of one cloud.
         max_files: Files in a folder of frames.
         max_decode_seconds: Wall time of one decoding call.
-        max_lost_fraction: Share of the pictures asked for that may be undecodable and replaced by their neighbours;
+        max_lost_fraction: Share of the requested frames that may be undecodable and replaced by their neighbors;
             0 refuses every damaged file.
-        allow_outside_links: Follow a symbolic link that leaves its own folder.
-        isolate: Decode video files in a process of their own, which is killed after `max_decode_seconds` in one call:
-            for media that nobody vouches for. Costs its start (about a second) and a copy of the pictures.
+        allow_outside_links: Follow symbolic links that leave their own folder.
+        isolate: Decode video files in a separate process, which is killed if one call takes `max_decode_seconds`: for
+            untrusted media. Costs its start (about a second) and a copy of the frames.
     """
 
     max_file_bytes: int = 16 * 2**30
@@ -42,7 +42,7 @@ class Limits:
     isolate: bool = False
 
     def check(self, setting: str, value: float, what: str) -> None:
-        """Raise MediaLimitError when `value` is above the cap `setting`; `what` says what has that value."""
+        """Raise MediaLimitError if `value` exceeds the limit `setting`; `what` describes the value."""
         cap = getattr(self, setting)
         if value > cap:
             raise MediaLimitError(

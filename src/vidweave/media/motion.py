@@ -1,9 +1,9 @@
-"""Motion of any source as maps on one clock: codec vectors, flow, frame differences, or pairs of pictures.
+"""Motion of any source as maps on one clock: codec vectors, flow, frame differences, or pairs of frames.
 
-One function for training, evaluation and demo alike: rate and units are those of the `MotionSpec`, not of the file.
+The same function serves training, evaluation and demo: rate and units are those of the `MotionSpec`, not of the file.
 """
 
-# Axes: T steps of 1/fps, N pictures of the source, H height, W width, h and w of a source's own grid
+# Axes: T steps of 1/fps, N frames of the source, H height, W width, h and w of a source's own grid
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from vidweave.types import MotionSpec, Summarized
 
 __all__ = ["MotionMaps", "motion_seconds", "read_motion"]
 
-_CHUNK_BYTES = 2**25  # of pictures or flow that are held at a time
+_CHUNK_BYTES = 2**25  # of frames or flow held at a time
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
-_DENSE = 8  # pictures per step from which on those that no other one is predicted from are left out: they add nothing
-_MOST_WAITING = 8  # steps that are summed up at a time
-_EPSILON = 1e-6  # of a step: what rounding of times may amount to
+_DENSE = 8  # frames per step from which on unreferenced frames are skipped: they add no information
+_MOST_WAITING = 8  # steps accumulated at a time
+_EPSILON = 1e-6  # of a step: tolerance for rounding of times
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class MotionMaps(Summarized):
-    """What `read_motion` found: ready for an encoder that takes the spec.
+    """Result of `read_motion`: ready for an encoder with this spec.
 
     Attributes:
         values: (T, 2, H, W) float32, or (T, 2, 3, H, W) uint8 for the source `pictures`.
         seconds: (T, 2) float64, start and end of each step.
-        notes: What the user should know.
+        notes: Notes for the user.
     """
 
     values: np.ndarray
@@ -53,16 +53,16 @@ def read_motion(
     limits: Limits = DEFAULT_LIMITS,
     label: str = "the clip",
 ) -> MotionMaps:
-    """Motion maps of a source of pictures (or of flow), one per step of 1/fps from its first picture to its last.
+    """Compute motion maps of a source of frames (or of flow), one per step of 1/fps from first to last frame.
 
-    Motion between two pictures is shared out over the steps that it spans, so a variable rate needs no care. A source of
-    one picture has one map, of zeros. Memory: the maps, and a few pictures.
+    Motion between two frames is distributed over the steps that it spans, which handles variable rates. A source with one
+    frame has one map of zeros. Memory: the maps, and a few frames.
 
     Args:
         span: Start and end in seconds; steps begin at its start.
 
     Raises:
-        MediaTypeError: flow that is none, vectors asked of a codec without (`fallback="error"`).
+        MediaTypeError: values that are not flow, or a codec without vectors (`fallback="error"`).
         MediaLimitError: maps above `Limits.max_decoded_bytes`, or above `max_decode_seconds`.
     """
     clock = _clock(source, spec, span)
@@ -74,7 +74,7 @@ def read_motion(
         for moved in _flow(source, steps, label):
             steps.add(moved)
     else:
-        notes += _add_pictures(steps, source, label)
+        notes += _add_frames(steps, source, label)
     steps.settle()
     if spec.source != "pictures" and clock.end > clock.first and not steps.values.any():
         notes.append(f"motion: nothing moves in {label}")
@@ -83,7 +83,7 @@ def read_motion(
 
 @dataclass(frozen=True, eq=False)
 class _Clock:
-    """Steps of 1/fps from `first` to `end` seconds: `count` of them, of which `kept` (T,) are made."""
+    """Steps of 1/fps from `first` to `end` seconds: `count` of them, of which `kept` (T,) are computed."""
 
     first: float
     end: float
@@ -100,9 +100,9 @@ class _Clock:
     def notes(self) -> list[str]:
         notes = []
         if self.end <= self.first:
-            notes.append("motion: there is one picture, so there is no motion")
+            notes.append("motion: the clip has one frame, so there is no motion")
         if len(self.kept) < self.count:
-            notes.append(f"motion: {len(self.kept)} of {self.count} maps are used, evenly spread (MotionSpec.max_maps)")
+            notes.append(f"motion: {len(self.kept)} of {self.count} maps are used, evenly spaced (MotionSpec.max_maps)")
         return notes
 
 
@@ -116,12 +116,12 @@ def _clock(source: FrameSource, spec: MotionSpec, span: tuple[float, float] | No
 
 
 def motion_seconds(source: FrameSource, spec: MotionSpec, span: tuple[float, float] | None = None) -> np.ndarray:
-    """Start and end (T, 2) of the maps that `read_motion` makes; decodes nothing."""
+    """Return start and end (T, 2) of the maps of `read_motion`, without decoding."""
     return _clock(source, spec, span).seconds
 
 
 class _Steps:
-    """The maps that fill up, by a clock."""
+    """Accumulates the maps of a clock."""
 
     def __init__(self, clock: _Clock, spec: MotionSpec, limits: Limits, label: str) -> None:
         self.spec, self.first, self.end, self.count, self.kept = spec, clock.first, clock.end, clock.count, clock.kept
@@ -135,7 +135,7 @@ class _Steps:
         self._waiting: dict[int, np.ndarray] = {}  # slot → displacement on a source's own grid
 
     def add(self, moved: Displacement) -> None:
-        """Share a displacement out over the steps that it spans."""
+        """Distribute a displacement over the steps that it spans."""
         begin, end = ((t - self.first) * self.spec.fps for t in (moved.start, moved.end))
         if end <= begin or not moved.grid.any():
             return
@@ -146,7 +146,7 @@ class _Steps:
                 self._gather(int(slot), moved.grid * np.float32(share))
 
     def _gather(self, slot: int, grid: np.ndarray) -> None:
-        """Sum up on the source's own grid: it is brought to the map's size once per step, not once per picture."""
+        """Accumulate on the source's own grid: it is resized to the map's size once per step, not once per frame."""
         waiting = self._waiting.get(slot)
         if waiting is not None and waiting.shape == grid.shape:
             waiting += grid
@@ -159,21 +159,21 @@ class _Steps:
             self.values[slot] += self._fitted(self._waiting.pop(slot))
 
     def settle(self) -> None:
-        """Put all that was added into `values`."""
+        """Write all accumulated displacements into `values`."""
         self._settle(tuple(self._waiting))
 
     def clear(self) -> None:
-        """Forget all that was added."""
+        """Discard all accumulated displacements."""
         self._waiting.clear()
         self.values[:] = 0
 
     def _fitted(self, grid: np.ndarray) -> np.ndarray:
-        """(2, h, w) shares of the picture → (2, H, W) pixels of the map."""
+        """(2, h, w) as shares of the frame size → (2, H, W) pixels of the map."""
         fitted = _resized(grid, self.spec.height, self.spec.width)
         return fitted * np.array([self.spec.width, self.spec.height], dtype=np.float32)[:, None, None]
 
     def finished(self) -> np.ndarray:
-        """The maps, normalised as the spec says (VideoTGB's training rule: by the clip's largest magnitude)."""
+        """Return the maps, normalized by the spec (VideoTGB's training rule: by the clip's largest magnitude)."""
         self.settle()
         if self.spec.normalize == "none" or self.spec.source == "pictures":
             return self.values
@@ -182,7 +182,7 @@ class _Steps:
 
 
 def _resized(grid: np.ndarray, height: int, width: int) -> np.ndarray:
-    """(C, h, w) averaged down, or repeated up, to (C, height, width): the mean of all cells that a new cell touches."""
+    """Resize (C, h, w) to (C, height, width) by averaging or repeating: the mean of all cells that a new cell touches."""
     if grid.shape[1:] == (height, width):
         return grid
     total = np.zeros((len(grid), grid.shape[1] + 1, grid.shape[2] + 1))
@@ -203,10 +203,10 @@ def _borders(cells: int, new: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _add_vectors(steps: _Steps, source: FrameSource, limits: Limits, label: str) -> list[str]:
-    """Vectors of the codec; where there are none, estimated ones, and a note that says so."""
+    """Use vectors of the codec, or estimated ones with a note where there are none."""
     if steps.end <= steps.first:
         return []
-    why = f"{label} is no video file, which alone has motion vectors"
+    why = f"{label} is not a video file, so it has no motion vectors"
     if isinstance(source, VideoReader):
         try:
             dense = len(source.pts_seconds) / max(source.duration_seconds, 1e-9) / steps.spec.fps
@@ -219,19 +219,19 @@ def _add_vectors(steps: _Steps, source: FrameSource, limits: Limits, label: str)
             steps.clear()
     if steps.spec.fallback == "error":
         raise MediaTypeError(
-            f"{why}; let them be estimated (MotionSpec.fallback='reencode'), or watch frame differences"
+            f"{why}; estimate them (MotionSpec.fallback='reencode'), or use frame differences"
             " (MotionSpec.source='frame_differences')"
         )
-    wanted = steps.first + np.arange(steps.count + 1) / steps.spec.fps
+    targets = steps.first + np.arange(steps.count + 1) / steps.spec.fps
     lost = _Lost()
-    for moved in estimated_vectors(_on_show(source, wanted.clip(max=steps.end), None, lost), label):
+    for moved in estimated_vectors(_on_show(source, targets.clip(max=steps.end), None, lost), label):
         steps.add(moved)
-    rate = f"{steps.spec.fps:g} pictures per second"
-    return [f"motion: {why}; they were estimated by encoding {rate} again as MPEG-4", *lost.notes]
+    rate = f"{steps.spec.fps:g} frames per second"
+    return [f"motion: {why}; they were estimated by re-encoding {rate} as MPEG-4", *lost.notes]
 
 
 def _flow(source: FrameSource, steps: _Steps, label: str) -> Iterator[Displacement]:
-    """Flow maps (N, H, W, 2) in pixels from each picture to the next."""
+    """Yield flow maps (N, H, W, 2) in pixels from each frame to the next."""
     times = source.pts_seconds
     ends = np.append(times[1:], max(source.duration_seconds, float(times[-1])))
     inside = np.flatnonzero((ends > steps.first) & (times < steps.end))
@@ -240,7 +240,7 @@ def _flow(source: FrameSource, steps: _Steps, label: str) -> Iterator[Displaceme
     channels = source.read(inside[:1]).values
     if channels.shape[3] != 2 or channels.dtype.kind != "f":
         raise MediaTypeError(
-            f"{label} is no flow: expected floats (N, H, W, 2), right and down in pixels, got {channels.dtype} "
+            f"{label} is not flow: expected floats (N, H, W, 2), right and down in pixels, got {channels.dtype} "
             f"{channels.shape}"
         )
     for chunk in _chunks(inside, channels.nbytes):
@@ -250,17 +250,17 @@ def _flow(source: FrameSource, steps: _Steps, label: str) -> Iterator[Displaceme
             yield Displacement(float(times[index]), float(ends[index]), grid)
 
 
-def _add_pictures(steps: _Steps, source: FrameSource, label: str) -> list[str]:
-    """Frame differences, or pairs of pictures: of each kept step, the pictures on show at its start and at its end."""
+def _add_frames(steps: _Steps, source: FrameSource, label: str) -> list[str]:
+    """Use frame differences, or pairs of frames: for each kept step, the frames displayed at its start and end."""
     edges = np.unique(np.concatenate([steps.kept, steps.kept + 1]))
-    wanted = (steps.first + edges / steps.spec.fps).clip(max=max(steps.end, steps.first))
+    targets = (steps.first + edges / steps.spec.fps).clip(max=max(steps.end, steps.first))
     lost = _Lost()
     size = (steps.spec.height, steps.spec.width)
     slots = {int(step): slot for slot, step in enumerate(steps.kept)}
     before: tuple[int, np.ndarray] | None = None
-    shown = _on_show(source, wanted, size, lost)
-    for edge, (_, picture) in zip(edges.tolist(), shown, strict=True):
-        now = picture if steps.spec.source == "pictures" else (picture.astype(np.float32) / 255) @ _LUMA
+    shown = _on_show(source, targets, size, lost)
+    for edge, (_, frame) in zip(edges.tolist(), shown, strict=True):
+        now = frame if steps.spec.source == "pictures" else (frame.astype(np.float32) / 255) @ _LUMA
         if before is not None and before[0] == edge - 1 and before[0] in slots:
             steps.values[slots[before[0]]] = _change(before[1], now, steps.spec.source)
         elif edge in slots and steps.spec.source == "pictures":
@@ -278,56 +278,56 @@ def _change(before: np.ndarray, now: np.ndarray, source: str) -> np.ndarray:
 
 @dataclass
 class _Lost:
-    """Pictures that could not be decoded; the ones before them stood in."""
+    """Frames that could not be decoded and were replaced by the ones before them."""
 
     count: int = 0
 
     @property
     def notes(self) -> list[str]:
-        return [f"motion: {self.count} pictures could not be decoded; the ones before stand in"] if self.count else []
+        return [f"motion: {self.count} frames could not be decoded; the previous ones are used"] if self.count else []
 
 
 def _on_show(
-    source: FrameSource, wanted: np.ndarray, size: tuple[int, int] | None, lost: _Lost
+    source: FrameSource, targets: np.ndarray, size: tuple[int, int] | None, lost: _Lost
 ) -> Iterator[tuple[float, np.ndarray]]:
-    """(seconds, picture (H, W, 3) uint8) on show at each of the ascending times `wanted`, one at a time."""
+    """Yield (seconds, frame (H, W, 3) uint8) displayed at each of the ascending times `targets`, one at a time."""
     times = source.pts_seconds
-    indices = (np.searchsorted(times, wanted + 1e-6, side="right") - 1).clip(0, len(times) - 1)
+    indices = (np.searchsorted(times, targets + 1e-6, side="right") - 1).clip(0, len(times) - 1)
     unique = np.unique(indices)
-    pictures = _each(source, unique, size)
+    frames = _each(source, unique, size)
     held: tuple[int, np.ndarray] | None = None
-    ahead = next(pictures, None)
-    for time, index in zip(wanted.tolist(), indices.tolist(), strict=True):
+    ahead = next(frames, None)
+    for time, index in zip(targets.tolist(), indices.tolist(), strict=True):
         while ahead is not None and ahead[0] <= index:
-            held, ahead = ahead, next(pictures, None)
-        if held is None:  # the first ones are lost: the first that is there stands in
+            held, ahead = ahead, next(frames, None)
+        if held is None:  # the first ones are lost: use the first available one
             held = ahead
         if held is None:
-            raise MediaTypeError(f"none of {len(unique)} pictures can be decoded")
+            raise MediaTypeError(f"none of {len(unique)} frames can be decoded")
         lost.count += held[0] != index
         yield time, held[1]
 
 
 def _each(source: FrameSource, indices: np.ndarray, size: tuple[int, int] | None) -> Iterator[tuple[int, np.ndarray]]:
-    """Pictures of ascending indices, one at a time, RGB, resized to `size` (height, width)."""
+    """Yield frames of ascending indices, one at a time, RGB, resized to `size` (height, width)."""
     if isinstance(source, VideoReader):
-        pictures: Iterator[tuple[int, np.ndarray]] = source.each(indices)
+        frames: Iterator[tuple[int, np.ndarray]] = source.each(indices)
     else:
-        pictures = (
-            (index, picture)
+        frames = (
+            (index, frame)
             for chunk in _chunks(indices, source.read(indices[:1]).values.nbytes)
-            for index, picture in zip(chunk.tolist(), source.read(chunk).values, strict=True)
+            for index, frame in zip(chunk.tolist(), source.read(chunk).values, strict=True)
         )
-    for index, picture in pictures:
-        yield index, _rgb(picture, size)
+    for index, frame in frames:
+        yield index, _rgb(frame, size)
 
 
-def _rgb(picture: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
-    if picture.dtype != np.uint8 or picture.shape[2] not in (1, 3):
+def _rgb(frame: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
+    if frame.dtype != np.uint8 or frame.shape[2] not in (1, 3):
         raise MediaTypeError(
-            f"motion is watched in 8-bit pictures, got {picture.dtype} of shape {picture.shape}; give flow as flow"
+            f"motion needs 8-bit frames, got {frame.dtype} of shape {frame.shape}; give flow as the modality flow"
         )
-    rgb = np.repeat(picture, 3, axis=2) if picture.shape[2] == 1 else picture
+    rgb = np.repeat(frame, 3, axis=2) if frame.shape[2] == 1 else frame
     if size is None or rgb.shape[:2] == size:
         return rgb
     return np.asarray(Image.fromarray(rgb).resize((size[1], size[0]), Image.Resampling.BILINEAR))

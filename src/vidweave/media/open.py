@@ -1,4 +1,4 @@
-"""One guarded door for every modality: what a clip names, opened; nothing is decoded before it is asked for."""
+"""Open what a clip names, for every modality, with all guards; nothing is decoded before it is requested."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = ["OpenSource", "open_clip", "open_source"]
 
 _CARRIERS = {"frames": Frames, "waveform": Waveform, "points": PointCloud}
 _KIND_WORDS = {
-    "picture": "a picture",
+    "picture": "an image",
     "array": "an .npy array",
     "map": "a float map (.flo or .pfm)",
     "points": "a PLY point cloud",
@@ -41,48 +41,48 @@ _KIND_WORDS = {
 
 
 class OpenSource:
-    """An opened source of one modality. Use what its `carrier` offers; the rest raises ModalityError.
+    """Opened source of one modality. Use the methods of its `carrier`; all others raise ModalityError.
 
     Attributes:
         modality: Name in `registry.MODALITIES`.
-        carrier: `frames` (`timeline`, `read_frames`, `read_motion`), `waveform` (`read_waveform`), `points` (`read_points`), or
-            `features` (`read_features`) for features that were computed before, whatever the modality.
-        num_lost: Frames read so far that could not be decoded, and whose nearest ones stand in.
+        carrier: `frames` (`timeline`, `read_frames`, `read_motion`), `waveform` (`read_waveform`), `points`
+            (`read_points`), or `features` (`read_features`) for precomputed features, in any modality.
+        num_lost: Frames read so far that could not be decoded and were replaced by the nearest ones.
     """
 
     def __init__(self, source: Any, modality: str, carrier: str, limits: Limits, frames: FrameSource | None) -> None:
         self.modality, self.carrier = modality, carrier
         self._source, self._limits, self._frames = source, limits, frames
         self.num_lost = 0
-        self._told: dict[str, None] = {}  # notes of what was read so far, each once
+        self._notes: dict[str, None] = {}  # notes on what was read so far, each once
 
     @property
     def notes(self) -> list[str]:
-        """What the user should know about the source and about what was read of it so far.
+        """Notes for the user on the source and on what was read so far.
 
         Lost and corrupt frames, a wrong header, gaps, converted units.
         """
-        return [*(self._frames.notes if self._frames is not None else []), *self._told]
+        return [*(self._frames.notes if self._frames is not None else []), *self._notes]
 
     def note(self, text: str) -> None:
-        """Add what the user should know; the same text counts once."""
-        self._told[text] = None
+        """Add a note for the user; repeated texts count once."""
+        self._notes[text] = None
 
     def timeline(self) -> tuple[np.ndarray, float]:
-        """Times (N,) of the pictures in seconds, and when the last one ends."""
+        """Return times (N,) of the frames in seconds, and the end of the last one."""
         frames = self._pictures()
         if len(frames.pts_seconds):
             check_times(frames.pts_seconds)
         return frames.pts_seconds, frames.duration_seconds
 
     def read_frames(self, indices: Sequence[int] | np.ndarray) -> Frames:
-        """Pictures by index, in the order asked for."""
+        """Read frames by index, in the requested order."""
         frames = self._pictures().read(indices)
         self.num_lost += frames.num_lost
         return frames
 
     def read_motion(self, spec: MotionSpec, *, span: tuple[float, float] | None = None) -> MotionMaps:
-        """How the pictures move (or, of the modality flow, the flow itself), as maps on one clock."""
+        """Compute motion maps on one clock from the frames (for the modality flow, from the flow itself)."""
         frames = self._pictures()
         label = frames.label if isinstance(frames, (VideoReader, IsolatedFrames)) else f"the {self.modality}"
         if isinstance(frames, IsolatedFrames):
@@ -90,13 +90,13 @@ class OpenSource:
         return read_motion(frames, spec, span, self._limits, label)
 
     def motion_seconds(self, spec: MotionSpec, *, span: tuple[float, float] | None = None) -> np.ndarray:
-        """Start and end (T, 2) of the maps that `read_motion` makes; decodes nothing."""
+        """Return start and end (T, 2) of the maps of `read_motion`, without decoding."""
         return motion_seconds(self._pictures(), spec, span)
 
     def read_waveform(
         self, sample_rate: int, *, start_seconds: float | None = None, end_seconds: float | None = None
     ) -> Waveform:
-        """The audio, or a span of it, mono at `sample_rate`."""
+        """Read the audio, or a span of it, mono at `sample_rate`."""
         self._require("waveform")
         waveform = read_audio(
             self._source,
@@ -105,18 +105,18 @@ class OpenSource:
             end_seconds=end_seconds,
             limits=self._limits,
         )
-        self._told |= dict.fromkeys(waveform.notes)
+        self._notes |= dict.fromkeys(waveform.notes)
         return waveform
 
     def read_points(self) -> PointCloud:
-        """The point cloud."""
+        """Read the point cloud."""
         self._require("points")
         cloud = read_points(self._source, limits=self._limits)
-        self._told |= dict.fromkeys(cloud.notes)
+        self._notes |= dict.fromkeys(cloud.notes)
         return cloud
 
     def read_features(self) -> PrecomputedFeatures:
-        """The features that were computed before."""
+        """Read the precomputed features."""
         self._require("features")
         if isinstance(self._source, PrecomputedFeatures):
             return self._source
@@ -133,7 +133,7 @@ class OpenSource:
 
     def _require(self, carrier: str) -> None:
         if self.carrier != carrier:
-            raise ModalityError(f"the {self.modality} source is {self.carrier}, it cannot be read as {carrier}")
+            raise ModalityError(f"the {self.modality} source has {self.carrier} and cannot be read as {carrier}")
 
     def __enter__(self) -> Self:
         return self
@@ -150,30 +150,30 @@ def open_clip(clip: Clip, modality: str, *, limits: Limits = DEFAULT_LIMITS) -> 
 def open_source(source: Any, modality: str, *, fps: float | None = None, limits: Limits = DEFAULT_LIMITS) -> OpenSource:
     """Open `source` as `modality`: a path, the bytes of a file, or a carrier of `vidweave.types`.
 
-    Image-like modalities take a video, a picture (one frame at 0 s), a folder of pictures, an `.npy` array, or Frames.
-    What a file is, its content says, not its name. A source that does not fit its modality is refused. Animated WebP and
-    PNG, and TIFF of several pages, are videos; `.flo` and `.pfm` are float maps of one frame.
+    Image-like modalities accept a video, an image (one frame at 0 s), a folder of images, an `.npy` array, or Frames. The
+    type of a file is determined by its content, not its name. A source that does not match its modality is refused.
+    Animated WebP and PNG, and multi-page TIFF, are videos; `.flo` and `.pfm` are float maps of one frame.
 
     Args:
-        fps: Rate of a folder or array that carries no times of its own.
+        fps: Frame rate of a folder or array without times of its own.
 
     Raises:
         UnknownNameError: the modality is not registered.
-        MediaTypeError: the source is of another kind than the modality takes.
-        MediaError: any other way in which the source cannot be opened; see `vidweave.errors`.
+        MediaTypeError: the modality does not accept this kind of source.
+        MediaError: the source cannot be opened for another reason; see `vidweave.errors`.
     """
     carrier = MODALITIES.entry(modality).facts.carrier
     if isinstance(source, PrecomputedFeatures):
         return OpenSource(source, modality, "features", limits, None)
     if isinstance(source, (Frames, Waveform, PointCloud)):
         if not isinstance(source, _CARRIERS[carrier]):
-            wanted = _CARRIERS[carrier].__name__
-            raise MediaTypeError(f"{modality} takes {wanted} or a file, got {type(source).__name__}")
+            expected = _CARRIERS[carrier].__name__
+            raise MediaTypeError(f"{modality} takes {expected} or a file, got {type(source).__name__}")
         frames = HeldFrames(source, modality=modality, limits=limits) if isinstance(source, Frames) else None
         return _checked(OpenSource(source, modality, carrier, limits, frames))
     if isinstance(source, (str, os.PathLike)) and os.path.isdir(source):
         if carrier != "frames":
-            raise MediaTypeError(f"{describe(source)} is a folder; {modality} takes a file")
+            raise MediaTypeError(f"{describe(source)} is a folder, but {modality} takes a file")
         return _checked(
             OpenSource(
                 source, modality, carrier, limits, FolderFrames(source, fps=fps, modality=modality, limits=limits)
@@ -185,13 +185,13 @@ def open_source(source: Any, modality: str, *, fps: float | None = None, limits:
         return OpenSource(source, modality, "features", limits, None)
     if carrier != "frames":
         return _open_other(source, modality, carrier, kind, limits)
-    opened = OpenSource(source, modality, carrier, limits, _pictures_of(source, modality, kind, fps, limits))
+    opened = OpenSource(source, modality, carrier, limits, _frames_of(source, modality, kind, fps, limits))
     if fps is not None and kind == "container":
-        opened.note(f"fps={fps:g} changes nothing: {describe(source)} has times of its own")
+        opened.note(f"fps={fps:g} is ignored: {describe(source)} has times of its own")
     return _checked(opened)
 
 
-def _pictures_of(source: Any, modality: str, kind: Kind, fps: float | None, limits: Limits) -> FrameSource:
+def _frames_of(source: Any, modality: str, kind: Kind, fps: float | None, limits: Limits) -> FrameSource:
     if kind == "picture" or (modality == "image" and kind == "container" and _is_gif(source, limits)):
         if modality != "image" and kind == "picture" and num_pages(source, limits=limits) > 1:
             return PageFrames(source, fps=fps, modality=modality, limits=limits)
@@ -231,17 +231,17 @@ def _open_other(source: Any, modality: str, carrier: str, kind: Kind, limits: Li
     if kind not in fitting:
         with GuardedFile(source, limits=limits) as file:
             refuse_foreign(file.head(HEAD_BYTES), file.label)
-        raise MediaTypeError(f"{describe(source)} is {_KIND_WORDS[kind]}; that is no {modality}")
+        raise MediaTypeError(f"{describe(source)} is {_KIND_WORDS[kind]}, which cannot be used as {modality}")
     if carrier == "waveform":
         check_audio(source, limits=limits)
     return OpenSource(source, modality, carrier, limits, None)
 
 
 def _checked(opened: OpenSource) -> OpenSource:
-    """An image is one picture: a video or a folder in its place would lose all but one in silence."""
+    """Check that an image has one frame: a video or a folder would silently lose all but one."""
     if opened.modality == "image" and opened.carrier == "frames":
         count = len(opened.timeline()[0])
         if count != 1:
             opened.close()
-            raise MediaTypeError(f"the image holds {count} pictures, one was expected; give it as a video")
+            raise MediaTypeError(f"the image holds {count} frames, but one was expected; give it as a video")
     return opened

@@ -1,4 +1,4 @@
-"""What a video stream really holds: one demux pass over its packets, no decoding, no trust in header numbers."""
+"""Index a video stream with one demux pass over its packets, without decoding or trusting header numbers."""
 
 # Axes: P packets in decode order, N frames in presentation order, K keyframes
 
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 
 __all__ = ["PacketIndex", "Run", "RunningClock", "index_packets"]
 
-_MIN_GAP = 6  # packets to skip before a seek (with its flush and refill) costs less than decoding on
-_JOINS_BACK = frozenset(("mpegts", "mpeg", "flv"))  # formats that are joined by appending, clocks and all
+_MIN_GAP = 6  # number of packets above which a seek (with flush and refill) is cheaper than decoding on
+_JOINS_BACK = frozenset(("mpegts", "mpeg", "flv"))  # formats that may be concatenated with their clocks
 _JOINS_AHEAD = frozenset(("mpegts", "mpeg"))
-_BACK_SECONDS, _AHEAD_SECONDS = 0.1, 10.0  # FFmpeg's thresholds: jumps of the clock that are no ordinary jitter
+_BACK_SECONDS, _AHEAD_SECONDS = 0.1, 10.0  # FFmpeg's thresholds: larger clock jumps are not ordinary jitter
 _PACKED = re.compile(rb"DivX\d+(?:Build|b)\d+p")  # MPEG-4: two frames in one packet, then an empty one
 _NONE = np.iinfo(np.int64).min
 
 
 @dataclass(frozen=True)
 class Run:
-    """Packets `start`..`stop` (decode order, both included), decoded in one go for the packets `wanted`."""
+    """Packets `start`..`stop` (decode order, inclusive), decoded in one pass for the packets `wanted`."""
 
     start: int
     stop: int
@@ -45,20 +45,20 @@ class Run:
 
 @dataclass(frozen=True, eq=False)
 class PacketIndex:
-    """Packets, frames and keyframes of one stream. A frame is named by its packet, since timestamps may repeat.
+    """Packets, frames and keyframes of one stream. A frame is identified by its packet, since timestamps may repeat.
 
     Attributes:
-        file_pts: (P,) int64 ticks in decode order, as the file gives them.
-        sizes, offsets: (P,) int64 bytes, to recognize packets after a seek.
+        file_pts: (P,) int64 ticks in decode order, as in the file.
+        sizes, offsets: (P,) int64 bytes, to identify packets after a seek.
         packet_pts: (P,) int64 ticks on one clock that never jumps back.
-        pts: (N,) int64 ticks of the frames that are shown, ascending.
-        position, last: (N,) int64, the first and the last packet of each of them (two for a pair of fields).
-        frame: (P,) int64, the frame that a packet belongs to; -1 if it is not shown.
+        pts: (N,) int64 ticks of the displayed frames, ascending.
+        position, last: (N,) int64, first and last packet of each frame (two for a pair of fields).
+        frame: (P,) int64, frame of each packet; -1 if it is not displayed.
         key_pts, key_position: (K,) int64, ascending in time.
         end: Ticks at which the last frame ends.
-        has_own_pts: False where timestamps do not tell the order of the frames (none, or AVI's decode order): then the
-            n-th frame that comes out of the decoder is frame n, and only decoding from the start finds it.
-        num_joins: Places where the clock of the file jumps, as in recordings that were joined.
+        has_own_pts: False if timestamps do not give the order of the frames (none, or AVI's decode order): then the
+            n-th frame from the decoder is frame n, which requires decoding from the start.
+        num_joins: Number of clock jumps in the file, as in joined recordings.
         num_flagged: Packets that the container itself marks as corrupt.
         stopped: FFmpeg's reason if reading ended with an error.
     """
@@ -80,16 +80,16 @@ class PacketIndex:
     stopped: str | None
 
     def key_before(self, frame: int) -> int:
-        """Row of the last keyframe at or before the frame in time; -1 if there is none."""
+        """Return the row of the last keyframe at or before the frame in time; -1 if there is none."""
         return int(np.searchsorted(self.key_pts, self.pts[frame], side="right")) - 1
 
     def start_of(self, frame: int) -> int:
-        """Packet at which decoding must begin for the frame to come out."""
+        """Return the packet at which decoding must start to get the frame."""
         key = self.key_before(frame)
         return min(int(self.key_position[key]), int(self.position[frame])) if key >= 0 else 0
 
     def runs(self, frames: np.ndarray) -> list[Run]:
-        """How to decode `frames` (ascending): few runs, each from a keyframe, merged where a seek is no gain."""
+        """Plan decoding of `frames` (ascending): few runs, each from a keyframe, merged where a seek is not worth it."""
         if not self.has_own_pts:
             return [Run(0, len(self.packet_pts) - 1, frozenset())]
         runs: list[list[Any]] = []
@@ -103,32 +103,32 @@ class PacketIndex:
         return [Run(start, stop, frozenset(wanted)) for start, stop, wanted in runs]
 
     def around(self, frame: int) -> Run:
-        """Packets from the keyframe before a frame to the end of the group of pictures after it."""
+        """Return the packets from the keyframe before a frame to the end of its group of pictures."""
         key = self.key_before(frame)
         start = int(self.key_position[key]) if key >= 0 else 0
         later = self.key_position[self.key_position > self.position[frame]]
         return Run(start, int(later[1]) - 1 if len(later) > 1 else len(self.packet_pts) - 1, frozenset())
 
     def locate(self, packet: Packet) -> int | None:
-        """Position of a packet that was read after a seek; None if it is unknown or could be several."""
+        """Return the position of a packet read after a seek; None if it is unknown or ambiguous."""
         if packet.pts is None and packet.dts is None:
             return None
         time = packet.pts if packet.pts is not None else packet.dts
-        found = np.flatnonzero(self.file_pts == time)
-        if len(found) > 1:
+        matches = np.flatnonzero(self.file_pts == time)
+        if len(matches) > 1:
             offset = -1 if packet.pos is None else packet.pos
-            found = found[(self.sizes[found] == packet.size) & (self.offsets[found] == offset)]
-        return int(found[0]) if len(found) == 1 else None
+            matches = matches[(self.sizes[matches] == packet.size) & (self.offsets[matches] == offset)]
+        return int(matches[0]) if len(matches) == 1 else None
 
     def without_keys(self, positions: set[int]) -> PacketIndex:
-        """The index without keyframes at which decoding cannot begin."""
+        """Return the index without keyframes at which decoding cannot start."""
         keep = ~np.isin(self.key_position, list(positions))
         return replace(self, key_pts=self.key_pts[keep], key_position=self.key_position[keep])
 
 
 @dataclass
 class _Packets:
-    """What one pass over the packets collects, one entry per packet."""
+    """Data collected in one pass over the packets, one entry per packet."""
 
     pts: list[int | None] = field(default_factory=list)
     dts: list[int | None] = field(default_factory=list)
@@ -164,61 +164,61 @@ def index_packets(container: InputContainer, stream: VideoStream, label: str, li
     """Read all packets of `stream` once.
 
     Raises:
-        MediaDecodeError: there is no frame.
+        MediaDecodeError: there are no frames.
         MediaLimitError: above `Limits.max_frames` or `Limits.max_decode_seconds`.
     """
-    found, codec, extradata = _Packets(), stream.codec_context.name, stream.codec_context.extradata
+    packets, codec, extradata = _Packets(), stream.codec_context.name, stream.codec_context.extradata
     fields = FieldReader.of(codec, extradata)
     deadline = Deadline(limits, label)
     try:
         for packet in container.demux(stream):
             if not packet.size:
                 continue
-            if len(found) % 4_096 == 0:
+            if len(packets) % 4_096 == 0:
                 deadline.check()
-                limits.check("max_frames", len(found), f"{label} has too many pictures")
-            if codec == "mpeg4" and not len(found):
-                found.is_packed = bool(_PACKED.search(bytes(extradata or b"")) or _PACKED.search(bytes(packet)))
-            found.add(packet, codec, fields)
+                limits.check("max_frames", len(packets), f"{label} has too many frames")
+            if codec == "mpeg4" and not len(packets):
+                packets.is_packed = bool(_PACKED.search(bytes(extradata or b"")) or _PACKED.search(bytes(packet)))
+            packets.add(packet, codec, fields)
     except (av.error.FFmpegError, EOFError) as error:
-        found.stopped = getattr(error, "strerror", None) or type(error).__name__
-    if not any(found.is_shown):
-        raise MediaDecodeError(f"{label} has a video stream without a single picture; it is truncated or empty")
-    limits.check("max_frames", len(found), f"{label} has too many pictures")
-    return _make_index(found, container.format.name, stream)
+        packets.stopped = getattr(error, "strerror", None) or type(error).__name__
+    if not any(packets.is_shown):
+        raise MediaDecodeError(f"{label} has a video stream without any frames; it is truncated or empty")
+    limits.check("max_frames", len(packets), f"{label} has too many frames")
+    return _make_index(packets, container.format.name, stream)
 
 
-def _make_index(found: _Packets, format_name: str, stream: VideoStream) -> PacketIndex:
-    second = _second_fields(found.slices, len(found))
-    position = np.flatnonzero(np.array(found.is_shown) & ~second)
-    durations = np.array(found.durations, dtype=np.int64)
-    file_pts = np.array([_NONE if time is None else time for time in found.pts], dtype=np.int64)
+def _make_index(packets: _Packets, format_name: str, stream: VideoStream) -> PacketIndex:
+    second = _second_fields(packets.slices, len(packets))
+    position = np.flatnonzero(np.array(packets.is_shown) & ~second)
+    durations = np.array(packets.durations, dtype=np.int64)
+    file_pts = np.array([_NONE if time is None else time for time in packets.pts], dtype=np.int64)
     missing = bool((file_pts[~second] == _NONE).any())
     num_joins = 0
-    if missing:  # count in the stream's own average rate: no time is invented for a stream that has timestamps
+    if missing:  # use the stream's own average rate; streams with timestamps keep them
         step = _ticks_per_frame(stream)
         packet_pts = (np.cumsum(~second) - 1) * step
-        durations = np.full(len(found), step)
+        durations = np.full(len(packets), step)
     else:
         packet_pts = np.where(second & (file_pts == _NONE), np.roll(file_pts, 1), file_pts)
         clock = RunningClock(format_name, stream.time_base)
-        shifts = np.array([clock.shift(*timed) for timed in zip(found.dts, found.durations, strict=True)])
+        shifts = np.array([clock.shift(*timed) for timed in zip(packets.dts, packets.durations, strict=True)])
         packet_pts, num_joins = packet_pts + shifts, len(np.unique(shifts)) - 1
     position = position[np.argsort(packet_pts[position], kind="stable")]
     pts = packet_pts[position]
     followed = np.append(second[1:], False)[position]
     last = position + followed
-    frame = np.full(len(found), -1, dtype=np.int64)
+    frame = np.full(len(packets), -1, dtype=np.int64)
     frame[position] = frame[last] = np.arange(len(position))
-    keys = np.flatnonzero(np.array(found.is_key) & ~second)
+    keys = np.flatnonzero(np.array(packets.is_key) & ~second)
     keys = keys[np.argsort(packet_pts[keys], kind="stable")]
     gaps = np.diff(pts)
     end = max((packet_pts + durations)[last].max(), pts[-1] + (int(np.median(gaps)) if len(gaps) else 0))
-    has_order = bool(len(gaps) == 0 or (gaps == 0).mean() < 0.5) and not found.is_packed
+    has_order = bool(len(gaps) == 0 or (gaps == 0).mean() < 0.5) and not packets.is_packed
     return PacketIndex(
         file_pts=file_pts,
-        sizes=np.array(found.sizes, dtype=np.int64),
-        offsets=np.array(found.offsets, dtype=np.int64),
+        sizes=np.array(packets.sizes, dtype=np.int64),
+        offsets=np.array(packets.offsets, dtype=np.int64),
         packet_pts=packet_pts,
         pts=pts,
         position=position,
@@ -229,18 +229,18 @@ def _make_index(found: _Packets, format_name: str, stream: VideoStream) -> Packe
         end=int(end),
         has_own_pts=has_order and not missing and not _reorders(format_name, stream),
         num_joins=num_joins,
-        num_flagged=found.num_flagged,
-        stopped=found.stopped,
+        num_flagged=packets.num_flagged,
+        stopped=packets.stopped,
     )
 
 
 def _reorders(format_name: str, stream: VideoStream) -> bool:
-    """AVI gives decode order as presentation order for codecs that reorder frames."""
+    """Return whether timestamps are in decode order: AVI files with codecs that reorder frames."""
     return format_name == "avi" and stream.codec_context.name in ("h264", "hevc")
 
 
 def _second_fields(slices: list[Slice | None], count: int) -> np.ndarray:
-    """(P,) bool: packets that hold the second field of the frame whose first field is in the packet before."""
+    """(P,) bool: packets with the second field of a frame whose first field is in the previous packet."""
     second = np.zeros(count, dtype=bool)
     for i, (first, then) in enumerate(pairwise(slices), start=1):
         if first is None or then is None or second[i - 1] or None in (first.parity, then.parity):
@@ -250,17 +250,17 @@ def _second_fields(slices: list[Slice | None], count: int) -> np.ndarray:
 
 
 class RunningClock:
-    """Keeps time going on where the clock of a joined file jumps, by the rule of FFmpeg's tools."""
+    """Continue time where the clock of a joined file jumps, by the rule of FFmpeg's tools."""
 
     def __init__(self, format_name: str, base: Fraction | None) -> None:
         tick = float(base or 0)
         self._back = -_BACK_SECONDS / tick if format_name in _JOINS_BACK and tick else -math.inf
         self._ahead = _AHEAD_SECONDS / tick if format_name in _JOINS_AHEAD and tick else math.inf
-        self._before: tuple[int, int] | None = None  # time and duration of the packet before
+        self._before: tuple[int, int] | None = None  # time and duration of the previous packet
         self._shift = 0
 
     def shift(self, time: int | None, duration: int) -> int:
-        """Ticks to add to the times of the next packet, whose decoding time and duration are given."""
+        """Return ticks to add to the times of the next packet, given its decoding time and duration."""
         if time is None:
             return self._shift
         if self._before is not None:
@@ -275,6 +275,6 @@ def _ticks_per_frame(stream: VideoStream) -> int:
     rate = stream.average_rate or stream.guessed_rate
     if not rate or not stream.time_base:
         raise MediaDecodeError(
-            "the video stream has neither timestamps nor a frame rate; write it into another container"
+            "the video stream has neither timestamps nor a frame rate; remux it to another container"
         )
     return max(1, round(1 / (Fraction(rate) * stream.time_base)))

@@ -1,6 +1,6 @@
-"""Image files of several frames as a video: animated WebP and PNG with their own times, TIFF pages at a given rate."""
+"""Image files with several frames as a video: animated WebP and PNG with their own times, TIFF pages at a given rate."""
 
-# Axes: N frames of the file, M asked for, H height, W width
+# Axes: N frames of the file, M requested, H height, W width
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from vidweave.types import Frames
 
 __all__ = ["PageFrames"]
 
-_DEFAULT_SECONDS = 0.1  # what browsers show a frame for whose duration is 0
+_DEFAULT_SECONDS = 0.1  # as browsers do for frames with duration 0
 
 
 class PageFrames:
-    """Frames of one image file. Nothing is kept between calls: reading decodes from the first page on."""
+    """Frames of one image file. Nothing is kept between calls: each read decodes from the first page on."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class PageFrames:
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self._source, self._modality, self._limits, self._label = source, modality, limits, describe(source)
-        self._told: dict[str, None] = {}
+        self._notes: dict[str, None] = {}
         with GuardedFile(source, limits=limits) as file:
             image = open_image(file, limits=limits)
             with decoding_image(file, limits):
@@ -49,29 +49,29 @@ class PageFrames:
 
     @property
     def notes(self) -> list[str]:
-        return list(self._told)
+        return list(self._notes)
 
     def read(self, indices: Sequence[int] | np.ndarray) -> Frames:
         asked = check_indices(indices, self._count, self._label)
-        wanted, values = set(asked.tolist()), None
-        for page, image in self._pages(max(wanted) + 1):
-            if page not in wanted:
-                image.load()  # an animation builds each frame upon the one before
+        requested, values = set(asked.tolist()), None
+        for page, image in self._pages(max(requested) + 1):
+            if page not in requested:
+                image.load()  # an animation builds each frame on the previous one
                 continue
-            picture, notes = to_values(image, self._modality, self._label)
-            self._told |= dict.fromkeys(notes)
+            image, notes = to_values(image, self._modality, self._label)
+            self._notes |= dict.fromkeys(notes)
             if values is None:
                 what = f"{self._label}: {len(asked)} frames take too many bytes"
-                self._limits.check("max_decoded_bytes", len(asked) * picture.nbytes, what)
-                values = np.zeros((len(asked), *picture.shape), picture.dtype)
-            if picture.shape != values.shape[1:] or picture.dtype != values.dtype:
-                raise MediaTypeError(f"{self._label}: page {page} has another size or kind than the pages before")
-            values[asked == page] = picture
+                self._limits.check("max_decoded_bytes", len(asked) * image.nbytes, what)
+                values = np.zeros((len(asked), *image.shape), image.dtype)
+            if image.shape != values.shape[1:] or image.dtype != values.dtype:
+                raise MediaTypeError(f"{self._label}: page {page} has another size or type than the pages before")
+            values[asked == page] = image
         assert values is not None
         return Frames(values, self.pts_seconds[asked], asked)
 
     def _pages(self, count: int) -> Iterator[tuple[int, Image.Image]]:
-        """The first `count` pages, one at a time."""
+        """Yield the first `count` pages, one at a time."""
         deadline = Deadline(self._limits, self._label)
         with GuardedFile(self._source, limits=self._limits) as file:
             image = open_image(file, limits=self._limits)
@@ -83,13 +83,13 @@ class PageFrames:
                     yield page, image
 
     def _own_times(self) -> Timing:
-        """Times from the durations that the file gives, in milliseconds."""
+        """Read times from the durations in the file, in milliseconds."""
         shown = []
         for _, image in self._pages(self._count):
             image.load()
             shown.append(float(image.info.get("duration") or 0.0) / 1_000)
         if not all(shown):
-            self._told[f"{self._label}: frames without a duration are shown for {_DEFAULT_SECONDS} s"] = None
+            self._notes[f"{self._label}: frames without a duration are shown for {_DEFAULT_SECONDS} s"] = None
         seconds = np.array([duration or _DEFAULT_SECONDS for duration in shown])
         starts = np.concatenate([[0.0], np.cumsum(seconds)[:-1]])
         return Timing(self._count, fps=None, pts_seconds=starts, label=self._label, last_seconds=float(seconds[-1]))

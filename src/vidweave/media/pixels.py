@@ -1,4 +1,4 @@
-"""What changes when the pixels of a video become 8-bit RGB, so that a note can say it."""
+"""Notes on what changes when a video is converted to 8-bit RGB."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _HDR = {16: "PQ", 18: "HLG"}  # transfer functions by FFmpeg's numbers
 
 
 def conversion_notes(stream: Any, label: str) -> list[str]:
-    """Notes on a video stream whose frames are returned with another aspect, bit depth or brightness than players show."""
+    """Return notes on frames whose aspect ratio, bit depth or brightness differs from what players show."""
     context, notes = stream.codec_context, []
     aspect = stream.sample_aspect_ratio
     if aspect and aspect != 1:

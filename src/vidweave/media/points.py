@@ -1,6 +1,6 @@
-"""Reading point clouds: `.npy` arrays and PLY files (ASCII and binary), by our own small parser."""
+"""Read point clouds: `.npy` arrays and PLY files (ASCII and binary), with a small parser of our own."""
 
-# Axes: P points, C further columns (colours, normals, …)
+# Axes: P points, C further columns (colors, normals, …)
 
 from __future__ import annotations
 
@@ -41,26 +41,26 @@ _TYPES = {
 _ORDERS = {"binary_little_endian": "<", "binary_big_endian": ">"}
 _COLORS = ("red", "green", "blue")
 _COLOR_PREFIXES = ("", "diffuse_", "vertex_")  # MeshLab and others write diffuse_red
-_FULL = {"u1": 255.0, "u2": 65_535.0}  # what is 1.0 in colors of these types
-_MOST_COLUMNS = 9  # beside coordinates; wider features are no colors
-_LARGEST_STEP = 2.0**-16  # of the cloud's extent that float32 may round coordinates to
+_FULL = {"u1": 255.0, "u2": 65_535.0}  # value of 1.0 in colors of these types
+_MOST_COLUMNS = 9  # besides coordinates; wider features are not colors
+_LARGEST_STEP = 2.0**-16  # maximum rounding of coordinates in float32, relative to the cloud's extent
 
 
 def read_points(source: str | os.PathLike[str] | bytes | PointCloud, *, limits: Limits = DEFAULT_LIMITS) -> PointCloud:
     """Read a point cloud: `.npy` (P, 3 + C), or the vertices of a PLY file with their colors.
 
-    Colors of 8 and 16 bits become 0..1, also where floats hold them (the first three features). Coordinates far from zero,
-    such as UTM, are moved to it, since float32 would round them. Other vertex properties and all faces are left out.
-    Integer arrays are refused. The cloud's notes say what was changed or left out.
+    Colors of 8 and 16 bits are scaled to 0..1, also if stored as floats (the first three features). Coordinates far from
+    zero, such as UTM, are moved to it, since float32 would round them. Other vertex properties and all faces are dropped.
+    Integer arrays are refused. The cloud's notes report conversions and dropped data.
 
     Raises:
         MediaTypeError: not a point cloud. MediaDecodeError: truncated, empty, or NaN or infinity in it.
         MediaLimitError: above `Limits.max_points`.
     """
     if isinstance(source, PointCloud):
-        features, notes = _unit_colors(source.features, "the points given", is_own=True)
+        features, notes = _unit_colors(source.features, "the given points", is_own=True)
         given = replace(source, features=features, notes=(*source.notes, *notes))
-        return _checked(given, "the points given", limits)
+        return _checked(given, "the given points", limits)
     with GuardedFile(source, limits=limits) as file:
         kind = kind_of(file.head())
         if kind == "points":
@@ -73,7 +73,7 @@ def read_points(source: str | os.PathLike[str] | bytes | PointCloud, *, limits: 
     with ArrayFile(source, limits=limits) as array:
         if len(array.shape) != 2 or array.shape[1] < 3 or array.dtype.kind != "f":
             raise MediaTypeError(
-                f"{array.label} holds {array.dtype} of shape {array.shape}; a point cloud is floats (P, 3) or (P, 3 + C)"
+                f"{array.label} holds {array.dtype} of shape {array.shape}; a point cloud must be floats (P, 3) or (P, 3 + C)"
             )
         rows, width = array.shape
         if 3 <= rows <= _MOST_COLUMNS and width > max(16, rows):
@@ -87,14 +87,14 @@ def read_points(source: str | os.PathLike[str] | bytes | PointCloud, *, limits: 
 
 
 def _cloud(coordinates: np.ndarray, features: np.ndarray | None, label: str, *notes: str) -> PointCloud:
-    """A cloud in float32: coordinates near zero, colors in 0..1."""
+    """Build a cloud in float32: coordinates near zero, colors in 0..1."""
     near, moved = _near_zero(coordinates, label)
     features, scaled = _unit_colors(features, label)
     return PointCloud(near, features, (*notes, *moved, *scaled))
 
 
 def _near_zero(coordinates: np.ndarray, label: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Coordinates in float32, moved by whole metres if float32 would round them visibly, and a note if so."""
+    """Convert coordinates to float32, moved by whole meters if float32 would round them visibly, with a note."""
     with np.errstate(over="ignore"):
         plain = coordinates.astype(np.float32)
     if not len(plain) or not np.isfinite(plain).all():
@@ -115,9 +115,9 @@ def _near_zero(coordinates: np.ndarray, label: str) -> tuple[np.ndarray, tuple[s
 def _unit_colors(
     features: np.ndarray | None, label: str, *, is_own: bool = False
 ) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """Features whose first three columns, if they are colors of 8 or 16 bits, were brought to 0..1, and a note if so.
+    """Scale the first three features to 0..1 if they are 8-bit or 16-bit colors, with a note.
 
-    `is_own`: the features of a carrier, which may be anything; only bytes and 16-bit integers are taken for colors.
+    `is_own`: features of a carrier, which may be anything; only bytes and 16-bit integers are treated as colors.
     """
     if features is None or not 3 <= features.shape[1] <= _MOST_COLUMNS or not len(features):
         return features, ()
@@ -128,7 +128,7 @@ def _unit_colors(
     full = 255.0 if top <= 255 else 65_535.0
     is_unclear = is_own and features.dtype.kind != "u"
     if is_unclear or (colors < 0).any() or (colors % 1).any() or top > full:
-        return features, (f"{label}: features 0..2 reach {top:g}; if they are colors, 0..1 was expected",)
+        return features, (f"{label}: features 0..2 reach {top:g}; colors should be in 0..1",)
     rest = np.asarray(features[:, 3:], dtype=np.float32)
     scaled = np.concatenate([(colors / full).astype(np.float32), rest], axis=1)
     return scaled, (f"{label}: colors 0..{full:.0f} were scaled to 0..1",)
@@ -136,7 +136,7 @@ def _unit_colors(
 
 def _checked(cloud: PointCloud, label: str, limits: Limits) -> PointCloud:
     if not len(cloud):
-        raise MediaDecodeError(f"{label} holds no point")
+        raise MediaDecodeError(f"{label} has no points")
     limits.check("max_points", len(cloud), f"{label} has too many points")
     for values in (cloud.coordinates, cloud.features):
         if values is not None:
@@ -163,10 +163,10 @@ def _read_ply(file: GuardedFile, limits: Limits) -> PointCloud:
     file.check_unchanged()
     columns = _ascii_columns if header.order == "ascii" else _binary_columns
     table = columns(header, body, file.label)
-    xyz = np.stack([table[name] for name in axes], axis=1)  # in their own type: UTM needs its float64
+    xyz = np.stack([table[name] for name in axes], axis=1)  # in their own type: UTM needs float64
     colors = _color_names(names)
     left = [name for name in names if name not in (*axes, *colors)]
-    notes = [f"{file.label}: the vertex properties {', '.join(left)} were left out"] if left else []
+    notes = [f"{file.label}: the vertex properties {', '.join(left)} were dropped"] if left else []
     if not colors:
         return _cloud(xyz, None, file.label, *notes)
     values = np.stack([table[name].astype(np.float64) for name in colors], axis=1)
@@ -178,7 +178,7 @@ def _read_ply(file: GuardedFile, limits: Limits) -> PointCloud:
 
 
 def _color_names(names: list[str]) -> list[str]:
-    """The properties that hold red, green and blue, or none."""
+    """Return the properties with red, green and blue, or none."""
     by_lower = {name.lower(): name for name in names}
     for prefix in _COLOR_PREFIXES:
         if all(f"{prefix}{color}" in by_lower for color in _COLORS):
@@ -189,7 +189,7 @@ def _color_names(names: list[str]) -> list[str]:
 def _read_header(file: GuardedFile) -> tuple[_Header, int]:
     head = file.head(_MAX_HEADER_BYTES)
     newline = next(mark for mark in (b"\r\n", b"\n", b"\r") if head.startswith(b"ply" + mark))
-    end = re.search(newline + rb"end_header[ \t]*" + newline, head)  # a line of its own, no word of a comment
+    end = re.search(newline + rb"end_header[ \t]*" + newline, head)  # a separate line, not a word in a comment
     if end is None:
         raise MediaDecodeError(f"{file.label} is a PLY file without the end of its header; it is truncated")
     lines = head[: end.start()].decode("ascii", "replace").splitlines()
@@ -211,7 +211,7 @@ def _parse_header(lines: list[list[str]], label: str) -> _Header:
             count = int(words[2]) if words[1] == "vertex" else count
         elif words[0] == "property" and elements[-1:] == ["vertex"]:
             if words[1] == "list":
-                raise MediaTypeError(f"{label} has lists in its vertices, which are not read; save plain vertices")
+                raise MediaTypeError(f"{label} has lists in its vertices, which are not supported; save plain vertices")
             properties.append((words[2], _TYPES[words[1]]))
     if elements[:1] != ["vertex"]:
         raise MediaTypeError(f"{label} does not begin with vertices (it has {', '.join(elements) or 'none'})")
@@ -239,5 +239,5 @@ def _ascii_columns(header: _Header, body: bytes, label: str) -> dict[str, np.nda
     return {name: numbers[:, i] for i, (name, _) in enumerate(header.properties)}
 
 
-def _short(label: str, wanted: int, found: int) -> MediaDecodeError:
-    return MediaDecodeError(f"{label} is truncated: its header says {wanted} points, {found} are there")
+def _short(label: str, expected: int, count: int) -> MediaDecodeError:
+    return MediaDecodeError(f"{label} is truncated: its header says {expected} points, but there are {count}")

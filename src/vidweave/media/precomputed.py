@@ -1,4 +1,4 @@
-"""Reading encoder output that the user already has: a safetensors file with `values` and `seconds`."""
+"""Read precomputed encoder output: a safetensors file with `values` and `seconds`."""
 
 # Axes: T segments, N tokens per segment, C feature width
 
@@ -43,18 +43,18 @@ def read_features(source: str | os.PathLike[str], *, limits: Limits = DEFAULT_LI
         raise MediaTypeError(
             f"{file.label} has values {values.shape} and seconds {seconds.shape}; expected (T, N, C) and (T, 2)"
         )
-    check_finite(values, file.label, "group")
-    check_finite(seconds, file.label, "group")
+    check_finite(values, file.label, "segment")
+    check_finite(seconds, file.label, "segment")
     return PrecomputedFeatures(values, seconds.astype(np.float64), info)
 
 
 def _tensor(tensors: safe_open, name: str, label: str) -> np.ndarray:
-    if name not in tensors.keys():  # noqa: SIM118 (safe_open is no mapping)
+    if name not in tensors.keys():  # noqa: SIM118 (safe_open is not a mapping)
         raise MediaTypeError(f"{label} has no tensor {name!r} (it has {', '.join(sorted(tensors.keys())) or 'none'})")
     try:
         values = np.asarray(tensors.get_tensor(name))
-    except TypeError:  # bfloat16: numpy has none
+    except TypeError:  # bfloat16, which numpy does not support
         raise MediaTypeError(f"{label}: {name!r} has a type that numpy lacks; save it as float32 or float16") from None
     if values.dtype.kind != "f":
-        raise MediaTypeError(f"{label}: {name!r} holds {values.dtype}, floats were expected")
+        raise MediaTypeError(f"{label}: {name!r} holds {values.dtype}, but floats were expected")
     return values

@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes: names and endings are never trusted."""
+"""Detect the type of a file by its first bytes; names and suffixes are never trusted."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _PICTURES = (
 )
 _MAPS = (b"PIEH", b"PF\n", b"Pf\n", b"PF\r", b"Pf\r")
 
-_REMUX = "wrap it into a container without encoding it again: ffmpeg -i FILE -c copy OUT.{}"
+_REMUX = "convert it to a container without re-encoding: ffmpeg -i FILE -c copy OUT.{}"
 _AS_PNG = "save it as PNG or JPEG"
 _AS_PLY = "save it as PLY or as an .npy array (P, 3) or (P, 6)"
 _AS_NPY = "save its array as .npy (numpy.save)"
 _UNPACK = "unpack it and give the files inside"
 _AUDIO = "convert it to FLAC or WAV: ffmpeg -i FILE OUT.flac"
 
-# (place, first bytes, what it is, what to do): formats that are known and not read.
+# (offset, first bytes, format, advice): known formats that are not supported.
 FOREIGN_FORMATS: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"\x76\x2f\x31\x01", "an OpenEXR image", "save it as .npy floats, or as PNG"),
     (0, b"# .PCD", "a PCD point cloud", _AS_PLY),
@@ -80,13 +80,13 @@ _RAW_VIDEO = {"H.264": (0x67, 0x27, 0x47, 0x09), "H.265": (0x40, 0x42, 0x46)}  #
 
 
 def holds_array(head: bytes) -> bool:
-    """Whether the file that starts with `head` is an `.npz` archive: zip whose first member is an `.npy` array."""
+    """Return whether the file starting with `head` is an `.npz` archive: a zip whose first member is an `.npy` array."""
     name = head[30 : 30 + int.from_bytes(head[26:28], "little")]
     return head.startswith(b"PK\x03\x04") and name.endswith(b".npy")
 
 
 def kind_of(head: bytes) -> Kind:
-    """Kind of the file that starts with `head` (some 16 bytes or more); `container` if it is nothing else."""
+    """Return the kind of the file starting with `head` (at least 16 bytes); `container` if nothing else matches."""
     if head.startswith(_PICTURES) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
         return "picture"
     if head.startswith(b"\x93NUMPY") or holds_array(head):
@@ -101,11 +101,11 @@ def kind_of(head: bytes) -> Kind:
 
 
 def refuse_foreign(head: bytes, label: str) -> None:
-    """Raise MediaTypeError, with what to do, if the file that starts with `head` has a known format that is not read."""
-    found = _foreign(head)
-    if found is not None:
-        name, advice = found
-        raise MediaTypeError(f"{label} is {name}; this format is not read: {advice}")
+    """Raise MediaTypeError with advice if the file starting with `head` has a known but unsupported format."""
+    foreign = _foreign(head)
+    if foreign is not None:
+        name, advice = foreign
+        raise MediaTypeError(f"{label} is {name}, which is not supported: {advice}")
 
 
 def _foreign(head: bytes) -> tuple[str, str] | None:

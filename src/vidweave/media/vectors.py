@@ -1,6 +1,6 @@
-"""Motion as the codec stored it: what each block was copied from, straight from the decoder, near to free."""
+"""Motion vectors stored by the codec, read directly from the decoder at almost no cost."""
 
-# Axes: M vectors of a picture, h rows and w columns of a grid of cells
+# Axes: M vectors of a frame, h rows and w columns of a grid of cells
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from vidweave.media.video import VideoReader
 __all__ = ["Displacement", "NoVectorsError", "codec_vectors", "estimated_vectors"]
 
 _CELL = 8  # pixels; smaller blocks share a cell, by area
-_ENOUGH_INTER = 30  # predicted pictures without any vector after which a codec is taken to give none
-_ENOUGH_KEYS = 300  # key pictures in a row after which a file is taken to have nothing else
+_ENOUGH_INTER = 30  # predicted frames without vectors after which a codec is assumed to have none
+_ENOUGH_KEYS = 300  # consecutive keyframes after which a file is assumed to have nothing else
 _OPTIONS = {"flags2": "+export_mvs", "skip_loop_filter": "all"}  # the loop filter changes pixels, never vectors
-_ESTIMATION_PIXELS = 256  # long side of pictures that are encoded only to get vectors
-_B_PICTURE = 3  # FFmpeg's number of the picture type B
+_ESTIMATION_PIXELS = 256  # long side of frames that are encoded only to get vectors
+_B_FRAME = 3  # FFmpeg's number of the frame type B
 
 
 class NoVectorsError(MediaTypeError):
-    """The codec of a file gives no motion vectors, or all its pictures are key pictures."""
+    """The codec of a file has no motion vectors, or all its frames are keyframes."""
 
 
 @dataclass(frozen=True, eq=False)
 class Displacement:
-    """What moved from `start` to `end` (seconds): (2, h, w), right and down, as shares of the picture's width and height."""
+    """Displacement from `start` to `end` (seconds): (2, h, w), right and down, as shares of the frame size."""
 
     start: float
     end: float
@@ -47,19 +47,18 @@ class Displacement:
 def codec_vectors(
     reader: VideoReader, *, limits: Limits, start: float = 0.0, end: float = np.inf, is_sparse: bool = False
 ) -> Iterator[Displacement]:
-    """Displacements between successive pictures of a video file, in order of time, from `start` to `end` seconds.
+    """Yield displacements between successive frames of a video file, in time order, from `start` to `end` seconds.
 
-    A vector tells where a block comes from, and whether from the past or the future, not how far away that picture is.
-    It is taken to be the nearest picture that is no B picture: right for ordinary streams, too slow or too fast by the
-    ratio of the distances where an encoder chose another one. Blocks without a vector (key pictures, new content) count
-    as still.
+    A vector gives the source of a block and whether it is in the past or the future, but not the distance to that frame.
+    It is assumed to be the nearest non-B frame: correct for ordinary streams, too slow or too fast by the ratio of the
+    distances where an encoder used another one. Blocks without a vector (keyframes, new content) count as still.
 
     Args:
-        is_sparse: Leave out pictures that no other is predicted from: they are not even decoded. What moves is then told
-            by fewer and longer steps.
+        is_sparse: Skip frames from which no other is predicted, without decoding them. Motion is then given by fewer and
+            longer steps.
 
     Raises:
-        NoVectorsError: the codec gives none; raised as soon as that is clear.
+        NoVectorsError: the codec has none; raised as soon as that is known.
         MediaLimitError: above `Limits.max_decode_seconds`.
     """
     index, seconds = reader.index, reader.pts_seconds
@@ -77,7 +76,7 @@ def codec_vectors(
 
 
 def _restart(decoder: PacketDecoder, index: PacketIndex, frame: int) -> int:
-    """Packet of the last keyframe at or before `frame` at which decoding can begin."""
+    """Return the packet of the last keyframe at or before `frame` at which decoding can start."""
     if not index.has_own_pts:
         return 0
     keys = index.key_position[: index.key_before(frame) + 1].tolist()
@@ -85,38 +84,38 @@ def _restart(decoder: PacketDecoder, index: PacketIndex, frame: int) -> int:
 
 
 def estimated_vectors(
-    pictures: Iterator[tuple[float, np.ndarray]], label: str, *, start: float = 0.0
+    frames: Iterator[tuple[float, np.ndarray]], label: str, *, start: float = 0.0
 ) -> Iterator[Displacement]:
-    """Displacements between pictures that carry none: they are encoded in memory, small, and the encoder's vectors read.
+    """Estimate displacements between frames without vectors by encoding them in memory at a small size.
 
     Args:
-        pictures: (seconds, (H, W, 3) uint8) in order of time.
+        frames: (seconds, (H, W, 3) uint8) in time order.
     """
-    yield from _displacements(_encoded(pictures), label, "mpeg4", start)
+    yield from _displacements(_encoded(frames), label, "mpeg4", start)
 
 
 # ---- decoding
 
 
 def _until(timed: Iterator[tuple[float, Any]], end: float, deadline: Deadline) -> Iterator[tuple[float, Any]]:
-    """Pictures up to `end` seconds, and on to the next one that B pictures before it may have been predicted from."""
+    """Yield frames up to `end` seconds, and the next frame from which earlier B frames may have been predicted."""
     for time, frame in timed:
         deadline.check()
         yield time, frame
-        if time >= end and int(frame.pict_type) != _B_PICTURE:
+        if time >= end and int(frame.pict_type) != _B_FRAME:
             return
 
 
-def _encoded(pictures: Iterator[tuple[float, np.ndarray]]) -> Iterator[tuple[float, Any]]:
-    """(seconds, decoded picture with vectors): MPEG-4, each picture predicted from the one before it."""
+def _encoded(frames: Iterator[tuple[float, np.ndarray]]) -> Iterator[tuple[float, Any]]:
+    """Yield (seconds, decoded frame with vectors): MPEG-4, each frame predicted from the previous one."""
     encoder: Any = None
     decoder: Any = av.CodecContext.create("mpeg4", "r")
     decoder.options = {"flags2": "+export_mvs"}
     times: list[float] = []
-    for time, picture in pictures:
+    for time, rgb in frames:
         if encoder is None:
-            encoder = _small_encoder(*picture.shape[:2])
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            encoder = _small_encoder(*rgb.shape[:2])
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
         frame = frame.reformat(encoder.width, encoder.height, format="yuv420p")
         frame.pts, frame.time_base = len(times), encoder.time_base
         times.append(time)
@@ -145,8 +144,8 @@ Sums = tuple[np.ndarray, np.ndarray]  # displacement times area (2, h, w), and a
 
 
 @dataclass(eq=False)
-class _Picture:
-    """A predicted picture: when it is shown, after which one, and where its blocks come from."""
+class _PredictedFrame:
+    """A predicted frame: its display time, the previous one, and the sources of its blocks."""
 
     previous: float
     time: float
@@ -155,30 +154,30 @@ class _Picture:
     orientation: Orientation
 
     def rate(self, before: float, after: float | None) -> np.ndarray:
-        """(2, h, w) displacement per second, from vectors to the pictures at `before` and `after` seconds."""
+        """(2, h, w) displacement per second, from vectors to the frames at `before` and `after` seconds."""
         total, area = self.past[0] / max(self.time - before, 1e-9), self.past[1]
         if after is not None and after > self.time:
             total, area = total - self.future[0] / (after - self.time), area + self.future[1]
         return total / np.maximum(area, _CELL * _CELL)
 
     def moved(self, rate: np.ndarray) -> Displacement:
-        """What moved in the picture's own interval."""
+        """Return the displacement in the frame's own interval."""
         grid = _oriented(rate * (self.time - self.previous), self.orientation)
         return Displacement(self.previous, self.time, grid.astype(np.float32))
 
 
 def _displacements(timed: Iterator[tuple[float, Any]], label: str, codec: str, start: float) -> Iterator[Displacement]:
     evidence = _Evidence(label, codec)
-    waiting: list[_Picture] = []  # B pictures whose later neighbour is not known yet
-    previous = anchor = None  # times of the last picture, and of the last one that is no B picture
+    waiting: list[_PredictedFrame] = []  # B frames whose later neighbor is not known yet
+    previous = anchor = None  # times of the last frame, and of the last non-B frame
     for time, frame in timed:
         vectors = frame.side_data.get("MOTION_VECTORS")
         evidence.add(frame, vectors)
-        is_b = int(frame.pict_type) == _B_PICTURE
+        is_b = int(frame.pict_type) == _B_FRAME
         if previous is not None and anchor is not None and time > previous:
             rows = vectors.to_ndarray() if vectors is not None else None
-            picture = _Picture(previous, time, *_by_direction(rows, frame), orientation_of(frame))
-            waiting.append(picture)
+            predicted = _PredictedFrame(previous, time, *_by_direction(rows, frame), orientation_of(frame))
+            waiting.append(predicted)
             if not is_b:
                 yield from _released(waiting, anchor, time, start)
         previous = time
@@ -188,25 +187,27 @@ def _displacements(timed: Iterator[tuple[float, Any]], label: str, codec: str, s
     evidence.settle()
 
 
-def _released(waiting: list[_Picture], anchor: float, later: float | None, start: float) -> Iterator[Displacement]:
-    """Displacements of B pictures between those at `anchor` and `later`, and of the one at `later` itself."""
+def _released(
+    waiting: list[_PredictedFrame], anchor: float, later: float | None, start: float
+) -> Iterator[Displacement]:
+    """Yield displacements of B frames between those at `anchor` and `later`, and of the one at `later` itself."""
     last = waiting[-1].rate(anchor, None) if waiting and later is not None else None
-    for picture in waiting:
-        rate = last if last is not None and picture.time == later else picture.rate(anchor, later)
-        # Some decoders (MPEG-4) give zeros for B pictures: what moved between their neighbours is shared out then.
+    for predicted in waiting:
+        rate = last if last is not None and predicted.time == later else predicted.rate(anchor, later)
+        # Some decoders (MPEG-4) give zeros for B frames: the motion between their neighbors is then distributed over them.
         rate = last if last is not None and not rate.any() and rate.shape == last.shape else rate
-        if picture.time > start:
-            yield picture.moved(rate)
+        if predicted.time > start:
+            yield predicted.moved(rate)
     waiting.clear()
 
 
 def _by_direction(rows: np.ndarray | None, frame: Any) -> tuple[Sums, Sums]:
-    """Sums of the vectors into the past, and into the future."""
+    """Sum the vectors into the past, and into the future."""
     shape = (-(-frame.height // _CELL), -(-frame.width // _CELL))
     if rows is None:
         empty = np.zeros((2, *shape)), np.zeros(shape)
         return empty, empty
-    if int(frame.pict_type) != _B_PICTURE:  # one vector per block: those of still blocks add nothing
+    if int(frame.pict_type) != _B_FRAME:  # one vector per block: still blocks add nothing
         rows = rows[(rows["motion_x"] != 0) | (rows["motion_y"] != 0)]
     size = np.array([frame.width, frame.height], dtype=np.float64)
     is_past = rows["source"] < 0
@@ -214,12 +215,12 @@ def _by_direction(rows: np.ndarray | None, frame: Any) -> tuple[Sums, Sums]:
 
 
 def _paint(rows: np.ndarray, shape: tuple[int, int], size: np.ndarray) -> Sums:
-    """Vectors → cells. A vector points from its block to the source, so what is seen moved the other way."""
+    """Rasterize vectors to cells. A vector points from its block to the source, opposite to the motion."""
     cells = shape[0] * shape[1]
     if not len(rows):
         return np.zeros((2, *shape)), np.zeros(shape)
     wide, high = rows["w"].astype(np.int64), rows["h"].astype(np.int64)
-    across, down = np.maximum(wide // _CELL, 1), np.maximum(high // _CELL, 1)  # cells that a block covers
+    across, down = np.maximum(wide // _CELL, 1), np.maximum(high // _CELL, 1)  # cells covered by a block
     parts = across * down
     block = np.repeat(np.arange(len(rows)), parts)
     part = np.arange(len(block)) - np.repeat(np.cumsum(parts) - parts, parts)
@@ -238,7 +239,7 @@ def _paint(rows: np.ndarray, shape: tuple[int, int], size: np.ndarray) -> Sums:
 
 
 def _oriented(grid: np.ndarray, orientation: Orientation) -> np.ndarray:
-    """The grid (2, h, w) of a frame that is mirrored and turned before it is shown: places and directions alike."""
+    """Rotate and mirror the grid (2, h, w) like the frame: positions and directions."""
     if orientation.is_mirrored:
         grid = np.stack([-grid[0], grid[1]])[:, :, ::-1]
     for _ in range(orientation.quarters):
@@ -247,7 +248,7 @@ def _oriented(grid: np.ndarray, orientation: Orientation) -> np.ndarray:
 
 
 class _Evidence:
-    """Whether the decoder gives vectors at all."""
+    """Track whether the decoder provides vectors."""
 
     def __init__(self, label: str, codec: str) -> None:
         self._label, self._codec = label, codec
@@ -264,11 +265,11 @@ class _Evidence:
             self.settle()
 
     def settle(self) -> None:
-        """Raise NoVectorsError if there were none among at least two pictures."""
+        """Raise NoVectorsError if there were none among at least two frames."""
         if self._is_found or self._keys + self._inter < 2:
             return
-        why = "gives no motion vectors" if self._inter else "holds key pictures only, which have no motion vectors"
+        why = "has no motion vectors" if self._inter else "has only keyframes here, which have no motion vectors"
         raise NoVectorsError(
-            f"{self._label}: the codec {self._codec!r} {why}; let them be estimated (MotionSpec.fallback='reencode'), or"
-            " watch frame differences (MotionSpec.source='frame_differences')"
+            f"{self._label}: the codec {self._codec!r} {why}; estimate them (MotionSpec.fallback='reencode'), or use"
+            " frame differences (MotionSpec.source='frame_differences')"
         )

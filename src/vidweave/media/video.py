@@ -1,4 +1,4 @@
-"""Reading frames of a video by index: one demux pass for the index, then only the requested frames are kept."""
+"""Read frames of a video by index: one demux pass for the index, then only the requested frames are kept."""
 
 # Axes: N frames of the file in presentation order, M requested, H height, W width
 
@@ -30,22 +30,22 @@ __all__ = ["VideoReader", "check_indices"]
 
 
 class VideoReader:
-    """Random access to the pictures of a video file.
+    """Random access to the frames of a video file.
 
     Attributes:
-        pts_seconds: (N,) float64, when each picture is shown; 0 is the start of the file (of its earliest stream).
+        pts_seconds: (N,) float64, display time of each frame; 0 is the start of the file (of its earliest stream).
         num_frames: N, counted from the packets.
-        num_frames_from_header: What the header claims, or None.
-        duration_seconds: When the last picture ends.
+        num_frames_from_header: Number in the header, or None.
+        duration_seconds: End of the last frame.
 
     Args:
         source: Path, or the bytes of a file.
-        limits: Caps; see `Limits`.
-        num_threads: Decoder threads; None uses one for small pictures, else as many as FFmpeg chooses.
+        limits: See `Limits`.
+        num_threads: Decoder threads; None uses one for small frames, else FFmpeg's choice.
 
     Raises:
-        MediaTypeError: there is no video stream (a file with sound only belongs to the audio modality).
-        MediaDecodeError: empty, truncated before the first picture, or not a video container that is allowed.
+        MediaTypeError: there is no video stream (audio files belong to the audio modality).
+        MediaDecodeError: empty, truncated before the first frame, or not an allowed video container.
         MediaNotFoundError, MediaAccessError, MediaLimitError: see `guards.guard_path` and `Limits`.
     """
 
@@ -77,7 +77,7 @@ class VideoReader:
 
     @property
     def source(self) -> str | os.PathLike[str] | bytes:
-        """What was opened."""
+        """The opened source."""
         return self._file.source
 
     @property
@@ -86,12 +86,12 @@ class VideoReader:
 
     @property
     def stream(self) -> VideoStream:
-        """PyAV's stream, for facts of the header."""
+        """PyAV's stream, for header facts."""
         return self._decoder.stream
 
     @property
     def decoder(self) -> PacketDecoder:
-        """The decoder below, for whoever needs packets."""
+        """The packet decoder, for low-level use."""
         return self._decoder
 
     @property
@@ -100,33 +100,33 @@ class VideoReader:
 
     @property
     def num_corrupt_packets(self) -> int:
-        """Packets that could not be decoded so far, or that the container marks as corrupt."""
+        """Packets that could not be decoded so far, or are marked as corrupt by the container."""
         return max(len(self._decoder.corrupt), self._index.num_flagged)
 
     @property
     def rotation(self) -> int:
-        """Degrees counter-clockwise by which decoded frames are turned before they are returned: 0, 90, 180, 270."""
+        """Degrees counter-clockwise by which decoded frames are rotated: 0, 90, 180, 270."""
         return self.orientation.quarters * 90
 
     @property
     def is_mirrored(self) -> bool:
-        """Whether decoded frames are mirrored left to right, before they are turned."""
+        """Whether decoded frames are mirrored left to right, before rotation."""
         return self.orientation.is_mirrored
 
     @property
     def orientation(self) -> Orientation:
-        """How decoded frames are turned and mirrored before they are returned."""
+        """Rotation and mirroring applied to decoded frames."""
         self._probe()
         return self._orientation
 
     @property
     def width(self) -> int:
-        """Pixels, after rotation."""
+        """Width in pixels, after rotation."""
         return self._shape()[1]
 
     @property
     def height(self) -> int:
-        """Pixels, after rotation."""
+        """Height in pixels, after rotation."""
         return self._shape()[0]
 
     @property
@@ -135,32 +135,34 @@ class VideoReader:
 
     @property
     def notes(self) -> list[str]:
-        """What a user should know about this file: missing, corrupt and damaged frames, and what was converted."""
+        """Notes for the user: missing, corrupt and damaged frames, and conversions."""
         notes = []
         if self.num_frames_from_header and self.num_frames < self.num_frames_from_header:
             notes.append(
-                f"{self.label}: the header says {self.num_frames_from_header} pictures, {self.num_frames} are there"
+                f"{self.label}: the header says {self.num_frames_from_header} frames, but there are {self.num_frames}"
             )
         if self._index.stopped:
             notes.append(f"{self.label}: reading stopped early ({self._index.stopped})")
         if self._index.num_joins:
             places = "1 place" if self._index.num_joins == 1 else f"{self._index.num_joins} places"
-            notes.append(f"{self.label}: its clock jumps at {places}, as in joined recordings; time goes on from there")
+            notes.append(
+                f"{self.label}: its clock jumps at {places}, as in joined recordings; time continues from there"
+            )
         if self.num_corrupt_packets:
-            notes.append(f"{self.label}: {self.num_corrupt_packets} corrupt packets were passed over")
+            notes.append(f"{self.label}: {self.num_corrupt_packets} corrupt packets were skipped")
         notes += conversion_notes(self.stream, self.label)
         if self._damaged:
-            notes.append(f"{self.label}: {len(self._damaged)} pictures are damaged")
+            notes.append(f"{self.label}: {len(self._damaged)} frames are damaged")
         return notes
 
     def read(self, indices: Sequence[int] | np.ndarray) -> Frames:
-        """Decode pictures by index, in any order, repeats allowed; only these are held in memory.
+        """Decode frames by index, in any order, with repeats; only these are held in memory.
 
-        A picture that cannot be decoded is replaced by the nearest one that can; `Frames.num_lost` counts them, while
-        `pts_seconds` and `indices` stay those that were asked for.
+        A frame that cannot be decoded is replaced by the nearest one that can; `Frames.num_lost` counts them, while
+        `pts_seconds` and `indices` stay as requested.
 
         Returns:
-            Frames (M, H, W, 3) uint8 RGB, rotated as the file says.
+            Frames (M, H, W, 3) uint8 RGB, rotated as specified in the file.
 
         Raises:
             ShapeError: an index outside 0..N-1.
@@ -184,28 +186,28 @@ class VideoReader:
         return Frames(values, self.pts_seconds[asked], asked, num_lost=num_lost)
 
     def each(self, indices: Sequence[int] | np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-        """Frames by ascending index, one at a time and none kept: (index, (H, W, 3) uint8 RGB, oriented).
+        """Yield frames by ascending index, one at a time: (index, (H, W, 3) uint8 RGB, oriented).
 
-        One that cannot be decoded is left out. Raises as `read` does, but never for lost frames.
+        Frames that cannot be decoded are skipped. Raises like `read`, but never for lost frames.
         """
         requested = np.unique(check_indices(indices, self.num_frames, self.label))
-        self._drop_false_keys(requested)  # frames are yielded as they come: there is no second try
+        self._drop_false_keys(requested)  # frames are yielded immediately: there is no second try
         left = set(requested.tolist())
         deadline = Deadline(self._limits, self.label)
         for run in self._index.runs(requested):
-            wanted = set(self._index.frame[list(run.wanted)].tolist()) or set(left)
+            remaining = set(self._index.frame[list(run.wanted)].tolist()) or set(left)
             for number, frame in self._decoder.frames(self._index, run):
                 deadline.check()
-                wanted.discard(number)
+                remaining.discard(number)
                 if number in left:
                     left.remove(number)
                     yield number, self._to_rgb(frame)
-                if not wanted:
+                if not remaining:
                     break
         self._file.check_unchanged()
 
     def restart_before(self, number: int) -> int:
-        """Packet of the last keyframe at or before a frame at which decoding can begin; 0 if there is none."""
+        """Return the packet of the last keyframe at or before a frame at which decoding can start; 0 if there is none."""
         self._drop_false_keys(np.array([number]))
         return self._index.start_of(number)
 
@@ -233,40 +235,40 @@ class VideoReader:
     # ---- decoding
 
     def _decode(self, unique: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
-        """Frames `unique` (ascending) as (M, H, W, 3), and which of them came out."""
-        found = _Found(unique)
-        self._gather(found, self._index.runs(unique))
-        doubtful = np.flatnonzero(~found.is_there | found.is_damaged)
-        # Before a frame is called lost: did decoding begin at a keyframe that stands on its own?
+        """Decode frames `unique` (ascending) to (M, H, W, 3), and report which were decoded."""
+        collected = _Collected(unique)
+        self._gather(collected, self._index.runs(unique))
+        doubtful = np.flatnonzero(~collected.is_there | collected.is_damaged)
+        # Before a frame is declared lost: did decoding start at an independent keyframe?
         if len(doubtful) and self._drop_false_keys(unique[doubtful]):
-            self._gather(found, self._index.runs(unique[doubtful]))
-        self._damaged |= set(unique[found.is_damaged].tolist())
-        return found.values, found.is_there
+            self._gather(collected, self._index.runs(unique[doubtful]))
+        self._damaged |= set(unique[collected.is_damaged].tolist())
+        return collected.values, collected.is_there
 
-    def _gather(self, found: _Found, runs: list[Run]) -> None:
-        """Decode `runs` and keep the frames that are not there yet, or there only damaged."""
+    def _gather(self, collected: _Collected, runs: list[Run]) -> None:
+        """Decode `runs` and keep frames that are missing or damaged so far."""
         deadline = Deadline(self._limits, self.label)
         for run in runs:
-            wanted = {int(self._index.frame[packet]) for packet in run.wanted} or set(found.slots)
+            remaining = {int(self._index.frame[packet]) for packet in run.wanted} or set(collected.slots)
             first = int(self._index.frame[run.start]) if run.start and self._index.has_own_pts else -1
             for number, frame in self._decoder.frames(self._index, run):
                 deadline.check()
                 if number == first and is_predicted(frame):
-                    break  # no keyframe at all: what follows would be made from nothing
-                if number not in wanted:
+                    break  # no keyframe at all: later frames would be decoded from nothing
+                if number not in remaining:
                     continue
-                wanted.remove(number)
-                slot = found.slots[number]
-                if not found.is_there[slot] or found.is_damaged[slot]:
-                    found.values = self._keep(found.values, slot, frame, len(found.slots))
-                    found.is_there[slot], found.is_damaged[slot] = True, frame.is_corrupt
-                if not wanted:
+                remaining.remove(number)
+                slot = collected.slots[number]
+                if not collected.is_there[slot] or collected.is_damaged[slot]:
+                    collected.values = self._keep(collected.values, slot, frame, len(collected.slots))
+                    collected.is_there[slot], collected.is_damaged[slot] = True, frame.is_corrupt
+                if not remaining:
                     break
 
     def _drop_false_keys(self, frames: np.ndarray) -> bool:
-        """Take keyframes at which decoding cannot begin out of the index, as far as `frames` depend on them.
+        """Remove keyframes at which decoding cannot start from the index, as far as `frames` depend on them.
 
-        Keyframes before them are tried in growing steps, at last the start of the file. Returns whether any was taken.
+        Earlier keyframes are tried in growing steps, finally the start of the file. Returns whether any was removed.
         """
         index = self._index
         if not index.has_own_pts:
@@ -275,14 +277,14 @@ class VideoReader:
         for key in {index.key_before(int(frame)) for frame in frames}:
             step = 1
             while key >= 0 and not self._decoder.is_restart(index, int(index.key_position[key])):
-                # those that are stepped over are not trusted either
+                # those in between are not trusted either
                 false.update(index.key_position[max(0, key - step + 1) : key + 1].tolist())
                 key, step = key - step, 2 * step
         self._index = index.without_keys(false - {0}) if false else index
         return bool(false)
 
     def _stand_in(self, values: np.ndarray | None, unique: np.ndarray, missing: np.ndarray) -> tuple[np.ndarray, int]:
-        """Fill the slots `missing` with the nearest pictures that can be decoded; returns how many are not the asked."""
+        """Fill the slots `missing` with the nearest decodable frames; return how many differ from the requested."""
         num_lost, deadline = 0, Deadline(self._limits, self.label)
         for slot in missing.tolist():
             deadline.check()
@@ -290,9 +292,9 @@ class VideoReader:
             values = self._keep(values, slot, frame, len(unique))
             num_lost += distance > 0
         if num_lost > self._limits.max_lost_fraction * len(unique):
-            # Below this share a few neighbours stand in; above it the answer would rest on other pictures than asked.
+            # Below this share a few neighbors are acceptable; above it the answer would rest on other frames than requested.
             raise MediaDecodeError(
-                f"{self.label}: {num_lost} of {len(unique)} pictures cannot be decoded, at most"
+                f"{self.label}: {num_lost} of {len(unique)} frames cannot be decoded, at most"
                 f" {self._limits.max_lost_fraction:.0%} may be lost; the file is corrupt: repair it, or raise"
                 " Limits.max_lost_fraction"
             )
@@ -300,7 +302,7 @@ class VideoReader:
         return values, num_lost
 
     def _nearest(self, number: int) -> tuple[int, VideoFrame]:
-        """The decodable frame nearest to `number` and its distance: searched around it, then in the whole file."""
+        """Find the decodable frame nearest to `number` and its distance: around it, then in the whole file."""
         times = self._index.pts
         whole = Run(0, len(self._index.packet_pts) - 1, frozenset())
         for run in (self._index.around(number) if self._index.has_own_pts else whole, whole):
@@ -314,23 +316,23 @@ class VideoReader:
             if best is not None:
                 return best
         raise MediaDecodeError(
-            f"{self.label}: none of its {self.num_frames} pictures can be decoded; the file is corrupt"
+            f"{self.label}: none of its {self.num_frames} frames can be decoded; the file is corrupt"
         )
 
-    # ---- pictures
+    # ---- frames
 
     def _keep(self, values: np.ndarray | None, slot: int, frame: VideoFrame, count: int) -> np.ndarray:
-        """Convert one picture and put it into its slot."""
-        picture = self._to_rgb(frame)
+        """Convert one frame and write it into its slot."""
+        rgb = self._to_rgb(frame)
         if values is None:
-            self._check_bytes(count, picture.size // 3)
-            values = np.zeros((count, *picture.shape), dtype=np.uint8)
-        values[slot] = picture
+            self._check_bytes(count, rgb.size // 3)
+            values = np.zeros((count, *rgb.shape), dtype=np.uint8)
+        values[slot] = rgb
         return values
 
     def _to_rgb(self, frame: VideoFrame) -> np.ndarray:
-        """(H, W, 3) uint8, of the size of the first frame, oriented as the file says."""
-        self._learn(frame)
+        """Convert to (H, W, 3) uint8 in the size of the first frame, oriented as specified in the file."""
+        self._set_size(frame)
         assert self._size is not None
         width, height = self._size
         with decoding(self.label):
@@ -339,17 +341,17 @@ class VideoReader:
         rows = np.frombuffer(plane, dtype=np.uint8).reshape(height, plane.line_size)  # type: ignore[call-overload]
         return self._orientation.apply(rows[:, : width * 3].reshape(height, width, 3))
 
-    def _learn(self, frame: VideoFrame) -> None:
-        """Size and orientation come from a decoded frame: headers may lie, and sizes may change on the way."""
-        self._limits.check("max_pixels", frame.width * frame.height, f"{self.label} has too many pixels per picture")
+    def _set_size(self, frame: VideoFrame) -> None:
+        """Take size and orientation from a decoded frame: headers may be wrong, and sizes may change."""
+        self._limits.check("max_pixels", frame.width * frame.height, f"{self.label} has too many pixels per frame")
         if self._size is None:
             self._size = (frame.width, frame.height)
             self._orientation = orientation_of(frame)
 
     def _probe(self) -> None:
-        """Decode until the first picture comes out, if none has yet."""
+        """Decode until the first frame comes out, if none has yet."""
         if self._size is None:
-            self._learn(self._nearest(0)[1])
+            self._set_size(self._nearest(0)[1])
 
     def _shape(self) -> tuple[int, int]:
         self._probe()
@@ -358,12 +360,12 @@ class VideoReader:
         return (width, height) if self._orientation.swaps_sides else (height, width)
 
     def _check_bytes(self, count: int, pixels: int) -> None:
-        what = f"{self.label}: {count} pictures would take too many bytes"
+        what = f"{self.label}: {count} frames would take too many bytes"
         self._limits.check("max_decoded_bytes", count * pixels * 3, what)
 
 
 def check_indices(indices: Sequence[int] | np.ndarray, count: int, label: str) -> np.ndarray:
-    """Indices (M,) as int64; raises ShapeError unless there is at least one and all are in 0..count-1."""
+    """Return indices (M,) as int64; raise ShapeError unless there is at least one and all are in 0..count-1."""
     asked = np.asarray(indices)
     if asked.ndim != 1 or asked.size == 0 or not np.issubdtype(asked.dtype, np.integer):
         raise ShapeError(
@@ -371,12 +373,12 @@ def check_indices(indices: Sequence[int] | np.ndarray, count: int, label: str) -
         )
     if asked.min() < 0 or asked.max() >= count:
         bad = int(asked.min() if asked.min() < 0 else asked.max())
-        raise ShapeError(f"{label} has pictures 0..{count - 1}, index {bad} was asked for")
+        raise ShapeError(f"{label} has frames 0..{count - 1}, but index {bad} was requested")
     return asked.astype(np.int64)
 
 
-class _Found:
-    """Frames that are being collected: one slot for each of the `unique` numbers."""
+class _Collected:
+    """Frames collected during decoding: one slot for each of the `unique` numbers."""
 
     def __init__(self, unique: np.ndarray) -> None:
         self.slots = {number: slot for slot, number in enumerate(unique.tolist())}

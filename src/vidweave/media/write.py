@@ -1,6 +1,6 @@
-"""Writing carriers to files. Every file appears whole or not at all."""
+"""Write carriers to files, atomically."""
 
-# Axes: T pictures, H height, W width, K channels
+# Axes: T frames, H height, W width, K channels
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from vidweave.types import Frames, PointCloud, Waveform
 
 __all__ = ["write_array", "write_audio", "write_image", "write_points", "write_video"]
 
-_CLOCK = Fraction(1, 60_000)  # for times that are no multiple of a rate; MPEG-4 allows no finer one
+_CLOCK = Fraction(1, 60_000)  # for times that are not multiples of a rate; the finest that MPEG-4 allows
 _LOSSLESS = {"h264": ("libx264rgb", "rgb24", {"qp": "0"}), "ffv1": ("ffv1", "bgr0", {})}
 _LOSSY = {
     "h264": ("libx264", "yuv420p", {"crf": "20"}),
@@ -50,7 +50,7 @@ def write_video(
     lossless: bool = False,
     options: dict[str, str] | None = None,
 ) -> Path:
-    """Write pictures, and perhaps sound, to a video file; the container follows from the ending of `path`.
+    """Write frames and optionally audio to a video file; the container follows from the suffix of `path`.
 
     Args:
         frames: uint8 (T, H, W, 3) or (T, H, W, 1). Sizes may be odd only if `lossless`.
@@ -59,8 +59,8 @@ def write_video(
         options: Encoder options that replace ours, e.g. ``{"crf": "30", "g": "12"}``.
 
     Raises:
-        ShapeError: pictures that are no uint8 RGB or grey, or times that do not ascend.
-        MediaError: a codec that is not known, or one that the container or the size does not allow.
+        ShapeError: frames that are not uint8 RGB or gray, or times that do not ascend.
+        MediaError: an unknown codec, or one that the container or the size does not support.
         MediaAccessError: the folder cannot be written to.
     """
     values = _rgb(frames)
@@ -71,49 +71,49 @@ def write_video(
     name, pixel_format, preset = known[codec]
     if pixel_format == "yuv420p" and (values.shape[1] % 2 or values.shape[2] % 2):
         height, width = values.shape[1:3]
-        raise MediaError(f"{codec} needs even sizes, got {width}x{height}; crop the pictures or write them lossless")
+        raise MediaError(f"{codec} needs even sizes, got {width}x{height}; crop the frames or write them lossless")
     with _whole(path) as part, _encoding(path), av.open(str(part), "w") as container:
         stream = container.add_stream(name, rate=_rate(ticks, clock), options={**preset, **(options or {})})
         assert isinstance(stream, VideoStream)
         stream.height, stream.width = values.shape[1:3]
         stream.pix_fmt = pixel_format
         stream.codec_context.time_base = stream.time_base = clock
-        sound = _add_sound(container, audio, Path(path).suffix) if audio is not None else None
-        _encode_pictures(container, stream, values, ticks, clock)
-        if sound is not None and audio is not None:
-            _encode_sound(container, sound, audio)
+        audio_stream = _add_audio(container, audio, Path(path).suffix) if audio is not None else None
+        _encode_frames(container, stream, values, ticks, clock)
+        if audio_stream is not None and audio is not None:
+            _encode_audio(container, audio_stream, audio)
     return Path(path)
 
 
 def write_audio(path: str | os.PathLike[str], waveform: Waveform) -> Path:
     """Write a waveform as 16-bit PCM WAV; samples outside -1..1 are clipped."""
     samples = np.clip(np.nan_to_num(waveform.samples) * 32_768.0, -32_768, 32_767).round().astype("<i2")
-    with _whole(path) as part, open(part, "wb") as file, wave.open(file, "wb") as sound:
-        sound.setnchannels(1)
-        sound.setsampwidth(2)
-        sound.setframerate(waveform.sample_rate)
-        sound.writeframes(samples.tobytes())
+    with _whole(path) as part, open(part, "wb") as file, wave.open(file, "wb") as wav:
+        wav.setnchannels(1)
+        wav.setsampwidth(2)
+        wav.setframerate(waveform.sample_rate)
+        wav.writeframes(samples.tobytes())
     return Path(path)
 
 
 def write_image(path: str | os.PathLike[str], values: np.ndarray | Frames) -> Path:
-    """Write one picture, uint8 (H, W, 3), (H, W, 1) or (H, W), in the format of the ending of `path`."""
+    """Write one image, uint8 (H, W, 3), (H, W, 1) or (H, W), in the format of the suffix of `path`."""
     if isinstance(values, Frames) and len(values) != 1:
-        raise ShapeError(f"an image is one picture, got {len(values)}")
+        raise ShapeError(f"an image must be one frame, got {len(values)}")
     array = values.values[0] if isinstance(values, Frames) else values
-    picture = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
-    if picture.dtype != np.uint8 or picture.ndim not in (2, 3) or (picture.ndim == 3 and picture.shape[2] != 3):
-        raise ShapeError(f"an image is uint8 (H, W, 3), (H, W, 1) or (H, W), got {array.dtype} {array.shape}")
+    image = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
+        raise ShapeError(f"an image must be uint8 (H, W, 3), (H, W, 1) or (H, W), got {array.dtype} {array.shape}")
     with _whole(path) as part:
         try:
-            Image.fromarray(picture).save(part)
+            Image.fromarray(image).save(part)
         except (ValueError, KeyError):
-            raise MediaError(f"{describe(path)} has no ending of a picture format; use .png or .jpg") from None
+            raise MediaError(f"{describe(path)} has no suffix of an image format; use .png or .jpg") from None
     return Path(path)
 
 
 def write_array(path: str | os.PathLike[str], frames: Frames) -> Path:
-    """Write pictures of any kind (depth, flow, …) losslessly: `NAME.npy`, and their times as `NAME.npy.json`."""
+    """Write frames of any kind (depth, flow, …) losslessly: `NAME.npy`, and their times as `NAME.npy.json`."""
     if Path(path).suffix != ".npy":
         raise MediaError(f"{describe(path)} must end with .npy")
     with _whole(path) as part, open(part, "wb") as file:
@@ -124,7 +124,7 @@ def write_array(path: str | os.PathLike[str], frames: Frames) -> Path:
 
 
 def write_points(path: str | os.PathLike[str], cloud: PointCloud) -> Path:
-    """Write a point cloud as an array (P, 3 + C) of float32: `NAME.npy`."""
+    """Write a point cloud as a float32 array (P, 3 + C): `NAME.npy`."""
     if Path(path).suffix != ".npy":
         raise MediaError(f"{describe(path)} must end with .npy")
     columns = [cloud.coordinates] if cloud.features is None else [cloud.coordinates, cloud.features]
@@ -133,7 +133,7 @@ def write_points(path: str | os.PathLike[str], cloud: PointCloud) -> Path:
     return Path(path)
 
 
-# ---- pictures and sound → packets
+# ---- frames and audio → packets
 
 
 def _rgb(frames: Frames) -> np.ndarray:
@@ -141,13 +141,13 @@ def _rgb(frames: Frames) -> np.ndarray:
     if not len(values) or values.dtype != np.uint8 or values.shape[3] not in (1, 3):
         raise ShapeError(
             f"a video is written from uint8 (T, H, W, 3) or (T, H, W, 1) with T at least 1, got {values.dtype}"
-            f" {tuple(values.shape)}; write other pictures with write_array"
+            f" {tuple(values.shape)}; write other frames with write_array"
         )
     return values
 
 
 def _ticks(frames: Frames, fps: float | None) -> tuple[list[int], Fraction]:
-    """Presentation times, and the clock they are counted in."""
+    """Return presentation times, and the clock in which they are counted."""
     if fps is not None:
         if not fps > 0:
             raise ShapeError(f"fps must be positive, got {fps}")
@@ -159,12 +159,12 @@ def _ticks(frames: Frames, fps: float | None) -> tuple[list[int], Fraction]:
 
 
 def _rate(ticks: list[int], clock: Fraction) -> Fraction:
-    """Average rate: what headers say, and how long the last picture lasts."""
+    """Average rate for headers and the duration of the last frame."""
     steps = Fraction(max(1, len(ticks) - 1), max(1, ticks[-1]))
     return (steps / clock).limit_denominator(10_000)
 
 
-def _encode_pictures(
+def _encode_frames(
     container: OutputContainer, stream: VideoStream, values: np.ndarray, ticks: list[int], clock: Fraction
 ) -> None:
     duration = max(1, round(1 / (_rate(ticks, clock) * clock)))
@@ -176,15 +176,15 @@ def _encode_pictures(
     container.mux(stream.encode(None))
 
 
-def _add_sound(container: OutputContainer, audio: Waveform, suffix: str) -> av.AudioStream:
+def _add_audio(container: OutputContainer, audio: Waveform, suffix: str) -> av.AudioStream:
     codec = _AUDIO_CODECS.get(suffix.lower())
     if codec is None:
-        raise MediaError(f"sound cannot be written to {suffix!r} files; use one of {', '.join(_AUDIO_CODECS)}")
+        raise MediaError(f"audio cannot be written to {suffix!r} files; use one of {', '.join(_AUDIO_CODECS)}")
     rate = 48_000 if codec == "libopus" else audio.sample_rate
     return container.add_stream(codec, rate=rate, layout="mono")  # type: ignore[return-value]
 
 
-def _encode_sound(container: OutputContainer, stream: av.AudioStream, audio: Waveform) -> None:
+def _encode_audio(container: OutputContainer, stream: av.AudioStream, audio: Waveform) -> None:
     context = stream.codec_context
     formats = context.codec.audio_formats
     resampler = av.AudioResampler(format=formats[0] if formats else "s16", layout="mono", rate=context.sample_rate)
@@ -203,7 +203,7 @@ def _encode_sound(container: OutputContainer, stream: av.AudioStream, audio: Wav
 
 @contextmanager
 def _whole(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A path to write to, beside the real one and with its ending; renamed at the end, removed on failure."""
+    """Yield a path beside the real one with the same suffix; renamed on success, removed on failure."""
     try:
         with atomic_path(Path(path)) as part:
             yield part
@@ -221,7 +221,7 @@ def _encoding(path: str | os.PathLike[str]) -> Iterator[None]:
         raise
     except av.error.FFmpegError as error:
         reason = sanitize(error.strerror or type(error).__name__)
-        raise MediaError(f"{describe(path)} cannot be encoded ({reason}); try another codec, size or ending") from None
+        raise MediaError(f"{describe(path)} cannot be encoded ({reason}); try another codec, size or suffix") from None
     except ValueError as error:
         if isinstance(error, MediaError):
             raise

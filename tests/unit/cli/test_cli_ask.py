@@ -89,7 +89,7 @@ def test_sound_given_as_the_video_names_the_option(vid, model, sound):
         (["{clip}", "q", "--option", "a", "--option", "b", "--num-beams", "2"], "num_beams would do nothing"),
         (["nowhere.mp4", "q"], "'nowhere.mp4' does not exist"),
         (["{clip}", "q", "--audio", "nowhere.wav"], "'nowhere.wav' does not exist"),
-        (["{folder}", "q"], "holds no picture files"),
+        (["{folder}", "q"], "has no image files"),
     ],
 )
 def test_bad_input_fails_before_a_model_is_loaded(vid, model, clip, tmp_path, arguments, complaint):
@@ -114,7 +114,7 @@ def test_a_folder_of_frames_gets_its_rate_from_an_option(vid, model, folder, ver
     more = ("--out", tmp_path / "page.html") if verb == "explain" else ()
     without = vid(verb, folder, "What?", *more)
     assert (without.code, without.out) == (2, "")
-    assert "3 pictures and no frame rate; give it (Clip(fps=…), vidweave ask --fps …)" in without.err
+    assert "3 frames but no frame rate; give it (Clip(fps=…), vidweave ask --fps …)" in without.err
     done = vid(verb, folder, "What?", "--fps", "2.5", *more)
     assert (done.code, done.err) == (0, "")
     assert model.asked[0]["clip"].fps == 2.5
@@ -122,4 +122,4 @@ def test_a_folder_of_frames_gets_its_rate_from_an_option(vid, model, folder, ver
 
 def test_a_rate_for_a_file_that_has_its_own_times_is_told(clip):
     with open_source(clip, "video", fps=5) as source:
-        assert source.notes == [f"fps=5 changes nothing: '{clip}' has times of its own"]
+        assert source.notes == [f"fps=5 is ignored: '{clip}' has times of its own"]

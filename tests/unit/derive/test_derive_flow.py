@@ -82,7 +82,7 @@ def test_colours():
     assert rgb[0, 0, 0].tolist() == [255, 255, 255]
     assert rgb[0, 0, 1].tolist() != [255, 255, 255]
     assert not np.array_equal(flow_to_rgb(flow, largest=1.0)[0, 0, 1], rgb[0, 0, 1])
-    with pytest.raises(ShapeError, match=r"flow is floats \(T, H, W, 2\)"):
+    with pytest.raises(ShapeError, match=r"flow must be floats \(T, H, W, 2\)"):
         flow_to_rgb(flow[0])
     with pytest.raises(ConfigError, match="must be positive"):
         FlowJob(estimator=None, name="x", fps=0)

@@ -76,7 +76,7 @@ def test_lost_frames_and_notes_are_passed_on(clip, tmp_path):
     assert lost >= 2
     line = FrameJob().run(source, "d", tmp_path / "out")
     assert (line["num_frames"], line["num_lost"]) == (40, lost)
-    assert any("corrupt packets were passed over" in note for note in line["notes"])
+    assert any("corrupt packets were skipped" in note for note in line["notes"])
     assert set(FrameJob().run(clip, "c", tmp_path / "out")) == {"outputs", "num_frames"}
 
 
@@ -86,7 +86,7 @@ def test_the_command_tells_of_lost_frames(clip, tmp_path, capsys):
         assert run(["extract", "frames", str(source), str(clip), "--out", str(out)]) == 0
         text = capsys.readouterr().out
         assert re.search(r"damaged: note: \d+ frames could not be decoded; the nearest ones stand in", text)
-        assert re.search(r"damaged: note: .*corrupt packets were passed over", text)
+        assert re.search(r"damaged: note: .*corrupt packets were skipped", text)
         assert "clip: note" not in text
     assert run(["extract", "frames", str(source), str(clip), "--out", str(out), "--json"]) == 0
     notes = json.loads(capsys.readouterr().out)["notes"]

@@ -30,7 +30,7 @@ def test_points_of_an_archive(tmp_path, save):
 
 def test_archives_that_are_refused(tmp_path):
     values = np.zeros((50_000, 3), np.float32)
-    with pytest.raises(MediaTypeError, match=r"holds 2 arrays \(a\.npy, b\.npy\), one was expected"):
+    with pytest.raises(MediaTypeError, match=r"holds 2 arrays \(a\.npy, b\.npy\), but one was expected"):
         read_points(archive(tmp_path / "two.npz", a=values, b=values))
     with pytest.raises(MediaLimitError, match="would take too many bytes"):  # 600 KB out of 1 KB
         read_points(archive(tmp_path / "bomb.npz", a=values), limits=Limits(max_decoded_bytes=100_000))

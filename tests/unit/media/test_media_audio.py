@@ -73,7 +73,7 @@ def test_a_span_of_a_compressed_track(tmp_path):
 def test_no_sound_track(tmp_path):
     path = encode(tmp_path / "v.mp4", count=3)
     for read in (lambda: read_audio(path, sample_rate=8_000), lambda: open_source(path, "audio")):
-        with pytest.raises(MediaTypeError, match="has no sound track"):
+        with pytest.raises(MediaTypeError, match="has no audio track"):
             read()
 
 
@@ -87,7 +87,7 @@ def test_an_empty_track(tmp_path):
 
 def test_a_span_after_the_end(tmp_path):
     path = write_wav(tmp_path / "s.wav", tone(1.0, 8_000)[None], 8_000)
-    with pytest.raises(MediaError, match=r"no sound at or after 4\.0 s; choose an earlier span"):
+    with pytest.raises(MediaError, match=r"no audio at or after 4\.0 s; choose an earlier span"):
         read_audio(path, sample_rate=8_000, start_seconds=4.0)
 
 

@@ -83,9 +83,9 @@ def test_clouds_that_are_refused(tmp_path):
         "two.npy": (MediaTypeError, r"\(P, 3\)"),
         "ints.npy": (MediaTypeError, "floats"),
         "none.npy": (MediaDecodeError, "empty array"),
-        "short.ply": (MediaDecodeError, "header says 3 points, 2 are there"),
+        "short.ply": (MediaDecodeError, "header says 3 points, but there are 2"),
         "words.ply": (MediaDecodeError, "not numbers"),
-        "few.ply": (MediaDecodeError, "header says 3 points, 1 are there"),
+        "few.ply": (MediaDecodeError, "header says 3 points, but there are 1"),
         "nohead.ply": (MediaDecodeError, "without the end of its header"),
         "broken.ply": (MediaDecodeError, "broken header"),
         "text.ply": (MediaTypeError, "not a point cloud"),
@@ -283,9 +283,9 @@ def test_images(tmp_path):
     write_image(tmp_path / "x.png", Frames.from_array(picture, fps=1))
     assert np.array_equal(np.asarray(Image.open(tmp_path / "x.png")), picture[0])
     write_image(tmp_path / "y.png", picture[0][..., :1])
-    with pytest.raises(MediaError, match="no ending of a picture format"):
+    with pytest.raises(MediaError, match="no suffix of an image format"):
         write_image(tmp_path / "x.mp4", picture[0])
-    with pytest.raises(ShapeError, match="an image is uint8"):
+    with pytest.raises(ShapeError, match="an image must be uint8"):
         write_image(tmp_path / "x.png", picture[0].astype(np.float32))
 
 

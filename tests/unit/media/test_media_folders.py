@@ -28,7 +28,7 @@ def test_frame_numbers_with_gaps_keep_their_time():
         times, duration = source.timeline()
         assert np.allclose(times, [0.0, 0.1, 0.2, 0.5, 0.6, 0.9])
         assert duration == pytest.approx(1.0)
-        assert "4 frame numbers are missing; the others keep their time" in source.notes[0]
+        assert "4 frame numbers are missing; the other frames keep their time" in source.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_names_with_several_numbers(tmp_path):
 )
 def test_several_sequences_in_one_folder_are_refused(tmp_path, names):
     folder = folder_of(tmp_path / "f", names)
-    with pytest.raises(MediaTypeError, match=r"several sequences: '.*' and '.*' have the same number; give each"):
+    with pytest.raises(MediaTypeError, match=r"several sequences: '.*' and '.*' have the same number; put each"):
         open_source(folder, "video", fps=1)
 
 
@@ -106,7 +106,7 @@ def test_folders_of_mixed_kinds_are_refused(tmp_path):
     Image.fromarray(np.full((5, 7, 3), 9, np.uint8)).save(folder / "1.png")
     with (
         open_source(folder, "depth", fps=1) as source,
-        pytest.raises(MediaTypeError, match=r"holds float32, others uint8; save all of them alike"),
+        pytest.raises(MediaTypeError, match=r"holds float32, others uint8; save all of them in one type"),
     ):
         source.read_frames([0, 1])
 
@@ -122,7 +122,7 @@ def test_animations_are_videos_with_their_own_times(name):
         assert duration == pytest.approx(times[1] * 10)
         frames = source.read_frames([9, 0, 4, 4])
     assert numbers_of(frames.values) == [9, 0, 4, 4]
-    with pytest.raises(MediaTypeError, match="holds 10 pictures, one was expected; give it as a video"):
+    with pytest.raises(MediaTypeError, match="holds 10 frames, but one was expected; give it as a video"):
         open_source(FIELD / name, "image")
 
 

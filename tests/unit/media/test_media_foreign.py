@@ -60,7 +60,7 @@ MADE = {
 @pytest.mark.parametrize("name", MADE)
 def test_every_modality_names_the_format_and_the_remedy(name):
     for modality in MODALITIES:
-        with pytest.raises(MediaTypeError, match=r"; this format is not read: \w+") as caught:
+        with pytest.raises(MediaTypeError, match=r", which is not supported: \w+") as caught:
             open_source(MADE[name], modality)
         assert name in str(caught.value)
         assert "corrupt" not in str(caught.value)
@@ -69,13 +69,13 @@ def test_every_modality_names_the_format_and_the_remedy(name):
 @pytest.mark.parametrize("read", [read_image, read_points, inspect_file])
 def test_single_readers_name_it_too(tmp_path, read):
     (tmp_path / "x.heic").write_bytes(MADE["a HEIC image"])
-    with pytest.raises(MediaTypeError, match="is a HEIC image; this format is not read: save it as PNG or JPEG"):
+    with pytest.raises(MediaTypeError, match="is a HEIC image, which is not supported: save it as PNG or JPEG"):
         read(tmp_path / "x.heic")
 
 
 def test_containers_that_are_not_read_are_not_called_corrupt():
     webvtt = b"WEBVTT\n\n00:00.000 --> 00:01.000\nhello\n"
-    with pytest.raises(MediaTypeError, match="container format that is not read; wrap it into MP4 or Matroska"):
+    with pytest.raises(MediaTypeError, match="unsupported container format; convert it to MP4 or Matroska"):
         open_source(webvtt, "video")
     with pytest.raises(MediaDecodeError, match="truncated, corrupt, or not an audio or video file"):
         open_source(bytes(range(7, 250)) * 9, "video")

@@ -136,9 +136,9 @@ def test_pictures_that_stand_still_do_not_move(folder):
 @pytest.mark.parametrize(
     ("codec", "name", "how", "why"),
     [
-        ("libx265", "h265.mkv", {"options": {"x265-params": "log-level=none"}}, "'hevc' gives no motion vectors"),
-        ("libvpx-vp9", "vp9.webm", {}, "'vp9' gives no motion vectors"),
-        ("mjpeg", "keys.avi", {"pixel_format": "yuvj420p"}, "holds key pictures only"),
+        ("libx265", "h265.mkv", {"options": {"x265-params": "log-level=none"}}, "'hevc' has no motion vectors"),
+        ("libvpx-vp9", "vp9.webm", {}, "'vp9' has no motion vectors"),
+        ("mjpeg", "keys.avi", {"pixel_format": "yuvj420p"}, "has only keyframes here"),
     ],
 )
 def test_codecs_without_vectors_are_named_and_replaced(codec, name, how, why, folder):
@@ -150,7 +150,7 @@ def test_codecs_without_vectors_are_named_and_replaced(codec, name, how, why, fo
             read_motion(reader, MotionSpec(source="motion_vectors", fps=FPS, fallback="error", **GRID))
     (note,) = maps.notes
     assert why in note
-    assert "estimated by encoding 10 pictures per second again" in note
+    assert "estimated by re-encoding 10 frames per second" in note
     assert np.allclose(np.median(at_centre(maps), 0), SPEED, atol=0.6)
 
 
@@ -158,8 +158,8 @@ def test_pictures_in_memory_have_their_vectors_estimated():
     frames = Frames.from_array(square(), fps=FPS)
     maps = read_motion(HeldFrames(frames), FULL)
     assert np.allclose(np.median(at_centre(maps), 0), SPEED, atol=0.6)
-    assert "no video file" in maps.notes[0]
-    with pytest.raises(MediaTypeError, match="no video file"):
+    assert "not a video file" in maps.notes[0]
+    with pytest.raises(MediaTypeError, match="not a video file"):
         read_motion(HeldFrames(frames), MotionSpec(source="motion_vectors", fps=FPS, fallback="error", **GRID))
 
 
@@ -169,7 +169,7 @@ def test_one_picture_has_one_map_without_motion(source, folder):
     with VideoReader(written(folder, f"one_{source}.mp4", pictures=square(1))) as reader:
         maps = read_motion(reader, spec)
     assert len(maps.values) == len(maps.seconds) == 1
-    assert maps.notes == ["motion: there is one picture, so there is no motion"]
+    assert maps.notes == ["motion: the clip has one frame, so there is no motion"]
     if source == "pictures":
         assert np.array_equal(maps.values[0, 0], maps.values[0, 1])
         assert maps.values.any()
@@ -209,7 +209,7 @@ def test_what_is_no_flow_is_refused():
 
 def test_flow_is_no_picture():
     source = HeldFrames(Frames.from_array(np.zeros((3, 8, 8, 2), np.float32), fps=FPS))
-    with pytest.raises(MediaTypeError, match=r"8-bit pictures.*give flow as flow"):
+    with pytest.raises(MediaTypeError, match=r"8-bit frames.*give flow as the modality flow"):
         read_motion(source, MotionSpec(source="frame_differences", fps=FPS, **GRID))
 
 
@@ -248,7 +248,7 @@ def test_too_many_maps_are_thinned_and_told(source):
     kept = [1, 4, 8, 11]  # the middles of four equal parts of 13
     assert np.allclose(thinned.seconds, whole.seconds[kept])
     assert np.allclose(thinned.values, whole.values[kept])
-    assert "motion: 4 of 13 maps are used, evenly spread (MotionSpec.max_maps)" in thinned.notes
+    assert "motion: 4 of 13 maps are used, evenly spaced (MotionSpec.max_maps)" in thinned.notes
 
 
 def test_normalisation_is_by_the_largest_magnitude():

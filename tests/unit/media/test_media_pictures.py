@@ -62,7 +62,7 @@ def test_several_pictures_are_no_image(tmp_path):
     stills = [Image.fromarray(p) for p in pattern(3)]
     stills[0].save(tmp_path / "x.gif", save_all=True, append_images=stills[1:], duration=200)
     for read in (read_image, lambda p: open_source(p, "image")):
-        with pytest.raises(MediaTypeError, match="holds 3 pictures, one was expected; give it as a video"):
+        with pytest.raises(MediaTypeError, match="holds 3 images, but one was expected; give it as a video"):
             read(tmp_path / "x.gif")
     with open_source(tmp_path / "x.gif", "video") as source:
         assert len(source.timeline()[0]) == 3
@@ -72,7 +72,7 @@ def test_several_pictures_are_no_image(tmp_path):
 
 def test_text_is_no_picture(tmp_path):
     (tmp_path / "x.jpg").write_text("hello there, this is text")
-    with pytest.raises(MediaTypeError, match="not a picture of a kind that is read"):
+    with pytest.raises(MediaTypeError, match="not an image in a supported format"):
         read_image(tmp_path / "x.jpg")
     (tmp_path / "y.jpg").write_bytes(b"\xff\xd8\xff" + b"no more")
     with pytest.raises(MediaError):
@@ -115,7 +115,7 @@ def test_folder_without_a_rate_is_refused(tmp_path):
     folder = folder_of(tmp_path / "f", pattern(2))
     with pytest.raises(
         MediaError,
-        match=r"2 pictures and no frame rate; give it \(Clip\(fps=…\), vidweave ask --fps …\), or write.*frames\.json",
+        match=r"2 frames but no frame rate; give it \(Clip\(fps=…\), vidweave ask --fps …\), or write.*frames\.json",
     ):
         open_source(folder, "video")
     (folder / "frames.json").write_text(json.dumps({"pts_seconds": [0.5, 2.0]}))
@@ -184,7 +184,7 @@ def test_array_as_bytes():
 @pytest.mark.parametrize("values", [np.zeros((3, 5, 5, 7)), np.zeros((3,)), np.zeros((2, 3, 4, 5, 6))])
 def test_arrays_that_are_no_pictures(tmp_path, values):
     np.save(tmp_path / "x.npy", values)
-    with pytest.raises(MediaTypeError, match=r"has shape .*; pictures are"):
+    with pytest.raises(MediaTypeError, match=r"has shape .*; frames must be"):
         open_source(tmp_path / "x.npy", "depth", fps=1)
 
 
@@ -193,7 +193,7 @@ def test_integers_have_no_known_range(tmp_path, dtype):
     np.save(tmp_path / "x.npy", np.zeros((3, 4, 5, 1), dtype))
     with (
         open_source(tmp_path / "x.npy", "depth", fps=1) as source,
-        pytest.raises(MediaTypeError, match=r"pictures are uint8"),
+        pytest.raises(MediaTypeError, match=r"frames must be uint8"),
     ):
         source.read_frames([0])
 

@@ -55,15 +55,15 @@ class Code:
 @pytest.mark.parametrize(
     ("features", "voxels", "error", "message"),
     [
-        pytest.param(None, False, MediaDecodeError, "no voxels beside it", id="no voxels"),
+        pytest.param(None, False, MediaDecodeError, "no matching voxels", id="no voxels"),
         pytest.param(
             None, np.zeros((3, 3), int), MediaDecodeError, "4 points have features and 3 have voxels", id="less"
         ),
-        pytest.param(None, np.zeros((4, 2), int), MediaTypeError, r"voxels are \(P, 3\)", id="flat"),
-        pytest.param(None, np.full((4, 3), 0.5), MediaTypeError, "voxels are whole numbers", id="fractions"),
-        pytest.param(torch.zeros(4), None, MediaTypeError, r"features of points are floats \(P, C\)", id="vector"),
+        pytest.param(None, np.zeros((4, 2), int), MediaTypeError, r"voxels must be \(P, 3\)", id="flat"),
+        pytest.param(None, np.full((4, 3), 0.5), MediaTypeError, "voxels must be integers", id="fractions"),
+        pytest.param(torch.zeros(4), None, MediaTypeError, r"point features must be floats \(P, C\)", id="vector"),
         pytest.param({"a": 1}, None, MediaTypeError, "holds dict", id="dict"),
-        pytest.param(Code(), None, MediaTypeError, "cannot be read as a tensor alone", id="code"),
+        pytest.param(Code(), None, MediaTypeError, "cannot be read as a plain tensor", id="code"),
     ],
 )
 def test_faults_of_a_pair(write, capsys, features, voxels, error, message):

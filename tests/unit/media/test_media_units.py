@@ -30,7 +30,7 @@ def test_a_depth_image_of_a_sensor_is_in_metres():
     values, notes = depth_of(FIELD / "depth_mm.png")
     assert (values.shape, values.dtype) == ((48, 64, 1), np.float32)
     assert (values.min(), values.max(), len(np.unique(values))) == (0.5, 5.0, 64)
-    assert "16-bit depth was read as millimetres" in notes[0]
+    assert "16-bit depth was read as millimeters" in notes[0]
 
 
 @pytest.mark.parametrize("name", ["x.png", "x.tiff", "x.pgm"])
@@ -70,7 +70,7 @@ def test_float_depth_keeps_its_metres(tmp_path):
 def test_depth_without_a_known_range_is_refused(tmp_path):
     Image.fromarray(np.full((4, 5), -1, np.int32)).save(tmp_path / "negative.tiff")
     Image.fromarray(np.full((4, 5), np.nan, np.float32)).save(tmp_path / "nan.tiff")
-    with pytest.raises(MediaTypeError, match="negative integers; depth in millimetres is positive"):
+    with pytest.raises(MediaTypeError, match="negative integers, but depth in millimeters must be positive"):
         open_source(tmp_path / "negative.tiff", "depth")
     with pytest.raises(MediaDecodeError, match="not finite"):
         open_source(tmp_path / "nan.tiff", "depth")
@@ -86,7 +86,7 @@ def test_16_bit_images_are_scaled_and_say_so(tmp_path):
 @pytest.mark.parametrize("values", [np.full((4, 5), 0.5, np.float32), np.full((4, 5), 70_000, np.int32)])
 def test_images_of_unknown_range_are_refused(tmp_path, values):
     Image.fromarray(values).save(tmp_path / "x.tiff")
-    with pytest.raises(MediaTypeError, match=r"no known range; give it as depth, or save it as"):
+    with pytest.raises(MediaTypeError, match=r"whose range is unknown; give it as depth, or save it as"):
         read_image(tmp_path / "x.tiff")
 
 
@@ -246,7 +246,7 @@ def test_bytes_as_features_are_colors_and_other_features_stay(tmp_path):
     normals = np.array([[0.0, -1.0, 0.5]] * 3, np.float32)
     assert read_points(PointCloud(POINTS, normals)).features is normals
     odd = read_points(PointCloud(POINTS, np.full((3, 3), 7.5)))
-    assert "features 0..2 reach 7.5; if they are colors, 0..1 was expected" in odd.notes[0]
+    assert "features 0..2 reach 7.5; colors should be in 0..1" in odd.notes[0]
 
 
 def test_the_notes_of_a_cloud_reach_its_source():
@@ -301,10 +301,10 @@ def test_flo_and_pfm_are_flow(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda data: data[:-1], "truncated: 24,576 bytes are needed, 24,575 are there"),
-        (lambda data: data[:4] + struct.pack("<ii", -1, 5) + data[12:], "-1x5 pixels large; it is corrupt"),
+        (lambda data: data[:-1], "truncated: 24,576 bytes are needed, but there are 24,575"),
+        (lambda data: data[:4] + struct.pack("<ii", -1, 5) + data[12:], "claims a size of -1x5 pixels; it is corrupt"),
         (lambda data: data[:4] + struct.pack("<ii", 99_999, 99_999), r"raise Limits\.max_pixels"),
-        (lambda data: data[:12] + struct.pack("<f", 1.666e9) + data[16:], "1 pixels without known flow"),
+        (lambda data: data[:12] + struct.pack("<f", 1.666e9) + data[16:], "1 pixels with unknown flow"),
         (lambda data: data[:12] + struct.pack("<f", np.nan) + data[16:], "not finite"),
         (lambda data: b"PF\n64 forty", "no readable header"),
     ],

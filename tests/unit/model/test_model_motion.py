@@ -94,8 +94,8 @@ def test_an_answer_tells_which_moments_and_why(family, clip):
 def test_motion_vectors_are_estimated_by_name_or_refused():
     frames = moving()
     trace = SlotPipeline(motion_model()).ask(Clip(video=frames), QUESTION).trace
-    assert [note for note in trace.notes if "estimated by encoding 10 pictures per second again" in note]
-    with pytest.raises(MediaTypeError, match="no video file, which alone has motion vectors"):
+    assert [note for note in trace.notes if "estimated by re-encoding 10 frames per second" in note]
+    with pytest.raises(MediaTypeError, match="not a video file, so it has no motion vectors"):
         SlotPipeline(motion_model(fallback="error")).ask(Clip(video=frames), QUESTION)
 
 
@@ -128,7 +128,7 @@ def test_pooled_vectors_are_kept_and_so_is_what_was_told(tmp_path, monkeypatch):
 def test_one_picture_and_no_motion_are_told():
     one = Frames.from_array(moving().values[:1], fps=10)
     trace = SlotPipeline(motion_model()).ask(Clip(video=one), QUESTION).trace
-    assert "motion: there is one picture, so there is no motion" in trace.notes
+    assert "motion: the clip has one frame, so there is no motion" in trace.notes
     assert {use.index for use in trace.frames} == {0}
     still = Frames.from_array(np.repeat(moving().values[:1], 9, 0), fps=10)
     trace = SlotPipeline(motion_model()).ask(Clip(video=still), QUESTION).trace

@@ -188,9 +188,9 @@ def test_rates_spans_and_features(asked):
 @pytest.mark.parametrize(
     ("source", "error", "message"),
     [
-        (np.zeros((2, 28, 28, 3), np.int64), MediaTypeError, "holds int64; pictures are uint8"),
+        (np.zeros((2, 28, 28, 3), np.int64), MediaTypeError, "holds int64, but frames must be uint8"),
         (np.zeros((2, 28, 28, 3), np.float32), ShapeError, "float pictures .* need a spec with value_range"),
-        (np.zeros((2, 28, 28, 5), np.uint8), MediaTypeError, r"has shape \(2, 28, 28, 5\); pictures are"),
+        (np.zeros((2, 28, 28, 5), np.uint8), MediaTypeError, r"has shape \(2, 28, 28, 5\); frames must be"),
         (np.zeros((0, 28, 28, 3), np.uint8), MediaDecodeError, "the frames given are empty"),
         (PrecomputedFeatures(np.zeros((0, 5, 24), np.float32), np.zeros((0, 2))), ShapeError, "at least one token"),
         (PrecomputedFeatures(np.zeros((1, 5, 9), np.float32), np.array([[9.0, 10.0]])), ModalityError, "are 9 wide"),

@@ -1,4 +1,4 @@
-"""Features on disk: crash-safe, checksummed, keyed by content; torch is imported only when tensors move."""
+"""Feature store on disk: crash-safe, checksummed, keyed by content; torch is only imported when tensors are used."""
 
 from vidweave.media.store.keys import store_key
 from vidweave.media.store.reports import BadEntry, PruneReport, StoreStats, VerifyReport

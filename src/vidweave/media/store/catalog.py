@@ -1,4 +1,4 @@
-"""What one process knows of the entries of a store: every index file read once, damaged ones counted."""
+"""Catalog of the entries of a store, per process: reads every index file once and counts damaged ones."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from vidweave.media.store.shard import Entry, read_index
 
 __all__ = ["Catalog"]
 
-DAMAGE = (errno.ENOENT, errno.EIO, errno.ELOOP)  # one file is bad; any other OSError is about the store as a whole
+DAMAGE = (errno.ENOENT, errno.EIO, errno.ELOOP)  # one file is bad; any other OSError concerns the whole store
 
 
 class Catalog:
     """Keys → copies (shard name, entry), newest last.
 
     Attributes:
-        num_damaged: Entries and indices that were refused; those that another process has pruned do not count.
+        num_damaged: Rejected entries and indices; those pruned by another process do not count.
     """
 
     def __init__(self, folder: StoreFolder) -> None:
         self._folder = folder
         self._copies: dict[str, list[tuple[str, Entry]]] = {}
-        self._known: set[str] = set()  # shards whose index was read, or could not be
+        self._known: set[str] = set()  # shards whose index was read or is unreadable
         self.num_damaged = 0
 
     def __iter__(self):
         return iter(self._copies)
 
     def newest(self, key: str) -> tuple[str, Entry] | None:
-        """The latest copy that was not refused; looks for new shards if there is none."""
+        """Return the latest copy that was not rejected; checks for new shards if there is none."""
         if key not in self._copies:
             self.refresh()
         return self._copies[key][-1] if key in self._copies else None
 
     def refresh(self) -> None:
-        """Learn of shards that were added or removed, by anybody; raises OSError if the folder cannot be listed."""
+        """Update for shards added or removed by any process; raises OSError if the folder cannot be listed."""
         names = self._folder.names()
         for name in sorted(names - self._known, key=self._folder.age_order):
             self._known.add(name)
@@ -48,7 +48,7 @@ class Catalog:
             self.forget(gone)
 
     def refuse(self, key: str, error: Exception) -> None:
-        """Drop the newest copy of `key`, which could not be used because of `error`; an OSError that is not about
+        """Drop the newest copy of `key`, which could not be used because of `error`; an OSError that does not concern
         this one file is raised again."""
         name, _ = self._copies[key].pop()
         if not self._copies[key]:
@@ -56,7 +56,7 @@ class Catalog:
         self._count(name, error)
 
     def forget(self, names: set[str]) -> int:
-        """Drop shards that are gone; returns how many keys have no copy any more."""
+        """Drop shards that are gone; return how many keys have no copy left."""
         before = len(self._copies)
         self._known -= names
         for key, copies in list(self._copies.items()):
@@ -66,7 +66,7 @@ class Catalog:
         return before - len(self._copies)
 
     def replaced(self) -> set[str]:
-        """Shards of which every entry has a newer copy."""
+        """Return shards whose entries all have newer copies."""
         used = {copies[-1][0] for copies in self._copies.values()}
         return {name for copies in self._copies.values() for name, _ in copies[:-1]} - used
 

@@ -1,4 +1,4 @@
-"""The folder of a feature store: which files it has, how a pair of them is added, and how one is removed.
+"""Folder of a feature store: its files, and how pairs of them are added and removed.
 
 ::
 
@@ -7,9 +7,9 @@
     index/NAME.json            what they are and where; an entry exists when its index does
     scratch/              files being written
 
-Why no lock is needed: every file is written once, under a name that only its writer can choose, appears whole by a
-rename and is never changed. A shard comes before its index and goes after it. So whatever a killed process leaves is
-a scratch file or a shard without index; both only take space.
+No lock is needed: every file is written once, under a name unique to its writer, appears atomically by a rename and is
+never changed. A shard is written before its index and removed after it. A killed process can therefore only leave a
+scratch file or a shard without index; both only take space.
 """
 
 from __future__ import annotations
@@ -65,11 +65,11 @@ class StoreFolder:
 
     def _check_mark(self, mark: Path) -> None:
         try:
-            found = json.loads(read_bounded(mark, 10_000))
+            content = json.loads(read_bounded(mark, 10_000))
         except (ValueError, RecursionError) as error:
             raise StoreError(f"{mark} is damaged ({error}); delete the folder, its content can be rebuilt") from error
-        if found != MARK:
-            raise StoreError(f"{mark} says {found}, this library reads {MARK}; use another folder")
+        if content != MARK:
+            raise StoreError(f"{mark} contains {content}, but this library reads {MARK}; use another folder")
 
     def shard(self, name: str) -> Path:
         return self.root / "shards" / f"{name}.safetensors"
@@ -78,12 +78,12 @@ class StoreFolder:
         return self.root / "index" / f"{name}.json"
 
     def names(self) -> set[str]:
-        """Names of all shards that count: those with an index."""
+        """Return the names of all valid shards: those with an index."""
         return self._stems("index", ".json")
 
     def add(self, shard: bytes, index: bytes) -> str:
-        """Write a shard, then its index; the new name. Raises OSError, after which nothing was added."""
-        if self._pid != os.getpid():  # a forked process must not choose its parent's names
+        """Write a shard, then its index; return the new name. Raises OSError, after which nothing was added."""
+        if self._pid != os.getpid():  # a forked process must not reuse its parent's names
             self._writer, self._pid, self._count = uuid.uuid4().hex, os.getpid(), 0
         self._count += 1
         name = f"{self._writer}-{self._count:05d}"
@@ -96,7 +96,7 @@ class StoreFolder:
         return name
 
     def remove(self, name: str) -> int:
-        """Delete an index, then its shard; bytes freed. Files that are gone already do not matter."""
+        """Delete an index, then its shard; return the bytes freed. Missing files are ignored."""
         freed = 0
         for path in (self.index(name), self.shard(name)):
             freed += _size(path)
@@ -104,20 +104,20 @@ class StoreFolder:
         return freed
 
     def size(self, name: str) -> int:
-        """Bytes of a shard and its index."""
+        """Return the size in bytes of a shard and its index."""
         return _size(self.shard(name)) + _size(self.index(name))
 
     def age_order(self, name: str) -> tuple[float, str]:
-        """Sorts shards from the oldest to the newest: (POSIX seconds when it was written, name)."""
+        """Sort key from the oldest to the newest shard: (POSIX seconds when it was written, name)."""
         return _stat(self.index(name), lambda stat: stat.st_mtime, time.time()), name
 
     def leftovers(self) -> list[Path]:
-        """Scratch files and shards without index: of a killed writer, or of one that is writing just now."""
+        """Return scratch files and shards without index: of a killed writer, or of one that is active now."""
         orphans = self._stems("shards", ".safetensors") - self.names()
         return sorted([*(self.root / "scratch").iterdir(), *(self.shard(name) for name in orphans)])
 
     def sweep(self) -> int:
-        """Delete leftovers that are too old to belong to a writer at work; bytes freed."""
+        """Delete leftovers that are too old to belong to an active writer; return the bytes freed."""
         freed = 0
         for path in self.leftovers():
             if time.time() - _stat(path, lambda stat: stat.st_mtime, time.time()) > GRACE_SECONDS:

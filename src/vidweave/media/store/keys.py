@@ -1,4 +1,4 @@
-"""Content keys: what a stored entry was computed from, as one name."""
+"""Content keys: names derived from everything a stored entry was computed from."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["canonical_json", "store_key"]
 
 
 def store_key(**parts: Any) -> str:
-    """One key from everything that decides the features: content hash, plan, preprocessing, pooling, encoder.
+    """Return one key for everything that determines the features: content hash, plan, preprocessing, pooling, encoder.
 
     Args:
         parts: JSON data, dataclasses, tuples or paths, by name; the order of names does not matter.
@@ -24,7 +24,7 @@ def store_key(**parts: Any) -> str:
         64 hexadecimal digits (SHA-256 of the canonical JSON).
 
     Raises:
-        StoreError: no part at all, or a part that has no exact JSON form (a tensor, a NaN, a set).
+        StoreError: no parts, or a part without an exact JSON form (a tensor, a NaN, a set).
     """
     if not parts:
         raise StoreError("a store key needs at least one part, e.g. store_key(content=..., encoder=...)")
@@ -32,7 +32,7 @@ def store_key(**parts: Any) -> str:
 
 
 def canonical_json(value: Any) -> bytes:
-    """The one spelling of JSON data: sorted keys, no spaces, no NaN; tuples are lists, dataclasses are mappings."""
+    """Canonical JSON: sorted keys, no spaces, no NaN; tuples are lists, dataclasses are mappings."""
     try:
         return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
     except (TypeError, ValueError) as error:
@@ -41,7 +41,7 @@ def canonical_json(value: Any) -> bytes:
 
 def _plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
-        # The class is part of the meaning: two specs with equal fields may do different things
+        # The class is part of the key: two specs with equal fields may behave differently
         return {"type": type(value).__name__, **_plain(asdict(value))}
     if isinstance(value, Mapping):
         if odd := [key for key in value if not isinstance(key, str)]:

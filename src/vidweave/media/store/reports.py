@@ -1,4 +1,4 @@
-"""What the store says about itself."""
+"""Reports about a feature store."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ __all__ = ["BadEntry", "PruneReport", "StoreStats", "VerifyReport"]
 
 @dataclass(frozen=True)
 class StoreStats:
-    """Sizes of the store, and what this object has seen of it.
+    """Sizes of the store, and counters of this object.
 
     Attributes:
-        num_entries: Entries that can be asked for, flushed ones of every writer and pending ones of this one.
+        num_entries: Available entries: flushed ones of every writer and pending ones of this one.
         num_shards: Shard files.
         num_bytes: Bytes on disk, shards and indices.
         num_pending: Entries in memory, not yet flushed.
-        num_hits, num_misses: Answers of `get` of this object; a damaged entry is a miss as well.
-        num_damaged: Damaged or stale entries and indices that this object met and did not use.
+        num_hits, num_misses: Results of `get` of this object; a damaged entry also counts as a miss.
+        num_damaged: Damaged or stale entries and indices that this object encountered and ignored.
     """
 
     num_entries: int
@@ -31,7 +31,7 @@ class StoreStats:
 
     @property
     def hit_rate(self) -> float | None:
-        """Hits per question, None before the first one."""
+        """Hits per request, None before the first one."""
         asked = self.num_hits + self.num_misses
         return self.num_hits / asked if asked else None
 
@@ -42,7 +42,7 @@ class StoreStats:
 
 @dataclass(frozen=True)
 class BadEntry:
-    """An entry (or, with an empty key, a whole index) that would not be used, and why."""
+    """An unusable entry (or, with an empty key, a whole index), and the reason."""
 
     key: str
     shard: str
@@ -51,7 +51,7 @@ class BadEntry:
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """Every byte read once: entries checked, those that are bad, and files that no index speaks of."""
+    """Result of reading every byte once: checked entries, bad ones, and files without an index."""
 
     num_checked: int
     bad: tuple[BadEntry, ...]
@@ -69,7 +69,7 @@ class VerifyReport:
 
 @dataclass(frozen=True)
 class PruneReport:
-    """What was removed; `num_bytes` counts files."""
+    """Removed data; `num_bytes` counts files."""
 
     num_shards: int
     num_entries: int

@@ -1,4 +1,4 @@
-"""A shard: many entries in one safetensors file, and the index file beside it that says where each one lies."""
+"""Shards: safetensors files with many entries, and an index file for each that locates them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ ITEM_BYTES = {
 
 @dataclass(frozen=True)
 class TensorPlace:
-    """Where a tensor's bytes lie in its shard, and what they are."""
+    """Position, dtype and shape of a tensor in its shard."""
 
     name: str
     dtype: str
@@ -53,7 +53,7 @@ class TensorPlace:
 
 @dataclass(frozen=True)
 class Entry:
-    """What the index says about one entry; `digest` covers key, info, names, dtypes, shapes and all bytes."""
+    """Index record of one entry; `digest` covers key, info, names, dtypes, shapes and all bytes."""
 
     key: str
     tensors: tuple[TensorPlace, ...]
@@ -66,13 +66,13 @@ class Entry:
 
 
 def check_dtype(name: str, tensor: Tensor) -> None:
-    """Raise StoreError for a dtype that safetensors cannot hold."""
+    """Raise StoreError for a dtype that safetensors does not support."""
     if _dtype(tensor) not in ITEM_BYTES:
         raise StoreError(f"tensor {name!r} has dtype {_dtype(tensor)}; the store holds {', '.join(sorted(ITEM_BYTES))}")
 
 
 def pack_shard(entries: Mapping[str, tuple[Mapping[str, Tensor], Mapping[str, Any]]]) -> tuple[bytes, bytes]:
-    """Entries (key → tensors, info) as the bytes of a shard and of its index."""
+    """Serialize entries (key → tensors, info) as a shard and its index."""
     from safetensors.torch import save
 
     named = {f"{i}/{name}": t for i, (tensors, _) in enumerate(entries.values()) for name, t in tensors.items()}
@@ -91,7 +91,7 @@ def pack_shard(entries: Mapping[str, tuple[Mapping[str, Tensor], Mapping[str, An
 
 
 def read_index(path: Path) -> list[Entry]:
-    """Entries of an index file.
+    """Read the entries of an index file.
 
     Raises:
         ValueError: the file is damaged, too large, or of another format version.
@@ -120,7 +120,7 @@ def _entry(data: dict[str, Any]) -> Entry:
 
 
 def read_entry(shard: Path, entry: Entry) -> dict[str, bytearray]:
-    """The bytes of every tensor of an entry, checked.
+    """Read and verify the bytes of every tensor of an entry.
 
     Raises:
         ValueError: the shard is too short, or the bytes are not those that were written.
@@ -133,7 +133,7 @@ def read_entry(shard: Path, entry: Entry) -> dict[str, bytearray]:
 
 
 def to_tensors(entry: Entry, bodies: Mapping[str, bytearray]) -> dict[str, Tensor]:
-    """Checked bytes as tensors; each owns its memory."""
+    """Convert verified bytes to tensors; each owns its memory."""
     import torch
 
     def tensor(place: TensorPlace) -> Tensor:
@@ -146,7 +146,7 @@ def to_tensors(entry: Entry, bodies: Mapping[str, bytearray]) -> dict[str, Tenso
 
 
 def read_shard_header(path: Path) -> dict[str, Any]:
-    """The safetensors header of a shard; its announced size is checked against the file before it is read.
+    """Read the safetensors header of a shard, after checking its announced size against the file.
 
     Raises:
         ValueError: the file is truncated, or its header is damaged or too large.
@@ -165,7 +165,7 @@ def read_shard_header(path: Path) -> dict[str, Any]:
 
 
 def _parse_header(data: bytes) -> tuple[int, dict[str, Any]]:
-    """Where the tensors' bytes start, and the header without its metadata."""
+    """Return the start of the tensors' bytes, and the header without its metadata."""
     length = int.from_bytes(data[:8], "little")
     try:
         header = json.loads(data[8 : 8 + length])

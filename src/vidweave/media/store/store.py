@@ -1,4 +1,4 @@
-"""The feature store: what frozen encoders saw, computed once, kept on disk, never trusted unchecked."""
+"""Feature store: output of frozen encoders, computed once, kept on disk, and verified when read."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Result = TypeVar("Result")
 
 
 def _one_at_a_time(method: Callable[..., Result]) -> Callable[..., Result]:
-    """Threads take turns with what is pending."""
+    """Serialize threads that access pending entries."""
 
     @wraps(method)
     def alone(self: FeatureStore, *args: Any, **kwargs: Any) -> Result:
@@ -44,16 +44,15 @@ def _one_at_a_time(method: Callable[..., Result]) -> Callable[..., Result]:
 class FeatureStore:
     """Entries (content key → named tensors and information) in safetensors shards with checksums.
 
-    What is put is kept in memory until `flush_bytes` of it have gathered, `flush` is called or the ``with`` block
-    ends, and then appears on disk all at once. Any number of processes may use one folder at the same time; see
+    New entries stay in memory until they reach `flush_bytes`, `flush` is called or the ``with`` block ends, and are then
+    written to disk together. Any number of processes may use one folder at the same time; see
     `vidweave.media.store.folder` for why that needs no lock. The threads of a process may share one object.
 
-    An entry that is damaged, stale or gone is never returned: `get` says None and counts it, and what the caller puts
-    next takes its place.
+    A damaged, stale or missing entry is never returned: `get` returns None and counts it, and the next `put` replaces it.
 
     Args:
-        root: The folder; made if it does not exist, unless `create` is False.
-        flush_bytes: Bytes of tensors that are kept in memory before a shard is written.
+        root: The folder; created if it does not exist, unless `create` is False.
+        flush_bytes: Bytes of tensors kept in memory before a shard is written.
 
     Raises:
         StoreError: `root` cannot be a feature store.
@@ -76,20 +75,20 @@ class FeatureStore:
             StoreError: the store cannot be read at all (permissions, a broken mount).
         """
         with self._reporting("cannot read entries"):
-            found = self._copy_pending(key) or self._read_stored(key)
-        if found is None:
+            tensors = self._copy_pending(key) or self._read_stored(key)
+        if tensors is None:
             self._misses += 1
         else:
             self._hits += 1
-        return found
+        return tensors
 
     @_one_at_a_time
     def put(self, key: str, tensors: Mapping[str, Tensor], info: Mapping[str, Any] | None = None) -> None:
-        """Keep `tensors` (from any device; copied) and `info` (JSON data) under `key`, in place of an earlier entry.
+        """Store `tensors` (from any device; copied) and `info` (JSON data) under `key`, replacing an earlier entry.
 
         Raises:
-            StoreError: nothing to keep, a dtype that cannot be kept, or the disk refused a full shard (is it full?).
-                What was stored before is intact; what is pending stays in memory and is tried again.
+            StoreError: no tensors, an unsupported dtype, or a full shard could not be written (disk full?).
+                Stored entries are intact; pending ones stay in memory and are retried.
         """
         if not key or not tensors:
             raise StoreError(f"an entry needs a key and at least one tensor, got key {key!r} and {sorted(tensors)}")
@@ -105,7 +104,7 @@ class FeatureStore:
 
     @_one_at_a_time
     def flush(self) -> None:
-        """Write what is pending, all or nothing.
+        """Write pending entries, all or nothing.
 
         Raises:
             StoreError: the file system refused; nothing is lost, free some space and flush again.
@@ -119,14 +118,14 @@ class FeatureStore:
 
     @_one_at_a_time
     def keys(self) -> list[str]:
-        """Keys of all entries, of every writer, sorted."""
+        """Return the keys of all entries, of every writer, sorted."""
         with self._reporting("cannot list entries"):
             self._catalog.refresh()
         return sorted({*self._catalog, *self._pending})
 
     @_one_at_a_time
     def info(self, key: str) -> dict[str, Any]:
-        """What was told about `key` when it was put; raises StoreError if there is no such entry."""
+        """Return the information stored with `key`; raises StoreError if there is no such entry."""
         if key in self._pending:
             return dict(self._pending[key][1])
         with self._reporting("cannot list entries"):
@@ -136,7 +135,7 @@ class FeatureStore:
         return dict(copy[1].info)
 
     def stats(self) -> StoreStats:
-        """Sizes and hit rates."""
+        """Return sizes and hit rates."""
         num_entries = len(self.keys())
         names = self._folder.names()
         return StoreStats(
@@ -150,16 +149,16 @@ class FeatureStore:
         )
 
     def verify(self) -> VerifyReport:
-        """Read and check every byte of every shard; changes nothing."""
+        """Read and check every byte of every shard, without changes."""
         with self._reporting("cannot verify entries"):
             return verify_folder(self._folder)
 
     def prune(
         self, *, max_bytes: int | None = None, older_than: float | None = None, damaged: bool = False
     ) -> PruneReport:
-        """Remove whole shards: what is removed is computed again when it is asked for.
+        """Remove whole shards; removed entries are computed again when needed.
 
-        Leftovers of killed writers and shards of which every entry was replaced go in any case.
+        Leftovers of killed writers and shards whose entries were all replaced are always removed.
 
         Args:
             max_bytes: Remove the oldest shards until at most this many bytes are left on disk.
@@ -192,13 +191,13 @@ class FeatureStore:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()  # also after an exception: what was computed until then is right
+        self.close()  # also after an exception: entries computed until then are valid
 
     def __len__(self) -> int:
         return len(self.keys())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (self.root, self.flush_bytes)  # a data worker opens the folder; what is pending stays here
+        return _reopen, (self.root, self.flush_bytes)  # a data worker opens the folder; pending entries stay here
 
     def _copy_pending(self, key: str) -> dict[str, Tensor] | None:
         if key not in self._pending:
@@ -225,7 +224,7 @@ class FeatureStore:
         return doomed
 
     def _disown_after_fork(self) -> None:
-        if self._pid != os.getpid():  # the parent still has these entries, and writes them
+        if self._pid != os.getpid():  # the parent still has these entries and will write them
             self._pid, self._lock = os.getpid(), RLock()
             self._pending, self._pending_bytes = {}, 0
 

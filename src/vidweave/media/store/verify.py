@@ -1,4 +1,4 @@
-"""Reading every byte of a store once, to say which entries would not be used and why."""
+"""Read every byte of a store once to find unusable entries."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ __all__ = ["verify_folder"]
 
 
 def verify_folder(folder: StoreFolder) -> VerifyReport:
-    """Check every index, every shard's header against the file's size, every entry against its checksum."""
+    """Check every index, every shard's header against the file's size, and every entry against its checksum."""
     num_checked, bad = 0, []
     for name in sorted(folder.names()):
-        num_entries, found = _verify_shard(folder, name)
+        num_entries, bad_entries = _verify_shard(folder, name)
         num_checked += num_entries
-        bad += found
+        bad += bad_entries
     leftovers = tuple(str(path.relative_to(folder.root)) for path in folder.leftovers())
     return VerifyReport(num_checked, tuple(bad), leftovers)
 
