@@ -85,7 +85,7 @@ def test_truncated_with_the_index_in_front_is_used_and_told(clip, tmp_path):
         frames = source.read_frames([0, len(pts) - 1])
         assert np.array_equal(frames.values[0], sequential(clip)[0])
         assert duration < 9.0
-        assert any("the header says 90 pictures" in note for note in source.notes)
+        assert any("the header says 90 frames" in note for note in source.notes)
     facts = inspect_file(tmp_path / "x.mp4")
     assert facts["streams"][0]["num_frames"] == len(pts)
     assert facts["streams"][0]["num_frames_from_header"] == 90
@@ -106,7 +106,7 @@ def test_no_picture_decodes_at_all(clip):
     data = bytearray(clip.read_bytes())
     start = data.index(b"mdat") + 4
     data[start:] = RNG.bytes(len(data) - start)
-    with VideoReader(bytes(data)) as reader, pytest.raises(MediaDecodeError, match="none of its 90 pictures"):
+    with VideoReader(bytes(data)) as reader, pytest.raises(MediaDecodeError, match="none of its 90 frames"):
         reader.read([0, 40])
     facts = inspect_file_of(bytes(data))
     assert facts["decodes"] is False
@@ -217,7 +217,7 @@ def test_directory(tmp_path):
         open_source(tmp_path, "video")
     with pytest.raises(MediaTypeError, match="is a folder"):
         VideoReader(tmp_path)
-    with pytest.raises(MediaTypeError, match="is a folder; audio takes a file"):
+    with pytest.raises(MediaTypeError, match="is a folder, but audio takes a file"):
         open_source(tmp_path, "audio")
 
 
@@ -351,7 +351,7 @@ def test_values_that_are_not_finite(tmp_path, bad, modality):
     np.save(tmp_path / "x.npy", values)
     for source in (tmp_path / "x.npy", Frames.from_array(values, fps=2)):
         with (
-            pytest.raises(MediaDecodeError, match=r"not finite.*picture 2"),
+            pytest.raises(MediaDecodeError, match=r"not finite.*frame 2"),
             open_source(source, modality, fps=2) as opened,
         ):
             opened.read_frames([0, 1, 2])

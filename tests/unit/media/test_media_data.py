@@ -307,7 +307,7 @@ def test_what_cannot_be_written_leaves_nothing(tmp_path):
         (
             lambda: write_video(tmp_path / "x.gif", frames, codec="gif", audio=Waveform(tone(1, 8_000), 8_000)),
             MediaError,
-            "sound",
+            "audio",
         ),
         (
             lambda: write_video(tmp_path / "x.mp4", Frames.from_array(np.zeros((2, 8, 8, 3)), fps=1)),

@@ -203,7 +203,7 @@ def test_flow_at_its_own_rate_is_taken_as_it_is():
 
 def test_what_is_no_flow_is_refused():
     source = HeldFrames(Frames.from_array(square(3), fps=FPS))
-    with pytest.raises(MediaTypeError, match=r"no flow: expected floats \(N, H, W, 2\)"):
+    with pytest.raises(MediaTypeError, match=r"not flow: expected floats \(N, H, W, 2\)"):
         read_motion(source, MotionSpec(source="flow", fps=FPS, **GRID))
 
 

@@ -228,7 +228,7 @@ def test_sound_and_points(tmp_path):
         assert len(source.read_waveform(8_000).samples) == 4_000
     with open_source(PointCloud(np.zeros((2, 3), np.float32)), "point_cloud") as source:
         assert len(source.read_points()) == 2
-        with pytest.raises(ModalityError, match="is points, it cannot be read as frames"):
+        with pytest.raises(ModalityError, match="has points and cannot be read as frames"):
             source.timeline()
 
 
@@ -268,5 +268,5 @@ def test_frames_in_memory_are_checked():
     with open_source(Frames.from_array(pattern(4), fps=2), "video") as source:
         assert source.timeline()[1] == 2.0
         assert source.read_frames([3, 1, 1]).indices.tolist() == [3, 1, 1]
-        with pytest.raises(ShapeError, match=r"0\.\.3, index 4"):
+        with pytest.raises(ShapeError, match=r"0\.\.3, but index 4"):
             source.read_frames([4])

@@ -1,4 +1,4 @@
-"""Units and layouts that files do not name: depth in millimetres, colors of 8 and 16 bits, far coordinates, channel order."""
+"""Units and layouts that files do not name: depth in millimeters, colors of 8 and 16 bits, far coordinates, channel order."""
 
 import struct
 
@@ -42,7 +42,7 @@ def test_16_bit_depth_of_every_format_is_in_metres_alone_and_in_a_folder(tmp_pat
         values, notes = depth_of(source)
         assert np.allclose(values[..., 0], MILLIMETRES / 1_000)
         assert len(notes) == 1
-        assert "millimetres" in notes[0]
+        assert "millimeters" in notes[0]
 
 
 def test_16_bit_depth_in_arrays_is_in_metres(tmp_path):
@@ -51,7 +51,7 @@ def test_16_bit_depth_in_arrays_is_in_metres(tmp_path):
     for source in (tmp_path / "x.npy", Frames.from_array(stack, fps=2)):
         values, notes = depth_of(source, fps=2)
         assert np.allclose(values[..., 0], MILLIMETRES / 1_000)
-        assert "millimetres" in notes[0]
+        assert "millimeters" in notes[0]
 
 
 def test_float_depth_keeps_its_metres(tmp_path):
@@ -208,7 +208,7 @@ def test_ply_colors_in_a_wider_type_are_scaled_and_told(kind, full):
 
 def test_properties_that_are_left_out_are_told():
     data = ply("ascii", "uchar", names=("nx", "ny", "nz"))
-    assert "the vertex properties nx, ny, nz were left out" in read_points(data).notes[0]
+    assert "the vertex properties nx, ny, nz were dropped" in read_points(data).notes[0]
 
 
 @pytest.mark.parametrize("name", ["h.ply", "j.ply", "l.ply"])

@@ -238,7 +238,7 @@ def test_a_header_that_claims_too_much_is_not_believed(folder):
     with VideoReader(data[: int(len(data) * 0.8)]) as reader:
         assert reader.num_frames_from_header == 60
         assert 20 < reader.num_frames < 60
-        assert any("header says 60 pictures" in note for note in reader.notes)
+        assert any("header says 60 frames" in note for note in reader.notes)
         frames = reader.read([0, reader.num_frames // 2])
         assert np.array_equal(frames.values, sequential(path)[[0, reader.num_frames // 2]])
 
