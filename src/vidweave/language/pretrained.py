@@ -13,7 +13,7 @@ from transformers import CONFIG_MAPPING, GenerationConfig, PreTrainedConfig
 
 from vidweave.errors import CheckpointError, ConfigError
 from vidweave.language.lora import LoraSpec, attach_lora
-from vidweave.nn.config_guard import checked_config, class_config
+from vidweave.nn.config_guard import checked_config, class_config, without_remote_code
 from vidweave.nn.config_keys import refuse_dangerous
 from vidweave.nn.config_source import config_of, source_file
 from vidweave.nn.numbers import require_finite
@@ -157,8 +157,8 @@ def source_config(source: str, revision: str | None = None) -> dict[str, Any]:
 
     Only what describes the architecture is taken; generation settings and remarks of the file are left behind.
     """
-    raw = config_of(source, revision)
     where = f"the configuration of {source!r}"
+    raw = without_remote_code(config_of(source, revision), where)
     refuse_dangerous(raw, where)
     model_type = raw.get("model_type")
     if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:

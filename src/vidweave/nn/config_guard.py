@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any, Literal
 
-from transformers import PreTrainedConfig
+from transformers import CONFIG_MAPPING, PreTrainedConfig
 
 from vidweave.errors import ConfigError
 from vidweave.nn.config_keys import ABOUT_THE_FILE, HARMLESS, known_keys, nested_class, nested_classes, refuse_dangerous
 from vidweave.types import check_layers
 
-__all__ = ["checked_config", "class_config"]
+__all__ = ["checked_config", "class_config", "without_remote_code"]
 
 _log = logging.getLogger(__name__)
 
@@ -87,6 +87,19 @@ def _strange_keys(strange: Mapping[str, str], where: str) -> str:
         return f"{where} has no field {key!r}; {f'did you mean {near}?' if near else 'remove it'}"
     listed = ", ".join(f"{key!r}" + (f" (did you mean {near}?)" if near else "") for key, near in strange.items())
     return f"{where} has no fields {listed}; correct or remove them"
+
+
+def without_remote_code(data: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Drop `auto_map` from a file's configuration whose family transformers has itself; note it in the log.
+
+    Folders of families that began as remote code (Phi-3) still name that code. The family's own class is built from the
+    configuration's fields, so the code is never looked at; any other family's `auto_map` stays, and is refused later.
+    """
+    model_type = data.get("model_type")
+    if "auto_map" not in data or not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
+        return dict(data)
+    _log.info("%s: left out auto_map; transformers has its own class for %r", where, model_type)
+    return {key: value for key, value in data.items() if key != "auto_map"}
 
 
 def class_config(data: Mapping[str, Any], cls: type[PreTrainedConfig], where: str) -> PreTrainedConfig:

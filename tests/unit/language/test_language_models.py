@@ -238,7 +238,7 @@ def test_a_folder_tells_its_configuration(tmp_path):
     assert "architectures" not in found
     assert Seq2SeqConfig(config=found).build().model.state_dict().keys() == inner.state_dict().keys()
     for change, message in [
-        ({"auto_map": {}}, "holds 'auto_map'"),
+        ({"trust_remote_code": True}, "holds 'trust_remote_code'"),
         ({"model_type": "zzz"}, "type 'zzz', which transformers does not"),
     ]:
         path.write_text(json.dumps(data | change))

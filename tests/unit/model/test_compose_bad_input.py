@@ -107,6 +107,17 @@ def test_end_and_padding_of_tokenizer_or_model_do_for_both(parts, tmp_path):
     assert pipe.model.language_model.end_tokens == (257,)
 
 
+def test_remote_code_of_a_family_that_transformers_has_is_left_out_with_a_note(parts, tmp_path, caplog):
+    named = edit("config.json", auto_map={"AutoConfig": "evil.Evil", "AutoModelForCausalLM": "evil.Evil"})
+    folders = [broken(folder, tmp_path, named) for folder in parts]
+    with caplog.at_level("INFO", logger="vidweave"):
+        vidweave.compose(*folders, num_frames=1)
+    assert "left out auto_map; transformers has its own class for 'llama'" in caplog.text
+    assert "own class for 'clip'" in caplog.text
+    other = edit("config.json", model_type="evil")
+    refused("'evil'", folders[0], broken(folders[1], tmp_path / "other", other))
+
+
 def test_parts_in_the_wrong_place(parts):
     encoder, language_model = parts
     refused("'clip' model, which is no causal or sequence-to-sequence", encoder, encoder)

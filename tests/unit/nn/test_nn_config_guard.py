@@ -167,6 +167,8 @@ def test_dangerous_keys_are_refused_in_every_slot_at_any_depth(tmp_path, bad, me
     ):
         with pytest.raises(CheckpointError, match=message):
             make(config={"model_type": model_type, **place(bad)})
+    if "auto_map" in place(bad):  # at the top of a file of a native family it is left out (`without_remote_code`)
+        return
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama", **place(bad)}))
     with pytest.raises(CheckpointError, match=message):
         source_config(str(tmp_path))

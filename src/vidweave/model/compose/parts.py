@@ -20,6 +20,7 @@ from vidweave.language.tokenizer import load_tokenizer
 from vidweave.model.compose.preprocessing import visual_spec
 from vidweave.model.files import read_json, read_model_type
 from vidweave.model.look_first import locate_part
+from vidweave.nn.config_guard import without_remote_code
 from vidweave.types import FrameNeed
 
 __all__ = ["EncoderPart", "LanguagePart", "read_encoders", "read_language_model"]
@@ -121,7 +122,8 @@ def read_encoders(sources: Sequence[str | Path], *, final_norm: bool, layer: int
 
 
 def _fields(folder: Path) -> dict[str, Any]:
-    return tower_fields(read_json(folder / "config.json"), unknown="drop")
+    data = without_remote_code(read_json(folder / "config.json"), f"config.json of {folder}")
+    return tower_fields(data, unknown="drop")
 
 
 def _free_name(model_type: str, taken: Sequence[str]) -> str:
