@@ -248,6 +248,8 @@ def _number(text: str | None) -> float | None:
 
 def is_strictly_right(outcome: Outcome) -> bool:
     """Whether a reply is right by the strict rule that every report counts by: the position, or an accepted text."""
-    if outcome.example.query.options:
-        return outcome.choice == outcome.example.position
+    example, choice = outcome.example, outcome.choice
+    if example.query.options:
+        is_listed = choice is not None and example.query.options[choice] in example.accepted[1:]
+        return choice == example.position or is_listed
     return outcome.reply is not None and any(is_correct(outcome.reply, text) for text in outcome.example.accepted)
