@@ -105,10 +105,10 @@ class ModalityFacts(Facts):
     """Facts about a modality.
 
     Attributes:
-        carrier: Form of raw values: images in time, audio samples, or points.
+        carrier: Form of raw values: `frames`, `waveform`, `points`, or a name in `registry.CARRIERS`.
     """
 
-    carrier: Literal["frames", "waveform", "points"] = "frames"
+    carrier: str = "frames"
 
 
 @dataclass(frozen=True, kw_only=True)

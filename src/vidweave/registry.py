@@ -17,6 +17,7 @@ from vidweave.registration import (
 )
 
 __all__ = [
+    "CARRIERS",
     "CHECKPOINT_FORMATS",
     "CONNECTORS",
     "CONVERTERS",
@@ -53,6 +54,7 @@ ENCODERS.register("languagebind", "vidweave.encoders.languagebind:LanguageBindCo
 ENCODERS.register("timm", "vidweave.encoders.timm_tower:TimmTowerConfig")
 ENCODERS.register("pillars", "vidweave.encoders.pillars:PillarEncoderConfig")
 ENCODERS.register("beats", "vidweave.encoders.beats:BeatsConfig")
+ENCODERS.register("universal", "vidweave.encoders.universal:UniversalEncoderConfig")
 ENCODERS.register("pointbert", "vidweave.encoders.pointbert:PointBertConfig")
 ENCODERS.register("point_features", "vidweave.encoders.point_cloud:PointFeaturesConfig")
 
@@ -61,6 +63,7 @@ TRUNKS.register("qformer", "vidweave.connectors.qformer:QFormerConfig")
 TRUNKS.register("mlp", "vidweave.connectors.mlp:MLPConfig")
 TRUNKS.register("projector", "vidweave.connectors.projectors:ProjectorConfig")
 TRUNKS.register("resampler", "vidweave.connectors.resampler:ResamplerConfig")
+TRUNKS.register("expert_mixture", "vidweave.connectors.expert_mixture:ExpertMixtureConfig")
 
 FUSIONS = Registry("fusion", group="vidweave.fusions")
 FUSIONS.register("none", "vidweave.connectors.fusion:NoFusionConfig")
@@ -204,6 +207,16 @@ for _name, _function, _summary in (
         summary=f"X-InstructBLIP: {_summary}",
         get="convert its released Q-Formers with `vidweave convert xinstructblip`, and load that folder",
     )
+for _name, _function, _summary in (
+    ("onellm-7b", "onellm_7b", "one encoder and a mixture of experts for eight modalities; LLaMA-2-7B"),
+    ("onellm-contra4-7b", "onellm_contra4_7b", "the same, asked as Contra4 asks"),
+):
+    MODELS.register(
+        _name,
+        f"vidweave.systems.onellm.preset:{_function}",
+        summary=f"OneLLM: {_summary}",
+        get="convert its released file with `vidweave convert onellm`, and load that folder",
+    )
 # Folders written by other libraries: `model_type` of their config.json → a function(folder, …) → the model.
 CHECKPOINT_FORMATS = Registry("checkpoint format", FormatFacts, group="vidweave.checkpoint_formats")
 for _type in ("blip-2", "instructblip", "instructblipvideo"):
@@ -271,6 +284,14 @@ CONVERTERS.register(
     ),
     options=("prompt", "num_frames", "legacy_media"),
     marks=r"(image|video|audio|pc)_(Qformer|query_tokens|llm_proj)(\.|$)",
+)
+CONVERTERS.register(
+    "onellm",
+    "vidweave.systems.onellm.checkpoint:convert",
+    summary="OneLLM's consolidated.00-of-01.pth, or all files of a sharded one; the tokenizer comes from Llama-2's folder",
+    parts=("tokenizer",),
+    options=("prompt", "legacy_decoding", "legacy_media"),
+    marks=r"(llma\.)?(resample_tokens|resample_layers|start_tag|clip_proj1)\.",
 )
 # Evaluation tasks: a task, or a dataclass or function that makes one from settings (`vidweave evaluate NAME key=value`).
 TASKS = Registry("task", group="vidweave.tasks")
@@ -587,6 +608,9 @@ PANELS.register("absent", "vidweave.report.streams:absent_panel", title="What wa
 PANELS.register("fused", "vidweave.report.streams:fused_panel", title="What was joined")
 PANELS.register("encoder_weights", "vidweave.report.encoders:encoders_panel", title="Which encoder counted, and where")
 
+# Kinds of media beside frames, waveforms and points, each in one file: a subclass of `types.carriers.ArrayCarrier`.
+CARRIERS = Registry("carrier", group="vidweave.carriers")
+CARRIERS.register("series", "vidweave.types.series:Series", summary="channels over time, or repeated trials")
 MODALITIES = Registry("modality", ModalityFacts, group="vidweave.modalities")
 for _name, _carrier in {
     "video": "frames",
@@ -597,7 +621,11 @@ for _name, _carrier in {
     "thermal": "frames",
     "touch": "frames",
     "audio": "waveform",
+    "rgbd": "frames",  # a picture and its depth map, as two frames
+    "rgbn": "frames",  # a picture and its normal map
     "point_cloud": "points",
+    "imu": "series",
+    "fmri": "series",
 }.items():
     MODALITIES.register(_name, _name, carrier=_carrier)
 
@@ -606,6 +634,6 @@ REGISTRIES = {
     registry.group.removeprefix("vidweave."): registry
     for registry in (
         *(MODELS, TASKS, DATASETS, SELECTORS, ENCODERS, CONNECTORS, TRUNKS, FUSIONS, LANGUAGE_MODELS, LAYOUTS),
-        *(MODALITIES, PANELS, CONVERTERS, CHECKPOINT_FORMATS, PIPELINES),
+        *(CARRIERS, MODALITIES, PANELS, CONVERTERS, CHECKPOINT_FORMATS, PIPELINES),
     )
 }

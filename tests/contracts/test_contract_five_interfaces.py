@@ -25,6 +25,7 @@ from transformers import PreTrainedTokenizerFast
 
 from vidweave.connectors.connector import ConnectorConfig
 from vidweave.connectors.counts import block_segments
+from vidweave.connectors.expert_mixture import ExpertMixtureConfig
 from vidweave.connectors.fusion import ConcatFusionConfig
 from vidweave.connectors.mlp import MLPConfig
 from vidweave.connectors.ports import PortConfig
@@ -40,6 +41,7 @@ from vidweave.encoders.pillars import PillarEncoderConfig
 from vidweave.encoders.point_cloud import PointFeaturesConfig
 from vidweave.encoders.pointbert import PointBertConfig
 from vidweave.encoders.timm_tower import TimmTowerConfig
+from vidweave.encoders.universal import UniversalEncoderConfig
 from vidweave.encoders.vision_tower import VisionTowerConfig
 from vidweave.errors import ModalityError
 from vidweave.language.layout import EachScene, EachSegment, Slot, TemplateLayout, Text
@@ -60,6 +62,7 @@ from vidweave.types import (
     PointSpec,
     Query,
     Scene,
+    SeriesSpec,
     TextSpec,
     TextTokens,
     VisualSpec,
@@ -417,12 +420,24 @@ TINY_ENCODERS |= {
         width=7, hidden=12, layers=2, heads=3, num_groups=5, group_size=4, group_width=9, chunk=2,
         specs={"point_cloud": PointSpec(num_points=23, sampling="farthest")},
     ),
+    "universal": UniversalEncoderConfig(
+        width=8, layers=1, heads=2, mlp_width=10, patch=4, size=12, sound_patch=4, sound_stride=3, num_groups=5,
+        group_size=3, series_kernel=4, vector_tokens=3, chunk=2,
+        specs={
+            "video": VisualSpec(height=12, width=12, resize="crop", crops=3),
+            "audio": AudioSpec(sample_rate=800, window_seconds=0.12, mel_bins=8, windows_of="frames"),
+            "point_cloud": PointSpec(num_points=7, feature_width=3),
+            "imu": SeriesSpec(channels=2, length=9, rate=5.0),
+            "fmri": SeriesSpec(channels=11, average=True),
+        },
+    ),
 }  # fmt: skip
 TINY_TRUNKS = {
     "qformer": QFormerConfig(hidden=12, layers=2, heads=2, intermediate=14, encoder_width=8),
     "mlp": MLPConfig(key_width=6, widths=(7, 5)),
     "projector": ProjectorConfig(key_width=6, pooling="conv3d", num_tokens=4, time=2, widths=(5,)),
     "resampler": ResamplerConfig(key_width=6, heads=2),
+    "expert_mixture": ExpertMixtureConfig(width=6, num_experts=2, layers=2, heads=3, intermediate=7),
     "fake_memory": FakeMemoryConfig(),
 }
 TINY_SELECTORS = {

@@ -38,6 +38,7 @@ from vidweave.types import (
     KeepsMemory,
     MergesTime,
     PanelSource,
+    RoutesExperts,
     SeesClips,
     TakesAdapters,
     TextSpec,
@@ -106,6 +107,8 @@ class Connector(nn.Module):
             if any(port.adapter is not None for port in self._ports_of(name).values()):
                 assert isinstance(trunk, TakesAdapters)  # else a port has refused its adapter
                 trunk.attach([port.adapter for port in ports.values()])
+            if isinstance(trunk, RoutesExperts):
+                trunk.attach_routers([port.router for port in ports.values()])
             counts = {p.query_tokens.shape[1] for p in self._ports_of(name).values() if p.query_tokens is not None}
             if isinstance(trunk, KeepsMemory) and len(counts) != 1:
                 raise ConfigError(f"ports of trunk {name!r} share its memory and need equal query counts, got {counts}")
@@ -280,7 +283,7 @@ class Connector(nn.Module):
         """Blocks of a port from its trunk's answer (real segments, Q, H), which stand at `rows` of (P * T)."""
         port = self._port(name)
         pairs, segments, num_keys = keys.mask.shape
-        num_tokens = num_keys if port.query_tokens is None else port.query_tokens.shape[1]
+        num_tokens = num_keys if port.num_tokens is None else port.num_tokens
         shape = (pairs * segments, num_tokens, port.output_width)
         tokens = keys.values.new_zeros(0, *shape[1:]) if hidden is None else port.project(hidden)
         values = tokens if len(rows) == shape[0] else tokens.new_zeros(shape).index_copy(0, rows, tokens)
@@ -347,7 +350,7 @@ class Connector(nn.Module):
         dtype = floating_dtype(self, torch.get_default_dtype())
         trunk = self._trunk(port)
         per_step = trunk.num_tokens if isinstance(trunk, SeesClips) else None
-        num_tokens = (per_step or 1) if port.query_tokens is None else port.query_tokens.shape[1]
+        num_tokens = (per_step or 1) if port.num_tokens is None else port.num_tokens
         values = empty(len(state), 0, num_tokens, port.output_width, dtype=dtype)
         mask = empty(len(state), 0, num_tokens, dtype=torch.bool)
         return Blocks(values, mask, empty(len(state), 0, 2, dtype=torch.float32), state.item, state.scene)

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from vidweave.connectors.modality_adapters import Adapter, AdapterConfig
+from vidweave.connectors.routers import Router
 from vidweave.connectors.trunk import Trunk
 from vidweave.errors import ConfigError, ShapeError
 from vidweave.nn.attention import reset_normal
-from vidweave.types import KeepsMemory, MergesTime, TakesAdapters
+from vidweave.types import KeepsMemory, MergesTime, RoutesExperts, TakesAdapters
 
 __all__ = ["Port", "PortConfig"]
 
@@ -31,6 +32,7 @@ class PortConfig:
         norm_eps: Its epsilon.
         num_query_tokens: Q; 0 for a trunk without queries.
         adapter: What the stream changes in the trunk, which it shares with others; None is nothing.
+        router_width: Hidden width of the router that weighs the experts of a trunk that has some.
         span: `group`: the trunk sees each segment alone; `clip`: all segments of a row at once, when it is read.
         num_time_positions: Rows of a learned table, added to the keys by the number of the segment in its row. It starts
             at zero, so a fresh one changes nothing. 0 is no table.
@@ -39,6 +41,8 @@ class PortConfig:
             all that a table learns in training where the last of always as many segments alone has a gradient.
         last_time_position: That row; -1 is the last of the table.
         output_proj: Linear layer to the language model's width; without it the trunk must have that width.
+        output_norm: LayerNorm after it.
+        tags: Learned tokens of the language model's width before and after the tokens of each segment, two per segment.
         absent: What an (item, scene) without this stream gets: an error, zeros, learned tokens, or nothing at all
             (`skip`, for layouts whose slot is optional).
         num_absent_tokens: How many then; None is `num_query_tokens`.
@@ -53,11 +57,14 @@ class PortConfig:
     norm_eps: float = 1e-5
     num_query_tokens: int = 0
     adapter: AdapterConfig | None = None
+    router_width: int | None = None
     span: Literal["group", "clip"] = "group"
     num_time_positions: int = 0
     beyond_times: Literal["error", "clamp", "last"] = "error"
     last_time_position: int = -1
     output_proj: bool = True
+    output_norm: bool = False
+    tags: bool = False
     absent: Literal["error", "zero", "learned", "skip"] = "error"
     num_absent_tokens: int | None = None
     legacy_text_rows: bool = False
@@ -81,9 +88,20 @@ class PortConfig:
         self._check(name, trunk, output_width)
         sites = trunk.sites() if isinstance(trunk, TakesAdapters) else {}
         adapter = None if self.adapter is None else self.adapter.build(name, sites)
-        return Port(self, name, trunk.query_width or 0, trunk.width, output_width, adapter)
+        query_width, experts = trunk.query_width or 0, _num_experts(trunk)
+        router = None if self.router_width is None else Router(query_width, self.router_width, experts)
+        return Port(self, name, query_width, trunk.width, output_width, adapter, router)
+
+    def _check_router(self, name: str, trunk: Trunk) -> None:
+        experts = _num_experts(trunk)
+        if (self.router_width is not None) != bool(experts):
+            wants = "needs a router_width for its experts" if experts else "has no experts; leave it out"
+            raise ConfigError(f"port {name!r} has router_width={self.router_width}, trunk {self.trunk!r} {wants}")
+        if self.tags and (isinstance(trunk, KeepsMemory) or trunk.query_width is None):
+            raise ConfigError(f"port {name!r}: tags stand around the query tokens of a trunk without a memory")
 
     def _check(self, name: str, trunk: Trunk, output_width: int) -> None:
+        self._check_router(name, trunk)
         if self.key_width != trunk.key_width:
             raise ConfigError(
                 f"port {name!r} gives keys of width {self.key_width}, trunk {self.trunk!r} reads {trunk.key_width}; "
@@ -129,6 +147,7 @@ class Port(nn.Module):
         trunk_width: int,
         output_width: int,
         adapter: Adapter | None = None,
+        router: Router | None = None,
     ) -> None:
         super().__init__()
         self.name = name
@@ -147,10 +166,12 @@ class Port(nn.Module):
         self.time_embedding = _zeros(config.num_time_positions, width)
         self.query_tokens = _zeros(1, config.num_query_tokens, query_width)
         self.output_proj = nn.Linear(trunk_width, output_width) if config.output_proj else None
+        self.output_norm = nn.LayerNorm(output_width) if config.output_norm else None
+        self.start_tag, self.end_tag = (_zeros(output_width) if config.tags else None for _ in range(2))
         self.absent_tokens = _zeros(config.absent_tokens, output_width) if config.absent == "learned" else None
-        self.adapter = adapter
+        self.adapter, self.router = adapter, router
         reset_normal(self)
-        for parameter in (self.query_tokens, self.absent_tokens):
+        for parameter in (self.query_tokens, self.absent_tokens, self.start_tag, self.end_tag):
             if parameter is not None:
                 nn.init.normal_(parameter, std=0.02)
 
@@ -202,9 +223,23 @@ class Port(nn.Module):
         """(rows, Q, H), or None for a trunk without queries."""
         return None if self.query_tokens is None else self.query_tokens.expand(rows, -1, -1)
 
+    @property
+    def num_tokens(self) -> int | None:
+        """Tokens of a segment, tags included; None where the trunk decides."""
+        return None if self.query_tokens is None else self.query_tokens.shape[1] + 2 * (self.start_tag is not None)
+
     def project(self, hidden: Tensor) -> Tensor:
-        """(..., H) → (..., D)."""
-        return hidden if self.output_proj is None else self.output_proj(hidden)
+        """(..., Q, H) → (..., Q, D), and two tokens more with tags."""
+        tokens = hidden if self.output_proj is None else self.output_proj(hidden)
+        tokens = tokens if self.output_norm is None else self.output_norm(tokens)
+        if self.start_tag is None or self.end_tag is None:
+            return tokens
+        start, end = (tag.expand(*tokens.shape[:-2], 1, -1) for tag in (self.start_tag, self.end_tag))
+        return torch.cat([start, tokens, end], -2)
+
+
+def _num_experts(trunk: Trunk) -> int:
+    return trunk.num_experts if isinstance(trunk, RoutesExperts) else 0
 
 
 def _zeros(*shape: int) -> nn.Parameter | None:

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from vidweave.errors import ConfigError
 from vidweave.nn.bank import UndoLog
-from vidweave.types import TakesAdapters, TextTokens, TrunkInput, text_spec_of
+from vidweave.types import RoutesExperts, TakesAdapters, TextTokens, TrunkInput, text_spec_of
 
 __all__ = ["MemoryTrunk", "Request", "Trunk", "run_requests"]
 
@@ -23,7 +23,7 @@ class Trunk(nn.Module):
     """Base of all trunks.
 
     A subclass that can do more than `forward` has the members of a protocol of `vidweave.types`: `ReadsText`,
-    `TakesAdapters`, `SeesClips`; one with a memory is a `MemoryTrunk`.
+    `TakesAdapters`, `RoutesExperts`, `SeesClips`; one with a memory is a `MemoryTrunk`.
 
     Attributes:
         key_width: C, width of the keys that it reads.
@@ -144,8 +144,9 @@ def _join(requests: Sequence[Request], trunk: Trunk, text: TextTokens | None) ->
 
 
 def adapter_rows(trunk: Trunk, index: Tensor) -> Tensor | None:
-    """The adapter index per row (R,), for a trunk that has adapters."""
-    return index if isinstance(trunk, TakesAdapters) and trunk.has_adapters else None
+    """The adapter index per row (R,), for a trunk that has adapters or routers."""
+    has_adapters = isinstance(trunk, TakesAdapters) and trunk.has_adapters
+    return index if has_adapters or isinstance(trunk, RoutesExperts) else None
 
 
 def text_rows(trunk: Trunk, text: TextTokens | None, item: Tensor) -> tuple[Tensor | None, Tensor | None]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from vidweave.errors import ModalityError
 from vidweave.media import open_clip
+from vidweave.registry import CARRIERS
 from vidweave.types import Clip, Frames, PointCloud, PrecomputedFeatures, Waveform
 
 __all__ = ["blank_clip"]
@@ -40,6 +41,8 @@ def _blank(clip: Clip, modality: str) -> Any:
         if opened.carrier == "features":
             features = opened.read_features()
             return PrecomputedFeatures(np.zeros_like(features.values), features.seconds, features.info)
+        if opened.carrier in CARRIERS:
+            return opened.read_carrier().blank()
     raise ModalityError(f"nothing is known that shows nothing of the modality {modality!r}")
 
 

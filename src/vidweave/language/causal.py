@@ -19,6 +19,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from vidweave.errors import ShapeError
 from vidweave.language.decoding import Cancel, Decoding, stopping
 from vidweave.language.legacy_beams import legacy_beam_search
+from vidweave.language.legacy_cache import legacy_cache_decoding
 from vidweave.language.pretrained import (
     PretrainedConfig,
     PretrainedLanguageModel,
@@ -86,6 +87,8 @@ class CausalLanguageModel(PretrainedLanguageModel):
         self._check_length(embeds, settings.max_new_tokens)
         if settings.legacy_start is not None:
             return self._generate_legacy(embeds, settings)
+        if settings.legacy_inserted is not None:
+            return self._generate_lagging(embeds, settings, streamer, cancel)
         with settings.seeded(embeds.values.device):
             return self.model.generate(
                 inputs_embeds=embeds.values,
@@ -112,10 +115,32 @@ class CausalLanguageModel(PretrainedLanguageModel):
                 input_ids=tokens[:, None], attention_mask=mask.long(), position_ids=places, **self._cached(cache)
             ).logits[:, -1]
 
+        return legacy_beam_search(prefix.next_logits, step, settings, *self._ends(settings))
+
+    @torch.no_grad()
+    def _generate_lagging(self, embeds: Embeds, settings: Decoding, streamer: Any, cancel: Cancel | None) -> Tensor:
+        cache = DynamicCache(config=self.model.config)
+
+        def prefill(values: Tensor, lag: int) -> Tensor:
+            logits = self.model(inputs_embeds=values, **self._cached(cache), logits_to_keep=1).logits[:, -1]
+            if lag:
+                cache.crop(-lag)  # the last ones go
+            return logits
+
+        def step(values: Tensor, position: int) -> Tensor:
+            places = torch.full((len(values), 1), position, device=values.device)
+            return self.model(inputs_embeds=values, position_ids=places, **self._cached(cache)).logits[:, -1]
+
+        ends, pad = self._ends(settings)
+        return legacy_cache_decoding(
+            embeds, prefill, step, self.embed, settings, ends=ends, pad=pad, streamer=streamer, cancel=cancel
+        )
+
+    def _ends(self, settings: Decoding) -> tuple[list[int], int]:
+        """Tokens that end an answer, and the one that pads."""
         base = settings.generation_config(self.model.generation_config)
         ends = base.eos_token_id if isinstance(base.eos_token_id, list) else [base.eos_token_id]
-        known = [int(end) for end in ends if end is not None]
-        return legacy_beam_search(prefix.next_logits, step, settings, known, int(base.pad_token_id))
+        return [int(end) for end in ends if end is not None], int(base.pad_token_id)
 
     def prefill(self, embeds: Embeds) -> Prefix:
         """Read the prompt once: the keys and values, and the logits of the next token (see `next_logits`)."""

@@ -47,6 +47,8 @@ class Decoding:
         legacy_start: A token that beam search counts as the first of each answer, though it is never read, as transformers
             did before 4.35 when prompts were embeddings (`legacy_beams`); for published figures only. A released
             `max_length` is then `max_new_tokens` + 1.
+        legacy_inserted: Positions that the cache counts for all that stands between the begin token and the end of the last
+            block, however much it is: OneLLM's released decoder (`legacy_cache`), greedy; for published figures only.
         seed: Of the draws, which then come from a generator of their own; None draws from torch's global one.
     """
 
@@ -64,6 +66,7 @@ class Decoding:
     early_stopping: bool = False
     use_cache: bool = True
     legacy_start: int | None = None
+    legacy_inserted: int | None = None
     seed: int | None = None
 
     def __post_init__(self) -> None:
@@ -78,6 +81,10 @@ class Decoding:
                 raise ConfigError(f"{name} must be at least {least}, got {getattr(self, name)}")
         if self.min_new_tokens > self.max_new_tokens:
             raise ConfigError(f"min_new_tokens ({self.min_new_tokens}) is above max_new_tokens ({self.max_new_tokens})")
+        if self.legacy_inserted is not None and not self._is_plain():
+            raise ConfigError(
+                "legacy_inserted decodes greedily, without beams, penalties or min_new_tokens; leave them out"
+            )
         if self.temperature <= 0 or not 0 < self.top_p <= 1 or self.repetition_penalty <= 0:
             raise ConfigError(f"temperature and repetition_penalty must be positive and top_p in (0, 1], got {self}")
         if self.legacy_start is not None and (self.num_beams < 2 or self.do_sample or self.legacy_start < 0):
@@ -94,6 +101,11 @@ class Decoding:
                 f"{self.num_return_sequences} answers from {self.num_beams} beams cannot differ; "
                 f"set num_beams={self.num_return_sequences} or do_sample=True"
             )
+
+    def _is_plain(self) -> bool:
+        """Whether the most likely token is taken, and nothing else asked for."""
+        changed = (self.do_sample, self.num_beams > 1, self.repetition_penalty != 1.0, self.min_new_tokens)
+        return not any((*changed, self.no_repeat_ngram_size, self.legacy_start is not None))
 
     @classmethod
     def of(cls, settings: dict[str, Any]) -> Decoding:

@@ -110,6 +110,9 @@ class AnswerFormat:
         eos: The end token closes it.
         end: That token as the tokenizer spells it, e.g. the one that ends a turn; empty is the tokenizer's eos token.
         scores_eos: It counts when options are scored; False scores an option's own words alone.
+        stop: What is written ends before this text, for models that go on with the next turn; empty is no such text.
+        legacy_first_mention: What is learnt is the first place behind the last block where the prompt has the answer, not the
+            answer: a fault of Contra4's fine-tuning (F3), for comparison only.
         max_tokens: Longest answer, the end token included; the layout's `on_overflow` says what happens above.
     """
 
@@ -118,6 +121,8 @@ class AnswerFormat:
     eos: bool = True
     end: str = ""
     scores_eos: bool = True
+    stop: str = ""
+    legacy_first_mention: bool = False
     max_tokens: int | None = None
 
     def __post_init__(self) -> None:
@@ -126,6 +131,10 @@ class AnswerFormat:
             raise ConfigError(
                 f"an answer of {self.max_tokens} tokens has no room; max_tokens must be at least {1 + self.eos}"
             )
+
+    def cut(self, text: str) -> str:
+        """Generated text up to `stop`."""
+        return text.partition(self.stop)[0] if self.stop else text
 
     def write(self, text: str, options: Sequence[str]) -> str:
         """The words of the answer `text`."""
@@ -234,7 +243,11 @@ class TemplateLayout(ComponentConfig):
             self._write_turns(row, query, wording)
             row.check_complete()
             if targets is not None:
-                row.add_target(self._answer_ids(targets[item], query.options, wording))
+                ids = self._answer_ids(targets[item], query.options, wording)
+                if self.answer.legacy_first_mention:
+                    row.add_mentioned(ids, len(ids) - self.answer.eos)
+                else:
+                    row.add_target(ids)
             rows.append(row)
         return _stack(rows, tuple(slots))
 

@@ -70,6 +70,13 @@ class RowWriter:
         """Put down the answer that is to be learnt."""
         self._put(ids, target=True)
 
+    def add_mentioned(self, ids: list[int], count: int) -> None:
+        """Put down an answer, and learn the first place behind the last block that has its first `count` ids."""
+        self._put(ids)
+        first = max((i for i, slot in enumerate(self.slot) if slot >= 0), default=-1) + 1
+        start = next(i for i in range(first, len(self.ids)) if self.ids[i : i + count] == ids[:count])
+        self.is_target[start : start + count] = [True] * count
+
     def check_complete(self) -> None:
         """Every block of the item has its place, or ModalityError."""
         for block, scene in self.segments:

@@ -88,9 +88,10 @@ class Seq2SeqLanguageModel(PretrainedLanguageModel):
         A `Prefix` of `prefill` is not read again.
         """
         settings = Decoding.of(decoding)
-        if settings.legacy_start is not None:
+        if settings.legacy_start is not None or settings.legacy_inserted is not None:
             raise ConfigError(
-                "legacy_start is for causal language models: a sequence-to-sequence model reads its start token"
+                "legacy_start and legacy_inserted are for causal language models: a sequence-to-sequence model reads its start "
+                "token, and keeps the prompt apart"
             )
         prompt, states = (embeds.embeds, embeds.state) if isinstance(embeds, Prefix) else (embeds, self._encode(embeds))
         with settings.seeded(prompt.values.device):

@@ -31,7 +31,7 @@ def splice(
 
     Returns:
         Values (B, S, D), zero where padded; the mask; position ids counted over real tokens; labels if the plan has
-        targets.
+        targets; where the last block of each prompt ends.
 
     Raises:
         ShapeError: a slot whose block, row or segment does not exist, or segments that the plan leaves out; with counts.
@@ -77,7 +77,8 @@ def splice(
     values = torch.cat(source).index_select(0, index.flatten().to(text.device)).view(*mask.shape, -1)
     _require_finite(values, text, blocks)
     position_ids = (mask.long().cumsum(1) - 1).masked_fill(~mask, 0)
-    return Embeds(values, mask.to(text.device), position_ids.to(text.device), labels)
+    ends = torch.where(slot >= 0, length.cumsum(1), 0).amax(1) if slot.shape[1] else slot.new_zeros(len(slot))
+    return Embeds(values, mask.to(text.device), position_ids.to(text.device), labels, ends.to(text.device))
 
 
 def _require_finite(values: Tensor, text: Tensor, blocks: Mapping[str, Blocks]) -> None:

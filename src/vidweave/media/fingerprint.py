@@ -12,7 +12,7 @@ from vidweave.media.frame_folder import list_pictures
 from vidweave.media.frames import FOLDER_TIMING
 from vidweave.media.guards import GuardedFile, describe, guard_folder
 from vidweave.media.limits import DEFAULT_LIMITS, Limits
-from vidweave.types import Frames, PointCloud, PrecomputedFeatures, Waveform
+from vidweave.types import ArrayCarrier, Frames, PointCloud, PrecomputedFeatures, Waveform
 
 __all__ = ["content_hash"]
 
@@ -27,7 +27,11 @@ def content_hash(source: Any, *, limits: Limits = DEFAULT_LIMITS) -> str:
         MediaNotFoundError, MediaAccessError, MediaTypeError, MediaDecodeError, MediaLimitError: as when opening it.
     """
     digest = hashlib.sha256()
-    if isinstance(source, (Frames, Waveform, PointCloud, PrecomputedFeatures)):
+    if isinstance(source, ArrayCarrier):
+        _add_text(digest, type(source).__name__)
+        for name, part in source.parts().items():
+            _add_array(digest, name, part)
+    elif isinstance(source, (Frames, Waveform, PointCloud, PrecomputedFeatures)):
         _add_carrier(digest, source)
     elif isinstance(source, (str, os.PathLike)) and os.path.isdir(source):
         _add_folder(digest, source, limits)
@@ -70,9 +74,13 @@ def _add_carrier(digest: Any, carrier: Any) -> None:
         value = getattr(carrier, name, None)
         if value is None:
             continue
-        array = np.ascontiguousarray(value)
-        _add_text(digest, f"{name} {array.dtype.str} {array.shape}")
-        digest.update(array.data if array.size else b"")
+        _add_array(digest, name, value)
+
+
+def _add_array(digest: Any, name: str, value: Any) -> None:
+    array = np.ascontiguousarray(value)
+    _add_text(digest, f"{name} {array.dtype.str} {array.shape}")
+    digest.update(array.data if array.size else b"")
 
 
 def _add_text(digest: Any, text: str) -> None:

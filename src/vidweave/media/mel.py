@@ -23,7 +23,7 @@ _FLOOR = torch.finfo(torch.float32).eps
 def log_mel(windows: Tensor, spec: AudioSpec) -> Tensor:
     """(V, S) → (V, F, mel_bins): frames of `frame_seconds` every `hop_seconds`, only those that fit whole.
 
-    Per frame: mean removed, pre-emphasis 0.97, Povey window, power spectrum, triangular mel filters, log.
+    Per frame: mean removed, pre-emphasis 0.97, Povey or Hann window, power spectrum, triangular mel filters, log.
 
     Raises:
         ShapeError: a window that is shorter than one frame.
@@ -38,7 +38,7 @@ def log_mel(windows: Tensor, spec: AudioSpec) -> Tensor:
     frames = frames - frames.mean(dim=-1, keepdim=True)
     before = functional.pad(frames, (1, 0), mode="replicate")[..., :-1]
     frames = frames - _PREEMPHASIS * before
-    frames = frames * torch.hann_window(size, periodic=False).pow(0.85)
+    frames = frames * torch.hann_window(size, periodic=False).pow(0.85 if spec.mel_window == "povey" else 1.0)
     padded = 1 << (size - 1).bit_length()
     power = torch.fft.rfft(frames, n=padded).abs().square()
     return (power[..., :-1] @ mel_banks(spec.mel_bins, padded, spec.sample_rate)).clamp(min=_FLOOR).log()

@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from vidweave.errors import MediaTypeError, ModalityError
+from vidweave.media.array_carriers import read_carrier
 from vidweave.media.audio import check_audio, read_audio
 from vidweave.media.float_maps import read_map
 from vidweave.media.frame_folder import FolderFrames
@@ -24,8 +25,8 @@ from vidweave.media.points import read_points
 from vidweave.media.precomputed import read_features
 from vidweave.media.sniff import HEAD_BYTES, Kind, kind_of, refuse_foreign
 from vidweave.media.video import VideoReader
-from vidweave.registry import MODALITIES
-from vidweave.types import Clip, Frames, MotionSpec, PointCloud, PrecomputedFeatures, Waveform
+from vidweave.registry import CARRIERS, MODALITIES
+from vidweave.types import ArrayCarrier, Clip, Frames, MotionSpec, PointCloud, PrecomputedFeatures, Waveform
 
 __all__ = ["OpenSource", "open_clip", "open_source"]
 
@@ -46,13 +47,23 @@ class OpenSource:
     Attributes:
         modality: Name in `registry.MODALITIES`.
         carrier: `frames` (`timeline`, `read_frames`, `read_motion`), `waveform` (`read_waveform`), `points`
-            (`read_points`), or `features` (`read_features`) for precomputed features, in any modality.
+            (`read_points`), or `features` (`read_features`) for precomputed features, in any modality; or a name in
+            `registry.CARRIERS` (`read_carrier`).
         num_lost: Frames read so far that could not be decoded and were replaced by the nearest ones.
     """
 
-    def __init__(self, source: Any, modality: str, carrier: str, limits: Limits, frames: FrameSource | None) -> None:
+    def __init__(
+        self,
+        source: Any,
+        modality: str,
+        carrier: str,
+        limits: Limits,
+        frames: FrameSource | None,
+        fps: float | None = None,
+    ) -> None:
         self.modality, self.carrier = modality, carrier
         self._source, self._limits, self._frames = source, limits, frames
+        self._fps = fps
         self.num_lost = 0
         self._notes: dict[str, None] = {}  # notes on what was read so far, each once
 
@@ -115,6 +126,15 @@ class OpenSource:
         self._notes |= dict.fromkeys(cloud.notes)
         return cloud
 
+    def read_carrier(self, *, start_seconds: float | None = None, end_seconds: float | None = None) -> ArrayCarrier:
+        """What a carrier of `registry.CARRIERS` holds, or a span of it."""
+        if self.carrier not in CARRIERS:
+            raise ModalityError(f"the {self.modality} source is {self.carrier}, which has a reader of its own")
+        cls = CARRIERS.get(self.carrier)
+        carrier = read_carrier(self._source, cls, fps=self._fps, limits=self._limits)
+        self._notes |= dict.fromkeys(carrier.notes)
+        return carrier.cut(start_seconds, end_seconds)
+
     def read_features(self) -> PrecomputedFeatures:
         """Read the precomputed features."""
         self._require("features")
@@ -165,10 +185,10 @@ def open_source(source: Any, modality: str, *, fps: float | None = None, limits:
     carrier = MODALITIES.entry(modality).facts.carrier
     if isinstance(source, PrecomputedFeatures):
         return OpenSource(source, modality, "features", limits, None)
-    if isinstance(source, (Frames, Waveform, PointCloud)):
-        if not isinstance(source, _CARRIERS[carrier]):
-            expected = _CARRIERS[carrier].__name__
-            raise MediaTypeError(f"{modality} takes {expected} or a file, got {type(source).__name__}")
+    if isinstance(source, (Frames, Waveform, PointCloud, ArrayCarrier)):
+        expected = _CARRIERS[carrier] if carrier in _CARRIERS else CARRIERS.get(carrier)
+        if not isinstance(source, expected):
+            raise MediaTypeError(f"{modality} takes {expected.__name__} or a file, got {type(source).__name__}")
         frames = HeldFrames(source, modality=modality, limits=limits) if isinstance(source, Frames) else None
         return _checked(OpenSource(source, modality, carrier, limits, frames))
     if isinstance(source, (str, os.PathLike)) and os.path.isdir(source):
@@ -184,7 +204,7 @@ def open_source(source: Any, modality: str, *, fps: float | None = None, limits:
     if kind == "features":
         return OpenSource(source, modality, "features", limits, None)
     if carrier != "frames":
-        return _open_other(source, modality, carrier, kind, limits)
+        return _open_other(source, modality, carrier, kind, limits, fps)
     opened = OpenSource(source, modality, carrier, limits, _frames_of(source, modality, kind, fps, limits))
     if fps is not None and kind == "container":
         opened.note(f"fps={fps:g} is ignored: {describe(source)} has times of its own")
@@ -226,15 +246,15 @@ def _is_gif(source: Any, limits: Limits) -> bool:
         return file.head(6) in (b"GIF87a", b"GIF89a")
 
 
-def _open_other(source: Any, modality: str, carrier: str, kind: Kind, limits: Limits) -> OpenSource:
-    fitting = {"waveform": ("container",), "points": ("points", "array")}[carrier]
+def _open_other(source: Any, modality: str, carrier: str, kind: Kind, limits: Limits, fps: float | None) -> OpenSource:
+    fitting = {"waveform": ("container",), "points": ("points", "array")}.get(carrier, ("array",))
     if kind not in fitting:
         with GuardedFile(source, limits=limits) as file:
             refuse_foreign(file.head(HEAD_BYTES), file.label)
         raise MediaTypeError(f"{describe(source)} is {_KIND_WORDS[kind]}, which cannot be used as {modality}")
     if carrier == "waveform":
         check_audio(source, limits=limits)
-    return OpenSource(source, modality, carrier, limits, None)
+    return OpenSource(source, modality, carrier, limits, None, fps)
 
 
 def _checked(opened: OpenSource) -> OpenSource:

@@ -13,7 +13,7 @@ import numpy as np
 from vidweave.errors import MediaError, MediaLimitError, ShapeError
 from vidweave.types import FrameNeed, Summarized
 
-__all__ = ["FramePlan", "check_times", "plan_frames", "segment_borders", "spread", "spread_between"]
+__all__ = ["FramePlan", "check_times", "clip_starts", "plan_frames", "segment_borders", "spread", "spread_between"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -109,6 +109,11 @@ def segment_borders(first: float, stop: float, count: int) -> np.ndarray:
     return spread_between(first, stop, count + 1, truncate=True)
 
 
+def clip_starts(seconds: float, count: int) -> np.ndarray:
+    """Starts (count,) of clips of one second: k * (seconds - 1) / count, or all 0 in what is shorter than one."""
+    return np.arange(count) * (max(0.0, seconds - 1.0) / count)
+
+
 def check_times(pts_seconds: np.ndarray) -> np.ndarray:
     """Return times (N,) as float64; raise ShapeError unless they are finite and ascending."""
     times = np.asarray(pts_seconds, dtype=np.float64)
@@ -158,6 +163,9 @@ def _over_span(
     """Pictures by the need's own rule, and what the rule is called."""
     if need.num_frames is not None:
         _check_count(name, need, need.num_frames)
+        if need.rule == "clip_starts":
+            begin, end = (times[0], duration) if span is None else (max(times[0], span[0]), min(duration, span[1]))
+            return _on_show(times, begin + clip_starts(end - begin, need.num_frames)).clip(first, stop - 1), "uniform"
         dense = spread(need.num_frames * need.stride, stop - first, need.rule)
         return first + dense[:: need.stride], "uniform"
     if need.fps is None:
@@ -168,9 +176,12 @@ def _over_span(
     count = max(1, math.ceil((end - begin) * need.fps - 1e-9))
     _check_count(name, need, count)
     wanted = begin + np.arange(count) / need.fps
-    # the picture on show at each time; a hair later, so that rounding does not pick the one before
-    on_show = np.searchsorted(times, wanted + 1e-6, side="right") - 1
-    return on_show.clip(first, stop - 1).astype(np.int64), "fps"
+    return _on_show(times, wanted).clip(first, stop - 1), "fps"
+
+
+def _on_show(times: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """The picture on show at each time; a hair later, so that rounding does not pick the one before."""
+    return (np.searchsorted(times, wanted + 1e-6, side="right") - 1).astype(np.int64)
 
 
 def _check_count(name: str, need: FrameNeed, count: int) -> None:

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from PIL import Image
@@ -14,7 +16,17 @@ from vidweave.errors import ShapeError
 from vidweave.media.limits import DEFAULT_LIMITS, Limits
 from vidweave.media.mel import log_mel
 from vidweave.media.plan import spread
-from vidweave.types import AudioSpec, Frames, PointCloud, PointSpec, PreprocessSpec, VisualSpec, Waveform
+from vidweave.types import (
+    ArrayCarrier,
+    AudioSpec,
+    CarrierSpec,
+    Frames,
+    PointCloud,
+    PointSpec,
+    PreprocessSpec,
+    VisualSpec,
+    Waveform,
+)
 
 __all__ = ["apply", "audio_windows"]
 
@@ -22,13 +34,17 @@ _CHUNK_PIXELS = 2**23  # source pixels that are held as floats at a time
 
 
 def apply(
-    spec: PreprocessSpec, carrier: Frames | Waveform | PointCloud, *, limits: Limits = DEFAULT_LIMITS
+    spec: PreprocessSpec | CarrierSpec,
+    carrier: Frames | Waveform | PointCloud | ArrayCarrier,
+    *,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> tuple[Tensor, Tensor]:
     """Turn a carrier into what an encoder takes.
 
     Returns:
         VisualSpec and Frames: (T, 3, height, width) float32 and the times (T,) float64.
         AudioSpec and Waveform: (V, S) or (V, frames, mel_bins) float32 and start and end of each window (V, 2) float64.
+        CarrierSpec and ArrayCarrier: what the spec's own `apply` makes.
         PointSpec and PointCloud: (1, num_points, 3 + feature_width) float32 and zeros (1, 2).
 
     Raises:
@@ -41,6 +57,9 @@ def apply(
         return _sound(spec, carrier, limits)
     if isinstance(spec, PointSpec) and isinstance(carrier, PointCloud):
         return _cloud(spec, carrier, limits)
+    if isinstance(spec, CarrierSpec) and isinstance(carrier, ArrayCarrier):
+        values, seconds = spec.apply(carrier)
+        return torch.from_numpy(values), torch.from_numpy(seconds)
     raise ShapeError(f"a {type(spec).__name__} cannot be applied to {type(carrier).__name__}")
 
 
@@ -70,21 +89,21 @@ def audio_windows(num_samples: int, spec: AudioSpec) -> tuple[np.ndarray, list[s
 def _pictures(spec: VisualSpec, frames: Frames, limits: Limits) -> tuple[Tensor, Tensor]:
     count, height, width, channels = frames.values.shape
     what = f"{count} pictures of {spec.width}x{spec.height} would take too many bytes"
-    limits.check("max_decoded_bytes", 12 * count * spec.height * spec.width, what)
+    limits.check("max_decoded_bytes", 12 * count * spec.crops * spec.height * spec.width, what)
     if channels not in (1, 2, 3):
         raise ShapeError(f"pictures have 1, 2 or 3 channels, got {channels}")
     if spec.resize == "none" and not spec.read_short_side and (height, width) != (spec.height, spec.width):
         raise ShapeError(f"the spec takes pictures of {spec.width}x{spec.height} as they are, got {width}x{height}")
     _check_unit(spec, frames)
     step = max(1, _CHUNK_PIXELS // max(1, height * width))
-    out = torch.empty(count, 3, spec.height, spec.width)
+    out = torch.empty(count, spec.crops, 3, spec.height, spec.width)
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (spec.mean, spec.std))
     for first in range(0, count, step):
         chunk = _to_planes(frames.values[first : first + step])
         chunk = _as_read(spec, chunk) if frames.values.dtype == np.uint8 else chunk
         unit = _to_unit(spec, chunk if spec.channels == "rgb" else chunk.flip(1), frames.values.dtype)
-        out[first : first + step] = (unit - mean) / std
-    return out, torch.from_numpy(np.asarray(frames.pts_seconds, dtype=np.float64).copy())
+        out[first : first + step] = (unit.view(-1, spec.crops, *unit.shape[1:]) - mean) / std
+    return out.flatten(0, 1), torch.from_numpy(np.asarray(frames.pts_seconds, dtype=np.float64).copy())
 
 
 def _check_unit(spec: VisualSpec, frames: Frames) -> None:
@@ -142,12 +161,22 @@ def _resize(spec: VisualSpec, planes: Tensor) -> Tensor:
         scale = max(least[0] / height, least[1] / width)
         rows, columns = max(least[0], int(height * scale)), max(least[1], int(width * scale))
         planes = _interpolate(spec, planes, rows, columns)
+        if spec.crops > 1:
+            return _along(spec, planes)
         beside = (rows - spec.height, columns - spec.width)
         top, left = (round(n / 2) if spec.crop_rounding == "even" else n // 2 for n in beside)
         return planes[..., top : top + spec.height, left : left + spec.width]
     scale = min(spec.height / height, spec.width / width)
     rows, columns = max(1, min(spec.height, round(height * scale))), max(1, min(spec.width, round(width * scale)))
     return _pad(spec, _interpolate(spec, planes, rows, columns))
+
+
+def _along(spec: VisualSpec, planes: Tensor) -> Tensor:
+    """(T, 3, H, W) → (T * 3, 3, height, width): at the start, the middle (rounded up) and the end of each axis."""
+    over = [have - want for have, want in zip(planes.shape[-2:], (spec.height, spec.width), strict=True)]
+    places = [[0, -(-rest // 2), rest] for rest in over]
+    cut = [planes[..., y : y + spec.height, x : x + spec.width] for y, x in zip(*places, strict=True)]
+    return torch.stack(cut, 1).flatten(0, 1)
 
 
 def _pad(spec: VisualSpec, planes: Tensor) -> Tensor:
@@ -196,6 +225,7 @@ def _sound(spec: AudioSpec, waveform: Waveform, limits: Limits) -> tuple[Tensor,
         "max_decoded_bytes", 4 * size * len(starts), f"{len(starts)} windows of sound would take too many bytes"
     )
     samples = torch.from_numpy(np.asarray(waveform.samples, dtype=np.float32).copy())
+    samples = samples - samples.mean() if spec.zero_mean and len(samples) else samples
     samples = samples if spec.scale == 1.0 else samples * spec.scale
     cut = _cut_frames if spec.windows_of == "frames" else _cut_samples
     begin = waveform.start_seconds + torch.from_numpy(starts / spec.sample_rate)
@@ -216,6 +246,7 @@ def _cut_frames(spec: AudioSpec, samples: Tensor, starts: np.ndarray, size: int)
     if len(samples) < width:
         raise ShapeError(f"the sound has {len(samples)} samples, less than one mel frame of {width}; give a longer one")
     windows = torch.zeros(len(starts), spec.window_frames, spec.mel_bins)
+    windows = _normalized(spec, windows) if spec.pads_as_sound else windows
     for window, start in zip(windows, starts, strict=True):
         part = samples[start : start + (spec.window_frames - 1) * hop + width]
         if len(part) >= width:
@@ -235,6 +266,8 @@ def _cloud(spec: PointSpec, cloud: PointCloud, limits: Limits) -> tuple[Tensor, 
     width = 0 if cloud.features is None else cloud.features.shape[1]
     if not len(cloud):
         raise ShapeError("the point cloud is empty")
+    if spec.without_features == "coordinates" and cloud.features is None:
+        cloud, width = replace(cloud, features=cloud.coordinates), 3
     if spec.feature_width and width != spec.feature_width:
         raise ShapeError(f"the spec takes points with {spec.feature_width} features, got {width}")
     limits.check(

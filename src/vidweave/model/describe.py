@@ -19,9 +19,11 @@ from vidweave.model.config import StreamConfig, VideoLanguageConfig
 from vidweave.model.pool import pool_tokens
 from vidweave.types import (
     AudioSpec,
+    CarrierSpec,
     KeepsMemory,
     MotionSpec,
     PointSpec,
+    RoutesExperts,
     SeesClips,
     TrunkInput,
     VisualSpec,
@@ -95,7 +97,7 @@ def _input_shape(stream: StreamConfig, spec: Any) -> tuple[int, ...]:
     need = stream.need
     if isinstance(spec, VisualSpec):
         segments = ceil((need.num_frames or need.window) / need.window)
-        return (1, segments, need.window, 3, spec.height, spec.width)
+        return (1, segments, need.window * spec.crops, 3, spec.height, spec.width)
     if isinstance(spec, AudioSpec):
         samples = round(spec.sample_rate * spec.window_seconds)
         if not spec.mel_bins:
@@ -106,6 +108,8 @@ def _input_shape(stream: StreamConfig, spec: Any) -> tuple[int, ...]:
         return (1, spec.min_windows, frames, spec.mel_bins)
     if isinstance(spec, MotionSpec):
         return (1, 1, 1, 2, *((3,) if spec.source == "pictures" else ()), spec.height, spec.width)
+    if isinstance(spec, CarrierSpec):
+        return (1, 1, *spec.payload())
     assert isinstance(spec, PointSpec)
     return (1, 1, spec.num_points, 3 + spec.feature_width)
 
@@ -131,11 +135,16 @@ def _connect(model: VideoLanguageModel, name: str, features: Tensor) -> tuple[in
             )  # the mask's values are read
             return port.project(hidden[0])
         queries = port.queries(len(keys))
-        hidden = trunk(TrunkInput(queries, keys, text=text))
+        hidden = trunk(TrunkInput(queries, keys, text=text, adapter=_ports(trunk, len(keys))))
         return port.project(hidden if queries is None else hidden[:, : queries.shape[1]])
 
     tokens, flops = _count(work)
     return tokens.shape[0] * tokens.shape[1], flops
+
+
+def _ports(trunk: Any, rows: int) -> Tensor | None:
+    """The port of each row, for routers."""
+    return torch.zeros(rows, dtype=torch.long, device="meta") if isinstance(trunk, RoutesExperts) else None
 
 
 def _prompt_tokens(fusion: nn.Module, counts: Mapping[str, int]) -> int:

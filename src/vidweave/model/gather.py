@@ -155,7 +155,7 @@ def gather_scene(
     for modality, kind in dict.fromkeys(kinds.values()):
         names = [name for name, found in kinds.items() if found == (modality, kind)]
         reading = _Reading(spec, scene, modality, {n: _shown(needs[n], modality) for n in names}, moments, why, cache)
-        rows |= _READERS[kind](reading)
+        rows |= _READERS.get(kind, _read_carrier)(reading)
     return rows
 
 
@@ -165,7 +165,7 @@ def _shown(need: FrameNeed, modality: str) -> FrameNeed:
 
 
 def _kind(spec: ModelSpec, scene: OpenScene, stream: str, modality: str) -> str:
-    """How a stream reads a modality: a key of `_READERS`."""
+    """How a stream reads a modality: a key of `_READERS`, or of `registry.CARRIERS`."""
     if isinstance(scene.clip[modality], PrecomputedFeatures):
         return "features"
     if isinstance(spec.encoders[spec.streams[stream].encoder].specs[modality], MotionSpec):
@@ -244,7 +244,7 @@ def _read_frames(reading: _Reading) -> dict[str, StreamRow]:
             frames = decoded()
             picked = Frames(frames.values[positions], frames.pts_seconds[positions], frames.indices[positions])
             tensor, _ = apply(reading.preprocess(name), picked)
-            return tensor.unflatten(0, (-1, window))
+            return tensor.unflatten(0, (len(positions) // window, -1))  # with crops, more pictures than positions
 
         used = [(int(i), float(pts_seconds[i])) for i in indices]
         row = reading.row(
@@ -311,6 +311,19 @@ def _read_points(reading: _Reading) -> dict[str, StreamRow]:
         tensor, _ = apply(reading.preprocess(name), source.read_points())
         row = reading.row(name, lambda t=tensor: t, torch.zeros(1, 2), {})
         rows[name] = replace(row, why="whole cloud", notes=source.notes)
+    return rows
+
+
+def _read_carrier(reading: _Reading) -> dict[str, StreamRow]:
+    """A carrier of `registry.CARRIERS`: its spec says all that is to be known."""
+    start, end = reading.scene.span or (None, None)
+    end = None if end == float("inf") else end
+    rows = {}
+    for name in reading.needs:
+        source = reading.scene.source(reading.modality)
+        tensor, seconds = apply(reading.preprocess(name), source.read_carrier(start_seconds=start, end_seconds=end))
+        row = reading.row(name, lambda t=tensor: t, seconds, {"span": [start, end]})
+        rows[name] = replace(row, why="all of it", notes=source.notes)
     return rows
 
 

@@ -21,7 +21,7 @@ _FIELDS = {field.name for field in fields(Decoding)}
 # What transformers writes into every generation_config.json; it changes nothing here
 _REMARKS = {"transformers_version", "_from_model_config"}
 # Settings that `Decoding` applies itself, beside the generation config
-_BEYOND = ("repetition_penalty", "no_repeat_ngram_size", "legacy_start", "seed")
+_BEYOND = ("repetition_penalty", "no_repeat_ngram_size", "legacy_start", "legacy_inserted", "seed")
 
 
 def generation_config_of(settings: Mapping[str, Any], tokens: GenerationConfig) -> GenerationConfig:

@@ -255,10 +255,10 @@ class Processor:
             return _tokenize(self.tokenizers[spec.tokenizer], texts, spec)
 
     def decode(self, ids: Tensor) -> list[str]:
-        """Generated ids (B, L) → texts, without special tokens, stripped."""
+        """Generated ids (B, L) → texts, without special tokens, up to the layout's stop text, stripped."""
         with self._lock:
             texts = self.tokenizers["language"].batch_decode(ids, skip_special_tokens=True)
-        return [text.strip() for text in texts]
+        return [self.spec.layout.answer.cut(text).strip() for text in texts]
 
     def option_ids(self, queries: Sequence[Query]) -> list[list[list[int]]]:
         """Token ids of each query's options, written as the layout writes answers."""

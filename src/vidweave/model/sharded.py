@@ -51,6 +51,11 @@ class LazyTensor:
             return cls(tuple(tensor.shape), found, make)
         return cls(tuple(tensor.shape), dtype, lambda: make().to(dtype))
 
+    def map(self, change: Callable[[Tensor], Tensor]) -> LazyTensor:
+        """The tensor that `change` makes of this one, once it is made; shape and dtype are those it makes on the meta device."""
+        seen = change(torch.empty(self.shape, dtype=self.dtype, device="meta"))
+        return LazyTensor(tuple(seen.shape), seen.dtype, lambda: change(self.make()))
+
     @property
     def num_bytes(self) -> int:
         return torch.Size(self.shape).numel() * self.dtype.itemsize

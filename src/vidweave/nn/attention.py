@@ -48,20 +48,29 @@ class MultiHeadAttention(nn.Module):
         num_heads: Number of heads; must divide `width`.
         key_width: Width of the states from which keys and values are projected; None means `width` (self-attention).
         dropout: Dropout of attention weights, in training.
+        bias: Whether the projections have one.
 
     Raises:
         ConfigError: `width` is not a multiple of `num_heads`.
     """
 
-    def __init__(self, width: int, num_heads: int, *, key_width: int | None = None, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        width: int,
+        num_heads: int,
+        *,
+        key_width: int | None = None,
+        dropout: float = 0.0,
+        bias: bool = True,
+    ) -> None:
         super().__init__()
         if width % num_heads:
             raise ConfigError(f"the width ({width}) must be a multiple of the number of heads ({num_heads})")
         self.num_heads = num_heads
         self.dropout = dropout
-        self.query = nn.Linear(width, width)
-        self.key = nn.Linear(key_width or width, width)
-        self.value = nn.Linear(key_width or width, width)
+        self.query = nn.Linear(width, width, bias=bias)
+        self.key = nn.Linear(key_width or width, width, bias=bias)
+        self.value = nn.Linear(key_width or width, width, bias=bias)
 
     def split(self, states: Tensor) -> Tensor:
         """(R, S, W) → (R, A, S, D)."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["rotate", "sinusoid_table"]
+__all__ = ["halves_to_pairs", "pairs_to_halves", "rotate", "sinusoid_table"]
 
 
 def sinusoid_table(length: int, width: int, *, base: float = 10_000.0, device: torch.device | None = None) -> Tensor:
@@ -26,3 +26,13 @@ def rotate(states: Tensor, table: Tensor) -> Tensor:
     even, odd = states[..., 0::2], states[..., 1::2]
     turned = torch.stack([even * cosine - odd * sine, odd * cosine + even * sine], -1)
     return turned.flatten(-2)
+
+
+def pairs_to_halves(weight: Tensor, heads: int) -> Tensor:
+    """Rows (heads * D, …) of a projection whose pairs (2j, 2j + 1) are rotated → for one that rotates (j, j + D / 2)."""
+    return weight.unflatten(0, (heads, -1, 2)).transpose(1, 2).flatten(0, 2)
+
+
+def halves_to_pairs(weight: Tensor, heads: int) -> Tensor:
+    """The inverse of `pairs_to_halves`."""
+    return weight.unflatten(0, (heads, 2, -1)).transpose(1, 2).flatten(0, 2)

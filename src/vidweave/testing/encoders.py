@@ -11,7 +11,16 @@ from torch import Tensor
 
 from vidweave.errors import ModalityError
 from vidweave.testing.close import expect_close, expect_finite, expect_shape
-from vidweave.types import AudioSpec, Encoder, HasTokenCount, MotionSpec, PointSpec, TakesWindows, VisualSpec
+from vidweave.types import (
+    AudioSpec,
+    CarrierSpec,
+    Encoder,
+    HasTokenCount,
+    MotionSpec,
+    PointSpec,
+    TakesWindows,
+    VisualSpec,
+)
 
 __all__ = ["check_encoder", "example_payload"]
 
@@ -65,11 +74,13 @@ def _num_tokens(encoder: object, tokens: Tensor) -> int:
 def example_payload(spec: Any, window: int = 1) -> tuple[int, ...]:
     """Shape of one segment of what `spec` makes: see `StreamInputs`."""
     if isinstance(spec, VisualSpec):
-        return (window, 3, spec.height, spec.width)
+        return (window * spec.crops, 3, spec.height, spec.width)
     if isinstance(spec, PointSpec):
         return (spec.num_points, 3 + spec.feature_width)
     if isinstance(spec, MotionSpec):
         return (1, 2, *((3,) if spec.source == "pictures" else ()), spec.height, spec.width)
+    if isinstance(spec, CarrierSpec):
+        return spec.payload()
     assert isinstance(spec, AudioSpec)
     if spec.windows_of == "frames":
         return (spec.window_frames, spec.mel_bins)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vidweave.errors import ConfigError
 from vidweave.testing.close import expect_close, expect_finite, expect_shape
-from vidweave.types import KeepsMemory, SeesClips, TakesAdapters, TrunkInput
+from vidweave.types import KeepsMemory, RoutesExperts, SeesClips, TakesAdapters, TrunkInput
 
 __all__ = ["check_trunk"]
 
@@ -28,6 +28,7 @@ def check_trunk(trunk: Any, *, seed: int = 0) -> None:
     clips is given whole ones of 3 x 3 tokens.
     """
     generator, width = torch.Generator().manual_seed(seed), trunk.key_width
+    _attach_router(trunk)
     with torch.no_grad():
         if isinstance(trunk, SeesClips):
             _check_clips(trunk, torch.randn(ROWS, 4 * trunk.time, 9, width, generator=generator))
@@ -38,6 +39,13 @@ def check_trunk(trunk: Any, *, seed: int = 0) -> None:
             _check_memory(trunk, inputs)
         else:
             _check_plain(trunk, inputs.step(0))
+
+
+def _attach_router(trunk: Any) -> None:
+    """A router for the one port of a trunk with experts: it weighs them alike, whatever it sees."""
+    if isinstance(trunk, RoutesExperts):
+        count = trunk.num_experts
+        trunk.attach_routers([lambda tokens: tokens.new_full((*tokens.shape[:-1], count), 1 / count)])
 
 
 def _queries(trunk: Any, generator: torch.Generator) -> Tensor | None:
@@ -51,7 +59,8 @@ def _mask(keys: Tensor) -> Tensor:
 
 def _adapter(trunk: Any) -> Tensor | None:
     has_adapters = isinstance(trunk, TakesAdapters) and trunk.has_adapters
-    return torch.zeros(ROWS, dtype=torch.long) if has_adapters else None
+    is_indexed = has_adapters or isinstance(trunk, RoutesExperts)
+    return torch.zeros(ROWS, dtype=torch.long) if is_indexed else None
 
 
 def _rows(inputs: TrunkInput, rows: slice, keys: int = KEYS) -> TrunkInput:

@@ -1,6 +1,7 @@
 """What every room of the house speaks: carriers, specs, protocols, answers. Imports no torch."""
 
 from vidweave.types.answer import Answer, FrameUse, OptionScore, PanelSource, Trace
+from vidweave.types.carriers import ArrayCarrier, CarrierSpec
 from vidweave.types.configuration import (
     ComponentConfig,
     check_layers,
@@ -27,6 +28,7 @@ from vidweave.types.protocols import (
     TakesWindows,
 )
 from vidweave.types.query import Clip, Query, Scene
+from vidweave.types.series import Series, SeriesSpec
 from vidweave.types.specs import (
     AudioSpec,
     FrameNeed,
@@ -56,6 +58,7 @@ from vidweave.types.trunks import (
     KeepsMemory,
     MergesTime,
     ReadsText,
+    RoutesExperts,
     SeesClips,
     TakesAdapters,
     Trunk,
@@ -66,8 +69,10 @@ from vidweave.types.trunks import (
 __all__ = [
     "Answer",
     "Answerer",
+    "ArrayCarrier",
     "AudioSpec",
     "Blocks",
+    "CarrierSpec",
     "Clip",
     "ComponentConfig",
     "Configured",
@@ -103,11 +108,14 @@ __all__ = [
     "PromptPlan",
     "Query",
     "ReadsText",
+    "RoutesExperts",
     "Scene",
     "SeesClips",
     "Selection",
     "Selector",
     "SelectorInputs",
+    "Series",
+    "SeriesSpec",
     "StoreEntry",
     "StreamInputs",
     "Summarized",

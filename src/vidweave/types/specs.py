@@ -20,6 +20,7 @@ class VisualSpec:
     `rounding` is what happens to resized 8-bit pictures: `none` keeps fractions; `truncate` cuts them off, as tools do
     that hold the resized picture in 8 bits; `wrap` does so without clamping first, a fault of some of them (253 for -3)
     that checkpoints were trained and measured with.
+    `crops`: 3 cuts a picture at the start, the middle and the end of its long side; each becomes a picture.
     `resampler`: `pillow` resizes 8-bit pictures with Pillow, which differs from torch by one step of 255 in places.
     `channels`: `bgr` turns the channels around before they are normalized, a fault of tools that read with OpenCV.
     `short_side`: with `crop`, the short side is resized to this before the middle is cut; None is the size itself.
@@ -39,6 +40,7 @@ class VisualSpec:
     scale: float = 1 / 255
     value_range: tuple[float, float] | None = None
     rounding: Literal["none", "truncate", "wrap"] = "none"
+    crops: Literal[1, 3] = 1
     resampler: Literal["torch", "pillow"] = "torch"
     channels: Literal["rgb", "bgr"] = "rgb"
     read_short_side: int | None = None
@@ -56,6 +58,8 @@ class VisualSpec:
             )
         if min(self.std) <= 0:
             raise ConfigError(f"std must be positive, got {self.std}")
+        if self.crops != 1 and self.resize != "crop":
+            raise ConfigError(f"crops={self.crops} cut a picture along its long side; use resize='crop'")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +77,9 @@ class AudioSpec:
             as many zeros as there are such frames are put behind and whole windows kept (`repeat_length`), a fault of
             X-InstructBLIP's evaluation that drops the end of most sounds.
         min_windows: So many windows at least, of nothing but padding if need be.
+        mel_window: Of each mel frame; Kaldi's own is `povey`.
+        zero_mean: Subtract the mean of the whole sound from its samples.
+        pads_as_sound: Padding behind mel frames is normalised as they are, instead of being zero (OneLLM).
         scale: Samples are multiplied by it before anything else.
         mel_mean, mel_std: Subtracted from log-mel values, which are then divided.
     """
@@ -91,6 +98,9 @@ class AudioSpec:
     scale: float = 1.0
     mel_mean: float = 0.0
     mel_std: float = 1.0
+    mel_window: Literal["povey", "hann"] = "povey"
+    zero_mean: bool = False
+    pads_as_sound: bool = False
 
     def __post_init__(self) -> None:
         if self.sample_rate < 1 or self.window_seconds <= 0 or self.max_windows < 1:
@@ -113,6 +123,8 @@ class PointSpec:
     """Points → (1, num_points, 3 + feature_width): sampled or repeated to `num_points` by a fixed rule.
 
     Attributes:
+        without_features: What a cloud without features gets: an error, or its raw coordinates as features (OneLLM on
+            Contra4; `coordinates`).
         normalize: The centre goes to 0, the farthest point to distance 1. Otherwise coordinates stay.
         voxels: Coordinates become whole numbers 0..voxels-1 in the cloud's bounding cube; 0 leaves them.
         fill: What stands behind too few points: the points again, or zeros (`zero`), which are then seen as points.
@@ -123,6 +135,7 @@ class PointSpec:
     kind: ClassVar[str] = "points"
     num_points: int
     feature_width: int = 0
+    without_features: Literal["error", "coordinates"] = "error"
     normalize: bool = True
     voxels: int = 0
     fill: Literal["repeat", "zero"] = "repeat"
@@ -200,7 +213,8 @@ class FrameNeed:
         rule: How uniform pictures are placed. `linspace`: first and last included, rounded half to even (MA-LMM);
             `midpoint`: middle of k equal parts (the default); `floor`: floor(i * N / k) (transformers); `truncate`: as
             `linspace`, but cut off instead of rounded; `borders`: halfway between whole-numbered borders of the parts,
-            rounded down (CREMA, SeViLA).
+            rounded down (CREMA, SeViLA); `clip_starts`: the first frames of `num_frames` clips of one second each, at
+            k * (seconds - 1) / num_frames (OneLLM), so that the end of a clip is not seen.
         still: What a single image becomes: `repeat` fills `num_frames` with it, as a video of one picture would be; `once`
             gives one segment, for models that know images as images.
         stride: `num_frames` are every so manieth of a denser row of pictures, the first included: encoders with unequal
@@ -212,7 +226,7 @@ class FrameNeed:
     max_frames: int = 4_096
     window: int = 1
     follow_selection: bool = True
-    rule: Literal["midpoint", "linspace", "floor", "truncate", "borders"] = "midpoint"
+    rule: Literal["midpoint", "linspace", "floor", "truncate", "borders", "clip_starts"] = "midpoint"
     stride: int = 1
     still: Literal["repeat", "once"] = "repeat"
 

@@ -262,15 +262,25 @@ class Embeds(_Movable):
     mask: Tensor  # (B, S) bool
     position_ids: Tensor  # (B, S) int64
     labels: Tensor | None = None  # (B, S) int64, -100 = not learnt
+    blocks_end: Tensor | None = (
+        None  # (B,) int64, one past the last position of a block, counted over real ones; 0: none
+    )
 
     def __post_init__(self) -> None:
-        _expect(self, values=("B", "S", "D"), mask=("B", "S"), position_ids=("B", "S"), labels=("B", "S"))
+        _expect(
+            self,
+            values=("B", "S", "D"),
+            mask=("B", "S"),
+            position_ids=("B", "S"),
+            labels=("B", "S"),
+            blocks_end=("B",),
+        )
 
     def rows(self, items: Sequence[int]) -> Embeds:
         """The embeddings of some items only."""
         index = list(items)
-        labels = None if self.labels is None else self.labels[index]
-        return Embeds(self.values[index], self.mask[index], self.position_ids[index], labels)
+        labels, ends = (None if value is None else value[index] for value in (self.labels, self.blocks_end))
+        return Embeds(self.values[index], self.mask[index], self.position_ids[index], labels, ends)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -22,6 +22,7 @@ __all__ = [
     "KeepsMemory",
     "MergesTime",
     "ReadsText",
+    "RoutesExperts",
     "SeesClips",
     "TakesAdapters",
     "Trunk",
@@ -141,6 +142,20 @@ class TakesAdapters(Protocol):
 
     def attach(self, adapters: Sequence[Any]) -> None:
         """Take the adapters of all ports of a connector, in the order that `TrunkInput.adapter` counts."""
+        ...
+
+
+@runtime_checkable
+class RoutesExperts(Protocol):
+    """A trunk of several computations side by side, whose results the router of each port weighs.
+
+    `TrunkInput.adapter` is to be given.
+    """
+
+    num_experts: int
+
+    def attach_routers(self, routers: Sequence[Any]) -> None:
+        """Take the routers of all ports of a connector, in the order that `TrunkInput.adapter` counts."""
         ...
 
 

@@ -71,5 +71,6 @@ def test_it_is_for_causal_models():
     sizes = {"d_model": 8, "d_kv": 4, "d_ff": 8, "num_layers": 1, "num_heads": 2, "vocab_size": 11}
     model = Seq2SeqConfig(config={"model_type": "t5", "decoder_start_token_id": 0, **sizes}).build()
     embeds = Embeds(torch.zeros(1, 2, 8), torch.ones(1, 2, dtype=torch.bool), torch.arange(2)[None])
-    with pytest.raises(ConfigError, match="legacy_start is for causal language models"):
-        model.generate(embeds, legacy_start=1, num_beams=2)
+    for settings in ({"legacy_start": 1, "num_beams": 2}, {"legacy_inserted": 4}):
+        with pytest.raises(ConfigError, match="legacy_start and legacy_inserted are for causal language models"):
+            model.generate(embeds, **settings)

@@ -174,3 +174,14 @@ def test_strides_thin_out_a_denser_row(stride, expected):
     assert plan.indices[plan.streams["a"]].tolist() == expected
     dense = [math.floor(at(i, 4 * stride, 10)) for i in range(4 * stride)]
     assert dense[::stride] == expected
+
+
+@pytest.mark.parametrize(
+    ("span", "expected"),
+    [(None, [0, 9, 18, 27, 36]), ((2.0, 5.0), [10, 12, 14, 16, 18]), ((2.0, 2.6), [10, 10, 10, 10, 10])],
+)
+def test_clips_of_one_second_leave_out_the_end(span, expected):
+    """OneLLM: five clips of a second each; of 10 s the last 1.8 s are never seen."""
+    need = FrameNeed(num_frames=5, window=5, rule="clip_starts")
+    plan = plan_frames({"video": need}, np.arange(50) / 5, 10.0, span=span)
+    assert plan.indices[plan.streams["video"]].tolist() == expected

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from tests.unit.media.media_files import pattern, tone
-from vidweave.errors import MediaLimitError, ShapeError
+from vidweave.errors import ConfigError, MediaLimitError, ShapeError
 from vidweave.media.limits import Limits
 from vidweave.media.mel import log_mel
 from vidweave.media.preprocess import apply, audio_windows
@@ -204,3 +204,8 @@ def test_sizes_are_capped():
     ]:
         with pytest.raises(MediaLimitError, match=r"raise Limits\.max_decoded_bytes"):
             apply(spec, carrier, limits=limits)
+
+
+def test_three_crops_are_cut_along_a_picture():
+    with pytest.raises(ConfigError, match="crops=3 cut a picture along its long side; use resize='crop'"):
+        VisualSpec(height=4, width=4, crops=3)
