@@ -298,7 +298,7 @@ def test_without_a_memory():
 def test_preset_faults(folder):
     with pytest.raises(UnknownNameError, match="unknown data set of MA-LMM 'lvi'; did you mean 'lvu'"):
         malmm("lvi")
-    with pytest.raises(ConfigError, match=r"200 frames are more than the table of times has rows \(120\)"):
+    with pytest.raises(ConfigError, match=r"200 frames are more than the table of time steps has rows \(120\)"):
         malmm("demo", num_frames=200)
     config = with_memory(vidweave.load(folder).model.config, length=2)
     with pytest.raises(ConfigError, match="trunk 'qformer' has a memory of 2 already"):
