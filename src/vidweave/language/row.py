@@ -59,7 +59,7 @@ class RowWriter:
         if not isinstance(part, Special) or part.token != "bos":
             return False
         words = next((p.text for p in following if isinstance(p, Text)), "")
-        token = self.wording.tokenizer.bos_token
+        token = getattr(self.wording.tokenizer, "bos_token", None)  # minimal tokenizers have the id alone
         return bool(token) and words.startswith(token)
 
     def add_answer(self, ids: list[int]) -> None:

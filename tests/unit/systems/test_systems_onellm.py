@@ -124,7 +124,9 @@ def test_constants_of_the_preset():
     port, trunk = spec.connector.ports["fmri"], spec.connector.trunks["universal"]
     assert (port.norm_eps, port.num_query_tokens, port.router_width, port.absent) == (1e-5, 30, 4096, "skip")
     assert (trunk.norm_eps, trunk.num_experts, trunk.layers, trunk.heads) == (1e-5, 3, 8, 16)
-    heard = spec.encoders["universal"].specs["audio"]
+    encoder = spec.encoders["universal"]  # parity cannot tell an epsilon of 1e-6 here
+    assert (encoder.norm_eps, encoder.num_groups, encoder.group_size) == (1e-5, 1024, 32)
+    heard = encoder.specs["audio"]
     assert (heard.mel_mean, heard.mel_std, heard.scale, heard.window_frames) == (-4.2677393, 9.1379948, 1.0, 1024)
     assert spec.streams["video"].need.num_frames == spec.streams["video"].need.window == 5
     assert spec.language_model.config["rms_norm_eps"] == 1e-5
