@@ -36,6 +36,7 @@ from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.config import ModelSpec, StreamConfig, VideoLanguageConfig
 from vidweave.model.pool import pool_tokens
 from vidweave.model.processor import Processor
+from vidweave.pipelines.slot import SlotPipeline
 from vidweave.selectors.uniform import UniformSelectorConfig
 from vidweave.systems.merv.tiny import tiny_merv
 from vidweave.tiny.scenes import train_scene
@@ -98,13 +99,14 @@ def clips(folder: Path, count: int) -> list[Clip]:
     return written
 
 
-def epoch(model: VideoLanguageModel, data: list[Clip], batch: int) -> dict[str, float]:
+def epoch(pipe: SlotPipeline, data: list[Clip], batch: int) -> dict[str, float]:
     """Train one epoch over the clips: total seconds, and seconds of the steps alone."""
+    model = pipe.model
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5)
     start, stepping = time.perf_counter(), 0.0
     for first in range(0, len(data), batch):
         queries = [Query.about(clip, "How many objects can be seen?") for clip in data[first : first + batch]]
-        inputs = model.processor(queries, targets=["two"] * len(queries), cache=model.cache)
+        inputs = pipe.processor(queries, targets=["two"] * len(queries), cache=pipe.cache)
         ready = time.perf_counter()
         model(inputs).loss.backward()
         optimizer.step()
@@ -113,16 +115,16 @@ def epoch(model: VideoLanguageModel, data: list[Clip], batch: int) -> dict[str, 
     return {"seconds": time.perf_counter() - start, "stepping_seconds": stepping}
 
 
-def epochs(model: VideoLanguageModel, folder: Path, count: int, batch: int) -> dict[str, Any]:
+def epochs(pipe: SlotPipeline, folder: Path, count: int, batch: int) -> dict[str, Any]:
     """Measure first and cached epochs, an epoch without a cache, and the bytes of a clip on disk."""
     data = clips(folder, count)
-    plain = epoch(model, data, batch)
-    model.use_cache_folder(folder / "features")
-    first = epoch(model, data, batch)
-    cached = [epoch(model, data, batch) for _ in range(2)]
-    assert model.cache is not None
-    model.cache.store.flush()
-    stats = model.cache.store.stats()
+    plain = epoch(pipe, data, batch)
+    pipe.use_cache_folder(folder / "features")
+    first = epoch(pipe, data, batch)
+    cached = [epoch(pipe, data, batch) for _ in range(2)]
+    assert pipe.cache is not None
+    pipe.cache.store.flush()
+    stats = pipe.cache.store.stats()
     best = min(cached, key=lambda run: run["seconds"])
     return {
         "clips": count,
@@ -197,8 +199,8 @@ def measure(count: int, rounds: int) -> dict[str, Any]:
         for folder in folders:
             folder.mkdir()
         figures = {
-            "tiny": epochs(build(tiny(), TINY_TRAINABLE), folders[0], count, 8),
-            "middle": epochs(build(middle(), MIDDLE_TRAINABLE), folders[1], count, 8),
+            "tiny": epochs(SlotPipeline(build(tiny(), TINY_TRAINABLE)), folders[0], count, 8),
+            "middle": epochs(SlotPipeline(build(middle(), MIDDLE_TRAINABLE)), folders[1], count, 8),
             "decoding": decoding(folders[2]),
             "mixer": mixer(rounds),
         }

@@ -75,8 +75,7 @@ def _shipped(row: str, folder: Path) -> Answerer:
     """Load the model of a row; the features of an encoder are kept in `folder` for all rows that have it."""
     model = load_row(MIXTURE if row in WITHOUT else row)
     model.encoders.requires_grad_(False)
-    model.use_cache_folder(folder)
-    pipe = SlotPipeline(model)
+    pipe = SlotPipeline(model, cache_folder=folder)
     return Without(pipe, WITHOUT[row]) if row in WITHOUT else pipe
 
 

@@ -56,14 +56,14 @@ def test_videotgb_trainable_parts():
 )
 def test_merv_stages(name, settings, lr, decay):
     examples = start.ToyConversations()
-    model = start.open_model("", "", 7)
-    stage = start.stage(name, settings, model, [examples[0]] * (3 * settings.batch_size - 1))
+    pipe = start.open_pipeline("", "", 7)
+    stage = start.stage(name, settings, pipe, [examples[0]] * (3 * settings.batch_size - 1))
     assert (stage.steps, stage.batch_size, stage.accumulate) == (3, settings.batch_size, 1)
     optimizer = stage.optimizer
     assert (optimizer.lr, optimizer.weight_decay, optimizer.clip_norm) == (lr, decay, 1.0)
     assert (optimizer.betas, optimizer.eps, optimizer.decay_min_ndim) == ((0.9, 0.999), 1e-8, 2)
     assert (stage.schedule.kind, stage.schedule.warmup_steps) == ("warmup_cosine", 0)  # floor(0.03 * 3)
-    long = start.stage(name, settings, model, [examples[0]] * (100 * settings.batch_size))
+    long = start.stage(name, settings, pipe, [examples[0]] * (100 * settings.batch_size))
     assert long.schedule.warmup_steps == 3
     assert [round(long.schedule.factor(step, step / 100), 4) for step in (0, 3)] == [0.0, 1.0]
 

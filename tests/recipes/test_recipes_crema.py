@@ -49,7 +49,15 @@ def world(tmp_path):
 
 def settings(world, **changes):
     words = {"start": world / "start", "dataset": "nextqa", "annotations": world / "train.json"}
-    words |= {"media": world / "frames", "batch_size": 2, "epochs": 2, "lr": 0.01, "held_out": 0.0, **changes}
+    words |= {
+        "media": world / "frames",
+        "batch_size": 2,
+        "epochs": 2,
+        "lr": 0.01,
+        "held_out": 0.0,
+        "workers": 0,
+        **changes,
+    }
     return [f"{key}={value}" for key, value in words.items()]
 
 

@@ -74,7 +74,7 @@ def test_a_memory_filled_once_is_read_as_the_model_reads_the_clip():
     source = SharedSource(lambda root: build_memories(root, clips=4, folder=""))
     made = source(root)
     examples = [made[i] for i in range(6)]
-    batch = collate_clips(root.model, source, examples)
+    batch = collate_clips(root.model.processor, source, examples)
     stored = batch.encode(root)["video"].values.detach()
     queries = [
         vidweave.Query.about(vidweave.Clip(render(made.questions.scenes[e.clip], "video")), e.question.text)

@@ -81,6 +81,7 @@ def stage_of(model, folder, stage, **changes):
     single = stage in ("sf", "tg")
     file = folder / ("videos.json" if single else "conversations.json")
     text = str(folder / "texts.json") if stage == "ivt" else ""
+    changes = {"workers": 0, **changes}
     s = recipe.Settings(stage=stage, model="x", data=str(file), media=str(folder), text=text, **changes)
     return recipe.make_stage(model, s, recipe.read_items(s), SPANS)
 
@@ -144,6 +145,10 @@ def test_numbers_of_the_spec(folder):
 def test_what_is_missing_is_said(folder):
     with pytest.raises(ConfigError, match="give a model and data: model=FOLDER data=FILE"):
         recipe.recipe()
+    with pytest.raises(
+        ConfigError, match=r"workers=2: stage iv selects frames with the bridge's weights; set workers=0"
+    ):
+        stage_of(tiny("causal"), folder, "iv", workers=2)
     s = recipe.Settings(stage="tg", model="x", data=str(folder / "videos.json"), media=str(folder))
     with pytest.raises(ConfigError, match=r"4 items have no pseudo span, e\.g\. '0'; label them first"):
         recipe.make_stage(tiny("causal"), s, recipe.read_items(s), {})

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -19,9 +18,7 @@ from transformers.utils.generic import ModelOutput
 
 from vidweave.errors import ConfigError, ModalityError, QueryError
 from vidweave.language.splice import splice
-from vidweave.media.store import FeatureStore
 from vidweave.model.bases import add_bases, without_bases
-from vidweave.model.cache import FeatureCache, Fingerprints
 from vidweave.model.config import ModelSpec, VideoLanguageConfig
 from vidweave.model.encoding import StreamEncoder
 from vidweave.model.files import check_keys, locate, read_weights
@@ -88,8 +85,6 @@ class VideoLanguageModel(TransformersContract):
         self.connector = self.spec.connector.build()
         self.language_model = self.spec.language_model.build()
         self._processor: Processor | None = None
-        self._store: FeatureStore | None = None
-        self._fingerprints = Fingerprints()
         self.post_init()
         # transformers looks for tied weights in direct children only; ours stand one level deeper.
         self.all_tied_weights_keys = _tied_names(self)
@@ -163,7 +158,8 @@ class VideoLanguageModel(TransformersContract):
         return self.encode_streams({name: inputs})[name]
 
     def encode_streams(self, inputs: Mapping[str, StreamInputs]) -> dict[str, Features]:
-        """Features of several streams, side by side where the device can; those of new rows are stored, see `cache`.
+        """Features of several streams, side by side where the device can; those of new rows are
+        stored where their entries say.
 
         Raises:
             NonFiniteError: NaN or infinity in features, or in the media or given features that they were made of.
@@ -171,7 +167,7 @@ class VideoLanguageModel(TransformersContract):
         return self._stream_encoder().encode(inputs)
 
     def _stream_encoder(self) -> StreamEncoder:
-        return StreamEncoder(self.spec, self.encoders, self.device, self.dtype, self._store)
+        return StreamEncoder(self.spec, self.encoders, self.device, self.dtype)
 
     def embed(self, inputs: ModelInputs) -> tuple[Embeds, dict[str, Any]]:
         """Streams and prompt → spliced embeddings for the language model, and what the connector says of them."""
@@ -247,7 +243,7 @@ class VideoLanguageModel(TransformersContract):
         embeds, _ = self.embed(inputs)
         return self.language_model.score(self.language_model.prefill(embeds), options, normalize=normalize)
 
-    # -- processor and store --------------------------------------------------------------------------------------------------
+    # -- processor -----------------------------------------------------------------------------------------------
 
     @property
     def processor(self) -> Processor:
@@ -259,22 +255,6 @@ class VideoLanguageModel(TransformersContract):
     @processor.setter
     def processor(self, processor: Processor) -> None:
         self._processor = processor
-
-    @property
-    def cache(self) -> FeatureCache | None:
-        """Look-up of stored features for the weights as they are now, if `use_cache_folder` was called."""
-        if self._store is None:
-            return None
-        encoders = dict(self.encoders.items())
-        return FeatureCache.of(self._store, self.spec, encoders, self.dtype, self._fingerprints)
-
-    def use_cache_folder(self, folder: str | Path | None) -> None:
-        """Keep features of frozen encoders in `folder` and use those that are there; None turns it off."""
-        if self._store is not None:
-            self._store.close()
-        self._store = None if folder is None else FeatureStore(Path(folder))
-        if self._store is not None:  # what is still in memory is written when the model goes, or the process ends
-            weakref.finalize(self, self._store.close)
 
     # -- files ---------------------------------------------------------------------------------------------------
 

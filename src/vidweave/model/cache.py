@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +17,7 @@ from vidweave.media.store import FeatureStore, store_key
 from vidweave.model.config import ModelSpec
 from vidweave.types import StoreEntry, config_to_dict
 
-__all__ = ["CacheCounts", "FeatureCache", "Fingerprints", "is_frozen", "module_fingerprint"]
+__all__ = ["CacheCounts", "CacheFolder", "FeatureCache", "Fingerprints", "is_frozen", "module_fingerprint"]
 
 
 class Fingerprints:
@@ -47,7 +49,8 @@ class FeatureCache:
     """Look-up of stored features for a model as it is now; plain data without weights, so that data workers can hold it.
 
     The key of a row is made of the content's hash, the decode plan, preprocessing, pooling and the encoder's fingerprint:
-    never of the question or the connector. `model.cache` makes a new one, which sees weights that have changed since.
+    never of the question or the connector. `CacheFolder.look_up` makes a new
+    one, which sees weights that have changed since.
 
     Attributes:
         encoders: Encoder → fingerprint of its configuration and weights; None if it is trainable, so that its features
@@ -85,6 +88,10 @@ class FeatureCache:
         """The same for one batch, in which a row that occurs several times is decoded and encoded once."""
         return replace(self, _made={})
 
+    def with_own_counts(self) -> FeatureCache:
+        """The same with counts that begin at zero."""
+        return replace(self, counts=CacheCounts())
+
     def serves(self, stream: str) -> bool:
         """Whether the stream's encoder is frozen, so that its features may be stored."""
         return self.encoders[self.spec.streams[stream].encoder] is not None
@@ -94,7 +101,7 @@ class FeatureCache:
         config = self.spec.streams[stream]
         pool = config_to_dict(config.pool)
         key = store_key(**parts, pool=pool, encoder=self.encoders[config.encoder], dtype=self.dtype)
-        return StoreEntry(key, {"stream": stream, "modality": modality, "encoder": config.encoder})
+        return StoreEntry(key, {"stream": stream, "modality": modality, "encoder": config.encoder}, self.store)
 
     def find(self, entry: StoreEntry) -> tuple[Tensor, list[str]] | None:
         """Features (T, N, C) of a row and the notes that were kept with them; None if they must be computed."""
@@ -116,6 +123,27 @@ class FeatureCache:
             self.counts.computed += 1
             self._made[entry.key] = values(), notes()
         return self._made[entry.key]
+
+
+class CacheFolder:
+    """A folder of features, with what is known of the weights that made them.
+
+    Features that are still in memory are written when this object goes, is closed, or the process ends.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.store = FeatureStore(Path(folder))
+        self._fingerprints = Fingerprints()
+        self._finalizer = weakref.finalize(self, self.store.close)
+
+    def look_up(self, spec: ModelSpec, encoders: Mapping[str, nn.Module], dtype: torch.dtype) -> FeatureCache:
+        """The look-up for a model of `dtype` whose encoders have their present weights."""
+        return FeatureCache.of(self.store, spec, encoders, dtype, self._fingerprints)
+
+    def close(self) -> None:
+        """Write what is still in memory; raises StoreError if the disk refuses it, which loses nothing."""
+        self.store.close()
+        self._finalizer.detach()
 
 
 def is_frozen(encoder: nn.Module) -> bool:

@@ -1,4 +1,4 @@
-"""Conversations → training inputs of a model: clips through its own processor and cache, texts as whole conversations."""
+"""Conversations → training inputs of a model: clips through its processor and a cache, texts as whole conversations."""
 
 from __future__ import annotations
 
@@ -12,22 +12,31 @@ from vidweave.errors import ConfigError, QueryError
 from vidweave.language.chat import ChatFormat
 from vidweave.language.conversation import plan_captions, plan_conversations
 from vidweave.model.assembly import VideoLanguageModel
-from vidweave.types import Conversation, MeanOver, ModelInputs, Query
+from vidweave.model.cache import FeatureCache
+from vidweave.model.processor import Processor
+from vidweave.types import Conversation, MeanOver, ModelInputs, PromptPlan, Query
 
-__all__ = ["ConversationLoss", "collate_captions", "collate_conversations"]
+__all__ = ["ConversationLoss", "collate_captions", "collate_conversations", "require_ends"]
 
 
 def collate_conversations(
-    model: VideoLanguageModel, chat: ChatFormat, conversations: Sequence[Conversation], *, max_tokens: int = 2048
+    processor: Processor,
+    chat: ChatFormat,
+    conversations: Sequence[Conversation],
+    *,
+    max_tokens: int = 2048,
+    cache: FeatureCache | None = None,
 ) -> ModelInputs:
     """A batch in which every answer is trained; conversations without a clip cost no encoder anything.
 
+    Args:
+        cache: Look-up of known features; new ones are stored when they are encoded.
+
     Raises:
-        ConfigError: a model with another number of blocks than one, whose place a conversation does not say; or one that
-            does not stop at the token with which `chat` ends an answer.
+        ConfigError: a model with another number of blocks than one, whose place a conversation does not say.
+        QueryError: a model whose selector needs its weights to select.
     """
-    block, tokenizer = _block(model), model.processor.tokenizers["language"]
-    model.language_model.require_end(_end_token(chat, tokenizer), "the chat format")
+    block, tokenizer = _block(processor), processor.tokenizers["language"]
     blocks = [None if conversation.clip is None else block for conversation in conversations]
     plan = plan_conversations(
         [[m for turn in conversation.turns for m in turn] for conversation in conversations],
@@ -36,17 +45,24 @@ def collate_conversations(
         blocks,
         max_tokens=max_tokens,
     )
-    return _inputs(model, conversations, plan)
+    return _inputs(processor, conversations, plan, cache)
 
 
 def collate_captions(
-    model: VideoLanguageModel, conversations: Sequence[Conversation], *, max_tokens: int = 2048
+    processor: Processor,
+    conversations: Sequence[Conversation],
+    *,
+    max_tokens: int = 2048,
+    cache: FeatureCache | None = None,
 ) -> ModelInputs:
     """A batch of clips with their captions, the answer of each conversation; questions are left out.
 
+    Args:
+        cache: Look-up of known features; new ones are stored when they are encoded.
+
     Raises:
-        QueryError: a conversation of several answers, or about nothing.
-        ConfigError: a model that does not stop at the tokenizer's end token.
+        QueryError: a conversation of several answers, or about nothing; or a model whose selector needs its weights to
+            select.
     """
     odd = next(
         (conversation for conversation in conversations if len(conversation.turns) != 1 or conversation.clip is None),
@@ -54,13 +70,17 @@ def collate_captions(
     )
     if odd is not None:
         raise QueryError(f"a caption is one answer about one clip, got {len(odd.turns)} answers and clip {odd.clip!r}")
-    tokenizer, captions = (
-        model.processor.tokenizers["language"],
-        [conversation.turns[0][1] for conversation in conversations],
-    )
-    model.language_model.require_end(tokenizer.eos_token_id, "the tokenizer")
-    plan = plan_captions(captions, tokenizer, [_block(model)] * len(conversations), max_tokens=max_tokens)
-    return _inputs(model, conversations, plan)
+    tokenizer, captions = processor.tokenizers["language"], [conversation.turns[0][1] for conversation in conversations]
+    plan = plan_captions(captions, tokenizer, [_block(processor)] * len(conversations), max_tokens=max_tokens)
+    return _inputs(processor, conversations, plan, cache)
+
+
+def require_ends(model: VideoLanguageModel, tokenizer: Any, chat: ChatFormat | None = None) -> None:
+    """Raise ConfigError unless `model` stops at the token that ends an answer of `chat`, or (None) a caption."""
+    if chat is None:
+        model.language_model.require_end(tokenizer.eos_token_id, "the tokenizer")
+    else:
+        model.language_model.require_end(_end_token(chat, tokenizer), "the chat format")
 
 
 def _end_token(chat: ChatFormat, tokenizer: Any) -> int | None:
@@ -69,20 +89,23 @@ def _end_token(chat: ChatFormat, tokenizer: Any) -> int | None:
     return ids[0] if len(ids) == 1 else None
 
 
-def _block(model: VideoLanguageModel) -> str:
-    names = model.connector.block_names
+def _block(processor: Processor) -> str:
+    connector = processor.spec.connector
+    names = list(connector.fusion.block_counts(dict.fromkeys(connector.ports, 1)))
     if len(names) != 1:
         raise ConfigError(f"conversations are written around one block, this model makes {', '.join(names)}")
     return names[0]
 
 
-def _inputs(model: VideoLanguageModel, conversations: Sequence[Conversation], plan: Any) -> ModelInputs:
+def _inputs(
+    processor: Processor, conversations: Sequence[Conversation], plan: PromptPlan, cache: FeatureCache | None
+) -> ModelInputs:
     """The clips' streams under the numbers of the whole batch."""
     about = [number for number, conversation in enumerate(conversations) if conversation.clip is not None]
     if not about:
         return ModelInputs(streams={}, text={}, plan=plan, num_items=len(conversations), pairs=())
     queries = [Query.about(conversations[n].clip, "?") for n in about]  # type: ignore[arg-type]
-    made = model.processor(queries, select=model.select, cache=model.cache)
+    made = processor(queries, cache=cache)
     numbers = torch.tensor(about)
     streams = {
         name: replace(

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from vidweave.errors import ModalityError, NonFiniteError
-from vidweave.media.store import FeatureStore
 from vidweave.model.cache import is_frozen
 from vidweave.model.config import ModelSpec
 from vidweave.model.pool import pool_seconds, pool_tokens
@@ -27,17 +26,14 @@ __all__ = ["StreamEncoder"]
 class StreamEncoder:
     """Turn the inputs of streams into features with the encoders of one model.
 
-    Media go through an encoder in the dtype of its weights; features come out in the dtype of the model.
-
-    Attributes:
-        store: Takes the features of rows that say where they are to be kept; None keeps nothing.
+    Media go through an encoder in the dtype of its weights; features come out in the dtype of the model. Rows that say
+    where their features are to be kept (`StoreEntry.store`) have them stored.
     """
 
     spec: ModelSpec
     encoders: nn.ModuleDict
     device: torch.device
     dtype: torch.dtype
-    store: FeatureStore | None = None
 
     def encode(self, inputs: Mapping[str, StreamInputs]) -> dict[str, Features]:
         """Features of several streams, side by side where the device can; those of new rows are stored.
@@ -90,15 +86,17 @@ class StreamEncoder:
 
     def _keep(self, name: str, inputs: StreamInputs, features: Features) -> None:
         """Store the features of new rows, without their padding in time."""
-        if self.store is None or not inputs.entries or not is_frozen(self.encoders[self.spec.streams[name].encoder]):
+        if not inputs.entries or not is_frozen(self.encoders[self.spec.streams[name].encoder]):
             return
         rows = {pair: row for row, pair in enumerate(_pairs(features))}
         for entry, pair in {
             entry.key: (entry, pair) for entry, pair in zip(inputs.entries, _pairs(inputs), strict=True)
         }.values():
+            if entry.store is None:
+                continue
             row = rows[pair]
             length = int(features.mask[row, :, 0].sum())
-            self.store.put(entry.key, {"values": features.values[row, :length].detach()}, entry.info)
+            entry.store.put(entry.key, {"values": features.values[row, :length].detach()}, entry.info)
 
 
 def _different(inputs: StreamInputs) -> tuple[list[int] | None, list[int] | None]:

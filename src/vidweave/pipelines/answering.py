@@ -12,6 +12,7 @@ import torch
 from vidweave.errors import QueryError
 from vidweave.media.limits import Limits
 from vidweave.model.assembly import VideoLanguageModel
+from vidweave.model.cache import FeatureCache
 from vidweave.model.frame_counts import FrameCounts
 from vidweave.model.gather import route
 from vidweave.model.processor import Processor
@@ -62,9 +63,16 @@ class CallOptions:
 
 @torch.no_grad()
 def answer_queries(
-    model: VideoLanguageModel, processor: Processor, queries: Query | Sequence[Query], how: CallOptions
+    model: VideoLanguageModel,
+    processor: Processor,
+    queries: Query | Sequence[Query],
+    how: CallOptions,
+    cache: FeatureCache | None = None,
 ) -> list[Answer]:
     """Answer `queries`: those that get the same modalities in one batch.
+
+    Args:
+        cache: Look-up of known features; new ones are stored.
 
     Raises:
         QueryError: no queries, something else among them, or decoding arguments where every query has options (they
@@ -79,7 +87,7 @@ def answer_queries(
         raise QueryError(f"{', '.join(sorted(how.decoding))} would do nothing: options are scored, not generated")
     answers: dict[int, Answer] = {}
     for batch in _batches(model, queries):
-        found = _answer_batch(model, processor, [queries[i] for i in batch], how)
+        found = _answer_batch(model, processor, [queries[i] for i in batch], how, cache)
         answers |= zip(batch, found, strict=True)
     return [answers[i] for i in range(len(queries))]
 
@@ -99,10 +107,14 @@ class ReadQueries:
 
 @torch.no_grad()
 def read_queries(
-    model: VideoLanguageModel, processor: Processor, queries: list[Query], how: CallOptions
+    model: VideoLanguageModel,
+    processor: Processor,
+    queries: list[Query],
+    how: CallOptions,
+    cache: FeatureCache | None = None,
 ) -> ReadQueries:
     """Open media, select, decode, encode and read the prompts."""
-    watch, cache = Stopwatch(model.device), model.cache
+    watch, cache = Stopwatch(model.device), None if cache is None else cache.with_own_counts()
     how.check_cancelled()
     with watch.stage("open"):
         prepared = processor.prepare(queries, num_frames=how.num_frames, cache=cache, limits=how.limits)
@@ -134,9 +146,9 @@ def _batches(model: VideoLanguageModel, queries: Sequence[Query]) -> list[list[i
 
 
 def _answer_batch(
-    model: VideoLanguageModel, processor: Processor, queries: list[Query], how: CallOptions
+    model: VideoLanguageModel, processor: Processor, queries: list[Query], how: CallOptions, cache: FeatureCache | None
 ) -> list[Answer]:
-    read = read_queries(model, processor, queries, how)
+    read = read_queries(model, processor, queries, how, cache)
     with read.watch.stage("answer"):
         answers = answer_embeds(model, processor, queries, read.embeds, how)
     if not how.trace:

@@ -90,7 +90,7 @@ class FrameScorer:
                 reason="single pictures",
             )
             prepared.needs = {name: _every_moment(need, len(times)) for name, need in prepared.needs.items()}
-            inputs = processor.fetch(prepared, selection, cache=model.cache)
+            inputs = processor.fetch(prepared, selection, cache=self.pipe.cache)
         seen = model.encode_streams(inputs.streams)
         features = {name: _one_row_each(found, len(times)) for name, found in seen.items()}
         return SinglePictures(times, features)

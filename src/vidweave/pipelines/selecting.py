@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from vidweave.errors import CancelledError, ModalityError
 from vidweave.media.limits import Limits
 from vidweave.model.assembly import VideoLanguageModel
+from vidweave.model.cache import FeatureCache
 from vidweave.model.prepared import RULE_SELECTIONS
 from vidweave.model.processor import Processor
 from vidweave.types import Clip, Query, Selection, Trace
@@ -40,12 +41,13 @@ def select_moments(
     selector: nn.Module | None = None,
     limits: Limits | None = None,
     cancel: Event | None = None,
+    cache: FeatureCache | None = None,
 ) -> dict[str, Any]:
     """The `num_frames` timestamps of `clip` that the question is about; see `SlotPipeline.select`."""
     check_cancelled(cancel)
     chooser: Any = model.selector if selector is None else selector
     query = Query.about(clip, question)
-    with processor.prepare(query, cache=model.cache, has_motion=chooser.needs_motion, limits=limits) as prepared:
+    with processor.prepare(query, cache=cache, has_motion=chooser.needs_motion, limits=limits) as prepared:
         check_cancelled(cancel)
         selection = model.select(prepared, k=num_frames, selector=selector)
         if selection is None:

@@ -16,7 +16,7 @@ from vidweave.errors import ConfigError, QueryError
 from vidweave.language.decoding import Decoding
 from vidweave.media.limits import Limits
 from vidweave.model.assembly import VideoLanguageModel
-from vidweave.model.cache import FeatureCache, module_fingerprint
+from vidweave.model.cache import CacheFolder, FeatureCache, module_fingerprint
 from vidweave.model.compose.export import export_llava
 from vidweave.model.config import VideoLanguageConfig
 from vidweave.model.frame_counts import FrameCounts
@@ -40,18 +40,26 @@ class SlotPipeline:
     Args:
         model: Its weights; `pipe.model` is for training, and for transformers' way of working.
         processor: Queries → inputs of the model; None takes the one that was loaded with the model.
+        cache_folder: Keep features of frozen encoders there, and use those that are there.
 
     Attributes:
         bases: Where the frozen parts of a composed model come from, for `save_pretrained(bases=pipe.bases)`.
     """
 
-    def __init__(self, model: VideoLanguageModel, processor: Processor | None = None) -> None:
+    def __init__(
+        self,
+        model: VideoLanguageModel,
+        processor: Processor | None = None,
+        *,
+        cache_folder: str | Path | None = None,
+    ) -> None:
         if not isinstance(model, VideoLanguageModel):
             raise ConfigError(f"expected a VideoLanguageModel, got {type(model).__name__}; load one with vidweave.load")
         self.model = model
         self.bases: dict[str, str] = {}
         if processor is not None:
             model.processor = processor
+        self._cache_folder = None if cache_folder is None else CacheFolder(cache_folder)
 
     @classmethod
     def load(cls, name: str | Path, *, cache_folder: str | Path | None = None, **how: Any) -> Self:
@@ -59,8 +67,7 @@ class SlotPipeline:
         model = load_model(name, **how)
         if cache_folder is not None:  # a caller who wants to reuse features does not train the encoders
             model.encoders.requires_grad_(False)
-        model.use_cache_folder(cache_folder)
-        return cls(model)
+        return cls(model, cache_folder=cache_folder)
 
     def __repr__(self) -> str:
         return f"SlotPipeline({self.config.name or 'unnamed'}, {self.device}, {self.dtype})"
@@ -87,8 +94,16 @@ class SlotPipeline:
 
     @property
     def cache(self) -> FeatureCache | None:
-        """Look-up of stored features, if `cache_folder` was given."""
-        return self.model.cache
+        """Look-up of stored features for the weights as they are now; None without a cache folder."""
+        if self._cache_folder is None:
+            return None
+        return self._cache_folder.look_up(self.model.spec, dict(self.model.encoders.items()), self.model.dtype)
+
+    def use_cache_folder(self, folder: str | Path | None) -> None:
+        """Keep features of frozen encoders in `folder` from now on, and use those that are there; None turns it off."""
+        if self._cache_folder is not None:
+            self._cache_folder.close()
+        self._cache_folder = None if folder is None else CacheFolder(folder)
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """Move the model to a device or dtype, as `torch.nn.Module.to` does."""
@@ -215,7 +230,7 @@ class SlotPipeline:
             ModalityError: the clip has no frames, or not what the selector watches.
         """
         clip = clip if isinstance(clip, Clip) else Clip(clip)
-        call = {"num_frames": num_frames, "limits": limits, "cancel": cancel}
+        call = {"num_frames": num_frames, "limits": limits, "cancel": cancel, "cache": self.cache}
         return select_moments(self.model, self.processor, clip, question, selector=selector, **call)
 
     def stream(self, question: str | Sequence[str] | None = None, *, limits: Limits | None = None) -> Stream:
@@ -265,7 +280,7 @@ class SlotPipeline:
 
     def close(self) -> None:
         """Write the features that are still in memory, and close the feature cache; the pipeline answers on without one."""
-        self.model.use_cache_folder(None)
+        self.use_cache_folder(None)
 
     def __enter__(self) -> Self:
         return self
@@ -276,7 +291,7 @@ class SlotPipeline:
     # -- parts ---------------------------------------------------------------------------------------------------
 
     def _answer(self, queries: Query | Sequence[Query], how: CallOptions) -> list[Answer]:
-        return answer_queries(self.model, self.processor, queries, how)
+        return answer_queries(self.model, self.processor, queries, how, self.cache)
 
     def _write(self, query: Query, how: CallOptions) -> Iterator[str]:
         """Read the query now, and write while the pieces are read."""
@@ -285,7 +300,7 @@ class SlotPipeline:
             raise QueryError("options are scored, not written; leave out stream=True, or the options")
         if settings.num_beams > 1 or settings.num_return_sequences > 1:
             raise ConfigError("only a single beam can be streamed; set num_beams=1 and num_return_sequences=1")
-        embeds = read_queries(self.model, self.processor, [query], how).embeds
+        embeds = read_queries(self.model, self.processor, [query], how, self.cache).embeds
 
         def generate(streamer: Any, stop: Event) -> None:
             decoding = self.model.decoding(how.decoding)

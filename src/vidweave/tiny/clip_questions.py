@@ -42,7 +42,7 @@ class QuestionBatch:
         return root.model.connector({"video": self.features}, self.features.item, self.features.scene)[0]
 
 
-def collate_clips(model: Any, num_facts: int, examples: list[ClipExample]) -> QuestionBatch:
+def collate_clips(processor: Any, num_facts: int, examples: list[ClipExample]) -> QuestionBatch:
     """Batch the questions about some clips, with `num_facts` fact sheets selected by the questions."""
     pairs = [(clip, question) for clip, example in enumerate(examples) for question in example.questions]
     texts = [question.text for _, question in pairs]
@@ -51,10 +51,10 @@ def collate_clips(model: Any, num_facts: int, examples: list[ClipExample]) -> Qu
     return QuestionBatch(
         stack_features([example.clip for example in examples]),
         torch.tensor([clip for clip, _ in pairs]),
-        plan_prompts(model, texts, [question.answer for _, question in pairs]),
-        plan_prompts(model, [DESCRIBE] * len(examples), [example.description for example in examples]),
+        plan_prompts(processor, texts, [question.answer for _, question in pairs]),
+        plan_prompts(processor, [DESCRIBE] * len(examples), [example.description for example in examples]),
         collate_quarters([example.quarters for example in examples]),
-        collate_facts(model.processor.tokenizers["language"], [sheets[first + i] for i in range(num_facts)]),
+        collate_facts(processor.tokenizers["language"], [sheets[first + i] for i in range(num_facts)]),
     )
 
 

@@ -18,17 +18,17 @@ __all__ = ["answer_loss", "as_blocks", "is_right", "plan_prompts", "read_prompts
 
 
 def plan_prompts(
-    model: Any, texts: Sequence[str], answers: Sequence[str] | None = None, *, num_segments: int = 1
+    processor: Any, texts: Sequence[str], answers: Sequence[str] | None = None, *, num_segments: int = 1
 ) -> PromptPlan:
     """Plan one prompt per text, each about its own clip with tokens in `num_segments` segments.
 
     Args:
-        model: Model whose layout writes the prompt, and whose processor has the tokenizer `language`.
+        processor: Processor whose layout writes the prompt, with its tokenizer `language`.
         answers: With answers, the plan includes labels for training.
     """
     queries = [Query.about(Clip("never opened"), text) for text in texts]
     segments = {("video", item, 0): num_segments for item in range(len(queries))}
-    return model.processor.plan(queries, segments, answers)
+    return processor.plan(queries, segments, answers)
 
 
 def as_blocks(tokens: Tensor) -> Blocks:
@@ -58,6 +58,6 @@ def answer_loss(model: Any, plan: PromptPlan, video: Blocks) -> Tensor:
 def is_right(model: Any, questions: Sequence[ToyQuestion], tokens: Tensor) -> list[bool]:
     """Whether the option with the highest score is the answer, for each question with its tokens (R, Q, D)."""
     queries = [Query.about(Clip("never opened"), q.text, q.options) for q in questions]
-    embeds = read_prompts(model, plan_prompts(model, [q.text for q in questions]), as_blocks(tokens))
+    embeds = read_prompts(model, plan_prompts(model.processor, [q.text for q in questions]), as_blocks(tokens))
     scores = model.language_model.score(model.language_model.prefill(embeds), model.processor.option_ids(queries))
     return [q.options[int(np.argmax(row))] == q.answer for q, row in zip(questions, scores, strict=True)]

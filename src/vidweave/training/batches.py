@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import pickle
 from collections import deque
 from collections.abc import Callable, Generator
@@ -13,11 +15,21 @@ from functools import partial
 from multiprocessing import get_context
 from typing import Any
 
+import torch
+
 from vidweave.errors import TrainingError
 from vidweave.training.sampler import Sampler
 from vidweave.training.stages import Examples, Stage
 
-__all__ = ["BatchSource", "MicroBatch", "pickled_source"]
+__all__ = ["BatchSource", "MicroBatch", "default_workers", "pickled_source"]
+
+_MOST_TENSOR_BYTES = 1_000_000  # that a collate function takes along; features and labels belong into the examples
+
+
+def default_workers() -> int:
+    """How many processes prepare batches where nobody says: 2 with at least 4 CPU cores, else 0."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 2 if cores >= 4 else 0
 
 
 @dataclass(frozen=True)
@@ -93,7 +105,8 @@ def pickled_source(source: BatchSource) -> bytes:
     """What a worker needs: the examples and how they are collated, without the objective and the rest of the stage.
 
     Raises:
-        TrainingError: something that cannot be pickled.
+        TrainingError: something that cannot be pickled, a model, or a collate function that holds tensors of more than
+            1 MB.
     """
     whole = source.stage
     stage = Stage(
@@ -106,12 +119,43 @@ def pickled_source(source: BatchSource) -> bytes:
         accumulate=whole.accumulate,
     )
     try:
-        return pickle.dumps(replace(source, stage=stage))
+        _pickled(whole.collate, f"the collate function of stage {whole.name!r}", most_bytes=_MOST_TENSOR_BYTES)
+        return _pickled(replace(source, stage=stage), f"the examples of stage {whole.name!r}")
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise TrainingError(
             f"the examples or the collate function of stage {source.stage.name!r} cannot be sent to worker processes "
             f"({error}); make them of module-level functions and plain data, or set loader_workers=0"
         ) from error
+
+
+class _WeightlessPickler(pickle.Pickler):
+    """Pickles data and refuses weights, by what they are: a tokenizer is larger than many a small model."""
+
+    def __init__(self, file: io.BytesIO, what: str, most_bytes: int | None) -> None:
+        super().__init__(file)
+        self._what, self._most_bytes, self._bytes = what, most_bytes, 0
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Look at `obj`, which is then pickled as ever."""
+        if isinstance(obj, torch.nn.Module):
+            raise TrainingError(
+                f"a model ({type(obj).__name__}) in {self._what} would be copied to every worker process; hold its "
+                "Processor there instead, or set loader_workers=0"
+            )
+        if isinstance(obj, torch.Tensor):
+            self._bytes += obj.numel() * obj.element_size()
+            if self._most_bytes is not None and self._bytes > self._most_bytes:
+                raise TrainingError(
+                    f"tensors of {self._bytes:,} bytes in {self._what}, expected at most {self._most_bytes:,}; put them "
+                    "into the examples, or set loader_workers=0"
+                )
+        return NotImplemented
+
+
+def _pickled(value: Any, what: str, *, most_bytes: int | None = None) -> bytes:
+    buffer = io.BytesIO()
+    _WeightlessPickler(buffer, what, most_bytes).dump(value)
+    return buffer.getvalue()
 
 
 def _no_objective(model: Any, batch: Any) -> dict[str, Any]:
@@ -122,8 +166,6 @@ _SOURCE: list[BatchSource] = []  # of a worker process
 
 
 def _begin_worker(source: bytes) -> None:
-    import torch
-
     torch.set_num_threads(1)  # the processes share the cores
     _SOURCE[:] = [pickle.loads(source)]  # noqa: S301  # our parent process wrote it
 
@@ -138,6 +180,7 @@ def _received(future: Future[Any]) -> list[MicroBatch]:
         made = future.result()
     except BrokenProcessPool as error:
         raise TrainingError(
-            "a worker process that prepares batches ended (out of memory?); set a smaller loader_workers, or 0"
+            "a worker process that prepares batches ended (out of memory, or a script without `if __name__ == "
+            '"__main__":`?); set a smaller loader_workers, or 0 (workers=0 of a recipe)'
         ) from error
     return pickle.loads(made) if isinstance(made, bytes) else made  # noqa: S301  # our own worker wrote it

@@ -17,6 +17,7 @@ __all__ = ["check_same_run", "describe_run", "longer_stages", "run_hash"]
 
 _SCHEDULE_LENGTHS = ("warmup_steps", "num_epochs", "steps_per_epoch")
 _CONFIG_LENGTHS = ("epochs", "steps")  # what a recipe's settings say of lengths; the stages say what became of it
+_CONFIG_HOW_NOT_WHAT = ("workers",)  # settings of a recipe that change no batch
 _SAMPLED_VALUES = 64
 _HOW_NOT_WHAT = (
     "objective",
@@ -38,7 +39,7 @@ def describe_run(run: Run) -> dict[str, Any]:
     return {
         "name": run.name,
         "seed": run.seed,
-        "config": _plain(run.config),
+        "config": _without(_plain(run.config), _CONFIG_HOW_NOT_WHAT),
         "stages": {stage.name: _describe_stage(stage, run) for stage in run.stages},
         "learnt": {name: list(p.shape) for name, p in run.model.named_parameters() if name in learnt},
         "frozen": _digest(frozen),
@@ -101,6 +102,10 @@ def _plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return {"type": type(value).__qualname__, **{f.name: _plain(getattr(value, f.name)) for f in fields(value)}}
     return getattr(value, "__qualname__", type(value).__qualname__)
+
+
+def _without(settings: Any, names: tuple[str, ...]) -> Any:
+    return {k: v for k, v in settings.items() if k not in names} if isinstance(settings, dict) else settings
 
 
 def _flat(value: Any, path: str = "") -> dict[str, Any]:

@@ -110,8 +110,8 @@ class Stage:
         precision: `bf16-mixed` computes the objective under autocast; weights stay as they are.
         loader_threads: Threads that prepare batches ahead; 0 prepares each when it is needed. Same batches either way.
         loader_workers: Spawned processes that do this instead of threads, since Python decodes and tokenizes on one core
-            alone. `examples` and `collate` are pickled to each of them once: hold a `Processor` there, never a model. The
-            default of 0 suits machines with one or two cores; a script that sets it needs `if __name__ == "__main__":`.
+            alone. `examples` and `collate` are pickled to each of them once: they may hold a `Processor`, but no model. A
+            script that sets it needs `if __name__ == "__main__":`. See `batches.default_workers`.
         evaluate: ``(model, step) -> {name: number}``, in eval mode without gradients, every `evaluate_every` steps
             and at the end of the stage; logged.
     """
@@ -172,6 +172,7 @@ class Run:
             the same way each time.
         finish: ``(model, out)`` at the end, on the first process: writes what the run is for.
         config: Plain data (or a dataclass) that tells this run from others; a checkpoint resumes only under an equal one.
+            A setting `workers` may differ, since batches do not depend on it.
     """
 
     name: str

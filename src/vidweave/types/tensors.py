@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from vidweave.errors import ShapeError
 from vidweave.types.summary import Summarized
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Blocks",
     "Embeds",
+    "FeatureSink",
     "Features",
     "ModelInputs",
     "Prefix",
@@ -157,12 +158,25 @@ class TextTokens(_Movable):
         _expect(self, ids=("B", "L"), mask=("B", "L"))
 
 
+class FeatureSink(Protocol):
+    """Takes features by key; `vidweave.media.store.FeatureStore` is one."""
+
+    def put(self, key: str, tensors: Mapping[str, Tensor], info: Mapping[str, Any] | None = None) -> None:
+        """Keep `tensors` and `info` under `key`."""
+        ...
+
+
 @dataclass(frozen=True, repr=False)
 class StoreEntry(Summarized):
-    """Where the features of one row will be kept: the `key` of the feature store, and what is noted beside them."""
+    """Where the features of one row will be kept: the `key` in a feature store, and what is noted beside them.
+
+    Attributes:
+        store: Takes the features; None keeps nothing.
+    """
 
     key: str
     info: Mapping[str, Any] = field(default_factory=dict)
+    store: FeatureSink | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import threading
+import weakref
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from vidweave.errors import StoreError
 from vidweave.media.store import FeatureStore, store_key
+from vidweave.media.store import store as store_module
 from vidweave.media.store.folder import GRACE_SECONDS
 from vidweave.types import VisualSpec
 
@@ -441,11 +443,15 @@ def test_many_writers_and_readers_and_a_pruner(tmp_path):
     assert FeatureStore(tmp_path).verify().ok
 
 
-def test_a_copy_for_a_worker_shares_the_folder_and_no_pending_entry(tmp_path):
+def test_a_copy_for_a_worker_shares_the_folder_and_no_pending_entry(tmp_path, monkeypatch):
     store = FeatureStore(tmp_path, flush_bytes=12_345)
     store.put("a", some_tensors(), {})
-    other = pickle.loads(pickle.dumps(store))  # noqa: S301 - our own bytes
+    pickled = pickle.dumps(store)
+    assert pickle.loads(pickled) is store  # noqa: S301 - our own bytes
+    monkeypatch.setattr(store_module, "_OPEN", weakref.WeakValueDictionary())  # as in another process
+    other = pickle.loads(pickled)  # noqa: S301
     assert (other.root, other.flush_bytes, other.get("a")) == (tmp_path, 12_345, None)
+    assert pickle.loads(pickle.dumps(other)) is other  # noqa: S301
 
 
 def test_a_forked_process_writes_none_of_its_parents_entries(tmp_path, monkeypatch):

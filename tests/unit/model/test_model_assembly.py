@@ -87,10 +87,10 @@ def test_stored_features_give_the_same_answer(model, frames, tmp_path):
     options = ("red", "blue", "green")
     plain = SlotPipeline(model).ask(Clip(video=frames), QUESTION, options=options)
     model.encoders.requires_grad_(False)
-    model.use_cache_folder(tmp_path / "store")
-    first = SlotPipeline(model).ask(Clip(video=frames), QUESTION, options=options)
+    pipe = SlotPipeline(model, cache_folder=tmp_path / "store")
+    first = pipe.ask(Clip(video=frames), QUESTION, options=options)
     model.encoders["rgb"].encode = None  # a second encoding would fail
-    second = SlotPipeline(model).ask(Clip(video=frames), QUESTION, options=options)
+    second = pipe.ask(Clip(video=frames), QUESTION, options=options)
     for answer in (first, second):
         torch.testing.assert_close(_scores(answer), _scores(plain), atol=1e-6, rtol=1e-6)
 
@@ -101,22 +101,22 @@ def test_the_encoder_is_hashed_again_only_when_it_has_changed(model, frames, tmp
     fingerprint = cache_module._fingerprint
     monkeypatch.setattr(cache_module, "_fingerprint", lambda tensors: hashed.append(tensors) or fingerprint(tensors))
     model.encoders.requires_grad_(False)
-    model.use_cache_folder(tmp_path / "store")
+    pipe = SlotPipeline(model, cache_folder=tmp_path / "store")
     for _ in range(3):
-        SlotPipeline(model).ask(Clip(video=frames), QUESTION)
+        pipe.ask(Clip(video=frames), QUESTION)
     assert len(hashed) == 1
-    before = len(list(model.cache.store.keys()))
+    before = len(list(pipe.cache.store.keys()))
     with torch.no_grad():
         next(model.encoders["rgb"].parameters()).add_(1.0)
-    SlotPipeline(model).ask(Clip(video=frames), QUESTION)
+    pipe.ask(Clip(video=frames), QUESTION)
     assert len(hashed) == 2
-    assert len(list(model.cache.store.keys())) == before + 1
+    assert len(list(pipe.cache.store.keys())) == before + 1
 
 
 def test_features_of_a_learning_encoder_are_never_stored(model, frames, tmp_path):
-    model.use_cache_folder(tmp_path / "store")
-    SlotPipeline(model).ask(Clip(video=frames), QUESTION)
-    assert list(model.cache.store.keys()) == []
+    pipe = SlotPipeline(model, cache_folder=tmp_path / "store")
+    pipe.ask(Clip(video=frames), QUESTION)
+    assert list(pipe.cache.store.keys()) == []
 
 
 def test_given_features_skip_the_encoder(model, frames):

@@ -327,7 +327,7 @@ def test_notes_are_kept_with_the_features(tmp_path):
         row = gather_scene(spec, scene, {"d": stream.need}, cache=cache)["d"]
         told.append(row.notes)
         encoders = torch.nn.ModuleDict({"eye": module})
-        encode = StreamEncoder(spec, encoders, torch.device("cpu"), torch.float32, store).encode
+        encode = StreamEncoder(spec, encoders, torch.device("cpu"), torch.float32).encode
         features.append(encode({"d": collate_stream("d", [(0, 0, row)])})["d"].values)
         scene.close()
         store.flush()

@@ -126,11 +126,11 @@ def test_frame_scores_and_streams_refuse_too(frames):
 def test_features_that_are_not_finite_are_never_stored(frames, tmp_path):
     model = broken("causal", "encoders.rgb.norm.weight")
     model.encoders.requires_grad_(False)
-    model.use_cache_folder(tmp_path)
+    pipe = SlotPipeline(model, cache_folder=tmp_path)
     with pytest.raises(NonFiniteError, match="features of stream 'video'"):
-        SlotPipeline(model).ask(Clip(frames), QUESTION)
-    model.cache.store.flush()
-    assert model.cache.store.stats().num_entries == 0
+        pipe.ask(Clip(frames), QUESTION)
+    pipe.cache.store.flush()
+    assert pipe.cache.store.stats().num_entries == 0
 
 
 def test_given_features_that_overflow_in_half_are_named(frames):

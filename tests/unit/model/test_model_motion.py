@@ -109,17 +109,17 @@ def test_flow_that_was_given_is_watched_in_place_of_the_video(clip):
 
 def test_pooled_vectors_are_kept_and_so_is_what_was_told(tmp_path, monkeypatch):
     model, frames = motion_model(), moving()
-    model.use_cache_folder(tmp_path)
-    first = SlotPipeline(model).ask(Clip(video=frames), QUESTION)
+    pipe = SlotPipeline(model, cache_folder=tmp_path)
+    first = pipe.ask(Clip(video=frames), QUESTION)
     for parameter in model.parameters():
         parameter.requires_grad_(False)
-    first = SlotPipeline(model).ask(Clip(video=frames), QUESTION)
+    first = pipe.ask(Clip(video=frames), QUESTION)
 
     def never(*_):
         raise AssertionError("motion is read again")
 
     monkeypatch.setattr(open_module, "read_motion", never)
-    again = SlotPipeline(model).ask(Clip(video=frames), QUESTION)
+    again = pipe.ask(Clip(video=frames), QUESTION)
     assert again.trace.panels["selection"] == first.trace.panels["selection"]
     assert again.trace.notes == first.trace.notes
     assert "estimated" in again.trace.notes[0]
@@ -194,7 +194,7 @@ def test_a_model_in_half_precision_chooses_the_same_moments(dtype, clip, tmp_pat
     expected, got = (SlotPipeline(model).ask(clip, QUESTION, options=("red", "blue")) for model in (exact, half))
     assert [use.index for use in got.trace.frames] == [use.index for use in expected.trace.frames]
     assert {o.text: o.score for o in got.options} == pytest.approx({o.text: o.score for o in expected.options}, abs=0.2)
-    half.use_cache_folder(tmp_path / "features")
     half.requires_grad_(False)
+    pipe = SlotPipeline(half, cache_folder=tmp_path / "features")
     for _ in range(2):  # computed, then known
-        assert SlotPipeline(half).ask(clip, QUESTION, options=("red", "blue")).options == got.options
+        assert pipe.ask(clip, QUESTION, options=("red", "blue")).options == got.options

@@ -113,10 +113,10 @@ def test_one_decode_serves_all_eyes(model, monkeypatch):
 def test_the_cache_serves_every_stream(model, tmp_path):
     plain = SlotPipeline(model).answer(_queries())
     model.encoders.requires_grad_(False)
-    model.use_cache_folder(tmp_path)
-    stored = [SlotPipeline(model).answer(_queries()) for _ in range(2)]
+    pipe = SlotPipeline(model, cache_folder=tmp_path)
+    stored = [pipe.answer(_queries()) for _ in range(2)]
     assert [a.text for a in stored[0]] == [a.text for a in stored[1]] == [a.text for a in plain]
-    assert len(model.cache.store.keys()) == 3 + 3 + 2
+    assert len(pipe.cache.store.keys()) == 3 + 3 + 2
 
 
 def test_a_missing_modality_is_named(model):
@@ -138,6 +138,6 @@ def test_every_frame_is_seen_by_a_model_without_a_number(family):
 def test_segments_that_pooling_over_time_does_not_divide_are_named(model, tmp_path, cached):
     if cached:
         model.encoders.requires_grad_(False)
-        model.use_cache_folder(tmp_path / "store")
+    pipe = SlotPipeline(model, cache_folder=tmp_path / "store" if cached else None)
     with pytest.raises(ConfigError, match=r"pool\.time=2 does not divide the stream's 3 segments; change num_frames"):
-        SlotPipeline(model).answer(_queries(), num_frames=3)
+        pipe.answer(_queries(), num_frames=3)

@@ -63,14 +63,14 @@ def test_it_is_a_pipeline(pipe):
 
 def test_closing_writes_the_features_and_leaves_the_pipeline_answering(pipe, tmp_path):
     pipe.model.encoders.requires_grad_(False)
-    pipe.model.use_cache_folder(tmp_path)
+    pipe.use_cache_folder(tmp_path)
     with pipe as opened:
         text = opened.ask(clip(0), QUESTION).text
     assert list(tmp_path.iterdir())
     pipe.close()
     assert pipe.cache is None
     assert pipe.ask(clip(0), QUESTION).text == text
-    pipe.model.use_cache_folder(tmp_path)
+    pipe.use_cache_folder(tmp_path)
     assert pipe.ask(clip(0), QUESTION).trace.panels["cache"] == {"known": 1, "computed": 0}
 
 
@@ -220,10 +220,10 @@ def test_limits_hold_for_one_call(pipe, tmp_path):
 def test_threads_share_a_pipeline(pipe, tmp_path):
     """Questions, streams of pieces and a feature cache at once: each gets its own answer and its own counts."""
     pipe.model.encoders.requires_grad_(False)
-    pipe.model.use_cache_folder(tmp_path)
+    pipe.use_cache_folder(tmp_path)
     queries = [Query.about(clip(n % 5), f"what is the {w} ?") for n, w in enumerate(("circle", "square") * 6)]
     expected = [pipe.answer(query)[0].text for query in queries]
-    pipe.model.use_cache_folder(tmp_path / "fresh")
+    pipe.use_cache_folder(tmp_path / "fresh")
 
     def ask(number):
         if number % 3 == 0:

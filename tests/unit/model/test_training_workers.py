@@ -1,5 +1,6 @@
 """Batches from spawned workers are those of the training process; the workers hold a processor and no weights."""
 
+import os
 from functools import partial
 from itertools import chain
 
@@ -9,7 +10,9 @@ import torch
 from tiny_models import tiny_config, with_processor
 
 from vidweave.errors import ConfigError, TrainingError
-from vidweave.training.batches import BatchSource, pickled_source
+from vidweave.media.store import FeatureStore
+from vidweave.pipelines.slot import SlotPipeline
+from vidweave.training.batches import BatchSource, default_workers, pickled_source
 from vidweave.training.sampler import Sampler
 from vidweave.training.stages import Stage
 from vidweave.types import Clip, Frames, Query
@@ -69,3 +72,60 @@ def test_what_cannot_be_sent_to_a_worker_is_named():
         next(source.steps(0, 2))
     with pytest.raises(ConfigError):
         _source(_collate, -1)
+
+
+def _with_tensor(tensor, seeds):
+    return seeds
+
+
+def test_a_model_is_never_sent_to_a_worker(processor):
+    """However small it is, and wherever it hides; a processor of any size may go, a large tensor may not."""
+    model = with_processor(tiny_config("causal"))
+    for held in (model, model.select, {"encoders": [model.encoders]}):
+        with pytest.raises(
+            TrainingError,
+            match=r"a model \((VideoLanguageModel|ModuleDict)\) in the collate function of stage 'words' would be copied to "
+            r"every worker process; hold its Processor there instead, or set loader_workers=0",
+        ):
+            pickled_source(_source(partial(_with_tensor, held), 2))
+    with pytest.raises(TrainingError, match=r"a model \(VideoLanguageModel\) in the examples of stage 'words'"):
+        pickled_source(_source(partial(_collate, processor), 2, examples=[model]))
+    pickled_source(_source(partial(_with_tensor, torch.zeros(249_999)), 2))
+    with pytest.raises(TrainingError, match=r"tensors of 1,000,004 bytes in .*, expected at most 1,000,000; put them"):
+        pickled_source(_source(partial(_with_tensor, torch.zeros(250_001)), 2))
+
+
+def _die(seeds):
+    os._exit(7)
+
+
+def test_a_worker_that_dies_is_told():
+    source = _source(_die, 1)
+    with pytest.raises(
+        TrainingError, match=r"a worker process that prepares batches ended \(.*\); set a smaller loader_w"
+    ):
+        list(source.steps(0, 2))
+
+
+@pytest.mark.parametrize(("cores", "expected"), [(1, 0), (3, 0), (4, 2), (64, 2)])
+def test_two_workers_where_four_cores_are(monkeypatch, cores, expected):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    assert default_workers() == expected
+
+
+@pytest.mark.slow
+def test_features_of_rows_from_a_worker_are_kept_in_the_store_of_this_process(tmp_path):
+    model = with_processor(tiny_config("causal")).eval()
+    model.encoders.requires_grad_(False)
+    pipe = SlotPipeline(model, cache_folder=tmp_path)
+    for step in _source(partial(_cached, model.processor, pipe.cache), 1, range(4)).steps(0, 1):
+        for part in step:
+            assert all(entry.store is pipe.cache.store for entry in part.batch.streams["video"].entries)
+            model(part.batch)
+    assert pipe.cache.store.stats().num_pending == 4
+    pipe.close()
+    assert FeatureStore(tmp_path).stats().num_entries == 4
+
+
+def _cached(processor, cache, seeds):
+    return processor([_query(seed) for seed in seeds], targets=["red"] * len(seeds), cache=cache)

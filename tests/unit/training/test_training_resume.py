@@ -217,3 +217,15 @@ def test_an_example_that_cannot_be_made_is_named_before_the_first_step(tmp_path)
 
     with pytest.raises(TrainingError, match="example 36 could not be made: OSError"):
         quietly(tiny_run(tiny_stage(examples=Broken())), tmp_path)
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_run_goes_on_with_another_number_of_workers(tmp_path, workers):
+    """How batches are prepared is no part of which run it is: the same batches, the same weights."""
+    whole = tiny_run(tiny_stage(), config={"workers": 0, "lr": 1})
+    quietly(whole, tmp_path / "whole")
+    cut(tiny_run(tiny_stage(), config={"workers": 3, "lr": 1}), tmp_path / "part", at=7)
+    resumed = tiny_run(tiny_stage(loader_workers=workers), config={"workers": workers, "lr": 1})
+    quietly(resumed, tmp_path / "part")
+    assert equal(whole, resumed)
+    assert rows(tmp_path / "part") == rows(tmp_path / "whole")

@@ -6,12 +6,14 @@ import errno
 import json
 import os
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Self, TypeVar
+from uuid import uuid4
 
 from vidweave.errors import StoreError
 from vidweave.media.store.catalog import Catalog
@@ -66,6 +68,8 @@ class FeatureStore:
         self._pending_bytes = 0
         self._pid, self._lock = os.getpid(), RLock()
         self._hits = self._misses = 0
+        self._identity = uuid4().hex
+        _OPEN[self._identity] = self
 
     @_one_at_a_time
     def get(self, key: str) -> dict[str, Tensor] | None:
@@ -197,7 +201,8 @@ class FeatureStore:
         return len(self.keys())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (self.root, self.flush_bytes)  # a data worker opens the folder; pending entries stay here
+        # A data worker opens the folder once, and pending entries stay here; what comes back from it is this object.
+        return _reopen, (self._identity, self.root, self.flush_bytes)
 
     def _copy_pending(self, key: str) -> dict[str, Tensor] | None:
         if key not in self._pending:
@@ -248,5 +253,14 @@ def _num_bytes(tensors: Mapping[str, Tensor]) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
 
-def _reopen(root: Path, flush_bytes: int) -> FeatureStore:
-    return FeatureStore(root, flush_bytes=flush_bytes)
+_OPEN: weakref.WeakValueDictionary[str, FeatureStore] = weakref.WeakValueDictionary()
+
+
+def _reopen(identity: str, root: Path, flush_bytes: int) -> FeatureStore:
+    """The store that was pickled, in a process that has it; in another one, its folder."""
+    store = _OPEN.get(identity)
+    if store is None:
+        store = FeatureStore(root, flush_bytes=flush_bytes)
+        store._identity = identity
+        _OPEN[identity] = store
+    return store

@@ -27,6 +27,7 @@ from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.processor import Processor
 from vidweave.systems.crema.wording import WORDINGS, CremaExamples
 from vidweave.training import AdamWSettings, AnswerLoss, EarlyExit, HasStream, Pass, Run, Schedule, Stage
+from vidweave.training.batches import default_workers
 from vidweave.types import ModelInputs
 
 __all__ = ["Settings", "check_counts", "count_modalities", "passes", "recipe"]
@@ -44,7 +45,7 @@ class Settings:
     exit_temperature: 0 is no early exit, -1 the released one.
     exit_statistic: `last` reproduces the released code.
     held_out: Share of the examples held out of training; their loss is logged after each epoch.
-    workers: Spawned processes that prepare batches ahead; 0, the default, suits machines with one or two cores.
+    workers: Spawned processes that prepare batches ahead; None: 2 on a machine with at least 4 CPU cores, else 0.
     """
 
     start: str = ""
@@ -59,7 +60,7 @@ class Settings:
     exit_temperature: float = 0.0
     exit_statistic: str = "epoch_mean"
     held_out: float = 0.02
-    workers: int = 0
+    workers: int | None = None
     seed: int = 42
 
 
@@ -85,7 +86,7 @@ def recipe(**overrides: Any) -> Run:
         objective=AnswerLoss(),
         examples=training,
         collate=partial(_collate, model.processor),
-        loader_workers=s.workers,
+        loader_workers=default_workers() if s.workers is None else s.workers,
         steps=steps * epochs,
         batch_size=batch,
         passes=passes(model, trained, sequential=s.sequential),
@@ -94,7 +95,7 @@ def recipe(**overrides: Any) -> Run:
         early_exit=EarlyExit(steps_per_epoch=steps, temperature=temperature, statistic=s.exit_statistic)  # type: ignore[arg-type]
         if temperature
         else None,
-        evaluate=partial(_held_out_loss, examples[len(training) :], batch) if held_out else None,
+        evaluate=partial(_held_out_loss, model.processor, examples[len(training) :], batch) if held_out else None,
         evaluate_every=steps if held_out else 0,
     )
     return Run(name=f"crema-{s.dataset}", model=model, stages=[stage], seed=s.seed, config=asdict(s), finish=_finish)
@@ -158,8 +159,10 @@ def _collate(processor: Processor, rows: Sequence[Example]) -> ModelInputs:
     return processor([example.query for example in rows], targets=[example.truth for example in rows])
 
 
-def _held_out_loss(rows: Sequence[Example], batch: int, model: VideoLanguageModel, step: int) -> dict[str, float]:
-    parts = [_collate(model.processor, rows[first : first + batch]) for first in range(0, len(rows), batch)]
+def _held_out_loss(
+    processor: Processor, rows: Sequence[Example], batch: int, model: VideoLanguageModel, step: int
+) -> dict[str, float]:
+    parts = [_collate(processor, rows[first : first + batch]) for first in range(0, len(rows), batch)]
     losses = [float(model(part).loss) * part.num_target_tokens for part in parts]
     return {"held_out_loss": sum(losses) / sum(part.num_target_tokens for part in parts)}
 

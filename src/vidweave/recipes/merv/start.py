@@ -12,23 +12,25 @@ import torch
 
 from vidweave.language.chat import LLAMA2_BASE
 from vidweave.model.assembly import VideoLanguageModel
-from vidweave.model.conversations import ConversationLoss, collate_captions, collate_conversations
+from vidweave.model.conversations import ConversationLoss, collate_captions, collate_conversations, require_ends
 from vidweave.model.load import load_model
 from vidweave.model.processor import Processor
+from vidweave.pipelines.slot import SlotPipeline
 from vidweave.systems.merv.tiny import tiny_merv
 from vidweave.systems.merv.training import TRAINABLE, StageName, StageSettings
 from vidweave.tiny.scenes import train_scene
 from vidweave.toyworld.captions import description
 from vidweave.toyworld.questions import questions
 from vidweave.toyworld.render import render
+from vidweave.training.batches import default_workers
 from vidweave.training.schedule import Schedule
 from vidweave.training.stages import AdamWSettings, Pass, Stage
 from vidweave.types import Clip, Conversation
 
-__all__ = ["finish", "open_model", "read_conversations", "stage"]
+__all__ = ["finish", "open_pipeline", "read_conversations", "stage"]
 
 
-def open_model(start: str, cache: str, seed: int) -> VideoLanguageModel:
+def open_pipeline(start: str, cache: str, seed: int) -> SlotPipeline:
     """Load the folder `start`, or build a tiny model with random weights; features are cached in the folder `cache`."""
     if start:
         model = load_model(start)
@@ -37,8 +39,8 @@ def open_model(start: str, cache: str, seed: int) -> VideoLanguageModel:
         config = tiny_merv()
         model = VideoLanguageModel(config)
         model.processor = Processor(config, load_model("tiny-base").processor.tokenizers)
-    model.use_cache_folder(cache or None)
-    return model
+    model.encoders.requires_grad_(False)  # no stage of the paper trains them, and features of frozen ones can be kept
+    return SlotPipeline(model.eval(), cache_folder=cache or None)
 
 
 def read_conversations(file: str, media: str) -> Sequence[Conversation]:
@@ -83,21 +85,29 @@ class _Captions(Sequence[Conversation]):
         return replace(conversation, turns=conversation.turns[-1:])
 
 
-def stage(name: StageName, settings: StageSettings, model: VideoLanguageModel, data: Sequence[Conversation]) -> Stage:
+def stage(
+    name: StageName,
+    settings: StageSettings,
+    pipe: SlotPipeline,
+    data: Sequence[Conversation],
+    workers: int | None = None,
+) -> Stage:
     """Build a stage of the paper: captions for both kinds of align, conversations for finetune."""
-    is_finetune = name == "finetune"
+    is_finetune, processor = name == "finetune", pipe.processor
+    require_ends(pipe.model, processor.tokenizers["language"], LLAMA2_BASE if is_finetune else None)
     examples = data if is_finetune else _Captions(data)
     steps = settings.num_steps(len(examples))
     collate: Any = (
-        partial(collate_conversations, model, LLAMA2_BASE, max_tokens=settings.max_tokens)
+        partial(collate_conversations, processor, LLAMA2_BASE, max_tokens=settings.max_tokens, cache=pipe.cache)
         if is_finetune
-        else partial(collate_captions, model, max_tokens=settings.max_tokens)
+        else partial(collate_captions, processor, max_tokens=settings.max_tokens, cache=pipe.cache)
     )
     return Stage(
         name=name,
         objective=ConversationLoss(),
         examples=examples,
         collate=collate,
+        loader_workers=default_workers() if workers is None else workers,
         passes=(Pass(name, TRAINABLE[name]),),
         steps=steps,
         batch_size=settings.batch_size,
@@ -107,7 +117,9 @@ def stage(name: StageName, settings: StageSettings, model: VideoLanguageModel, d
     )
 
 
-def finish(model: VideoLanguageModel, out: Path) -> Mapping[str, Any]:
-    """Write the whole model, ready for `vidweave.load`."""
-    model.eval().save_pretrained(out / "model")
+def finish(pipe: SlotPipeline, model: VideoLanguageModel, out: Path) -> Mapping[str, Any]:
+    """Write the whole model, ready for `vidweave.load`, and the features that are still in memory."""
+    model.eval()
+    pipe.save_pretrained(out / "model")
+    pipe.close()
     return {"model": str(out / "model")}

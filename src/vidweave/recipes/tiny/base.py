@@ -123,7 +123,7 @@ def recipe(**overrides: Any) -> Run:
     source = SharedSource(partial(_questions, clips=s.clips, per_clip=s.questions_per_clip))
     clips = {
         "examples": source,
-        "collate": partial(collate_clips, model, s.reading_batch // 4),
+        "collate": partial(collate_clips, model.processor, s.reading_batch // 4),
         "batch_size": s.clips_per_step,
         "optimizer": optimizer(lr=s.learning_rate),
         "schedule": cosine,

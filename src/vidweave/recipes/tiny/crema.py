@@ -97,7 +97,7 @@ def recipe(**overrides: Any) -> Run:
     video_clips, all_clips = Clips(s.clips, load_video), Clips(s.modality_clips, load_all)
     own = tuple(f"model.{name}" for modality in MODALITIES for name in parameters_of(model, modality))
     everything = [*modality_families(), *video_families(), *HARD]
-    common: dict[str, Any] = {"batch_size": s.clips_per_step, "collate": partial(collate, model, 3, 0.3)}
+    common: dict[str, Any] = {"batch_size": s.clips_per_step, "collate": partial(collate, model.processor, 3, 0.3)}
     common["schedule"] = Schedule("cosine", warmup_steps=20, min_lr_ratio=0.02)
     optimizer = partial(AdamWSettings, weight_decay=0.01, betas=(0.9, 0.98))
     language_stage: dict[str, Any] = {
@@ -118,7 +118,7 @@ def recipe(**overrides: Any) -> Run:
             **{
                 **language_stage,
                 "objective": FactReading(("sheets",)),
-                "collate": partial(collate, model, 1, 0.0),
+                "collate": partial(collate, model.processor, 1, 0.0),
                 "batch_size": s.sheets_per_step,
                 "schedule": Schedule("constant", warmup_steps=20),
             },

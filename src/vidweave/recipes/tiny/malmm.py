@@ -110,7 +110,7 @@ def recipe(**overrides: Any) -> Run:
         Stage(
             name="visits",
             objective=VisitsFromConnector(),
-            collate=partial(collate_clips, root.model, source),
+            collate=partial(collate_clips, root.model.processor, source),
             steps=s.visit_steps,
             optimizer=optimizer(lr=s.learning_rate),
             share=1,
@@ -120,7 +120,7 @@ def recipe(**overrides: Any) -> Run:
             name="answer_tokens",
             objective=AnswersFromTokens(),
             examples=LongQuestions(s.clips),
-            collate=partial(collate_prompts, root.model),
+            collate=partial(collate_prompts, root.model.processor),
             passes=(Pass("tokens", ("answer_tokens.*",)),),
             steps=s.answer_token_steps,
             batch_size=s.batch,
@@ -131,7 +131,7 @@ def recipe(**overrides: Any) -> Run:
         Stage(
             name="answers",
             objective=AnswersFromConnector(),
-            collate=partial(collate_answers, root.model, source),
+            collate=partial(collate_answers, root.model.processor, source),
             steps=s.answer_steps,
             optimizer=optimizer(lr=s.learning_rate / 2),
             share=0.5,

@@ -106,7 +106,7 @@ def recipe(**overrides: Any) -> Run:
             name="answers",
             objective=AnswersFromFewFrames(),
             examples=lambda _: LabeledQuestions(clips()),
-            collate=partial(collate_frames, model),
+            collate=partial(collate_frames, model.processor),
             passes=(Pass("connector", ("connector.*",)),),
             steps=max(1, s.answer_steps),
             batch_size=s.answer_batch,

@@ -50,9 +50,7 @@ def collate_conversations(model: VideoLanguageModel, items: list[Conversation]) 
     kinds = {kind: [item for item in items if (item.modality or "text") == kind] for kind in ("video", "image", "text")}
     seen = [kinds[kind] for kind in ("video", "image") if kinds[kind]]
     with_media = tuple(
-        model.processor(
-            last_questions(part), targets=[item.answer for item in part], select=model.select, cache=model.cache
-        )
+        model.processor(last_questions(part), targets=[item.answer for item in part], select=model.select)
         for part in seen
     )
     counts = tuple(inputs.num_target_tokens for inputs in with_media)

@@ -29,6 +29,7 @@ from vidweave.errors import ConfigError
 from vidweave.language.adapters import add_lora, merge_lora
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.mixing import every_candidate
+from vidweave.model.processor import Processor
 from vidweave.recipes.videotgb.conversations import ConversationLoss, collate_conversations, last_questions
 from vidweave.training import (
     AdamWSettings,
@@ -39,6 +40,7 @@ from vidweave.training import (
     SpanLoss,
     Stage,
 )
+from vidweave.training.batches import default_workers
 from vidweave.training.pseudo_labels import read_labels
 from vidweave.types import Conversation, ModelInputs
 
@@ -112,6 +114,8 @@ class Settings:
         train_language_model: Train the whole language model in SF, as for the released T5.
         steps, batch, learning_rate: Override those of the stage; 0 keeps them.
         accumulate: Micro-batches per step.
+        workers: Spawned processes that prepare batches ahead; None: 2 on a machine with at least 4 CPU cores, else 0. IV
+            and IVT have none: the bridge's weights select their pictures.
     """
 
     stage: StageName = "tg"
@@ -127,6 +131,7 @@ class Settings:
     batch: int = 0
     learning_rate: float = 0.0
     accumulate: int = 1
+    workers: int | None = None
     seed: int = 43
 
 
@@ -162,8 +167,8 @@ def make_stage(
     if s.stage == "sf":
         _train_through(model, s.train_through)
     collate = {
-        "tg": partial(collate_spans, model, spans),
-        "sf": partial(collate_joint, model, spans),
+        "tg": partial(collate_spans, model.processor, spans),
+        "sf": partial(collate_joint, model.processor, spans),
         "iv": partial(collate_conversations, model),
         "ivt": partial(collate_conversations, model),
     }[s.stage]
@@ -176,6 +181,7 @@ def make_stage(
         objective=objective[s.stage],
         examples=items,
         collate=collate,
+        loader_workers=_workers(s),
         steps=steps,
         batch_size=batch,
         accumulate=s.accumulate,
@@ -206,26 +212,34 @@ def _targets(items: Sequence[Conversation], spans: dict[str, tuple[float, float]
     return torch.tensor([[spans[item.id]] for item in items], dtype=torch.float64)
 
 
-def collate_spans(model: VideoLanguageModel, spans: dict[str, tuple[float, float]], items: list[Conversation]) -> Any:
+def collate_spans(processor: Processor, spans: dict[str, tuple[float, float]], items: list[Conversation]) -> Any:
     """Collate TG: motion, question and spans; no frame is decoded for the tower."""
-    with model.processor.prepare(last_questions(items), cache=model.cache) as prepared:
+    with processor.prepare(last_questions(items)) as prepared:
         return prepared.moments(target_spans=_targets(items, spans))
 
 
 def collate_joint(
-    model: VideoLanguageModel, spans: dict[str, tuple[float, float]], items: list[Conversation]
+    processor: Processor, spans: dict[str, tuple[float, float]], items: list[Conversation]
 ) -> ModelInputs:
     """Collate SF: as TG, plus the frames of all candidates, and the answers."""
-    k = model.spec.streams["video"].need.num_frames or 1
-    with model.processor.prepare(last_questions(items), cache=model.cache) as prepared:
-        selection = every_candidate(prepared, k, limit=model.spec.selector.num_candidates)
+    k = processor.spec.streams["video"].need.num_frames or 1
+    with processor.prepare(last_questions(items)) as prepared:
+        selection = every_candidate(prepared, k, limit=processor.spec.selector.num_candidates)
         answers = [item.answer for item in items]
-        return model.processor.fetch(
-            prepared, selection, targets=answers, target_spans=_targets(items, spans), cache=model.cache
-        )
+        return processor.fetch(prepared, selection, targets=answers, target_spans=_targets(items, spans))
 
 
 # -- parts -------------------------------------------------------------------------------------------------------
+
+
+def _workers(s: Settings) -> int:
+    if s.stage in ("sf", "tg"):
+        return default_workers() if s.workers is None else s.workers
+    if s.workers:
+        raise ConfigError(
+            f"workers={s.workers}: stage {s.stage} selects frames with the bridge's weights; set workers=0"
+        )
+    return 0
 
 
 def _with_rate(settings: AdamWSettings, rate: float) -> AdamWSettings:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from vidweave.model.assembly import VideoLanguageModel
+from vidweave.model.processor import Processor
 from vidweave.recipes.tiny.crema_parts.initialization import clip_of, features_of, video_tokens
 from vidweave.systems.tiny.crema import MODALITIES
 from vidweave.tiny.clip_questions import DESCRIBE
@@ -110,9 +111,7 @@ class CremaBatch:
         return CremaBatch(features=features, **rest)
 
 
-def collate(
-    model: VideoLanguageModel, sheet_every: int, described: float, examples: Sequence[ClipExample]
-) -> CremaBatch:
+def collate(processor: Processor, sheet_every: int, described: float, examples: Sequence[ClipExample]) -> CremaBatch:
     """Collate clips; every `sheet_every`th one has the fact sheet of its modalities, or (a share `described`) its description."""
     clips = [example.clip for example in examples]
     pairs = [(clip, q) for clip, example in enumerate(examples) for q in example.questions]
@@ -121,14 +120,12 @@ def collate(
         tokens=torch.from_numpy(np.stack([clip.tokens for clip in clips])).float(),
         facts=torch.from_numpy(np.stack([clip.facts for clip in clips])),
         features={m: torch.from_numpy(np.stack([c.features[m] for c in clips])).float() for m in clips[0].features},
-        questions=_questions(model, pairs, rng),
-        sheets=_sheets(model, list(enumerate(clips))[::sheet_every], described, rng),
+        questions=_questions(processor, pairs, rng),
+        sheets=_sheets(processor, list(enumerate(clips))[::sheet_every], described, rng),
     )
 
 
-def _questions(
-    model: VideoLanguageModel, pairs: Sequence[tuple[int, ToyQuestion]], rng: np.random.Generator
-) -> Prompts:
+def _questions(processor: Processor, pairs: Sequence[tuple[int, ToyQuestion]], rng: np.random.Generator) -> Prompts:
     """Prompt each question with the modalities that it needs, and others; a quarter of the videos of audio questions are blank."""
     needs = torch.tensor([[modality in q.needs for modality in MODALITIES] for _, q in pairs])
     is_audio = torch.tensor([q.needs == {"audio"} for _, q in pairs])
@@ -136,12 +133,12 @@ def _questions(
         clip_of=torch.tensor([clip for clip, _ in pairs]),
         has=needs | _some(len(pairs), rng),
         blank=is_audio & torch.from_numpy(rng.random(len(pairs)) < 0.25),
-        prompts=plan_prompts(model, [q.text for _, q in pairs], [q.answer for _, q in pairs]),
+        prompts=plan_prompts(processor, [q.text for _, q in pairs], [q.answer for _, q in pairs]),
     )
 
 
 def _sheets(
-    model: VideoLanguageModel, clips: Sequence[tuple[int, ClipTokens]], described: float, rng: np.random.Generator
+    processor: Processor, clips: Sequence[tuple[int, ClipTokens]], described: float, rng: np.random.Generator
 ) -> Prompts:
     """Prompt for the facts of at least one modality, object by object; or (a share `described`) for a description."""
     has = _some(len(clips), rng)
@@ -151,7 +148,7 @@ def _sheets(
         shown = [modality for modality, is_there in zip(MODALITIES, there, strict=True) if is_there]
         is_described = rng.random() < described
         words.append((DESCRIBE, description(clip.scene)) if is_described else (SHEET_PROMPT, _sheet(clip.scene, shown)))
-    prompts = plan_prompts(model, [text for text, _ in words], [answer for _, answer in words])
+    prompts = plan_prompts(processor, [text for text, _ in words], [answer for _, answer in words])
     return Prompts(torch.tensor([i for i, _ in clips]), has, torch.zeros(len(clips), dtype=torch.bool), prompts)
 
 

@@ -13,6 +13,7 @@ from vidweave.connectors.memory import MemoryState
 from vidweave.connectors.qformer_memory import Projected, QFormerMemory
 from vidweave.encoders.tiny import WIDTH
 from vidweave.model.assembly import VideoLanguageModel
+from vidweave.model.processor import Processor
 from vidweave.nn.bank import Bank
 from vidweave.recipes.tiny.malmm_parts.memories import Memories
 from vidweave.systems.malmm.tiny import QUERIES
@@ -99,7 +100,7 @@ class LongBatch:
         return connector.read(replace(state, memories={"qformer": pending}))[0]
 
 
-def collate_clips(model: VideoLanguageModel, source: SharedSource[Memories], examples: list[LongQuestion]) -> LongBatch:
+def collate_clips(processor: Processor, source: SharedSource[Memories], examples: list[LongQuestion]) -> LongBatch:
     """Collate the questions and memories of a batch."""
     assert source.value is not None
     rows = torch.tensor([example.clip for example in examples])
@@ -109,7 +110,7 @@ def collate_clips(model: VideoLanguageModel, source: SharedSource[Memories], exa
         memories.values[rows],
         memories.size[rows],
         memories.newest[rows],
-        model.processor.read_text("trunk", texts),
+        processor.read_text("trunk", texts),
         collate_visits([example.labels for example in examples]),
     )
 
@@ -125,10 +126,10 @@ class PromptBatch:
         return PromptBatch(self.plan.to(device), self.answer.to(device))
 
 
-def collate_prompts(model: VideoLanguageModel, examples: list[LongQuestion]) -> PromptBatch:
+def collate_prompts(processor: Processor, examples: list[LongQuestion]) -> PromptBatch:
     """Collate the prompts of a batch, and the indices of their answers."""
     answers = [example.question.answer for example in examples]
-    plan = plan_prompts(model, [example.question.text for example in examples], answers)
+    plan = plan_prompts(processor, [example.question.text for example in examples], answers)
     return PromptBatch(plan, torch.tensor([ANSWERS.index(answer) for answer in answers]))
 
 
@@ -166,11 +167,9 @@ class AnswerBatch:
         return AnswerBatch(self.clips.to(device), self.prompts.to(device))
 
 
-def collate_answers(
-    model: VideoLanguageModel, source: SharedSource[Memories], examples: list[LongQuestion]
-) -> AnswerBatch:
+def collate_answers(processor: Processor, source: SharedSource[Memories], examples: list[LongQuestion]) -> AnswerBatch:
     """Collate clips and prompts."""
-    return AnswerBatch(collate_clips(model, source, examples), collate_prompts(model, examples))
+    return AnswerBatch(collate_clips(processor, source, examples), collate_prompts(processor, examples))
 
 
 class AnswersFromConnector:
@@ -197,7 +196,9 @@ def fit_output_layer(
     already (of a resumed run) is not changed."""
     memories, layer, inputs = source(root), root.model.connector.ports["video"].output_proj, []
     hook = layer.register_forward_pre_hook(lambda _, args: inputs.append(args[0].detach().flatten(0, 1)))
-    loaded = [collate_answers(root.model, source, [memories[48 * b + i] for i in range(48)]) for b in range(batches)]
+    loaded = [
+        collate_answers(root.model.processor, source, [memories[48 * b + i] for i in range(48)]) for b in range(batches)
+    ]
     with torch.enable_grad():  # a stored memory has no projections beside it
         errors = [float(AnswersFromConnector()(root, batch)["error"].detach()) for batch in loaded]
     hook.remove()

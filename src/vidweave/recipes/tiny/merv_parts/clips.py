@@ -79,13 +79,13 @@ class Batch:
         return Batch(features=features, **moved)
 
 
-def collate(model: VideoLanguageModel, examples: Sequence[ClipExample]) -> Batch:
+def collate(processor: Processor, examples: Sequence[ClipExample]) -> Batch:
     """Collate clips with their questions."""
     pairs = [(clip, question) for clip, example in enumerate(examples) for question in example.questions]
     streams = examples[0].clip.features
-    num_segments = len(streams) if model.spec.connector.fusion.kind == "concat" else 1
+    num_segments = len(streams) if processor.spec.connector.fusion.kind == "concat" else 1
     answers = [question.answer for _, question in pairs]
-    plan = plan_prompts(model, [question.text for _, question in pairs], answers, num_segments=num_segments)
+    plan = plan_prompts(processor, [question.text for _, question in pairs], answers, num_segments=num_segments)
     return Batch(
         features={name: stack_features([example.clip.features[name] for example in examples]) for name in streams},
         tokens=torch.stack([example.clip.tokens for example in examples]).float(),
@@ -142,7 +142,7 @@ def _features(name: str, encoder: nn.Module, folder: Path, clips: int) -> dict[s
 @torch.no_grad()
 def base_tokens(base: VideoLanguageModel, scene: ToyScene) -> ClipTokens:
     """Encode a scene's clip with tiny-base."""
-    inputs = base.processor(Query.about(Clip(video=render(scene, "video")), DESCRIBE), cache=base.cache)
+    inputs = base.processor(Query.about(Clip(video=render(scene, "video")), DESCRIBE))
     features = base.encode_stream("video", inputs.streams["video"])
     tokens = base.connector({"video": features}, features.item, features.scene)[0]["video"].values[0, 0]
     return ClipTokens({}, tokens, special_labels(scene))

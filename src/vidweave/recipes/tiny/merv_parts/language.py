@@ -65,7 +65,7 @@ def language_run(s: Settings) -> Run:
     lessons = RelabeledClips(root.model, s.clips, LESSON, s.questions_per_clip)
     common = {
         "objective": _ReadTokens(),
-        "collate": partial(collate, root.model),
+        "collate": partial(collate, root.model.processor),
         "batch_size": s.clips_per_step,
         "passes": (Pass("language model", ("model.language_model.*", "codebook.*")),),
         "schedule": COSINE,

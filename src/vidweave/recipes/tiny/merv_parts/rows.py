@@ -76,13 +76,12 @@ def row_run(s: Settings) -> Run:
     features = ClipFeatures(dict(model.encoders.items()), base.eval(), parts / "features", s.clips)
     source = ClipQuestions(s.clips, asked_families(), features, per_clip=s.questions_per_clip)
     sample = [features(train_scene(index)) for index in range(min(40, s.clips))]
-    model.use_cache_folder(parts / "cache")  # of the evaluation clips
     for name in model.encoders:
         _init_port(model, base, name, sample)
     _init_fusion(model.connector.fusion, len(model.encoders))
     common = {
         "examples": source,
-        "collate": partial(collate, model),
+        "collate": partial(collate, model.processor),
         "batch_size": s.clips_per_step,
         "passes": (Pass("connector", _trainable(model)),),
         "schedule": COSINE,
@@ -190,16 +189,20 @@ class _Answers:
         return {"loss": answers + 0.2 * aim, "answers": answers, "aim": aim}
 
 
-def accuracy(root: RowRoot, step: int, *, examples: int, seed: int = 0) -> dict[str, float]:
-    """Accuracy per question type, on scenes of the test split."""
+def accuracy(
+    root: RowRoot, step: int, *, examples: int, seed: int = 0, cache_folder: Path | None = None
+) -> dict[str, float]:
+    """Accuracy per question type, on scenes of the test split, whose features are kept in `cache_folder`."""
     items = ToyQuestions(seed, examples, families=asked_families())
-    return right_by_family(SlotPipeline(root.model), items)
+    with SlotPipeline(root.model, cache_folder=cache_folder) as pipe:
+        return right_by_family(pipe, items)
 
 
 def _write_row(root: RowRoot, out: Path, *, settings: Mapping[str, Any]) -> dict[str, float]:
     """Write the whole model of row `attention`, with the general encoder by name; of other rows only their own weights."""
     model, row = root.model.half().float().eval(), settings["part"]  # the precision of the saved weights
-    figures = accuracy(root, -1, examples=settings["evaluation_examples"], seed=1)
+    cache = Path(settings["parts"]) / "cache"  # other rows answer about the same clips
+    figures = accuracy(root, -1, examples=settings["evaluation_examples"], seed=1, cache_folder=cache)
     if row == "attention":
         folder = out / "assets" / MODEL
         model.half().save_pretrained(folder, bases={"encoders.general": "tiny-rgb"})

@@ -76,7 +76,7 @@ class FrameBatch:
         return FrameBatch(self.features.to(device), self.plan.to(device))
 
 
-def collate_frames(model: VideoLanguageModel, examples: list[Any]) -> FrameBatch:
+def collate_frames(processor: Processor, examples: list[Any]) -> FrameBatch:
     """Collate features of the frames selected by one of the POLICIES, padded, and prompts with answers."""
     rows = [_selected(clip, label, rng) for clip, _, label, rng in examples]
     longest = max(map(len, rows))
@@ -89,7 +89,7 @@ def collate_frames(model: VideoLanguageModel, examples: list[Any]) -> FrameBatch
         mask[i, : len(row)] = True
     item = torch.arange(len(rows))
     answers = [label.answer for _, _, label, _ in examples]
-    plan = plan_prompts(model, [query.text for _, query, *_ in examples], answers)
+    plan = plan_prompts(processor, [query.text for _, query, *_ in examples], answers)
     return FrameBatch(Features(values, mask, seconds, item, torch.zeros_like(item)), plan)
 
 
