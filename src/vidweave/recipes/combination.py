@@ -130,7 +130,7 @@ def recipe(**overrides: Any) -> Run:
         name="answers",
         objective=AnswerLoss(),
         examples=range(1_000),
-        collate=partial(_collate, model.processor),
+        collate=partial(_collate, model),  # in this process: selecting takes the bridge's weights
         steps=s.steps,
         batch_size=s.batch_size,
         passes=(Pass("connector and language model", ("connector.*", "language_model.*")),),
@@ -147,10 +147,10 @@ def clip_and_question(index: int) -> tuple[Query, str]:
     return Query.about(clip, item.text), item.answer
 
 
-def _collate(processor: Processor, indices: Sequence[int]) -> Any:
+def _collate(model: VideoLanguageModel, indices: Sequence[int]) -> Any:
     pairs = [clip_and_question(index) for index in indices]
     queries, answers = [query for query, _ in pairs], [answer for _, answer in pairs]
-    return processor(queries, targets=answers)
+    return model.processor(queries, targets=answers, select=model.select)
 
 
 def _finish(model: VideoLanguageModel, out: Path) -> Mapping[str, Any]:
