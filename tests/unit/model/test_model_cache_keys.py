@@ -336,4 +336,4 @@ def test_notes_are_kept_with_the_features(tmp_path):
     assert row.values is None
     assert torch.equal(*features)
     assert told[0] == told[1]
-    assert "millimetres" in told[0][0]
+    assert "millimeters" in told[0][0]
