@@ -150,7 +150,7 @@ def test_an_installed_package_brings_names_and_a_broken_one_is_one_warning(tmp_p
         ),
         ("json.py", "", "there is another module 'json'"),
         ("none.py", None, "--import found no Python file none.py"),
-        ("not-a-name.py", "", "'not-a-name' is no name of a module; rename it"),
+        ("not-a-name.py", "", "'not-a-name' is not a valid module name; rename it"),
     ],
 )
 def test_what_cannot_be_imported_is_one_line(tmp_path, monkeypatch, capsys, name, text, message):

@@ -129,7 +129,7 @@ def test_captions_of_a_split_are_what_the_caption_baseline_reads(media, blip, tm
         assert f"captions in {path}" in capsys.readouterr().out
         said = {row["id"]: row["caption"] for row in map(json.loads, path.read_text().splitlines())}
         assert said == {"2.wav": ["A hum of 1002 samples"], "1.mp4": ["1"]}
-        read = ["--way", "captions", "--captions", str(path), "--model", "m", "--base-url", server.url, "--json"]
+        read = ["--mode", "captions", "--captions", str(path), "--model", "m", "--base-url", server.url, "--json"]
         only = ["--modality", "audio", "--modality", "video"]
         assert command(["contra4", "evaluate", "--split", str(split), *read, *only]) == 0
     found = json.loads(capsys.readouterr().out)

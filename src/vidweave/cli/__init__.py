@@ -1,1 +1,1 @@
-"""The command line: one file per verb, and nothing heavy imported before a verb runs."""
+"""The command line: one file per command. Heavy libraries are imported only when a command runs."""

@@ -1,4 +1,4 @@
-"""Accuracies as a table for people."""
+"""A text table of accuracies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["accuracy_table"]
 
 
 def accuracy_table(report: Report) -> str:
-    """Accuracies per question type and overall, for people."""
+    """Format the accuracies per question type and overall as a text table."""
     rows: list[tuple[Any, ...]] = [
         (
             a.family,
@@ -24,4 +24,4 @@ def accuracy_table(report: Report) -> str:
         )
         for a in (*report.families, report.overall)
     ]
-    return table(rows, ("family", "accuracy", "95% interval", "chance", "items"))
+    return table(rows, ("question type", "accuracy", "95% interval", "chance", "items"))

@@ -1,4 +1,4 @@
-"""Sizes, counts and times as people write them: ``2GB``, ``3.9 G``, ``5s``."""
+"""Parse and format sizes, counts and times: ``2GB``, ``3.9 G``, ``5s``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from vidweave.errors import ConfigError
 
 __all__ = ["format_bytes", "format_count", "parse_bytes", "parse_seconds"]
 
-# Both spellings of every step: 2GB and 2G are 2 * 10**9, 2GiB is 2 * 2**30
+# Both spellings of every unit: 2GB and 2G are 2 * 10**9, 2GiB is 2 * 2**30
 _BYTES = {
     "": 1,
     "b": 1,
@@ -22,32 +22,32 @@ _BY_COLON = re.compile(r"(?:(\d+):)?(\d+):([0-5]?\d(?:\.\d*)?)", re.ASCII)
 
 
 def parse_bytes(text: str) -> int:
-    """``500``, ``2GB``, ``1.5GiB`` → bytes; raises ConfigError."""
-    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-z]*)\s*", text.lower())
-    if found is None or found[2] not in _BYTES:
-        raise ConfigError(f"{text!r} is no size; write it like 500MB, 2GB or 1.5GiB")
-    return int(float(found[1]) * _BYTES[found[2]])
+    """Parse ``500``, ``2GB`` or ``1.5GiB`` to bytes; raises ConfigError."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-z]*)\s*", text.lower())
+    if match is None or match[2] not in _BYTES:
+        raise ConfigError(f"{text!r} is not a size; write it like 500MB, 2GB or 1.5GiB")
+    return int(float(match[1]) * _BYTES[match[2]])
 
 
 def parse_seconds(text: str) -> float:
-    """``90``, ``5s``, ``1.5m``, ``1h30m``, ``30d``, ``1:30``, ``0:01:30.5`` → seconds; raises ConfigError."""
+    """Parse ``90``, ``5s``, ``1.5m``, ``1h30m``, ``30d``, ``1:30`` or ``0:01:30.5`` to seconds; raises ConfigError."""
     plain = text.strip().lower()
-    if found := _BY_UNIT.fullmatch(plain):
-        return sum(float(n) * unit for n, unit in zip(found.groups(), (86_400, 3_600, 60, 1), strict=True) if n)
-    if found := _BY_COLON.fullmatch(plain):
-        hours, minutes, seconds = (float(n or 0) for n in found.groups())
-        if found[1] is None or minutes < 60:
+    if match := _BY_UNIT.fullmatch(plain):
+        return sum(float(n) * unit for n, unit in zip(match.groups(), (86_400, 3_600, 60, 1), strict=True) if n)
+    if match := _BY_COLON.fullmatch(plain):
+        hours, minutes, seconds = (float(n or 0) for n in match.groups())
+        if match[1] is None or minutes < 60:
             return hours * 3_600 + minutes * 60 + seconds
-    raise ConfigError(f"{text!r} is no time; write it like 90, 5s, 1.5m, 1h30m, 1:30 or 0:01:30")
+    raise ConfigError(f"{text!r} is not a time; write it like 90, 5s, 1.5m, 1h30m, 1:30 or 0:01:30")
 
 
 def format_bytes(count: float) -> str:
-    """E.g. ``3.2 GB``."""
+    """Format a number of bytes, e.g. ``3.2 GB``."""
     return _format(count, ("B", "kB", "MB", "GB", "TB"))
 
 
 def format_count(count: float | None, unit: str = "") -> str:
-    """E.g. ``3.2 G``; None is ``-``."""
+    """Format a count, e.g. ``3.2 G``; None becomes ``-``."""
     return "-" if count is None else _format(count, ("", "k", "M", "G", "T", "P"), unit)
 
 

@@ -38,9 +38,9 @@ __all__ = ["app", "call"]
 
 app = typer.Typer(
     name="vidweave",
-    help="Ask questions about videos, with parts that fit together.",
-    epilog="Exit codes: 0 fine, 1 a failed check or a fault, 2 bad input, 130 interrupted. With --json, stdout is one JSON "
-    'value, for an error {"error": {"type", "message", "exit_code"}}.',
+    help="Ask questions about videos with interchangeable model components.",
+    epilog="Exit codes: 0 success, 1 a failed check or an internal error, 2 bad input, 130 interrupted. With --json, stdout is one "
+    'JSON value; for an error, {"error": {"type", "message", "exit_code"}}.',
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -68,8 +68,8 @@ app.add_typer(contra4.app)
 app.command("doctor")(doctor.doctor)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(is_requested: bool) -> None:
+    if is_requested:
         typer.echo(f"vidweave {__version__}")
         raise typer.Exit
 
@@ -77,18 +77,18 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version and leave.", is_eager=True, callback=_print_version)
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
     ] = False,
     debug: Annotated[
-        bool, typer.Option("--debug", help="Show the traceback of an error, and what libraries say; may stand last.")
+        bool, typer.Option("--debug", help="Show tracebacks and the messages of libraries; may come last.")
     ] = False,
     modules: Annotated[
         list[str] | None,
         typer.Option(
             "--import",
             metavar="MODULE",
-            help="Import a module, or a .py file, that registers models, tasks, data sets, encoders …; repeatable, and "
-            "may stand last.",
+            help="Import a module or .py file that registers models, tasks, data sets, encoders …; repeatable, and "
+            "may come last.",
         ),
     ] = None,
 ) -> None: ...
@@ -100,10 +100,10 @@ def _command() -> Any:
 
 
 def call(arguments: Sequence[str], *, is_debug: bool = False) -> int:
-    """Parse `arguments` and run the command they name; what it raises goes on, but for the exit code it asks for."""
+    """Parse `arguments`, run the command and return its exit code; exceptions propagate."""
     if not is_debug:
         hush_libraries()
     code = _command().main(args=list(arguments), prog_name="vidweave", standalone_mode=False)
-    if code == INTERRUPTED:  # what typer makes of KeyboardInterrupt
+    if code == INTERRUPTED:  # typer's translation of KeyboardInterrupt
         raise KeyboardInterrupt
     return code if isinstance(code, int) else 0

@@ -1,4 +1,4 @@
-"""`vidweave ask`: a question about a clip."""
+"""`vidweave ask`: answer a question about a clip."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = ["answer_clip", "ask", "with_modalities"]
 
 
 def with_modalities(command: Callable[..., None]) -> Callable[..., None]:
-    """Give `command` one option per registered modality besides video, in place of its ``**modalities``."""
+    """Replace the ``**modalities`` of `command` by one option per registered modality other than video."""
     own = signature(command, eval_str=True)
     parameters = [p for p in own.parameters.values() if p.kind is not Parameter.VAR_KEYWORD]
     for name in MODALITIES:
@@ -40,40 +40,40 @@ def with_modalities(command: Callable[..., None]) -> Callable[..., None]:
             flag = typer.Option(f"--{name.replace('_', '-')}", metavar="SOURCE", help=f"File or folder with {words}.")
             kind = Annotated[str | None, flag]
             parameters.append(Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=kind))
-    setattr(command, "__signature__", own.replace(parameters=parameters))  # noqa: B010  # functions declare no such field
+    setattr(command, "__signature__", own.replace(parameters=parameters))  # noqa: B010  # not declared on functions
     return command
 
 
 @with_modalities
 def ask(
-    clip: Annotated[
-        str, typer.Argument(metavar="CLIP", help="Video file; leave it out where another modality is given.")
-    ],
-    question: Annotated[str | None, typer.Argument(metavar="QUESTION", help="What to ask.")] = None,
+    clip: Annotated[str, typer.Argument(metavar="CLIP", help="Video file; optional if another modality is given.")],
+    question: Annotated[str | None, typer.Argument(metavar="QUESTION", help="The question.")] = None,
     option: Choices = None,
     model: ModelName = DEFAULT_MODEL,
     start: Start = None,
     end: End = None,
     fps: FolderRate = None,
     frames: NumFrames = None,
-    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer (without options).")] = None,
-    num_beams: Annotated[int | None, typer.Option(min=1, help="Beams of the search (without options).")] = None,
-    temperature: Annotated[
-        float | None, typer.Option(min=0.0, help="Sample at this temperature (without options).")
+    max_new_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Maximum answer length in tokens (without options).")
     ] = None,
+    num_beams: Annotated[
+        int | None, typer.Option(min=1, help="Number of beams in beam search (without options).")
+    ] = None,
+    temperature: Annotated[float | None, typer.Option(min=0.0, help="Sampling temperature (without options).")] = None,
     normalize: Annotated[str, typer.Option(help="Option scores: `sum` over tokens, or `mean` per token.")] = "sum",
     device: Device = None,
     dtype: Dtype = None,
     cache: FeatureCache = None,
     full_trace: Annotated[
-        bool, typer.Option("--full-trace", help="Everything the trace can tell (with --json).")
+        bool, typer.Option("--full-trace", help="Include all details of the trace (with --json).")
     ] = False,
     as_json: Json = False,
     **modalities: str | None,
 ) -> None:
     """Answer QUESTION about CLIP.
 
-    With options, each is scored and the best one is the answer; without, the answer is written freely.
+    With options, score each one and answer with the best. Without, generate free text.
     """
     given = {name: source for name, source in modalities.items() if source is not None}
     video, text = (clip, question) if question is not None else (None, clip)
@@ -85,7 +85,7 @@ def ask(
         raise QueryError(f"--normalize must be sum or mean, got {normalize!r}")
     decoding = _decoding(max_new_tokens, num_beams, temperature)
     if decoding and option:
-        raise QueryError(f"{', '.join(decoding)} would do nothing: options are scored, not generated")
+        raise QueryError(f"{', '.join(decoding)} would have no effect: options are scored, not generated")
     _, answer = answer_clip(
         video,
         given,
@@ -107,39 +107,39 @@ def answer_clip(
     text: str,
     options: list[str],
     settings: dict[str, float | None],
-    wanted: dict[str, Any],
-    how: dict[str, Any],
+    load_arguments: dict[str, Any],
+    ask_arguments: dict[str, Any],
     *,
     attributes: bool = False,
 ) -> tuple[Any, Any]:
-    """The query and its answer; what is wrong with either fails before a model is loaded.
+    """Answer a question about a clip; return the query and the answer. Bad input fails before a model is loaded.
 
     Args:
-        given: Modality → source, besides the video.
-        settings: Span and frame rate: further arguments of `vidweave.Clip`.
-        wanted: Arguments of `load_pipeline`.
-        how: Arguments of the model's `ask`.
-        attributes: Put what the answer owes to each modality into its trace, if there are several.
+        given: Modality → source, for modalities other than video.
+        settings: Further arguments of `vidweave.Clip`: span and frame rate.
+        load_arguments: Arguments of `load_pipeline`.
+        ask_arguments: Arguments of the pipeline's `ask`.
+        attributes: Add leave-one-out attribution per modality to the trace, if the clip has several.
     """
     import vidweave
 
     clip = vidweave.Clip(video, **settings, **given)
     query = vidweave.Query.about(clip, text, options)
     _check_sources(clip)
-    pipe = load_pipeline(**wanted)
+    pipe = load_pipeline(**load_arguments)
     with show_elapsed("answering"):
-        answer = pipe.ask(clip, text, options=options, **how)
+        answer = pipe.ask(clip, text, options=options, **ask_arguments)
     if attributes and len(list(clip)) > 1:
         from vidweave.pipelines.attribution import leave_one_out
 
-        owed = leave_one_out(pipe, query, answer, num_frames=how.get("num_frames"))
+        attribution = leave_one_out(pipe, query, answer, num_frames=ask_arguments.get("num_frames"))
         if answer.trace is not None:
-            answer.trace.panels["attribution"] = owed
+            answer.trace.panels["attribution"] = attribution
     return query, answer
 
 
 def _check_sources(clip: Any) -> None:
-    """Bad files fail before a model is loaded."""
+    """Open every source, so that bad files fail before a model is loaded."""
     from vidweave.media.open import open_clip
 
     for modality, source in clip.items():
@@ -147,12 +147,12 @@ def _check_sources(clip: Any) -> None:
             with open_clip(clip, modality):
                 pass
         except MediaTypeError as error:
-            if modality == "video" and "--audio" not in str(error) and _is_sound(source):
-                raise MediaTypeError(f"{error}; give sound with --audio") from error
+            if modality == "video" and "--audio" not in str(error) and _is_audio(source):
+                raise MediaTypeError(f"{error}; give audio with --audio") from error
             raise
 
 
-def _is_sound(source: str) -> bool:
+def _is_audio(source: str) -> bool:
     from vidweave.errors import MediaError
     from vidweave.media.inspect import inspect_file
 

@@ -1,4 +1,4 @@
-"""What became of each modality, in lines: tokens, gates and shares, and what was not given."""
+"""Summary lines about each modality: tokens, gates and shares, and missing modalities."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["audit_lines"]
 
 
 def audit_lines(trace: Any) -> list[str]:
-    """Lines about the modalities of a trace; none for a model that has only one to speak of."""
+    """Format the modalities of a trace as lines; empty for a model with a single modality."""
     if trace is None or not {"gates", "absent"} & {key for key, value in trace.panels.items() if value}:
         return []
     tokens = ", ".join(f"{name} {count}" for name, count in trace.tokens.items())

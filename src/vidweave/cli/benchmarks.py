@@ -1,4 +1,4 @@
-"""What `vidweave evaluate` does with a data set: measure, write files, and print scores with what they stand beside."""
+"""`vidweave evaluate` on a data set: measure, write files, and print scores next to baselines and published numbers."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from vidweave.evaluation.tasks.dataset import DatasetTask
     from vidweave.types import Answerer
 
-__all__ = ["Asked", "measure_and_show"]
+__all__ = ["BenchmarkOptions", "measure_and_show"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
-    """Options of the command line, see `vidweave evaluate --help`."""
+class BenchmarkOptions:
+    """Command-line options of `vidweave evaluate` for data sets."""
 
     wording: Wording
     judge: str | None
@@ -40,54 +40,54 @@ class Asked:
 
 
 def measure_and_show(
-    answerer: Answerer, task: DatasetTask, asked: Asked, *, report_file: Path | None, as_json: bool
+    answerer: Answerer, task: DatasetTask, options: BenchmarkOptions, *, report_file: Path | None, as_json: bool
 ) -> None:
-    """Measure a data set and print, and write, what came of it."""
+    """Evaluate a data set; print and write the results."""
     from vidweave.evaluation.benchmarks.measure import Measurement, measure
 
-    with record_path(asked.records) as path:
-        how = Measurement(
-            wording=asked.wording,
-            judge=_judge(asked, path),
-            metrics=asked.metrics,
-            submission=_predictions(asked, task),
-            batch_size=asked.batch_size,
-            limit=asked.limit,
-            decoding=asked.decoding,
-            shard=asked.shard,
+    with record_path(options.records) as path:
+        measurement = Measurement(
+            wording=options.wording,
+            judge=_judge(options, path),
+            metrics=options.metrics,
+            submission=_predictions(options, task),
+            batch_size=options.batch_size,
+            limit=options.limit,
+            decoding=options.decoding,
+            shard=options.shard,
         )
-        result = measure(answerer, task, path, how)
-    data = {**result.to_dict(), "records": asked.records}
+        result = measure(answerer, task, path, measurement)
+    data = {**result.to_dict(), "records": options.records}
     if result.report is not None:
         write_report(report_file, data)
     show(data, _text(result), as_json=as_json)
 
 
-def _predictions(asked: Asked, task: DatasetTask) -> Path | None:
-    """The given file; where no question has an answer, one beside the records or in this folder."""
-    if asked.predictions is not None:
-        return Path(asked.predictions)
+def _predictions(options: BenchmarkOptions, task: DatasetTask) -> Path | None:
+    """The given file; if no question has a label, a file beside the records or in the working directory."""
+    if options.predictions is not None:
+        return Path(options.predictions)
     if any(example.is_labeled for example in task.annotations()):
         return None
-    if asked.records is not None:
-        return Path(asked.records).with_suffix(".predictions.jsonl")
+    if options.records is not None:
+        return Path(options.records).with_suffix(".predictions.jsonl")
     return Path(f"{task.name}.predictions.jsonl")
 
 
-def _judge(asked: Asked, records: Path) -> Engine | None:
-    """The judge, whose judgements are kept beside the records."""
-    if asked.judge is None:
+def _judge(options: BenchmarkOptions, records: Path) -> Engine | None:
+    """Build the judge engine; its replies are cached beside the records."""
+    if options.judge is None:
         return None
     from vidweave.engines.cache import CachedEngine, ResponseCache, Usage
 
-    if asked.judge_url is not None:
+    if options.judge_url is not None:
         from vidweave.engines.openai import OpenAIEngine
 
-        engine: Any = OpenAIEngine(model=asked.judge, base_url=asked.judge_url)
+        engine: Any = OpenAIEngine(model=options.judge, base_url=options.judge_url)
     else:
         from vidweave.engines.local import TransformersEngine
 
-        engine = TransformersEngine(asked.judge)
+        engine = TransformersEngine(options.judge)
     return CachedEngine(engine, ResponseCache(records.with_suffix(".judge")), Usage())
 
 
@@ -96,18 +96,18 @@ def _text(result: BenchmarkResult) -> str:
     if result.report is not None:
         parts.append(accuracy_table(result.report))
         parts.append(table(result.score_rows(), ("scorer", "group", "value", "95% interval", "items")))
-        parts.append("\n".join(_beside(result, result.report)))
+        parts.append("\n".join(_context_lines(result, result.report)))
     lines = [*result.defects(), *result.notes, *(f"{what} written to {path}" for what, path in result.written)]
     parts.append("\n".join(lines))
     return "\n\n".join(part for part in parts if part)
 
 
-def _beside(result: BenchmarkResult, report: Report) -> list[str]:
-    """Lines about denominators, the interval by recording, blind baselines and published numbers."""
+def _context_lines(result: BenchmarkResult, report: Report) -> list[str]:
+    """Format denominators, the interval by recording, blind baselines and published numbers as lines."""
     counts, share = result.counts, result.all_questions
     lines = [
         f"strict accuracy over all {share.num_items} questions with an answer: {share.show()}% "
-        f"({counts.missing_media} not asked, because media are missing); over {report.overall.num_items} asked: "
+        f"({counts.missing_media} skipped because media are missing); over {report.overall.num_items} asked: "
         f"{report.overall.accuracy:.2%}"
     ]
     if result.clustered is not None:

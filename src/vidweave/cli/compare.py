@@ -1,4 +1,4 @@
-"""`vidweave compare`: two record files, item by item."""
+"""`vidweave compare`: compare two evaluation runs item by item."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def compare(
     report_file: ReportFile = None,
     as_json: Json = False,
 ) -> None:
-    """Accuracy of A minus that of B on the items that both answered, with paired 95% intervals."""
+    """Compare two evaluation runs item by item: accuracy of A minus B, with paired 95% intervals."""
     check_report_file(report_file)
     from vidweave.evaluation.compare import compare_files
 
@@ -35,7 +35,9 @@ def compare(
 def _text(comparison: Comparison) -> str:
     from vidweave.report.results import has_distinct_types
 
-    families = {"family": comparison.families} if has_distinct_types(comparison.families, comparison.facets) else {}
+    families = (
+        {"question type": comparison.families} if has_distinct_types(comparison.families, comparison.facets) else {}
+    )
     groups = {"": [comparison.overall], **families, **comparison.facets}
     rows = [
         (
@@ -53,7 +55,7 @@ def _text(comparison: Comparison) -> str:
     ]
     lines = [table(rows, ("", "A - B", "95% interval", "A", "B", "items", "p"))]
     lines += [
-        f"{count} items that only {name} has are left out"
+        f"{count} items that only {name} has are excluded"
         for name, count in (("A", comparison.missing_in_second), ("B", comparison.missing_in_first))
         if count
     ]

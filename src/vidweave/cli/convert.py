@@ -1,4 +1,4 @@
-"""`vidweave convert`: a released file of another layout → a model folder of ours."""
+"""`vidweave convert`: convert a released checkpoint of another layout to a vidweave model folder."""
 
 from __future__ import annotations
 
@@ -18,31 +18,34 @@ __all__ = ["convert"]
 
 def convert(
     layout: Annotated[
-        str | None, typer.Argument(metavar="LAYOUT", help="Whose file it is; without any, all layouts are listed.")
+        str | None, typer.Argument(metavar="LAYOUT", help="Layout of the file; lists all layouts if omitted.")
     ] = None,
     file: Annotated[Path | None, typer.Argument(metavar="FILE", help="The released file.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the model; new or empty.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Output folder for the model; new or empty.")] = None,
     base: Annotated[
-        str | None, typer.Option(help="A model that brings what the file lacks: a name, a folder or a hub id.")
+        str | None,
+        typer.Option(help="A model that supplies the weights missing from the file: a name, a folder or a hub id."),
     ] = None,
     part: Annotated[
-        list[str] | None, typer.Option(help="ROLE=SOURCE: a further file, folder or hub id, as the layout names it.")
+        list[str] | None,
+        typer.Option(help="ROLE=SOURCE: a further file, folder or hub id; roles depend on the layout."),
     ] = None,
     setting: Annotated[
-        list[str] | None, typer.Option("--set", help="KEY=VALUE: what the file does not say, e.g. stream_order=a,b.")
+        list[str] | None,
+        typer.Option("--set", help="KEY=VALUE: a setting that the file does not contain, e.g. stream_order=a,b."),
     ] = None,
     dtype: Annotated[
-        str | None, typer.Option(help="Of the written weights, e.g. bfloat16; without it each keeps its own.")
+        str | None, typer.Option(help="Dtype of the written weights, e.g. bfloat16; unchanged if omitted.")
     ] = None,
     allow_nonfinite: Annotated[
-        bool, typer.Option("--allow-nonfinite", help="Convert weights with NaN or infinity too.")
+        bool, typer.Option("--allow-nonfinite", help="Also convert weights that contain NaN or infinity.")
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Convert FILE of a released LAYOUT.
 
-    No code of the file is run. Every key of it must have its place, and every weight of the model its source; the report
-    says where each came from, and is written to conversion.json beside the weights. OUT appears when it is whole.
+    No code in the file is executed. Every key of the file must map to a weight, and every weight of the model to a key.
+    The report lists the source of each weight and is saved as conversion.json. OUT appears only when it is complete.
     """
     if layout is None:
         _list(as_json)

@@ -1,4 +1,4 @@
-"""`vidweave data`: list data sets, show one, check its files before a run, and convert it to our own form."""
+"""`vidweave data`: list data sets, show one, check its files before a run, and convert it to vidweave's format."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "check", "convert", "list_datasets", "show_dataset"]
 
-app = typer.Typer(name="data", help="Data sets: what there is, and whether its files are whole.", no_args_is_help=True)
+app = typer.Typer(name="data", help="List data sets, check their files and convert them.", no_args_is_help=True)
 REPORTS = (".html", ".json")
 
 TargetName = Annotated[
-    str, typer.Argument(metavar="TARGET", help="A data set (`vidweave data list`), or a file of your own.")
+    str, typer.Argument(metavar="TARGET", help="A data set (`vidweave data list`), or your own file.")
 ]
 Settings = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings: data=…, media=… .")]
 
@@ -61,12 +61,14 @@ def show_dataset(name: Annotated[str, typer.Argument(metavar="NAME")], as_json: 
 def check(
     target: TargetName,
     settings: Settings = None,
-    records: Annotated[str | None, typer.Option(help="Keep what is known of media here, and go on from it.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Threads; one per processor if left out.")] = None,
-    report: Annotated[Path | None, typer.Option(help="Write the findings here: .html or .json.")] = None,
+    records: Annotated[
+        str | None, typer.Option(help="File that keeps the results of media checks; rerun to resume from it.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Number of threads; one per processor by default.")] = None,
+    report: Annotated[Path | None, typer.Option(help="File for the findings: .html or .json.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Check rows, ids, answers and every recording's media before a run; exit code 1 if something is wrong."""
+    """Check rows, ids, answers and the media of every recording; exit code 1 if there are findings."""
     if report is not None and report.suffix not in REPORTS:
         raise ConfigError(f"--report must end in {', '.join(REPORTS)}, got {report.name!r}")
     from vidweave.data.health import check_dataset
@@ -86,10 +88,10 @@ def check(
 def convert(
     target: TargetName,
     settings: Settings = None,
-    out: Annotated[Path, typer.Option(help="The file to write, in a folder above the media.")] = Path("examples.jsonl"),
+    out: Annotated[Path, typer.Option(help="Output file, in a folder above the media.")] = Path("examples.jsonl"),
     as_json: Json = False,
 ) -> None:
-    """Write a data set as JSON lines of our own form."""
+    """Write a data set as JSON lines in vidweave's format."""
     from vidweave.data.export import write_examples
 
     number = write_examples(_dataset(target, settings or []), out)
@@ -102,16 +104,16 @@ def _dataset(target: str, settings: Sequence[str]) -> Dataset:
     from vidweave.registry import DATASETS
     from vidweave.types.overrides import parse_settings
 
-    found = find_target(target)
-    if found.kind != "data set":
+    resolved = find_target(target)
+    if resolved.kind != "data set":
         raise ConfigError(f"{target!r} is a task, not a data set; see `vidweave data list`")
-    reader = DATASETS.get(found.name)
-    given = parse_settings(reader, [*found.settings, *settings], found.what)
+    reader = DATASETS.get(resolved.name)
+    given = parse_settings(reader, [*resolved.settings, *settings], resolved.what)
     if "data" not in given:
-        raise ConfigError(f"the {found.what} needs data=FILE")
+        raise ConfigError(f"the {resolved.what} needs data=FILE")
     dataset = reader(**given)
     if not isinstance(dataset, Dataset):
-        raise ConfigError(f"the {found.what} is not read from an annotation file, so there is nothing to check")
+        raise ConfigError(f"the {resolved.what} is not read from an annotation file, so there is nothing to check")
     return dataset
 
 
@@ -121,14 +123,14 @@ def _described(data: dict[str, Any]) -> str:
     layout = [(modality, place) for modality, places in data["layout"].items() for place in places]
     rows = [(row["name"], "-" if row["overall"] is None else f"{row['overall']:g}", row["metric"], row["source"])
             for row in data["published"]]  # fmt: skip
-    parts = [table(facts), table(layout, ("modality", "place of its files")) if layout else ""]
+    parts = [table(facts), table(layout, ("modality", "path of its files")) if layout else ""]
     parts.append(table(rows, ("published", "value", "metric", "source")) if rows else "")
     return "\n\n".join(part for part in parts if part)
 
 
 def _text(health: Health) -> str:
     rows = [(finding.kind, finding.where, finding.detail) for finding in health.findings]
-    known = f" ({health.num_known} files were known)" if health.num_known else ""
+    known = f" ({health.num_known} files checked before)" if health.num_known else ""
     line = f"{health.num_examples} examples about {health.num_recordings} recordings{known}: {len(rows)} findings"
     return "\n\n".join(part for part in (table(rows, ("fault", "where", "detail")) if rows else "", line) if part)
 

@@ -1,4 +1,4 @@
-"""`vidweave doctor`: what of this machine stands in the way, and the fix for each problem."""
+"""`vidweave doctor`: check the installation and suggest a fix for each problem."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from vidweave.cli.output import Json, show, table
 __all__ = ["CHECKS", "Finding", "doctor"]
 
 Status = Literal["ok", "note", "problem"]
-# What each extra is for
+# Purpose of each extra
 EXTRAS = {
     "train": "vidweave train",
-    "large": "models spread over several devices, device_map",
+    "large": "models split over several devices, device_map",
     "quantization": "language models in 8 or 4 bits, quantization_config",
     "eval": "models behind endpoints",
-    "caption-metrics": "scores of captions",
+    "caption-metrics": "caption metrics",
     "scale": "Ray workers, captions as parquet",
     "test": "the tests",
 }
@@ -35,7 +35,7 @@ EXTRAS = {
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found; a `problem` has a `fix` and makes the command exit with 1, a `note` is only told."""
+    """Result of one check; a `problem` has a `fix` and sets exit code 1, a `note` is informational."""
 
     what: str
     status: Status
@@ -56,13 +56,13 @@ def doctor(as_json: Json = False) -> None:
 
 
 def _check_python() -> Iterator[Finding]:
-    """The interpreter."""
+    """Check the interpreter."""
     found = ".".join(map(str, sys.version_info[:3]))
     yield Finding("python", "ok", f"{found} at {sys.prefix}, vidweave {__version__}")
 
 
 def _check_torch() -> Iterator[Finding]:
-    """The tensor library and accelerators."""
+    """Check torch and accelerators."""
     found = _version("torch")
     if found is None:
         yield Finding("torch", "problem", "not installed", "pip install 'torch>=2.11,<2.14'")
@@ -84,7 +84,7 @@ def _check_torch() -> Iterator[Finding]:
 
 
 def _check_torchvision() -> Iterator[Finding]:
-    """vidweave does not use torchvision, but transformers refuses every model if a broken one is installed."""
+    """Check torchvision: vidweave does not use it, but transformers refuses every model if a broken one is installed."""
     if find_spec("torchvision") is None:
         yield Finding("torchvision", "ok", "not installed (not needed)")
     elif reason := _import_failure("torchvision"):
@@ -95,42 +95,42 @@ def _check_torchvision() -> Iterator[Finding]:
 
 
 def _check_required() -> Iterator[Finding]:
-    """Packages with a version below which something is unsafe or missing."""
+    """Check required packages and their minimum versions."""
     for name, least, why in (
-        ("av", (17, 1), "older ones carry a parser that corrupts memory"),
-        ("transformers", (5, 3), "older ones run code named in config.json"),
+        ("av", (17, 1), "older versions have a parser that corrupts memory"),
+        ("transformers", (5, 3), "older versions run code named in config.json"),
         ("safetensors", (0, 5), "weights are read with it"),
         ("numpy", (1, 26), "arrays"),
         ("tokenizers", (0, 22), "text"),
     ):
         found = _version(name)
-        wanted = f"{name}>={'.'.join(map(str, least))}"
+        requirement = f"{name}>={'.'.join(map(str, least))}"
         if found is None or _numbers(found) < least:
-            yield Finding(name, "problem", found or "not installed", f"pip install '{wanted}' ({why})")
+            yield Finding(name, "problem", found or "not installed", f"pip install '{requirement}' ({why})")
         elif name == "av" and (reason := _import_failure("av")):
             yield Finding(
-                name, "problem", f"{found} does not load: {reason}", f"pip install --force-reinstall '{wanted}'"
+                name, "problem", f"{found} does not load: {reason}", f"pip install --force-reinstall '{requirement}'"
             )
         else:
             yield Finding(name, "ok", found)
 
 
 def _check_extras() -> Iterator[Finding]:
-    """Optional parts: what of each is installed."""
-    for extra, wanted in _extras().items():
+    """Check which packages of each extra are installed."""
+    for extra, required in _extras().items():
         purpose = f" ({EXTRAS[extra]})" if extra in EXTRAS else ""
         line = f"pip install 'vidweave[{extra}]'"
-        lacking = [f"{name}>={least}" for name, least in wanted.items() if not _holds(name, least)]
-        if not lacking:
+        missing = [f"{name}>={least}" for name, least in required.items() if not _holds(name, least)]
+        if not missing:
             yield Finding(f"extra {extra}", "ok", f"installed{purpose}")
-        elif len(lacking) == len(wanted):
+        elif len(missing) == len(required):
             yield Finding(f"extra {extra}", "note", f"not installed{purpose}: {line}")
         else:
-            yield Finding(f"extra {extra}", "note", f"lacks {', '.join(lacking)}{purpose}: {line}")
+            yield Finding(f"extra {extra}", "note", f"missing {', '.join(missing)}{purpose}: {line}")
 
 
 def _extras() -> dict[str, dict[str, str]]:
-    """Extra → its packages and their least versions, as the installed vidweave declares them."""
+    """Map each extra to its packages and their minimum versions, as declared by the installed vidweave."""
     from importlib.metadata import PackageNotFoundError, requires
 
     try:
@@ -139,11 +139,11 @@ def _extras() -> dict[str, dict[str, str]]:
         return {}
     extras: dict[str, dict[str, str]] = {}
     for line in declared:
-        found = re.match(r"([\w.-]+)(\[[\w, -]+\])?[^;]*?(?:[>=]=\s*([\d.]+))?[^;]*;.*extra\s*==\s*['\"]([\w-]+)", line)
-        if found is not None:
-            name, inner, least, extra = found.groups()
+        match = re.match(r"([\w.-]+)(\[[\w, -]+\])?[^;]*?(?:[>=]=\s*([\d.]+))?[^;]*;.*extra\s*==\s*['\"]([\w-]+)", line)
+        if match is not None:
+            name, inner, least, extra = match.groups()
             packages = extras.setdefault(extra, {})
-            if name == "vidweave":  # an extra made of others
+            if name == "vidweave":  # an extra that combines others
                 for other in re.findall(r"[\w-]+", inner or ""):
                     packages.update(extras.get(other, {}))
             else:
@@ -157,18 +157,18 @@ def _holds(package: str, least: str) -> bool:
 
 
 def _check_cache() -> Iterator[Finding]:
-    """Whether features can be kept."""
+    """Check that the feature cache can be written."""
     folder = Path(os.environ.get("VIDWEAVE_CACHE") or default_cache_folder())
     nearest = next(path for path in (folder, *folder.parents) if path.exists())
     if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
-        yield Finding("cache", "ok", f"{folder}{'' if folder.exists() else ' (not made yet)'}")
+        yield Finding("cache", "ok", f"{folder}{'' if folder.exists() else ' (does not exist yet)'}")
     else:
-        fix = "set VIDWEAVE_CACHE to a folder that you may write, or give --cache"
-        yield Finding("cache", "problem", f"{nearest} cannot be written", fix)
+        fix = "set VIDWEAVE_CACHE to a writable folder, or give --cache"
+        yield Finding("cache", "problem", f"{nearest} is not writable", fix)
 
 
 def _check_models() -> Iterator[Finding]:
-    """What can be loaded without a network."""
+    """Check which models load without a network."""
     from vidweave.model.assets import asset_names
 
     names = asset_names()
@@ -217,7 +217,7 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _import_failure(module: str) -> str:
-    """Why `module` does not import, or nothing; a broken binary package may raise anything."""
+    """The reason why `module` fails to import, or ""; a broken binary package may raise anything."""
     try:
         import_module(module)
     except Exception as error:  # noqa: BLE001

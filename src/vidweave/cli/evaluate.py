@@ -1,4 +1,4 @@
-"""`vidweave evaluate`: measure a model on a task, a data set or a file."""
+"""`vidweave evaluate`: evaluate a model on a task, a data set or a file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def evaluate(
     target: Annotated[
         str | None,
         typer.Argument(
-            metavar="[TARGET]", help="A task or a data set (`vidweave list`), or a data file; toyworld if left out."
+            metavar="[TARGET]", help="A task or a data set (`vidweave list`), or a data file (default: toyworld)."
         ),
     ] = None,
     settings: Annotated[
@@ -37,20 +37,22 @@ def evaluate(
     model: ModelName = DEFAULT_MODEL,
     task: Annotated[str | None, typer.Option(help="The same as TARGET.")] = None,
     data: Annotated[str | None, typer.Option(help="The same as data=….")] = None,
-    records: Annotated[str | None, typer.Option(help="Keep one JSON line per item here, and resume from it.")] = None,
-    examples: Annotated[int | None, typer.Option(min=1, help="Questions per family (examples=…).")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first that many items.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Questions per forward pass.")] = 16,
-    seed: Annotated[int | None, typer.Option(min=0, max=MAX_SEED, help="Which unseen questions (seed=…).")] = None,
-    family: Annotated[
-        list[str] | None, typer.Option(help="Only this family; may be given several times (families=…).")
+    records: Annotated[
+        str | None, typer.Option(help="File that keeps one JSON line per item; rerun to resume from it.")
     ] = None,
+    examples: Annotated[int | None, typer.Option(min=1, help="Questions per question type (examples=…).")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Evaluate only the first N items.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Questions per forward pass.")] = 16,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=MAX_SEED, help="Seed of the unseen questions (seed=…).")
+    ] = None,
+    family: Annotated[list[str] | None, typer.Option(help="Only this question type; repeatable (families=…).")] = None,
     modality: Annotated[
-        list[str] | None, typer.Option(help="What clips hold; may be given several times (modalities=…).")
+        list[str] | None, typer.Option(help="Modality of the clips; repeatable (modalities=…).")
     ] = None,
     folder: Annotated[str | None, typer.Option(help="Clips and questions of `vidweave world make` (data=…).")] = None,
     frames: Annotated[
-        int | None, typer.Option(min=1, help="Pictures per question; the model's own number if left out.")
+        int | None, typer.Option(min=1, help="Frames per question (default: the model's own number).")
     ] = None,
     prompt: Annotated[
         str | None,
@@ -60,26 +62,26 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Let the model write its choice, and read it so: vidweave, merv, lmms-eval-mmmu, lmms-eval-perception, "
-            "vlmevalkit. Without it options are scored by likelihood.",
+            help="Generate the choice as text and parse it with vidweave, merv, lmms-eval-mmmu, lmms-eval-perception or "
+            "vlmevalkit. By default, options are scored by likelihood.",
         ),
     ] = None,
     judge: Annotated[
-        str | None, typer.Option(help="Let this language model judge open answers: a folder, or a name at --judge-url.")
+        str | None, typer.Option(help="Language model that judges open answers: a folder, or a name at --judge-url.")
     ] = None,
     judge_url: Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint of the judge, with /v1.")] = None,
     metric: Annotated[
-        list[str] | None, typer.Option(help="A further metric of captions, which needs Java: meteor, spice.")
+        list[str] | None, typer.Option(help="Additional caption metric that needs Java: meteor, spice.")
     ] = None,
     predictions: Annotated[
         str | None,
         typer.Option(
-            help="Write all replies here, and a submission file beside; on its own where there are no answers."
+            help="File for all replies, with a submission file beside it; written by default if there are no labels."
         ),
     ] = None,
     shard: Annotated[
         str | None,
-        typer.Option(metavar="I/N", help="Only the I-th of N parts; join their records by `vidweave merge`."),
+        typer.Option(metavar="I/N", help="Evaluate only part I of N; join the records with `vidweave merge`."),
     ] = None,
     device: Device = None,
     dtype: Dtype = None,
@@ -87,12 +89,12 @@ def evaluate(
     report_file: ReportFile = None,
     as_json: Json = False,
 ) -> None:
-    """Accuracy per question type with 95% Wilson intervals.
+    """Evaluate a model: accuracy per question type with 95% Wilson intervals.
 
     E.g. `vidweave evaluate nextqa data=val.csv media=videos`.
     """
     check_report_file(report_file)
-    found, texts = _target(target, task, settings or [], data if data is not None else folder)
+    resolved, texts = _target(target, task, settings or [], data if data is not None else folder)
     if data is not None and folder is not None:
         raise ConfigError("--folder and --data are the same; give one")
     if judge_url is not None and judge is None:
@@ -105,13 +107,13 @@ def evaluate(
     narrate()
     options = {"seed": seed, "examples": examples, "families": family, "modalities": modality}
     given = {name: tuple(v) if isinstance(v, list) else v for name, v in options.items() if v is not None}
-    chosen = make_task(found, texts, given)
+    chosen = make_task(resolved, texts, given)
     answerer = load_pipeline(model, device=device, dtype=dtype, cache_folder=cache)
     decoding = {} if frames is None else {"num_frames": frames}
     if isinstance(chosen, DatasetTask):
-        from vidweave.cli.benchmarks import Asked, measure_and_show
+        from vidweave.cli.benchmarks import BenchmarkOptions, measure_and_show
 
-        asked = Asked(
+        benchmark_options = BenchmarkOptions(
             wording=wording,
             judge=judge,
             judge_url=judge_url,
@@ -123,7 +125,7 @@ def evaluate(
             shard=part,
             decoding=decoding,
         )
-        measure_and_show(answerer, chosen, asked, report_file=report_file, as_json=as_json)
+        measure_and_show(answerer, chosen, benchmark_options, report_file=report_file, as_json=as_json)
         return
     _refuse_for_tasks(judge=judge, metric=metric, predictions=predictions)
     with record_path(records) as path:
@@ -143,7 +145,7 @@ def _wording(prompt: str | None, parser: str | None) -> Wording:
 
 
 def _shard(text: str | None) -> tuple[int, int] | None:
-    """(i, n) of "I/N", with i from 0."""
+    """Parse "I/N" to (i, n) with i from 0."""
     if text is None:
         return None
     index, slash, number = text.partition("/")
@@ -155,11 +157,11 @@ def _shard(text: str | None) -> tuple[int, int] | None:
 def _refuse_for_tasks(**given: Any) -> None:
     if unused := [name for name, value in given.items() if value]:
         names = ", ".join(f"--{name}" for name in unused)
-        raise ConfigError(f"{names} is for data sets; this task scores itself")
+        raise ConfigError(f"{names} applies to data sets; this task scores its own answers")
 
 
 def _target(target: str | None, task: str | None, texts: list[str], data: str | None) -> tuple[Target, list[str]]:
-    """The target and all its ``key=value`` settings; a first argument that is a setting names no target."""
+    """Resolve the target and its ``key=value`` settings; the first argument may be a setting instead of a target."""
     from vidweave.evaluation.targets import find_target
 
     if target is not None and "=" in target:
@@ -172,5 +174,5 @@ def _target(target: str | None, task: str | None, texts: list[str], data: str | 
     if any(text.startswith("data=") for text in texts):
         raise ConfigError("--data (or --folder) and data= are the same; give one")
     if name is None and not data.endswith(("/", ".")) and "." in data.rpartition("/")[2]:
-        return find_target(data), texts  # a file alone says what it is
+        return find_target(data), texts  # the file alone identifies the target
     return find_target(name or DEFAULT_TARGET), [*texts, f"data={data}"]

@@ -1,4 +1,4 @@
-"""`vidweave extract`: depth, normals, frames, cuts and features of points, of one clip or of folders with thousands."""
+"""`vidweave extract`: depth, normals, flow, frames, trimmed clips and point features of clips or folders of clips."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ __all__ = ["app"]
 
 app = typer.Typer(
     name="extract",
-    help="Make further modalities and files out of videos; what was made is not made again.",
+    help="Extract further modalities and files from videos; existing outputs are skipped.",
     no_args_is_help=True,
 )
 
-Clips = Annotated[list[str], typer.Argument(metavar="CLIP…", help="Video files, or folders that hold some.")]
-Out = Annotated[str, typer.Option(help="Folder for what is made, and manifest.jsonl.")]
-Workers = Annotated[int, typer.Option(min=1, help="Clips at a time.")]
-Fps = Annotated[float | None, typer.Option(help="Pictures per second; all of them if left out.")]
-Device = Annotated[str, typer.Option(help="Where to compute, e.g. cuda.", callback=checked_device)]
+Clips = Annotated[list[str], typer.Argument(metavar="CLIP…", help="Video files, or folders of video files.")]
+Out = Annotated[str, typer.Option(help="Output folder, also for manifest.jsonl.")]
+Workers = Annotated[int, typer.Option(min=1, help="Clips processed in parallel.")]
+Fps = Annotated[float | None, typer.Option(help="Frames per second (default: all frames).")]
+Device = Annotated[str, typer.Option(help="Device, e.g. cuda.", callback=checked_device)]
 
 
 @app.command("depth")
@@ -39,7 +39,7 @@ def depth(
     workers: Workers = 1,
     as_json: Json = False,
 ) -> None:
-    """Depth of every picture: NAME.npy (T, H, W, 1) beside its times."""
+    """Estimate the depth of every frame: NAME.npy (T, H, W, 1) and its timestamps."""
     from vidweave.derive.depth import DepthEstimator, DepthJob
     from vidweave.derive.work import find_clips
 
@@ -49,17 +49,17 @@ def depth(
 
 @app.command("normals")
 def normals(
-    clips: Annotated[list[str], typer.Argument(metavar="CLIP…", help="Arrays of depth, or videos; or folders.")],
+    clips: Annotated[list[str], typer.Argument(metavar="CLIP…", help="Depth arrays or videos, or folders of them.")],
     out: Out,
-    method: Annotated[str, typer.Option(help="geometry, or a registered estimator of your own.")] = "geometry",
-    depth_model: Annotated[str | None, typer.Option(help="Metric depth model for clips that are videos.")] = None,
-    field_of_view: Annotated[float, typer.Option(help="Width of the camera's view in degrees.")] = 60.0,
+    method: Annotated[str, typer.Option(help="geometry, or the name of your own registered estimator.")] = "geometry",
+    depth_model: Annotated[str | None, typer.Option(help="Metric depth model, for video clips.")] = None,
+    field_of_view: Annotated[float, typer.Option(help="Horizontal field of view of the camera in degrees.")] = 60.0,
     fps: Fps = None,
     device: Device = "cpu",
     workers: Workers = 1,
     as_json: Json = False,
 ) -> None:
-    """Surface normals: NAME.npy (T, H, W, 3), unit vectors right, down, towards the eye."""
+    """Estimate surface normals: NAME.npy (T, H, W, 3), unit vectors (right, down, towards the camera)."""
     from vidweave.derive.depth import DepthEstimator
     from vidweave.derive.normals import NormalsJob
     from vidweave.derive.work import ARRAYS, VIDEOS, find_clips
@@ -76,27 +76,25 @@ def flow(
     out: Out,
     weights: Annotated[
         str | None,
-        typer.Option(help="RAFT's published weights (raft-sintel.pth, or safetensors); without them --vectors."),
+        typer.Option(help="RAFT's published weights (raft-sintel.pth, or safetensors); or give --vectors."),
     ] = None,
-    vectors: Annotated[
-        bool, typer.Option("--vectors", help="What the codec stored, by block, instead of RAFT.")
-    ] = False,
-    fps: Annotated[float, typer.Option(min=0.001, help="Pictures per second.")] = 2.0,
-    size: Annotated[int, typer.Option(min=1, help="Side of the maps; RAFT takes 128 and more.")] = 224,
+    vectors: Annotated[bool, typer.Option("--vectors", help="Use the codec's motion vectors instead of RAFT.")] = False,
+    fps: Annotated[float, typer.Option(min=0.001, help="Frames per second.")] = 2.0,
+    size: Annotated[int, typer.Option(min=1, help="Height and width of the flow maps; at least 128 for RAFT.")] = 224,
     rgb: Annotated[
-        bool, typer.Option("--rgb", help="Also NAME_rgb.mp4: hue is direction, colour is distance.")
+        bool, typer.Option("--rgb", help="Also write NAME_rgb.mp4: hue is the direction, color the magnitude.")
     ] = False,
-    iterations: Annotated[int, typer.Option(min=1, help="Of RAFT.")] = 20,
+    iterations: Annotated[int, typer.Option(min=1, help="RAFT iterations.")] = 20,
     device: Device = "cpu",
     workers: Workers = 1,
     as_json: Json = False,
 ) -> None:
-    """Flow from each picture to the next: NAME.npy (T, H, W, 2), right and down in pixels, beside its times."""
+    """Estimate flow from each frame to the next: NAME.npy (T, H, W, 2), right and down in pixels, and its timestamps."""
     from vidweave.derive.flow import FlowJob
     from vidweave.derive.work import find_clips
 
     if vectors == (weights is not None):
-        raise ConfigError("give RAFT's weights with --weights, or take the codec's motion vectors with --vectors")
+        raise ConfigError("give RAFT's weights with --weights, or use the codec's motion vectors with --vectors")
     found = find_clips(clips)
     estimator = None if weights is None else _raft(weights, size, iterations, device)
     name = "motion vectors" if weights is None else f"raft, {iterations} iterations, {_digest(weights)}"
@@ -110,16 +108,18 @@ def frames(
     out: Out,
     fps: Fps = None,
     height: Annotated[int | None, typer.Option(min=1, help="Scale down to this height.")] = None,
-    pattern: Annotated[str, typer.Option(help="File names; MA-LMM's are frame%06d.jpg.")] = "%05d.jpg",
+    pattern: Annotated[str, typer.Option(help="File name pattern; MA-LMM uses frame%06d.jpg.")] = "%05d.jpg",
     annotations: Annotated[
-        list[str] | None, typer.Option(help="Annotation files whose frame counts to rewrite.")
+        list[str] | None, typer.Option(help="Annotation files to update with the frame counts.")
     ] = None,
-    field: Annotated[str, typer.Option(help="Where an annotation tells the count.")] = "frame_length",
-    video_field: Annotated[str | None, typer.Option(help="Where it names the clip; its key if left out.")] = None,
+    field: Annotated[str, typer.Option(help="Annotation field of the frame count.")] = "frame_length",
+    video_field: Annotated[
+        str | None, typer.Option(help="Annotation field of the clip's name (default: its key).")
+    ] = None,
     workers: Workers = 1,
     as_json: Json = False,
 ) -> None:
-    """Pictures of each clip in a folder of its own, and annotations that tell how many there are."""
+    """Extract the frames of each clip to its own folder, and update the frame counts of annotations."""
     from vidweave.derive.frames import FrameJob, rewrite_counts
     from vidweave.derive.work import find_clips
 
@@ -142,20 +142,18 @@ def frames(
 @app.command("trim")
 def trim(
     out: Out,
-    clips: Annotated[
-        list[str] | None, typer.Argument(metavar="CLIP…", help="Videos to cut the same span from.")
-    ] = None,
+    clips: Annotated[list[str] | None, typer.Argument(metavar="CLIP…", help="Videos to trim to the same span.")] = None,
     start: Start = None,
     end: End = None,
     annotations: Annotated[
-        str | None, typer.Option(help="Touch-QA's or Thermal-QA's samples, instead of CLIPs.")
+        str | None, typer.Option(help="Touch-QA or Thermal-QA annotations, instead of CLIPs.")
     ] = None,
-    videos: Annotated[str | None, typer.Option(help="Where the data set's videos are.")] = None,
+    videos: Annotated[str | None, typer.Option(help="Folder of the data set's videos.")] = None,
     task: Annotated[str, typer.Option(help="touch or thermal.")] = "touch",
     workers: Workers = 1,
     as_json: Json = False,
 ) -> None:
-    """Cut spans out at key frames, nothing encoded again."""
+    """Cut spans at key frames without re-encoding."""
     from vidweave.derive.trim import Cut, TrimJob, cuts_of_annotations
     from vidweave.derive.work import find_clips
 
@@ -176,32 +174,30 @@ def pointfeatures(
     ],
     out: Out,
     model: Annotated[
-        str, typer.Option(help="Model whose encoder looks at the views.", callback=checked_model)
+        str, typer.Option(help="Model whose encoder encodes the views.", callback=checked_model)
     ] = DEFAULT_MODEL,
     stream: Annotated[str, typer.Option(help="Stream of that encoder.")] = "video",
-    views: Annotated[int, typer.Option(min=1, help="Pictures of each scene, evenly spread.")] = 32,
-    stride: Annotated[int, typer.Option(min=1, help="Every so many pixels become points.")] = 4,
+    views: Annotated[int, typer.Option(min=1, help="Frames per scene, evenly spaced.")] = 32,
+    stride: Annotated[int, typer.Option(min=1, help="Pixel stride between points.")] = 4,
     device: Device = "cpu",
     workers: Workers = 1,
     as_json: Json = False,
 ) -> None:
-    """Features of 3D points from several views, in 3D-LLM's file layout."""
+    """Compute features of 3D points from several views, in 3D-LLM's file layout."""
     from vidweave.derive.points import PointFeaturesJob
 
     found = {Path(scene).name: Path(scene) / "color.mp4" for scene in scenes}
     missing = [str(path) for path in found.values() if not path.exists()]
     if missing or len(found) < len(scenes):
-        raise ConfigError(
-            f"scenes need names of their own and a color.mp4 each; missing: {', '.join(missing) or 'none'}"
-        )
+        raise ConfigError(f"each scene needs a unique name and a color.mp4; missing: {', '.join(missing) or 'none'}")
     job = PointFeaturesJob(
-        encode=_eye(model, stream, device), encoder_name=f"{model}/{stream}", views=views, stride=stride
+        encode=_frame_encoder(model, stream, device), encoder_name=f"{model}/{stream}", views=views, stride=stride
     )
     _run(job, found, out, workers, as_json)
 
 
 def _raft(weights: str, size: int, iterations: int, device: str) -> Any:
-    """A motion encoder with RAFT's published weights."""
+    """Build a motion encoder with RAFT's published weights."""
     from safetensors.torch import load_file
 
     from vidweave.encoders.motion import MotionEncoderConfig
@@ -220,7 +216,7 @@ def _raft(weights: str, size: int, iterations: int, device: str) -> Any:
         assert encoder.raft is not None
         encoder.raft.load_state_dict(raft_from_published(state))
     except (OSError, RuntimeError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"{weights!r} holds no weights of RAFT ({str(error).splitlines()[0]})") from error
+        raise CheckpointError(f"{weights!r} does not contain RAFT weights ({str(error).splitlines()[0]})") from error
     return encoder.eval().to(usable_device(device))
 
 
@@ -230,8 +226,8 @@ def _digest(path: str) -> str:
     return sha256(Path(path).read_bytes()).hexdigest()[:12]
 
 
-def _eye(name: str, stream: str, device: str) -> Any:
-    """Pictures → tokens (T, N, C) of a model's stream."""
+def _frame_encoder(name: str, stream: str, device: str) -> Any:
+    """Return a function that encodes frames to the tokens (T, N, C) of a model's stream."""
     import torch
 
     from vidweave.errors import UnknownNameError
@@ -244,8 +240,8 @@ def _eye(name: str, stream: str, device: str) -> Any:
     encoder: Any = model.encoders[wiring.encoder]
 
     @torch.no_grad()
-    def encode(pictures: Any) -> torch.Tensor:
-        values, _ = apply(encoder.specs[wiring.modalities[0]], pictures)
+    def encode(frames: Any) -> torch.Tensor:
+        values, _ = apply(encoder.specs[wiring.modalities[0]], frames)
         return (
             encoder.encode(values[None, :, None].to(model.device, model.dtype), wiring.modalities[0])[0].float().cpu()
         )
@@ -254,7 +250,7 @@ def _eye(name: str, stream: str, device: str) -> Any:
 
 
 def _run(job: Any, clips: dict[str, Path], out: str, workers: int, as_json: bool) -> None:
-    """Do the work and show its report; exit code 1 if a clip failed."""
+    """Run the job and show its report; exit code 1 if a clip failed."""
     report, made = _work(job, clips, out, workers)
     show(*_summary(report, made, out), as_json=as_json)
     if report.failed:
@@ -262,7 +258,7 @@ def _run(job: Any, clips: dict[str, Path], out: str, workers: int, as_json: bool
 
 
 def _work(job: Any, clips: dict[str, Path], out: str, workers: int) -> tuple[Any, dict[str, dict[str, Any]]]:
-    """Do the work behind a progress bar: its report, and the manifest's lines of these clips."""
+    """Run the job with a progress bar; return its report and the manifest lines of these clips."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -279,19 +275,19 @@ def _work(job: Any, clips: dict[str, Path], out: str, workers: int) -> tuple[Any
 
 
 def _summary(report: Any, made: dict[str, dict[str, Any]], out: str) -> tuple[dict[str, Any], str]:
-    """JSON data and text: what was made, what failed, and what the user should know about the clips."""
+    """JSON data and text: clips made, clips failed, and notes about the clips."""
     notes = {name: _notes(made[name]) for name in (*report.made, *report.kept) if _notes(made[name])}
     data = {"out": out, "made": len(report.made), "kept": len(report.kept), "failed": report.failed, "notes": notes}
-    lines = [f"{len(report.made)} made, {len(report.kept)} there already, {len(report.failed)} failed; in {out}"]
+    lines = [f"{len(report.made)} made, {len(report.kept)} already there, {len(report.failed)} failed; in {out}"]
     lines += [f"  {name}: {reason}" for name, reason in report.failed.items()]
     lines += [f"  {name}: note: {note}" for name, found in notes.items() for note in found]
     return data, "\n".join(lines)
 
 
 def _notes(line: dict[str, Any]) -> list[str]:
-    """Notes of a manifest line, lost frames among them."""
+    """Notes of a manifest line, including lost frames."""
     lost = line.get("num_lost", 0)
     return [
-        *([f"{lost} frames could not be decoded; the nearest ones stand in"] if lost else []),
+        *([f"{lost} frames could not be decoded; replaced by the nearest ones"] if lost else []),
         *line.get("notes", []),
     ]

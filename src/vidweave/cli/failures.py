@@ -1,4 +1,4 @@
-"""What an exception means to whoever typed the command: one line on stderr, and the exit code."""
+"""Error reports: turn an exception into one line on stderr and an exit code."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from vidweave.errors import InputError, VidweaveError
 
 __all__ = ["one_line", "report"]
 
-LONGEST_SURPRISE = 500  # characters of a message that nobody here wrote
+LONGEST_SURPRISE = 500  # characters of a foreign exception's message
 
 # typer does not export the base of its usage errors; every version since 0.15 has it above BadParameter
 _ClickError: type[Exception] = next(b for b in typer.BadParameter.__mro__ if b.__name__ == "ClickException")  # type: ignore[assignment]
-# A path that is not what the command needs: the same to a user as our own MediaNotFoundError and MediaAccessError.
+# Bad paths: treated like our own MediaNotFoundError and MediaAccessError.
 _WRONG_PATH = (FileNotFoundError, IsADirectoryError, NotADirectoryError, FileExistsError, PermissionError)
 
 
 def report(error: BaseException, *, is_debug: bool = False, as_json: bool = False) -> int:
-    """Print what `error` says, behind its traceback where `is_debug`, and return the exit code.
+    """Print the message of `error`, after its traceback if `is_debug`, and return the exit code.
 
     Args:
-        as_json: Print ``{"error": {"type", "message", "exit_code"}}`` on stdout too, besides the line on stderr.
+        as_json: Print ``{"error": {"type", "message", "exit_code"}}`` on stdout, in addition to the line on stderr.
     """
     if isinstance(error, SystemExit) and not isinstance(error.code, str):
         return error.code if isinstance(error.code, int) else 0
@@ -42,22 +42,22 @@ def report(error: BaseException, *, is_debug: bool = False, as_json: bool = Fals
         print(context.get_help() if context else "", file=sys.stderr)
         message, code = "no command was given", BAD_INPUT
     else:
-        message, code = _judge(error)
+        message, code = _classify(error)
         print(f"error: {one_line(message)}", file=sys.stderr)
     if as_json:
-        about = {"type": type(error).__name__, "message": one_line(message), "exit_code": code}
-        show({"error": about}, "", as_json=True)
+        details = {"type": type(error).__name__, "message": one_line(message), "exit_code": code}
+        show({"error": details}, "", as_json=True)
     return code
 
 
 def one_line(message: str) -> str:
-    """`message` on one line, whatever it holds: a file name may carry line breaks or terminal escapes."""
+    """Escape `message` to one printable line: a file name may contain line breaks or terminal escapes."""
     words = " ".join(message.split())
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in words)
 
 
-def _judge(error: BaseException) -> tuple[str, int]:
-    """What to say, and the exit code."""
+def _classify(error: BaseException) -> tuple[str, int]:
+    """The message and the exit code of `error`."""
     if _was_interrupted(error):
         return "interrupted", INTERRUPTED
     if isinstance(error, VidweaveError):
@@ -66,29 +66,29 @@ def _judge(error: BaseException) -> tuple[str, int]:
     if isinstance(error, _ClickError):
         return _usage(error), BAD_INPUT
     if _is_out_of_memory(error):
-        advice = "take fewer --frames, a smaller --batch-size or --dtype bfloat16, or free memory"
-        return f"out of memory ({_shortened(error) or 'no more is to be had'}); {advice}", FAULT
+        advice = "use fewer --frames, a smaller --batch-size or --dtype bfloat16, or free memory"
+        return f"out of memory ({_shortened(error) or 'no further details'}); {advice}", FAULT
     place = place_in_user_code(error)
     if isinstance(error, OSError) and error.errno is not None:
         reason = (error.strerror or type(error).__name__) + (f" ({place})" if place else "")
         if error.filename is None:
-            return f"the operating system says: {reason}", FAULT
+            return f"operating system error: {reason}", FAULT
         is_path = isinstance(error, _WRONG_PATH) or error.errno == errno.EROFS
         return f"{error.filename!r} cannot be used: {reason}", BAD_INPUT if is_path else FAULT
     if isinstance(error, SystemExit):
         return str(error.code), FAULT
     if place:
-        said = _shortened(error) or "without a message"
-        return f"{place}: {type(error).__name__}: {said}; --debug shows the traceback", BAD_INPUT
+        text = _shortened(error) or "without a message"
+        return f"{place}: {type(error).__name__}: {text}; --debug shows the traceback", BAD_INPUT
     return (
         f"unexpected {type(error).__name__}: {_shortened(error) or 'without a message'}; please report it, "
-        "with what --debug shows",
+        "with the output of --debug",
         FAULT,
     )
 
 
 def _was_interrupted(error: BaseException | None) -> bool:
-    """Whether an interrupt is what lies behind: libraries wrap what stops their imports."""
+    """Whether the cause is an interrupt: libraries wrap exceptions raised during their imports."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         if isinstance(error, (KeyboardInterrupt, typer.Abort)):
@@ -99,7 +99,7 @@ def _was_interrupted(error: BaseException | None) -> bool:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    """Of the machine or of an accelerator, told without importing torch."""
+    """Whether the machine or an accelerator ran out of memory; checked without importing torch."""
     names = {base.__name__ for base in type(error).__mro__}
     is_allocator = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
     return bool(names & {"MemoryError", "OutOfMemoryError"}) or is_allocator
@@ -108,7 +108,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
 def _shortened(error: BaseException) -> str:
     try:
         text = one_line(str(error))
-    except Exception:  # noqa: BLE001  # an exception that cannot even be written
+    except Exception:  # noqa: BLE001  # an exception whose str() fails
         return ""
     return text if len(text) <= LONGEST_SURPRISE else text[:LONGEST_SURPRISE] + "…"
 

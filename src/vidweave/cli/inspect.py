@@ -1,4 +1,4 @@
-"""`vidweave inspect`: what a media file holds."""
+"""`vidweave inspect`: print information about a media file."""
 
 from __future__ import annotations
 
@@ -12,14 +12,12 @@ from vidweave.cli.output import Json, show
 __all__ = ["inspect"]
 
 
-def inspect(
-    file: Annotated[str, typer.Argument(help="Video, sound, picture or array.")], as_json: Json = False
-) -> None:
-    """Tell what FILE holds: duration, streams, counted and header frame numbers, rotation."""
+def inspect(file: Annotated[str, typer.Argument(help="Video, audio, image or array.")], as_json: Json = False) -> None:
+    """Print information about FILE: duration, streams, counted and header frame numbers, rotation."""
     from vidweave.media.inspect import inspect_file
 
-    found = inspect_file(file)
-    show(found, "\n".join(_lines(found)), as_json=as_json)
+    info = inspect_file(file)
+    show(info, "\n".join(_lines(info)), as_json=as_json)
 
 
 def _lines(value: Mapping[str, Any], indent: str = "") -> list[str]:

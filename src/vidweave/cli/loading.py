@@ -14,7 +14,7 @@ __all__ = ["load_pipeline"]
 
 
 def load_pipeline(name: str, **options: Any) -> SlotPipeline:
-    """Load the pipeline `name` as `vidweave.load` does, and show that it is loading if that takes a while.
+    """Load the pipeline `name` as `vidweave.load` does, and show the elapsed time if loading is slow.
 
     Hub ids show the progress of their downloads instead.
     """

@@ -1,6 +1,6 @@
-"""The console script: runs one command, and turns whatever it raises into one line and an exit code.
+"""The console script: run one command, and turn exceptions into one line and an exit code.
 
-Next to nothing is imported at the top, so that an interrupt is heard while the commands are still being imported.
+Almost nothing is imported at the top, so that an interrupt is handled while the commands are being imported.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from io import TextIOWrapper
 
 from vidweave.cli.codes import INTERRUPTED
 
-TYPE_CHECKING = False  # `typing` would be one more import before the first line that hears an interrupt
+TYPE_CHECKING = False  # importing `typing` would delay the interrupt handling
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -18,15 +18,15 @@ __all__ = ["main", "run"]
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code; `arguments` default to the process's own.
+    """Run one command and return its exit code; `arguments` default to ``sys.argv[1:]``.
 
-    Whatever is raised below it becomes one line on stderr: 2 for bad input and a command line that cannot be parsed, 1
-    for every other fault, 130 for an interrupt; with ``--json``, an object ``{"error": …}`` on stdout as well. Anywhere in front of ``--``, ``--debug`` adds the traceback, and
-    ``--import MODULE`` imports Python that registers names.
+    Every exception becomes one line on stderr. The exit code is 2 for bad input and invalid command lines, 130 for an
+    interrupt and 1 for all other errors. ``--json`` also prints ``{"error": …}`` on stdout. Anywhere before ``--``,
+    ``--debug`` adds the traceback, and ``--import MODULE`` imports Python code that registers names.
     """
     words, is_debug, modules = _without_globals(sys.argv[1:] if arguments is None else arguments)
     try:
-        if modules:  # before the commands, which offer an option per modality
+        if modules:  # before the commands, which have one option per modality
             from vidweave.cli.plugins import import_plugin
 
             for module in modules:
@@ -36,30 +36,30 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return call(words, is_debug=is_debug)
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
-        if _wants_json(words):  # written out, since no import may follow an interrupt
+        if _wants_json(words):  # written by hand: no import may follow an interrupt
             print(f'{{"error": {{"type": "KeyboardInterrupt", "message": "interrupted", "exit_code": {INTERRUPTED}}}}}')
         return INTERRUPTED
-    except (Exception, SystemExit) as error:  # noqa: BLE001  # a user is told of every fault in a line
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # every error is reported in one line
         from vidweave.cli.failures import report
 
         return report(error, is_debug=is_debug, as_json=_wants_json(words))
 
 
 def main() -> None:
-    """The console script."""
+    """Run the console script."""
     try:
         for output in (sys.stdout, sys.stderr):
             if isinstance(output, TextIOWrapper):
                 output.reconfigure(errors="backslashreplace")  # file names need not be text
         code = run()
-        _let_go()
-    except KeyboardInterrupt:  # a second one, while the first is told
+        _finish_output()
+    except KeyboardInterrupt:  # a second interrupt while the first is reported
         code = INTERRUPTED
     sys.exit(code)
 
 
 def _without_globals(arguments: Sequence[str]) -> tuple[list[str], bool, list[str]]:
-    """The arguments without the options of every command: whether ``--debug`` was there, and each ``--import MODULE``."""
+    """Split off the global options: the other arguments, whether ``--debug`` is there, and each ``--import MODULE``."""
     words = list(arguments)
     end = words.index("--") if "--" in words else len(words)
     kept: list[str] = []
@@ -77,17 +77,17 @@ def _without_globals(arguments: Sequence[str]) -> tuple[list[str], bool, list[st
 
 
 def _wants_json(words: Sequence[str]) -> bool:
-    """Whether ``--json`` stands in front of ``--``."""
+    """Whether ``--json`` comes before ``--``."""
     return "--json" in words[: words.index("--") if "--" in words else len(words)]
 
 
-def _let_go() -> None:
-    """Nothing is left to be written or tidied when the interpreter shuts down, where a fault would be a traceback."""
+def _finish_output() -> None:
+    """Flush stdout now: an error during the interpreter's shutdown would print a traceback."""
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
-    except OSError:  # its reader left, or the disk is full; the command has said so
+    except OSError:  # the reader left or the disk is full; already reported
         sys.stdout = None

@@ -1,4 +1,4 @@
-"""`vidweave models`: what can be loaded by name, and what it costs."""
+"""`vidweave models`: list models by name, and their size and cost."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from vidweave.registry import CHECKPOINT_FORMATS, MODELS
 
 __all__ = ["app", "list_models", "show_model"]
 
-app = typer.Typer(name="models", help="Models by name, and what they cost.", no_args_is_help=True)
+app = typer.Typer(name="models", help="Models by name, and their size and cost.", no_args_is_help=True)
 
 
 @app.command("list")
 def list_models(as_json: Json = False) -> None:
-    """Names that `ask`, `evaluate` and vidweave.load take."""
+    """List the model names that `ask`, `evaluate` and vidweave.load accept."""
     from vidweave.model.assets import asset_folder
 
     rows = []
@@ -37,7 +37,7 @@ def list_models(as_json: Json = False) -> None:
             }
         )
     lines = [(r["name"], _where(r), r["summary"]) for r in rows]
-    show({"models": rows}, table(lines, ("name", "weights", "what it is")), as_json=as_json)
+    show({"models": rows}, table(lines, ("name", "weights", "summary")), as_json=as_json)
 
 
 def _where(row: dict[str, Any]) -> str:
@@ -48,11 +48,11 @@ def _where(row: dict[str, Any]) -> str:
 def show_model(
     name: Annotated[str, typer.Argument(help="A name from `vidweave models list`, or a folder.")],
     dtype: Annotated[
-        str, typer.Option(help="Of the weights, for their size.", callback=lambda name: check_dtype(name))
+        str, typer.Option(help="Dtype of the weights, to compute their size.", callback=lambda name: check_dtype(name))
     ] = "bfloat16",
     as_json: Json = False,
 ) -> None:
-    """Parameters, memory and FLOPs per slot at full size; nothing is loaded (meta device)."""
+    """Show parameters, memory and FLOPs per slot; no weights are loaded (meta device)."""
     if name not in MODELS and not (Path(name) / "config.json").is_file():
         raise UnknownNameError("model", name, MODELS, "(a folder with a config.json works too)")
 

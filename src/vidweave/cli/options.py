@@ -1,4 +1,4 @@
-"""Arguments and options that several commands share."""
+"""Arguments and options shared by several commands."""
 
 from __future__ import annotations
 
@@ -35,30 +35,30 @@ __all__ = [
     "parsed_time",
 ]
 
-DEFAULT_MODEL = "tiny-base"  # shipped with the package: knows the toy world only
-MAX_SEED = 2**63 - 1  # what generators of random numbers take
+DEFAULT_MODEL = "tiny-base"  # shipped with the package, trained on the toy world only
+MAX_SEED = 2**63 - 1  # limit of random number generators
 
 
-# These run while the command line is parsed, so that a wrong name costs no import of torch.
+# Run while the command line is parsed, so that a wrong name fails before torch is imported.
 def checked_model(name: str | None) -> str | None:
-    """A model's name, if there is such a model."""
+    """Check that a model of this name exists."""
     if name is not None:
         find_model(name)
     return name
 
 
 def checked_device(name: str | None) -> str | None:
-    """A device's name, if torch computes on such devices."""
+    """Check that torch supports this device."""
     return None if name is None else check_device(name)
 
 
 def checked_dtype(name: str | None) -> str | None:
-    """A dtype's name, if weights can be of it."""
+    """Check that weights can have this dtype."""
     return None if name is None else check_dtype(name, also=("auto",))
 
 
 def checked_recipe(command: str) -> Callable[[str | None], str | None]:
-    """A check that `command` has a recipe of this name or path."""
+    """Return a check that `command` has a recipe of this name or path."""
 
     def check(recipe: str | None) -> str | None:
         from vidweave.types.recipe import find_recipe
@@ -71,7 +71,7 @@ def checked_recipe(command: str) -> Callable[[str | None], str | None]:
 
 
 def given_recipe(recipe: str | None) -> str:
-    """RECIPE, which may be left out beside --list only."""
+    """Require RECIPE; it is optional only with --list."""
     if recipe is None:
         raise typer.BadParameter("RECIPE is missing; give a name (--list prints them) or the path of a Python file")
     return recipe
@@ -82,17 +82,17 @@ ListRecipes = Annotated[bool, typer.Option("--list", help="List the recipes that
 
 
 def _choices(texts: list[str] | None) -> list[str] | None:
-    """A single option with a comma in it is a list that should have been several options."""
+    """Reject a single option with commas: it should have been several options."""
     if texts is not None and len(texts) == 1:
         parts = [part.strip() for part in texts[0].split(",") if part.strip()]
         if len(parts) > 1:
             advice = " ".join(f"--option {part!r}" if " " in part else f"--option {part}" for part in parts[:4])
-            raise typer.BadParameter(f"one option came, {texts[0]!r}; repeat --option for each: {advice}")
+            raise typer.BadParameter(f"got one option, {texts[0]!r}; repeat --option for each: {advice}")
     return texts
 
 
 def parsed_time(text: str) -> float:
-    """Seconds of a time; a wrong one names its option."""
+    """Parse a time to seconds; the error names the option."""
     try:
         return parse_seconds(text)
     except ConfigError as error:
@@ -100,31 +100,29 @@ def parsed_time(text: str) -> float:
 
 
 def parsed_duration(text: str) -> float:
-    """Seconds of a time that must be above 0."""
+    """Parse a duration above 0 to seconds."""
     if (seconds := parsed_time(text)) <= 0:
         raise typer.BadParameter(f"it must be above 0, got {text!r}")
     return seconds
 
 
-Choices = Annotated[
-    list[str] | None, typer.Option(help="An answer to choose from; give it once per option.", callback=_choices)
-]
-Device = Annotated[str | None, typer.Option(help="Where to compute, e.g. cuda.", callback=checked_device)]
-Dtype = Annotated[str | None, typer.Option(help="Of the weights, e.g. bfloat16.", callback=checked_dtype)]
+Choices = Annotated[list[str] | None, typer.Option(help="An answer option; repeatable.", callback=_choices)]
+Device = Annotated[str | None, typer.Option(help="Device, e.g. cuda.", callback=checked_device)]
+Dtype = Annotated[str | None, typer.Option(help="Dtype of the weights, e.g. bfloat16.", callback=checked_dtype)]
 End = Annotated[
-    float | None, typer.Option(help="Look up to here: seconds, or 1:30.", metavar="TIME", parser=parsed_time)
+    float | None, typer.Option(help="End of the span: seconds, or 1:30.", metavar="TIME", parser=parsed_time)
 ]
 FeatureCache = Annotated[
-    str | None, typer.Option(envvar="VIDWEAVE_CACHE", help="Keep features of frozen encoders here.")
+    str | None, typer.Option(envvar="VIDWEAVE_CACHE", help="Folder that caches features of frozen encoders.")
 ]
 FolderRate = Annotated[
     float | None,
-    typer.Option("--fps", min=0.001, help="Frame rate of folders and arrays of frames, which carry no times."),
+    typer.Option("--fps", min=0.001, help="Frame rate of folders and arrays of frames, which have no timestamps."),
 ]
 ModelName = Annotated[
     str, typer.Option(help="A name from `vidweave models list`, a folder or a hub id.", callback=checked_model)
 ]
-NumFrames = Annotated[int | None, typer.Option(min=1, help="Frames to look at; the model's own number if left out.")]
+NumFrames = Annotated[int | None, typer.Option(min=1, help="Frames to sample (default: the model's own number).")]
 Start = Annotated[
-    float | None, typer.Option(help="Look from here on: seconds, or 1:30.", metavar="TIME", parser=parsed_time)
+    float | None, typer.Option(help="Start of the span: seconds, or 1:30.", metavar="TIME", parser=parsed_time)
 ]

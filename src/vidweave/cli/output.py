@@ -1,4 +1,4 @@
-"""What commands print on stdout: text for people, or JSON."""
+"""Output of commands on stdout: plain text or JSON."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 
 
 def show(data: Any, text: str, *, as_json: bool) -> None:
-    """Print `data` as one JSON document, or `text` for people."""
+    """Print `data` as one JSON document, or `text`."""
     typer.echo(json.dumps(_plain(data), ensure_ascii=False, indent=2, allow_nan=False) if as_json else text)
 
 
 def table(rows: Iterable[Sequence[Any]], header: Sequence[str] = ()) -> str:
-    """Columns lined up by spaces; numbers to the right."""
+    """Format rows as columns aligned by spaces; numbers are right-aligned."""
     cells = [[str(cell) for cell in row] for row in ([header] if header else []) + [list(row) for row in rows]]
     if not cells:
         return ""
@@ -38,7 +38,7 @@ def _is_number(cell: str) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """JSON has no NaN, no arrays and no paths."""
+    """Convert to plain JSON values: JSON has no NaN, arrays or paths."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):

@@ -1,4 +1,4 @@
-"""`--import MODULE`: Python that registers names before a command runs."""
+"""`--import MODULE`: import Python code that registers names before a command runs."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ __all__ = ["import_plugin"]
 def import_plugin(name: str) -> None:
     """Import a module by its name, or a Python file by its path.
 
-    A file becomes the module of its own name, from its folder at the end of `sys.path`, so that worker processes find it
-    too. What it registers can be named in the rest of the command line.
+    A file is imported under its own name, with its folder appended to `sys.path`, so that worker processes find it too.
+    The names it registers can be used in the rest of the command line.
 
     Raises:
-        ConfigError: no such module or file, or one that fails.
+        ConfigError: The module or file does not exist, or fails to import.
     """
     is_file = name.endswith(".py") or "/" in name
     module = _module_of(Path(name)) if is_file else name
     try:
         import_module(module)
-    except (Exception, SystemExit) as error:  # code of others may raise anything
+    except (Exception, SystemExit) as error:  # user code may raise anything
         if isinstance(error, ModuleNotFoundError) and error.name == module:
             raise ConfigError(
                 f"--import found no module {name!r}; give the name of an importable module or the path of a .py file"
@@ -37,11 +37,13 @@ def import_plugin(name: str) -> None:
 
 
 def _module_of(path: Path) -> str:
-    """The module that a file is importable as; its folder joins `sys.path` where that is needed."""
+    """Return the module name of a file; append its folder to `sys.path` if needed."""
     if not path.is_file() or path.suffix != ".py":
         raise ConfigError(f"--import found no Python file {path}; give the name of a module or the path of a .py file")
     if not path.stem.isidentifier():
-        raise ConfigError(f"--import cannot import {path.name}, since {path.stem!r} is no name of a module; rename it")
+        raise ConfigError(
+            f"--import cannot import {path.name}, since {path.stem!r} is not a valid module name; rename it"
+        )
     path = path.resolve()
     if path.stem not in sys.modules and find_spec(path.stem) is None:
         sys.path.append(str(path.parent))

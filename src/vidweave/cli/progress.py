@@ -1,4 +1,4 @@
-"""Say on stderr how far a command is, once it has run for two seconds."""
+"""Progress on stderr, for commands that run longer than two seconds."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["ByteProgress", "show_elapsed"]
 
 _PATIENCE_SECONDS = 2.0
 _LINE_SECONDS = 10.0
-_LOG_SECONDS = 60.0  # a log wants a sign of life, not a clock
+_LOG_SECONDS = 60.0  # logs need a sign of life, not a clock
 
 
 class ByteProgress:
-    """A line of what is done and how far: rewritten in place on a terminal, a new one now and then elsewhere."""
+    """Progress line in bytes: rewritten in place on a terminal, otherwise a new line every few seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -27,7 +27,7 @@ class ByteProgress:
         self._is_open = False
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        """`done` of `total` bytes of `what` are done."""
+        """Report that `done` of `total` bytes of `what` are done."""
         now, is_terminal = self._clock(), sys.stderr.isatty()
         pause = 0.2 if is_terminal else _LINE_SECONDS
         if now - self._start < _PATIENCE_SECONDS or (self._shown is not None and now - self._shown < pause):
@@ -38,7 +38,7 @@ class ByteProgress:
         print(f"\r\x1b[K{line}" if is_terminal else line, end="" if is_terminal else "\n", file=sys.stderr, flush=True)
 
     def close(self) -> None:
-        """Clear the line that is being rewritten."""
+        """Clear the progress line."""
         if self._is_open:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
             self._is_open = False

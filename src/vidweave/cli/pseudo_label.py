@@ -1,4 +1,4 @@
-"""`vidweave pseudo-label`: spans for training a selector, made by a base model without temporal annotation."""
+"""`vidweave pseudo-label`: create spans for training a selector with a base model, without temporal annotations."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def pseudo_label(
             help="A folder of `vidweave world make`, or a video-instruct JSON file with q, a and video_id.",
         ),
     ],
-    out: Annotated[Path, typer.Option(help="JSON lines; a run that was stopped goes on from them.")],
+    out: Annotated[Path, typer.Option(help="Output JSON lines; rerun to resume an interrupted run.")],
     media: Annotated[Path | None, typer.Option(help="Folder of the videos of a video-instruct file.")] = None,
     model: Annotated[
         str,
@@ -35,21 +35,21 @@ def pseudo_label(
         ),
     ] = DEFAULT_MODEL,
     score: Annotated[
-        str, typer.Option(help="`recall` or `f1` of words that the model writes, or `likelihood` (writes nothing).")
+        str, typer.Option(help="`recall` or `f1` of the generated words, or `likelihood` (no generation).")
     ] = "likelihood",
     subtract: Annotated[
-        str, typer.Option(help="Off all scores of a clip first: `none`, the `min`, or the `median`.")
+        str, typer.Option(help="Subtract from all scores of a clip: `none`, their `min` or their `median`.")
     ] = "min",
-    candidates: Annotated[int, typer.Option(min=1, help="Pictures per clip.")] = 32,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures that are read at a time.")] = 32,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first that many questions.")] = None,
+    candidates: Annotated[int, typer.Option(min=1, help="Frames per clip.")] = 32,
+    batch_size: Annotated[int, typer.Option(min=1, help="Frames scored per batch.")] = 32,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use only the first N questions.")] = None,
     device: Device = None,
     dtype: Dtype = None,
     as_json: Json = False,
 ) -> None:
-    """Show the base model single pictures of each clip, and keep the span in which they know the answer.
+    """Score single frames of each clip with a base model, and keep the span in which they predict the answer.
 
-    Each line of OUT holds the question, the span in seconds, and the score of every picture; the first one tells the
+    Each line of OUT contains the question, the span in seconds and the score of every frame; the first line contains the
     model and the settings.
     """
     for name, value, known in (
@@ -68,8 +68,10 @@ def pseudo_label(
     scorer = FrameScorer(base, num_candidates=candidates, measure=MEASURES[score], batch_size=batch_size)
     count, seconds = 0, 0.0
     with progress_bar("pseudo-label", len(examples)) as advance:
-        made: Any = subtract
-        for label in label_clips(scorer, examples, out, subtract=made, provenance={"data": str(data), "score": score}):
+        baseline: Any = subtract
+        for label in label_clips(
+            scorer, examples, out, subtract=baseline, provenance={"data": str(data), "score": score}
+        ):
             count, seconds = count + 1, seconds + label.end - label.start
             advance(1)
     mean = seconds / max(1, count)

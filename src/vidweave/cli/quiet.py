@@ -1,4 +1,4 @@
-"""Keeps stderr for what concerns the user: libraries' chatter is held back, our own warnings become one line."""
+"""Quiet stderr: suppress messages of libraries, and print vidweave's warnings as one line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import warnings
 
 __all__ = ["hush_libraries", "narrate"]
 
-# Read by the libraries when they are imported, which happens later. A value that the user set is kept.
+# The libraries read these when they are imported, which happens later. Values set by the user are kept.
 _SETTINGS = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -20,7 +20,7 @@ _SETTINGS = {
 
 
 def hush_libraries() -> None:
-    """Hold back what libraries warn and log below an error; ``python -W`` and PYTHONWARNINGS bring it back."""
+    """Suppress warnings and log messages of libraries below errors; ``python -W`` and PYTHONWARNINGS restore them."""
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     if "transformers" in sys.modules:  # it read the settings when it was imported
@@ -32,15 +32,15 @@ def hush_libraries() -> None:
 
 
 def narrate() -> None:
-    """Let our own modules tell on stderr what they do (long commands)."""
+    """Print vidweave's own log messages on stderr, for long commands."""
     logger = logging.getLogger("vidweave")
     logger.setLevel(logging.INFO)
     if not logger.handlers:
-        logger.addHandler(_Narrator())
+        logger.addHandler(_StderrHandler())
 
 
-class _Narrator(logging.Handler):
-    """Tells whatever is stderr by then: a process may run several commands, each with a stderr of its own."""
+class _StderrHandler(logging.Handler):
+    """Log to the current stderr: a process may run several commands, each with its own stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
         print(self.format(record), file=sys.stderr)

@@ -13,7 +13,7 @@ __all__ = ["show_recipes"]
 def show_recipes(command: str, *, as_json: bool) -> None:
     """Print names and summaries of the shipped recipes that `command` runs."""
     rows = [{"name": name, "summary": _summary(name)} for name in recipe_names(command)]
-    show({"recipes": rows}, table([(r["name"], r["summary"]) for r in rows], ("recipe", "what it is")), as_json=as_json)
+    show({"recipes": rows}, table([(r["name"], r["summary"]) for r in rows], ("recipe", "summary")), as_json=as_json)
 
 
 def _summary(name: str) -> str:

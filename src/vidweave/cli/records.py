@@ -1,4 +1,4 @@
-"""Where a command keeps the records of a run."""
+"""Path of the record file of a run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["record_path"]
 
 @contextmanager
 def record_path(given: str | None) -> Iterator[Path]:
-    """The given file, or one that lasts as long as the command."""
+    """Yield the given path, or a temporary file that is removed after the command."""
     if given is not None:
         yield Path(given)
         return

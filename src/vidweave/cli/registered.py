@@ -1,4 +1,4 @@
-"""`vidweave list`: names that are registered here, by plug-ins and by `--import`."""
+"""`vidweave list`: names registered by vidweave, plug-ins and `--import`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vidweave.registry import REGISTRIES
 
 __all__ = ["list_names"]
 
-# Facts with a column of their own, where any name of the kind has them; the summary stands last.
+# Facts that get their own column if any name of the kind has them; the summary comes last.
 _COLUMNS = ("kind", "splits", "modalities", "carrier", "license", "access")
 
 
@@ -26,16 +26,14 @@ def _checked_kind(kind: str | None) -> str | None:
 def list_names(
     kind: Annotated[
         str | None,
-        typer.Argument(
-            metavar="KIND", help=f"One of {', '.join(REGISTRIES)}; all if left out.", callback=_checked_kind
-        ),
+        typer.Argument(metavar="KIND", help=f"One of {', '.join(REGISTRIES)}; all by default.", callback=_checked_kind),
     ] = None,
     as_json: Json = False,
 ) -> None:
     """List registered names: models, tasks, data sets, encoders, selectors and others."""
     kinds = [kind] if kind else list(REGISTRIES)
-    found = {name: [_row(name, entry) for entry in REGISTRIES[name]] for name in kinds}
-    show(found, "\n\n".join(_text(name, rows) for name, rows in found.items() if rows), as_json=as_json)
+    rows_by_kind = {name: [_row(name, entry) for entry in REGISTRIES[name]] for name in kinds}
+    show(rows_by_kind, "\n\n".join(_text(name, rows) for name, rows in rows_by_kind.items() if rows), as_json=as_json)
 
 
 def _row(kind: str, name: str) -> dict[str, Any]:

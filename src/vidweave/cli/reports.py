@@ -1,4 +1,4 @@
-"""Results written to a file: a page with plots (and its picture), Markdown, or JSON, as the file's name ends."""
+"""Write results to a file: HTML with plots (and an image of it), Markdown or JSON, chosen by the suffix."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["ReportFile", "check_report_file", "write_report"]
 
 ReportFile = Annotated[
     Path | None,
-    typer.Option("--report", help="Write the result here: .html (a page with plots), .md or .json."),
+    typer.Option("--report", help="File for the results: .html (a page with plots), .md or .json."),
 ]
 SUFFIXES = (".html", ".md", ".json")
 
 
 def check_report_file(path: Path | None) -> None:
-    """Before anything is computed: ConfigError for a name or folder that cannot be written to."""
+    """Check the suffix and folder of --report before anything is computed; raises ConfigError."""
     if path is None:
         return
     if path.suffix not in SUFFIXES:
@@ -31,7 +31,7 @@ def check_report_file(path: Path | None) -> None:
 
 
 def write_report(path: Path | None, data: Mapping[str, Any]) -> None:
-    """Write a result, or two compared (then `data` has a `first`)."""
+    """Write a result, or a comparison of two results (`data` then has a `first` key)."""
     if path is None:
         return
     from vidweave.report.results import comparison_markdown, comparison_page, results_markdown, results_page

@@ -1,4 +1,4 @@
-"""`vidweave select`: which moments of a clip a question is about."""
+"""`vidweave select`: select the timestamps of a clip that are relevant to a question."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from vidweave.registry import SELECTORS
 
 __all__ = ["DEFAULT_SELECTING_MODEL", "select"]
 
-DEFAULT_SELECTING_MODEL = "tiny-videotgb"  # shipped: its bridge knows the motions of the toy world
+DEFAULT_SELECTING_MODEL = "tiny-videotgb"  # shipped, with a bridge trained on the motions of the toy world
 
 
 def select(
     clip: Annotated[str, typer.Argument(metavar="CLIP", help="Video file.")],
-    question: Annotated[str, typer.Argument(metavar="QUESTION", help="What the moments are for.")],
-    num_frames: Annotated[int, typer.Option("--frames", "--k", "-k", min=1, help="How many timestamps.")] = 8,
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="The question to select frames for.")],
+    num_frames: Annotated[int, typer.Option("--frames", "--k", "-k", min=1, help="Number of timestamps.")] = 8,
     selector: Annotated[
         str,
         typer.Option(
@@ -32,23 +32,23 @@ def select(
     model: Annotated[
         str,
         typer.Option(
-            help="Whose selector and motion: a name from `vidweave models list`, a folder or a hub id.",
+            help="Model that provides the selector and motion: a name from `vidweave models list`, a folder or a hub id.",
             callback=checked_model,
         ),
     ] = DEFAULT_SELECTING_MODEL,
     start: Start = None,
     end: End = None,
     fps: FolderRate = None,
-    flow: Annotated[
-        str | None, typer.Option(help="Flow that was extracted before, for a model that watches it.")
-    ] = None,
+    flow: Annotated[str | None, typer.Option(help="Previously extracted flow, for models that use it.")] = None,
     device: Device = None,
-    isolate: Annotated[bool, typer.Option("--isolate", help="Decode in a process that can be killed.")] = False,
+    isolate: Annotated[
+        bool, typer.Option("--isolate", help="Decode in a separate process that can be killed.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Select the timestamps of CLIP that QUESTION is about, with spans and scores, without decoding the frames there.
+    """Select the timestamps of CLIP that are relevant to QUESTION, with spans and scores, without decoding those frames.
 
-    Any model can look at them then: the times are seconds of the file.
+    Timestamps are in seconds of the file, so that any other model can use them.
     """
     import vidweave
     from vidweave.media.open import open_clip
@@ -59,26 +59,26 @@ def select(
         pass
     pipe = load_pipeline(model, device=device)
     with show_elapsed("selecting"):
-        told = _moments(pipe, SELECTORS.entry(selector), given, question, num_frames, isolate)
-    show({"clip": clip, "question": question, "selector": selector, **told}, _text(told), as_json=as_json)
+        selection = _select(pipe, SELECTORS.entry(selector), given, question, num_frames, isolate)
+    show({"clip": clip, "question": question, "selector": selector, **selection}, _text(selection), as_json=as_json)
 
 
-def _moments(pipe: Any, entry: Any, clip: Any, question: str, num_frames: int, isolate: bool) -> dict[str, Any]:
+def _select(pipe: Any, entry: Any, clip: Any, question: str, num_frames: int, isolate: bool) -> dict[str, Any]:
     from dataclasses import replace
 
     limits = replace(pipe.processor.limits, isolate=True) if isolate else None
     own = pipe.model.spec.selector.kind
     if entry.name == "grounding" and own != "grounding":
-        raise ConfigError(f"this model selects by {own!r}; give one with a bridge, or --selector {own}")
+        raise ConfigError(f"the selector of this model is {own!r}; give a model with a bridge, or --selector {own}")
     chooser = None if entry.name == own else entry.load()().build().eval()
     return pipe.select(clip, question, num_frames=num_frames, selector=chooser, limits=limits)
 
 
-def _text(told: dict[str, Any]) -> str:
-    rows = [(f"{t:.3f}", index) for t, index in zip(told["seconds"], told["indices"], strict=True)]
+def _text(selection: dict[str, Any]) -> str:
+    rows = [(f"{t:.3f}", index) for t, index in zip(selection["seconds"], selection["indices"], strict=True)]
     spans = [
         f"span {span['start']:.3f} to {span['end']:.3f} s" + ("" if span["score"] is None else f", {span['score']:.1%}")
-        for span in told["spans"]
+        for span in selection["spans"]
     ]
-    notes = [f"note: {note}" for note in told["notes"]]
-    return "\n".join([table(rows, ("seconds", "picture")), *spans[:8], *notes])
+    notes = [f"note: {note}" for note in selection["notes"]]
+    return "\n".join([table(rows, ("seconds", "frame")), *spans[:8], *notes])

@@ -1,4 +1,4 @@
-"""`vidweave stream`: one question about a clip again and again, while it is read."""
+"""`vidweave stream`: answer one question repeatedly while a clip is read."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from vidweave.errors import QueryError
 
 __all__ = ["stream"]
 
-DEFAULT_MODEL = "tiny-malmm"  # shipped, with a memory: takes clips of any length
+DEFAULT_MODEL = "tiny-malmm"  # shipped, with a memory: accepts clips of any length
 
 
 def stream(
     clip: Annotated[str, typer.Argument(metavar="CLIP", help="Video file.")],
-    question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to ask.")],
-    every: Annotated[str, typer.Option(help="Answer this often in the clip's time, e.g. 5s or 1.5m.")] = "12.5s",
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="The question.")],
+    every: Annotated[str, typer.Option(help="Interval between answers in clip time, e.g. 5s or 1.5m.")] = "12.5s",
     fps: Annotated[
-        float | None, typer.Option(min=0.001, help="Pictures per second to look at (default: the model's own rate).")
+        float | None, typer.Option(min=0.001, help="Frames sampled per second (default: the model's own rate).")
     ] = None,
     option: Choices = None,
     model: ModelName = DEFAULT_MODEL,
@@ -33,9 +33,9 @@ def stream(
     dtype: Dtype = None,
     as_json: Json = False,
 ) -> None:
-    """Answer QUESTION about what was seen of CLIP so far, with the time, while it is read.
+    """Answer QUESTION repeatedly about the part of CLIP read so far, with the time of each answer.
 
-    Nothing is read twice; with a model that has a memory, neither the memory nor an answer's cost grows with the clip.
+    Each frame is read once. If the model has a memory, neither memory use nor the cost of an answer grows with the clip.
     """
     step = parse_seconds(every)
     if step <= 0:
@@ -43,9 +43,9 @@ def stream(
     import vidweave
 
     vidweave.Clip(clip, start_seconds=start, end_seconds=end)  # a bad span fails before anything is read
-    pieces = list(_pieces(clip, step, start or 0.0, end))
+    segments = list(_segments(clip, step, start or 0.0, end))
     answers: list[dict[str, Any]] = []
-    for until, answer in _answers(clip, question, option or [], pieces, fps, model, device, dtype):
+    for until, answer in _answers(clip, question, option or [], segments, fps, model, device, dtype):
         answers.append({"seconds": until, **answer.to_dict()})
         if not as_json:
             show({}, f"{until:9.2f} s  {answer.text}", as_json=False)
@@ -53,18 +53,18 @@ def stream(
         show({"question": question, "answers": answers}, "", as_json=True)
 
 
-def _pieces(clip: str, step: float, start: float, end: float | None) -> Iterator[tuple[float, float]]:
-    """(from, to) seconds of pieces that hold a picture; fails on a bad file before a model is loaded."""
+def _segments(clip: str, step: float, start: float, end: float | None) -> Iterator[tuple[float, float]]:
+    """Yield (start, end) seconds of the segments with at least one frame; fails on a bad file before a model is loaded."""
     from vidweave.media.open import open_source
 
     with open_source(clip, "video") as source:
         times, duration = source.timeline()
     end = duration if end is None else min(end, duration)
     if start >= end:
-        raise QueryError(f"the span is empty: it starts at {start:g} s, and ends at {end:g} s")
+        raise QueryError(f"the span is empty: it starts at {start:g} s and ends at {end:g} s")
     count = 0
     while (begin := start + count * step) < end:
-        until = min(start + (count + 1) * step, end)  # exactly where the next piece begins
+        until = min(start + (count + 1) * step, end)  # exactly the start of the next segment
         if bool(((times >= begin) & (times < until)).any()):
             yield begin, until
         count += 1
@@ -74,7 +74,7 @@ def _answers(
     clip: str,
     question: str,
     options: list[str],
-    pieces: list[tuple[float, float]],
+    segments: list[tuple[float, float]],
     fps: float | None,
     name: str,
     device: str | None,
@@ -85,7 +85,7 @@ def _answers(
     vidweave.Query.about(vidweave.Clip(clip), question, options)  # a bad question fails before a model is loaded
     live = load_pipeline(name, device=device, dtype=dtype).stream(question)
     if fps is None and not live.has_rate:
-        raise QueryError(f"{name} does not say how many pictures per second it wants; give --fps, e.g. --fps 1")
-    for begin, until in pieces:
+        raise QueryError(f"{name} does not define a frame rate; give --fps, e.g. --fps 1")
+    for begin, until in segments:
         live.push(vidweave.Clip(clip, start_seconds=begin, end_seconds=until), fps=fps)
         yield until, live.ask(question, options=options)

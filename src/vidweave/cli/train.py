@@ -1,4 +1,4 @@
-"""`vidweave train`: run a recipe."""
+"""`vidweave train`: run a training recipe."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ def train(
         ),
     ] = None,
     overrides: Overrides = None,
-    out: Annotated[str | None, typer.Option(help="Folder for checkpoints and logs; runs/RECIPE if left out.")] = None,
+    out: Annotated[str | None, typer.Option(help="Folder for checkpoints and logs (default: runs/RECIPE).")] = None,
     lists: ListRecipes = False,
     budget: Annotated[
         float | None,
         typer.Option(
-            help="Train that long, e.g. 5m or 1h30m, over all interruptions.", metavar="TIME", parser=parsed_duration
+            help="Total training time across interruptions, e.g. 5m or 1h30m.", metavar="TIME", parser=parsed_duration
         ),
     ] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Refuse to go on with an earlier run in the folder.")] = False,
-    devices: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Refuse to resume an earlier run in the folder.")] = False,
+    devices: Annotated[int, typer.Option(min=1, help="Number of processes.")] = 1,
     accelerator: Annotated[str, typer.Option(help="cpu, cuda or auto.", callback=_checked_accelerator)] = "cpu",
     as_json: Json = False,
 ) -> None:
-    """Train RECIPE; started again, an interrupted run goes on where it was."""
+    """Train RECIPE; rerun to resume an interrupted run."""
     if lists:
         from vidweave.cli.recipes import show_recipes
 

@@ -1,4 +1,4 @@
-"""Errors in Python that the user wrote: a recipe, or a module given with `--import`."""
+"""Errors in the user's Python code: a recipe, or a module given with `--import`."""
 
 from __future__ import annotations
 
@@ -16,26 +16,27 @@ _IN_WORKER = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+)', re.MU
 
 
 def place_in_user_code(error: BaseException) -> str:
-    """File and line of the user's own code in which `error` was raised, e.g. ``own.py, line 3``; empty if in none.
+    """Find the file and line of user code that raised `error`, e.g. ``own.py, line 3``; empty if there is none.
 
-    Code that the user's code called counts as the user's line. An error of a data worker carries its traceback as text.
+    An error in code called by the user's code is reported at the user's line. Errors of data workers carry their
+    traceback as text.
     """
     places = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
     if isinstance(error, SyntaxError):
         places.append((error.filename or "", error.lineno))
-    places += [(found["file"], int(found["line"])) for found in _IN_WORKER.finditer(_text(error))]
+    places += [(match["file"], int(match["line"])) for match in _IN_WORKER.finditer(_text(error))]
     return next((f"{_shown(file)}, line {line}" for file, line in reversed(places) if _is_of_user(file)), "")
 
 
 def _text(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:  # noqa: BLE001  # an exception that cannot even be written
+    except Exception:  # noqa: BLE001  # an exception whose str() fails
         return ""
 
 
 def _is_of_user(file: str) -> bool:
-    """Whether a file is neither vidweave's, nor Python's, nor an installed package's."""
+    """Whether a file belongs to neither vidweave, Python nor an installed package."""
     path = Path(file)
     return path.is_file() and not any(path.resolve().is_relative_to(folder) for folder in _foreign_folders())
 
@@ -48,6 +49,6 @@ def _foreign_folders() -> list[Path]:
 
 
 def _shown(file: str) -> str:
-    """A path below the working directory as the user would type it."""
+    """Shorten a path below the working directory to a relative path."""
     path = Path(file).resolve()
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

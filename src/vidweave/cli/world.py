@@ -1,4 +1,4 @@
-"""`vidweave world`: clips and questions of the toy world as files, and a look at one scene."""
+"""`vidweave world`: write clips and questions of the toy world, and draw a scene."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from vidweave.errors import ConfigError
 
 __all__ = ["app", "make", "show_scene"]
 
-app = typer.Typer(name="world", help="The toy world that the shipped tiny models know.", no_args_is_help=True)
+app = typer.Typer(name="world", help="The toy world that the shipped tiny models are trained on.", no_args_is_help=True)
 
-Length = Annotated[str, typer.Option(help="short or long clips.")]
+Length = Annotated[str, typer.Option(help="Clip length: short or long.")]
 
 
 @app.command("make")
 def make(
     out: Annotated[str, typer.Option(help="New or empty folder for the clips and questions.jsonl.")],
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Which world; two worlds share no scene.")] = 0,
-    clips: Annotated[int, typer.Option(min=1, help="How many.")] = 20,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the world; two worlds share no scene.")] = 0,
+    clips: Annotated[int, typer.Option(min=1, help="Number of clips.")] = 20,
     length: Length = "short",
-    modality: Annotated[list[str] | None, typer.Option(help="Only this one (and video); may be repeated.")] = None,
-    size: Annotated[int | None, typer.Option(min=16, help="Pixels along a side.")] = None,
+    modality: Annotated[list[str] | None, typer.Option(help="Only this modality (and video); repeatable.")] = None,
+    size: Annotated[int | None, typer.Option(min=16, help="Height and width in pixels.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Write clips of unseen scenes, and questions about them with their answers."""
+    """Write clips of unseen scenes, with questions and answers."""
     from vidweave.toyworld.files import write_world
 
-    wanted: dict[str, Any] = {} if size is None else {"size": size}
+    options: dict[str, Any] = {} if size is None else {"size": size}
     if modality:
-        wanted["modalities"] = tuple(dict.fromkeys(["video", *modality]))
-    report = write_world(out, seed, clips, length=_length(length), progress=_with_bar, **wanted)
+        options["modalities"] = tuple(dict.fromkeys(["video", *modality]))
+    report = write_world(out, seed, clips, length=_length(length), progress=_with_bar, **options)
     data = {"out": report.folder, "seed": seed, "num_clips": report.num_clips, "num_questions": report.num_questions}
     text = f"{report.num_clips} clips and {report.num_questions} questions in {report.folder}"
     show(data, text, as_json=as_json)
@@ -42,8 +42,8 @@ def make(
 
 @app.command("show")
 def show_scene(
-    out: Annotated[str, typer.Option(help="The PNG file to write.")] = "scene.png",
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Which world; its first scene is drawn.")] = 0,
+    out: Annotated[str, typer.Option(help="Output PNG file.")] = "scene.png",
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the world; its first scene is drawn.")] = 0,
     length: Length = "short",
     as_json: Json = False,
 ) -> None:
@@ -57,7 +57,7 @@ def show_scene(
 
 
 def _with_bar(scenes: list[Any]) -> Iterable[Any]:
-    """`scenes` with a bar on stderr, where somebody looks at it."""
+    """Iterate over `scenes` with a progress bar if stderr is a terminal."""
     from rich.console import Console
     from rich.progress import track
 

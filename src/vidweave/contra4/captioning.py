@@ -61,7 +61,7 @@ class MediaFiles:
 class QuestionMedia:
     """Settings of a first stage: list each medium used by the questions of a file once, without its caption.
 
-    The captions generated from it are the input of the caption baseline (``evaluate --way captions --captions``).
+    The captions generated from it are the input of the caption baseline (``evaluate --mode captions --captions``).
 
     Attributes:
         file: Questions as JSON or JSON lines, plain or gzip.

@@ -23,7 +23,7 @@ def test_compare_prints_differences(vid, runs):
     assert done.code == 0
     assert done.out.splitlines()[0].split() == ["A", "-", "B", "95%", "interval", "A", "B", "items", "p"]
     assert "scenes: mc_2" in done.out
-    assert "4 items that only A has are left out" in done.out
+    assert "4 items that only A has are excluded" in done.out
     data = vid("compare", *runs, "--json").data
     assert data["overall"]["num_items"] == 36
 

@@ -53,7 +53,7 @@ def test_a_language_model_behind_an_endpoint_reads_captions(vid, split, tmp_path
             for i in range(4)
         )
     )
-    how = ("contra4", "evaluate", "--split", split, "--model", "m", "--way", "captions", "--json", "--controls")
+    how = ("contra4", "evaluate", "--split", split, "--model", "m", "--mode", "captions", "--json", "--controls")
     with serving(lambda body, attempt: "Scene B") as server:
         oracle = vid(*how, "--base-url", server.url).data
         predicted = vid(*how, "--base-url", server.url, "--captions", tmp_path / "said.jsonl").data
@@ -81,21 +81,21 @@ def test_what_nobody_can_see_is_to_be_left_out(vid, tmp_path):
         for seed, modality in ((1, "video"), (2, "depth"))
     ]
     write_questions(tmp_path / "toy.json", [replace(question(0, scenes=2), scenes=tuple(scenes))])
-    how = ("--split", tmp_path / "toy.json", "--model", "m", "--way", "endpoint", "--base-url", "http://127.0.0.1:9/v1")
+    how = ("--split", tmp_path / "toy.json", "--model", "m", "--mode", "endpoint", "--base-url", "http://127.0.0.1:9/v1")
     done = vid("contra4", "evaluate", *how)
     assert done.code == 2
     assert "endpoints accept image, video and audio, not depth; " in done.err
-    assert "--modality NAME, repeatable, leaves questions about others out" in done.err
+    assert "use --modality NAME (repeatable) to skip questions about others" in done.err
 
 
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (("--model", "m", "--way", "endpoint"), "--way endpoint needs --base-url"),
-        (("--model", "m", "--base-url", "http://127.0.0.1:1/v1"), "--base-url is for --way captions or endpoint"),
+        (("--model", "m", "--mode", "endpoint"), "--way endpoint needs --base-url"),
+        (("--model", "m", "--base-url", "http://127.0.0.1:1/v1"), "--base-url applies to --mode captions or endpoint"),
         (("--model", "tiny-base", "--media", "coco"), "coco"),
-        (("--model", "tiny-base", "--style", "text"), "--style is for --way captions, not for scenes"),
-        (("--model", "always-a", "--controls"), "always-a looks at no medium, so that --controls would ask the same"),
+        (("--model", "tiny-base", "--style", "text"), "--style applies to --mode captions, not to scenes"),
+        (("--model", "always-a", "--controls"), "always-a uses no media, so --controls would ask the same"),
         (("--model", "tiny-base"), "none of the 9 questions has all its media"),
     ],
 )
@@ -117,7 +117,7 @@ def test_a_killed_evaluation_goes_on_and_asks_no_question_twice(split, tmp_path,
             str(split),
             "--model",
             "m",
-            "--way",
+            "--mode",
             "captions",
             "--base-url",
             server.url,

@@ -81,11 +81,11 @@ def split(tmp_path):
 
 CONTRA4_OPTIONS: dict[str, list[Any]] = {
     "model": ["--model", "longest-caption"],
-    "way": ["--way", "apart"],
-    "base_url": ["--way", "captions", "--base-url", "http://127.0.0.1:9/v1"],
+    "mode": ["--mode", "apart"],
+    "base_url": ["--mode", "captions", "--base-url", "http://127.0.0.1:9/v1"],
     "media": ["--media", "own=FOLDER"],
     "captions": ["--captions", "CAPTIONS"],
-    "style": ["--way", "captions", "--base-url", "http://127.0.0.1:9/v1", "--style", "text"],
+    "style": ["--mode", "captions", "--base-url", "http://127.0.0.1:9/v1", "--style", "text"],
     "modality": ["--modality", "video", "--modality", "audio"],
     "fit_on": ["--fit-on", "SPLIT"],
     "controls": ["--controls"],

@@ -79,10 +79,10 @@ WRONG = {
         ["world", "make", "--out", "x", "--seed", str(2**70)],
         ["evaluate", "--seed", str(2**70)],
     ],
-    "one option came, 'red, dark blue'; repeat --option for each: --option red --option 'dark blue'": [
+    "got one option, 'red, dark blue'; repeat --option for each: --option red --option 'dark blue'": [
         [*ASK, "--option", "red, dark blue"]
     ],
-    "'1:75:00' is no time; write it like 90, 5s": [[*ASK, "--start", "1:75:00"]],
+    "'1:75:00' is not a time; write it like 90, 5s": [[*ASK, "--start", "1:75:00"]],
 }
 
 

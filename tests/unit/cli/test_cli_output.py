@@ -37,7 +37,7 @@ def test_sizes_are_read(text, count):
 
 @pytest.mark.parametrize("text", ["", "GB", "-1", "2 parsec", "1e9", "1,5GB"])
 def test_a_wrong_size_is_refused(text):
-    with pytest.raises(ConfigError, match=r"is no size; write it like 500MB, 2GB or 1\.5GiB"):
+    with pytest.raises(ConfigError, match=r"is not a size; write it like 500MB, 2GB or 1\.5GiB"):
         parse_bytes(text)
 
 
@@ -78,5 +78,5 @@ def test_times_are_read(text, seconds):
     ["", "m", "5x", "-5", "-1:30", "5m1h", "nan", "inf", "1e3", "1:60", "1:75:00", "1:2:3:4", ":30", "1:", "1,5"],
 )
 def test_a_wrong_time_is_refused(text):
-    with pytest.raises(ConfigError, match=r"is no time; write it like 90, 5s, 1\.5m, 1h30m, 1:30 or 0:01:30"):
+    with pytest.raises(ConfigError, match=r"is not a time; write it like 90, 5s, 1\.5m, 1h30m, 1:30 or 0:01:30"):
         parse_seconds(text)

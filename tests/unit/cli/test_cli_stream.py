@@ -64,7 +64,7 @@ def test_the_rate_is_the_models_own_or_must_be_given(vid, live, clip):
     live.has_rate, live.pushed = False, []
     done = vid("stream", clip, "What?")
     assert (done.code, live.pushed) == (2, [])
-    assert "does not say how many pictures per second it wants; give --fps" in done.err
+    assert "does not define a frame rate; give --fps" in done.err
     assert vid("stream", clip, "What?", "--fps", "0.5").code == 0
     assert live.pushed[0][2] == 0.5
 
@@ -85,10 +85,10 @@ def test_pieces_without_a_picture_are_left_out(vid, live, clip):
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["What?", "--every", "soon"], "'soon' is no time; write it like 90"),
+        (["What?", "--every", "soon"], "'soon' is not a time; write it like 90"),
         (["What?", "--every", "0s"], "--every must be above 0"),
         (["What?", "--start", "9"], "the span is empty: it starts at 9 s, and ends at 1.75 s"),
-        (["What?", "--start", "-1"], "Invalid value for '--start': '-1' is no time; write it like 90"),
+        (["What?", "--start", "-1"], "Invalid value for '--start': '-1' is not a time; write it like 90"),
         ([" "], "the question is empty"),
     ],
 )

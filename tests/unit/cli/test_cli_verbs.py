@@ -181,7 +181,7 @@ def test_evaluate_prints_families_and_resumes(vid, model, tmp_path):
     assert (again["num_resumed"], again["overall"]["num_items"]) == (4, 6)
     assert len(model.asked) == asked + 2
     text = vid(*how[:-3]).out.splitlines()
-    assert text[0].split() == ["family", "accuracy", "95%", "interval", "chance", "items"]
+    assert text[0].split() == ["question", "type", "accuracy", "95%", "interval", "chance", "items"]
     assert {line.split()[0] for line in text[1:]} == {"colour", "count", "all"}
 
 
@@ -278,7 +278,7 @@ def test_cache_ls_without_a_cache_is_an_empty_listing(vid, store, tmp_path, monk
     monkeypatch.setenv("VIDWEAVE_CACHE", str(tmp_path / "none"))
     done = vid("cache", "ls")
     assert (done.code, done.err) == (0, "")
-    assert f"no feature store at {tmp_path / 'none'} yet; --cache of ask and evaluate makes one" in done.out
+    assert f"no feature store at {tmp_path / 'none'} yet; --cache of ask and evaluate creates one" in done.out
     data = vid("cache", "ls", "--json").data
     assert (data["num_entries"], data["entries"]) == (0, [])
     assert set(data) <= set(vid("cache", "ls", "--cache", store, "--json").data)
@@ -333,7 +333,7 @@ def test_doctor_wants_safe_versions(monkeypatch):
     monkeypatch.setattr(doctor, "_version", versions.get)
     found = {f.what: f for check in (doctor._check_required, doctor._check_torch) for f in check()}
     assert {name for name, f in found.items() if f.status == "problem"} == {"av", "transformers", "torch", "tokenizers"}
-    assert found["av"].fix == "pip install 'av>=17.1' (older ones carry a parser that corrupts memory)"
+    assert found["av"].fix == "pip install 'av>=17.1' (older versions have a parser that corrupts memory)"
     assert found["tokenizers"].found == "not installed"
 
 

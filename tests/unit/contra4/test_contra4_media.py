@@ -158,7 +158,7 @@ def test_command(folders, tmp_path, capsys):
     assert data["covered_questions"] == 0
     assert [row["status"] for row in data["bad"]] == ["no folder", "missing"]
     assert run(["contra4", "doctor", str(tmp_path / "q.json"), "--media", "coco"]) == 2
-    assert "'coco' is no media folder; write NAME=FOLDER" in capsys.readouterr().err
+    assert "'coco' is not a media folder; write NAME=FOLDER" in capsys.readouterr().err
 
 
 def test_one_trouble_is_one_line_however_many_media_have_it(tmp_path, capsys):

@@ -67,7 +67,7 @@ def test_the_command(clip, tmp_path, capsys):
     assert np.load(tmp_path / "v/clip.npy").shape == (4, 14, 14, 2)
     save_file({"x": torch.zeros(1)}, tmp_path / "no_raft.safetensors")
     for arguments, message in (
-        ([], "give RAFT's weights with --weights, or take the codec's motion vectors"),
+        ([], "give RAFT's weights with --weights, or use the codec's motion vectors"),
         (["--weights", str(tmp_path / "no_raft.safetensors")], "not in the key table: x"),
     ):
         assert run(["extract", "flow", str(clip), "--out", str(tmp_path / "w"), *arguments]) in (1, 2)

@@ -85,7 +85,7 @@ def test_the_command_tells_of_lost_frames(clip, tmp_path, capsys):
     for _ in range(2):  # also of what was made before
         assert run(["extract", "frames", str(source), str(clip), "--out", str(out)]) == 0
         text = capsys.readouterr().out
-        assert re.search(r"damaged: note: \d+ frames could not be decoded; the nearest ones stand in", text)
+        assert re.search(r"damaged: note: \d+ frames could not be decoded; replaced by the nearest ones", text)
         assert re.search(r"damaged: note: .*corrupt packets were skipped", text)
         assert "clip: note" not in text
     assert run(["extract", "frames", str(source), str(clip), "--out", str(out), "--json"]) == 0

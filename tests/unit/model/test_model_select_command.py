@@ -41,7 +41,7 @@ def test_moments_spans_and_scores(vid, folder):
     assert len(data["steps"]) == len(data["energy"]) == len(data["probability"]) == 23
     assert data["notes"] == []
     text = vid("select", folder / "clip.mp4", "what moves left ?", "--model", folder / "model").out
-    assert text.startswith("seconds  picture")
+    assert text.startswith("seconds  frame")
     assert "span " in text
 
 
@@ -74,4 +74,4 @@ def test_what_cannot_be_selected_is_said(vid, folder):
     assert "does not exist" in vid("select", folder / "none.mp4", "x", *model).err
     said = vid("select", folder / "clip.mp4", "x", "--model", "tiny-base")
     assert said.code == 2
-    assert "this model selects by 'uniform'; give one with a bridge" in said.err
+    assert "the selector of this model is 'uniform'; give a model with a bridge" in said.err

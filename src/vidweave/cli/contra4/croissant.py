@@ -1,4 +1,4 @@
-"""`vidweave contra4 croissant`: metadata of a file of questions for catalogues of datasets."""
+"""`vidweave contra4 croissant`: write data set metadata for a question file."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["croissant"]
 
 def croissant(
     file: Annotated[str, typer.Argument(help="Questions as a JSON list, plain or gzip.")],
-    out: Annotated[str | None, typer.Option(help="Where to write; FILE's folder, croissant.json, if left out.")] = None,
-    name: Annotated[str, typer.Option(help="Of the dataset.")] = "contra4",
-    description: Annotated[str, typer.Option(help="What it is, for people.")] = "",
-    license_url: Annotated[str, typer.Option("--license", help="URL of its licence.")] = "",
-    url: Annotated[str, typer.Option(help="Its home page.")] = "",
+    out: Annotated[str | None, typer.Option(help="Output file (default: croissant.json beside FILE).")] = None,
+    name: Annotated[str, typer.Option(help="Name of the data set.")] = "contra4",
+    description: Annotated[str, typer.Option(help="Description of the data set.")] = "",
+    license_url: Annotated[str, typer.Option("--license", help="URL of the license.")] = "",
+    url: Annotated[str, typer.Option(help="URL of the home page.")] = "",
     as_json: Json = False,
 ) -> None:
     """Write Croissant 1.0 metadata with checksum and fields."""

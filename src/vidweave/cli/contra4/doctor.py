@@ -1,4 +1,4 @@
-"""`vidweave contra4 doctor`: which media are missing or cannot be decoded."""
+"""`vidweave contra4 doctor`: list media that are missing or cannot be decoded."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MediaOption = Annotated[
     typer.Option(
         "--media",
         metavar="NAME=FOLDER",
-        help="Folder of a collection (audiocaps, clotho, coco, msrvtt, objaverse or a source of your own, "
+        help="Folder of a collection (audiocaps, clotho, coco, msrvtt, objaverse or your own source, "
         "NAME=FOLDER|{id}.wav with a pattern); otherwise $AUDIOCAPS_DIR, $CLOTHO_DIR, $COCO_DIR, $MSRVTT_DIR, "
         "$OBJAVERSE_FEAT_DIR.",
     ),
@@ -33,10 +33,10 @@ SHOWN = 20
 def doctor(
     file: Annotated[str, typer.Argument(help="Questions as JSON or JSON lines, plain or gzip.")],
     media: MediaOption = None,
-    decode: Annotated[bool, typer.Option(help="Decode, instead of only looking whether files are there.")] = True,
+    decode: Annotated[bool, typer.Option(help="Decode files instead of only checking that they exist.")] = True,
     as_json: Json = False,
 ) -> None:
-    """List media that are missing or undecodable, and how many questions are left without them."""
+    """List media that are missing or cannot be decoded, and count the questions with all their media."""
     from vidweave.contra4.doctor import examine
     from vidweave.contra4.media import Media
     from vidweave.contra4.schema import read_questions
@@ -46,7 +46,7 @@ def doctor(
     resolver = Media.from_settings(media_folders(media))
     total = len({(s.modality, *s.key) for q in questions for s in q.scenes})
     found = []
-    with progress_bar("looking", total) as advance:
+    with progress_bar("checking", total) as advance:
         for examined in examine(questions, resolver, decode=decode):
             found.append(examined)
             advance(1)
@@ -71,33 +71,33 @@ def doctor(
         ],
     }
     lines = [table([(s, t, n) for (s, t), n in sorted(counts.items())], ("source", "status", "media"))]
-    lines += _told(bad)
+    lines += _problem_lines(bad)
     lines.append(f"{len(questions) - len(lost)} of {len(questions)} questions have all their media")
     show(data, "\n".join(lines), as_json=as_json)
     if bad:
         raise typer.Exit(1)
 
 
-def _told(bad: Sequence[Examined]) -> list[str]:
-    """A line for each trouble, however many media have it: a folder that nobody named is one."""
-    troubles: dict[tuple[str, str], list[Examined]] = {}
+def _problem_lines(bad: Sequence[Examined]) -> list[str]:
+    """Format one line per problem, with the number of media it affects; a missing folder is one problem."""
+    problems: dict[tuple[str, str], list[Examined]] = {}
     for examined in bad:
-        troubles.setdefault((examined.status, examined.why), []).append(examined)
+        problems.setdefault((examined.status, examined.why), []).append(examined)
     lines = []
-    for (status, why), same in list(troubles.items())[:SHOWN]:
+    for (status, why), same in list(problems.items())[:SHOWN]:
         media = f"{len(same)} media, " if len(same) > 1 else ""
         questions = {name for examined in same for name in examined.questions}
         lines.append(f"{status}: {why} ({media}{len(questions)} question{'s' * (len(questions) != 1)})")
-    rest = len(troubles) - SHOWN
+    rest = len(problems) - SHOWN
     return [*lines, f"and {rest} more; --json lists them all"] if rest > 0 else lines
 
 
 def media_folders(options: list[str] | None) -> dict[str, str]:
-    """``NAME=FOLDER`` options as a mapping."""
-    found = {}
+    """Parse ``NAME=FOLDER`` options into a mapping."""
+    folders = {}
     for text in options or []:
         name, sign, folder = text.partition("=")
         if not sign or not name or not folder:
-            raise ConfigError(f"{text!r} is no media folder; write NAME=FOLDER, e.g. coco=/data/coco")
-        found[name] = folder
-    return found
+            raise ConfigError(f"{text!r} is not a media folder; write NAME=FOLDER, e.g. coco=/data/coco")
+        folders[name] = folder
+    return folders

@@ -1,4 +1,4 @@
-"""`vidweave contra4 evaluate`: a model on a file of questions, beside what scores without looking."""
+"""`vidweave contra4 evaluate`: evaluate a model on a question file, next to blind baselines."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["evaluate"]
 
 MOST_ROWS = 20
 BLIND = ("always-a", "modality-prior", "longest-caption")
-Way = Literal["scenes", "apart", "captions", "endpoint"]
+Mode = Literal["scenes", "apart", "captions", "endpoint"]
 Style = Literal["chat", "text"]
 
 
@@ -31,15 +31,15 @@ def evaluate(
     model: Annotated[
         str,
         typer.Option(
-            help="A model of vidweave (name, folder or hub id), a model behind --base-url, a language model for "
-            "--way captions; or a blind rule: always-a, modality-prior, longest-caption."
+            help="A vidweave model (name, folder or hub id), a model served at --base-url, a language model for "
+            "--mode captions; or a blind rule: always-a, modality-prior, longest-caption."
         ),
     ] = "modality-prior",
-    way: Annotated[
-        Way,
+    mode: Annotated[
+        Mode,
         typer.Option(
-            help="scenes: all in one prompt; apart: one by one; captions: a language model reads what they show; "
-            "endpoint: a multimodal model behind --base-url sees them."
+            help="scenes: all scenes in one prompt; apart: one by one; captions: a language model reads their captions; "
+            "endpoint: a multimodal model served at --base-url."
         ),
     ] = "scenes",
     base_url: Annotated[
@@ -47,51 +47,53 @@ def evaluate(
     ] = None,
     media: MediaOption = None,
     captions: Annotated[
-        Path | None, typer.Option(help="Captions to read instead of the file's (source, id, caption).")
+        Path | None, typer.Option(help="Captions that replace those of the file (source, id, caption).")
     ] = None,
     style: Annotated[
         Style,
         typer.Option(
-            help="Of --way captions: a chat message, or the text of the published baseline, which base models continue."
+            help="Prompt of --mode captions: a chat message, or the text of the published baseline for base models."
         ),
     ] = "chat",
-    modality: Annotated[list[str] | None, typer.Option(help="Only questions about these; repeatable.")] = None,
-    fit_on: Annotated[Path | None, typer.Option(help="Another file, to fit a blind prior on.")] = None,
+    modality: Annotated[
+        list[str] | None, typer.Option(help="Only questions about these modalities; repeatable.")
+    ] = None,
+    fit_on: Annotated[Path | None, typer.Option(help="Another question file to fit a blind prior on.")] = None,
     controls: Annotated[
-        bool, typer.Option("--controls", help="Ask also without media and with those of other questions (MSNR).")
+        bool, typer.Option("--controls", help="Also ask without media and with the media of other questions (MSNR).")
     ] = False,
-    orders: Annotated[bool, typer.Option("--orders", help="Ask also with the scenes in every order.")] = False,
-    records: Annotated[str | None, typer.Option(help="Keep one JSON line per item here, and resume from it.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first that many questions.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Questions per call of the model.")] = 16,
+    orders: Annotated[bool, typer.Option("--orders", help="Also ask with the scenes in every order.")] = False,
+    records: Annotated[
+        str | None, typer.Option(help="File that keeps one JSON line per item; rerun to resume from it.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Evaluate only the first N questions.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Questions per model call.")] = 16,
     frames: Annotated[
-        int | None, typer.Option(min=1, help="Pictures per video; the model's own number if left out.")
+        int | None, typer.Option(min=1, help="Frames per video (default: the model's own number).")
     ] = None,
     device: Device = None,
     dtype: Dtype = None,
     report_file: ReportFile = None,
     as_json: Json = False,
 ) -> None:
-    """Accuracy by selection, number of scenes, modalities, answer and category, beside rules that look at nothing."""
+    """Evaluate accuracy by selection, number of scenes, modalities, answer and category, next to blind baselines."""
     check_report_file(report_file)
-    _check_way(way, base_url)
-    if way in ("scenes", "apart") and model not in BLIND:
-        find_model(model)  # a wrong name costs no import of torch
-    if style != "chat" and way != "captions":
-        raise ConfigError(f"--style is for --way captions, not for {way}")
+    _check_mode(mode, base_url)
+    if mode in ("scenes", "apart") and model not in BLIND:
+        find_model(model)  # a wrong name fails before torch is imported
+    if style != "chat" and mode != "captions":
+        raise ConfigError(f"--style applies to --mode captions, not to {mode}")
     if model in BLIND and controls:
-        raise ConfigError(
-            f"{model} looks at no medium, so that --controls would ask the same three times; leave it out"
-        )
+        raise ConfigError(f"{model} uses no media, so --controls would ask the same question three times; omit it")
     from vidweave.contra4.evaluate import Evaluation
     from vidweave.contra4.evaluate import evaluate as measure
     from vidweave.contra4.schema import read_questions
 
     narrate()
-    what = Evaluation(
+    evaluation = Evaluation(
         questions=_only(read_questions(split), modality),
         file_hash=hashlib.sha256(split.read_bytes()).hexdigest(),
-        locate=None if way == "captions" or model in BLIND else _located(media),
+        locate=None if mode == "captions" or model in BLIND else _located(media),
         captions=_captions(captions),
         fit_on=read_questions(fit_on) if fit_on is not None else None,
         controls=controls,
@@ -100,21 +102,21 @@ def evaluate(
         batch_size=batch_size,
         limit=limit,
     )
-    answerer = _answerer(model, way, style, base_url, {"device": device, "dtype": dtype})
+    answerer = _answerer(model, mode, style, base_url, {"device": device, "dtype": dtype})
     try:
         with record_path(records) as path:
-            results = {**measure(answerer, what, path), "records": records}
+            results = {**measure(answerer, evaluation, path), "records": records}
     except ModalityError as error:
-        raise ModalityError(f"{error}; --modality NAME, repeatable, leaves questions about others out") from error
+        raise ModalityError(f"{error}; use --modality NAME (repeatable) to skip questions about others") from error
     write_report(report_file, results)
     show(results, _text(results), as_json=as_json)
 
 
-def _check_way(way: Way, base_url: str | None) -> None:
-    if way == "endpoint" and base_url is None:
-        raise ConfigError("--way endpoint needs --base-url, the address of an OpenAI-compatible server")
-    if way in ("scenes", "apart") and base_url is not None:
-        raise ConfigError(f"--base-url is for --way captions or endpoint, not for {way}")
+def _check_mode(mode: Mode, base_url: str | None) -> None:
+    if mode == "endpoint" and base_url is None:
+        raise ConfigError("--mode endpoint needs --base-url, the address of an OpenAI-compatible server")
+    if mode in ("scenes", "apart") and base_url is not None:
+        raise ConfigError(f"--base-url applies to --mode captions or endpoint, not to {mode}")
 
 
 def _only(questions: list[Any], modalities: list[str] | None) -> list[Any]:
@@ -127,7 +129,7 @@ def _only(questions: list[Any], modalities: list[str] | None) -> list[Any]:
 
 
 def _located(folders: list[str] | None) -> Any:
-    """A function that finds a scene's clip, or tells by None that it is not there."""
+    """Return a function that maps a scene to its clip, or to None if the clip is missing."""
     from vidweave.contra4.media import Media
 
     media = Media.from_settings(media_folders(folders))
@@ -149,42 +151,42 @@ def _captions(path: Path | None) -> Any:
     return read_captions(path)
 
 
-def _answerer(model: str, way: Way, style: Style, base_url: str | None, how: dict[str, str | None]) -> Any:
-    """Whatever answers, imported only now."""
+def _answerer(model: str, mode: Mode, style: Style, base_url: str | None, load_options: dict[str, str | None]) -> Any:
+    """Build the answerer; imports happen here."""
     if model in BLIND:
         from vidweave.contra4.blind import BlindAnswerer, always, by_modality, longest_caption
 
         return BlindAnswerer(model, dict(zip(BLIND, (always(0), by_modality(), longest_caption), strict=True))[model])
-    if way == "captions":
+    if mode == "captions":
         from vidweave.contra4.baselines.captions import CaptionAnswerer
 
-        return CaptionAnswerer(engine=_engine(model, base_url, how), style=style)
-    if way == "endpoint":
+        return CaptionAnswerer(engine=_engine(model, base_url, load_options), style=style)
+    if mode == "endpoint":
         from vidweave.contra4.baselines.endpoint import EndpointAnswerer
 
-        return EndpointAnswerer(engine=_engine(model, base_url, how))
+        return EndpointAnswerer(engine=_engine(model, base_url, load_options))
 
-    loaded = load_pipeline(model, **how)
-    if way == "scenes":
+    loaded = load_pipeline(model, **load_options)
+    if mode == "scenes":
         return loaded
     from vidweave.contra4.baselines.apart import SceneByScene
 
     return SceneByScene(model=loaded)
 
 
-def _engine(model: str, base_url: str | None, how: dict[str, str | None]) -> Any:
+def _engine(model: str, base_url: str | None, load_options: dict[str, str | None]) -> Any:
     if base_url is not None:
         from vidweave.engines.openai import OpenAIEngine
 
         return OpenAIEngine(model=model, base_url=base_url)
     from vidweave.engines.local import TransformersEngine
 
-    given: dict[str, Any] = {name: value for name, value in how.items() if value is not None}
+    given: dict[str, Any] = {name: value for name, value in load_options.items() if value is not None}
     return TransformersEngine(model, **given)
 
 
 def _text(results: dict[str, Any]) -> str:
-    """Ours first, then controls, rules and papers; then every breakdown."""
+    """Format the results: the model, controls, blind baselines, published numbers, then every breakdown."""
     whole, coverage = results["overall"], results["coverage"]
     rows = [(results["model"].get("model", "model"), *_accuracy(whole), "")]
     rows += [(name, *_accuracy(control), "control") for name, control in results["controls"].items()]
@@ -195,7 +197,7 @@ def _text(results: dict[str, Any]) -> str:
     parts = [table(rows, ("", "accuracy", "95% interval", "questions", ""))]
     parts += [f"{name}: {'-' if value is None else f'{value:.3f}'}" for name, value in results["measures"].items()]
     if coverage["left_out"]:
-        parts.append(f"{coverage['left_out']} questions without all their media were left out")
+        parts.append(f"{coverage['left_out']} questions with missing media were skipped")
     for title, groups in results["facets"].items():
         if 1 < len(groups) <= MOST_ROWS:
             parts.append(

@@ -1,4 +1,4 @@
-"""`vidweave contra4 generate`: make questions of this kind from captioned media."""
+"""`vidweave contra4 generate`: generate contrastive questions from captioned media."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def generate(
         ),
     ] = None,
     overrides: Overrides = None,
-    out: Annotated[str | None, typer.Option(help="Folder of the run; runs/RECIPE if left out.")] = None,
-    start: Annotated[str | None, typer.Option("--from", help="Make this stage and all after it anew.")] = None,
+    out: Annotated[str | None, typer.Option(help="Folder of the run (default: runs/RECIPE).")] = None,
+    start: Annotated[str | None, typer.Option("--from", help="Rerun this stage and all later ones.")] = None,
     until: Annotated[str | None, typer.Option(help="Stop after this stage.")] = None,
-    workers: Annotated[int, typer.Option(min=0, help="Ray workers (extra `scale`); 0 works in this process.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Ray workers (extra `scale`); 0 runs in this process.")] = 0,
     address: Annotated[
-        str | None, typer.Option(help="Of a running Ray cluster; otherwise one is started here.")
+        str | None, typer.Option(help="Address of a running Ray cluster; starts a local one by default.")
     ] = None,
     lists: ListRecipes = False,
     as_json: Json = False,
 ) -> None:
-    """Run RECIPE; started again, an interrupted run goes on where it was."""
+    """Run RECIPE; rerun to resume an interrupted run."""
     if lists:
         from vidweave.cli.recipes import show_recipes
 

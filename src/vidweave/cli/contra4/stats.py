@@ -1,4 +1,4 @@
-"""`vidweave contra4 stats`: what a file of questions holds."""
+"""`vidweave contra4 stats`: statistics of a question file."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["stats"]
 
 def stats(
     file: Annotated[str, typer.Argument(help="Questions as JSON or JSON lines, plain or gzip.")],
-    against: Annotated[str | None, typer.Option(help="Tell what FILE shares with this one.")] = None,
+    against: Annotated[str | None, typer.Option(help="Count what FILE shares with this file.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Counts, balance, and what rules score that see no medium."""
+    """Show counts, balance and the accuracy of blind baselines."""
     from vidweave.contra4.schema import read_questions
     from vidweave.contra4.statistics import overlap, statistics
 
@@ -52,7 +52,7 @@ def _text(data: dict[str, Any]) -> str:
         ),
         table([(n, r["scenes"], r["media"]) for n, r in data["sources"].items()], ("source", "scenes", "media")),
         _shares("category", data["categories"], total) if data["categories"] else "",
-        table([(n, f"{value:.3f}") for n, value in data["blind"].items()], ("without looking", "accuracy")),
+        table([(n, f"{value:.3f}") for n, value in data["blind"].items()], ("blind baseline", "accuracy")),
         table(data["shared"].items(), ("shared", "count")) if "shared" in data else "",
     ]
     return "\n\n".join(part for part in parts if part)

@@ -3,7 +3,7 @@
 Start one server per captioner (`vllm serve OpenGVLab/InternVL2-8B --port 8004`, …), or name models to run in this process, and run
 
     vidweave contra4 generate contra4/captions split=val.json.gz --out runs/captions
-    vidweave contra4 evaluate --split val.json.gz --way captions --captions runs/captions/captions.jsonl --model llama \
+    vidweave contra4 evaluate --split val.json.gz --mode captions --captions runs/captions/captions.jsonl --model llama \
         --base-url http://127.0.0.1:8001/v1
 
 Folders of the media are `media='{"coco": "/data/coco"}'`, or environment variables, see docs/contra4.md. Any captioner can
