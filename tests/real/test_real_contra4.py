@@ -51,7 +51,7 @@ def test_drawn_completions_do_not_depend_on_their_batch(engine):
 
 def test_forty_questions_of_the_released_split_are_answered_from_captions(smollm2, tmp_path, capsys):
     records = tmp_path / "records.jsonl"
-    asked = ["--split", str(SPLIT), "--way", "captions", "--model", str(smollm2), "--limit", "40"]
+    asked = ["--split", str(SPLIT), "--mode", "captions", "--model", str(smollm2), "--limit", "40"]
     assert run(["contra4", "evaluate", *asked, "--records", str(records), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["overall"]["num_items"] == 40

@@ -1,1 +1,1 @@
-"""Questions with known answers: one schema, one file per source."""
+"""Data sets of questions with answers: one schema, one reader per source."""

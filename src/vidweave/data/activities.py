@@ -1,4 +1,4 @@
-"""What is done in a video, as a class: Breakfast and COIN."""
+"""Activity classification in videos: Breakfast and COIN."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["COIN", "Breakfast"]
 
 BREAKFAST_QUESTION = "what type of breakfast is shown in the video?"
 COIN_QUESTION = "what is the activity in the video?"
-SKIPPED = {  # the original leaves them out: their files are damaged
+SKIPPED = {  # excluded by the original: their files are damaged
     "P28-cam01-P28_cereals",
     "P27-stereo-P27_milk_ch0",
     "P28-cam02-P28_cereals",
@@ -30,15 +30,15 @@ SKIPPED = {  # the original leaves them out: their files are damaged
 
 @dataclass(frozen=True, kw_only=True)
 class _Activities(Dataset):
-    """Rows by video; those that the original leaves out are left out and counted."""
+    """Rows by video; rows that the original excludes are excluded and counted."""
 
     folder_fps = 10.0
 
     @property
     def notes(self) -> list[str]:
-        """Lines about what is left out or changed."""
+        """Notes about excluded or changed rows."""
         skipped = len(self._skipped) if self._rows_read else 0
-        text = f"{skipped} videos are left out as in the original, whose files are damaged or missing"
+        text = f"{skipped} videos are excluded as in the original: their files are damaged or missing"
         return [*super().notes, *([text] * (skipped > 0))]
 
     @cached_property
@@ -48,13 +48,13 @@ class _Activities(Dataset):
 
 @dataclass(frozen=True, kw_only=True)
 class Breakfast(_Activities):
-    """Breakfast: ten meals prepared in kitchens, in MA-LMM's form (an object by video)."""
+    """Breakfast: ten meals prepared in kitchens, in MA-LMM's format (an object keyed by video)."""
 
     name: ClassVar[str] = "breakfast"
     layout: ClassVar[Mapping[str, tuple[str, ...]]] = video_layout("videos", "BreakfastII_15fps_qvga_sync")
 
     def rows(self) -> Iterator[tuple[str, Row]]:
-        """Rows that the original keeps."""
+        """Iterate over the rows that the original keeps."""
         for where, row in keyed_rows(Path(self.data)):
             if row.get(KEY) in SKIPPED:
                 self._skipped.add(row[KEY])
@@ -63,24 +63,24 @@ class Breakfast(_Activities):
 
     @classmethod
     def parse(cls, row: Row) -> Example:
-        """An object ``class_name, duration, frame_length`` by video."""
+        """Parse an object ``class_name, duration, frame_length``."""
         video = str(row[KEY])
         return Example(
             id=video, query=named(video, BREAKFAST_QUESTION), truth=row["class_name"], media=video, family="activity"
         )
 
     def source(self, modality: str, name: str) -> Any:
-        """Source of a video, also as ``<person>/<camera>/<person>_<meal>.avi`` of the original folders."""
-        found = super().source(modality, name)
-        return found if found is not None else super().source(modality, name.replace("-", "/", 2))
+        """Find a video, also as ``<person>/<camera>/<person>_<meal>.avi`` in the original folders."""
+        source = super().source(modality, name)
+        return source if source is not None else super().source(modality, name.replace("-", "/", 2))
 
 
 @dataclass(frozen=True, kw_only=True)
 class COIN(_Activities):
-    """COIN: 180 tasks in videos of YouTube; the official file, or MA-LMM's.
+    """COIN: 180 tasks in YouTube videos; from the official file or MA-LMM's.
 
     Attributes:
-        split: Which videos of the one file.
+        split: Split of the videos to read; one file contains both.
     """
 
     name: ClassVar[str] = "coin"
@@ -88,19 +88,19 @@ class COIN(_Activities):
     split: Literal["train", "val"] = "val"
 
     def rows(self) -> Iterator[tuple[str, Row]]:
-        """Rows of the split that the original keeps."""
-        found = False
+        """Iterate over the rows of the split that the original keeps."""
+        has_rows = False
         for where, row in self._videos():
             if row.get("subset") not in _SUBSETS[self.split]:
                 continue
-            found = True
-            lacks_frames = "num_frames_gt" in row and "num_frames_actual" not in row
-            if row[KEY] in SKIPPED or lacks_frames:
+            has_rows = True
+            has_no_frames = "num_frames_gt" in row and "num_frames_actual" not in row
+            if row[KEY] in SKIPPED or has_no_frames:
                 self._skipped.add(row[KEY])
             else:
                 yield where, row
-        if not found:
-            raise AnnotationError(f"{self.data} holds no videos of split {self.split!r}")
+        if not has_rows:
+            raise AnnotationError(f"{self.data} contains no videos of split {self.split!r}")
 
     def _videos(self) -> Iterator[tuple[str, Row]]:
         for where, row in keyed_rows(Path(self.data)):
@@ -113,7 +113,7 @@ class COIN(_Activities):
 
     @classmethod
     def parse(cls, row: Row) -> Example:
-        """An object ``subset, class`` by video, perhaps with MA-LMM's `target` and `domain`."""
+        """Parse an object ``subset, class``, optionally with MA-LMM's `target` and `domain`."""
         video = str(row[KEY])
         label = row["target"] if "target" in row else _spaced(row["class"])
         return Example(
@@ -129,5 +129,5 @@ _SUBSETS = {"train": ("train", "training"), "val": ("val", "validation", "testin
 
 
 def _spaced(name: str) -> str:
-    """``ReplaceCDDriveWithSSD`` → "replace cd drive with ssd"."""
+    """Split camel case: ``ReplaceCDDriveWithSSD`` → "replace cd drive with ssd"."""
     return " ".join(re.findall(r"[A-Z]+(?![a-z])|[A-Z][a-z]*|[a-z]+|\d+", name)).lower()

@@ -12,14 +12,14 @@ from vidweave.data.schema import Example, named
 
 __all__ = ["QUESTION", "AudioCapsQA"]
 
-QUESTION = "What does the audio describe?"  # ours: CREMA's questions about captions were not released
+QUESTION = "What does the audio describe?"  # vidweave's own: CREMA's questions about captions were not released
 
 
 @dataclass(frozen=True, kw_only=True)
 class AudioCapsQA(Dataset):
-    """Clips of AudioCaps: the official table of captions, or CREMA's questions, which train an adapter for audio.
+    """AudioCaps: the official caption table, or CREMA's questions for training an audio adapter.
 
-    The five captions of a clip of val and test are its references; the question about them is vidweave's.
+    The five captions of a val or test clip are its references; the question is vidweave's own.
     """
 
     name: ClassVar[str] = "audiocaps"
@@ -27,7 +27,7 @@ class AudioCapsQA(Dataset):
 
     @classmethod
     def parse(cls, row: Row) -> Example:
-        """An object ``id, question, answer``, or a clip with its captions."""
+        """Parse an object ``id, question, answer``, or a clip with its captions."""
         if "captions" in row:
             name, captions = str(row["audiocap_id"]), tuple(row["captions"])
             return Example(id=name, query=named(name, QUESTION), truth=captions[0], answers=captions, media=name)
@@ -35,7 +35,7 @@ class AudioCapsQA(Dataset):
         return Example(id=name, query=named(name, row["question"]), truth=row["answer"], media=name)
 
     def rows(self) -> Iterator[tuple[str, Row]]:
-        """Rows; captions of one clip (video and start) are one row."""
+        """Iterate over the rows; the captions of one clip (video and start) form one row."""
         clips: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {}
         for where, row in super().rows():
             if "caption" not in row or "youtube_id" not in row:
@@ -52,8 +52,8 @@ class AudioCapsQA(Dataset):
         return {}
 
     def source(self, modality: str, name: str) -> Any:
-        """Source of a recording, by the id of a caption or of its video."""
-        found = super().source(modality, name)
+        """Find a recording by the id of a caption or of its video."""
+        source = super().source(modality, name)
         return (
-            found if found is not None or name not in self._youtube else super().source(modality, self._youtube[name])
+            source if source is not None or name not in self._youtube else super().source(modality, self._youtube[name])
         )

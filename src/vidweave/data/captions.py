@@ -1,4 +1,4 @@
-"""Captions of clips: MSVD, MSRVTT and YouCook2, each clip once, with all its captions as references."""
+"""Video captioning: MSVD, MSRVTT and YouCook2, one example per clip with all its captions as references."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ QUESTION = "what does the video describe?"
 
 @dataclass(frozen=True, kw_only=True)
 class _Captions(Dataset):
-    """MA-LMM's files (an object per caption), or truth in COCO's form (``{"annotations": [{image_id, caption}]}``).
+    """MA-LMM's files (an object per caption), or references in COCO's format (``{"annotations": [{image_id, caption}]}``).
 
     Attributes:
-        per_caption: One example per caption, for training, instead of one per clip.
+        per_caption: Make one example per caption, for training, instead of one per clip.
     """
 
     folder_fps = 10.0
     per_caption: bool = False
 
     def rows(self) -> Iterator[tuple[str, Row]]:
-        """One row per clip with the list of its captions, in order of first appearance."""
+        """Iterate over clips in order of first appearance, each with the list of its captions."""
         if self.per_caption:
             for where, row in self._captions():
                 yield where, {**row, "captions": [row.get("caption", "")], "name": row.get("id", row.get(KEY))}
@@ -56,7 +56,7 @@ class _Captions(Dataset):
 
     @classmethod
     def parse(cls, row: Row) -> Example:
-        """A clip with its captions; a clip whose captions are empty is unlabeled."""
+        """Parse a clip with its captions; a clip whose captions are empty is unlabeled."""
         video = str(row["video"])
         captions = [text for text in row["captions"] if text.strip()]
         common: dict[str, Any] = {
@@ -71,7 +71,7 @@ class _Captions(Dataset):
 
     @classmethod
     def span(cls, row: Row) -> tuple[float, float] | None:
-        """The part of the video that is described; None for all of it."""
+        """Return the described span of the video; None for the whole video."""
         return None
 
 
@@ -93,14 +93,14 @@ class MSRVTTCaptions(_Captions):
 
 @dataclass(frozen=True, kw_only=True)
 class YouCook2Captions(_Captions):
-    """Captions of the steps of YouCook2, by segment ``<video>_<start>_<end>``. Captions of the test split are not public."""
+    """Captions of YouCook2's steps, by segment ``<video>_<start>_<end>``. Captions of the test split are not public."""
 
     name: ClassVar[str] = "youcook2-caption"
     layout: ClassVar[Mapping[str, tuple[str, ...]]] = video_layout("videos", "videos/validation", "videos/val")
 
     @classmethod
     def parse(cls, row: Row) -> Example:
-        """A segment with its caption; COCO's form has its times in its name."""
+        """Parse a segment with its caption; in COCO's format, the name contains the times."""
         if "segment" in row or "start_time" in row:
             return super().parse(row)
         video, start, end = str(row["video"]).rsplit("_", 2)
@@ -108,7 +108,7 @@ class YouCook2Captions(_Captions):
 
     @classmethod
     def span(cls, row: Row) -> tuple[float, float] | None:
-        """The segment, within the video."""
+        """Return the segment, clamped to the video."""
         return max(0.0, float(row["start_time"])), min(
             float(row["end_time"]), float(row.get("duration", row["end_time"]))
         )

@@ -1,4 +1,4 @@
-"""Multiple choice in MERV's form, questions and answers in two files: Perception Test and SSv2-MCQ."""
+"""Multiple choice in MERV's format, with questions and answers in two files: Perception Test and SSv2-MCQ."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _VIDEO = {
 
 @dataclass(frozen=True, kw_only=True)
 class _MervChoices(Dataset):
-    """Rows ``video_name, question_id, question, options``, perhaps ``end_frame`` and ``time``, with ``answer_id``.
+    """Rows ``video_name, question_id, question, options, answer_id``, optionally with ``end_frame`` and ``time``.
 
     Attributes:
-        answers: The file of answers; found beside ``test_q.json`` if left out. Without one nothing is scored.
+        answers: Answer file (default: the one beside ``test_q.json``). Without it, nothing is scored.
     """
 
     layout: ClassVar[Mapping[str, tuple[str, ...]]] = _VIDEO
@@ -42,7 +42,7 @@ class _MervChoices(Dataset):
 
     @classmethod
     def parse(cls, row: Row) -> Example:
-        """A question of MERV's form, with its answer if it has one."""
+        """Parse a question in MERV's format, with its answer if it has one."""
         options = tuple(row["options"])
         end_frame = {} if row.get("end_frame") is None else {"end_frame": int(row["end_frame"])}
         common: dict[str, Any] = {
@@ -61,27 +61,27 @@ class _MervChoices(Dataset):
         return Example(**common, truth=options[position], answer_index=position)
 
     def rows(self) -> Iterator[tuple[str, Row]]:
-        """Questions with their answers, joined by id."""
+        """Iterate over the questions, joined with their answers by id."""
         return joined_rows(Path(self.data), self.answers)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PerceptionTest(_MervChoices):
-    """Perception Test, three options per question: the official annotations, or MERV's form.
+    """Perception Test: three options per question; from the official annotations or MERV's format.
 
-    Questions are about a video up to its cut frame, since what follows gives the answer away. In the official form the
-    cut frames are in a file of their own.
+    Questions are about a video up to its cut frame, since later frames reveal the answer. In the official format, the
+    cut frames are in a separate file.
 
     Attributes:
-        cut_frames: The file cut_frame_mapping_*.json: video → frame; found beside the annotations if left out. Videos
-            without a cut frame are shown whole, and counted in a note: their scores are too high.
+        cut_frames: The file cut_frame_mapping_*.json: video → frame (default: the one beside the annotations). Videos
+            without a cut frame are used in full and counted in a note: their scores are too high.
     """
 
     name: ClassVar[str] = "perception-test"
     cut_frames: Path | None = None
 
     def rows(self) -> Iterator[tuple[str, Row]]:
-        """Questions of either form, in MERV's."""
+        """Iterate over the questions of either format, converted to MERV's."""
         for where, row in super().rows():
             if "mc_question" in row:
                 yield from self._from_official(row, where)
@@ -89,7 +89,7 @@ class PerceptionTest(_MervChoices):
                 yield where, row
 
     def clip(self, example: Example) -> Clip | None:
-        """The clip of an example, up to its cut frame."""
+        """Return the clip of an example, up to its cut frame."""
         clip, last = super().clip(example), example.query.extra.get("end_frame")
         if clip is None or last is None or "video" not in clip:
             return clip
@@ -100,9 +100,9 @@ class PerceptionTest(_MervChoices):
 
     @property
     def notes(self) -> list[str]:
-        """Lines about what is left out or changed."""
+        """Notes about excluded or changed rows."""
         whole = sum("end_frame" not in example.query.extra for example in self._rows_read)
-        text = f"{whole} questions have no cut frame: their videos are shown whole, which gives answers away"
+        text = f"{whole} questions have no cut frame: their full videos are used, which reveals answers"
         return [*super().notes, *([text] * (whole > 0))]
 
     def _from_official(self, row: Row, where: str) -> Iterator[tuple[str, Row]]:
@@ -123,22 +123,22 @@ class PerceptionTest(_MervChoices):
         paths = [Path(self.cut_frames)] if self.cut_frames is not None else beside
         cuts: dict[str, int] = {}
         for path in paths:
-            found = read_json(path)
-            if not isinstance(found, dict):
-                raise AnnotationError(f"{path} must map videos to frames, got a {type(found).__name__}")
-            cuts |= {str(video): int(frame) for video, frame in found.items()}
+            content = read_json(path)
+            if not isinstance(content, dict):
+                raise AnnotationError(f"{path} must map videos to frames, got a {type(content).__name__}")
+            cuts |= {str(video): int(frame) for video, frame in content.items()}
         return cuts
 
 
 @dataclass(frozen=True, kw_only=True)
 class SSv2Choices(_MervChoices):
-    """Something-Something v2 as multiple choice: MERV's form, or five templates drawn for each official label.
+    """Something-Something v2 as multiple choice: MERV's format, or options sampled for each official label.
 
-    The files of MERV's study are not public. From `something-something-v2-*.json` this reader makes questions of the
-    same kind, the right template and four others by chance, and says so: their scores are comparable among themselves.
+    The files of MERV's study are not public. From `something-something-v2-*.json`, this reader builds similar questions
+    with the correct template and four random ones, and notes it: such scores are comparable only with one another.
 
     Attributes:
-        seed: Of the draw.
+        seed: Seed of the random options.
     """
 
     name: ClassVar[str] = "ssv2-mcq"
@@ -148,27 +148,29 @@ class SSv2Choices(_MervChoices):
     seed: int = 0
 
     def rows(self) -> Iterator[tuple[str, Row]]:
-        """Questions of MERV's form, or drawn ones."""
-        found = list(super().rows())
-        templates = sorted({row["template"] for _, row in found if "template" in row})
-        for where, row in found:
+        """Iterate over questions in MERV's format, or with random options."""
+        rows = list(super().rows())
+        templates = sorted({row["template"] for _, row in rows if "template" in row})
+        for where, row in rows:
             if "template" not in row:
                 yield where, row
             elif len(templates) < NUM_OPTIONS:
-                raise AnnotationError(f"{where}: {NUM_OPTIONS} templates are needed to draw from, got {len(templates)}")
+                raise AnnotationError(
+                    f"{where}: at least {NUM_OPTIONS} different templates are needed, got {len(templates)}"
+                )
             else:
                 yield where, _drawn(row, templates, self.seed)
 
     @property
     def notes(self) -> list[str]:
-        """Lines about what is left out or changed."""
+        """Notes about excluded or changed rows."""
         drawn = sum(bool(example.query.extra.get("is_drawn")) for example in self._rows_read)
-        text = f"{drawn} questions have options drawn by vidweave (seed {self.seed}), not those of MERV's study"
+        text = f"{drawn} questions have random options by vidweave (seed {self.seed}), not those of MERV's study"
         return [*super().notes, *([text] * (drawn > 0))]
 
     @classmethod
     def parse(cls, row: Row) -> Example:
-        """A question of MERV's form."""
+        """Parse a question in MERV's format."""
         example = super().parse(row)
         if not row.get("is_drawn"):
             return example
@@ -180,11 +182,11 @@ SSV2_QUESTION = "What action is shown in the video?"
 
 
 def _drawn(row: Row, templates: list[str], seed: int) -> Row:
-    """The right template among four others; the draw depends on the row's id and the seed alone."""
-    draw = Random(f"{seed} {row['id']}")
-    others = draw.sample([template for template in templates if template != row["template"]], NUM_OPTIONS - 1)
+    """Shuffle the correct template among four random ones, depending only on the row's id and the seed."""
+    rng = Random(f"{seed} {row['id']}")
+    others = rng.sample([template for template in templates if template != row["template"]], NUM_OPTIONS - 1)
     options = [*others, row["template"]]
-    draw.shuffle(options)
+    rng.shuffle(options)
     return {
         "video_name": row["id"],
         "question_id": row["id"],

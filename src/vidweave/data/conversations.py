@@ -1,4 +1,4 @@
-"""Instruction data as data sets: Video-ChatGPT's questions, and conversations in LLaVA's form (LLaVA, Valley)."""
+"""Instruction data sets: Video-ChatGPT's questions, and conversations in LLaVA's format (LLaVA, Valley)."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __all__ = ["InstructData", "VideoChatGPT"]
 
 @dataclass(frozen=True, kw_only=True)
 class VideoChatGPT(Dataset):
-    """Video-ChatGPT's instruction data: a question and an answer per row; or its benchmark's questions with answers.
+    """Video-ChatGPT's instruction data (a question and an answer per row), or the questions of its benchmark.
 
-    Ids are those of the videos and repeat; the base class makes them unique.
+    Ids are video ids and repeat; the base class makes them unique.
     """
 
     name: ClassVar[str] = "video-chatgpt"
@@ -31,12 +31,12 @@ class VideoChatGPT(Dataset):
     }
 
     def rows(self) -> Iterator[tuple[str, Row]]:
-        """Rows of a list, or of an object by running index."""
+        """Iterate over the rows of a list, or of an object keyed by index."""
         return keyed_rows(Path(self.data))
 
     @classmethod
     def parse(cls, row: Row) -> Example:
-        """An object ``q, a, video_id``, or ``Q, A, video_name`` of the benchmark."""
+        """Parse an object ``q, a, video_id``, or ``Q, A, video_name`` of the benchmark."""
         is_benchmark = "video_name" in row
         video = str(row["video_name"] if is_benchmark else row["video_id"])
         question, answer = (row["Q"], row["A"]) if is_benchmark else (row["q"], row["a"])
@@ -45,27 +45,27 @@ class VideoChatGPT(Dataset):
 
 @dataclass(frozen=True, kw_only=True)
 class InstructData(Dataset):
-    """Conversations in LLaVA's form about images and videos; the last question of each is an example.
+    """Conversations in LLaVA's format about images and videos; the last question of each becomes an example.
 
-    Conversations about text alone (marked by `model`) are left out and counted.
+    Text-only conversations (marked by `model`) are excluded.
     """
 
     name: ClassVar[str] = "instruct"
     layout: ClassVar[Mapping[str, tuple[str, ...]]] = {"video": ("{root}/{name}",), "image": ("{root}/{name}",)}
 
     def rows(self) -> Iterator[tuple[str, Row]]:
-        """Rows about media."""
+        """Iterate over the rows that have media."""
         for where, row in super().rows():
             if "model" not in row or "video" in row or "image" in row:
                 yield where, row
 
     @classmethod
     def parse(cls, row: Row) -> Example:
-        """An object ``id, video | image, conversations``."""
+        """Parse an object ``id, video | image, conversations``."""
         fields = fields_of({**row, "conversations": row["conversations"]})
         kinds = [kind for kind in ("video", "image") if kind in fields]
         if len(kinds) != 1:
-            raise ValueError(f"one of video and image is expected, got {' and '.join(kinds) or 'none'}")
+            raise ValueError(f"expected either video or image, got {' and '.join(kinds) or 'none'}")
         media = fields[kinds[0]]
         check_inside(media)
         query = named(media, fields["question"], kind=kinds[0])
@@ -74,7 +74,7 @@ class InstructData(Dataset):
         )
 
     def sources(self, example: Example) -> dict[str, Any]:
-        """The file of an example, as the modality that its row names."""
+        """Return the file of an example, keyed by the modality that its row names."""
         kind = example.query.extra["kind"]
-        found = self.source(kind, example.media)
-        return {} if found is None else {kind: found}
+        source = self.source(kind, example.media)
+        return {} if source is None else {kind: source}

@@ -1,7 +1,7 @@
-"""Data sets read from annotation files: rows become examples, whose media are found when an example is taken.
+"""Data sets read from annotation files: rows become examples; media are located when an example is accessed.
 
-A reader is a subclass of `Dataset`: the settings are its fields, `parse` turns a row into an example, and `layout` says
-where media of each modality lie below the root folders.
+A reader is a subclass of `Dataset`: the settings are its fields, `parse` turns a row into an example, and `layout` gives
+the paths of each modality below the root folders.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov")
 class Dataset(Sequence[Example]):
     """Examples of an annotation file.
 
-    The file is read, and every row checked, when the first example or id is asked for; an example's media are looked for
-    when it is taken. Ids that repeat get a running suffix (``7``, ``7#2``), and `notes` says so.
+    The file is read and every row checked on first access to an example or id; an example's media are located when it
+    is accessed. Repeated ids get a numeric suffix (``7``, ``7#2``), which `notes` reports.
 
     Attributes:
         data: The annotation file.
-        media: Folders that hold the media; the first that has a file counts.
-        modalities: Modalities of the clips; a clip has each of them whose file is there. Empty: the first that
-            the set has (video, where it has video), since a model refuses what it does not use.
-        missing: What to do with an example none of whose media are there: `refuse` raises, `leave_out` drops and counts it.
+        media: Folders of the media; the first one that has the file is used.
+        modalities: Modalities of the clips; a clip has each of them whose file exists. Empty: the first modality of
+            the data set (usually video), since a model refuses modalities that it does not use.
+        missing: How to handle an example without any media file: `refuse` raises, `leave_out` drops and counts it.
     """
 
     name: ClassVar[str]
     layout: ClassVar[Mapping[str, tuple[str, ...]]]
-    """Modality → places of its files, tried in order: ``{root}`` is a root folder, ``{name}`` the recording."""
+    """Modality → path patterns of its files, tried in order: ``{root}`` is a root folder, ``{name}`` the recording."""
     has_frame_fractions: ClassVar[bool] = False
-    """Whether spans of a folder of frames are fractions of it (of a video file, they are seconds)."""
+    """Whether spans are fractions of the clip for folders of frames (for video files, they are seconds)."""
     folder_fps: ClassVar[float | None] = None
-    """Frame rate of the published folders of frames, which hold no times; None reads them by the default rate."""
+    """Frame rate of the published folders of frames, which have no timestamps; None uses the default rate."""
 
     data: Path
     media: tuple[Path, ...] = ()
@@ -60,40 +60,40 @@ class Dataset(Sequence[Example]):
     @classmethod
     @abstractmethod
     def parse(cls, row: Row) -> Example:
-        """The example of a row, about a recording by name (`data.schema.named`).
+        """Parse a row to an example about a recording by name (`data.schema.named`).
 
-        A KeyError, IndexError, TypeError or ValueError becomes an AnnotationError with the row's place.
+        A KeyError, IndexError, TypeError or ValueError becomes an AnnotationError with the row's location.
         """
 
     def rows(self) -> Iterator[tuple[str, Row]]:
-        """Rows of the annotation file with their places, for messages."""
+        """Iterate over the rows of the annotation file with their locations, for messages."""
         return read_rows(Path(self.data))
 
     @classmethod
     def read(cls, row: Row, where: str = "the annotation") -> Example:
-        """The example of a row; its media are not looked for.
+        """Parse a row to an example without locating its media; errors name the row.
 
         Raises:
-            AnnotationError: a field is missing or holds what it must not; names `where`.
+            AnnotationError: A field is missing or invalid; names `where`.
         """
         try:
             return cls.parse(row)
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-            what = f"lacks {error}" if isinstance(error, KeyError) else f"cannot be read ({error})"
-            raise AnnotationError(f"{where}, {what}; see the format of {cls.name} in docs/datasets.md") from error
+            problem = f"lacks {error}" if isinstance(error, KeyError) else f"cannot be read ({error})"
+            raise AnnotationError(f"{where}, {problem}; see the format of {cls.name} in docs/datasets.md") from error
 
     # ---- the sequence
 
     def __len__(self) -> int:
         return len(self.annotations)
 
-    def __getitem__(self, index: int) -> Example:  # type: ignore[override]  # no slices: examples are made one by one
+    def __getitem__(self, index: int) -> Example:  # type: ignore[override]  # no slices: examples are built one by one
         example = self.annotations[index]
         clip = self.clip(example)
         if clip is None:
             roots = ", ".join(map(str, self.media)) or "no folder (give media=FOLDER)"
-            wanted = ", ".join(self._modalities)
-            raise AnnotationError(f"{self.name} {example.id}: no file of {wanted} for {example.media!r} in {roots}")
+            modalities = ", ".join(self._modalities)
+            raise AnnotationError(f"{self.name} {example.id}: no file of {modalities} for {example.media!r} in {roots}")
         return example.about(clip)
 
     @property
@@ -103,21 +103,21 @@ class Dataset(Sequence[Example]):
 
     @cached_property
     def annotations(self) -> tuple[Example, ...]:
-        """All examples, about recordings by name, before any media are found."""
+        """All examples, about recordings by name, before media are located."""
         if self.missing == "refuse":
             return self._rows_read
         return tuple(example for example in self._rows_read if self.sources(example))
 
     @property
     def all_annotations(self) -> tuple[Example, ...]:
-        """All examples, with those that are left out because their media are missing."""
+        """All examples, including those dropped because their media are missing."""
         return self._rows_read
 
     def require_media(self) -> None:
-        """Check that every example has media before any work is done; does nothing where missing ones are left out.
+        """Check that every example has media, or, with ``missing=leave_out``, that at least one has.
 
         Raises:
-            AnnotationError: names the number of examples without media, the first one, and where its file was expected.
+            AnnotationError: Media are missing; names the number of examples, the first one and its expected file.
         """
         if self.missing == "leave_out":
             if not self.annotations:
@@ -130,31 +130,28 @@ class Dataset(Sequence[Example]):
             raise AnnotationError(
                 f"{self.name}: {len(without)} of {len(self._rows_read)} examples have no media, the first is "
                 f"{without[0].id}: no file of {', '.join(self._modalities)} for {without[0].media!r}{self._searched()}; "
-                "check media=FOLDER, or ask the others alone with missing=leave_out"
+                "check media=FOLDER, or use missing=leave_out to skip them"
             )
 
     def _searched(self) -> str:
         roots = ", ".join(map(str, self.media)) or "no folder (give media=FOLDER)"
         modality = self._modalities[0]
-        places = [place.format(root="FOLDER", name="NAME", stem="NAME") for place in self.layout.get(modality, ())]
-        return f" in {roots}" + (f" (looked for {', '.join(places[:4])})" if places else "")
+        paths = [path.format(root="FOLDER", name="NAME", stem="NAME") for path in self.layout.get(modality, ())]
+        return f" in {roots}" + (f" (looked for {', '.join(paths[:4])})" if paths else "")
 
     @property
     def notes(self) -> list[str]:
-        """Lines about what is left out or changed, if anything is."""
+        """Notes about excluded or changed examples."""
         left_out = len(self._rows_read) - len(self.annotations)
         repeated = sum("#" in e.id and e.id.rpartition("#")[2].isdigit() for e in self._rows_read)
         unlabeled = sum(not example.is_labeled for example in self._rows_read)
         return [
             *(
-                [f"{unlabeled} of {len(self._rows_read)} examples have no answer: they are asked, but not scored"]
+                [f"{unlabeled} of {len(self._rows_read)} examples have no label: they are answered, but not scored"]
                 * (unlabeled > 0)
             ),
-            *(
-                [f"{left_out} of {len(self._rows_read)} examples are left out: their media are missing"]
-                * (left_out > 0)
-            ),
-            *([f"{repeated} ids repeat in {Path(self.data).name} and got a suffix"] * (repeated > 0)),
+            *([f"{left_out} of {len(self._rows_read)} examples are skipped: their media are missing"] * (left_out > 0)),
+            *([f"{repeated} repeated ids in {Path(self.data).name} got a suffix"] * (repeated > 0)),
         ]
 
     @cached_property
@@ -168,7 +165,7 @@ class Dataset(Sequence[Example]):
             number = seen[example.id]
             examples.append(example if number == 1 else replace(example, id=f"{example.id}#{number}"))
         if not examples:
-            raise AnnotationError(f"{self.data} holds no rows")
+            raise AnnotationError(f"{self.data} contains no rows")
         return tuple(examples)
 
     # ---- media
@@ -181,7 +178,7 @@ class Dataset(Sequence[Example]):
         return self.modalities or tuple(self.layout)[:1]
 
     def clip(self, example: Example) -> Clip | None:
-        """The clip of an example with each modality whose files are there; None if there are none at all."""
+        """Return the clip of an example with each modality whose files exist; None if none exists."""
         sources = self.sources(example)
         if not sources:
             return None
@@ -191,38 +188,40 @@ class Dataset(Sequence[Example]):
         return Clip(**sources, start_seconds=start, end_seconds=end, fps=self._fps(sources))
 
     def sources(self, example: Example) -> dict[str, Any]:
-        """Modality → source, of each modality of an example that is there."""
-        found = {modality: self._source_once(modality, example.media) for modality in self._modalities}
-        return {modality: source for modality, source in found.items() if source is not None}
+        """Map each modality of an example whose files exist to its source."""
+        sources = {modality: self._source_once(modality, example.media) for modality in self._modalities}
+        return {modality: source for modality, source in sources.items() if source is not None}
 
     def _source_once(self, modality: str, name: str) -> Any:
-        """`source`, looked up once for all questions about a recording (a missing one is looked for again)."""
-        if (found := self._found.get((modality, name))) is None and (found := self.source(modality, name)) is not None:
-            self._found[modality, name] = found
-        return found
+        """Look up `source` once for all questions about a recording (missing sources are looked up again)."""
+        if (source := self._located.get((modality, name))) is None and (
+            source := self.source(modality, name)
+        ) is not None:
+            self._located[modality, name] = source
+        return source
 
     @cached_property
-    def _found(self) -> dict[tuple[str, str], Any]:
+    def _located(self) -> dict[tuple[str, str], Any]:
         return {}
 
     def source(self, modality: str, name: str) -> Any:
-        """Source of one modality of the recording `name`; None if it is not there."""
+        """Find one modality of the recording `name`; None if it does not exist."""
         for root in self.media:
-            for place in self.layout.get(modality, ()):
-                for spelled in dict.fromkeys((name, name.replace(":", "_"))):  # some file systems have no colons
-                    path = Path(place.format(root=root, name=spelled, stem=PurePosixPath(spelled).name))
+            for pattern in self.layout.get(modality, ()):
+                for spelling in dict.fromkeys((name, name.replace(":", "_"))):  # some file systems have no colons
+                    path = Path(pattern.format(root=root, name=spelling, stem=PurePosixPath(spelling).name))
                     if path.exists():
                         return str(path)
         return None
 
     def _fps(self, sources: Mapping[str, Any]) -> float | None:
-        """The rate of published folders of frames; None for files, and for folders that say their own."""
+        """Return the frame rate for published folders of frames; None for files and for folders with timestamps."""
         folders = [Path(source) for source in sources.values() if isinstance(source, str) and Path(source).is_dir()]
         is_untimed = folders and not any((folder / FOLDER_TIMING).exists() for folder in folders)
         return self.folder_fps if is_untimed else None
 
     def _seconds(self, example: Example, video: Any) -> tuple[float, float]:
-        """The example's span in seconds."""
+        """Return the span of the example in seconds."""
         assert example.span is not None
         start, end = example.span
         if not self.has_frame_fractions or not isinstance(video, str) or not Path(video).is_dir():
@@ -234,11 +233,13 @@ class Dataset(Sequence[Example]):
             )
         with open_source(video, "video") as source:
             times, _ = source.timeline()
-        first, last = (int(share * (len(times) - 1)) for share in (start, end))  # as the original, of N - 1 frames
+        first, last = (
+            int(fraction * (len(times) - 1)) for fraction in (start, end)
+        )  # of N - 1 frames, as in the original
         return float(times[first]), float(times[max(last, first + 1)])
 
 
 def _check_name(name: str, where: str) -> None:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts:
-        raise AnnotationError(f"{where}: the recording {name!r} lies outside the media folder; give a name within it")
+        raise AnnotationError(f"{where}: the recording {name!r} is outside the media folder; give a path inside it")

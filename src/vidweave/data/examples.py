@@ -1,4 +1,4 @@
-"""A file of questions in our own form: the data set of whoever has clips and questions, and no format."""
+"""Question files in vidweave's format, for your own clips and questions."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ _KEYS = {"id", "question", "options", "answer", "answers", "type", "start", "end
 @dataclass(frozen=True, kw_only=True)
 class ExamplesFile(Dataset):
     """Questions as JSON lines, a JSON list, CSV or Parquet; also conversations of LLaVA (`conversations`) and ms-swift
-    (`messages`), of which the last question is asked.
+    (`messages`), where the last question is used.
 
-    A row has `question` and one key per modality with a file (``video``, ``audio``, …), and may have `id`, `options` (in
-    CSV: separated by "|"), `answer` (a text, the position of an option from 0, or a list of these), `type`, `start` and
-    `end` in seconds, and `subtitles`, which are put before the question. A row without an answer is asked, not scored.
-    Files are relative to `media`, or to the file itself without it.
+    A row has `question` and one key per modality with a file (``video``, ``audio``, …). Optional keys are `id`, `options`
+    (in CSV: separated by "|"), `answer` (a text, the index of an option from 0, or a list of these), `type`, `start` and
+    `end` in seconds, and `subtitles`, which are prepended to the question. A row without an answer is not scored. Paths
+    are relative to `media`, or to the question file if `media` is empty.
     """
 
     name: ClassVar[str] = "examples"
     layout: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     def rows(self) -> Iterator[tuple[str, Row]]:
-        """Rows of the file; one without an id has its number."""
+        """Iterate over the rows of the file; a row without an id gets its number."""
         for number, (where, row) in enumerate(super().rows()):
             try:
                 yield where, {"id": str(number), **fields_of(row)}
@@ -43,15 +43,15 @@ class ExamplesFile(Dataset):
 
     @classmethod
     def parse(cls, row: Row) -> Example:
-        """A row, about its files by name."""
+        """Parse a row; media files are named, not opened."""
         files = {name: row[name] for name in MODALITIES if name in row}
-        strangers = sorted(set(row) - _KEYS - set(files))
-        if strangers:
+        unknown = sorted(set(row) - _KEYS - set(files))
+        if unknown:
             raise ValueError(
-                f"{', '.join(strangers)} is no field; fields are {', '.join(sorted(_KEYS))} and modalities"
+                f"unknown field {', '.join(unknown)}; fields are {', '.join(sorted(_KEYS))} and modalities"
             )
         if not files:
-            raise ValueError("no file of a modality is named, e.g. video")
+            raise ValueError("a row needs a file of at least one modality, e.g. video")
         for file in files.values():
             check_inside(file)
         options = options_of(row.get("options", ()))
@@ -71,11 +71,11 @@ class ExamplesFile(Dataset):
         return Example(**common, truth=answers[0], answers=answers, answer_index=position)
 
     def sources(self, example: Example) -> dict[str, Any]:
-        """Modality → file, of each file of an example that is there."""
+        """Map modalities to files, for the files of an example that exist."""
         files = example.query.scenes[0].clip
-        wanted = [name for name in files if not self.modalities or name in self.modalities]
-        found = {name: self._file(files[name]) for name in wanted}
-        return {name: path for name, path in found.items() if path is not None}
+        modalities = [name for name in files if not self.modalities or name in self.modalities]
+        paths = {name: self._file(files[name]) for name in modalities}
+        return {name: path for name, path in paths.items() if path is not None}
 
     def _file(self, name: str) -> str | None:
         roots = self.media or (Path(self.data).parent,)

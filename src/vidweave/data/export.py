@@ -1,4 +1,4 @@
-"""Write any data set as JSON lines of our own form, which `vidweave evaluate` reads and which trains."""
+"""Export any data set to JSON lines in vidweave's format, for evaluation and training."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["write_examples"]
 
 
 def write_examples(dataset: Dataset, path: Path) -> int:
-    """Write the examples of a data set whose media are there; paths are relative to `path`'s folder.
+    """Write the examples whose media exist; paths are relative to the folder of `path`.
 
     Returns:
         The number of examples written.
 
     Raises:
-        AnnotationError: a row that cannot be read, or missing media that are not to be left out.
-        ConfigError: media outside the folder of `path`, which our form does not name.
+        AnnotationError: A row cannot be read, or media are missing and `missing` is not ``leave_out``.
+        ConfigError: Media are outside the folder of `path`, which the format does not support.
     """
     dataset.require_media()
     rows = list(_rows(dataset, path.parent.resolve()))
@@ -44,8 +44,8 @@ def _row(example: Example, folder: Path) -> dict[str, Any]:
     if example.query.options:
         row["options"] = list(example.query.options)
     if example.is_labeled:
-        many = list(example.answers) if len(example.answers) > 1 else example.truth
-        row["answer"] = example.position if example.query.options else many
+        texts = list(example.answers) if len(example.answers) > 1 else example.truth
+        row["answer"] = example.position if example.query.options else texts
     if example.family != "all":
         row["type"] = example.family
     if clip.start_seconds is not None:
@@ -58,11 +58,9 @@ def _row(example: Example, folder: Path) -> dict[str, Any]:
 def _inside(source: Any, folder: Path, name: str) -> str:
     if not isinstance(source, (str, os.PathLike)):
         raise ConfigError(
-            f"example {name}: its media are no file ({type(source).__name__}), which our form cannot name"
+            f"example {name}: its media are not a file ({type(source).__name__}); vidweave's format needs files"
         )
     path = Path(source).resolve()
     if not path.is_relative_to(folder):
-        raise ConfigError(
-            f"example {name}: {source} lies outside {folder}; write the file into a folder above the media"
-        )
+        raise ConfigError(f"example {name}: {source} is outside {folder}; write the file to a folder above the media")
     return path.relative_to(folder).as_posix()

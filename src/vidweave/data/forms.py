@@ -1,4 +1,4 @@
-"""Forms that several data sets share: rows keyed by id, and questions and answers in two files."""
+"""File formats shared by several data sets: rows keyed by id, and questions and answers in two files."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from vidweave.errors import AnnotationError
 
 __all__ = ["KEY", "answers_beside", "joined_rows", "keyed_rows"]
 
-KEY = "_key"  # field of a row that came as the value of an object: its key there
+KEY = "_key"  # field with the key of a row that was the value of an object
 
 
 def keyed_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Rows of a table or list (`read_rows`), or of an object of objects, whose keys become the field `KEY`.
+    """Iterate over the rows of a table or list (`read_rows`), or of an object of objects, whose keys become field `KEY`.
 
     Raises:
-        AnnotationError: neither form.
+        AnnotationError: The file has neither format.
     """
     if path.suffix.lower() != ".json":
         yield from read_rows(path)
@@ -35,7 +35,7 @@ def keyed_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def answers_beside(questions: Path) -> Path | None:
-    """The file of answers beside a file of questions: ``test_q.json`` → ``test_a.json``; None if there is none."""
+    """Find the answer file beside a question file: ``test_q.json`` → ``test_a.json``; None if there is none."""
     if not questions.stem.endswith("_q"):
         return None
     path = questions.with_name(f"{questions.stem[:-2]}_a{questions.suffix}")
@@ -43,28 +43,28 @@ def answers_beside(questions: Path) -> Path | None:
 
 
 def joined_rows(questions: Path, answers: Path | None) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Rows of questions with the fields of their answers, joined by `question_id` as text; never by position.
+    """Join questions with their answers by `question_id` as text, never by position.
 
-    Without a file of answers the rows are what they are: with answers of their own, or without any.
+    Without an answer file, rows are returned unchanged, with their own answers or without.
 
     Raises:
-        AnnotationError: a question without an answer, or two answers to one question.
+        AnnotationError: A question has no answer, or two.
     """
     beside = answers or answers_beside(questions)
     if beside is None:
         yield from keyed_rows(questions)
         return
-    found: dict[str, Mapping[str, Any]] = {}
+    answer_rows: dict[str, Mapping[str, Any]] = {}
     for where, row in keyed_rows(beside):
         name = _id(row, where)
-        if name in found:
+        if name in answer_rows:
             raise AnnotationError(f"{where}: there are two answers to question {name!r}")
-        found[name] = row
+        answer_rows[name] = row
     for where, row in keyed_rows(questions):
         name = _id(row, where)
-        if name not in found:
+        if name not in answer_rows:
             raise AnnotationError(f"{where}: {beside.name} has no answer to question {name!r}")
-        yield where, {**found[name], **row}
+        yield where, {**answer_rows[name], **row}
 
 
 def _id(row: Mapping[str, Any], where: str) -> str:

@@ -1,4 +1,4 @@
-"""Check a data set before a run: rows that cannot be read, ids, answers, and every recording's media."""
+"""Check a data set before a run: rows, ids, answers, and the media of every recording."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ _TOLERANCE_SECONDS = 1.0  # of spans and durations, which annotations round
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """A fault of a data set.
+    """A problem of a data set.
 
     Attributes:
-        where: Id of the example, name of the recording, or place in the file.
-        detail: What is wrong, with what was expected.
+        where: Id of the example, name of the recording, or location in the file.
+        detail: The problem, and the expected value.
     """
 
     kind: Kind
@@ -52,7 +52,7 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Health:
-    """All faults, and how much was checked."""
+    """All findings, and the number of checked examples and recordings."""
 
     num_examples: int
     num_recordings: int
@@ -61,9 +61,9 @@ class Health:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Kind of fault → how many, for kinds that occur."""
-        found = Counter(finding.kind for finding in self.findings)
-        return {kind: found[kind] for kind in KINDS if found[kind]}
+        """Number of findings by kind, for kinds that occur."""
+        counts = Counter(finding.kind for finding in self.findings)
+        return {kind: counts[kind] for kind in KINDS if counts[kind]}
 
     def to_dict(self) -> dict[str, Any]:
         """JSON data."""
@@ -78,7 +78,7 @@ class Health:
 
 @dataclass(frozen=True, kw_only=True)
 class _Media:
-    """What a file or folder of a recording holds; `error` says why it cannot be decoded."""
+    """Frame count and duration of a file or folder of frames; `error` is the reason why it cannot be decoded."""
 
     num_frames: int = 0
     seconds: float = 0.0
@@ -93,16 +93,16 @@ def check_dataset(
     num_workers: int | None = None,
     progress: Callable[[int], object] = lambda done: None,
 ) -> Health:
-    """Read every row and decode the beginning and the end of every recording, several at a time.
+    """Read every row, and decode the beginning and end of every recording in parallel.
 
     Args:
-        journal: JSON-lines file of what is known of media, by path, size and date; a check that was interrupted goes on.
-        num_workers: Threads; None is one per processor.
-        progress: Called with the number of recordings done, one by one.
+        journal: JSON-lines file of checked media, by path, size and date; an interrupted check resumes from it.
+        num_workers: Number of threads; None is one per processor.
+        progress: Called with 1 after each new recording.
 
     Raises:
-        MediaNotFoundError: there is no annotation file.
-        RecordError: `journal` is another file.
+        MediaNotFoundError: The annotation file does not exist.
+        RecordError: `journal` is a file of another kind.
     """
     findings: list[Finding] = []
     rows = list(_rows(dataset, findings))
@@ -111,14 +111,14 @@ def check_dataset(
     for row, example in rows:
         recordings.setdefault(example.media or example.id, []).append((row, example))
     files = {name: dataset.sources(members[0][1]) for name, members in recordings.items()}
-    for name, found in files.items():
-        if not found:
+    for name, sources in files.items():
+        if not sources:
             detail = f"no file for {len(recordings[name])} examples, the first is {recordings[name][0][1].id}"
             findings.append(Finding(kind="missing media", where=name, detail=detail))
-    todo = {(name, modality): source for name, found in files.items() for modality, source in found.items()}
+    todo = {(name, modality): source for name, sources in files.items() for modality, source in sources.items()}
     media, num_known = _inspect(todo, dataset.folder_fps, journal, num_workers, progress)
-    for (name, modality), facts in media.items():
-        findings += _media_findings(name, modality, facts, recordings[name])
+    for (name, modality), info in media.items():
+        findings += _media_findings(name, modality, info, recordings[name])
     order = {kind: number for number, kind in enumerate(KINDS)}
     findings.sort(key=lambda finding: order[finding.kind])
     return Health(num_examples=len(rows), num_recordings=len(recordings), findings=tuple(findings), num_known=num_known)
@@ -128,7 +128,7 @@ def check_dataset(
 
 
 def _rows(dataset: Dataset, findings: list[Finding]) -> Iterator[tuple[Row, Example]]:
-    """Rows that can be read; the others are findings. A file that ends in the middle is one."""
+    """Iterate over the readable rows; unreadable rows and truncated files are added to `findings`."""
     rows = dataset.rows()
     while True:
         try:
@@ -164,25 +164,25 @@ def _inspect(
     num_workers: int | None,
     progress: Callable[[int], object],
 ) -> tuple[dict[tuple[str, str], _Media], int]:
-    """What each file holds, and how many were known already."""
-    kept = _Kept(journal)
+    """Check each file; return the results and how many were in the journal already."""
+    cache = _MediaJournal(journal)
     try:
         stamps = {key: _stamp(source) for key, source in todo.items()}
-        found = {key: kept.known[stamps[key]] for key in todo if stamps[key] in kept.known}
-        num_known = len(found)
-        new = [key for key in todo if key not in found]
+        results = {key: cache.known[stamps[key]] for key in todo if stamps[key] in cache.known}
+        num_known = len(results)
+        new = [key for key in todo if key not in results]
         with ThreadPoolExecutor(num_workers or os.cpu_count() or 1) as pool:
-            for key, facts in zip(new, pool.map(lambda key: _look(todo[key], key[1], fps), new), strict=True):
-                found[key] = facts
-                kept.add(stamps[key], facts)
+            for key, media in zip(new, pool.map(lambda key: _probe(todo[key], key[1], fps), new), strict=True):
+                results[key] = media
+                cache.add(stamps[key], media)
                 progress(1)
     finally:
-        kept.close()
-    return {key: found[key] for key in todo}, num_known
+        cache.close()
+    return {key: results[key] for key in todo}, num_known
 
 
-class _Kept:
-    """A journal of what is known of media, or none."""
+class _MediaJournal:
+    """Journal of checked media; keeps nothing without a path."""
 
     def __init__(self, path: Path | None) -> None:
         self.known: dict[str, _Media] = {}
@@ -195,9 +195,9 @@ class _Kept:
 
     @staticmethod
     def _check(header: Mapping[str, Any], path: Path) -> Callable[[dict[str, Any]], None]:
-        def check(found: dict[str, Any]) -> None:
-            if found != header:
-                raise RecordError(f"{path} is no file of a data check; use another name")
+        def check(existing: dict[str, Any]) -> None:
+            if existing != header:
+                raise RecordError(f"{path} is not a file of a data check; use another name")
 
         return check
 
@@ -205,26 +205,26 @@ class _Kept:
         self.known[row["stamp"]] = _Media(**row["media"])
 
     def add(self, stamp: str, media: _Media) -> None:
-        """Keep what was found; a source without a stamp is looked at each time."""
+        """Add a result; sources without a stamp are checked each time."""
         if self._journal is not None and stamp:
             self._journal.append([{"stamp": stamp, "media": asdict(media)}])
 
     def close(self) -> None:
-        """Release the file."""
+        """Close the file."""
         if self._journal is not None:
             self._journal.close()
 
 
 def _stamp(source: Any) -> str:
-    """Path, size and date of a file or folder; empty for what lies in memory."""
+    """Path, size and date of a file or folder; empty for a source in memory."""
     if not isinstance(source, (str, os.PathLike)):
         return ""
-    facts = os.stat(source)
-    return f"{os.path.abspath(source)} {facts.st_size} {facts.st_mtime_ns}"
+    stat = os.stat(source)
+    return f"{os.path.abspath(source)} {stat.st_size} {stat.st_mtime_ns}"
 
 
-def _look(source: Any, modality: str, fps: float | None) -> _Media:
-    """Open a source and decode its first and last frame, or all of its sound."""
+def _probe(source: Any, modality: str, fps: float | None) -> _Media:
+    """Open a source and decode its first and last frame, or all of its audio."""
     is_folder = isinstance(source, (str, os.PathLike)) and os.path.isdir(source)
     try:
         with open_source(source, modality, fps=fps if is_folder else None) as opened:
@@ -264,7 +264,7 @@ def _media_findings(
         yield Finding(kind="frame count", where=name, detail=detail)
     for _, example in members:
         if example.span is not None and example.span[1] > media.seconds + _TOLERANCE_SECONDS:
-            detail = f"{name}: it ends at {example.span[1]:g} s, the {modality} at {media.seconds:.1f} s"
+            detail = f"{name}: the span ends at {example.span[1]:g} s, the {modality} at {media.seconds:.1f} s"
             yield Finding(kind="span past the end", where=example.id, detail=detail)
 
 

@@ -1,7 +1,7 @@
-"""Instruction data about images, videos and text, in the forms of Video-ChatGPT and LLaVA.
+"""Instruction data about images, videos and text, in the formats of Video-ChatGPT and LLaVA.
 
-A conversation is read strictly and never replaced by another: what the original skipped or swapped in silence is an error
-with file and entry, or counted.
+Conversations are read strictly and never replaced by others: entries that the original silently skipped or replaced raise
+an error with file and entry, or are counted.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ _MARKER = re.compile(r"<(image|video|audio|thermal|depth)>")
 
 
 def last_question(conversation: Conversation, family: str = "instruct") -> Example:
-    """The last turn of a conversation as an example with an open answer.
+    """Convert the last turn of a conversation to an example with an open answer.
 
     Raises:
-        AnnotationError: the conversation has no clip.
+        AnnotationError: The conversation has no clip.
     """
     if conversation.clip is None:
-        raise AnnotationError(f"{conversation.id} is about no picture or video; only text is left of it")
+        raise AnnotationError(f"{conversation.id} has no image or video, only text")
     query = Query.about(conversation.clip, conversation.turns[-1][0])
     return Example(id=conversation.id, family=family, query=query, truth=conversation.answer)
 
 
 def read_video_instruct(path: Path | str, media: Path | str) -> list[Conversation]:
-    """Question and answer per video: ``[{"q", "a", "video_id"}, …]`` as released by Video-ChatGPT, or by running index.
+    """Read questions and answers: ``[{"q", "a", "video_id"}, …]`` as released by Video-ChatGPT, or keyed by index.
 
     Args:
-        media: Folder of the videos; a video is its id and one of VIDEO_SUFFIXES.
+        media: Folder of the videos; a file name is the video id and one of VIDEO_SUFFIXES.
 
     Raises:
-        MediaNotFoundError: no such file.
-        AnnotationError: not this format, or an entry without its fields.
+        MediaNotFoundError: The file does not exist.
+        AnnotationError: The file has another format, or an entry lacks fields.
     """
     path, media = Path(path), Path(media)
     data = read_json(path)
-    if isinstance(data, list):  # the released file; the object by index is what VideoTGB makes of it
+    if isinstance(data, list):  # the released file; VideoTGB converts it to an object keyed by index
         data = dict(enumerate(data))
     if not isinstance(data, dict):
         raise AnnotationError(f"{path}: expected a list or an object of entries by index, got {type(data).__name__}")
@@ -62,21 +62,21 @@ def read_video_instruct(path: Path | str, media: Path | str) -> list[Conversatio
 
 
 def read_instruct(path: Path | str, media: Path | str, *, text: Path | str | None = None) -> list[Conversation]:
-    """Conversations in LLaVA's form: a list of ``{"id", "image" | "video", "conversations": [{"from", "value"}, …]}``.
+    """Read conversations in LLaVA's format: a list of ``{"id", "image" | "video", "conversations": [{"from", "value"}, …]}``.
 
-    Markers (``<video>``) are taken out of the turns; templates put them in front. A conversation that the assistant
-    begins loses that first turn, as in the original. Ids that repeat, as in files made of Video-ChatGPT's data, whose ids
-    are those of the videos, get a running suffix (``v_1``, ``v_1#2``).
+    Markers (``<video>``) are removed from the turns; templates prepend them. If the assistant speaks first, that turn is
+    dropped, as in the original. Repeated ids, as in files made from Video-ChatGPT's data, whose ids are video ids, get a
+    numeric suffix (``v_1``, ``v_1#2``).
 
     Args:
         media: Folder that paths are relative to.
-        text: A further file of conversations without media (recognised there by ``"model"``), appended; their ids get
-            the prefix ``text/``, so that they cannot meet others.
+        text: Another file of text-only conversations (marked by ``"model"``), appended; their ids get the prefix
+            ``text/`` to avoid collisions.
 
     Raises:
-        MediaNotFoundError: no such file.
-        AnnotationError: not this format; turns that do not alternate or do not end with an answer; a path outside the
-            folder.
+        MediaNotFoundError: The file does not exist.
+        AnnotationError: The file has another format, turns do not alternate or do not end with an answer, or a path is
+            outside the folder.
     """
     items = [_conversation(entry, where, Path(media)) for entry, where in _entries(Path(path))]
     if text is not None:
@@ -91,10 +91,10 @@ def read_instruct(path: Path | str, media: Path | str, *, text: Path | str | Non
 
 
 def read_pseudo_spans(path: Path | str) -> dict[str, tuple[float, float]]:
-    """The original's offline labels, ``{"<idx>": [start, end], …}``: picture numbers 0..31, or ratios 0..1.
+    """Read the original's offline labels, ``{"<idx>": [start, end], …}``: frame indices 0..31, or fractions 0..1.
 
     Raises:
-        AnnotationError: not this format, or an end before its start.
+        AnnotationError: The file has another format, or an end is before its start.
     """
     path = Path(path)
     data = read_json(path)
@@ -125,14 +125,14 @@ def _conversation(entry: dict[str, Any], where: str, media: Path | None, prefix:
     (turns,) = expect(entry, where, conversations=list)
     name = entry.get("id", entry.get("idx"))
     if not isinstance(name, (str, int)):
-        raise AnnotationError(f"{where}: 'id' must be a text or a number, got {name!r}")
+        raise AnnotationError(f"{where}: 'id' must be a string or a number, got {name!r}")
     kinds = [kind for kind in ("video", "image") if kind in entry]
     if media is None or not kinds:
         if media is not None and "model" not in entry:
-            raise AnnotationError(f"{where}: neither 'video' nor 'image' is there, nor the 'model' of a text entry")
+            raise AnnotationError(f"{where}: expected 'video', 'image', or the 'model' of a text entry")
         return Conversation(id=f"{prefix}{name}", turns=_turns(turns, where))
     if len(kinds) > 1:
-        raise AnnotationError(f"{where}: both 'video' and 'image' are there; one was expected")
+        raise AnnotationError(f"{where}: expected either 'video' or 'image', got both")
     (file,) = expect(entry, where, **{kinds[0]: str})
     path = _inside(media, file, where)
     clip = Clip(path) if kinds[0] == "video" else Clip(image=path)
@@ -140,20 +140,20 @@ def _conversation(entry: dict[str, Any], where: str, media: Path | None, prefix:
 
 
 def _turns(turns: list[Any], where: str) -> tuple[tuple[str, str], ...]:
-    said = []
+    messages = []
     for number, turn in enumerate(turns):
         role, value = expect(
             _object(turn, f"{where}, turn {number}"), f"{where}, turn {number}", **{"from": str, "value": str}
         )
-        said.append((role, _MARKER.sub("", value).strip()))
-    if said and said[0][0] == "gpt":
-        said = said[1:]
-    expected = ["human", "gpt"] * (len(said) // 2)
-    if not said or [role for role, _ in said] != expected:
+        messages.append((role, _MARKER.sub("", value).strip()))
+    if messages and messages[0][0] == "gpt":
+        messages = messages[1:]
+    expected = ["human", "gpt"] * (len(messages) // 2)
+    if not messages or [role for role, _ in messages] != expected:
         raise AnnotationError(
-            f"{where}: turns must alternate human, gpt and end with gpt, got {', '.join(role for role, _ in said) or 'none'}"
+            f"{where}: turns must alternate human, gpt and end with gpt, got {', '.join(role for role, _ in messages) or 'none'}"
         )
-    return tuple(_turn(said[i][1], said[i + 1][1], where) for i in range(0, len(said), 2))
+    return tuple(_turn(messages[i][1], messages[i + 1][1], where) for i in range(0, len(messages), 2))
 
 
 def _turn(question: str, answer: str, where: str) -> tuple[str, str]:
@@ -165,12 +165,12 @@ def _turn(question: str, answer: str, where: str) -> tuple[str, str]:
 def _inside(folder: Path, name: str, where: str) -> Path:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts:
-        raise AnnotationError(f"{where}: the file {name!r} lies outside the folder; give a path within it")
+        raise AnnotationError(f"{where}: the file {name!r} is outside the folder; give a path inside it")
     return folder / path
 
 
 def _video(folder: Path, stem: Path) -> Path:
-    """The file of a video id; where none is there yet, the first ending, so that opening it says what is missing."""
+    """Find the file of a video id; if none exists, use the first suffix, so that opening it names the missing file."""
     names = [stem.with_name(stem.name + suffix) for suffix in VIDEO_SUFFIXES]
     return next((name for name in names if name.is_file()), names[0])
 

@@ -1,4 +1,4 @@
-"""Annotation files written by others, as JSON, JSON lines or CSV: every complaint with file and place."""
+"""Read annotation files as JSON, JSON lines, CSV or Parquet; errors name the file and location."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def read_jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield (where, object) per line that is not blank; `where` is ``FILE:LINE``, for messages.
 
     Raises:
-        MediaNotFoundError: there is no such file.
-        AnnotationError: a line that is not a JSON object, not UTF-8, or over-long.
+        MediaNotFoundError: The file does not exist.
+        AnnotationError: A line is not a JSON object, not UTF-8, or too long.
     """
     if not path.is_file():
-        raise MediaNotFoundError(f"there is no file {path}")
+        raise MediaNotFoundError(f"{path} does not exist")
     with path.open("rb") as file:
         for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_CHARS), b""), start=1):
             where = f"{path}:{number}"
@@ -35,14 +35,14 @@ def read_jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file.
+    """Read a JSON file.
 
     Raises:
-        MediaNotFoundError: there is no such file.
-        AnnotationError: it is no JSON, or larger than MAX_BYTES.
+        MediaNotFoundError: The file does not exist.
+        AnnotationError: The file is not JSON, or larger than MAX_BYTES.
     """
     if not path.is_file():
-        raise MediaNotFoundError(f"there is no file {path}")
+        raise MediaNotFoundError(f"{path} does not exist")
     if path.stat().st_size > MAX_BYTES:
         raise AnnotationError(f"{path} has more than {MAX_BYTES:,} bytes; split it")
     try:
@@ -52,13 +52,14 @@ def read_json(path: Path) -> Any:
 
 
 def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield (where, object) per row of a list in JSON, of JSON lines (.jsonl), or of a table (.csv, .tsv, .parquet).
+    """Yield (where, object) per row of a JSON list, of JSON lines (.jsonl), or of a table (.csv, .tsv, .parquet).
 
-    Cells of a table are texts, and stay what they are: "None" and "NA" are no missing values.
+    Table cells stay strings: "None" and "NA" are not treated as missing values.
 
     Raises:
-        MediaNotFoundError: there is no such file.
-        AnnotationError: not this format; a row that is no object, or has another number of cells than the header.
+        MediaNotFoundError: The file does not exist.
+        AnnotationError: The file has another format, a row is not an object, or its number of cells differs from the
+            header's.
     """
     suffix = path.suffix.lower()
     if suffix == ".jsonl":
@@ -70,7 +71,7 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     else:
         rows = read_json(path)
         if not isinstance(rows, list):
-            raise AnnotationError(f"{path} holds a {type(rows).__name__}, a list of objects was expected")
+            raise AnnotationError(f"{path} contains a {type(rows).__name__}, expected a list of objects")
         for number, row in enumerate(rows):
             where = f"{path.name}, object {number}"
             if not isinstance(row, dict):
@@ -79,29 +80,29 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def read_table(path: Path, delimiter: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield (where, object) per row of a table with a header, whose cells are texts.
+    """Yield (where, object) per row of a table with a header; cells are strings.
 
     Raises:
-        MediaNotFoundError: there is no such file.
-        AnnotationError: not UTF-8, or a row with another number of cells than the header.
+        MediaNotFoundError: The file does not exist.
+        AnnotationError: The file is not UTF-8, or the number of cells of a row differs from the header's.
     """
     if not path.is_file():
-        raise MediaNotFoundError(f"there is no file {path}")
+        raise MediaNotFoundError(f"{path} does not exist")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             for number, row in enumerate(csv.DictReader(file, delimiter=delimiter, strict=True), start=1):
                 where = f"{path.name}, row {number}"
                 if None in row or None in row.values():
-                    raise AnnotationError(f"{where}: it has another number of cells than the header")
+                    raise AnnotationError(f"{where}: the number of cells differs from the header")
                 yield where, row
     except (csv.Error, UnicodeDecodeError) as error:
         raise AnnotationError(f"{path} is not a table in UTF-8 ({error})") from error
 
 
 def _read_parquet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Rows of a Parquet file, a batch at a time; empty cells are left out."""
+    """Yield the rows of a Parquet file batch by batch, without empty cells."""
     if not path.is_file():
-        raise MediaNotFoundError(f"there is no file {path}")
+        raise MediaNotFoundError(f"{path} does not exist")
     try:
         from pyarrow import ArrowException
         from pyarrow.parquet import ParquetFile
@@ -129,10 +130,10 @@ def _object(line: bytes, where: str) -> dict[str, Any]:
 
 
 def expect(data: Mapping[str, Any], where: str, **types: type) -> list[Any]:
-    """The named values of `data`, in order; raises AnnotationError for one that is missing or of another type."""
-    for name, wanted in types.items():
+    """Return the named values of `data` in order; raises AnnotationError if one is missing or has another type."""
+    for name, expected in types.items():
         if name not in data:
             raise AnnotationError(f"{where}: {name!r} is missing; found {', '.join(sorted(data)) or 'nothing'}")
-        if not isinstance(data[name], wanted):
-            raise AnnotationError(f"{where}: {name!r} must be {wanted.__name__}, got {data[name]!r}")
+        if not isinstance(data[name], expected):
+            raise AnnotationError(f"{where}: {name!r} must be {expected.__name__}, got {data[name]!r}")
     return [data[name] for name in types]

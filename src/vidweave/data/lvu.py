@@ -1,4 +1,4 @@
-"""LVU: seven classification tasks about scenes of films, cut into clips as MA-LMM cuts them."""
+"""LVU: seven classification tasks about movie scenes, split into clips as in MA-LMM."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ REGRESSION = ("view_count", "like_ratio")
 
 @dataclass(frozen=True, kw_only=True)
 class LVU(Dataset):
-    """LVU: MA-LMM's files (an object by video), cut into overlapping clips; or the original tables, whole videos.
+    """LVU: MA-LMM's files (an object keyed by video), split into overlapping clips; or the original tables, whole videos.
 
-    The original tables name classes by number, and these numbers are the answers then.
+    The original tables name classes by number; then these numbers are the answers.
 
     Attributes:
         task: relationship, way_speaking, scene, director, writer, year or genre.
-        as_options: Give the task's classes as options, to be scored by likelihood; then videos are scored by the sum of
-            probabilities, as LVU does.
-        history, stride: Seconds of a clip, and between the starts of two.
+        as_options: Use the task's classes as options scored by likelihood; then videos are scored by the sum of
+            probabilities, as in LVU.
+        history, stride: Length of a clip, and distance between the starts of two clips, in seconds.
     """
 
     name: ClassVar[str] = "lvu"
@@ -52,19 +52,21 @@ class LVU(Dataset):
 
     def __post_init__(self) -> None:
         if self.task in REGRESSION:
-            raise UnknownNameError("classification task of LVU", self.task, LVU_LABELS, "(regression is not measured)")
+            raise UnknownNameError(
+                "classification task of LVU", self.task, LVU_LABELS, "(regression tasks are not supported)"
+            )
         if self.task not in LVU_LABELS:
             raise UnknownNameError("task of LVU", self.task, LVU_LABELS)
 
     def rows(self) -> Iterator[tuple[str, Row]]:
-        """One row per clip of the task."""
+        """Iterate over the clips of the task."""
         path = Path(self.data)
         if path.suffix.lower() == ".csv":
             yield from self._original(path)
             return
         rows = {row[KEY]: (where, row) for where, row in keyed_rows(path) if self.task in row}
         if not rows:
-            raise AnnotationError(f"{path} holds no video of task {self.task!r}")
+            raise AnnotationError(f"{path} contains no video of task {self.task!r}")
         durations = {video: int(row["duration"]) for video, (_, row) in rows.items()}
         for clip in lvu_clips(durations, history=self.history, stride=self.stride):
             where, row = rows[clip.video]
@@ -73,9 +75,9 @@ class LVU(Dataset):
             yield where, {**facts, **self._row(clip.key, clip.video, str(row[self.task]), (clip.start, last))}
 
     def _original(self, path: Path) -> Iterator[tuple[str, Row]]:
-        """Lines of ``<task>/<split>.csv``, parted by white space: the class first, the video second from the right."""
+        """Read the lines of ``<task>/<split>.csv``, split by whitespace: first the class, second from the right the video."""
         if not path.is_file():
-            raise MediaNotFoundError(f"there is no file {path}")
+            raise MediaNotFoundError(f"{path} does not exist")
         lines = path.read_text(encoding="utf-8").splitlines()
         for number, line in enumerate(lines[1:], start=2):
             words = line.split()
@@ -89,7 +91,7 @@ class LVU(Dataset):
 
     @classmethod
     def parse(cls, row: Row) -> Example:
-        """A clip with its class."""
+        """Parse a clip with its class."""
         video, task = row["video"], row["task"]
         question = f"what is the {task} of the movie?"
         return Example(

@@ -1,4 +1,4 @@
-"""Clips of an LVU video, and the frames of a clip."""
+"""Split LVU videos into clips, and sample the frames of a clip."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FPS = 10  # of the extracted frames
 
 @dataclass(frozen=True, kw_only=True)
 class LvuClip:
-    """A part of a video, in whole seconds; both ends are included.
+    """A segment of a video in whole seconds; both ends are included.
 
     Attributes:
         key: `<video>_<start>`.
@@ -33,16 +33,16 @@ class LvuClip:
 def lvu_clips(
     durations: Mapping[str, int], *, history: int = HISTORY_SECONDS, stride: int = STRIDE_SECONDS
 ) -> list[LvuClip]:
-    """Cut videos into overlapping clips of `history` seconds, sorted by key as text ("v_100" before "v_20").
+    """Split videos into overlapping clips of `history` seconds, sorted by key as text ("v_100" before "v_20").
 
     The first clip always begins at 0, even in a shorter video; later ones begin every `stride` seconds as long as a
     whole clip fits.
 
     Args:
-        durations: Video → whole seconds.
+        durations: Duration of each video in whole seconds.
 
     Raises:
-        AnnotationError: a duration below 0.
+        AnnotationError: A duration is below 0.
     """
     clips = []
     for video, duration in durations.items():
@@ -64,5 +64,5 @@ def clip_frames(clip: LvuClip, num_frames: int, *, num_samples: int = HISTORY_SE
 
 
 def video_of(key: str) -> str:
-    """Return the video of a clip's key; video names may hold underscores."""
+    """Return the video of a clip's key; video names may contain underscores."""
     return key.rpartition("_")[0]

@@ -1,4 +1,4 @@
-"""MUSIC-AVQA: questions about videos of music, whose templates are filled with instruments and places."""
+"""MUSIC-AVQA: questions about music videos, with templates filled with instruments and positions."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["MusicAVQA"]
 
 @dataclass(frozen=True, kw_only=True)
 class MusicAVQA(Dataset):
-    """MUSIC-AVQA, of either release (`json`, or the corrected `json_update`).
+    """MUSIC-AVQA, both releases (`json`, and the corrected `json_update`).
 
-    Placeholders are filled in order; underscores of an answer become spaces, and the answer as it is written counts too.
+    Placeholders are filled in order. Underscores of an answer become spaces; the original spelling is accepted too.
 
     Attributes:
-        legacy: `crema` fills templates as CREMA's released reader does, which writes the first value into every
-            placeholder of a name: a quarter of the test questions lose their meaning, and published numbers and
-            checkpoints were made so.
+        legacy: `crema` fills templates like CREMA's released reader, which puts the first value into all placeholders
+            of the same name. A quarter of the test questions lose their meaning, but published numbers and checkpoints
+            were produced this way.
     """
 
     name: ClassVar[str] = "music-avqa"
@@ -39,31 +39,36 @@ class MusicAVQA(Dataset):
     folder_fps = 1.0
 
     def rows(self) -> Iterator[tuple[str, Row]]:
-        """Rows with their templates; for `legacy` the templates are filled already."""
+        """Iterate over the rows with their templates; with `legacy`, the templates are already filled."""
         for where, row in super().rows():
             yield where, self._filled_as_crema(row) if self.legacy else row
 
     @property
     def notes(self) -> list[str]:
-        """Lines about what is left out or changed."""
-        lost = sum(e.query.text != e.query.extra.get("in_order", e.query.text) for e in self._rows_read)
+        """Notes about excluded or changed rows."""
+        changed = sum(e.query.text != e.query.extra.get("in_order", e.query.text) for e in self._rows_read)
         return [
             *super().notes,
-            *([f"{lost} questions are worded as CREMA's reader words them (legacy=crema)"] * (lost > 0)),
+            *([f"{changed} questions are worded as in CREMA's reader (legacy=crema)"] * (changed > 0)),
         ]
 
     @staticmethod
     def _filled_as_crema(row: Row) -> Row:
         try:
             template, values = row["question_content"], [str(v) for v in json.loads(row["templ_values"])]
-            right = fill_in_order(template, values)
-            return {**row, "question_content": fill_as_crema(template, values), "templ_values": "[]", "in_order": right}
+            correct = fill_in_order(template, values)
+            return {
+                **row,
+                "question_content": fill_as_crema(template, values),
+                "templ_values": "[]",
+                "in_order": correct,
+            }
         except (KeyError, ValueError, TypeError):
-            return row  # what is wrong with it is said where rows are parsed
+            return row  # `parse` reports the error
 
     @classmethod
     def parse(cls, row: Row) -> Example:
-        """An object ``video_id, question_id, type, question_content, templ_values, anser`` (sic)."""
+        """Parse an object ``video_id, question_id, type, question_content, templ_values, anser`` (sic)."""
         template, values = row["question_content"], tuple(str(v) for v in json.loads(row["templ_values"]))
         question, written = fill_in_order(template, values), row["anser"]
         spaced = written.replace("_", " ")

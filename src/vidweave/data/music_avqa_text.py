@@ -1,4 +1,4 @@
-"""Fill the question templates of MUSIC-AVQA: in order, and as published code does."""
+"""Fill the question templates of MUSIC-AVQA: in order, and as in published code."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _PLACEHOLDER = re.compile(r"<[^<>]*>")
 
 
 def fill_in_order(template: str, values: Sequence[str]) -> str:
-    """Put the values into the placeholders from left to right: "Is the <Object> louder than the <Object>?".
+    """Fill the placeholders with the values from left to right: "Is the <Object> louder than the <Object>?".
 
-    Outer space, which two templates have, is removed.
+    Surrounding whitespace, which two templates have, is removed.
 
     Raises:
-        AnnotationError: another number of values than of placeholders.
+        AnnotationError: The numbers of values and placeholders differ.
     """
     _check(template, values)
     filled = iter(values)
@@ -26,13 +26,13 @@ def fill_in_order(template: str, values: Sequence[str]) -> str:
 
 
 def fill_as_crema(template: str, values: Sequence[str]) -> str:
-    """Fill a template as CREMA's released reader does, for comparison with its checkpoints and numbers only.
+    """Fill a template as in CREMA's released reader, only for comparison with its checkpoints and numbers.
 
-    Each value replaces *all* placeholders of one name, so that both get the first value: "Is the violin louder than the
+    Each value replaces *all* placeholders of the same name, so that all get the first value: "Is the violin louder than the
     violin?". This destroys a quarter of the test questions, and nearly all comparative ones.
 
     Raises:
-        AnnotationError: another number of values than of placeholders.
+        AnnotationError: The numbers of values and placeholders differ.
     """
     _check(template, values)
     for name, value in zip(_PLACEHOLDER.findall(template), values, strict=True):
@@ -41,12 +41,12 @@ def fill_as_crema(template: str, values: Sequence[str]) -> str:
 
 
 def question_tokens(template: str, values: Sequence[str]) -> list[str]:
-    """Split a question into words as the data set's own loader does, which feeds a vocabulary of words.
+    """Split a question into words as in the data set's own loader, which uses a word vocabulary.
 
-    The last character, a question mark, is cut off. A word that holds a placeholder becomes the value as a whole.
+    The last character, a question mark, is removed. A word that contains a placeholder is replaced by the value.
 
     Raises:
-        AnnotationError: fewer values than words with a placeholder.
+        AnnotationError: There are fewer values than words with a placeholder.
     """
     words = template.rstrip().split(" ")
     words[-1] = words[-1][:-1]
@@ -61,5 +61,5 @@ def _check(template: str, values: Sequence[str]) -> None:
     if count != len(values):
         raise AnnotationError(
             f"MUSIC-AVQA question {template!r} has {count} placeholders and {len(values)} values (templ_values), "
-            "expected as many"
+            "expected equal numbers"
         )

@@ -1,4 +1,4 @@
-"""NExT-QA, and sets in the form that SeViLA gave it: Touch-QA and Thermal-QA."""
+"""NExT-QA, and data sets in SeViLA's format of it: Touch-QA and Thermal-QA."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ NUM_OPTIONS = 5
 class NextQA(SevilaForm):
     """NExT-QA: five options per question; from the official CSV, or from SeViLA's JSON.
 
-    Both forms give the same examples, with the words of SeViLA's: a question ends with "?", an option with ".".
+    Both formats give the same examples, with SeViLA's punctuation: a question ends with "?", an option with ".".
 
     Attributes:
-        video_map: The file map_vid_vidorID.json: video → its place in VidOR's folders; found beside a CSV if left out.
+        video_map: The file map_vid_vidorID.json: video → path in VidOR's folders (default: the one beside a CSV).
     """
 
     name: ClassVar[str] = "nextqa"
@@ -47,7 +47,7 @@ class NextQA(SevilaForm):
     video_map: Path | None = None
 
     def rows(self) -> Iterator[tuple[str, Row]]:
-        """Rows of either form, in SeViLA's."""
+        """Iterate over the rows of either format, converted to SeViLA's."""
         for where, row in super().rows():
             yield where, (row if "num_option" in row or "qid" not in row else self._from_official(row))
 
@@ -56,7 +56,7 @@ class NextQA(SevilaForm):
             return row
         options = {f"a{i}": f"{row[f'a{i}']}." for i in range(NUM_OPTIONS) if f"a{i}" in row}
         return {
-            "video": self._places.get(row["video"], row["video"]),
+            "video": self._video_paths.get(row["video"], row["video"]),
             "qid": f"{row['type']}_{row['video']}_{row['qid']}",
             "num_option": NUM_OPTIONS,
             "question": f"{row['question']}?",
@@ -66,18 +66,18 @@ class NextQA(SevilaForm):
         }
 
     @cached_property
-    def _places(self) -> dict[str, str]:
+    def _video_paths(self) -> dict[str, str]:
         beside = Path(self.data).with_name("map_vid_vidorID.json")
         path = self.video_map or (beside if beside.is_file() else None)
-        places = {} if path is None else read_json(Path(path))
-        if not isinstance(places, dict):
-            raise AnnotationError(f"{path} must map videos to places, got a {type(places).__name__}")
-        return {str(video): str(place) for video, place in places.items()}
+        paths = {} if path is None else read_json(Path(path))
+        if not isinstance(paths, dict):
+            raise AnnotationError(f"{path} must map videos to paths, got a {type(paths).__name__}")
+        return {str(video): str(relative) for video, relative in paths.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Prepared(NextQA):
-    """Rows whose media the authors' tools wrote: under the question's id, and cut to `start` and `end` (frame numbers)."""
+    """Rows with media prepared by the authors' tools: named by question id and trimmed to `start` and `end` (frames)."""
 
     folder_fps = 3.0
 

@@ -1,7 +1,7 @@
-"""Questions with open answers about videos: MSVD-QA, MSRVTT-QA, ActivityNet-QA, TGIF-QA.
+"""Open-ended video question answering: MSVD-QA, MSRVTT-QA, ActivityNet-QA, TGIF-QA.
 
-Each is read in MA-LMM's form (an object by question id), in Video-ChatGPT's form for judges (``test_q.json`` and
-``test_a.json``), and in its own.
+Each is read in MA-LMM's format (an object keyed by question id), in Video-ChatGPT's format for judges (``test_q.json``
+and ``test_a.json``), and in its own.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ TGIF_TYPES = ("object", "number", "color", "location")
 
 
 def video_layout(*folders: str, prefixes: tuple[str, ...] = ("",)) -> dict[str, tuple[str, ...]]:
-    """Files of a video below a root or one of `folders`, by any suffix; then folders of frames."""
+    """Path patterns of a video below a root or one of `folders`, with any suffix; then folders of frames."""
     names = [f"{prefix}{{name}}" for prefix in prefixes]
     files = [f"{{root}}/{f}{n}{s}" for f in ("", *(f"{f}/" for f in folders)) for n in names for s in VIDEO_SUFFIXES]
     return {"video": (*files, *(f"{{root}}/frames/{n}" for n in names), *(f"{{root}}/{n}" for n in names))}
@@ -47,8 +47,8 @@ class _OpenAnswers(Dataset):
     """Rows with `question_id`, a video, `question` and `answer`.
 
     Attributes:
-        answers: The file of answers, where `data` holds questions alone; found beside ``test_q.json`` if left out.
-            Without one nothing is scored.
+        answers: Answer file, if `data` contains only questions (default: the one beside ``test_q.json``). Without it,
+            nothing is scored.
     """
 
     answers: Path | None = None
@@ -56,7 +56,7 @@ class _OpenAnswers(Dataset):
 
     @classmethod
     def parse(cls, row: Row) -> Example:
-        """A question of one of the forms, with its answer if it has one."""
+        """Parse a question of any of the formats, with its answer if it has one."""
         name = str(row.get("question_id", row.get(KEY, row.get("id"))))
         if name == "None":
             raise KeyError("question_id")
@@ -75,32 +75,30 @@ class _OpenAnswers(Dataset):
 
     @classmethod
     def video(cls, row: Row) -> str:
-        """Name of the video of a row."""
+        """Return the name of the video of a row."""
         return str(row["video"] if "video" in row else row["video_name"])
 
     @classmethod
     def kind(cls, given: Any, question: str) -> str:
-        """Question type: the annotation's, or the question word."""
+        """Return the question type: the annotation's, or the question word."""
         if given is not None:
             return str(given)
         first = question.split(" ")[0].lower()
         return first if first in QUESTION_WORDS else "other"
 
     def rows(self) -> Iterator[tuple[str, Row]]:
-        """Questions with their answers, joined by id."""
+        """Iterate over the questions, joined with their answers by id."""
         return joined_rows(Path(self.data), self.answers)
 
     @property
     def notes(self) -> list[str]:
-        """Lines about what is left out or changed, and about questions that no model can have right twice."""
+        """Notes about excluded or changed rows, and about questions with conflicting answers."""
         answers: dict[tuple[str, str], set[str]] = {}
         for example in self._rows_read:
             if example.is_labeled:
                 answers.setdefault((example.media, example.query.text), set()).add(example.truth)
-        several = sum(len(found) > 1 for found in answers.values())
-        text = (
-            f"{several} questions about one video have several answers in different rows, so that 100% is out of reach"
-        )
+        several = sum(len(texts) > 1 for texts in answers.values())
+        text = f"{several} questions have different answers in different rows, so 100% accuracy is impossible"
         return [*super().notes, *([text] * (several > 0))]
 
 
@@ -119,13 +117,13 @@ class MSVDQA(_OpenAnswers):
 
     @classmethod
     def video(cls, row: Row) -> str:
-        """Name of the video of a row."""
+        """Return the name of the video of a row."""
         return f"vid{row['video_id']}" if "video_id" in row else super().video(row)
 
     def source(self, modality: str, name: str) -> Any:
-        """Source of a video, also under its name in YouTube's files."""
-        found = super().source(modality, name)
-        return found if found is not None or name not in self._names else super().source(modality, self._names[name])
+        """Find a video, also by its name in YouTube's files."""
+        source = super().source(modality, name)
+        return source if source is not None or name not in self._names else super().source(modality, self._names[name])
 
     @cached_property
     def _names(self) -> dict[str, str]:
@@ -149,7 +147,7 @@ class MSRVTTQA(_OpenAnswers):
 
     @classmethod
     def video(cls, row: Row) -> str:
-        """Name of the video of a row."""
+        """Return the name of the video of a row."""
         return f"video{row['video_id']}" if "video_id" in row else super().video(row)
 
 
@@ -162,7 +160,7 @@ class ActivityNetQA(_OpenAnswers):
 
     @classmethod
     def kind(cls, given: Any, question: str) -> str:
-        """Question type: the annotation's number as a word; the form for judges has none."""
+        """Return the question type: the annotation's number as a word; the format for judges has none."""
         if given is None:
             return "all"
         if not 0 <= int(given) < len(ACTIVITYNET_TYPES):
@@ -172,7 +170,7 @@ class ActivityNetQA(_OpenAnswers):
 
 @dataclass(frozen=True, kw_only=True)
 class TGIFQA(_OpenAnswers):
-    """TGIF-QA: the official tables (frameqa, count: open; action, transition: five options), or the form for judges."""
+    """TGIF-QA: the official tables (frameqa, count: open; action, transition: five options), or the format for judges."""
 
     name: ClassVar[str] = "tgif-qa"
     layout: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -182,7 +180,7 @@ class TGIFQA(_OpenAnswers):
 
     @classmethod
     def parse(cls, row: Row) -> Example:
-        """A row of a table, or a question of the form for judges."""
+        """Parse a row of a table, or a question in the format for judges."""
         if "gif_name" not in row:
             return super().parse(row)
         video, question, name = str(row["gif_name"]), str(row["question"]), str(row["vid_id"])
@@ -198,6 +196,6 @@ class TGIFQA(_OpenAnswers):
         return Example(id=name, query=named(video, question, options), family=kind, media=video, **answer)
 
     def rows(self) -> Iterator[tuple[str, Row]]:
-        """Rows of a table, whose cells are separated by tabs whatever the file's name, or of the form for judges."""
+        """Iterate over the rows of a tab-separated table (.csv or .tsv), or of the format for judges."""
         path = Path(self.data)
         return read_table(path, "\t") if path.suffix.lower() in (".csv", ".tsv") else super().rows()

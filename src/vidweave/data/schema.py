@@ -1,4 +1,4 @@
-"""One question with its answer, whatever source it came from."""
+"""Example: a question with its answer, from any source."""
 
 from __future__ import annotations
 
@@ -22,25 +22,24 @@ class Example:
         Example(id="7", query=Query.about("a.mp4", "What does she hold?"), truth="a cup", answers=("a cup", "a mug"))
 
     Attributes:
-        id: Unique within its source, the same in every run.
-        query: The question, with options or without.
-        truth: The answer, and the training target; one of the options if there are any. Empty if the source keeps answers
-            to itself (`is_labeled` is then False).
+        id: Identifier, unique within its source and stable across runs.
+        query: The question, with or without options.
+        truth: The answer and training target; one of the options if there are any. Empty if the source has no public
+            answers (`is_labeled` is then False).
         family: Question type; accuracies are reported per type.
         answers: All accepted answers, `truth` among them; empty if there is only that one.
-        answer_index: Position of the answer among the options, where equal texts leave it open; None finds it by the text.
-        media: Name of the recording that the question is about, as its source names it; empty if it has none. Questions
-            about one recording share it.
-        span: Start and end in seconds of the part of the recording that the question is about, where its source says.
-        needs: Modalities without which the answer can only be guessed.
-        scope: `short` or `long`: how much of the clip must be seen.
-        encoder: `general`, or `speciality` for what only some encoders see.
-        facets: Further groups that accuracies are broken down by: name → value, the same names in all examples.
-        is_labeled: Whether the source gives the answer. An example without one can be asked, but neither scored nor
-            trained on.
+        answer_index: Index of the answer among the options, needed if options repeat; None finds it by its text.
+        media: Name of the recording in its source, shared by all questions about it; empty if it has none.
+        span: Start and end in seconds of the part of the recording that the question is about, if annotated.
+        needs: Modalities required to answer the question.
+        scope: `short` or `long`: the part of the clip needed to answer.
+        encoder: `general`, or `speciality` for content that only some encoders capture.
+        facets: Further groups to break accuracies down by: name → value, with the same names in all examples.
+        is_labeled: Whether the source has an answer. Unlabeled examples can be answered, but neither scored nor trained
+            on.
 
     Raises:
-        AnnotationError: no answer where there must be one, an answer that is not among the options, or a span that is no time.
+        AnnotationError: The answer is missing or not among the options, or the span is invalid.
     """
 
     id: str
@@ -68,7 +67,7 @@ class Example:
             )
 
     def about(self, clip: Clip) -> Example:
-        """The same example with `clip` in place of its one scene's."""
+        """Return a copy with `clip` as the clip of its single scene."""
         return replace(self, query=replace(self.query, scenes=(Scene("", clip),)))
 
     @property
@@ -78,14 +77,14 @@ class Example:
 
     @property
     def position(self) -> int | None:
-        """Position of the answer among the options; None without options or without an answer."""
+        """Index of the answer among the options; None without options or without a label."""
         if not self.query.options or not self.is_labeled or self.answer_index is not None:
             return self.answer_index
         return self.query.options.index(self.truth)
 
     def _check_answer(self) -> None:
         if not self.truth.strip():
-            raise AnnotationError(f"example {self.id!r} has no true answer")
+            raise AnnotationError(f"example {self.id!r} has no answer")
         if self.truth not in self.accepted:
             raise AnnotationError(f"example {self.id!r}: {self.truth!r} is not among its answers {self.answers}")
         if self.query.options:
@@ -94,16 +93,16 @@ class Example:
     def _check_position(self) -> None:
         options, index = self.query.options, self.answer_index
         if self.truth not in options or (index is not None and options[index : index + 1] != (self.truth,)):
-            found = ", ".join(map(repr, options))
-            place = "" if index is None else f" at position {index}"
+            listed = ", ".join(map(repr, options))
+            position = "" if index is None else f" at index {index}"
             raise AnnotationError(
-                f"example {self.id!r}: the answer {self.truth!r} is not among the options {found}{place}"
+                f"example {self.id!r}: the answer {self.truth!r} is not among the options {listed}{position}"
             )
 
 
 def named(media: str, question: str, options: tuple[str, ...] = (), /, **extra: Any) -> Query:
-    """A question about a recording whose files are not looked for yet: its clip holds only the recording's name.
+    """Build a question about a recording whose files are not located yet; its clip contains only the recording's name.
 
-    `extra` are further texts of the annotation, kept in `Query.extra` for systems that word questions in their own way.
+    `extra` holds further texts of the annotation in `Query.extra`, for systems with their own prompts.
     """
     return Query(question, (Scene("", Clip(media)),), options, extra, may_repeat_options=True)

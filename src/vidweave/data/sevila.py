@@ -1,4 +1,4 @@
-"""The form that SeViLA gave multiple-choice sets, and the sets that are read in it or in their own: STAR and How2QA."""
+"""SeViLA's multiple-choice format, and data sets read in it or in their own: STAR and How2QA."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ __all__ = ["How2QA", "SevilaForm", "Star"]
 
 @dataclass(frozen=True, kw_only=True)
 class SevilaForm(Dataset):
-    """Rows ``video, num_option, qid, a0 …, answer, question``, perhaps ``start, end``; what stands before the first
-    underscore of an id is the question type. A row without `answer` is unlabeled."""
+    """Rows ``video, num_option, qid, a0 …, answer, question``, optionally with ``start, end``.
+
+    The part of an id before the first underscore is the question type. A row without `answer` is unlabeled.
+    """
 
     layout: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "video": (
@@ -28,7 +30,7 @@ class SevilaForm(Dataset):
 
     @classmethod
     def parse(cls, row: Row) -> Example:
-        """An object of SeViLA's form."""
+        """Parse an object in SeViLA's format."""
         options = tuple(row[f"a{i}"] for i in range(int(row["num_option"])))
         name = str(row["qid"])
         media = str(row.get("video", name))
@@ -47,7 +49,7 @@ class SevilaForm(Dataset):
         return Example(**common, truth=options[answer], answer_index=answer)
 
     may_lack_answers: ClassVar[bool] = False
-    """Whether the set has splits whose answers are kept back."""
+    """Whether the data set has splits without public answers."""
 
 
 def _span(row: Row) -> tuple[float, float] | None:
@@ -58,18 +60,18 @@ def _span(row: Row) -> tuple[float, float] | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Star(SevilaForm):
-    """STAR: four options per question about a part of a Charades video; the official list, or SeViLA's form."""
+    """STAR: four options per question about a segment of a Charades video; the official list, or SeViLA's format."""
 
     name: ClassVar[str] = "star"
 
     def rows(self) -> Iterator[tuple[str, Row]]:
-        """Rows of either form, in SeViLA's."""
+        """Iterate over the rows of either format, converted to SeViLA's."""
         for where, row in super().rows():
             yield where, self._from_official(row) if "choices" in row else row
 
     @staticmethod
     def _from_official(row: Row) -> Row:
-        """The answer is found by its text among the choices; one that is not there stays out of range and is refused."""
+        """Find the answer among the choices by its text; if missing, its index stays out of range and is refused."""
         texts = [choice["choice"] for choice in sorted(row["choices"], key=lambda choice: choice["choice_id"])]
         answer = {} if "answer" not in row else {"answer": texts.index(row["answer"]) if row["answer"] in texts else -1}
         return {
@@ -86,12 +88,12 @@ class Star(SevilaForm):
 
 @dataclass(frozen=True, kw_only=True)
 class How2QA(SevilaForm):
-    """How2QA: four options per question about a part of a video; the official JSON lines, or SeViLA's form."""
+    """How2QA: four options per question about a segment of a video; the official JSON lines, or SeViLA's format."""
 
     name: ClassVar[str] = "how2qa"
 
     def rows(self) -> Iterator[tuple[str, Row]]:
-        """Rows of either form, in SeViLA's."""
+        """Iterate over the rows of either format, converted to SeViLA's."""
         for number, (where, row) in enumerate(super().rows()):
             yield where, self._from_official(row, number) if "answer_idx" in row else row
 

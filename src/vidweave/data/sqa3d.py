@@ -1,4 +1,4 @@
-"""SQA3D, situated questions about 3D scenes, and 3D-LLM's questions in the same form."""
+"""SQA3D, situated questions about 3D scenes, and 3D-LLM's questions in the same format."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ TYPES = ("What", "How", "Can", "Is", "Which")
 
 @dataclass(frozen=True, kw_only=True)
 class _Scenes(Dataset):
-    """Points of a scene are `points/<scene>.npy`, or a pair of 3D-LLM's files (`media.point_pairs`), whose features stay on
-    the disk until they are used."""
+    """Questions about scenes whose points are `points/<scene>.npy` or a pair of 3D-LLM's files (`media.point_pairs`).
+
+    The features of a pair are memory-mapped and read on use.
+    """
 
     layout: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "video": ("{root}/frame/{name}", "{root}/video/{name}", "{root}/video/{name}.mp4"),
@@ -33,10 +35,10 @@ class _Scenes(Dataset):
     }
 
     def source(self, modality: str, name: str) -> Any:
-        """Source of one modality of a scene; None if it is not there."""
-        found = super().source(modality, name)
-        if found is not None or modality != "point_cloud":
-            return found
+        """Find one modality of a scene; None if it does not exist."""
+        source = super().source(modality, name)
+        if source is not None or modality != "point_cloud":
+            return source
         if name not in self._pairs:  # opened once for all questions about a scene
             pairs = (read_point_pair(Path(root), name) for root in self.media)
             self._pairs[name] = next((pair for pair in pairs if pair is not None), None)
@@ -49,10 +51,10 @@ class _Scenes(Dataset):
 
 @dataclass(frozen=True, kw_only=True)
 class SQA3D(_Scenes):
-    """SQA3D, in 3D-LLM's form (one list), or in the official one (questions and answers in two files).
+    """SQA3D, in 3D-LLM's format (one list), or the official one (questions and answers in two files).
 
     Attributes:
-        answers: The official annotations file, where `data` is the official questions file; joined by question id.
+        answers: The official annotations file, if `data` is the official questions file; joined by question id.
     """
 
     name: ClassVar[str] = "sqa3d"
@@ -60,11 +62,11 @@ class SQA3D(_Scenes):
 
     @classmethod
     def parse(cls, row: Row) -> Example:
-        """An object ``question_id, scene_id, situation, question, answers``."""
+        """Parse an object ``question_id, scene_id, situation, question, answers``."""
         scene, situation, question = str(row["scene_id"]), row["situation"], row["question"]
         answers = row["answers"]
         if isinstance(answers, str) or not answers:
-            raise ValueError(f"answers must be a list of texts, got {answers!r}")
+            raise ValueError(f"answers must be a list of strings, got {answers!r}")
         query = named(scene, f"{situation} {question}", situation=situation, question=question)
         return Example(
             id=str(row["question_id"]),
@@ -76,13 +78,13 @@ class SQA3D(_Scenes):
         )
 
     def rows(self) -> Iterator[tuple[str, Row]]:
-        """Rows of either form, in 3D-LLM's."""
+        """Iterate over the rows of either format, converted to 3D-LLM's."""
         content = read_json(Path(self.data))
         if not isinstance(content, dict) or "questions" not in content:
             yield from super().rows()
             return
         if self.answers is None:
-            raise AnnotationError(f"{self.data} holds questions alone; give their annotations with answers=FILE")
+            raise AnnotationError(f"{self.data} contains only questions; give their annotations with answers=FILE")
         answers = self._answers(self.answers)
         (questions,) = expect(content, str(self.data), questions=list)
         for number, row in enumerate(questions):
@@ -94,22 +96,22 @@ class SQA3D(_Scenes):
     @staticmethod
     def _answers(path: Path) -> Mapping[Any, list[str]]:
         (rows,) = expect(read_json(Path(path)), str(path), annotations=list)
-        found = {}
+        answers = {}
         for number, row in enumerate(rows):
             name, given = expect(row, f"{path}, annotation {number}", question_id=int, answers=list)
-            found[name] = [answer["answer"] for answer in given]
-        return found
+            answers[name] = [answer["answer"] for answer in given]
+        return answers
 
 
 @dataclass(frozen=True, kw_only=True)
 class ThreeDLLM(_Scenes):
-    """3D-LLM's own questions about scenes, which train an adapter for points."""
+    """3D-LLM's own questions about scenes, for training a point-cloud adapter."""
 
     name: ClassVar[str] = "3d-llm"
 
     @classmethod
     def parse(cls, row: Row) -> Example:
-        """An object ``scene_id, question, answers``; ids are the scene's."""
+        """Parse an object ``scene_id, question, answers``; ids are the scene ids."""
         scene = str(row["scene_id"])
         return Example(
             id=scene,

@@ -1,4 +1,4 @@
-"""Questions about the toy world: made on the fly from seeds, or read from a folder that `vidweave world make` wrote."""
+"""Questions about the toy world: generated on the fly from seeds, or read from a folder of `vidweave world make`."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ from vidweave.types import Clip, Query
 
 __all__ = ["ToyQuestions", "available_families", "read_world"]
 
-SCENES_PER_EXAMPLE = 60  # far more than any family needs to find its questions and balance their answers
+SCENES_PER_EXAMPLE = 60  # far more than any question type needs to balance its answers
 
 
 def available_families() -> list[str]:
-    """Names of the families that can be asked, in the order of the world."""
+    """Names of the available question types, in the order of the toy world."""
     return [name for name, family in FAMILIES.items() if family.is_available]
 
 
 class ToyQuestions(Sequence[Example]):
-    """Balanced questions about unseen scenes; scenes are sampled at once, pictures rendered when an item is taken.
+    """Balanced questions about unseen scenes; scenes are sampled at construction, frames rendered on access.
 
-    Every answer of a family is the truth equally often (up to one), so that its best constant answer is at chance.
-    A scene gives at most one question per family. All scenes belong to the test split and to world number `seed`.
+    All answers of a question type are correct equally often (up to one), so that a constant answer is at chance level.
+    A scene has at most one question per type. All scenes belong to the test split and to world number `seed`.
 
     Args:
-        seed: Which world; two worlds share no scene.
-        examples: Questions per family.
-        families: Names; None is every available family.
-        modalities: What the clips hold.
-        size: Width and height of pictures.
-        form: What becomes of a clip before it is asked about (features instead of pictures); None leaves it.
-        kept: Clips that are kept, since several questions are about one.
+        seed: Number of the world; two worlds share no scene.
+        examples: Questions per question type.
+        families: Names of question types; None is every available one.
+        modalities: Modalities of the clips.
+        size: Width and height of frames.
+        form: Transform applied to each clip (e.g. features instead of frames); None leaves it unchanged.
+        kept: Number of cached clips, since several questions share a clip.
 
     Attributes:
-        ids, families: Of every item, known without rendering it.
+        ids, families: Id and question type of every item, available without rendering.
 
     Raises:
-        UnknownNameError: no such family.
-        ConfigError: no example asked for, or a family that has too few.
+        UnknownNameError: A question type does not exist.
+        ConfigError: `examples` is below 1, or a question type has too few questions.
     """
 
     def __init__(
@@ -62,11 +62,11 @@ class ToyQuestions(Sequence[Example]):
         kept: int = 16,
     ) -> None:
         if examples < 1:
-            raise ConfigError(f"a toy world needs at least 1 example per family, got {examples}")
+            raise ConfigError(f"a toy world needs at least 1 example per question type, got {examples}")
         names = available_families() if families is None else list(families)
         for name in names:
             if name not in FAMILIES:
-                raise UnknownNameError("question family", name, FAMILIES)
+                raise UnknownNameError("question type", name, FAMILIES)
         self.modalities, self.size = tuple(modalities), size
         self._form = form
         self._render = lru_cache(maxsize=kept)(self._make_clip)
@@ -98,8 +98,8 @@ class ToyQuestions(Sequence[Example]):
 
 
 def _plan(seed: int, examples: int, families: Sequence[Family]) -> list[tuple[int, ToyQuestion]]:
-    """Scene seed and question of every item, scene by scene."""
-    # What each answer may still be asked for: `examples` shared out, the first ones get the rest
+    """Plan the scene seed and question of every item, scene by scene."""
+    # Remaining questions per answer: `examples` divided evenly, the first answers get the remainder
     left = {
         f.name: Counter({a: _share(examples, len(f.answers), i) for i, a in enumerate(f.answers)}) for f in families
     }
@@ -113,7 +113,7 @@ def _plan(seed: int, examples: int, families: Sequence[Family]) -> list[tuple[in
         if not any(counter.total() for counter in left.values()):
             return plan
     missing = {name: dict(+counter) for name, counter in left.items() if counter.total()}
-    raise ConfigError(f"the toy world found no more questions with these answers: {missing}; ask for fewer examples")
+    raise ConfigError(f"the toy world has no more questions with these answers: {missing}; ask for fewer examples")
 
 
 def _share(total: int, parts: int, index: int) -> int:
@@ -127,23 +127,22 @@ def _ask(scene_seed: int, families: Sequence[Family]) -> Iterator[ToyQuestion]:
 
 
 def read_world(folder: Path | str, modalities: Sequence[str] = ("video",)) -> list[Example]:
-    """The questions of a folder that `vidweave world make` wrote, in the order of its `questions.jsonl`.
+    """Read the questions of a folder written by `vidweave world make`, in the order of its `questions.jsonl`.
 
     Args:
-        folder: Where that file lies.
-        modalities: What the clips hold; files are named here and opened by whoever looks at them.
+        folder: Folder of that file.
+        modalities: Modalities of the clips; files are named, not opened.
 
     Raises:
-        MediaNotFoundError: the folder has no `questions.jsonl`.
-        AnnotationError: a line that does not say what it should, a modality that a clip has not, a file outside the
-            folder, an item that repeats.
+        MediaNotFoundError: The folder has no `questions.jsonl`.
+        AnnotationError: A line is invalid or repeated, a clip lacks a modality, or a file is outside the folder.
     """
     folder = Path(folder)
     examples: dict[str, Example] = {}
     for where, data in read_jsonl(folder / "questions.jsonl"):
         example = _read_example(folder, where, data, modalities)
         if example.id in examples:
-            raise AnnotationError(f"{where}: {example.id!r} is asked twice")
+            raise AnnotationError(f"{where}: {example.id!r} appears twice")
         examples[example.id] = example
     return list(examples.values())
 
@@ -172,5 +171,5 @@ def _read_example(folder: Path, where: str, data: dict[str, Any], modalities: Se
 def _within(folder: Path, name: Any, where: str) -> Any:
     path = PurePosixPath(str(name))
     if path.is_absolute() or ".." in path.parts:
-        raise AnnotationError(f"{where}: the file {str(name)!r} lies outside the folder; give a path within it")
+        raise AnnotationError(f"{where}: the file {str(name)!r} is outside the folder; give a path inside it")
     return folder / path

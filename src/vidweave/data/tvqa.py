@@ -1,4 +1,4 @@
-"""TVQA and VLEP: questions about moments of TV series (and, for VLEP, of YouTube clips)."""
+"""TVQA and VLEP: questions about scenes of TV series (and, for VLEP, of YouTube clips)."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ __all__ = ["TVQA", "VLEP"]
 NUM_OPTIONS = 5
 SHOWS = ("friends", "castle", "house", "grey", "met")  # prefixes of clip names; The Big Bang Theory has none
 VLEP_QUESTION = "What is the most probable subsequent event?"
-TV_ENDING = "_ep"  # of a clip's name in VLEP, which TVQA's files do not have
+TV_SUFFIX = "_ep"  # of clip names in VLEP; TVQA's files do not have it
 
 
 @dataclass(frozen=True, kw_only=True)
 class TVQA(SevilaForm):
-    """TVQA: five options per question; the official JSON lines, or SeViLA's form. The public test has no answers.
+    """TVQA: five options per question; the official JSON lines, or SeViLA's format. The public test split has no answers.
 
     Attributes:
-        bad_spans: What to do with a row whose time is NaN or ends before it starts: `refuse` raises, `whole` asks about
-            the whole clip and says so.
+        bad_spans: How to handle a row whose span is NaN or ends before it starts: `refuse` raises, `whole` uses the
+            whole clip and adds a note.
     """
 
     name: ClassVar[str] = "tvqa"
@@ -45,17 +45,17 @@ class TVQA(SevilaForm):
     bad_spans: Literal["refuse", "whole"] = "refuse"
 
     def rows(self) -> Iterator[tuple[str, Row]]:
-        """Rows of either form, in SeViLA's; the id holds the official question id."""
+        """Iterate over the rows of either format, converted to SeViLA's; ids contain the official question id."""
         for where, row in super().rows():
             yield where, self._checked(self._from_official(row) if "vid_name" in row else row, where)
 
     @property
     def notes(self) -> list[str]:
-        """Lines about what is changed."""
+        """Notes about changed rows."""
         if not self._rows_read or not self._whole:
             return super().notes
         first = self._whole[0]
-        text = f"{len(self._whole)} rows have no usable time (the first is {first}): asked about the whole clip"
+        text = f"{len(self._whole)} rows have no valid span (the first is {first}): the whole clip is used"
         return [*super().notes, text]
 
     @cached_property
@@ -68,8 +68,8 @@ class TVQA(SevilaForm):
             return row
         if self.bad_spans == "refuse":
             raise AnnotationError(
-                f"{where}, question {row['qid']}: the time {start:g} to {end:g} is no span; give bad_spans=whole to ask "
-                "about the whole clip"
+                f"{where}, question {row['qid']}: {start:g} to {end:g} is not a valid span; give bad_spans=whole to use "
+                "the whole clip"
             )
         self._whole.append(str(row["qid"]))
         return {name: value for name, value in row.items() if name not in ("start", "end")}
@@ -92,9 +92,9 @@ class TVQA(SevilaForm):
 
 @dataclass(frozen=True, kw_only=True)
 class VLEP(SevilaForm):
-    """VLEP: which of two events comes next; the official JSON lines, or SeViLA's form. The test split has no answers.
+    """VLEP: predict which of two events comes next; the official JSON lines, or SeViLA's format. The test split has no answers.
 
-    A name with a colon is a YouTube clip; others are clips of TVQA, whose files lack the ending "_ep".
+    Names with a colon are YouTube clips; others are TVQA clips, whose files lack the suffix "_ep".
     """
 
     name: ClassVar[str] = "vlep"
@@ -110,7 +110,7 @@ class VLEP(SevilaForm):
     folder_fps = 3.0
 
     def rows(self) -> Iterator[tuple[str, Row]]:
-        """Rows of either form, in SeViLA's; the released one has no question, so that one is put in."""
+        """Iterate over the rows of either format, converted to SeViLA's; a question is added, since the data has none."""
         for where, row in super().rows():
             yield where, self._from_official(row) if "events" in row else {"question": VLEP_QUESTION, **row}
 
@@ -119,7 +119,7 @@ class VLEP(SevilaForm):
         name = str(row["vid_name"])
         start, end = row["ts"]
         return {
-            "video": name if ":" in name else name.removesuffix(TV_ENDING),
+            "video": name if ":" in name else name.removesuffix(TV_SUFFIX),
             "qid": f"VLEP_{row['example_id']}",
             "type": "YouTube" if ":" in name else "TV",
             "num_option": len(row["events"]),

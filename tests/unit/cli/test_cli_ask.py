@@ -86,7 +86,7 @@ def test_sound_given_as_the_video_names_the_option(vid, model, sound):
         (["{clip}", "q", "--start", "2", "--end", "1"], "the span ends (1.0 s) before it starts (2.0 s)"),
         (["{clip}", "q", "--smell", "x"], "No such option: --smell"),
         (["{clip}", "q", "--normalize", "max"], "--normalize must be sum or mean, got 'max'"),
-        (["{clip}", "q", "--option", "a", "--option", "b", "--num-beams", "2"], "num_beams would do nothing"),
+        (["{clip}", "q", "--option", "a", "--option", "b", "--num-beams", "2"], "num_beams would have no effect"),
         (["nowhere.mp4", "q"], "'nowhere.mp4' does not exist"),
         (["{clip}", "q", "--audio", "nowhere.wav"], "'nowhere.wav' does not exist"),
         (["{folder}", "q"], "has no image files"),

@@ -91,7 +91,7 @@ def test_what_nobody_can_see_is_to_be_left_out(vid, tmp_path):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (("--model", "m", "--mode", "endpoint"), "--way endpoint needs --base-url"),
+        (("--model", "m", "--mode", "endpoint"), "--mode endpoint needs --base-url"),
         (("--model", "m", "--base-url", "http://127.0.0.1:1/v1"), "--base-url applies to --mode captions or endpoint"),
         (("--model", "tiny-base", "--media", "coco"), "coco"),
         (("--model", "tiny-base", "--style", "text"), "--style applies to --mode captions, not to scenes"),

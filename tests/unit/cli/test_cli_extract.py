@@ -21,7 +21,7 @@ def test_frames_and_annotations(world, tmp_path, capsys):
     annotations.write_text(json.dumps({"clip_0000": {"frame_length": 3}, "clip_0001": {}}))
     arguments = ["extract", "frames", str(world), "--fps", "4", "--out", str(tmp_path / "out"), "--workers", "2"]
     assert run([*arguments, "--annotations", str(annotations)]) == 0
-    assert "2 made, 0 there already, 0 failed" in capsys.readouterr().out
+    assert "2 made, 0 already there, 0 failed" in capsys.readouterr().out
     counts = json.loads((tmp_path / "out" / "qa.json").read_text())
     assert counts == {"clip_0000": {"frame_length": 8}, "clip_0001": {"frame_length": 8}}
     assert run([*arguments, "--json"]) == 0
@@ -41,7 +41,7 @@ def test_a_cut_and_a_failure(world, tmp_path, capsys):
     clips = [str(world / "clip_0000.mp4"), str(broken)]
     assert run(["extract", "trim", *clips, "--end", "1", "--out", str(tmp_path / "out")]) == 1
     told = capsys.readouterr().out
-    assert "1 made, 0 there already, 1 failed" in told
+    assert "1 made, 0 already there, 1 failed" in told
     assert "broken: " in told
     assert (tmp_path / "out" / "clip_0000.mp4").is_file()
     assert run(["extract", "trim", "--annotations", "x.json", "--out", str(tmp_path / "o")]) == 2

@@ -207,7 +207,7 @@ def test_every_option_of_evaluate_arrives(vid, model, tmp_path, monkeypatch):
         assert set(inspect.signature(command).parameters) == expected
         found = {"": outcome(), **{name: outcome(*options) for name, options in TASK_OPTIONS.items()}}
         refused = vid("evaluate", "spied-one", "--judge", "m")
-        assert (refused.code, "--judge is for data sets" in refused.err) == (2, True)
+        assert (refused.code, "--judge applies to data sets" in refused.err) == (2, True)
     finally:
         TASKS.unregister("spied-one")
         TASKS.unregister("spied-two")

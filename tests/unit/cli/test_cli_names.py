@@ -38,7 +38,7 @@ WRONG = {
         ["extract", "pointfeatures", "scene", "--out", "x", "--model", "tiny-bas"],
         ["models", "show", "tiny-bas"],
         ["contra4", "evaluate", "--split", "val.json", "--model", "tiny-bas"],
-        ["contra4", "evaluate", "--split", "val.json", "--model", "tiny-bas", "--way", "apart"],
+        ["contra4", "evaluate", "--split", "val.json", "--model", "tiny-bas", "--mode", "apart"],
     ],
     "'merv-frozen' is a configuration whose weights no hub has": [[*ASK, "--model", "merv-frozen"]],
     "has no readable config.json": [[*ASK, "--model", "."]],

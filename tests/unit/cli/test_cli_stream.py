@@ -87,7 +87,7 @@ def test_pieces_without_a_picture_are_left_out(vid, live, clip):
     [
         (["What?", "--every", "soon"], "'soon' is not a time; write it like 90"),
         (["What?", "--every", "0s"], "--every must be above 0"),
-        (["What?", "--start", "9"], "the span is empty: it starts at 9 s, and ends at 1.75 s"),
+        (["What?", "--start", "9"], "the span is empty: it starts at 9 s and ends at 1.75 s"),
         (["What?", "--start", "-1"], "Invalid value for '--start': '-1' is not a time; write it like 90"),
         ([" "], "the question is empty"),
     ],

@@ -151,7 +151,7 @@ def test_recipes_are_listed(vid):
     ("arguments", "complaint"),
     [
         (["none.py"], "there is no recipe file none.py"),
-        (["x.py", "--budget", "soon"], "Invalid value for '--budget': 'soon' is no time"),
+        (["x.py", "--budget", "soon"], "Invalid value for '--budget': 'soon' is not a time"),
     ],
 )
 def test_train_refuses_bad_input(vid, arguments, complaint):
@@ -187,7 +187,7 @@ def test_evaluate_prints_families_and_resumes(vid, model, tmp_path):
 
 def test_evaluate_refuses_unknown_names(vid, model):
     assert "unknown task 'toyword'; did you mean 'toyworld'?" in vid("evaluate", "--task", "toyword").err
-    assert "unknown question family 'colours'" in vid("evaluate", "--family", "colours").err
+    assert "unknown question type 'colours'" in vid("evaluate", "--family", "colours").err
     assert not model.loads
 
 
@@ -346,7 +346,7 @@ def test_doctor_lists_each_extra_with_its_line(monkeypatch, repository):
     monkeypatch.setattr(doctor, "_version", versions.get)
     found = {f.what: f.found for f in doctor._check_extras()}
     assert set(found) == {f"extra {name}" for name in declared}
-    assert found["extra train"] == "lacks peft>=0.17, tensorboard>=2.18 (vidweave train): pip install 'vidweave[train]'"
+    assert found["extra train"] == "missing peft>=0.17, tensorboard>=2.18 (vidweave train): pip install 'vidweave[train]'"
     assert found["extra eval"] == "installed (models behind endpoints)"
     assert found["extra scale"].startswith("not installed (Ray workers")
     assert found["extra scale"].endswith(": pip install 'vidweave[scale]'")

@@ -63,7 +63,7 @@ def test_planted_faults_of_own_files(tmp_path, video):
     by_kind = kinds(found)
     assert by_kind["duplicate id"].where == "one"
     assert by_kind["span past the end"].where == "far"
-    assert "it ends at 60 s, the video at 1.8 s" in by_kind["span past the end"].detail
+    assert "the span ends at 60 s, the video at 1.8 s" in by_kind["span past the end"].detail
     assert by_kind["missing media"].detail == "no file for 1 examples, the first is gone"
     assert by_kind["undecodable media"].where == "b.mp4"
     assert "strat is no field" in by_kind["unreadable row"].detail
@@ -140,7 +140,7 @@ def test_any_data_set_becomes_a_file_of_our_own_form(tmp_path, video, capsys):
     assert (ours.truth, ours.position, ours.family) == (theirs.truth, theirs.position, theirs.family)
     (tmp_path / "deep").mkdir()
     assert run([*words, "--out", str(tmp_path / "deep" / "own.jsonl")]) == 2
-    assert "write the file into a folder above the media" in capsys.readouterr().err
+    assert "write the file to a folder above the media" in capsys.readouterr().err
 
 
 def test_show_and_list_know_every_data_set(capsys):

@@ -54,7 +54,7 @@ def test_conversations_of_videos_images_and_text(tmp_path):
     assert image.clip["image"] == tmp_path / "i.jpg"
     assert prompt(words) == "USER: Add 1 and 2.  ASSISTANT: "
     assert words.clip is None
-    with pytest.raises(AnnotationError, match="about no picture or video"):
+    with pytest.raises(AnnotationError, match="has no image or video, only text"):
         last_question(words)
 
 
@@ -70,8 +70,8 @@ def test_conversations_of_videos_images_and_text(tmp_path):
         ),
         ({"id": "1", "video": "/v.mp4", "conversations": [human("a"), gpt("b")]}, r"outside the folder"),
         ({"id": "1", "video": "../v.mp4", "conversations": [human("a"), gpt("b")]}, r"outside the folder"),
-        ({"id": "1", "video": "v", "image": "i", "conversations": [human("a"), gpt("b")]}, r"both 'video' and 'image'"),
-        ({"id": "1", "conversations": [human("a"), gpt("b")]}, r"neither 'video' nor 'image' is there"),
+        ({"id": "1", "video": "v", "image": "i", "conversations": [human("a"), gpt("b")]}, r"expected either 'video' or 'image', got both"),
+        ({"id": "1", "conversations": [human("a"), gpt("b")]}, r"expected 'video', 'image', or the 'model' of a text entry"),
         ({"video": "v", "conversations": [human("a"), gpt("b")]}, r"'id' must be a text or a number, got None"),
         ({"id": "1", "video": "v"}, r"'conversations' is missing"),
         ({"id": "1", "video": "v", "conversations": ["a"]}, r"turn 0: expected an object, got 'a'"),

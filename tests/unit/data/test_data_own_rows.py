@@ -44,13 +44,13 @@ def test_open_answers_and_none(tmp_path):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"options": ["red", "blue"], "answer": 2}, "the answer 2 is neither an option nor a position from 0 to 1"),
+        ({"options": ["red", "blue"], "answer": 2}, "the answer 2 is neither an option nor an index from 0 to 1"),
         ({"options": ["red", "blue"], "answer": "green"}, "'green' is not among the options 'red', 'blue'"),
         ({"options": ["red", "red"], "answer": 0}, "options repeat: 'red'"),
         ({"options": ["red"], "answer": 0}, "leaves nothing to choose"),
         ({"answer": []}, "the list of answers is empty"),
         ({"answer": {"a": 1}}, "an answer is a text or a position"),
-        ({"answer": " "}, "has no true answer"),
+        ({"answer": " "}, "has no answer"),
         (
             {"answer": "x", "start": float("nan"), "end": 2.0},
             "a span must be finite, with 0 <= start < end, got nan and 2",
@@ -59,8 +59,8 @@ def test_open_answers_and_none(tmp_path):
         ({"answer": "x", "video": "/a.mp4"}, "lies outside the folder"),
         ({"messages": [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]}, "turns must alternate"),
         ({"messages": ["a"]}, "a turn must be an object"),
-        ({"messages": [{"role": "user", "content": 5}]}, "a turn must hold a text"),
-        ({"answer": "x", "videos": ["a.mp4", "b.mp4"]}, "videos must hold one file"),
+        ({"messages": [{"role": "user", "content": 5}]}, "a turn must contain a string"),
+        ({"answer": "x", "videos": ["a.mp4", "b.mp4"]}, "videos must contain one file"),
     ],
 )
 def test_bad_rows_are_told_with_their_place(tmp_path, row, message):
@@ -94,7 +94,7 @@ def test_subtitles_stand_before_the_question(tmp_path):
 
 
 def test_answers_of_nothing():
-    with pytest.raises(ValueError, match="an answer is a text or a position, got None"):
+    with pytest.raises(ValueError, match="an answer must be a string or an index, got None"):
         answers_of(None, ())
 
 

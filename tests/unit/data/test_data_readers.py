@@ -158,7 +158,7 @@ def test_questions_and_answers_in_two_files_are_joined_by_id(tmp_path):
     given = [{"question_id": i, "answers": [{"answer": f"answer {i}"}]} for i in (4, 3)]
     dataset = SQA3D(data=asked, answers=written(tmp_path / "a.json", {"annotations": given}))
     assert [(e.id, e.truth) for e in dataset.annotations] == [("3", "answer 3"), ("4", "answer 4")]
-    with pytest.raises(AnnotationError, match="holds questions alone; give their annotations with answers=FILE"):
+    with pytest.raises(AnnotationError, match="contains only questions; give their annotations with answers=FILE"):
         len(SQA3D(data=asked))
     with pytest.raises(AnnotationError, match=r"q.json, question 1: .*a.json has no answer to 4"):
         len(SQA3D(data=asked, answers=written(tmp_path / "a.json", {"annotations": given[1:]})))
@@ -167,7 +167,7 @@ def test_questions_and_answers_in_two_files_are_joined_by_id(tmp_path):
 def test_all_accepted_answers_are_kept_and_repeated_ids_are_told(tmp_path):
     dataset = ThreeDLLM(data=written(tmp_path / "d.json", [SCENE, SCENE, {**SCENE, "scene_id": "s1"}]))
     assert dataset.ids == ["scene0", "scene0#2", "s1"]
-    assert dataset.notes == ["1 ids repeat in d.json and got a suffix"]
+    assert dataset.notes == ["1 repeated ids in d.json got a suffix"]
     assert dataset.annotations[0].answers == ("a", "b")
 
 
@@ -184,7 +184,7 @@ def test_missing_media_are_counted_or_refused(tmp_path):
     data = written(tmp_path / "q.json", [{**MUSIC, "question_id": 4, "video_id": "no"}, MUSIC])
     (example,) = dataset = MusicAVQA(data=data, media=(tmp_path,), missing="leave_out")
     assert (example.id, dataset.ids) == ("5", ["5"])
-    assert dataset.notes == ["1 of 2 examples are left out: their media are missing"]
+    assert dataset.notes == ["1 of 2 examples are skipped: their media are missing"]
     with pytest.raises(AnnotationError, match=r"no file of .* for 'no'"):
         MusicAVQA(data=data, media=(tmp_path,))[0]
     with pytest.raises(ConfigError, match="music-avqa has no touch; it has video, audio"):
@@ -221,8 +221,8 @@ def test_annotation_faults(tmp_path, text, message):
 
 def test_tables_are_read_strictly(tmp_path):
     table = tmp_path / "t.csv"
-    for content, message in [(b"question,answer\na,b,c\n", "t.csv, row 1: it has another number of cells"),
-                             (b"question,answer\na\n", "row 1: it has another number"),
+    for content, message in [(b"question,answer\na,b,c\n", "t.csv, row 1: the number of cells differs"),
+                             (b"question,answer\na\n", "row 1: the number of cells differs"),
                              (b"question\n\xff\n", "is not a table in UTF-8")]:  # fmt: skip
         table.write_bytes(content)
         with pytest.raises(AnnotationError, match=message):
@@ -257,8 +257,8 @@ def test_own_files_in_three_forms(tmp_path, form):
     ("changes", "message"),
     [
         ({"answer": "green"}, "'green' is not among the options 'red', 'blue'"),
-        ({"vidoe": "a"}, "vidoe is no field; fields are"),
-        ({"video": None}, "no file of a modality is named"),
+        ({"vidoe": "a"}, "unknown field vidoe; fields are"),
+        ({"video": None}, "a row needs a file of at least one modality"),
         ({"video": "../a.mp4"}, "lies outside the folder"),
         ({"end": 1, "start": 2}, "0 <= start < end"),
         ({"question": " "}, "the question is empty"),

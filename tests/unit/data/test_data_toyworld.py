@@ -64,9 +64,9 @@ def test_clips_hold_what_is_asked_for():
 
 
 def test_what_cannot_be_made():
-    with pytest.raises(UnknownNameError, match="unknown question family 'color'; did you mean 'colour'"):
+    with pytest.raises(UnknownNameError, match="unknown question type 'color'; did you mean 'colour'"):
         ToyQuestions(0, 3, families=["color"])
-    with pytest.raises(ConfigError, match="at least 1 example per family, got 0"):
+    with pytest.raises(ConfigError, match="at least 1 example per question type, got 0"):
         ToyQuestions(0, 0)
 
 
@@ -160,7 +160,7 @@ def test_lines_that_are_no_objects(tmp_path):
 
 
 def test_an_example_knows_its_truth():
-    with pytest.raises(AnnotationError, match="example 'x' has no true answer"):
+    with pytest.raises(AnnotationError, match="example 'x' has no answer"):
         Example(id="x", family="f", query=Query.about("a.mp4", "?"), truth=" ")
 
 
