@@ -1,1 +1,1 @@
-"""Measuring models: tasks, a runner with resumable records, metrics and statistics. Knows models as `Answerer`s."""
+"""Evaluate models: tasks, a runner with resumable records, metrics and statistics. Models are `Answerer`s."""

@@ -1,4 +1,4 @@
-"""Read which option a free text chooses, by one rule for all models; an ambiguous text chooses none."""
+"""Parse the option that a free text chooses, with one rule for all models; ambiguous texts choose none."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 __all__ = ["chosen_option"]
 
-_CONTEXT = 200  # characters around a letter that say what it stands for
-_WORD = "0-9A-Za-zÀ-ɏ_"  # Latin only: Chinese and Japanese write no space between a word and a letter
+_CONTEXT = 200  # characters of context around a letter
+_WORD = "0-9A-Za-zÀ-ɏ_"  # Latin only: Chinese and Japanese have no space between a word and a letter
 _NAME = r"\b(?:scenes?|options?|choices?|letter)(?:\s*[:#]\s*|\s+|\s*(?=\())"
 _LETTER = re.compile(rf"(?P<name>{_NAME})?\(?(?<![{_WORD}'-])(?<!\w\.)(?P<letter>[a-z])(?![{_WORD}])", re.IGNORECASE)
 _ABBREVIATED = re.compile(r"-\w|\.\w")  # "T-shirt", "A.M."
-# "A" before a word is an article ("A man walks"), unless the word says something of a label ("A is louder")
+# "A" before a word is an article ("A man walks"), unless the word follows a label ("A is louder")
 _ABOUT_LABELS = (
     "and|as|because|but|can|cannot|can't|does|has|is|isn't|nor|or|over|rather|seems|shows|since|than|was|with|would"
 )
@@ -48,17 +48,17 @@ _EMPHASIZED = re.compile(r"([*_`]{1,3})(?:(?:scene|option|choice)\s+)?([a-z])[.:
 
 
 def chosen_option(text: str, options: Sequence[str]) -> int | None:
-    """Position of the option that `text` chooses; None if it chooses none, several, or one that does not exist.
+    """Return the index of the option that `text` chooses; None for no, several or nonexistent options.
 
-    In this order:
+    Rules, in this order:
 
-    1. The text is an option, apart from case, markup, outer space and a final period.
+    1. The text equals an option, ignoring case, markup, surrounding whitespace and a final period.
     2. It commits: it begins with an option ("B.", "(b)", "**C**", "Scene B, since …"), has one on a line of its own, or
        declares one ("Answer: B", "the answer is scene B", "I would choose B", "so B").
-    3. It mentions exactly one letter, as "scene b" or as a capital that stands alone, and does not deny it.
+    3. It mentions exactly one letter, as "scene b" or as a standalone capital, and does not negate it.
 
-    Two different candidates in the step that decides choose none ("A or B", "C is wrong, B is right"); so do a list of
-    all options, and a letter whose text is that of another option. Letters count from A; where the options are labels
+    Two different candidates in the deciding step choose none ("A or B", "C is wrong, B is right"); so do a list of
+    all options, and a letter followed by the text of another option. Letters count from A; if the options are labels
     themselves ("Scene B", "B"), a letter means the option with that label. "A" before a word is an article.
     """
     text = _without_markup(text)
@@ -66,28 +66,28 @@ def chosen_option(text: str, options: Sequence[str]) -> int | None:
     if _plain(text) in plain:
         return plain.index(_plain(text))
     letters, mentions = _letters(plain), list(_mentions(text))
-    found = {letters.get(letter, len(options)) for letter in _commitments(text, mentions)}
-    found |= set(_texts(text, plain, mentions))
+    chosen = {letters.get(letter, len(options)) for letter in _commitments(text, mentions)}
+    chosen |= set(_texts(text, plain, mentions))
     named = {mention.letter for mention in mentions}
-    if not found and not any(mention.is_denied for mention in mentions):
-        found = {letters.get(letter, len(options)) for letter in named}
+    if not chosen and not any(mention.is_denied for mention in mentions):
+        chosen = {letters.get(letter, len(options)) for letter in named}
     is_retracted = len(named) > 1 and _RETRACTED.search(text)
-    position = found.pop() if len(found) == 1 and not is_retracted else len(options)
+    position = chosen.pop() if len(chosen) == 1 and not is_retracted else len(options)
     return position if position < len(options) else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Mention:
-    """A letter that stands for an option.
+    """A letter that refers to an option.
 
     Attributes:
         letter: Upper case.
-        end: Index behind it in the text.
-        is_first: It begins the text.
-        is_marked: It begins a line or a sentence, and an option mark or the line's end follows.
-        is_closed: Its clause may end here: a mark, a comma, a reason, or what it is preferred to follows.
-        is_declared: Words such as "the answer is" stand before it, or "is the answer" behind it.
-        is_denied: "not B", "B is wrong".
+        end: Index after it in the text.
+        is_first: Whether it begins the text.
+        is_marked: Whether it begins a line or sentence and is followed by an option mark or the end of the line.
+        is_closed: Whether its clause may end here: a mark, comma, reason or comparison follows.
+        is_declared: Whether it follows words such as "the answer is", or precedes "is the answer".
+        is_denied: Whether it is negated: "not B", "B is wrong".
     """
 
     letter: str
@@ -123,7 +123,7 @@ def _mentions(text: str) -> Iterator[_Mention]:
 
 
 def _commitments(text: str, mentions: Sequence[_Mention]) -> set[str]:
-    """Letters that the text commits to, with those that are joined to them ("B, or maybe C")."""
+    """Return the letters that the text commits to, with letters joined to them ("B, or maybe C")."""
     marked = [m for m in mentions if m.is_marked]
     is_list = len({m.letter for m in marked}) > 1
     begins = [m for m in mentions if m.is_first and m.is_closed and not is_list]
@@ -133,7 +133,7 @@ def _commitments(text: str, mentions: Sequence[_Mention]) -> set[str]:
 
 
 def _joined_letters(text: str) -> Iterator[str]:
-    """The letter of an "or B" that `text` begins with."""
+    """Yield the letter of an "or B" at the start of `text`."""
     joined = re.match(rf"{_JOINED}(?P<rest>{_LETTER.pattern})", text, re.IGNORECASE)
     if joined is not None:
         after = text[joined.end() :]
@@ -143,7 +143,7 @@ def _joined_letters(text: str) -> Iterator[str]:
 
 
 def _texts(text: str, plain: Sequence[str], mentions: Sequence[_Mention]) -> Iterator[int]:
-    """Options whose own words the text begins with, declares, or puts behind a leading letter."""
+    """Yield options whose own text begins the reply, is declared, or follows a leading letter."""
     words = sorted((option for option in plain if not _label_of(option) and len(option) > 1), key=len, reverse=True)
     if not words:
         return
@@ -159,18 +159,18 @@ def _texts(text: str, plain: Sequence[str], mentions: Sequence[_Mention]) -> Ite
 
 
 def _beginning(text: str) -> int:
-    """Index of the first letter or digit."""
-    found = re.search(rf"[{_WORD}]", text)
-    return found.start() if found else len(text)
+    """Return the index of the first letter or digit."""
+    match = re.search(rf"[{_WORD}]", text)
+    return match.start() if match else len(text)
 
 
 def _around(match: re.Match[str], text: str) -> tuple[str, str]:
-    """What stands before and behind a match, as far as it matters."""
+    """Return the context before and after a match."""
     return text[max(0, match.start() - _CONTEXT) : match.start()], text[match.end() : match.end() + _CONTEXT]
 
 
 def _letters(plain: Sequence[str]) -> Mapping[str, int]:
-    """Letter → position of the option that it means."""
+    """Map each letter to the index of its option."""
     labels = [_label_of(option) for option in plain]
     if all(labels) and len(set(labels)) == len(labels):
         return {label: position for position, label in enumerate(labels)}
@@ -178,15 +178,15 @@ def _letters(plain: Sequence[str]) -> Mapping[str, int]:
 
 
 def _label_of(option: str) -> str:
-    """`B` of the option "scene b"; empty if the option is no label."""
+    """Return `B` for the option "scene b"; empty if the option is not a label."""
     match = re.fullmatch(r"(?:(?:scene|option|choice) )?([a-z])", option)
     return match[1].upper() if match else ""
 
 
 def _without_markup(text: str) -> str:
-    """Full-width letters become plain ones; Markdown, quotes, tags and finished thoughts disappear."""
+    """Normalize full-width letters; remove Markdown, quotes, tags and finished thoughts."""
     text = unicodedata.normalize("NFKC", text).replace("’", "'")
-    text = text.rpartition("</think>")[2].partition("<think>")[0]  # a thought without its end has no answer behind it
+    text = text.rpartition("</think>")[2].partition("<think>")[0]  # an unfinished thought has no answer
     text = re.sub(r"\\text\{([^{}]*)\}", r"\1", text)
     text = re.sub(r"\\boxed\{([^{}]*)\}|<answer>(.*?)</answer>", r"\nanswer: \1\2\n", text, flags=re.DOTALL)
     text = re.sub(r"</?[A-Za-z]{2,}>", "\n", text)

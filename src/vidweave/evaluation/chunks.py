@@ -1,4 +1,4 @@
-"""Cut a list of questions into contiguous chunks, one per worker."""
+"""Split a list of questions into contiguous chunks, one per worker."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Item = TypeVar("Item")
 
 
 def contiguous_chunks(items: Sequence[Item], num_chunks: int) -> list[list[Item]]:
-    """Cut `items` into chunks of ceil(n / num_chunks), in order; the last chunks may be missing (5 items in 4: 3 chunks).
+    """Split `items` into chunks of ceil(n / num_chunks) in order; there may be fewer chunks (5 items in 4: 3 chunks).
 
     Raises:
         ConfigError: `num_chunks` is below 1.

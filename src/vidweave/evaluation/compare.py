@@ -1,4 +1,4 @@
-"""Two models on the same items: who is better, by how much, and how sure that is."""
+"""Compare two evaluation runs item by item, with paired confidence intervals and tests."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """Right answers of A and B on the same items.
+    """Difference of the accuracies of A and B on the same items.
 
     Attributes:
-        name: Of the group of items.
-        num_items: How many both answered.
+        name: Name of the group of items.
+        num_items: Number of items that both answered.
         first, second: Accuracies.
         difference, low, high: First minus second, with the 95% interval of a paired bootstrap.
-        only_first, only_second: Items that one of them alone has right.
-        p_value: Of McNemar's exact test: how likely a split of these items at least as uneven is if both are as good.
+        only_first, only_second: Number of items that only one of them answered correctly.
+        p_value: P-value of McNemar's exact test that both are equally accurate.
     """
 
     name: str
@@ -44,19 +44,20 @@ class Difference:
 
     @property
     def is_sure(self) -> bool:
-        """Whether the interval leaves no difference out."""
+        """Whether the interval excludes zero."""
         return self.low > 0 or self.high < 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """A and B: overall, by family and by facet; and the items that only one of them was asked.
+    """Comparison of A and B: overall, by question type and by facet.
 
     Attributes:
-        first, second: What was run, as the record files say.
-        overall: Over all items that both answered.
-        families: By family; `facets` by facet.
-        missing_in_first, missing_in_second: Items that only the other file has; left out.
+        first, second: Manifests of the record files.
+        overall: Difference over all items that both answered.
+        families: Differences by question type.
+        facets: Differences by facet.
+        missing_in_first, missing_in_second: Number of items that only the other file has; excluded.
     """
 
     first: Mapping[str, Any]
@@ -76,7 +77,7 @@ def compare_files(first: Path | str, second: Path | str) -> Comparison:
     """Compare two record files.
 
     Raises:
-        RecordError: a file that cannot be read, no common item, or an item that is not the same in both.
+        RecordError: A file cannot be read, there is no common item, or an item differs between the files.
     """
     ours, theirs = read_records(first), read_records(second)
     return compare(ours[1], theirs[1], first=ours[0], second=theirs[0])
@@ -89,7 +90,7 @@ def compare(
     first: Mapping[str, Any] | None = None,
     second: Mapping[str, Any] | None = None,
 ) -> Comparison:
-    """Compare records of two runs, paired by id; `first` and `second` say what they are."""
+    """Compare records of two runs, paired by id; `first` and `second` are their manifests."""
     other = {record.id: record for record in theirs}
     pairs = [(record, other[record.id]) for record in ours if record.id in other]
     if not pairs:
@@ -117,7 +118,7 @@ def _by_group(ours: Sequence[Record], right: Mapping[str, bool], facets: Sequenc
 
 
 def _difference(name: str, ours: Sequence[Record], right: Mapping[str, bool]) -> Difference:
-    """`right` says by id whether the second model is right."""
+    """Compute the difference; `right` maps ids to whether the second model is correct."""
     first = [float(record.correct) for record in ours]
     second = [float(right[record.id]) for record in ours]
     interval = paired_bootstrap(first, second, CONFIDENCE)
@@ -139,12 +140,12 @@ def _difference(name: str, ours: Sequence[Record], right: Mapping[str, bool]) ->
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """Two-sided exact p-value: a fair coin thrown once for each item that one alone has right.
+    """Compute the two-sided exact p-value from the items that only one model answered correctly.
 
     Source: McNemar 1947, Psychometrika 12, 153-157, with the exact binomial distribution.
     """
     total, fewer = only_first + only_second, min(only_first, only_second)
-    # In logarithms: binomial coefficients leave the range of floats
+    # In logarithms: binomial coefficients overflow floats
     logs = [math.lgamma(total + 1) - math.lgamma(k + 1) - math.lgamma(total - k + 1) for k in range(fewer + 1)]
     top = max(logs)
     tail = top + math.log(sum(math.exp(log - top) for log in logs))

@@ -1,6 +1,6 @@
-"""What a model is shown instead of the media, to learn how much of its score they explain."""
+"""Blank media as a control, to measure how much of a model's score depends on the media."""
 
-# Axes: T pictures, H height, W width, K channels, S samples, P points
+# Axes: T frames, H height, W width, K channels, S samples, P points
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from vidweave.types import Clip, Frames, PointCloud, PrecomputedFeatures, Wavefo
 __all__ = ["blank_clip"]
 
 RATE = 16_000
-GREY = 127
+GRAY = 127
 
 
 def blank_clip(clip: Clip) -> Clip:
-    """A clip of the same modalities that shows nothing.
+    """Replace the media of a clip by blank media of the same modalities.
 
-    Pictures (T, H, W, K) become grey (8 bit) or zero, sound (S,) becomes silence, points (P, 3) lie evenly on a sphere,
-    features (T, N, C) become zero. Number, size and times stay, so that a model meets nothing unheard of.
+    Frames (T, H, W, K) become gray (8 bit) or zero, audio (S,) becomes silence, points (P, 3) are spread evenly on a
+    sphere, features (T, N, C) become zero. Number, size and timestamps are kept.
     """
     blank: dict[str, Any] = {modality: _blank(clip, modality) for modality in clip}
     return Clip(**blank, **clip.settings)
@@ -32,7 +32,7 @@ def blank_clip(clip: Clip) -> Clip:
 def _blank(clip: Clip, modality: str) -> Any:
     with open_clip(clip, modality) as opened:
         if opened.carrier == "frames":
-            return _grey(opened)
+            return _gray(opened)
         if opened.carrier == "waveform":
             wave = opened.read_waveform(RATE)
             return Waveform(np.zeros_like(wave.samples), wave.sample_rate, wave.start_seconds)
@@ -43,19 +43,19 @@ def _blank(clip: Clip, modality: str) -> Any:
             return PrecomputedFeatures(np.zeros_like(features.values), features.seconds, features.info)
         if opened.carrier in CARRIERS:
             return opened.read_carrier().blank()
-    raise ModalityError(f"nothing is known that shows nothing of the modality {modality!r}")
+    raise ModalityError(f"there is no blank control for the modality {modality!r}")
 
 
-def _grey(opened: Any) -> Frames:
+def _gray(opened: Any) -> Frames:
     times, _ = opened.timeline()
     first = opened.read_frames([0]).values
-    value = GREY if first.dtype == np.uint8 else 0
+    value = GRAY if first.dtype == np.uint8 else 0
     shape = (len(times), *first.shape[1:])
     return Frames(np.broadcast_to(first.dtype.type(value), shape), times, np.arange(len(times)))
 
 
 def _sphere(cloud: PointCloud) -> PointCloud:
-    """As many points, on a unit sphere by the golden angle: constant points would have no extent to normalise by."""
+    """Place as many points on a unit sphere by the golden angle: constant points have no extent to normalize by."""
     count = len(cloud)
     height = 1 - 2 * (np.arange(count) + 0.5) / count
     angle = np.pi * (1 + 5**0.5) * np.arange(count)

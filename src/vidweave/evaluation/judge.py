@@ -22,7 +22,7 @@ __all__ = [
     "summarize_verdicts",
 ]
 
-# The model in MERV's released code. The paper's numbers come from gpt-3.5-turbo-0613, which is no longer served.
+# The model in MERV's released code. The paper's numbers come from gpt-3.5-turbo-0613, which is no longer available.
 JUDGE_MODEL = "gpt-4o-mini-2024-07-18"
 MAX_TOKENS = 500
 _SYSTEM = (
@@ -47,7 +47,7 @@ class Verdict:
     """Judgement of one answer.
 
     Attributes:
-        pred: The judge's word, as it wrote it.
+        pred: The judge's word, as written.
         score: 0 to 5.
     """
 
@@ -72,19 +72,19 @@ def judge_messages(question: str, answer: str, prediction: str) -> list[dict[str
 def batch_request(
     id: str, question: str, answer: str, prediction: str, *, model: str = JUDGE_MODEL, max_tokens: int = MAX_TOKENS
 ) -> dict[str, Any]:
-    """Return one line of a batch file in OpenAI's form; no temperature is set, as in the original."""
+    """Return one line of a batch file in OpenAI's format; no temperature is set, as in the original."""
     body = {"model": model, "messages": judge_messages(question, answer, prediction), "max_tokens": max_tokens}
     return {"custom_id": id, "method": "POST", "url": "/v1/chat/completions", "body": body}
 
 
 def parse_verdict(reply: str | None) -> Verdict:
-    """Read a reply by the original's rule: the whole reply is a dictionary with both keys, else the answer is "no", 0.
+    """Parse a reply by the original's rule: the whole reply is a dictionary with both keys, else "no" with score 0.
 
-    A missing reply (None) counts the same. Nothing of the reply is executed.
+    A missing reply (None) counts the same. No code in the reply is executed.
     """
     try:
-        found = read_literal(reply)
-        return Verdict(pred=str(found["pred"]), score=float(found["score"]))
+        fields = read_literal(reply)
+        return Verdict(pred=str(fields["pred"]), score=float(fields["score"]))
     except (ValueError, SyntaxError, TypeError, KeyError, OverflowError, MemoryError, RecursionError):
         return REFUSED
 
@@ -97,7 +97,7 @@ def read_literal(reply: str | None) -> Any:
 
 
 def summarize_verdicts(verdicts: Iterable[Verdict]) -> Mapping[str, float]:
-    """Return the share of answers judged right and the mean score, over all questions."""
+    """Return the fraction of answers judged correct and the mean score, over all questions."""
     made = list(verdicts)
     count = max(len(made), 1)
     return {"accuracy": sum(v.is_right for v in made) / count, "score": sum(v.score for v in made) / count}

@@ -1,6 +1,6 @@
-"""Read a judge's reply: strictly with a third state "unparsed", and by the rules of published implementations.
+"""Parse a judge's reply: strictly with a third state "unparsed", and by the rules of published implementations.
 
-Nothing of a reply is executed. The protocol's questions are in `evaluation.judge`.
+No code in a reply is executed. The protocol's prompts are in `evaluation.judge`.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ _ERRORS = (
     TypeError,
     ValueError,
 )
-_TRIED = 20_000  # characters of a reply in which the strict parser looks for an object
+_TRIED = 20_000  # characters of a reply that the strict parser searches
 
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeReply:
-    """Judgement as one implementation reads it.
+    """Judgment as parsed by one implementation.
 
     Attributes:
-        word: "neither" for a judgement without yes or no; "unparsed" for a reply that the implementation cannot read.
-        score: None where it has no score.
+        word: "neither" for a judgment without yes or no; "unparsed" for a reply that cannot be parsed.
+        score: Score; None if there is none.
         pred: The judge's word as written; empty if it has none.
     """
 
@@ -61,18 +61,18 @@ UNPARSED = JudgeReply(word="unparsed", score=None)
 
 
 def strict_reply(reply: str | None) -> JudgeReply:
-    """Read a reply that holds exactly one judgement; anything else is "unparsed".
+    """Parse a reply with exactly one judgment; anything else is "unparsed".
 
-    A judgement is a JSON object or a Python dictionary, alone or inside prose or a code fence, whose `pred` is yes or no
-    (in any case, a period allowed, or a truth value) and whose `score` is a number from 0 to 5. Two judgements that
-    differ are none.
+    A judgment is a JSON object or a Python dictionary, alone or inside prose or a code fence, whose `pred` is yes or no
+    (in any case, with or without a period, or a boolean) and whose `score` is a number from 0 to 5. Two different
+    judgments are "unparsed".
     """
-    found = {_judgement(fields) for fields in _objects(reply or "")}
-    return found.pop() if len(found) == 1 else UNPARSED
+    judgments = {_judgment(fields) for fields in _objects(reply or "")}
+    return judgments.pop() if len(judgments) == 1 else UNPARSED
 
 
 def _objects(text: str) -> Iterable[Mapping[str, Any]]:
-    """Flat JSON objects and Python dictionaries inside a text."""
+    """Yield the flat JSON objects and Python dictionaries in a text."""
     for match in re.finditer(r"\{[^{}]*\}", text[:_TRIED]):
         for read in (json.loads, read_literal):
             try:
@@ -84,7 +84,7 @@ def _objects(text: str) -> Iterable[Mapping[str, Any]]:
                 break
 
 
-def _judgement(fields: Mapping[str, Any]) -> JudgeReply:
+def _judgment(fields: Mapping[str, Any]) -> JudgeReply:
     pred, score = fields.get("pred"), fields.get("score")
     word = {True: "yes", False: "no"}[pred] if isinstance(pred, bool) else str(pred).strip().rstrip(".").lower()
     try:
@@ -97,11 +97,11 @@ def _judgement(fields: Mapping[str, Any]) -> JudgeReply:
 
 
 def video_llava_reply(reply: str | None) -> JudgeReply:
-    """Read a reply as Video-ChatGPT, Video-LLaVA and VideoTGB do: the whole reply is a Python literal.
+    """Parse a reply as Video-ChatGPT, Video-LLaVA and VideoTGB do: the whole reply is a Python literal.
 
-    "yes" anywhere in `pred` is yes ("not yes", "eyes"), else "no" anywhere is no ("none", "know"). Scores lose their
-    fraction; any whole number is taken. A literal without a score, or whose `pred` is no text, is "neither". An unparsed
-    reply is asked again forever in the originals.
+    "yes" anywhere in `pred` is yes ("not yes", "eyes"), else "no" anywhere is no ("none", "know"). Scores are
+    truncated; any integer is accepted. A literal without a score, or whose `pred` is not a string, is "neither". The
+    originals retry an unparsed reply forever.
     """
     try:
         fields = read_literal(reply)
@@ -118,14 +118,14 @@ def video_llava_reply(reply: str | None) -> JudgeReply:
 
 
 def merv_reply(reply: str | None) -> JudgeReply:
-    """Read a reply as MERV does: a literal dictionary with both keys, else "no" with 0 points; never "unparsed"."""
+    """Parse a reply as MERV does: a literal dictionary with both keys, else "no" with 0 points; never "unparsed"."""
     verdict = parse_verdict(reply)
     word: Word = "yes" if verdict.is_right else "no"
     return JudgeReply(word=word, score=verdict.score, pred="" if verdict is REFUSED else verdict.pred)
 
 
 def lmms_eval_reply(reply: str | None) -> JudgeReply:
-    """Read a reply as lmms-eval's ActivityNet-QA does: a dictionary between the first "{" and the next brace.
+    """Parse a reply as lmms-eval's ActivityNet-QA does: a dictionary between the first "{" and the next brace.
 
     The substring rule is Video-LLaVA's. lmms-eval counts an unparsed reply as "no" with 0 points.
     """
@@ -151,7 +151,7 @@ def _with_substring(pred: str, score: float) -> JudgeReply:
     return JudgeReply(word=word, score=score, pred=pred)
 
 
-# Implementation → its reading of a reply
+# Implementation → its parser
 REPLY_PARSERS: Mapping[str, Callable[[str | None], JudgeReply]] = {
     "vidweave": strict_reply,
     "video-llava": video_llava_reply,
@@ -161,10 +161,10 @@ REPLY_PARSERS: Mapping[str, Callable[[str | None], JudgeReply]] = {
 
 
 def summarize_replies(replies: Iterable[JudgeReply]) -> dict[str, float | None]:
-    """Return counts per state, and accuracy and mean score by both denominators.
+    """Return counts per state, and accuracy and mean score with both denominators.
 
     `accuracy` and `score` are over all questions, where an unparsed reply is wrong with 0 points; `accuracy_parsed` and
-    `score_parsed` are over the replies that were read. None without a denominator.
+    `score_parsed` are over the parsed replies. None if the denominator is zero.
     """
     made = list(replies)
     count = {f"num_{word}": float(sum(reply.word == word for reply in made)) for word in ("yes", "no", "neither")}
@@ -181,9 +181,9 @@ def summarize_replies(replies: Iterable[JudgeReply]) -> dict[str, float | None]:
 
 
 def summarize_video_llava(replies: Sequence[JudgeReply]) -> dict[str, float | None]:
-    """Aggregate as Video-LLaVA's script does; its defect: "neither" leaves the accuracy's denominator only.
+    """Aggregate as Video-LLaVA's script does; its defect: "neither" is excluded from the accuracy's denominator only.
 
-    `count`, the denominator of the score, has every parsed reply, also one without a score. None where the script
+    `count`, the denominator of the score, includes every parsed reply, even without a score. None where the script
     divides by zero.
     """
     parsed = [reply for reply in replies if reply.word != "unparsed"]

@@ -1,4 +1,4 @@
-"""What a result was made with: enough to make it again."""
+"""Run manifest: the information needed to reproduce a result."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ PACKAGES = ("torch", "transformers", "numpy", "av", "httpx")
 
 
 def run_manifest(recorded: Mapping[str, Any], records: Sequence[Record]) -> dict[str, Any]:
-    """JSON data: task, model and decoding as the record file has them, one prompt, pictures per item, versions.
+    """Return the manifest as JSON data: the record file's manifest, a prompt, frames per item and stream, versions.
 
     Args:
         recorded: The manifest of the record file.
-        records: At least one; the prompt is that of the first, pictures are counted in all.
+        records: At least one record; the prompt is from the first one, frames are counted over all.
     """
-    pictures = sorted(len(record.frames) for record in records)
+    frames = sorted(len(record.frames) for record in records)
     return {
         **recorded,
         "prompt": records[0].prompt,
-        "pictures_per_item": {"least": pictures[0], "median": pictures[len(pictures) // 2], "most": pictures[-1]},
+        "pictures_per_item": {"least": frames[0], "median": frames[len(frames) // 2], "most": frames[-1]},
         "pictures_per_stream": dict(Counter(str(use["stream"]) for record in records for use in record.frames)),
         "versions": versions(),
     }
 
 
 def versions() -> dict[str, str]:
-    """Of this library, of Python, and of the installed packages that decide figures."""
-    found = {"vidweave": __version__, "python": platform.python_version(), "machine": platform.machine()}
+    """Return the versions of vidweave, Python and the packages that affect results."""
+    info = {"vidweave": __version__, "python": platform.python_version(), "machine": platform.machine()}
     for name in PACKAGES:
         try:
-            found[name] = version(name)
+            info[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return info

@@ -1,4 +1,4 @@
-"""Right or wrong, and accuracies per family, per facet, per combination of facets."""
+"""Correctness of answers, and accuracies per question type, facet and combination of facets."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ CONFIDENCE = 0.95
 
 
 def is_correct(output: str, truth: str) -> bool:
-    """Whether `output` says the truth: equal apart from case, outer space and a final full stop."""
+    """Whether `output` equals the label, ignoring case, surrounding whitespace and a final period."""
     return normalize_answer(output) == normalize_answer(truth)
 
 
 def normalize_answer(text: str) -> str:
-    """Fold case, make white space single spaces, drop outer space and a final period."""
+    """Fold case, collapse whitespace, and strip surrounding whitespace and a final period."""
     return " ".join(text.casefold().split()).removesuffix(".")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Accuracy:
-    """Share of right answers of a group of items, with its 95% Wilson interval.
+    """Accuracy of a group of items, with its 95% Wilson interval.
 
     Attributes:
-        family: What the group is called: a family of questions, or values of facets.
-        chance: Expected share of even guessing among the options; None if some item has none.
+        family: Name of the group: a question type, or values of facets.
+        chance: Expected accuracy of uniform guessing among the options; None if an item has no options.
     """
 
     family: str
@@ -52,7 +52,7 @@ class Accuracy:
 
     @classmethod
     def of(cls, family: str, right: Sequence[bool], chance: float | None = None) -> Self:
-        """Of items that are right or wrong, at least one."""
+        """Compute the accuracy of at least one item that is right or wrong."""
         interval = wilson(sum(right), len(right), CONFIDENCE)
         return cls(
             family=family,
@@ -66,9 +66,9 @@ class Accuracy:
 
     @classmethod
     def of_shares(cls, family: str, shares: Sequence[float]) -> Self:
-        """Of items that are each right to some share (0 to 1), at least one; `num_correct` is their sum, rounded.
+        """Compute the accuracy of at least one item with a score from 0 to 1; `num_correct` is the rounded sum.
 
-        The interval is that of the bootstrap over items.
+        The interval is a bootstrap over items.
         """
         interval = paired_bootstrap(shares, 0.0, CONFIDENCE)
         return cls(
@@ -87,12 +87,12 @@ class Accuracy:
 
 
 def accuracies(records: Iterable[Record], facets: Sequence[str] = ()) -> list[Accuracy]:
-    """One per family, in order of first appearance; or one per combination of values of `facets`, sorted."""
+    """Compute accuracies per question type, in order of first appearance, or per combination of `facets`, sorted."""
     return [accuracy_of(name, members) for name, members in group(records, facets).items()]
 
 
 def group(records: Iterable[Record], facets: Sequence[str] = ()) -> dict[str, list[Record]]:
-    """Records by family, or by values of `facets` (joined by a comma); a record without one of them is in no group."""
+    """Group records by question type, or by values of `facets` (joined by a comma); others are skipped."""
     groups: dict[str, list[Record]] = {}
     for record in records:
         if not facets:
@@ -103,25 +103,25 @@ def group(records: Iterable[Record], facets: Sequence[str] = ()) -> dict[str, li
 
 
 def facet_names(records: Iterable[Record]) -> list[str]:
-    """Facets that any record has, in order of first appearance."""
+    """List the facets of all records, in order of first appearance."""
     return list(dict.fromkeys(name for record in records for name in record.facets))
 
 
 def accuracy_of(family: str, records: Sequence[Record]) -> Accuracy:
-    """The accuracy over `records` (at least one)."""
+    """Compute the accuracy over `records` (at least one)."""
     has_options = all(record.options for record in records)
     chance = sum(1 / len(record.options) for record in records) / len(records) if has_options else None
     return Accuracy.of(family, [record.correct for record in records], chance)
 
 
 def signal_to_noise(measured: float, without: float, foreign: float) -> float | None:
-    """How much of a score comes from the media: (measured - mean of both controls) / that mean (MSNR).
+    """Compute the gain over the controls: (measured - mean of both controls) / that mean (MSNR).
 
     Args:
         without, foreign: Scores of the same model without media, and with media of other items.
 
     Returns:
-        None where both controls score nothing, since the ratio has no value there.
+        None if both controls score zero, since the ratio is undefined.
     """
     noise = (without + foreign) / 2
     return (measured - noise) / noise if noise else None

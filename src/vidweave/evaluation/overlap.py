@@ -1,4 +1,4 @@
-"""How much of an expected text stands in another one, word by word."""
+"""Word overlap of a generated text with an expected one."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ _IGNORED = {",", "."}
 
 
 def unigram_recall(expected: str, given: str) -> float:
-    """Share of the words of `expected` that `given` holds, 0..1: split at spaces, upper case matters, repeated words
-    count each time, lone commas and full stops do not (VideoTGB's score of single pictures)."""
+    """Compute the fraction of the words of `expected` that occur in `given`, 0..1 (VideoTGB's score of single frames).
+
+    Words are split at whitespace and case-sensitive. Repeated words count each time; standalone commas and periods are
+    ignored.
+    """
     words, there = [word for word in expected.split() if word not in _IGNORED], set(given.split())
     return sum(word in there for word in words) / len(words) if words else 0.0
 
 
 def token_f1(expected: str, given: str) -> float:
-    """Harmonic mean of precision and recall of words, each counted as often as it stands there."""
-    wanted, found = Counter(expected.split()), Counter(given.split())
-    shared = (wanted & found).total()
-    return 2 * shared / (wanted.total() + found.total()) if shared else 0.0
+    """Compute the harmonic mean of word precision and recall, counting repeated words."""
+    expected_words, given_words = Counter(expected.split()), Counter(given.split())
+    shared = (expected_words & given_words).total()
+    return 2 * shared / (expected_words.total() + given_words.total()) if shared else 0.0

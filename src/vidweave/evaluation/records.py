@@ -1,6 +1,6 @@
-"""The record of a run: one JSON line per item, appended as answers come, that a killed run takes up again.
+"""Record files: one JSON line per item, appended as answers arrive, so that an interrupted run can resume.
 
-The first line says what was run (task, model, settings); a run with anything else may not go on with the file.
+The first line is the manifest of the run (task, model, settings); a run with another manifest cannot use the file.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ __all__ = ["Record", "RecordFile", "read_records"]
 
 FORMAT = "vidweave evaluation records"
 VERSION = 2
-READABLE = (1, VERSION)  # version 1 did not say which media were shown
+READABLE = (1, VERSION)  # version 1 did not record the media
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What was asked, what was shown, what came back.
+    """One answered item: the question, the media and the answer.
 
     Attributes:
         id, family, question, options, truth, facets: The item.
-        prompt: The text that the language model read, if the model tells (`panels["prompt"]` of its trace).
-        frames: Pictures that were looked at: stream, index and time in seconds of each.
+        prompt: Prompt of the language model, if the model reports it (`panels["prompt"]` of its trace).
+        frames: Frames used: stream, index and timestamp in seconds of each.
         output: The answer's text.
-        scores: Log-probability of each option, in the order of `options`; None where the model gave none.
-        correct: Whether the output is the truth.
-        media: Files that were shown, by content (`evaluation.shown_media`): scene and modality → hash.
+        scores: Log-probability of each option, in the order of `options`; None if the model gave none.
+        correct: Whether the output is correct.
+        media: Content hashes of the media files (`evaluation.shown_media`): scene and modality → hash.
     """
 
     id: str
@@ -52,7 +52,7 @@ class Record:
 
     @classmethod
     def of(cls, example: Example, answer: Answer, *, correct: bool, media: Mapping[str, str] | None = None) -> Self:
-        """The record of one answered example; `media` as `MediaHashes.of` gives them."""
+        """Build the record of one answered example; `media` as returned by `MediaHashes.of`."""
         trace = answer.trace
         scores = {option.text: option.score for option in answer.options}
         frames = [asdict(use) for use in trace.frames] if trace else []
@@ -74,7 +74,7 @@ class Record:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """JSON data back; raises TypeError for anything but a mapping with exactly these fields."""
+        """Build a record from JSON data; raises TypeError for anything but a mapping with exactly these fields."""
         if not isinstance(data, Mapping):
             raise TypeError(f"expected an object, got {data!r}")
         lists = {name: tuple(data.get(name, ())) for name in ("options", "frames", "scores")}
@@ -82,21 +82,21 @@ class Record:
 
 
 class RecordFile:
-    """A record file that is open for appending; use it in a ``with`` block.
+    """A record file opened for appending; use it in a ``with`` block.
 
-    What a killed process left of its last line is cut off: that item is asked again. So every finished item has
-    exactly one record. One process at a time may hold the file.
+    An incomplete last line of a killed process is removed, and that item is answered again, so every finished item has
+    exactly one record. The file is locked: only one process at a time may use it.
 
     Args:
-        path: Made, with its folder, if it does not exist.
-        manifest: JSON data that says what is run; must equal that of the existing file.
+        path: File path; created, with its folder, if it does not exist.
+        manifest: JSON data that describes the run; must equal that of an existing file.
 
     Attributes:
         records: Item id → record, in the order of the file.
 
     Raises:
-        RecordError: the file is of another run (the message says what differs), is held by another process, is
-            damaged before its last line, or cannot be written.
+        RecordError: The file belongs to another run (the message lists the differences), is locked by another process,
+            is damaged before its last line, or cannot be written.
     """
 
     def __init__(self, path: Path | str, manifest: Mapping[str, Any]) -> None:
@@ -113,10 +113,10 @@ class RecordFile:
         self.records: dict[str, Record] = {record.id: record for record in self._journal.rows}
 
     def add(self, records: Sequence[Record]) -> None:
-        """Append records and force them to disk.
+        """Append records and flush them to disk.
 
         Raises:
-            RecordError: an item that is recorded already; or the disk refused, then none of `records` is kept.
+            RecordError: An item is already recorded, or writing failed; then none of `records` is kept.
         """
         new = {record.id: record for record in records}
         repeated = sorted(new.keys() & self.records.keys())
@@ -126,7 +126,7 @@ class RecordFile:
         self.records.update(new)
 
     def close(self) -> None:
-        """Release the file."""
+        """Close the file and release its lock."""
         self._journal.close()
 
     def __enter__(self) -> Self:
@@ -137,10 +137,10 @@ class RecordFile:
 
 
 def read_records(path: Path | str) -> tuple[dict[str, Any], list[Record]]:
-    """The manifest and the finished records of a file, which stays as it is (a torn last line is left out).
+    """Read the manifest and the finished records of a file without changing it (an incomplete last line is skipped).
 
     Raises:
-        RecordError: there is no such file, or it is damaged.
+        RecordError: The file does not exist or is damaged.
     """
     path = Path(path)
     header, records = read_journal(path, parse=_once(Record.from_dict), error=RecordError, what="record file")
@@ -149,7 +149,7 @@ def read_records(path: Path | str) -> tuple[dict[str, Any], list[Record]]:
 
 
 def _once(parse: Callable[[Mapping[str, Any]], Record]) -> Callable[[Mapping[str, Any]], Record]:
-    """`parse`, which raises ValueError for an item that came before."""
+    """Wrap `parse` to raise ValueError for repeated items."""
     seen: set[str] = set()
 
     def parse_new(data: Mapping[str, Any]) -> Record:
@@ -171,24 +171,24 @@ def _check_format(header: Mapping[str, Any], path: Path) -> None:
 
 
 def _check(header: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
-    """Raise RecordError unless the file is of this run."""
+    """Check that the file belongs to this run; raises RecordError."""
     _check_format(header, path)
     changed = changed_settings(header["manifest"], now)
     if changed:
         differences = "; ".join(f"{name}: recorded {before!r}, now {after!r}" for name, before, after in changed)
         raise RecordError(
-            f"{path} belongs to another run ({differences}); use another file, or delete it to start anew"
+            f"{path} belongs to another run ({differences}); use another file, or delete it to start over"
         )
     if header["version"] != VERSION:
         raise RecordError(
-            f"{path} was written by an older version, which did not record what media were shown, so it "
-            "cannot be continued (it can still be compared); use another file"
+            f"{path} was written by an older version, which did not record the media, so it "
+            "cannot be resumed (it can still be compared); use another file"
         )
 
 
 def _plain(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """As it will be read back."""
+    """Convert to the values that JSON restores."""
     try:
         return json.loads(json.dumps(manifest))
     except (TypeError, ValueError) as error:
-        raise RecordError(f"a run can only be described by plain JSON data: {error}") from error
+        raise RecordError(f"the manifest of a run must be plain JSON data: {error}") from error

@@ -1,4 +1,4 @@
-"""What a result stands beside: rules that look at nothing, measured on the same items, and numbers from papers."""
+"""References for a result: blind baselines on the same items, and published numbers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True, kw_only=True)
 class Baseline:
-    """Accuracies of a rule on the items of a result, and by how much the result is above it.
+    """Accuracies of a blind rule on the items of a result, and the gain of the result over it.
 
     Attributes:
         overall: Mean score.
@@ -43,14 +43,14 @@ class Baseline:
     def of(
         cls, name: str, scores: Mapping[str, float], records: Sequence[Record], facets: Mapping[str, Sequence[str]]
     ) -> Self:
-        """Measure a rule against `records`.
+        """Compare a rule with `records`.
 
         Args:
-            scores: Item id → 1 right, 0 wrong, or the expected value of a rule that draws.
+            scores: Item id → 1 right, 0 wrong, or the expected value of a random rule.
             facets: Name of a breakdown → the facets that it combines.
 
         Raises:
-            ConfigError: a record without a score.
+            ConfigError: A record has no score.
         """
         missing = [record.id for record in records if record.id not in scores]
         if missing:
@@ -80,14 +80,14 @@ class Baseline:
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """Numbers that a paper gives for a benchmark.
+    """Published numbers for a benchmark.
 
     Attributes:
-        name: Of the model or row.
-        source: Where it stands: the folder of its `published.json`, and what that says of the row.
-        metric: In the paper's words, with the scale (a share, or percent).
+        name: Name of the model or row.
+        source: Source of the numbers: the folder of its `published.json`, paper, split and note.
+        metric: Metric in the paper's words, with the scale (a fraction, or percent).
         overall: The main number, if there is one.
-        facets: Facet → value → number, by the names that our facets have.
+        facets: Facet → value → number, with the names of our facets.
     """
 
     name: str
@@ -102,7 +102,7 @@ class Published:
 
 
 def published(benchmark: str) -> list[Published]:
-    """What the `published.json` files of the package say of a benchmark, in the order of their folders.
+    """Read the published numbers of a benchmark from the package's `published.json` files, in the order of their folders.
 
     Such a file has ``results``: benchmark → ``{"metric", "split", "value"}``, ``{"metric", "values": {name: number}}`` or
     ``{"metric", "rows": {name: {"overall": number, facet: {value: number}}}}``.
@@ -122,8 +122,8 @@ def _files() -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _folders(root: Traversable) -> Iterator[Traversable]:
-    for room in ("systems", "contra4", "evaluation"):
-        folder = root / room
+    for package in ("systems", "contra4", "evaluation"):
+        folder = root / package
         if folder.is_dir():
             yield folder
             yield from sorted((f for f in folder.iterdir() if f.is_dir()), key=lambda f: f.name)
@@ -131,8 +131,8 @@ def _folders(root: Traversable) -> Iterator[Traversable]:
 
 def _rows(folder: str, entry: Mapping[str, Any]) -> Iterator[Published]:
     metric = str(entry.get("metric", "accuracy"))
-    places = (folder, f"arXiv {entry['arxiv']}" if "arxiv" in entry else "", entry.get("split", ""))
-    source = ", ".join(place for place in places if place)
+    parts = (folder, f"arXiv {entry['arxiv']}" if "arxiv" in entry else "", entry.get("split", ""))
+    source = ", ".join(part for part in parts if part)
     if _is_number(entry.get("value")):
         yield Published(name=folder, source=source, metric=metric, overall=entry["value"])
     for name, value in entry.get("values", {}).items():

@@ -21,19 +21,19 @@ __all__ = ["Report"]
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Accuracies of a run, and what they stand beside.
+    """Accuracies of a run, with baselines and published numbers.
 
     Attributes:
-        task, model: What was run, as they describe themselves.
-        families: Per family, in order of first appearance.
-        overall: Over all items.
+        task, model: Descriptions of the task and the model.
+        families: Accuracies per question type, in order of first appearance.
+        overall: Accuracy over all items.
         facets: Name of a breakdown → accuracy per group.
-        choices: Position of an option (`A` the first) → how often it was chosen and how often it was right; `none` for
-            outputs that choose no option, which are wrong. Empty where items have no options.
-        baselines: Rules that look at nothing, on the same items.
+        choices: Letter of an option (`A` is the first) → how often it was chosen and how often it was correct; `none` for
+            outputs that choose no option, which are wrong. Empty if items have no options.
+        baselines: Blind baselines on the same items.
         published: Numbers from papers for the same task.
-        manifest: What it was made with.
-        num_resumed: Items whose records were there already.
+        manifest: Manifest of the run (`run_manifest`).
+        num_resumed: Number of items recorded by earlier runs.
         seconds: Wall time of this call.
     """
 
@@ -63,11 +63,11 @@ class Report:
         num_resumed: int = 0,
         seconds: float = 0.0,
     ) -> Report:
-        """The report of records, at least one.
+        """Build the report of at least one record.
 
         Args:
-            more: What else decided the result, for the manifest: the wording, the judge.
-            crossings: Facets that are broken down together, besides each facet alone.
+            more: Further entries of the manifest: the wording, the judge.
+            crossings: Combinations of facets to break down by, besides each facet alone.
             baselines: Name of a rule → item id → its score there.
         """
         names = [(name,) for name in facet_names(records)] + [tuple(names) for names in crossings]
@@ -87,7 +87,7 @@ class Report:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON data; `macro` is the mean of the groups of a breakdown, each counting alike."""
+        """JSON data; `macro` is the unweighted mean over the groups of a breakdown."""
         return {
             "task": dict(self.task),
             "model": dict(self.model),
@@ -104,12 +104,12 @@ class Report:
         }
 
     def table(self) -> Table:
-        """For a terminal: ``rich.print(report.table())``."""
+        """Build a table for a terminal: ``rich.print(report.table())``."""
         from rich.table import Table
 
         table = Table(title=f"{self.model.get('model', 'model')} on {self.task.get('name', 'task')}")
-        for heading in ("family", "accuracy", "95% interval", "chance", "right", "items"):
-            table.add_column(heading, justify="left" if heading == "family" else "right")
+        for heading in ("question type", "accuracy", "95% interval", "chance", "right", "items"):
+            table.add_column(heading, justify="left" if heading == "question type" else "right")
         for accuracy in self.families:
             table.add_row(*_cells(accuracy))
         table.add_section()

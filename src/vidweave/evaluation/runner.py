@@ -1,4 +1,4 @@
-"""Asking a model every question of a task, once, however often the run is interrupted."""
+"""Run a model on a task: every question is answered once, even if the run is interrupted."""
 
 from __future__ import annotations
 
@@ -36,37 +36,37 @@ __all__ = [
 LINE_SECONDS = 10.0
 
 Judge = Callable[[Example, str], bool]
-"""Whether an output answers an example rightly."""
+"""Whether an output answers an example correctly."""
 
 
-# What is asked for has no answer of its own: a prompt may hold the options as text
+# A reworded question has no label: its prompt may contain the options as text
 _UNLABELED: dict[str, Any] = {"truth": "", "answers": (), "answer_index": None, "is_labeled": False}
 
 
 class Task(Protocol):
-    """A source of examples that can name them all before making any."""
+    """A source of examples that lists all ids without building the examples."""
 
     def ids(self) -> Sequence[str]:
         """Ids of all examples, in order; the same in every run."""
         ...
 
     def example(self, index: int) -> Example:
-        """The example with that position in `ids`; may be costly (pictures are rendered or opened here)."""
+        """The example at that position of `ids`; may be expensive (frames are rendered or opened here)."""
         ...
 
     def describe(self) -> dict[str, Any]:
-        """`name` and whatever decides which examples these are, as JSON data."""
+        """`name` and all settings that determine the examples, as JSON data."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Collected:
-    """Records of every example that was asked for, and how they came about.
+    """Records of all requested examples, and information about the run.
 
     Attributes:
-        records: In the order of the task.
-        manifest: What the record file is for: task, model, decoding.
-        num_resumed: Records that were there already.
+        records: Records in the order of the task.
+        manifest: Manifest of the record file: task, model, decoding.
+        num_resumed: Number of records of earlier runs.
         seconds: Wall time.
     """
 
@@ -75,17 +75,17 @@ class Collected:
     num_resumed: int
     seconds: float
 
-    def report(self, **beside: Any) -> Report:
-        """Their report; `beside` are arguments of `Report.of`."""
+    def report(self, **more_arguments: Any) -> Report:
+        """Build the report of the records; `more_arguments` are passed to `Report.of`."""
         facts = {"num_resumed": self.num_resumed, "seconds": self.seconds}
         known = {name: self.manifest[name] for name in ("task", "model", "decoding") if name in self.manifest}
         more = {name: value for name, value in self.manifest.items() if name not in known}
-        return Report.of(self.records, **known, more=more, **facts, **beside)
+        return Report.of(self.records, **known, more=more, **facts, **more_arguments)
 
 
-def run(answerer: Answerer, task: Task, records_path: Path | str, **how: Any) -> Report:
-    """The report of what `collect` collects; same arguments."""
-    return collect(answerer, task, records_path, **how).report()
+def run(answerer: Answerer, task: Task, records_path: Path | str, **options: Any) -> Report:
+    """Evaluate a model on a task and return the report; takes the arguments of `collect`."""
+    return collect(answerer, task, records_path, **options).report()
 
 
 def collect(
@@ -101,28 +101,28 @@ def collect(
     wording: Wording | None = None,
     shard: tuple[int, int] | None = None,
 ) -> Collected:
-    """Answer a task's questions and record each; what `records_path` already holds is not asked again.
+    """Answer a task's questions and record each answer; questions already in `records_path` are skipped.
 
     Args:
         answerer: Any model that answers queries.
-        task: What to ask.
+        task: The questions.
         records_path: JSON-lines file, see `vidweave.evaluation.records`.
         batch_size: Queries per call; may differ between runs on one file, as may `limit`.
-        limit: Only the first that many examples.
-        progress: Show on stderr how far it is.
-        decoding: Handed to the model with every batch, and part of what the file is for.
-        judge: Which outputs are right (default `says_the_truth`); what it decides is recorded.
-        wording: How questions are put; part of what the file is for.
-        shard: (i, n) asks the i-th of n parts alone (i from 0), where all questions about a recording are in one part.
-            It is no part of what the file is for, so that the files of all parts can be merged.
+        limit: Use only the first `limit` examples.
+        progress: Show progress on stderr.
+        decoding: Arguments passed to the model with every batch; part of the manifest.
+        judge: Decides which outputs are correct (default `says_the_truth`); its decision is recorded.
+        wording: Prompt template of the questions; part of the manifest.
+        shard: (i, n) uses only the i-th of n parts (i from 0); all questions about a recording are in the same part. It is
+            not part of the manifest, so that the files of all parts can be merged.
 
-    Questions about one recording are asked together, in batches that end with a recording where they can, so that its
-    media are decoded once; the records come back in the order of the task.
+    Questions about one recording share a batch where possible, so that its media are decoded once. Records are returned
+    in the order of the task.
 
     Raises:
-        ConfigError: a batch size or limit below 1, or a task without examples.
-        RecordError: the file is of another run (another model, setting or question, or other media under the same
-            names), or cannot be written.
+        ConfigError: The batch size or limit is below 1, or the task has no examples.
+        RecordError: The file belongs to another run (another model, setting or question, or changed media), or cannot be
+            written.
     """
     if batch_size < 1 or (limit is not None and limit < 1):
         raise ConfigError(f"batch_size and limit must be at least 1, got {batch_size} and {limit}")
@@ -143,7 +143,7 @@ def collect(
         todo = [i for i, name in enumerate(ids) if name not in file.records]
         known = {part[i]: file.records[name] for i, name in enumerate(ids) if name in file.records}
         _check_shown(task, known, hashes, file)
-        with progress_bar("asking", len(ids), done=len(ids) - len(todo), show=progress) as advance:
+        with progress_bar("answering", len(ids), done=len(ids) - len(todo), show=progress) as advance:
             for batch in batches_by_recording(todo, recordings, batch_size):
                 examples = [task.example(part[i]) for i in batch]
                 file.add(_answer(answerer, examples, decoding, judge or says_the_truth, hashes, wording))
@@ -154,10 +154,10 @@ def collect(
 
 
 def in_shard(recordings: Sequence[str], shard: tuple[int, int] | None) -> list[int]:
-    """Positions of the questions in a part: recording j, in order of first appearance, is in part j modulo n.
+    """Return the positions of the questions in a part: recording j, in order of first appearance, is in part j modulo n.
 
     Raises:
-        ConfigError: not 0 <= i < n, or a part without questions.
+        ConfigError: Not 0 <= i < n, or the part has no questions.
     """
     if shard is None:
         return list(range(len(recordings)))
@@ -165,14 +165,14 @@ def in_shard(recordings: Sequence[str], shard: tuple[int, int] | None) -> list[i
     if not 0 <= index < number:
         raise ConfigError(f"a shard is i/n with i from 1 to n, got {index + 1}/{number}")
     place = {name: j for j, name in enumerate(dict.fromkeys(recordings))}
-    found = [i for i, name in enumerate(recordings) if place[name] % number == index]
-    if not found:
+    positions = [i for i, name in enumerate(recordings) if place[name] % number == index]
+    if not positions:
         raise ConfigError(f"shard {index + 1}/{number} has no questions; there are {len(place)} recordings")
-    return found
+    return positions
 
 
 def batches_by_recording(todo: Sequence[int], recordings: Sequence[str], batch_size: int) -> Iterator[list[int]]:
-    """Batches of at most `batch_size` positions: those of one recording together, split only where they fill a batch."""
+    """Yield batches of at most `batch_size` positions; a recording is split only if it exceeds a batch."""
     groups: dict[str, list[int]] = {}
     for i in todo:
         groups.setdefault(recordings[i], []).append(i)
@@ -190,21 +190,21 @@ def batches_by_recording(todo: Sequence[int], recordings: Sequence[str], batch_s
 
 
 def _recordings(task: Task, number: int) -> list[str]:
-    """Recording of each question; a task that does not say has one for each question."""
-    found = getattr(task, "recordings", None)
-    return [str(i) for i in range(number)] if found is None else list(found())[:number]
+    """Return the recording of each question; without `task.recordings`, each question has its own."""
+    recordings = getattr(task, "recordings", None)
+    return [str(i) for i in range(number)] if recordings is None else list(recordings())[:number]
 
 
 def says_the_truth(example: Example, output: str) -> bool:
-    """The output is one of the accepted answers, word for word."""
+    """Whether the output equals one of the accepted answers."""
     return any(is_correct(output, answer) for answer in example.accepted)
 
 
 def _check_shown(task: Task, recorded: Mapping[int, Record], hashes: MediaHashes, file: RecordFile) -> None:
-    """Refuse to continue where a recorded question, its options or the files that it shows have changed."""
+    """Refuse to resume if a recorded question, its options or its media files have changed."""
     differences = []
     for index, record in recorded.items():
-        if record.media:  # an example that shows files opens none; others may be costly, and their task describes them
+        if record.media:  # examples with files open none; others may be expensive, and their task describes them
             example = task.example(index)
             asked = {"question": example.query.text, "options": tuple(example.query.options), "truth": example.truth}
             names = [name for name, value in asked.items() if value != getattr(record, name)]
@@ -213,8 +213,8 @@ def _check_shown(task: Task, recorded: Mapping[int, Record], hashes: MediaHashes
     if differences:
         shown = "; ".join(differences[:3]) + (f"; and {len(differences) - 3} more" if len(differences) > 3 else "")
         raise RecordError(
-            f"{file.path} belongs to another run: what was asked or shown has changed ({shown}); "
-            "restore the old files, use another record file, or delete it to start anew"
+            f"{file.path} belongs to another run: questions or media have changed ({shown}); "
+            "restore the old files, use another record file, or delete it to start over"
         )
 
 
@@ -235,10 +235,10 @@ def _answer(
 
 
 def ask(answerer: Answerer, examples: Sequence[Example], decoding: Mapping[str, Any] | None = None) -> list[Answer]:
-    """One batch; a model that gives another number of answers than there are questions breaks its contract.
+    """Answer one batch of questions; the model must return one answer per question.
 
     Raises:
-        NonFiniteError: the model's numbers are NaN or infinite; names the examples, none of which counts as answered.
+        NonFiniteError: The model's outputs are NaN or infinite; names the examples, which all count as unanswered.
     """
     try:
         answers = answerer.answer([example.query for example in examples], **(decoding or {}))
@@ -250,24 +250,24 @@ def ask(answerer: Answerer, examples: Sequence[Example], decoding: Mapping[str, 
 
 
 def right_by_family(answerer: Answerer, examples: Sequence[Example], *, batch_size: int = 64) -> dict[str, float]:
-    """Share of answers that are the truth to the letter, per family in the order of the examples; nothing is recorded."""
+    """Compute the exact-match accuracy per question type, in the order of the examples; nothing is recorded."""
     right: dict[str, list[bool]] = {}
     for start in range(0, len(examples), batch_size):
         batch = [examples[i] for i in range(start, min(start + batch_size, len(examples)))]
         for example, answer in zip(batch, ask(answerer, batch, {"trace": False}), strict=True):
             right.setdefault(example.family, []).append(answer.text == example.truth)
-    return {name: sum(found) / len(found) for name, found in right.items()}
+    return {name: sum(marks) / len(marks) for name, marks in right.items()}
 
 
 @contextmanager
 def progress_bar(what: str, total: int, *, done: int = 0, show: bool = True) -> Iterator[Any]:
-    """A bar on stderr, or a line every LINE_SECONDS where that is no terminal; yields the function that advances it."""
+    """Show a bar on stderr, or a line every LINE_SECONDS if stderr is not a terminal; yields the advance function."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
-    is_seen = show and (console.is_terminal or console.is_jupyter)  # a log would get an empty line for each bar
+    is_seen = show and (console.is_terminal or console.is_jupyter)  # logs would get an empty line per bar
     lines = _Lines(what, total, done) if show and not is_seen else None
     with Progress(*columns, console=console, disable=not is_seen, transient=True) as bar:
         row = bar.add_task(what, total=total, completed=done)
@@ -275,7 +275,7 @@ def progress_bar(what: str, total: int, *, done: int = 0, show: bool = True) -> 
 
 
 class _Lines:
-    """For logs and pipes: a line on stderr now and then."""
+    """Progress lines on stderr for logs and pipes."""
 
     def __init__(self, what: str, total: int, done: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.what, self.total, self.done, self.clock = what, total, done, clock

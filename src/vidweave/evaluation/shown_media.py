@@ -1,4 +1,4 @@
-"""What media an example shows, by content: so that a run is not continued over other clips."""
+"""Content hashes of an example's media, so that a run does not resume with changed clips."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ __all__ = ["MediaHashes", "changed"]
 
 
 class MediaHashes:
-    """Content hashes of the files that examples show; each file is read once.
+    """Content hashes of the media files of examples; each file is read once.
 
-    Every byte counts (SHA-256). Size and date would take a replaced clip for the old one if it was copied with its date,
-    and a moved folder for a new one; a sample of the bytes would overlook an edit between the samples. Hashing costs one
-    read of each file, far less than decoding it, and is what the feature cache does too.
+    The hash covers every byte (SHA-256). Size and date would miss a replaced clip with the same date and reject a moved
+    folder; sampled bytes would miss edits in between. Hashing reads each file once, which is much cheaper than decoding,
+    and the feature cache does the same.
     """
 
     def __init__(self) -> None:
         self._known: dict[str, str] = {}
 
     def of(self, example: Example) -> dict[str, str]:
-        """``LABEL/MODALITY`` → hash, with the span of the clip if it has one; only media that are files or folders.
+        """Map ``LABEL/MODALITY`` to a hash, with the span of the clip if it has one; only for files and folders.
 
-        Media in memory are left out: what made them is described by the task.
+        Media in memory are skipped: the task describes them.
         """
-        found = {}
+        hashes = {}
         for scene in example.query.scenes:
             for modality, path in _files(scene.clip):
                 name = f"{scene.label}/{modality}" if scene.label else modality
-                found[name] = f"{self._hash(path)}{_span(scene.clip)}"
-        return found
+                hashes[name] = f"{self._hash(path)}{_span(scene.clip)}"
+        return hashes
 
     def _hash(self, path: str) -> str:
         if path not in self._known:
@@ -43,12 +43,12 @@ class MediaHashes:
 
 
 def changed(recorded: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """Names of the media that differ."""
+    """List the names of the media that differ."""
     return [name for name in sorted({*recorded, *now}) if recorded.get(name) != now.get(name)]
 
 
 def _files(clip: Clip) -> Iterator[tuple[str, str]]:
-    """Modality and path of what lies on disk; answerers that read captions alone get names of no file."""
+    """Yield modality and path of the sources on disk; caption-only answerers have names without files."""
     for modality, source in clip.items():
         if isinstance(source, (str, os.PathLike)) and os.path.exists(source):
             yield modality, os.fspath(source)

@@ -1,9 +1,9 @@
-"""P-values of statements about right and wrong answers, their correction for several statements, and the power of each test.
+"""P-values of hypotheses about accuracies, Holm's correction for several hypotheses, and the power of each test.
 
-A p-value here is small when the data contradict the statement: how likely data at least as far from it are, if it is true.
+A small p-value means that the data contradict the hypothesis.
 """
 
-# Axes: N items, so that counts run from 0 to N
+# Axes: N items; counts run from 0 to N
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _NORMAL = NormalDist()
 
 @lru_cache(maxsize=512)
 def binomial_pmf(total: int, share: float) -> np.ndarray:
-    """Probability (N + 1,) of each number of successes in `total` trials."""
+    """Compute the probability (N + 1,) of each number of successes in `total` trials."""
     counts = np.arange(total + 1)
     if share in (0.0, 1.0):
         return (counts == total * share).astype(np.float64)
@@ -40,22 +40,22 @@ def binomial_pmf(total: int, share: float) -> np.ndarray:
 
 @lru_cache(maxsize=512)
 def binomial_at_least(total: int, share: float) -> np.ndarray:
-    """P-values (N + 1,), one per number of successes, of "the share is at least `share`": P(X <= k)."""
+    """Compute the p-values (N + 1,) of "the proportion is at least `share`", one per number of successes: P(X <= k)."""
     return np.minimum(1.0, np.cumsum(binomial_pmf(total, share)))
 
 
 @lru_cache(maxsize=512)
 def binomial_two_sided(total: int, share: float) -> np.ndarray:
-    """P-values (N + 1,) of "the share is `share`": twice the smaller tail, so that either side errs half as often."""
+    """Compute the p-values (N + 1,) of "the proportion is `share`": twice the smaller tail."""
     lower = np.cumsum(binomial_pmf(total, share))
     upper = np.cumsum(binomial_pmf(total, share)[::-1])[::-1]
     return np.minimum(1.0, 2 * np.minimum(lower, upper))
 
 
 def paired_at_least(only_ours: int, only_theirs: int, total: int, difference: float) -> float:
-    """P-value of "our share minus theirs is at least `difference`", from items that only one of both has right.
+    """Compute the p-value of "our accuracy minus theirs is at least `difference`" from the discordant items.
 
-    Source: Tango 1998, Stat. Med. 17, 891-908: the score test, with the variance that is likeliest under the statement.
+    Source: Tango 1998, Stat. Med. 17, 891-908: the score test, with the maximum-likelihood variance under the hypothesis.
     """
     z = _tango(only_ours, only_theirs, total, difference)
     return _NORMAL.cdf(z)
@@ -70,7 +70,7 @@ def _tango(only_ours: float, only_theirs: float, total: int, difference: float) 
 
 
 def _null_variance(only_ours: float, only_theirs: float, total: int, difference: float) -> float:
-    """Of the number of ours minus that of theirs, where the shares differ by `difference` exactly."""
+    """Variance of the number of ours minus theirs if the proportions differ by exactly `difference`."""
     a, c = 2 * total, -only_theirs * difference * (1 - difference)
     b = -only_ours - only_theirs + (2 * total - only_ours + only_theirs) * difference
     theirs = (math.sqrt(max(0.0, b * b - 4 * a * c)) - b) / (2 * a)
@@ -78,7 +78,7 @@ def _null_variance(only_ours: float, only_theirs: float, total: int, difference:
 
 
 def holm(p_values: Sequence[float], alpha: float) -> list[bool]:
-    """Which statements are rejected, so that a true one among all of them is rejected with probability `alpha` at most.
+    """Return which hypotheses are rejected at a family-wise error rate of at most `alpha`.
 
     Source: Holm 1979, Scand. J. Stat. 6, 65-70.
     """
@@ -91,20 +91,20 @@ def holm(p_values: Sequence[float], alpha: float) -> list[bool]:
 
 
 def power_at_chance(total: int, chance: float, share: float, alpha: float) -> float:
-    """How often `binomial_two_sided` falls to `alpha` or below where the share is `share` in truth."""
+    """Compute the power of `binomial_two_sided` at level `alpha` if the true proportion is `share`."""
     return float(binomial_pmf(total, share)[binomial_two_sided(total, chance) <= alpha].sum())
 
 
 def power_at_least(total: int, threshold: float, share: float, alpha: float) -> float:
-    """How often `binomial_at_least` falls to `alpha` or below where the share is `share` in truth."""
+    """Compute the power of `binomial_at_least` at level `alpha` if the true proportion is `share`."""
     return float(binomial_pmf(total, share)[binomial_at_least(total, threshold) <= alpha].sum())
 
 
 def paired_power(total: int, only_ours: float, difference: float, actual: float, alpha: float) -> float:
-    """How often `paired_at_least` falls to `alpha` or below where the difference is `actual` in truth (normal approximation).
+    """Compute the power of `paired_at_least` at level `alpha` if the true difference is `actual` (normal approximation).
 
     Args:
-        only_ours: Share of items that ours alone has right.
+        only_ours: Fraction of items that only ours answers correctly.
     """
     ours = min(max(only_ours, actual, 0.0), (1 + actual) / 2)
     theirs = ours - actual

@@ -1,6 +1,6 @@
-"""How sure a figure is: Wilson intervals, the paired bootstrap, and three criteria with their p-values and power.
+"""Confidence intervals (Wilson, paired bootstrap) and three criteria with their p-values and power.
 
-A criterion says whether the data rule a statement out, never that they prove it; the point value is always given.
+A criterion tests whether the data reject a hypothesis; it never proves it. The point estimate is always returned.
 """
 
 # Axes: N items, R resamples
@@ -39,12 +39,12 @@ __all__ = [
 CONFIDENCE = 0.99
 RESAMPLES = 10_000
 EFFECT = 0.10
-"""By how much the truth is off where the power of a criterion is stated."""
+"""Effect size at which the power of a criterion is stated."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """From `low` to `high`, ends included."""
+    """Interval from `low` to `high`, ends included."""
 
     low: float
     high: float
@@ -55,13 +55,14 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """A criterion applied.
+    """Result of a criterion.
 
     Attributes:
-        value: The measured figure; `threshold`: what it is compared with.
-        ok: Whether the criterion stands on its own, at the confidence that was asked for.
-        p_value: How likely data at least as far from the criterion are, if it is true.
-        power: Significance level → how likely the criterion is rejected if the truth is `EFFECT` off.
+        value: The measured value.
+        threshold: The value that it is compared with.
+        ok: Whether the criterion is not rejected at the requested confidence.
+        p_value: Probability of data at least as far from the criterion if it holds.
+        power: Significance level → probability of rejection if the true value is off by `EFFECT`.
     """
 
     value: float
@@ -72,10 +73,10 @@ class Verdict:
 
 
 def wilson(successes: int, total: int, confidence: float = 0.95) -> Interval:
-    """Wilson's score interval of a share; (0, 1) when nothing was counted.
+    """Compute Wilson's score interval of a proportion; (0, 1) without trials.
 
     Raises:
-        ShapeError: `successes` is not within 0..total, or `confidence` not within 0..1.
+        ShapeError: `successes` is not within 0..total, or `confidence` is not between 0 and 1.
 
     Source: Wilson 1927, J. Am. Stat. Assoc. 22, 209-212.
     """
@@ -88,7 +89,7 @@ def wilson(successes: int, total: int, confidence: float = 0.95) -> Interval:
     share, weight = successes / total, z * z / total
     middle = (share + weight / 2) / (1 + weight)
     half = z * math.sqrt((share * (1 - share) + weight / 4) / total) / (1 + weight)
-    # The ends are exact where rounding could miss them
+    # Exact ends where rounding could miss them
     low = 0.0 if successes == 0 else max(0.0, middle - half)
     high = 1.0 if successes == total else min(1.0, middle + half)
     return Interval(low, high)
@@ -102,18 +103,19 @@ def paired_bootstrap(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Interval:
-    """Percentile interval of the mean of `ours` - `theirs`, items resampled in pairs.
+    """Compute the percentile interval of the mean of `ours` - `theirs`, resampling pairs of items.
 
     Args:
         ours, theirs: Scores (N,) of the same items in the same order; `theirs` may be one number for all.
-        confidence: Share of resampled means within the interval, e.g. 0.99: half a percent is left on each side.
-        resamples: R; the generator is made from `seed`, so that the same data give the same interval.
+        confidence: Fraction of resampled means within the interval, e.g. 0.99 leaves half a percent on each side.
+        resamples: Number R of resamples.
+        seed: Seed of the generator; the same data give the same interval.
 
     Raises:
-        ShapeError: no items, or scores that do not pair up.
+        ShapeError: There are no items, or the scores do not pair up.
 
-    Source: Efron & Tibshirani 1993, chapter 13. How often each distinct difference is drawn is multinomial, which
-    gives the same distribution as drawing items one by one, in O(R * number of distinct differences).
+    Source: Efron & Tibshirani 1993, chapter 13. The counts of distinct differences are sampled from a multinomial
+    distribution, which is equivalent to resampling items, in O(R * number of distinct differences).
     """
     _check_confidence(confidence)
     means = _resampled_means(ours, theirs, resamples, seed)
@@ -129,14 +131,14 @@ def clustered_bootstrap(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Interval:
-    """Percentile interval of the mean of `scores`, whole clusters resampled: questions about one video stand together.
+    """Compute the percentile interval of the mean of `scores`, resampling whole clusters (questions about one video).
 
     Args:
         scores: Scores (N,).
-        clusters: Cluster (N,) of each, such as its video.
+        clusters: Cluster (N,) of each score, such as its video.
 
     Raises:
-        ShapeError: no items, or another number of clusters than of scores.
+        ShapeError: There are no items, or the numbers of clusters and scores differ.
 
     Source: Field & Welsh 2007, "Bootstrapping clustered data", the cluster bootstrap.
     """
@@ -154,7 +156,7 @@ def clustered_bootstrap(
 
 
 def at_chance(successes: int, total: int, chance: float, *, confidence: float = CONFIDENCE) -> Verdict:
-    """Nothing is known: an exact two-sided binomial test does not reject `chance`, the accuracy of the best constant answer."""
+    """Test for chance level: an exact two-sided binomial test does not reject `chance`, the best constant answer's accuracy."""
     _check_confidence(confidence)
     p_value = float(binomial_two_sided(total, chance)[successes]) if total else 0.0
     return Verdict(
@@ -169,7 +171,7 @@ def at_chance(successes: int, total: int, chance: float, *, confidence: float = 
 def at_least(
     scores: Sequence[float] | np.ndarray, threshold: float, *, confidence: float = CONFIDENCE, seed: int = 0
 ) -> Verdict:
-    """Mean score >= `threshold` is not rejected: by an exact one-sided binomial test, by the bootstrap if scores are no 0 or 1."""
+    """Test mean score >= `threshold`: by an exact one-sided binomial test for scores of 0 and 1, else by the bootstrap."""
     _check_confidence(confidence)
     scores = _paired(scores, threshold)[0]
     if _is_binary(scores):
@@ -194,10 +196,10 @@ def loses_at_most(
     confidence: float = CONFIDENCE,
     seed: int = 0,
 ) -> Verdict:
-    """`ours` is at most `loss` (a share, 0.02 for two points) below `theirs`: not rejected by a one-sided test of pairs.
+    """Test that `ours` is at most `loss` (a fraction, 0.02 for two points) below `theirs`, with a one-sided paired test.
 
-    A negative loss is a gain: `ours` must be so much above. Scores of 0 and 1 take Tango's score test, others the
-    bootstrap. The verdict's value is the mean difference, its threshold is -`loss`.
+    A negative loss requires a gain of that size. Scores of 0 and 1 use Tango's score test, others the bootstrap. The
+    verdict's value is the mean difference, its threshold is -`loss`.
     """
     _check_confidence(confidence)
     ours, theirs = _paired(ours, theirs)
@@ -224,7 +226,7 @@ _ROUNDING = 1e-12  # sums of products of shares, e.g. 0.95 * 20 / 20 - 0.95
 
 
 def _paired(ours, theirs) -> tuple[np.ndarray, np.ndarray]:
-    """Both as arrays (N,); `theirs` () if it is one number for all."""
+    """Convert both to arrays (N,); `theirs` is () if it is one number for all."""
     ours = np.asarray(ours, dtype=np.float64)
     theirs = np.asarray(theirs, dtype=np.float64)
     if ours.ndim != 1 or not ours.size or theirs.shape not in ((), ours.shape):
@@ -235,7 +237,7 @@ def _paired(ours, theirs) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _resampled_means(ours, theirs, resamples: int, seed: int) -> np.ndarray:
-    """(R,) means of resampled differences."""
+    """Compute the means (R,) of resampled differences."""
     ours, theirs = _paired(ours, theirs)
     values, counts = np.unique(ours - theirs, return_counts=True)
     draws = np.random.default_rng(seed).multinomial(ours.size, counts / ours.size, size=resamples)

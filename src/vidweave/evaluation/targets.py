@@ -1,4 +1,4 @@
-"""What `vidweave evaluate` measures on: a task or a data set by name, a file of examples, or a folder of the toy world."""
+"""Targets of `vidweave evaluate`: a task or data set by name, a file of examples, or a toy world folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Target", "find_target", "make_task"]
 
 FILE_SUFFIXES = (".json", ".jsonl", ".csv", ".tsv", ".parquet")
-EXAMPLES = "examples"  # the data set that reads files of our own form
+EXAMPLES = "examples"  # the data set that reads files in vidweave's format
 TOYWORLD = "toyworld"
 QUESTIONS = "questions.jsonl"  # in a folder of `vidweave world make`
 
@@ -28,8 +28,8 @@ class Target:
 
     Attributes:
         name: Registered name.
-        kind: Which registry it is in.
-        settings: Settings that the target itself gives: the path, where it is one.
+        kind: "task" or "data set".
+        settings: Settings implied by the target: ``data=PATH`` if it is a path.
     """
 
     name: str
@@ -38,15 +38,15 @@ class Target:
 
     @property
     def what(self) -> str:
-        """The target in messages."""
+        """Description of the target for messages."""
         return f"{self.kind} {self.name!r}"
 
 
 def find_target(text: str) -> Target:
-    """The target that `text` names.
+    """Find the target named by `text`.
 
     Raises:
-        UnknownNameError: neither a registered name nor a file or folder; lists near matches.
+        UnknownNameError: `text` is neither a registered name nor a file or folder; lists near matches.
     """
     if text in TASKS:
         return Target(name=text, kind="task")
@@ -62,42 +62,41 @@ def find_target(text: str) -> Target:
 
 
 def make_task(target: Target, texts: Sequence[str] = (), given: Mapping[str, Any] | None = None) -> Task:
-    """The task of a target with its settings.
+    """Build the task of a target from its settings.
 
     Args:
-        texts: ``key=value`` settings, checked against the types that the target declares.
-        given: Further settings, by options of the command line.
+        texts: ``key=value`` settings, checked against the declared types of the target.
+        given: Further settings from command-line options.
 
     Raises:
-        ConfigError: a setting of the wrong type, twice, that is not there or that is needed; also whatever the target
-            refuses.
-        UnknownNameError: a ``key=value`` setting that the target does not have.
+        ConfigError: A setting has the wrong type, is given twice, unknown, missing, or refused by the target.
+        UnknownNameError: The target does not have a ``key=value`` setting.
     """
-    # Imported here, so that naming a wrong target costs no import of numpy
+    # Imported here, so that a wrong target fails before numpy is imported
     from vidweave.evaluation.tasks.dataset import DatasetTask
 
     registry = TASKS if target.kind == "task" else DATASETS
-    made_of: Any = registry.get(target.name)
-    parsed = parse_settings(made_of, [*target.settings, *texts], target.what)
+    factory: Any = registry.get(target.name)
+    parsed = parse_settings(factory, [*target.settings, *texts], target.what)
     if twice := sorted(parsed.keys() & (given or {}).keys()):
         raise ConfigError(
             f"{', '.join(twice)} of {target.what} is given twice, by an option and as a setting; drop one"
         )
     settings = {**parsed, **(given or {})}
-    _check(made_of, settings, target.what)
-    made: Any = made_of(**settings) if callable(made_of) else made_of
+    _check(factory, settings, target.what)
+    built: Any = factory(**settings) if callable(factory) else factory
     if target.kind == "task":
-        return made
-    task = DatasetTask(target.name, made, settings)
-    task.ids()  # a file that cannot be read, and missing media, are reported before a model is loaded
+        return built
+    task = DatasetTask(target.name, built, settings)
+    task.ids()  # unreadable files and missing media are reported before a model is loaded
     task.require_media()
     return task
 
 
-def _check(made_of: Any, settings: Mapping[str, Any], what: str) -> None:
-    known = settings_of(made_of)
-    strangers = [name for name in settings if name not in known]
-    if strangers and not takes_any_setting(made_of):
-        raise ConfigError(f"the {what} takes no {', '.join(strangers)}; it takes: {', '.join(known) or 'nothing'}")
-    if lacking := [s.name for s in known.values() if s.is_required and s.name not in settings]:
-        raise ConfigError(f"the {what} needs {', '.join(f'{name}=…' for name in lacking)}; see `vidweave list`")
+def _check(factory: Any, settings: Mapping[str, Any], what: str) -> None:
+    known = settings_of(factory)
+    unknown = [name for name in settings if name not in known]
+    if unknown and not takes_any_setting(factory):
+        raise ConfigError(f"the {what} has no setting {', '.join(unknown)}; it has: {', '.join(known) or 'nothing'}")
+    if missing := [s.name for s in known.values() if s.is_required and s.name not in settings]:
+        raise ConfigError(f"the {what} needs {', '.join(f'{name}=…' for name in missing)}; see `vidweave list`")

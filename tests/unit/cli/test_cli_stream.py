@@ -101,5 +101,5 @@ def test_bad_input_fails_before_a_model_is_loaded(vid, live, model, clip, argume
 
 def test_times_are_read():
     assert [parse_seconds(t) for t in ("5", "5s", ".5 s", "1.5m", "2H")] == [5, 5, 0.5, 90, 7200]
-    with pytest.raises(ConfigError, match="is no time"):
+    with pytest.raises(ConfigError, match="is not a time"):
         parse_seconds("-1s")

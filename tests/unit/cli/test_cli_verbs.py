@@ -234,9 +234,9 @@ def test_evaluate_takes_registered_tasks(vid, model, tasks, name, count):
     [
         (
             ["own-class", "--family", "a", "--seed", "3"],
-            "the task 'own-class' takes no seed, families; it takes: count",
+            "the task 'own-class' has no setting seed, families; it has: count",
         ),
-        (["own-object", "--examples", "3"], "the task 'own-object' takes no examples; it takes: nothing"),
+        (["own-object", "--examples", "3"], "the task 'own-object' has no setting examples; it has: nothing"),
         (["own-closed", "--seed", "3"], "the task 'own-closed' needs place=…; see `vidweave list`"),
     ],
 )

@@ -125,7 +125,7 @@ def test_the_command_reports_as_table_json_and_page(tmp_path, video, capsys):
     assert run(["data", "doctor", "nextqa"]) == 2
     assert "needs data=FILE" in capsys.readouterr().err
     assert run(["data", "doctor", "nextqa", f"data={tmp_path / 'none.csv'}"]) == 2
-    assert "there is no file" in capsys.readouterr().err
+    assert "does not exist" in capsys.readouterr().err
 
 
 def test_any_data_set_becomes_a_file_of_our_own_form(tmp_path, video, capsys):

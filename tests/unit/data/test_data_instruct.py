@@ -72,7 +72,7 @@ def test_conversations_of_videos_images_and_text(tmp_path):
         ({"id": "1", "video": "../v.mp4", "conversations": [human("a"), gpt("b")]}, r"outside the folder"),
         ({"id": "1", "video": "v", "image": "i", "conversations": [human("a"), gpt("b")]}, r"expected either 'video' or 'image', got both"),
         ({"id": "1", "conversations": [human("a"), gpt("b")]}, r"expected 'video', 'image', or the 'model' of a text entry"),
-        ({"video": "v", "conversations": [human("a"), gpt("b")]}, r"'id' must be a text or a number, got None"),
+        ({"video": "v", "conversations": [human("a"), gpt("b")]}, r"'id' must be a string or a number, got None"),
         ({"id": "1", "video": "v"}, r"'conversations' is missing"),
         ({"id": "1", "video": "v", "conversations": ["a"]}, r"turn 0: expected an object, got 'a'"),
         ("x", r"entry 0: expected an object, got 'x'"),
@@ -84,7 +84,7 @@ def test_broken_conversations_are_told_with_their_place(entry, message, tmp_path
 
 
 def test_broken_files(tmp_path):
-    with pytest.raises(MediaNotFoundError, match="there is no file"):
+    with pytest.raises(MediaNotFoundError, match="does not exist"):
         read_instruct(tmp_path / "none.json", tmp_path)
     (tmp_path / "half.json").write_text('{"0": {')
     with pytest.raises(AnnotationError, match="is not JSON"):

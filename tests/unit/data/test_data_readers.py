@@ -201,8 +201,8 @@ def test_a_colon_in_a_name_may_be_an_underscore_in_a_file(tmp_path):
     ("text", "message"),
     [
         ("{", "is not JSON"),
-        ("{}", "holds a dict, a list of objects was expected"),
-        ("[]", "holds no rows"),
+        ("{}", "contains a dict, expected a list of objects"),
+        ("[]", "contains no rows"),
         ("[3]", "object 0: expected an object, got '3'"),
         ('[{"question": "a"}]', "val.json, object 0, lacks 'num_option'"),
         (
@@ -210,7 +210,7 @@ def test_a_colon_in_a_name_may_be_an_underscore_in_a_file(tmp_path):
             "object 0, cannot be read",
         ),
         ('[{"qid": "a", "num_option": 2, "a0": "x", "a1": "y", "answer": -1, "question": "q"}]', "answer is -1"),
-        ('[{"qid": "../a", "num_option": 2, "a0": "x", "a1": "y", "answer": 0, "question": "q"}]', "lies outside"),
+        ('[{"qid": "../a", "num_option": 2, "a0": "x", "a1": "y", "answer": 0, "question": "q"}]', "is outside"),
     ],
 )
 def test_annotation_faults(tmp_path, text, message):
@@ -259,7 +259,7 @@ def test_own_files_in_three_forms(tmp_path, form):
         ({"answer": "green"}, "'green' is not among the options 'red', 'blue'"),
         ({"vidoe": "a"}, "unknown field vidoe; fields are"),
         ({"video": None}, "a row needs a file of at least one modality"),
-        ({"video": "../a.mp4"}, "lies outside the folder"),
+        ({"video": "../a.mp4"}, "is outside the folder"),
         ({"end": 1, "start": 2}, "0 <= start < end"),
         ({"question": " "}, "the question is empty"),
     ],
@@ -277,7 +277,7 @@ def test_an_example_checks_its_answer():
     query = named("a", "Which?", ("x", "y", "x"))
     assert Example(id="1", query=query, truth="x").position == 0
     assert Example(id="1", query=query, truth="x", answer_index=2).position == 2
-    with pytest.raises(AnnotationError, match="'x' is not among the options 'x', 'y', 'x' at position 1"):
+    with pytest.raises(AnnotationError, match="'x' is not among the options 'x', 'y', 'x' at index 1"):
         Example(id="1", query=query, truth="x", answer_index=1)
     with pytest.raises(AnnotationError, match=r"'a cup' is not among its answers \('a mug',\)"):
         Example(id="1", query=Query.about("a", "What?"), truth="a cup", answers=("a mug",))

@@ -110,10 +110,10 @@ def test_a_written_world_is_read_in_order(tmp_path):
         ({"options": "red"}, "'options' must be list, got 'red'"),
         ({"options": ["red", "red"]}, "options repeat: 'red'"),
         ({"question": " "}, "the question is empty"),
-        ({"clip": "../x.mp4"}, "lies outside the folder"),
-        ({"clip": "/etc/passwd"}, "lies outside the folder"),
+        ({"clip": "../x.mp4"}, "is outside the folder"),
+        ({"clip": "/etc/passwd"}, "is outside the folder"),
         ({"paths": {"depth": "../d.npy"}}, "the clip has no audio; it has depth, video"),
-        ({"paths": {"audio": "../a.wav"}}, "the file '../a.wav' lies outside the folder"),
+        ({"paths": {"audio": "../a.wav"}}, "the file '../a.wav' is outside the folder"),
         ({"paths": ["a.wav"]}, "'paths' must be dict"),
     ],
 )
@@ -127,7 +127,7 @@ def test_lines_that_cannot_be_used_are_named(tmp_path, changes, message):
 def test_an_item_that_repeats_is_named(tmp_path):
     write_line(tmp_path)
     write_line(tmp_path)
-    with pytest.raises(AnnotationError, match=r"questions.jsonl:2: 'colour/clips/00001' is asked twice"):
+    with pytest.raises(AnnotationError, match=r"questions.jsonl:2: 'colour/clips/00001' appears twice"):
         read_world(tmp_path)
 
 
@@ -155,7 +155,7 @@ def test_lines_that_are_no_objects(tmp_path):
         path.write_bytes(content)
         with pytest.raises(AnnotationError, match=message):
             list(read_jsonl(path))
-    with pytest.raises(MediaNotFoundError, match="there is no file"):
+    with pytest.raises(MediaNotFoundError, match="does not exist"):
         read_world(tmp_path / "none")
 
 
@@ -179,7 +179,7 @@ def test_the_task_is_registered_and_says_what_it_is(tmp_path):
     assert list(from_folder.ids()) == ["colour/clips/00001"]
     assert from_folder.example(0).truth == "blue"
     assert len(from_folder.describe()["questions_sha256"]) == 64
-    with pytest.raises(ConfigError, match="decides seed, examples; leave them out"):
+    with pytest.raises(ConfigError, match="determines seed, examples; omit them"):
         ToyworldTask(data=tmp_path, seed=0, examples=3)
     with pytest.raises(ConfigError, match="no question of the families shape"):
         ToyworldTask(data=tmp_path, families=["shape"])

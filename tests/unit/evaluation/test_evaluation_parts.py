@@ -70,7 +70,7 @@ def test_files_that_do_not_belong_together(tmp_path):
     first, second = tmp_path / "1.jsonl", tmp_path / "2.jsonl"
     collect(Counting(), ClipTask(), first, shard=(0, 2))
     collect(Counting(), ClipTask(), second, shard=(1, 2), decoding={"num_frames": 3})
-    with pytest.raises(RecordError, match="are of different runs"):
+    with pytest.raises(RecordError, match="are from different runs"):
         merge_records([first, second], tmp_path / "all.jsonl")
     with pytest.raises(RecordError, match="exists already"):
         merge_records([first], second)

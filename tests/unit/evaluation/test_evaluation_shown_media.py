@@ -82,7 +82,7 @@ def test_a_replaced_clip_is_named_even_if_size_and_date_stay(folder, tmp_path):
     data[2500] ^= 1
     clip.write_bytes(data)
     os.utime(clip, ns=times)
-    with pytest.raises(RecordError, match=r"what was asked or shown has changed \(item-3: Scene A/video\); restore"):
+    with pytest.raises(RecordError, match=r"questions or media have changed \(item-3: Scene A/video\); restore"):
         resumed(Files(folder), path)
     assert path.read_bytes() == before
     data[2500] ^= 1
@@ -163,7 +163,7 @@ def test_a_file_without_media_can_be_read_but_not_continued(folder, tmp_path):
     old = path.read_text().replace('"version": 2', '"version": 1', 1)
     path.write_text(old)
     assert len(read_records(path)[1]) == 5
-    with pytest.raises(RecordError, match="written by an older version, which did not record what media were shown"):
+    with pytest.raises(RecordError, match="written by an older version, which did not record the media"):
         RecordFile(path, {"task": {"name": "files"}, "model": {"model": "says"}, "decoding": {}})
     assert path.read_text() == old
 

@@ -1,1 +1,1 @@
-"""What can be evaluated: one file per task, each a class registered in `vidweave.registry.TASKS`."""
+"""Evaluation tasks: one file per task, each a class registered in `vidweave.registry.TASKS`."""

@@ -1,4 +1,4 @@
-"""Any data set as a task."""
+"""Data sets as evaluation tasks."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ["DatasetTask"]
 
 
 class DatasetTask:
-    """The examples of a data set.
+    """Task of the examples of a data set.
 
     Args:
-        name: Of the data set.
-        examples: The examples; a `Dataset` makes them when they are taken.
-        settings: What the data set was made of. Of a file only name and content count, so that it may be moved.
+        name: Name of the data set.
+        examples: The examples; a `Dataset` builds them on access.
+        settings: Settings of the data set. Files are identified by name and content, so that they may be moved.
     """
 
     def __init__(self, name: str, examples: Iterable[Example], settings: Mapping[str, Any]) -> None:
@@ -51,26 +51,26 @@ class DatasetTask:
         return self._examples[index]
 
     def recordings(self) -> Sequence[str]:
-        """The recording that each example is about, in order; an example without one has its own."""
+        """Recording of each example, in order; an example without one gets its own."""
         if isinstance(self._examples, Dataset):
             return [example.media or example.id for example in self._examples.annotations]
         return [example.media or example.id for example in self._examples]
 
     def annotations(self) -> Sequence[Example]:
-        """All examples, also those that are left out because their media are missing; no media are opened."""
+        """All examples, including those dropped because their media are missing; no media are opened."""
         return self._examples.all_annotations if isinstance(self._examples, Dataset) else self._examples
 
     def require_media(self) -> None:
-        """Check that no example that will be asked lacks its media, before a model is loaded."""
+        """Check that all examples have media, before a model is loaded."""
         if isinstance(self._examples, Dataset):
             self._examples.require_media()
 
     def notes(self) -> list[str]:
-        """Lines about what is left out or changed, if anything is."""
+        """Notes about excluded or changed examples."""
         return self._examples.notes if isinstance(self._examples, Dataset) else []
 
     def describe(self) -> dict[str, Any]:
-        """The data set's name and settings; of each file its name and hash, of media nothing (records hash what is shown)."""
+        """Describe the data set: name, settings, and name and hash of each file; media are hashed in the records."""
         facts: dict[str, Any] = {"name": self.name}
         for name, value in self._settings.items():
             if name == "media" or value is None:

@@ -26,12 +26,12 @@ class ToyworldTask:
         seed: Number of the unseen world (default 0).
         examples: Questions per type (default 100).
         families: Question types; None is all.
-        modalities: What the clips hold; a model must use all of it.
-        data: A folder that `vidweave world make` wrote, instead of scenes rendered in memory; it decides seed and
-            number, so that these may not be given.
+        modalities: Modalities of the clips; the model must use all of them.
+        data: A folder of `vidweave world make`, instead of scenes rendered in memory; it determines seed and number, which
+            must not be given.
 
     Raises:
-        ConfigError: `data` together with what it decides, or no question of the given types in it.
+        ConfigError: `data` is given together with `seed` or `examples`, or has no question of the given types.
     """
 
     seed: int | None = None
@@ -43,35 +43,35 @@ class ToyworldTask:
     def __post_init__(self) -> None:
         decided = {"seed": self.seed, "examples": self.examples}
         if self.data is not None and (given := [name for name, value in decided.items() if value is not None]):
-            raise ConfigError(f"the folder {self.data} decides {', '.join(given)}; leave them out")
-        self._examples  # noqa: B018  # a wrong setting is told before a model is loaded
+            raise ConfigError(f"the folder {self.data} determines {', '.join(given)}; omit them")
+        self._examples  # noqa: B018  # a wrong setting fails before a model is loaded
 
     @cached_property
     def _examples(self) -> Sequence[Example]:
         if self.data is None:
             number = DEFAULT_EXAMPLES if self.examples is None else self.examples
             return ToyQuestions(self.seed or 0, number, families=self.families, modalities=self.modalities)
-        found = read_world(self.data, self.modalities)
-        found = [example for example in found if not self.families or example.family in self.families]
-        if not found:
-            raise ConfigError(f"{self.data} has no question of the families {', '.join(self.families or ['(any)'])}")
-        return found
+        read = read_world(self.data, self.modalities)
+        examples = [example for example in read if not self.families or example.family in self.families]
+        if not examples:
+            raise ConfigError(f"{self.data} has no question of type {', '.join(self.families or ['(any)'])}")
+        return examples
 
     def ids(self) -> Sequence[str]:
         """Ids of all examples, in order."""
-        found = self._examples
-        return found.ids if isinstance(found, ToyQuestions) else [example.id for example in found]
+        examples = self._examples
+        return examples.ids if isinstance(examples, ToyQuestions) else [example.id for example in examples]
 
     def example(self, index: int) -> Example:
         """The example at a position; its frames are rendered now."""
         return self._examples[index]
 
     def describe(self) -> dict[str, Any]:
-        """What decides which examples these are."""
+        """Describe the settings that determine the examples."""
         families = list(self.families) if self.families else None
         facts: dict[str, Any] = {"name": "toyworld", "families": families, "modalities": list(self.modalities)}
         if self.data is None:
             number = DEFAULT_EXAMPLES if self.examples is None else self.examples
             return {**facts, "seed": self.seed or 0, "examples": number}
-        asked = hashlib.sha256((Path(self.data) / "questions.jsonl").read_bytes()).hexdigest()
-        return {**facts, "folder": Path(self.data).name, "questions_sha256": asked}
+        digest = hashlib.sha256((Path(self.data) / "questions.jsonl").read_bytes()).hexdigest()
+        return {**facts, "folder": Path(self.data).name, "questions_sha256": digest}
