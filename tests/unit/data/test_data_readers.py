@@ -227,7 +227,7 @@ def test_tables_are_read_strictly(tmp_path):
         table.write_bytes(content)
         with pytest.raises(AnnotationError, match=message):
             len(ExamplesFile(data=table))
-    with pytest.raises(MediaNotFoundError, match="there is no file"):
+    with pytest.raises(MediaNotFoundError, match="does not exist"):
         len(ExamplesFile(data=tmp_path / "none.csv"))
 
 

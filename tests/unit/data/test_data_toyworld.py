@@ -181,5 +181,5 @@ def test_the_task_is_registered_and_says_what_it_is(tmp_path):
     assert len(from_folder.describe()["questions_sha256"]) == 64
     with pytest.raises(ConfigError, match="determines seed, examples; omit them"):
         ToyworldTask(data=tmp_path, seed=0, examples=3)
-    with pytest.raises(ConfigError, match="no question of the families shape"):
+    with pytest.raises(ConfigError, match="no question of type shape"):
         ToyworldTask(data=tmp_path, families=["shape"])

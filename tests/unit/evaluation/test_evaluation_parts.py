@@ -72,7 +72,7 @@ def test_files_that_do_not_belong_together(tmp_path):
     collect(Counting(), ClipTask(), second, shard=(1, 2), decoding={"num_frames": 3})
     with pytest.raises(RecordError, match="are from different runs"):
         merge_records([first, second], tmp_path / "all.jsonl")
-    with pytest.raises(RecordError, match="exists already"):
+    with pytest.raises(RecordError, match="already exists"):
         merge_records([first], second)
     with pytest.raises(RecordError, match="no record files to merge"):
         merge_records([], tmp_path / "none.jsonl")
