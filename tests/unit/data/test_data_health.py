@@ -66,7 +66,7 @@ def test_planted_faults_of_own_files(tmp_path, video):
     assert "the span ends at 60 s, the video at 1.8 s" in by_kind["span past the end"].detail
     assert by_kind["missing media"].detail == "no file for 1 examples, the first is gone"
     assert by_kind["undecodable media"].where == "b.mp4"
-    assert "strat is no field" in by_kind["unreadable row"].detail
+    assert "unknown field strat" in by_kind["unreadable row"].detail
 
 
 def test_frame_counts_and_durations_of_annotations(tmp_path, video):
@@ -103,7 +103,7 @@ def test_what_is_known_of_media_is_not_decoded_again(tmp_path, video, monkeypatc
     (tmp_path / "b.mp4").write_bytes(video.read_bytes() + b"\0")  # another size
     assert check_dataset(ExamplesFile(data=path), journal=journal).num_known == 1
     (tmp_path / "other.jsonl").write_text("{}\n")
-    with pytest.raises(RecordError, match="is no file of a data check"):
+    with pytest.raises(RecordError, match="is not a file of a data check"):
         check_dataset(ExamplesFile(data=path), journal=tmp_path / "other.jsonl")
 
 
