@@ -81,7 +81,16 @@ def test_what_nobody_can_see_is_to_be_left_out(vid, tmp_path):
         for seed, modality in ((1, "video"), (2, "depth"))
     ]
     write_questions(tmp_path / "toy.json", [replace(question(0, scenes=2), scenes=tuple(scenes))])
-    how = ("--split", tmp_path / "toy.json", "--model", "m", "--mode", "endpoint", "--base-url", "http://127.0.0.1:9/v1")
+    how = (
+        "--split",
+        tmp_path / "toy.json",
+        "--model",
+        "m",
+        "--mode",
+        "endpoint",
+        "--base-url",
+        "http://127.0.0.1:9/v1",
+    )
     done = vid("contra4", "evaluate", *how)
     assert done.code == 2
     assert "endpoints accept image, video and audio, not depth; " in done.err

@@ -48,7 +48,11 @@ FAILURES = [
     (MissingExtraError("peft", "train", "LoRA"), 1, r"LoRA needs peft; install it with: pip install"),
     (CheckpointError("first\n\n  second\tthird"), 1, "error: first second third$"),
     (RuntimeError("Expected all tensors\non one device"), 1, "unexpected RuntimeError: Expected all tensors on one"),
-    (ZeroDivisionError(), 1, "unexpected ZeroDivisionError: without a message; please report it, with the output of --debug"),
+    (
+        ZeroDivisionError(),
+        1,
+        "unexpected ZeroDivisionError: without a message; please report it, with the output of --debug",
+    ),
     (AssertionError("Torch not compiled with CUDA enabled"), 1, "unexpected AssertionError: Torch not compiled"),
     (RecursionError("maximum recursion depth exceeded"), 1, "unexpected RecursionError"),
     (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), 1, "unexpected UnicodeDecodeError: 'utf-8'"),

@@ -346,7 +346,9 @@ def test_doctor_lists_each_extra_with_its_line(monkeypatch, repository):
     monkeypatch.setattr(doctor, "_version", versions.get)
     found = {f.what: f.found for f in doctor._check_extras()}
     assert set(found) == {f"extra {name}" for name in declared}
-    assert found["extra train"] == "missing peft>=0.17, tensorboard>=2.18 (vidweave train): pip install 'vidweave[train]'"
+    assert (
+        found["extra train"] == "missing peft>=0.17, tensorboard>=2.18 (vidweave train): pip install 'vidweave[train]'"
+    )
     assert found["extra eval"] == "installed (models behind endpoints)"
     assert found["extra scale"].startswith("not installed (Ray workers")
     assert found["extra scale"].endswith(": pip install 'vidweave[scale]'")

@@ -70,8 +70,14 @@ def test_conversations_of_videos_images_and_text(tmp_path):
         ),
         ({"id": "1", "video": "/v.mp4", "conversations": [human("a"), gpt("b")]}, r"outside the folder"),
         ({"id": "1", "video": "../v.mp4", "conversations": [human("a"), gpt("b")]}, r"outside the folder"),
-        ({"id": "1", "video": "v", "image": "i", "conversations": [human("a"), gpt("b")]}, r"expected either 'video' or 'image', got both"),
-        ({"id": "1", "conversations": [human("a"), gpt("b")]}, r"expected 'video', 'image', or the 'model' of a text entry"),
+        (
+            {"id": "1", "video": "v", "image": "i", "conversations": [human("a"), gpt("b")]},
+            r"expected either 'video' or 'image', got both",
+        ),
+        (
+            {"id": "1", "conversations": [human("a"), gpt("b")]},
+            r"expected 'video', 'image', or the 'model' of a text entry",
+        ),
         ({"video": "v", "conversations": [human("a"), gpt("b")]}, r"'id' must be a string or a number, got None"),
         ({"id": "1", "video": "v"}, r"'conversations' is missing"),
         ({"id": "1", "video": "v", "conversations": ["a"]}, r"turn 0: expected an object, got 'a'"),

@@ -26,7 +26,9 @@ def test_lrer_is_another_placeholder_than_lr():
 
 @pytest.mark.parametrize("fill", [fill_in_order, fill_as_crema, question_tokens])
 def test_too_few_values(fill):
-    with pytest.raises(AnnotationError, match=r"has 4 placeholders and 1 values \(templ_values\), expected equal numbers"):
+    with pytest.raises(
+        AnnotationError, match=r"has 4 placeholders and 1 values \(templ_values\), expected equal numbers"
+    ):
         fill(TEMPLATE, ("pipa",))
 
 
