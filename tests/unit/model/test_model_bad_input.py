@@ -85,7 +85,7 @@ def test_options_that_cannot_be_chosen_from(model, frames, options, message):
         (lambda f: Clip(f, start_seconds=50.0), MediaError, "the span starts at 50.0 s"),
         (lambda f: Clip(f, start_seconds=float("nan")), ModalityError, "start_seconds must be a number of seconds"),
         (lambda f: Clip(f, end_seconds="2"), ModalityError, "end_seconds must be a number of seconds, got '2'"),
-        (lambda f: Clip(_nan_picture(f)), MediaDecodeError, "not finite .*first in picture 2"),
+        (lambda f: Clip(_nan_picture(f)), MediaDecodeError, "not finite .*first in frame 2"),
         (lambda f: Clip(Frames(f.values[:0], f.pts_seconds[:0], f.indices[:0])), MediaDecodeError, "are empty"),
         (lambda f: Clip(Frames(f.values, f.pts_seconds * np.nan, f.indices)), ShapeError, "finite and ascending"),
         (lambda f: Clip(Frames(f.values, f.pts_seconds[::-1].copy(), f.indices)), ShapeError, "finite and ascending"),

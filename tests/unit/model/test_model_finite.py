@@ -106,7 +106,7 @@ def test_a_map_with_nan_is_refused_by_the_name_of_its_file(tmp_path):
     np.save(tmp_path / "depth.npy", values)
     (tmp_path / "depth.npy.json").write_text('{"fps": 4}')
     with (
-        pytest.raises(MediaDecodeError, match=r"depth.npy' holds 1 values that are not finite .*, first in picture 1"),
+        pytest.raises(MediaDecodeError, match=r"depth.npy' holds 1 values that are not finite .*, first in frame 1"),
         open_source(tmp_path / "depth.npy", "depth") as source,
     ):
         source.read_frames(range(3))
