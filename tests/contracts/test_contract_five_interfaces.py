@@ -73,7 +73,7 @@ PAIRS = [(0, 0), (0, 1), (1, 0)]
 FRAMES = {(0, 0): 7, (0, 1): 4, (1, 0): 5}  # per clip
 SOUNDS = {(0, 0): 2, (0, 1): 1, (1, 0): 3}  # windows
 TOUCHED = {(0, 1)}  # clips that have a touch map
-MOMENTS = 3
+TIMESTAMPS = 3
 
 
 class FakeEncoder:
@@ -221,7 +221,7 @@ def pixels(pair, modality, times):
 
 
 def times_of(pair, name):
-    """Times (T,) of a stream: selected moments, every frame for the memory, its own windows for sound."""
+    """Times (T,) of a stream: selected timestamps, every frame for the memory, its own windows for sound."""
     every = torch.arange(FRAMES[pair], dtype=torch.float64) / 2
     if name == "long":
         selector = AllFramesSelectorConfig().build()
@@ -229,7 +229,7 @@ def times_of(pair, name):
         return torch.arange(SOUNDS[pair], dtype=torch.float64)
     else:
         selector = UniformSelectorConfig().build()
-    selection = selector(None, None, every[None], torch.ones(1, len(every), dtype=torch.bool), k=MOMENTS)
+    selection = selector(None, None, every[None], torch.ones(1, len(every), dtype=torch.bool), k=TIMESTAMPS)
     return every[(selection.seconds[0, :, None] - every).abs().argmin(-1)]
 
 
@@ -291,7 +291,7 @@ def test_blocks_have_the_promised_shape(connector):
     features, begin, _ = batch(PAIRS)
     blocks, info = connector(features, *begin)
     assert tuple(blocks) == connector.block_names == ("scene", "touch", "long")
-    assert blocks["scene"].values.shape == (3, MOMENTS, 3 + 2 + 3 + 2, WIDTH)
+    assert blocks["scene"].values.shape == (3, TIMESTAMPS, 3 + 2 + 3 + 2, WIDTH)
     assert blocks["touch"].values.shape == (3, 1, 1, WIDTH)
     assert blocks["long"].values.shape == (3, 1, 2, WIDTH)
     assert all(torch.isfinite(block.values).all() for block in blocks.values())

@@ -273,7 +273,7 @@ def test_quantization_that_cannot_be_limited_is_refused(tmp_path):
     SMALL["slots-causal"]().save_pretrained(tmp_path)
     with pytest.raises(ConfigError, match="quantization by GPTQConfig cannot leave the encoders"):
         vidweave.load(tmp_path, quantization_config={"quant_method": "gptq", "bits": 4})
-    with pytest.raises(ConfigError, match="is none that transformers knows"):
+    with pytest.raises(ConfigError, match="is not known to transformers"):
         vidweave.load(tmp_path, quantization_config={"quant_method": "squeezed"})
 
 
@@ -326,7 +326,7 @@ def test_generation_config_of_others_is_refused_in_one_line(tmp_path):
     with pytest.raises(CheckpointError, match=r"generation_config\.json of .* cannot be used: .*penalty_alpha"):
         VideoLanguageModel.from_pretrained(tmp_path)
     pipe.model.generation_config.typical_p = 0.4
-    with pytest.raises(ConfigError, match="generation_config sets typical_p, which vidweave does not decode by"):
+    with pytest.raises(ConfigError, match="generation_config sets typical_p, which vidweave does not support"):
         pipe.model.generate(pipe.inputs([query()]))
 
 

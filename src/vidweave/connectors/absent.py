@@ -1,4 +1,4 @@
-"""What stands in the place of a stream that an (item, scene) pair does not have."""
+"""Fill in zeros or learned tokens for streams that an (item, scene) pair does not have."""
 
 # Axes: P (item, scene) pairs, T segments, S segments of the other streams, Q tokens, D width
 
@@ -48,7 +48,7 @@ def fill_absent(
 
 
 def drop_empty(blocks: Blocks) -> Blocks:
-    """Without the rows that have no token: what is not there needs no place in the prompt."""
+    """Drop the rows without tokens: an absent stream needs no place in the prompt."""
     rows = ~absent_pairs(blocks)
     if bool(rows.all()):
         return blocks
@@ -64,7 +64,7 @@ def _refuse(name: str, blocks: Blocks, absent: Tensor) -> None:
 
 
 def _times(blocks: Mapping[str, Blocks], name: str, one_segment: frozenset[str]) -> tuple[Tensor, Tensor]:
-    """seconds (P, S, 2) and real (P, S): the segments of each pair's first other stream that has some; if there is none,
+    """seconds (P, S, 2) and real (P, S): the segments of each pair's first other stream that has any; if there is none,
     or the port gives one segment per clip, one segment from the first start to the last end of all streams."""
     everything = list(blocks.values())
     spans = whole_span(
@@ -98,6 +98,6 @@ def _fill(blocks: Blocks, absent: Tensor, port: Port, seconds: Tensor, real: Ten
 
 
 def _resize(values: Tensor, segments: int) -> Tensor:
-    """Cut or pad axis 1 to `groups`."""
+    """Cut or pad axis 1 to `segments`."""
     pad = [0, 0] * (values.ndim - 2) + [0, max(0, segments - values.shape[1])]
     return functional.pad(values, pad)[:, :segments]

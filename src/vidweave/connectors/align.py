@@ -18,7 +18,7 @@ __all__ = ["AlignRule", "align"]
 
 AlignRule = Literal["exact", "in_order", "nearest", "mean_repeat"]
 
-# Container timestamps are rounded to a millisecond as a rule; two streams of one file agree to within that.
+# Containers usually round timestamps to a millisecond; two streams of one file agree to within that.
 _SAME_SECONDS = 2e-3
 
 
@@ -29,9 +29,9 @@ def align(blocks: Blocks, seconds: Tensor, real: Tensor, rule: AlignRule, name: 
         blocks: Rows in the reference's order; real segments anywhere in a row.
         seconds: (R, S, 2) of the reference.
         real: (R, S), True where the reference has a segment; other segments come out masked.
-        rule: `exact`: the same number of segments with the same middles (to 2 ms), in order. `in_order`: the same number
-            of segments, one after the other, whatever their times; one segment alone stands for all. `nearest`: the segment
-            whose middle is nearest, the earlier one of two. `mean_repeat`: the mean over the row's segments, at every time.
+        rule: `exact`: the same number of segments with the same midpoints (to 2 ms), in order. `in_order`: the same number
+            of segments, matched by position, whatever their times; a single segment is repeated. `nearest`: the segment
+            whose midpoint is nearest, the earlier one of two. `mean_repeat`: the mean over the row's segments, at every time.
         name: Of the block, for errors.
 
     Returns:
@@ -40,7 +40,7 @@ def align(blocks: Blocks, seconds: Tensor, real: Tensor, rule: AlignRule, name: 
     Raises:
         ShapeError: `exact` and the times differ, or `in_order` and the numbers do; the message gives the difference.
     """
-    if not blocks.values.shape[1]:  # nothing was seen: one masked segment stands for it
+    if not blocks.values.shape[1]:  # nothing was pushed: use one masked segment
         blocks = _with_masked_segment(blocks)
     if rule == "mean_repeat":
         values, mask = _mean(blocks, seconds.shape[1])
@@ -105,6 +105,6 @@ def _expect_same(blocks: Blocks, seconds: Tensor, real: Tensor, name: str) -> No
         if len(got) and float((got - want).abs().max()) > _SAME_SECONDS:
             first = int(((got - want).abs() > _SAME_SECONDS).nonzero()[0])
             raise ShapeError(
-                f"row {row}, segment {first}: block {name!r} stands at {float(got[first]):.3f} s, the reference at "
+                f"row {row}, segment {first}: block {name!r} is at {float(got[first]):.3f} s, the reference at "
                 f"{float(want[first]):.3f} s; give the streams the same times, or align='nearest' or 'mean_repeat'"
             )

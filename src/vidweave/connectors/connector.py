@@ -1,4 +1,4 @@
-"""The connector: trunks compute, ports lead streams into them, fusion joins what comes out. State is a value."""
+"""The connector: ports feed streams into trunks, trunks compute, fusion joins the results. State is a value."""
 
 # Axes: P (item, scene) pairs, R rows of a stream, T segments, N tokens, K keys, Q queries, D language-model width
 
@@ -81,10 +81,10 @@ class ConnectorConfig(ComponentConfig):
                 raise UnknownNameError("trunk", port.trunk, trunks)
         for name in trunks:
             if all(port.trunk != name for port in self.ports.values()):
-                raise ConfigError(f"trunk {name!r} has no port; remove it, or lead a stream into it")
+                raise ConfigError(f"trunk {name!r} has no port; remove it, or add a port for a stream")
 
     def build(self) -> Connector:
-        """Raises ConfigError when a port does not fit its trunk."""
+        """Build the connector; raises ConfigError when a port does not fit its trunk."""
         trunks = {name: config.build() for name, config in self.trunks.items()}
         for name, trunk in trunks.items():
             _check_facts(name, self.trunks[name], trunk)
@@ -115,17 +115,17 @@ class Connector(nn.Module):
 
     @property
     def float32_instead_of(self) -> tuple[torch.dtype, ...]:
-        """Dtypes that it is not loaded in: those of its trunks, for all of it, since what they make meets in the fusion."""
+        """Dtypes that the whole connector is not loaded in: those of its trunks, since their outputs meet in the fusion."""
         return tuple({dtype for trunk in self._trunks().values() for dtype in trunk.float32_instead_of})
 
     @property
     def block_names(self) -> tuple[str, ...]:
-        """Names of the blocks that `read` gives."""
+        """Names of the blocks that `read` returns."""
         return self.fusion.block_names  # type: ignore[return-value]
 
     @property
     def text_spec(self) -> TextSpec | None:
-        """How the text for the trunks is tokenised; None when no trunk reads text."""
+        """How the text for the trunks is tokenized; None when no trunk reads text."""
         specs = [spec for trunk in self._trunks().values() if (spec := text_spec_of(trunk)) is not None]
         if any(spec != specs[0] for spec in specs):
             raise ConfigError(f"trunks of one connector must read the same text, got {specs}")
@@ -140,11 +140,11 @@ class Connector(nn.Module):
     def forward(
         self, features: Mapping[str, Features], item: Tensor, scene: Tensor, text: TextTokens | None = None
     ) -> tuple[dict[str, Blocks], dict[str, Any]]:
-        """A whole clip at once: begin, push, read."""
+        """Process a whole clip at once: begin, push, read."""
         return self.read(self.push(self.begin(item, scene, text), features))
 
     def begin(self, item: Tensor, scene: Tensor, text: TextTokens | None = None) -> ConnectorState:
-        """The state before anything was seen.
+        """Create the empty state.
 
         Args:
             item, scene: (P,) pairs that will be read; rows of blocks come in this order.
@@ -168,10 +168,10 @@ class Connector(nn.Module):
     def push(
         self, state: ConnectorState, features: Mapping[str, Features], undo_log: UndoLog | None = None
     ) -> ConnectorState:
-        """A new state that has also seen `features`, later in time than all before; the old state stays valid.
+        """Return a new state with `features` added, later in time than all before; the old state stays valid.
 
-        With an `undo_log` the old state is used up instead, unless the block of the undo log ends with an exception: for streams,
-        which would copy all their memory at each picture otherwise.
+        With an `undo_log` the old state is consumed instead, unless the block of the undo log ends with an exception. Streams
+        use this: otherwise they would copy all their memory at each frame.
 
         Raises:
             UnknownNameError: a stream without a port.
@@ -189,10 +189,10 @@ class Connector(nn.Module):
         )
 
     def read(self, state: ConnectorState) -> tuple[dict[str, Blocks], dict[str, Any]]:
-        """Named blocks, a row for each pair that has tokens, and information for the Trace. The state stays as it is.
+        """Return named blocks, a row for each pair that has tokens, and information for the Trace; the state is unchanged.
 
         Raises:
-            ModalityError: a stream that must be there is missing for an (item, scene).
+            ModalityError: a required stream is missing for an (item, scene).
         """
         ports = self._ports()
         clips = {n: self._keys(n, f, torch.zeros_like(state.item)) for n, f in state.features.items()}
@@ -208,10 +208,10 @@ class Connector(nn.Module):
         return blocks, {"absent": {name: pairs for name, pairs in absent.items() if pairs}, **info}
 
     def with_text(self, state: ConnectorState, text: TextTokens) -> ConnectorState:
-        """The state for another text, asked after the fact: memories are made anew of what they kept (approximate).
+        """Return the state for another text, given later: memories are rebuilt from what they kept (approximate).
 
         Raises:
-            ConfigError: a trunk that read the old text has answered already, and keeps nothing to answer again from.
+            ConfigError: a trunk has already processed the old text and keeps nothing from which to start again.
         """
         state = replace(state, text=text)
         memories = dict(state.memories)
@@ -237,12 +237,12 @@ class Connector(nn.Module):
 
     def _push_clips(self, state: ConnectorState, seen: Mapping[str, Features]) -> dict[str, Features]:
         clips = {n: append(state.features.get(n), f) for n, f in seen.items() if self._port(n).span == "clip"}
-        for name, features in clips.items():  # now, not when it is read: then the state could not be read any more
+        for name, features in clips.items():  # check now: an error at reading would leave a state that cannot be read
             self._port(name).check(features.values.shape[-1], real_segments(features).sum(1))
         return clips
 
     def _keys(self, name: str, features: Features, first: Tensor) -> Features:
-        """What the trunk sees of `features`, whose rows have had `first` (P,) segments before."""
+        """Keys of the trunk from `features`, whose rows had `first` (P,) segments before."""
         port = self._port(name)
         dtype = floating_dtype(self._trunk(port), floating_dtype(port, features.values.dtype))
         return replace(features, values=port.keys(features.values, features.mask, first, dtype))
@@ -280,7 +280,7 @@ class Connector(nn.Module):
         )
 
     def _blocks(self, name: str, keys: Features, rows: Tensor, hidden: Tensor | None) -> Blocks:
-        """Blocks of a port from its trunk's answer (real segments, Q, H), which stand at `rows` of (P * T)."""
+        """Blocks of a port from its trunk's output (real segments, Q, H), which belongs at `rows` of (P * T)."""
         port = self._port(name)
         pairs, segments, num_keys = keys.mask.shape
         num_tokens = num_keys if port.num_tokens is None else port.num_tokens
@@ -324,7 +324,7 @@ class Connector(nn.Module):
         return blocks
 
     def _tell_memories(self, state: ConnectorState, item: int, full: bool) -> list[dict[str, Any]]:
-        """What the memories hold of an item: one entry per port and scene that was seen."""
+        """Contents of an item's memories: one entry per port and scene that was pushed."""
         told, scenes = [], state.scene.tolist()
         pairs = (state.item == item).nonzero().flatten().tolist()
         for name, memory in state.memories.items():
@@ -335,7 +335,7 @@ class Connector(nn.Module):
         return told
 
     def _memory_rows(self, name: str, state: ConnectorState) -> TrunkInput:
-        """What stays the same for every time step of a trunk's rows; without keys (M, 0, C)."""
+        """The inputs shared by all time steps of a trunk's rows; without keys (M, 0, C)."""
         trunk, ports = self._trunks()[name], self._ports_of(name)
         queries = torch.cat([q for port in ports.values() if (q := port.queries(len(state))) is not None])
         text, text_mask = text_rows(trunk, state.text, state.item.repeat(len(ports)))
@@ -398,7 +398,7 @@ def _check_facts(name: str, config: Any, trunk: Trunk) -> None:
 
 
 def _count(blocks: Blocks | None, state: ConnectorState) -> Tensor:
-    """(P,) segments that were seen so far."""
+    """(P,) number of segments seen so far."""
     return torch.zeros_like(state.item) if blocks is None else real_segments(blocks).sum(1)
 
 
@@ -414,7 +414,7 @@ def _as_one_segment(keys: Features) -> Features:
 
 
 def _no_segments(state: ConnectorState, width: int, others: Mapping[str, Features]) -> Features:
-    """Keys of a port of which nothing came in this push."""
+    """Empty keys of a port that got nothing in this push."""
     like = next(iter(others.values()))
     size = len(state)
     values, mask = like.values.new_zeros(size, 0, 0, width), like.mask.new_zeros(size, 0, 0)

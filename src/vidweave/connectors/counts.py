@@ -1,4 +1,4 @@
-"""How many segments each block will have: known from the configuration, before any tensor, so that prompts can be
+"""Number of segments of each block, computed from the configuration before any tensor exists, so that prompts can be
 planned by data workers without a model."""
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def block_segments(
 ) -> dict[tuple[str, int, int], int]:
     """(stream, item, scene) → segments of the stream's features, as (block, item, scene) → segments of the block.
 
-    Agrees with what `Connector.read` makes of such features; pairs whose stream is missing and may not be are left out.
+    Agrees with the output of `Connector.read` for such features; pairs that lack a required stream are left out.
     """
     result: dict[tuple[str, int, int], int] = {}
     for item, scene in pairs:

@@ -1,4 +1,4 @@
-"""Fusion: what becomes of the streams' blocks at the language model's width, and how the results are named."""
+"""Fusion: combine the streams' blocks at the language model's width, and name the results."""
 
 # Axes: R rows, T segments, Q tokens, D language-model width
 
@@ -22,7 +22,7 @@ __all__ = ["ConcatFusion", "ConcatFusionConfig", "Join", "JoinConfig", "NoFusion
 
 @dataclass(frozen=True, kw_only=True)
 class NoFusionConfig(ComponentConfig):
-    """Every stream is a block of its own, named like the stream."""
+    """No fusion: every stream stays a block of its own, named like the stream."""
 
     kind: ClassVar[str] = "none"
 
@@ -48,12 +48,12 @@ class NoFusion(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class JoinConfig(ComponentConfig):
-    """Base of fusions that make one block of several streams'.
+    """Base of fusions that join several streams in one block.
 
     Attributes:
-        name: Of the block.
-        streams: Which, in this order; empty is all. The first one gives the times. Others stay blocks of their own.
-        align: How the other streams come to the first one's times, see `align`.
+        name: Name of the joined block.
+        streams: Streams to join, in this order; empty is all. The first one gives the times. Others stay separate blocks.
+        align: How the other streams are aligned to the first one's times, see `align`.
     """
 
     name: str = "fused"
@@ -61,7 +61,7 @@ class JoinConfig(ComponentConfig):
     align: AlignRule = "nearest"
 
     def members(self, streams: Iterable[str]) -> tuple[str, ...]:
-        """The streams that are joined; raises UnknownNameError for one that is not among `streams`."""
+        """The streams to join; raises UnknownNameError for one that is not among `streams`."""
         streams = tuple(streams)
         for stream in self.streams:
             if stream not in streams:
@@ -69,13 +69,13 @@ class JoinConfig(ComponentConfig):
         return self.streams or streams
 
     def block_counts(self, counts: Mapping[str, int]) -> dict[str, int]:
-        """Segments per stream → per block; the first member that is there gives the times."""
+        """Segments per stream → per block; the first member that is present gives the times."""
         members = self.streams or tuple(counts)
         shown = next((counts[name] for name in members if counts[name]), 0)
         return {self.name: shown, **{n: c for n, c in counts.items() if n not in members}}
 
     def check_counts(self, counts: Mapping[str, int]) -> None:
-        """Segments per stream, where they are known before any clip is seen: must fit the alignment.
+        """Check that the segments per stream, where they are known before any clip is seen, fit the alignment.
 
         Raises:
             ConfigError: numbers that cannot be joined; the message names the streams.
@@ -91,7 +91,7 @@ class JoinConfig(ComponentConfig):
 
 
 class Join(nn.Module):
-    """See JoinConfig; a subclass says what becomes of the members, aligned and side by side.
+    """See JoinConfig; a subclass defines `join`, which combines the aligned members.
 
     `shares_places`: the joined block has as many tokens as one member, not as all together.
     """
@@ -109,11 +109,11 @@ class Join(nn.Module):
         self.block_names = (config.name, *others)
 
     def join(self, members: list[Blocks]) -> tuple[Blocks, dict[str, Any]]:
-        """Blocks with equal rows and segments → one block, and information for the Trace."""
+        """Join blocks with equal rows and segments to one block; also returns information for the Trace."""
         raise NotImplementedError(f"{type(self).__name__} has no join")
 
     def aligned(self, blocks: Mapping[str, Blocks]) -> list[Blocks]:
-        """The members at the first one's times; a row where it is absent takes the times of the first that is there."""
+        """Align the members to the first one's times; a row where it is absent takes the times of the first that is present."""
         first = blocks[self.members[0]]
         seconds, real = first.seconds, real_segments(first)
         for name in self.members[1:]:
@@ -130,10 +130,10 @@ class Join(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class ConcatFusionConfig(JoinConfig):
-    """Several streams' tokens in one block: side by side in each segment, or one stream after the other.
+    """Concatenate several streams' tokens in one block: side by side in each segment, or one stream after the other.
 
     Attributes:
-        along: `group`: the tokens of all streams at one time stand together. `stream`: all segments of the first stream,
+        along: `group`: the tokens of all streams at one time are adjacent. `stream`: all segments of the first stream,
             then all of the next.
     """
 
@@ -151,7 +151,7 @@ class ConcatFusionConfig(JoinConfig):
         return {**plain, self.name: sum(counts[name] for name in self.streams or tuple(counts))}
 
     def check_counts(self, counts: Mapping[str, int]) -> None:
-        """Streams that stand one after the other may have any numbers of segments."""
+        """Streams that follow one another may have any numbers of segments."""
         if self.along == "group":
             super().check_counts(counts)
 
@@ -199,12 +199,12 @@ def _stand_in(seconds: Tensor, real: Tensor, other: Blocks) -> tuple[Tensor, Ten
 
 
 def _pad_segments(block: Blocks, seconds: Tensor) -> Blocks:
-    """`block` with as many segments as there are `seconds` (R, T, 2), masked where it had none."""
+    """Pad `block` to the segments of `seconds` (R, T, 2), masked where it had none."""
     values, mask = (_to_segments(part, seconds.shape[1]) for part in (block.values, block.mask))
     return replace(block, values=values, mask=mask, seconds=seconds)
 
 
 def _to_segments(values: Tensor, segments: int) -> Tensor:
-    """Pad axis 1 with zeros to `groups`."""
+    """Pad axis 1 with zeros to `segments`."""
     missing = segments - values.shape[1]
     return functional.pad(values, [0, 0] * (values.ndim - 2) + [0, missing]) if missing else values

@@ -1,4 +1,4 @@
-"""Self-gated fusion: any number of streams become as many tokens as one (CREMA, 2.6).
+"""Self-gated fusion: reduce any number of streams to the token count of one (CREMA, 2.6).
 
 At each time the other streams' tokens are mapped, one matrix per stream, and added up to f; their gate is g = sigmoid(f) * f.
 `gated_add` adds g to the base stream's tokens (the paper's first form), `gated_append` makes it a block of its own (the
@@ -29,12 +29,12 @@ __all__ = ["GatedAddConfig", "GatedAppendConfig", "GatedFusion"]
 
 @dataclass(frozen=True, kw_only=True)
 class _GatedConfig(ComponentConfig):
-    """What both forms have.
+    """Settings of both forms.
 
     Attributes:
-        streams: Members, the base first; empty is all. Others stay blocks of their own.
-        align: How the other members come to the base's times, see `align`.
-        align_stream: The same for single members (sound: `mean_repeat`).
+        streams: Members, the base first; empty is all. Others stay separate blocks.
+        align: How the other members are aligned to the base's times, see `align`.
+        align_stream: The same for single members (audio: `mean_repeat`).
     """
 
     kind: ClassVar[str] = "gated"
@@ -47,7 +47,7 @@ class _GatedConfig(ComponentConfig):
         return self.streams or tuple(streams)
 
     def rule(self, stream: str) -> AlignRule:
-        """How `stream` comes to the base's times."""
+        """How `stream` is aligned to the base's times."""
         return self.align_stream.get(stream, self.align)
 
     def _check(self, streams: Sequence[str]) -> tuple[str, ...]:
@@ -62,7 +62,7 @@ class _GatedConfig(ComponentConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class GatedAddConfig(_GatedConfig):
-    """The gate is added to the base's tokens; the block has the base's name."""
+    """Add the gate to the base's tokens; the block has the base's name."""
 
     kind: ClassVar[str] = "gated_add"
 
@@ -78,7 +78,7 @@ class GatedAddConfig(_GatedConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class GatedAppendConfig(_GatedConfig):
-    """The gate is a block of its own, `name`, beside the base's."""
+    """Append the gate as a separate block, `name`, beside the base's."""
 
     kind: ClassVar[str] = "gated_append"
     name: str = "fused"
@@ -130,7 +130,7 @@ class GatedFusion(nn.Module):
         parts = {member: self._part(blocks[member], seconds, real, member) for member in self.members[1:]}
         mask = torch.stack([part_mask for _, part_mask in parts.values()]).any(0)
         total = self.bias.to(base.values.dtype)
-        if not bool(mask.any()):  # nothing is gated, so the bias has no part in the loss, see `_part`
+        if not bool(mask.any()):  # nothing is gated: keep the bias out of the graph, see `_part`
             total = torch.zeros_like(total)
         for values, _ in parts.values():
             total = total + values
@@ -143,7 +143,7 @@ class GatedFusion(nn.Module):
         return {self.members[0]: _add(base, fused, real), **alone}, info
 
     def _part(self, block: Blocks, seconds: Tensor, real: Tensor, member: str) -> tuple[Tensor, Tensor]:
-        """What a member adds to f (P, T, Q, D), zeros where it is not there, and where it is (P, T, Q)."""
+        """Return a member's contribution to f (P, T, Q, D), zeros where it is absent, and the mask (P, T, Q) of where it is present."""
         here = real & real_segments(block).any(1, keepdim=True)
         block = align(block, seconds, here, self.config.rule(member), member)
         values = block.values.masked_fill(~block.mask[..., None], 0.0)
@@ -165,7 +165,7 @@ class GatedFusion(nn.Module):
     def _gates(
         self, base: Blocks, total: Tensor, mask: Tensor, parts: Mapping[str, tuple[Tensor, Tensor]]
     ) -> list[dict[str, Any]]:
-        """Per (item, scene): the mean gate, and each member's share of what goes into it (its part of the sum of norms)."""
+        """Per (item, scene): the mean gate, and each member's share of its input (as a fraction of the sum of norms)."""
         weight = mask.float()
         gate = (total.float().sigmoid().mean(-1) * weight).sum((1, 2)) / weight.sum((1, 2)).clamp(min=1)
         norms = {name: values.float().norm(dim=-1).sum((1, 2)) for name, (values, _) in parts.items()}
@@ -182,7 +182,7 @@ class GatedFusion(nn.Module):
 
 
 def _add(base: Blocks, fused: Blocks, real: Tensor) -> Blocks:
-    """The base's tokens with the gate added; rows without a base hold the gate alone."""
+    """Add the gate to the base's tokens; rows without a base hold the gate alone."""
     values, mask = base.values, base.mask
     missing = real.shape[1] - values.shape[1]
     if missing:

@@ -1,4 +1,4 @@
-"""Fusion that averages each stream's tokens over time: as many tokens for a long clip as for one picture."""
+"""Fusion that averages each stream's tokens over time: a long clip gets as many tokens as one frame."""
 
 # Axes: R rows, T segments, Q tokens, D language-model width
 
@@ -19,12 +19,12 @@ __all__ = ["MeanFusion", "MeanFusionConfig"]
 
 @dataclass(frozen=True, kw_only=True)
 class MeanFusionConfig(ComponentConfig):
-    """Query token by query token, the mean over the segments of a clip (arXiv 2402.16050 pools frames so).
+    """Average each query token over the segments of a clip (as arXiv 2402.16050 pools frames).
 
     The output projection is linear, so it does not matter whether it comes before.
 
     Attributes:
-        streams: Which are averaged; empty is all. Every stream stays a block of its own.
+        streams: Streams to average; empty is all. Every stream stays a separate block.
     """
 
     kind: ClassVar[str] = "mean"
@@ -37,7 +37,7 @@ class MeanFusionConfig(ComponentConfig):
         return MeanFusion(streams, self.streams or tuple(streams))
 
     def block_counts(self, counts: Mapping[str, int]) -> dict[str, int]:
-        """Segments per stream → per block: one for each averaged stream that is there."""
+        """Segments per stream → per block: one for each averaged stream that is present."""
         members = self.streams or tuple(counts)
         return {name: min(count, 1) if name in members else count for name, count in counts.items()}
 
@@ -51,14 +51,14 @@ class MeanFusion(nn.Module):
         self.members = frozenset(members)
 
     def forward(self, blocks: Mapping[str, Blocks]) -> tuple[dict[str, Blocks], dict[str, Any]]:
-        """Blocks per stream → the same names, and what was averaged, for the Trace."""
+        """Blocks per stream → blocks of the same names, and the averaged segment counts, for the Trace."""
         fused = {name: _mean(block) if name in self.members else block for name, block in blocks.items()}
         segments = {name: real_segments(blocks[name]).sum(1).tolist() for name in blocks if name in self.members}
         return fused, {"averaged": segments}
 
 
 def _mean(block: Blocks) -> Blocks:
-    """(R, T, Q, D) → (R, 1, Q, D) over real tokens; what is masked is never read."""
+    """(R, T, Q, D) → (R, 1, Q, D) over real tokens; masked values are never read."""
     real = block.mask[..., None]
     values = block.values.masked_fill(~real, 0.0).sum(1, keepdim=True) / real.sum(1, keepdim=True).clamp(min=1)
     span = whole_span(block.seconds, real_segments(block))[:, None]

@@ -1,4 +1,4 @@
-"""A trunk's memory over time, with one segment pending: pushed, but not yet known to be the last or not."""
+"""A trunk's memory over time, with one pending segment: pushed, but not yet known whether it is the last."""
 
 # Axes: M rows of a trunk's memory = its ports * P (item, scene) pairs, T segments, K keys, C key width, Q queries
 
@@ -26,7 +26,7 @@ __all__ = [
     "tell_memory",
 ]
 
-MAX_TRACE_TOKENS = 64  # token positions whose memory a Trace tells, unless it is asked for all
+MAX_TRACE_TOKENS = 64  # token positions whose memory a Trace reports, unless all are requested
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +41,7 @@ class MemoryState:
 
 
 def start_memory(trunk: KeepsMemory, rows: TrunkInput) -> MemoryState:
-    """Rows that have seen nothing; `rows` has no keys (M, 0, C)."""
+    """Create the memory of rows that have seen nothing; `rows` has no keys (M, 0, C)."""
     size, device = len(rows.keys), rows.keys.device
     return MemoryState(
         memory=trunk.empty_memory(rows),
@@ -55,7 +55,7 @@ def start_memory(trunk: KeepsMemory, rows: TrunkInput) -> MemoryState:
 def push_segments(
     trunk: KeepsMemory, rows: TrunkInput, state: MemoryState, keys: Features, undo_log: UndoLog | None = None
 ) -> MemoryState:
-    """The state after `keys` (M rows): the segment that was pending and all new ones but the last are committed."""
+    """Return the state after `keys` (M rows): the pending segment and all new ones but the last are committed."""
     seconds = torch.cat([state.seconds[:, None], keys.seconds], 1)
     real = torch.cat([state.count[:, None] > 0, real_segments(keys)], 1)
     line = _behind_pending(state, keys)
@@ -77,19 +77,19 @@ def push_segments(
 
 
 def evaluate_pending(trunk: KeepsMemory, rows: TrunkInput, state: MemoryState) -> Tensor:
-    """(M, Q, H): what the trunk says if the pending segment is the last. Changes nothing."""
+    """Compute the trunk's output (M, Q, H) as if the pending segment were the last; changes nothing."""
     assert rows.queries is not None
     return trunk.evaluate(rows.with_keys(state.keys, state.mask), state.memory)[:, : rows.queries.shape[1]]
 
 
 def tell_memory(trunk: KeepsMemory, state: MemoryState, row: int, full: bool) -> dict[str, Any]:
-    """What a row holds, for the Trace: segments seen (the pending one included), their span, and the trunk's account."""
-    told = trunk.account(state.memory, row, None if full else MAX_TRACE_TOKENS)
-    return {"groups": int(state.count[row]), "seconds": state.seconds[row].tolist(), **told}
+    """Summarize a row for the Trace: segments seen (the pending one included), their span, and the trunk's account."""
+    summary = trunk.account(state.memory, row, None if full else MAX_TRACE_TOKENS)
+    return {"groups": int(state.count[row]), "seconds": state.seconds[row].tolist(), **summary}
 
 
 def stack_ports(ports: Sequence[Features]) -> Features:
-    """Rows of several ports, one under the other, segments and tokens padded to the longest."""
+    """Stack the rows of several ports; segments and tokens are padded to the longest."""
     segments = max(port.values.shape[1] for port in ports)
     tokens = max(port.values.shape[2] for port in ports)
 
@@ -117,7 +117,7 @@ def _token_pad(name: str, tokens: int, part: Tensor) -> tuple[int, ...]:
 
 
 def _behind_pending(state: MemoryState, keys: Features) -> Features:
-    """The pending segment and the new ones in one line, without gaps."""
+    """Concatenate the pending segment and the new ones, without gaps."""
     pending = replace(keys, values=state.keys[:, None], mask=state.mask[:, None], seconds=state.seconds[:, None])
     tokens = max(pending.values.shape[2], keys.values.shape[2])
     padded = []

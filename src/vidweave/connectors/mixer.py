@@ -1,13 +1,13 @@
-"""Mixers: the tokens of several encoders become one set, as a weighted sum or through one linear layer.
+"""Mixers: combine the tokens of several encoders in one set, as a weighted sum or through one linear layer.
 
-A mixer gives every stream one weight per clip, between 0 and 1 and 1 in sum, and adds the streams' tokens by them: the
-language model pays for one stream, and the weights say whom it listened to. `weighting` says where they come from:
+A mixer gives every stream one weight per clip, between 0 and 1 and 1 in sum, and takes the weighted sum of their
+tokens: the prompt has the length of one stream, and the weights show how much each contributed. `weighting` selects:
 
-- `attention`: one learned query looks at each stream's mean token (arXiv 2501.01426, section 3.3 and its released code,
+- `attention`: one learned query attends to each stream's mean token (arXiv 2501.01426, section 3.3 and its released code,
   which projects query and keys). Since the query is the same for every clip, the logits are linear in the means.
 - `folded`: the same at inference: one vector, which `fold` computes.
 - `query_mlp`: a small network instead of the linear map.
-- `scalar`: one learned number per stream, whatever is seen. `equal`: no parameters.
+- `scalar`: one learned number per stream, independent of the clip. `equal`: no parameters.
 """
 
 # Axes: R rows, E streams, T segments, Q tokens, D width, q query width
@@ -40,8 +40,8 @@ class MixerConfig(JoinConfig):
 
     Attributes:
         weighting: Where the weights come from.
-        query_width: q, of attention's query and keys, or of the network inside `query_mlp`.
-        flat_tokens: Keys are all tokens of a clip side by side, so many, instead of their mean; 0 is the mean.
+        query_width: q, the width of attention's query and keys, or of the network in `query_mlp`.
+        flat_tokens: Number of tokens of a clip; keys are all of them side by side. 0: keys are their mean.
         stream_embedding: A learned vector per stream is added to its key.
     """
 
@@ -115,7 +115,7 @@ class _Attention(nn.Module):
         nn.init.zeros_(self.query_proj.bias)
 
     def direction(self) -> Tensor:
-        """(K,) the vector that keys are multiplied with: the whole of it, folded."""
+        """(K,) the single vector that keys are multiplied with, query and key projection folded."""
         return self.query_proj(self.query)[0] @ self.key_proj.weight / math.sqrt(self.query.shape[1])
 
     def forward(self, keys: Tensor) -> Tensor:
@@ -168,7 +168,7 @@ def _weighting(config: MixerConfig, streams: int, key_width: int) -> nn.Module:
 
 @torch.no_grad()
 def fold(mixer: Mixer) -> Mixer:
-    """A mixer that gives the same weights from one vector; raises ConfigError unless its weighting is `attention`."""
+    """Return an equal mixer whose weights come from one vector; raises ConfigError unless its weighting is `attention`."""
     if not isinstance(mixer.weighting, _Attention):
         raise ConfigError(f"only weighting='attention' can be folded, this mixer has {mixer.config.weighting!r}")
     direction = mixer.weighting.direction()
@@ -184,7 +184,7 @@ def fold(mixer: Mixer) -> Mixer:
 
 @dataclass(frozen=True, kw_only=True)
 class ChannelConcatConfig(JoinConfig):
-    """Streams' tokens side by side along the width, then one linear layer back to it; a stream that a clip lacks is zeros.
+    """Concatenate streams' tokens along the width, then map back with one linear layer; a missing stream is zeros.
 
     Attributes:
         norm: LayerNorm over the joined width before the layer.
@@ -242,7 +242,7 @@ def _means(values: Tensor, mask: Tensor) -> Tensor:
 def _tell(
     members: Sequence[str], weights: Tensor, values: Tensor, fused: Blocks, item: int, full: bool
 ) -> list[dict[str, Any]]:
-    """For the Trace, per scene of an item: each stream's weight, and how loud (root mean square) its tokens are, times it.
+    """Per scene of an item, for the Trace: each stream's weight, and the root mean square of its tokens times the weight.
 
     At most MOST_SEGMENTS segments, evenly, unless `full`.
     """

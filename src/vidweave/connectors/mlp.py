@@ -1,4 +1,4 @@
-"""A trunk that treats every token alone: a stack of linear layers. Without layers, it passes tokens on to the port."""
+"""MLP trunk: a stack of linear layers applied to each token. Without layers, tokens are passed on unchanged."""
 
 # Axes: R rows, K keys, C key width, H width
 
@@ -20,14 +20,14 @@ HeadKind = Literal["none", "linear", "mlp", "fused_mlp"]
 
 
 def head_widths(kind: HeadKind, key_width: int, width: int) -> tuple[int, ...]:
-    """Layers of the usual projectors to `width`: `mlp` has two, `fused_mlp` widens to four times the keys first."""
+    """Widths of the layers of the usual projectors to `width`: `mlp` has two, `fused_mlp` widens to four times the keys first."""
     layers = {"none": (), "linear": (width,), "mlp": (width, width), "fused_mlp": (4 * key_width, width, width)}
     return layers[kind]
 
 
 @dataclass(frozen=True, kw_only=True)
 class MLPConfig(ComponentConfig):
-    """Width of the keys, then of each linear layer; GELU between layers. No widths: the tokens as they are."""
+    """Width of the keys, then of each linear layer; GELU between layers. No widths: tokens are unchanged."""
 
     kind: ClassVar[str] = "mlp"
     key_width: int
@@ -55,7 +55,7 @@ class MLP(Trunk):
         """One token per key; the mask of the keys is the mask of the tokens.
 
         Raises:
-            ConfigError: query tokens, text or adapters, none of which it takes.
+            ConfigError: query tokens, text or adapters were given; an MLP takes none of them.
         """
         self.refuse(queries=inputs.queries, text=inputs.text, adapter=inputs.adapter)
         return self.project(inputs.keys)

@@ -1,7 +1,7 @@
-"""Adapters: what one stream changes in a trunk that it shares with others (CREMA, 2.5: LoRA on a frozen Q-Former).
+"""Adapters: per-stream LoRA layers in a trunk shared by several streams (CREMA, 2.5: on a frozen Q-Former).
 
-An adapter belongs to its stream's port, beside query tokens, norm and projections: together they are all that a new
-modality trains. The trunk computes all rows of all ports at once; each row takes its own port's adapter.
+An adapter belongs to its stream's port, beside query tokens, norm and projections: together they are the trainable
+parameters of a new modality. The trunk computes all rows of all ports at once; each row uses its own port's adapter.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ Target = Literal["query", "key", "value", "cross_query", "cross_key", "cross_val
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterConfig:
-    """Low-rank changes of a trunk's linear layers; the defaults are CREMA's.
+    """LoRA on a trunk's linear layers; the defaults are CREMA's.
 
     Attributes:
         rank: r.
-        alpha: What is added is scaled by alpha / rank; None does not scale.
-        dropout: Of what goes into the adapter, in training.
-        targets: Projections of the self-attention, or of the cross-attention (`cross_…`).
-        layers: Which layers of the trunk; None is all.
+        alpha: The update is scaled by alpha / rank; None does not scale.
+        dropout: Dropout of the adapter's input, in training.
+        targets: Projections of the self-attention or the cross-attention (`cross_…`) that get LoRA.
+        layers: Layers of the trunk that get LoRA; None is all.
     """
 
     rank: int = 64
@@ -43,13 +43,13 @@ class AdapterConfig:
             raise ConfigError(f"an adapter needs a rank, a dropout below 1 and targets, got {self}")
 
     def build(self, name: str, sites: Mapping[Site, nn.Linear]) -> Adapter:
-        """The adapter of stream `name` for a trunk whose linear layers are `sites`.
+        """Build the adapter of stream `name` for a trunk with the linear layers `sites`.
 
         Raises:
-            ConfigError: the trunk takes no adapter, or has not what it names.
+            ConfigError: the trunk takes no adapter, or lacks a layer that the adapter names.
         """
         if not sites:
-            raise ConfigError(f"port {name!r} has an adapter, but its trunk takes none; lead it into a Q-Former")
+            raise ConfigError(f"port {name!r} has an adapter, but its trunk takes none; use a Q-Former trunk")
         layers = {layer for layer, _ in sites} if self.layers is None else set(self.layers)
         chosen = {site: linear for site, linear in sites.items() if site[0] in layers and site[1] in self.targets}
         lost = [str(layer) for layer in sorted(layers) if all(layer != at for at, _ in sites)]

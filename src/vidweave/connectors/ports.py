@@ -1,4 +1,4 @@
-"""Ports: the parameters of one stream on its way into a shared trunk and out to the language model."""
+"""Ports: one stream's own parameters, before and after a shared trunk."""
 
 # Axes: R rows, T segments, N tokens, C encoder width, Q queries, H trunk width, D language-model width
 
@@ -22,31 +22,31 @@ __all__ = ["Port", "PortConfig"]
 
 @dataclass(frozen=True, kw_only=True)
 class PortConfig:
-    """One stream's way through a trunk: project, norm, mark the time, ask with query tokens, project out.
+    """Configuration of one stream's port: input projection, norm, time embedding, query tokens, output projection.
 
     Attributes:
-        trunk: Name of the trunk that computes.
-        input_width: C of the stream's encoder.
+        trunk: Name of the trunk that the port feeds.
+        input_width: C, width of the stream's encoder.
         input_proj: Width of a linear layer before the norm; None is no layer. The result must be the trunk's key width.
-        input_norm: LayerNorm after the projection (the norm after a vision tower that papers train).
+        input_norm: LayerNorm after the projection (papers train this norm after a frozen vision tower).
         norm_eps: Its epsilon.
         num_query_tokens: Q; 0 for a trunk without queries.
-        adapter: What the stream changes in the trunk, which it shares with others; None is nothing.
-        router_width: Hidden width of the router that weighs the experts of a trunk that has some.
-        span: `group`: the trunk sees each segment alone; `clip`: all segments of a row at once, when it is read.
-        num_time_positions: Rows of a learned table, added to the keys by the number of the segment in its row. It starts
+        adapter: The stream's LoRA in the shared trunk; None is no adapter.
+        router_width: Hidden width of the router that weights the experts of a trunk that has experts.
+        span: `group`: the trunk processes each segment separately; `clip`: all segments of a row at once, at reading.
+        num_time_positions: Rows of a learned table, added to the keys by the index of the segment in its row. It starts
             at zero, so a fresh one changes nothing. 0 is no table.
         beyond_times: Segments beyond the table: an error, or the last row again (`clamp`). `last` is for a trunk with a
-            memory, of any length: only the segment at which a question is asked gets a row, `last_time_position`, which is
-            all that a table learns in training where the last of always as many segments alone has a gradient.
+            memory, of any length: only the segment at which a question is asked gets a row, `last_time_position`: training
+            with a fixed number of segments, of which only the last has a gradient, trains no other row.
         last_time_position: That row; -1 is the last of the table.
         output_proj: Linear layer to the language model's width; without it the trunk must have that width.
         output_norm: LayerNorm after it.
         tags: Learned tokens of the language model's width before and after the tokens of each segment, two per segment.
-        absent: What an (item, scene) without this stream gets: an error, zeros, learned tokens, or nothing at all
+        absent: How an (item, scene) without this stream is handled: an error, zeros, learned tokens, or no tokens
             (`skip`, for layouts whose slot is optional).
-        num_absent_tokens: How many then; None is `num_query_tokens`.
-        legacy_text_rows: In a batch, row r of all segments reads text r modulo the number of items, whosever it is: a fault
+        num_absent_tokens: Number of tokens for an absent stream; None is `num_query_tokens`.
+        legacy_text_rows: In a batch, row r of all segments reads text r modulo the number of items, not its own: a fault
             of X-InstructBLIP's released code (X4), for comparison only.
     """
 
@@ -71,16 +71,16 @@ class PortConfig:
 
     @property
     def key_width(self) -> int:
-        """Width of what reaches the trunk."""
+        """Width of the keys that the trunk gets."""
         return self.input_width if self.input_proj is None else self.input_proj
 
     @property
     def absent_tokens(self) -> int:
-        """Number of tokens that stand for a stream that is not there."""
+        """Number of tokens that replace an absent stream."""
         return self.num_query_tokens if self.num_absent_tokens is None else self.num_absent_tokens
 
     def build(self, name: str, trunk: Trunk, output_width: int) -> Port:
-        """The port of stream `name`.
+        """Build the port of stream `name`.
 
         Raises:
             ConfigError: the port does not fit its trunk or the language model's width; the message has both numbers.
@@ -121,7 +121,7 @@ class PortConfig:
                 f"port {name!r}: trunk {self.trunk!r} has a memory and sees segment by segment; use span='group'"
             )
         if isinstance(trunk, MergesTime) and trunk.needs_clip and self.span != "clip":
-            raise ConfigError(f"port {name!r}: trunk {self.trunk!r} looks at neighbouring segments; use span='clip'")
+            raise ConfigError(f"port {name!r}: trunk {self.trunk!r} merges neighboring segments; use span='clip'")
         if self.beyond_times == "last" and not -1 <= self.last_time_position < self.num_time_positions:
             raise ConfigError(
                 f"port {name!r}: last_time_position ({self.last_time_position}) is not one of its "
@@ -129,7 +129,7 @@ class PortConfig:
             )
         if self.beyond_times == "last" and not (has_memory and self.num_time_positions):
             raise ConfigError(
-                f"port {name!r}: beyond_times='last' marks the segment that is asked about; it needs a trunk with a memory "
+                f"port {name!r}: beyond_times='last' marks the segment that the question is about; it needs a trunk with a memory "
                 "and num_time_positions"
             )
         if self.absent in ("zero", "learned") and not self.absent_tokens:
@@ -176,12 +176,12 @@ class Port(nn.Module):
                 nn.init.normal_(parameter, std=0.02)
 
     def keys(self, values: Tensor, mask: Tensor, first: Tensor, dtype: torch.dtype) -> Tensor:
-        """What the trunk sees of encoder tokens.
+        """Compute the trunk's keys from encoder tokens.
 
         Args:
             values: (R, T, N, C), real segments first; tokens outside `mask` (R, T, N) are never read.
             first: (R,) segments of each row that came before (earlier pushes).
-            dtype: Of the trunk.
+            dtype: The trunk's dtype.
 
         Raises:
             ShapeError: another width than the port's, or more segments than the time table has rows.
@@ -195,13 +195,13 @@ class Port(nn.Module):
         return keys + self._times(mask, first)[:, :, None]
 
     def mark_last(self, keys: Tensor) -> Tensor:
-        """Keys (R, K, C) of the segment that is asked about."""
+        """Add the time embedding to the keys (R, K, C) of the segment that the question is about."""
         if self.time_embedding is None or self.beyond_times != "last":
             return keys
         return keys + self.time_embedding[self.last_time_position].to(keys.dtype)
 
     def check(self, width: int, segments: Tensor) -> None:
-        """Raise ShapeError unless features of this width, and so many segments per row (R,), can be taken."""
+        """Raise ShapeError unless features of this width and these segment counts per row (R,) fit."""
         if width != self.input_width:
             raise ShapeError(f"stream {self.name!r} has width {width}, its port takes {self.input_width}")
         if self.time_embedding is None or self.beyond_times != "error":
@@ -214,7 +214,7 @@ class Port(nn.Module):
             )
 
     def _times(self, mask: Tensor, first: Tensor) -> Tensor:
-        """(R, T, width) rows of the time table; masked segments may point anywhere."""
+        """(R, T, width) rows of the time table; those of masked segments are arbitrary."""
         assert self.time_embedding is not None
         position = first[:, None] + torch.arange(mask.shape[1], device=mask.device)
         return self.time_embedding[position.clamp(max=len(self.time_embedding) - 1)]

@@ -1,18 +1,18 @@
-"""Projectors: one encoder's tokens → fewer tokens of another width, by pooling over grid and time, then a head.
+"""Projectors: reduce one encoder's tokens by pooling over grid and time, then map them to another width.
 
-Kinds of pooling, and what they mean for a whole clip (R, T, N, C):
+Kinds of pooling, for a whole clip (R, T, N, C):
 
-- `average`: adaptive average over the grid, and over `time` neighbouring segments; no parameters. The stream's own pool
-  (`PoolSpec`) does the same before the feature store and is the better place, unless several budgets are to be compared
+- `average`: adaptive average over the grid, and over `time` neighboring segments; no parameters. The stream's own pool
+  (`PoolSpec`) does the same before the feature store and is the better place, unless several token budgets are compared
   on the same stored features.
 - `conv2d`: RegNet bottlenecks around the average, segment by segment.
 - `conv3d`: one 3 x 3 x 3 convolution over grid and time before the average.
 
-The head is a stack of linear layers, an `MLP`; that trunk alone is the projector of tokens that are few already. A learned
+The head is a stack of linear layers, an `MLP`; for tokens that are few already, use that trunk alone. A learned
 resampler is a trunk of its own too (`vidweave.connectors.resampler`).
 """
 
-# Axes: R rows, T segments, N = S * S tokens, C key width, H width, t = T / time segments that come out
+# Axes: R rows, T segments, N = S * S tokens, C key width, H width, t = T / time output segments
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class ProjectorConfig(ComponentConfig):
 
     Attributes:
         key_width: C.
-        pooling: How tokens become fewer.
+        pooling: Kind of pooling.
         num_tokens: Token budget per segment, a square.
-        time: So many neighbouring segments become one.
-        conv_width: Width that convolutions make; None is `key_width`.
-        widths: Of the head's linear layers; see `vidweave.connectors.mlp.head_widths`.
+        time: Number of neighboring segments that are averaged to one.
+        conv_width: Output width of the convolutions; None is `key_width`.
+        widths: Widths of the head's linear layers; see `vidweave.connectors.mlp.head_widths`.
     """
 
     kind: ClassVar[str] = "projector"
@@ -74,7 +74,7 @@ class ProjectorConfig(ComponentConfig):
 
     @property
     def needs_clip(self) -> bool:
-        """Whether it must see neighbouring segments, so that its port's span must be `clip`."""
+        """Whether it merges neighboring segments, so that its port's span must be `clip`."""
         return self.time > 1 or self.pooling == "conv3d"
 
     def build(self) -> Projector:
@@ -94,7 +94,7 @@ class Projector(Trunk):
         self.width = self.head.width
 
     def over_time(self, keys: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Whole clips: keys (R, T, N, C), mask (R, T, N), real segments first → (R, t, Q, H) and its mask (R, t, Q).
+        """Project whole clips: keys (R, T, N, C), mask (R, T, N), real segments first → (R, t, Q, H) and its mask (R, t, Q).
 
         Raises:
             ShapeError: a segment of which only some tokens are real, a grid that is no square, or a number of segments
@@ -108,10 +108,10 @@ class Projector(Trunk):
         return self.head.project(pooled), real[..., None].expand(pooled.shape[:3])
 
     def forward(self, inputs: TrunkInput) -> Tensor:
-        """One segment per row: keys (R, N, C) → (R, num_tokens, H).
+        """Project one segment per row: keys (R, N, C) → (R, num_tokens, H).
 
         Raises:
-            ConfigError: query tokens, text or adapters, none of which it takes; or it needs several segments.
+            ConfigError: query tokens, text or adapters were given, which a projector does not take; or it merges segments.
         """
         self.refuse(queries=inputs.queries, text=inputs.text, adapter=inputs.adapter)
         if self.time > 1:
@@ -148,7 +148,7 @@ class _Average(nn.Module):
 
 
 class _Conv2d(nn.Module):
-    """Bottlenecks, the average, bottlenecks; each segment alone."""
+    """Bottlenecks, the average, bottlenecks; each segment separately."""
 
     def __init__(self, key_width: int, width: int, average: _Average) -> None:
         super().__init__()

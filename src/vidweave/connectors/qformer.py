@@ -1,7 +1,7 @@
-"""The Q-Former: query tokens that attend to an encoder's tokens through cross-attention, with or without a text beside.
+"""The Q-Former: query tokens that attend to an encoder's tokens through cross-attention, with or without text in its self-attention.
 
 One implementation for BLIP-2's form (queries only) and InstructBLIP's (queries and text in one self-attention), for
-each time step alone or, with a memory, beside those that came before (`qformer_memory`).
+each time step separately or, with a memory of earlier ones (`qformer_memory`).
 Parameter names follow transformers', so that key tables stay short (`qformer_keys`).
 """
 
@@ -25,7 +25,15 @@ from vidweave.connectors.qformer_layers import (
     QFormerStack,
     sites_of,
 )
-from vidweave.connectors.qformer_memory import MemoryConfig, QFormerMemory, account, commit, empty_memory, look, replay
+from vidweave.connectors.qformer_memory import (
+    MemoryConfig,
+    QFormerMemory,
+    account,
+    commit,
+    empty_memory,
+    evaluate,
+    replay,
+)
 from vidweave.connectors.trunk import MemoryTrunk, Trunk
 from vidweave.errors import ConfigError, ShapeError
 from vidweave.nn.attention import reset_normal
@@ -41,8 +49,8 @@ class QFormerConfig(QFormerSizes, ComponentConfig):
     """Size of a Q-Former (see `QFormerSizes`), its text and its memory.
 
     Attributes:
-        text_spec: How it reads text; needed if and only if there is a vocabulary and text is to be read.
-        memory: What it keeps of earlier time steps; None sees each one alone.
+        text_spec: Tokenization of its text; set it only together with `vocab_size`.
+        memory: Memory of earlier time steps; None processes each one separately.
     """
 
     kind: ClassVar[str] = "qformer"
@@ -51,7 +59,7 @@ class QFormerConfig(QFormerSizes, ComponentConfig):
 
     @property
     def has_memory(self) -> bool:
-        """All segments of a row then become one segment of tokens."""
+        """Whether it has a memory, so that all segments of a row become one segment of tokens."""
         return self.memory is not None
 
     def __post_init__(self) -> None:
@@ -114,16 +122,16 @@ class QFormer(Trunk):
 
     def sites(self) -> dict[Site, nn.Linear]:
         """The projections of all its attention layers."""
-        found = [sites_of(layer, number) for number, layer in enumerate(self.layers)]
-        return {site: linear for layer in found for site, linear in layer.items()}
+        per_layer = [sites_of(layer, number) for number, layer in enumerate(self.layers)]
+        return {site: linear for layer in per_layer for site, linear in layer.items()}
 
     def attach(self, adapters: Sequence[Adapter | None]) -> None:
-        """Rows may ask for these by their index from now on; the ports that own them keep owning them."""
+        """Make these adapters available to rows by their index; their ports keep owning them."""
         self._adapters = tuple(adapters)
         self.has_adapters = any(adapter is not None for adapter in adapters)
 
     def stack(self, adapter: Tensor | None = None) -> QFormerStack:
-        """Its embeddings and layers, as the adapters of rows `adapter` (R,) change them."""
+        """Embeddings and layers, with the adapters of rows `adapter` (R,) applied."""
         if adapter is None:
             return QFormerStack(self.embeddings, self.layers)
         if not self.has_adapters:
@@ -135,11 +143,11 @@ class QFormer(Trunk):
 
     @property
     def layers(self) -> list[QFormerLayer]:
-        """Its layers, first to last."""
+        """Layers, first to last."""
         return list(self.encoder.layer)  # type: ignore[arg-type]
 
     def check(self, inputs: TrunkInput) -> Tensor:
-        """The query tokens of inputs that fit this Q-Former; see `forward` for what it raises."""
+        """Return the query tokens of `inputs` after checking that they fit this Q-Former; raises as `forward` does."""
         queries, keys, text = inputs.queries, inputs.keys, inputs.text
         if queries is None or queries.shape[-1] != self.width:
             got = "none" if queries is None else str(tuple(queries.shape))
@@ -156,7 +164,7 @@ class QFormer(Trunk):
 
 
 class MemoryQFormer(QFormer, MemoryTrunk):
-    """A Q-Former that sees each time step beside a memory of those before. Same weights as without one."""
+    """A Q-Former that attends to a memory of earlier time steps too. Same weights as without a memory."""
 
     def __init__(self, config: QFormerConfig) -> None:
         if config.memory is None:
@@ -168,30 +176,30 @@ class MemoryQFormer(QFormer, MemoryTrunk):
         return MemoryTrunk.forward(self, inputs)
 
     def step(self, inputs: TrunkInput, memory: Any) -> tuple[Tensor, QFormerMemory]:
-        """Hidden states (R, Q + L, H) of keys (R, K, C) beside a memory, and the memory with them."""
+        """Return hidden states (R, Q + L, H) of keys (R, K, C) given a memory, and the memory with these keys added."""
         mask = None if inputs.mask is None else inputs.mask[:, None]
         return self.evaluate(inputs, memory), self.commit(inputs.with_keys(inputs.keys[:, None], mask), memory)
 
     def evaluate(self, inputs: TrunkInput, memory: Any) -> Tensor:
-        """As `step`, without the new memory."""
+        """Compute the hidden states of `step` without the new memory."""
         self.check(inputs)
-        return look(self.stack(inputs.adapter), self.memory, inputs, _expect_memory(memory))
+        return evaluate(self.stack(inputs.adapter), self.memory, inputs, _expect_memory(memory))
 
     def empty_memory(self, inputs: TrunkInput) -> QFormerMemory:
         return empty_memory(self.stack(), self.memory, inputs)
 
     def commit(self, inputs: TrunkInput, memory: Any, undo_log: UndoLog | None = None) -> QFormerMemory:
-        """The memory after keys (R, T, K, C); layer by layer over many time steps, without a gradient."""
+        """Return the memory after keys (R, T, K, C); layer by layer over many time steps, without a gradient."""
         self.check(inputs)
         return commit(self.stack(inputs.adapter), self.memory, inputs, _expect_memory(memory), undo_log)
 
     def replay(self, inputs: TrunkInput, memory: Any) -> QFormerMemory:
-        """The same visual bank, and banks of queries that read it with another text, entry by entry: approximate."""
+        """Keep the visual bank, and recompute the query banks from it with another text, entry by entry: approximate."""
         return replay(self.stack(inputs.adapter), self.memory, inputs, _expect_memory(memory))
 
     @property
     def remembers_text(self) -> bool:
-        """A visual bank alone does not depend on the text: every question is answered exactly, whenever it is asked."""
+        """Whether the memory depends on the text. A visual bank alone does not: every later question is answered exactly."""
         return self.text_spec is not None and self.memory.banks != "visual"
 
     def account(self, memory: Any, row: int, most_tokens: int | None) -> dict[str, Any]:
@@ -201,5 +209,7 @@ class MemoryQFormer(QFormer, MemoryTrunk):
 
 def _expect_memory(memory: Any) -> QFormerMemory:
     if not isinstance(memory, QFormerMemory):
-        raise ConfigError(f"this Q-Former works on a memory, got {type(memory).__name__}; begin with empty_memory()")
+        raise ConfigError(
+            f"this Q-Former needs a QFormerMemory, got {type(memory).__name__}; start with empty_memory()"
+        )
     return memory

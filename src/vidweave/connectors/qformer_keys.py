@@ -8,7 +8,7 @@ from vidweave.nn.keys import KeyTable
 
 __all__ = ["LAVIS", "TRANSFORMERS_BLIP2", "TRANSFORMERS_INSTRUCTBLIP", "connector_keys", "lavis_connector_keys"]
 
-# transformers' Blip2QFormerModel: the norm of the queries stands at the top
+# transformers' Blip2QFormerModel: the norm of the queries is at the top level
 TRANSFORMERS_BLIP2 = KeyTable((("layernorm.", "embeddings.layernorm."), ("encoder.layer.{i}.", "encoder.layer.{i}.")))
 
 # transformers' InstructBlipQFormerModel: our own names
@@ -17,7 +17,7 @@ TRANSFORMERS_INSTRUCTBLIP = KeyTable(
     dropped=(r"embeddings\.position_ids",),
 )
 
-# LAVIS' Qformer (`Qformer.` in its files); the head for words that pretraining used is none of ours
+# LAVIS' Qformer (`Qformer.` in its files); we have no word head, which only pretraining uses
 LAVIS = KeyTable(
     (
         ("bert.embeddings.LayerNorm.", "embeddings.layernorm."),
@@ -55,7 +55,7 @@ def lavis_connector_keys(*, projection: str = "llm_proj", trunk: str = "qformer"
     """Connector part of LAVIS' BLIP-2 and InstructBLIP files and of those that grew from them.
 
     Covers `Qformer.*`, `query_tokens`, `ln_vision.*`, the projection (`llm_proj`, with Flan-T5 `t5_proj`) and
-    `image_pe.weight`, a table of times that MA-LMM adds.
+    `image_pe.weight`, MA-LMM's time embeddings.
     """
     return KeyTable(
         (

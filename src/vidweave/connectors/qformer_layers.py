@@ -1,4 +1,4 @@
-"""The layers of a Q-Former, and the same layers as the adapters of some rows change them."""
+"""The layers of a Q-Former, and the same layers with per-row adapters applied."""
 
 # Axes: R rows, Q queries, L text tokens, K keys, C key width, H hidden width
 
@@ -23,7 +23,7 @@ class QFormerSizes:
     """Size of a Q-Former; the defaults are the paper's (BLIP-2).
 
     Attributes:
-        hidden: H. heads must divide it.
+        hidden: H. Must be a multiple of `heads`.
         layers, heads, intermediate: Of the BERT-like encoder.
         cross_attention_frequency: Layers 0, n, 2n, … attend to the encoder's tokens.
         encoder_width: C.
@@ -59,7 +59,7 @@ class _Output(nn.Module):
         return self.LayerNorm(self.dropout(self.dense(states)) + residual)
 
 
-class _LookAndAdd:
+class _AttentionBlock:
     """Attention, then projection, residual and norm."""
 
     attention: Any  # Attention
@@ -69,7 +69,7 @@ class _LookAndAdd:
         return self.output(self.attention(states, keys, key_mask), states)
 
 
-class _Attention(_LookAndAdd, nn.Module):
+class _Attention(_AttentionBlock, nn.Module):
     """Self-attention, or cross-attention to keys of the encoder's width."""
 
     def __init__(self, config: QFormerSizes, key_width: int | None = None) -> None:
@@ -80,12 +80,12 @@ class _Attention(_LookAndAdd, nn.Module):
         self.output = _Output(config.hidden, config)
 
 
-class _AdaptedAttention(_LookAndAdd):
+class _AdaptedAttention(_AttentionBlock):
     def __init__(self, base: _Attention, rows: RowAdapters, layer: int, prefix: str) -> None:
         self.attention = AdaptedAttention(base.attention, rows, layer, prefix)
         self.output = base.output
 
-    __call__ = _LookAndAdd.forward
+    __call__ = _AttentionBlock.forward
 
 
 class _Intermediate(nn.Module):
@@ -130,7 +130,7 @@ class QFormerLayer(_Steps, nn.Module):
         self.output_query = _Output(config.intermediate, config)
 
     def feed(self, queries: Tensor, text: Tensor) -> Tensor:
-        """The feed-forwards: queries (…, Q, H) and text (…, L, H), which broadcasts, → (…, Q + L, H)."""
+        """Apply the feed-forwards: queries (…, Q, H) and text (…, L, H), which broadcasts, → (…, Q + L, H)."""
         queries = self.output_query(self.intermediate_query(queries), queries)
         if not text.shape[-2]:
             return queries
@@ -139,7 +139,7 @@ class QFormerLayer(_Steps, nn.Module):
 
 
 class AdaptedLayer(_Steps):
-    """A layer with the adapters of some rows; it holds no weights."""
+    """A layer with per-row adapters applied; it holds no weights."""
 
     def __init__(self, layer: QFormerLayer, rows: RowAdapters, number: int) -> None:
         cross = layer.crossattention
@@ -182,14 +182,14 @@ class QFormerEmbeddings(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class QFormerStack:
-    """Embeddings and layers of a Q-Former, the layers as the adapters of some rows change them."""
+    """Embeddings and layers of a Q-Former, the layers with per-row adapters applied."""
 
     embeddings: QFormerEmbeddings
     layers: Sequence[QFormerLayer | AdaptedLayer]
 
     @property
     def has_dropout(self) -> bool:
-        """Whether equal inputs of the first layer give different outputs."""
+        """Whether equal inputs of the first layer can give different outputs."""
         attention = self.layers[0].attention.attention
         return self.embeddings.training and (self.embeddings.dropout.p > 0 or attention.dropout > 0)
 

@@ -1,12 +1,12 @@
-"""Memory of a Q-Former: a bank of what the encoder saw, and for each layer a bank of what went into it.
+"""Memory of a Q-Former: a visual bank of encoder tokens, and for each layer a query bank of its inputs.
 
-A segment sees, in cross-attention, the visual bank and itself; in the self-attention of each layer, that layer's bank and
-itself. The memory is a value: the Q-Former holds weights only. Exact, and much less work than segment by segment:
+Cross-attention attends to the visual bank and the current segment; the self-attention of each layer to that layer's
+bank and the current segment. The memory is a value: the Q-Former holds weights only. Exact, and much less work than segment by segment:
 
 - keys and values are projected once, and merge as their entries do;
 - the first layer's input is the same at every segment, so its bank would hold copies of one entry and change nothing but
   the gradient, which is scaled instead (with dropout the copies differ, and the bank is kept);
-- of the last layer only the input is needed before the last segment, and of layers behind the last bank nothing at all;
+- before the last segment, the last layer needs its input only, and layers after the last bank nothing at all;
 - `commit` goes layer by layer over many segments: all projections and feed-forwards in one product, with a light scan for
   the banks and their attention;
 - only the last segment has a gradient.
@@ -31,23 +31,23 @@ from vidweave.nn.attention import Attention, mix_heads
 from vidweave.nn.bank import Bank, BankRule, Move, UndoLog, append_, blend_, empty_bank, place_, runs, shorten_
 from vidweave.types import TrunkInput
 
-__all__ = ["MemoryConfig", "Projected", "QFormerMemory", "account", "commit", "empty_memory", "look", "replay"]
+__all__ = ["MemoryConfig", "Projected", "QFormerMemory", "account", "commit", "empty_memory", "evaluate", "replay"]
 
 
-MOST_LOGGED = 4  # segments at once that are changed in place with an undo log; for more, one copy is cheaper
+MOST_LOGGED = 4  # up to this many segments are pushed in place with an undo log; for more, one copy is cheaper
 
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryConfig:
-    """What a Q-Former keeps of earlier segments. The segment at hand is always seen beside it.
+    """Memory of earlier segments. The current segment is always attended to as well.
 
     Attributes:
         length: Entries per bank (M).
-        policy: What makes room: `merge` the most alike neighbours per token; `merge_frames` the most alike whole segments;
-            `fifo` forgets the oldest; `mean` keeps one running mean; `none` keeps nothing, so that the last segment
-            stands alone; `concat` forgets nothing and refuses more than `length` segments.
-        window: Neighbours merged at one overflow (`merge`, `merge_frames`).
-        banks: Which banks there are.
+        policy: How a full bank shrinks: `merge` merges the most similar neighbors per token; `merge_frames` whole segments;
+            `fifo` drops the oldest; `mean` keeps one running mean; `none` keeps nothing, so that only the last segment
+            counts; `concat` keeps everything and refuses more than `length` segments.
+        window: Neighbors merged at one overflow (`merge`, `merge_frames`).
+        banks: Banks to keep.
         chunk: Segments that go through a layer together.
     """
 
@@ -61,14 +61,14 @@ class MemoryConfig:
         if self.length < 1 or self.chunk < 1:
             raise ConfigError(
                 f"a memory needs length and chunk of at least 1, got {self.length} and {self.chunk}; "
-                "memory=None is a Q-Former that sees each segment alone"
+                "memory=None is a Q-Former that processes each segment separately"
             )
         if self.window > 1 and self.policy not in ("merge", "merge_frames"):
             raise ConfigError(f"window ({self.window}) belongs to the policies that merge, not to {self.policy!r}")
         self.rule()
 
     def rule(self) -> BankRule:
-        """The same for a bank."""
+        """The rule of a bank with these settings."""
         if self.policy in ("merge", "merge_frames"):
             return BankRule(limit=self.length, policy=self.policy, window=self.window)  # type: ignore[arg-type]
         limit = {"mean": 1, "none": 0}.get(self.policy, self.length)
@@ -78,17 +78,17 @@ class MemoryConfig:
 
 @dataclass(frozen=True, eq=False)
 class Projected:
-    """A bank and what attention layers made of its entries: keys and values side by side, (R, S, N, 2H) each."""
+    """A bank and the projections of its entries by attention layers: keys and values concatenated, (R, S, N, 2H) each."""
 
     bank: Bank
     pairs: tuple[Tensor, ...] = ()
 
     def clone(self) -> Projected:
-        """A copy whose buffers may be changed."""
+        """A copy with buffers of its own, which may be changed in place."""
         return Projected(self.bank.clone(), tuple(pair.clone() for pair in self.pairs))
 
     def widen(self, tokens: int) -> Projected:
-        """Room for `tokens` positions."""
+        """Grow to at least `tokens` positions."""
         more = tokens - self.bank.length.shape[1]
         if more <= 0:
             return self
@@ -98,12 +98,12 @@ class Projected:
 
 @dataclass(frozen=True, eq=False)
 class QFormerMemory:
-    """All segments but the one at hand.
+    """Memory of all segments but the current one.
 
     Attributes:
-        visual: Of the encoder's tokens, with one pair per layer that looks at them; None: not kept.
-        layers: Per layer the bank of its inputs (queries and text); None: not kept, or not needed.
-        count: (R,) segments that came.
+        visual: Bank of the encoder's tokens, with one key-value pair per cross-attention layer; None: not kept.
+        layers: Per layer, the bank of its inputs (queries and text); None: not kept, or not needed.
+        count: (R,) number of segments seen.
     """
 
     visual: Projected | None
@@ -113,7 +113,7 @@ class QFormerMemory:
 
 @dataclass(frozen=True, eq=False)
 class _Step:
-    """What one segment does to a bank: rows of its new entries, what attention may see then, and the merges after."""
+    """Effect of one segment on a bank: rows with new entries, the attention mask at that time, and the merges after it."""
 
     at: Tensor
     used: int
@@ -122,7 +122,7 @@ class _Step:
 
 
 def empty_memory(stack: QFormerStack, config: MemoryConfig, inputs: TrunkInput) -> QFormerMemory:
-    """A memory that has seen nothing; of the keys only their width is read."""
+    """Create an empty memory; only the width of the keys is read."""
     queries, limit = _queries(inputs), config.rule().limit
     rows, tokens, hidden = len(queries), _num_tokens(inputs), queries.shape[2]
 
@@ -149,12 +149,12 @@ def commit(
     memory: QFormerMemory,
     undo_log: UndoLog | None = None,
 ) -> QFormerMemory:
-    """The memory after time steps keys (R, T, K, C), none of which is the last.
+    """Return the memory after time steps keys (R, T, K, C), none of which is the last.
 
-    The memory given stays valid; with an `undo_log` it may be used up instead, which spares a copy of it.
+    The memory given stays valid; with an `undo_log` it may be consumed instead, which saves a copy.
 
     Raises:
-        ShapeError: more segments than a memory that forgets none can hold.
+        ShapeError: more segments than a `concat` memory can hold.
     """
     keys, key_mask = inputs.keys, inputs.mask
     _check_room(config, memory, keys, key_mask)
@@ -176,10 +176,10 @@ def commit(
     return memory
 
 
-def look(stack: QFormerStack, config: MemoryConfig, inputs: TrunkInput, memory: QFormerMemory) -> Tensor:
-    """(R, X, H): keys (R, K, C) as the last time step, beside the memory. Changes nothing.
+def evaluate(stack: QFormerStack, config: MemoryConfig, inputs: TrunkInput, memory: QFormerMemory) -> Tensor:
+    """Compute hidden states (R, X, H) of keys (R, K, C) as the last time step, given the memory; changes nothing.
 
-    With a gradient the banks are projected afresh, since the projections learn from them too.
+    With a gradient the banks are projected again, since the projections are trained through them too.
     """
     queries = _queries(inputs)
     states = stack.embeddings(queries, inputs.text)
@@ -200,7 +200,7 @@ def look(stack: QFormerStack, config: MemoryConfig, inputs: TrunkInput, memory: 
 
 
 def replay(stack: QFormerStack, config: MemoryConfig, inputs: TrunkInput, memory: QFormerMemory) -> QFormerMemory:
-    """The memory as if each entry of the visual bank had been one segment, seen with this text.
+    """Rebuild the memory with this text, as if each entry of the visual bank had been one segment.
 
     Raises:
         ConfigError: there is no visual bank to read.
@@ -208,7 +208,7 @@ def replay(stack: QFormerStack, config: MemoryConfig, inputs: TrunkInput, memory
     if memory.visual is None:
         raise ConfigError("a memory without a visual bank (banks='query') cannot be read with another text")
     fresh = empty_memory(stack, config, inputs)
-    if not any(fresh.layers):  # nothing that was kept has read the text
+    if not any(fresh.layers):  # nothing in the memory depends on the text
         return memory
     if memory.visual.bank.length.shape[1]:
         values, size = memory.visual.bank.in_time()
@@ -218,11 +218,11 @@ def replay(stack: QFormerStack, config: MemoryConfig, inputs: TrunkInput, memory
 
 
 def account(memory: QFormerMemory, row: int, most_tokens: int | None) -> dict[str, Any]:
-    """What each entry of a row's banks averages, as JSON data: bank → token positions, and of each position the sizes of
-    its entries in time and their likeness to the next one.
+    """Summarize a row's banks as JSON data: bank → token positions, and per position the number of segments in each entry
+    and its similarity to the next entry.
 
     Args:
-        most_tokens: Positions that are told, evenly chosen, of the visual bank alone; None tells all of all banks.
+        most_tokens: Number of evenly chosen positions of the visual bank to report; None reports all positions of all banks.
     """
     banks = {"visual": memory.visual} if memory.visual is not None else {}
     if most_tokens is None or not banks:
@@ -247,7 +247,7 @@ def _beside(
 
 
 def _like_copies(states: Tensor, memory: QFormerMemory, config: MemoryConfig) -> Tensor:
-    """Same values, and the gradient that they have beside n copies of themselves in a bank without one."""
+    """Same values, with the gradient that they would have beside n copies of themselves in a bank without a gradient."""
     if config.banks == "visual":
         return states
     count = config.rule().length_after(memory.count)[:, None, None].to(states.dtype)
@@ -257,7 +257,7 @@ def _like_copies(states: Tensor, memory: QFormerMemory, config: MemoryConfig) ->
 def _commit_(
     stack: QFormerStack, config: MemoryConfig, inputs: TrunkInput, memory: QFormerMemory, undo_log: UndoLog | None
 ) -> QFormerMemory:
-    """One chunk; changes the buffers of `memory`."""
+    """Commit one chunk; changes the buffers of `memory`."""
     keys, real, num_queries = inputs.keys, inputs.mask, _queries(inputs).shape[1]
     rule = config.rule()
     masks = _text_masks(stack, inputs)
@@ -304,7 +304,7 @@ def _embed(stack: QFormerStack, inputs: TrunkInput, memory: QFormerMemory) -> Te
 
 
 def _text_masks(stack: QFormerStack, inputs: TrunkInput) -> tuple[Tensor | None, Tensor | None]:
-    """(R, X) positions that hold something, and (R, T or 1, X) those that leave an entry; None where all do."""
+    """(R, X) real positions, and (R, T or 1, X) those that add an entry; None where all do."""
     mask = stack.self_mask(_queries(inputs), inputs.text, inputs.text_mask)
     mask = None if mask is None or bool(mask.all()) else mask
     leaves = None if mask is None else mask[:, None]
@@ -338,7 +338,7 @@ def _self_(
     is_last: bool,
     undo_log: UndoLog | None,
 ) -> tuple[Tensor, Projected | None]:
-    """Self-attention of all segments (R, T, X, H), each beside the bank as it was then. The last layer only keeps them."""
+    """Self-attention of all segments (R, T, X, H), each with the bank as it was then. The last layer only stores its inputs."""
     attention = layer.attention.attention
     if held is None:
         flat = states.flatten(0, 1)
@@ -394,8 +394,8 @@ def _project(attention: Attention, states: Tensor) -> Tensor:
 
 
 def _visible(bank: Bank) -> tuple[int, Tensor | None]:
-    """Slots to look at, and which of their entries (R, used * N); None: all. While nothing is merged, slots fill up in
-    order; when something was, all are taken."""
+    """Slots to attend to, and the mask of their entries (R, used * N); None: all. Slots fill up in order until the first
+    merge; after it all are used."""
     if bank.filled is None:
         return bank.size.shape[1], bank.real.flatten(1, 2)
     return bank.filled, None
@@ -421,6 +421,6 @@ def _check_room(config: MemoryConfig, memory: QFormerMemory, keys: Tensor, key_m
         count = int((memory.count + _count(keys, key_mask)).max())
         if count > config.length:
             raise ShapeError(
-                f"{count} segments and the one at hand are more than this memory holds ({config.length}); "
-                "it forgets none: make it longer, or choose another policy"
+                f"{count} segments and the current one exceed the memory's length ({config.length}); "
+                "policy='concat' drops none: increase length, or choose another policy"
             )

@@ -1,4 +1,4 @@
-"""Attentive resampler: learned queries of a port look once at a segment's tokens, whose number they replace by their own."""
+"""Attentive resampler: a port's query tokens attend once to a segment's tokens and replace them."""
 
 # Axes: R rows, K keys, C key width, Q queries, H width
 
@@ -26,8 +26,8 @@ class ResamplerConfig(ComponentConfig):
     Attributes:
         key_width: C, of keys and queries.
         heads: Divides `key_width`.
-        mlp_ratio: Of the block.
-        widths: Of the head's linear layers, GELU in between.
+        mlp_ratio: Expansion of the block's MLP.
+        widths: Widths of the head's linear layers, GELU in between.
     """
 
     kind: ClassVar[str] = "resampler"
@@ -47,8 +47,8 @@ class ResamplerConfig(ComponentConfig):
 class Resampler(Trunk):
     """queries (R, Q, C), keys (R, K, C) → (R, Q, H).
 
-    q' = q + attention(q, norm(keys)), then q' + mlp(norm(q')), then the head. The queries are not normed before they
-    look.
+    q' = q + attention(q, norm(keys)), then q' + mlp(norm(q')), then the head. The queries are not normed before
+    the attention.
     """
 
     def __init__(self, config: ResamplerConfig) -> None:
@@ -70,7 +70,7 @@ class Resampler(Trunk):
             if isinstance(layer, nn.Linear):
                 nn.init.trunc_normal_(layer.weight, std=0.02)
                 nn.init.zeros_(layer.bias)
-        for last in (self.output, self.down):  # two additions to the residual stream
+        for last in (self.output, self.down):  # two residual additions
             last.weight.data.mul_(2**-0.5)
 
     def forward(self, inputs: TrunkInput) -> Tensor:

@@ -1,4 +1,4 @@
-"""States as files: named tensors and a structure in plain JSON, read back only into the classes that states are made of."""
+"""Save states: named tensors and a structure in plain JSON, read back only into known state classes."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ CLASSES: dict[str, Callable[..., Any]] = {
 
 
 def flatten(value: Any) -> tuple[Any, dict[str, Tensor]]:
-    """A state → JSON data in which tensors are names, and the tensors by name.
+    """Split a state into JSON data, in which tensors are names, and the tensors by name.
 
     Raises:
-        CheckpointError: something that is no part of a state (a trunk's own memory class, which has to save itself).
+        CheckpointError: a value that is not a known state class (e.g. a custom trunk's own memory).
     """
     tensors: dict[str, Tensor] = {}
     return _write(value, "state", tensors), tensors
 
 
 def unflatten(structure: Any, tensors: Mapping[str, Tensor]) -> Any:
-    """The way back; raises CheckpointError where the data are not what `flatten` writes."""
+    """Rebuild a state from the output of `flatten`; raises CheckpointError for other data."""
     try:
         return _read(structure, tensors)
     except (KeyError, TypeError, ValueError) as error:

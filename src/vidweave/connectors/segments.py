@@ -30,7 +30,7 @@ def real_segments(carrier: Features | Blocks) -> Tensor:
 
 
 def counts_of(blocks: Mapping[str, Blocks]) -> dict[tuple[str, int, int], int]:
-    """(block, item, scene) → number of real time steps: what a prompt is planned around."""
+    """(block, item, scene) → number of real segments, from which prompts are planned."""
     return {
         (name, item, scene): count
         for name, block in blocks.items()
@@ -41,26 +41,26 @@ def counts_of(blocks: Mapping[str, Blocks]) -> dict[tuple[str, int, int], int]:
 
 
 def place(carrier: Carrier, item: Tensor, scene: Tensor, what: str) -> Carrier:
-    """One row per pair (`item` (P,), `scene` (P,)), in their order; pairs without a row get masked zeros.
+    """Arrange rows by pairs (`item` (P,), `scene` (P,)), in their order; pairs without a row are filled with masked zeros.
 
     Raises:
         ShapeError: a row that belongs to no pair, or two rows of one pair; `what` names the stream.
     """
-    wanted = {pair: index for index, pair in enumerate(zip(item.tolist(), scene.tolist(), strict=True))}
+    requested = {pair: index for index, pair in enumerate(zip(item.tolist(), scene.tolist(), strict=True))}
     got = list(zip(carrier.item.tolist(), carrier.scene.tolist(), strict=True))
     for index, pair in enumerate(got):
-        if pair not in wanted:
+        if pair not in requested:
             raise ShapeError(
-                f"stream {what!r} has a row for item {pair[0]}, scene {pair[1]}, which begin() was not told of"
+                f"stream {what!r} has a row for item {pair[0]}, scene {pair[1]}, which is not among the pairs of begin()"
             )
         if pair in got[:index]:
             raise ShapeError(f"stream {what!r} has two rows for item {pair[0]}, scene {pair[1]}")
-    if got == list(wanted):
+    if got == list(requested):
         return carrier
-    rows = torch.tensor([wanted[pair] for pair in got], dtype=torch.long, device=carrier.item.device)
+    rows = torch.tensor([requested[pair] for pair in got], dtype=torch.long, device=carrier.item.device)
 
     def spread(values: Tensor) -> Tensor:
-        return values.new_zeros(len(wanted), *values.shape[1:]).index_copy(0, rows, values)
+        return values.new_zeros(len(requested), *values.shape[1:]).index_copy(0, rows, values)
 
     values, mask, seconds = spread(carrier.values), spread(carrier.mask), spread(carrier.seconds)
     return replace(carrier, values=values, mask=mask, seconds=seconds, item=item, scene=scene)
@@ -79,7 +79,7 @@ def compact(carrier: Carrier) -> Carrier:
 
 
 def append(before: Carrier | None, after: Carrier) -> Carrier:
-    """`after` behind `before` in time, per row, without gaps; both hold the same rows in canonical form.
+    """Append `after` to `before` in time, per row, without gaps; both have the same rows in canonical form.
 
     Raises:
         ShapeError: the number of tokens per segment, or their width, has changed.
@@ -89,7 +89,9 @@ def append(before: Carrier | None, after: Carrier) -> Carrier:
         return after
     if before.values.shape[2:] != after.values.shape[2:]:
         old, new = tuple(before.values.shape[2:]), tuple(after.values.shape[2:])
-        raise ShapeError(f"segments were {old} (tokens, width) so far, now they are {new}; a stream keeps its shape")
+        raise ShapeError(
+            f"segments were {old} (tokens, width) so far, now they are {new}; a stream must keep its shape"
+        )
     joined = {
         name: torch.cat([getattr(before, name), getattr(after, name)], 1) for name in ("values", "mask", "seconds")
     }
@@ -116,7 +118,7 @@ def merge_seconds(seconds: Tensor, time: int) -> Tensor:
 def first_times(
     carriers: Sequence[Features | Blocks], num_segments: int | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Per row the segments of the first of `carriers` (same rows, canonical form) that has some.
+    """Return, per row, the times of the first of `carriers` (same rows, canonical form) that has segments.
 
     Returns:
         seconds (R, S, 2), real (R, S) and found (R,); S is `num_segments`, by default the longest's.

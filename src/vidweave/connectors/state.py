@@ -1,4 +1,4 @@
-"""What a connector knows of the clips it has seen: plain values, passed in and returned."""
+"""State of a connector: plain values of the clips pushed so far, passed in and returned."""
 
 # Axes: P (item, scene) pairs
 
@@ -18,13 +18,13 @@ __all__ = ["ConnectorState"]
 
 @dataclass(frozen=True, eq=False)
 class ConnectorState:
-    """Everything that was pushed so far, in the form in which it will be read.
+    """Everything pushed so far, in the form in which it will be read.
 
     Attributes:
-        item, scene: (P,) the pairs that were announced, in the order of the blocks' rows.
+        item, scene: (P,) the pairs given to `begin`, in the order of the blocks' rows.
         text: One row per item.
         blocks: Port → tokens of the segments seen (`span="group"`).
-        features: Port → features seen (`span="clip"`: the trunk runs when it is read).
+        features: Port → features seen (`span="clip"`: the trunk runs at reading).
         memories: Trunk → its memory.
     """
 

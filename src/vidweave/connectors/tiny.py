@@ -1,4 +1,4 @@
-"""The connector of tiny-base as a configuration: one Q-Former over all pictures of a clip; tiny systems build on it."""
+"""Connector configuration of tiny-base: one Q-Former over all frames of a clip; tiny systems build on it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ WIDTH = 128
 
 
 def connector_config(*, num_query_tokens: int = 16, layers: int = 3) -> ConnectorConfig:
-    """One port, `video`.
+    """Connector configuration with one port, `video`.
 
     Args:
         num_query_tokens: Tokens that the language model gets for a clip, however long it is.
-        layers: Of the Q-Former; each looks at the clip.
+        layers: Layers of the Q-Former; each attends to the clip.
     """
     qformer = QFormerConfig(
         hidden=WIDTH,

@@ -20,14 +20,14 @@ __all__ = ["MemoryTrunk", "Request", "Trunk", "run_requests"]
 
 
 class Trunk(nn.Module):
-    """Base of all trunks.
+    """Base class of all trunks.
 
-    A subclass that can do more than `forward` has the members of a protocol of `vidweave.types`: `ReadsText`,
+    A subclass that can do more than `forward` implements a protocol of `vidweave.types`: `ReadsText`,
     `TakesAdapters`, `RoutesExperts`, `SeesClips`; one with a memory is a `MemoryTrunk`.
 
     Attributes:
-        key_width: C, width of the keys that it reads.
-        width: H, width of what it returns.
+        key_width: C, width of its keys.
+        width: H, width of its output.
         query_width: Width of the query tokens; None: it takes none, and returns one token per key.
         float32_instead_of: Dtypes that it is not loaded in.
     """
@@ -42,7 +42,7 @@ class Trunk(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
     def refuse(self, **extras: Any) -> None:
-        """Raise ConfigError when something came that this trunk would have to ignore."""
+        """Raise ConfigError when an input was given that this trunk would ignore."""
         given = [name for name, value in extras.items() if value is not None]
         if given:
             raise ConfigError(
@@ -51,16 +51,16 @@ class Trunk(nn.Module):
 
 
 class MemoryTrunk(Trunk):
-    """Base of trunks that keep a memory (`vidweave.types.KeepsMemory`): `empty_memory` and `step` are enough.
+    """Base class of trunks that keep a memory (`vidweave.types.KeepsMemory`): `empty_memory` and `step` are enough.
 
-    The configuration of one has ``has_memory = True``. A trunk that can take many time steps at once faster than one by
-    one overrides `commit`; one that need not make the new memory for an answer overrides `evaluate`.
+    The configuration of one has ``has_memory = True``. A trunk that processes many time steps
+    faster at once overrides `commit`; one that can answer without building the new memory overrides `evaluate`.
     """
 
     def forward(self, inputs: TrunkInput) -> Tensor:
-        """Raise ConfigError: it works beside a memory."""
+        """Raise ConfigError: this trunk needs a memory."""
         raise ConfigError(
-            f"{type(self).__name__} works on a memory; begin with empty_memory(), then call step(), commit() or evaluate()"
+            f"{type(self).__name__} needs a memory; start with empty_memory(), then call step(), commit() or evaluate()"
         )
 
     @property
@@ -68,39 +68,41 @@ class MemoryTrunk(Trunk):
         return text_spec_of(self) is not None
 
     def empty_memory(self, inputs: TrunkInput) -> Any:
-        """The memory of rows that have seen nothing."""
+        """Create the memory of rows that have seen nothing."""
         raise NotImplementedError(f"{type(self).__name__} has no empty_memory")
 
     def step(self, inputs: TrunkInput, memory: Any) -> tuple[Tensor, Any]:
-        """Keys (R, K, C) beside a memory → hidden states (R, Q + L, H), and the memory with these keys."""
+        """Process keys (R, K, C) given a memory → hidden states (R, Q + L, H), and the memory with these keys added."""
         raise NotImplementedError(f"{type(self).__name__} has no step")
 
     def commit(self, inputs: TrunkInput, memory: Any, undo_log: UndoLog | None = None) -> Any:
-        """The memory after time steps keys (R, T, K, C), in order of time."""
+        """Return the memory after time steps keys (R, T, K, C), in order of time."""
         for index in range(inputs.keys.shape[1]):
             _, memory = self.step(inputs.step(index), memory)
         return memory
 
     def evaluate(self, inputs: TrunkInput, memory: Any) -> Tensor:
-        """Hidden states of keys (R, K, C) as the last time step."""
+        """Compute hidden states of keys (R, K, C) as the last time step."""
         return self.step(inputs, memory)[0]
 
     def replay(self, inputs: TrunkInput, memory: Any) -> Any:
-        """Raise ConfigError, unless a subclass can read its memory with another text."""
-        raise ConfigError(f"{type(self).__name__} cannot take another text for segments that it has seen")
+        """Raise ConfigError, unless a subclass can rebuild its memory with another text."""
+        raise ConfigError(
+            f"{type(self).__name__} cannot switch to another text for segments that it has already processed"
+        )
 
     def account(self, memory: Any, row: int, most_tokens: int | None) -> dict[str, Any]:
-        """What a row's memory holds, as JSON data for the Trace."""
+        """Summarize a row's memory as JSON data for the Trace."""
         return {}
 
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """What one port asks of its trunk."""
+    """Inputs of one port to its trunk."""
 
     keys: Tensor  # (R, K, C)
     mask: Tensor  # (R, K) bool
-    item: Tensor  # (R,) int64, whose text the row reads
+    item: Tensor  # (R,) int64, index of the item whose text the row reads
     queries: Tensor | None = None  # (R, Q, H)
     adapter: int = 0
 
@@ -129,7 +131,7 @@ def _by_query_count(requests: Sequence[Request]) -> list[list[int]]:
 
 
 def _join(requests: Sequence[Request], trunk: Trunk, text: TextTokens | None) -> TrunkInput:
-    """Requests of equal query count, one under the other, keys padded to the longest."""
+    """Stack requests of equal query count, keys padded to the longest."""
     longest = max(request.keys.shape[1] for request in requests)
     queries = [request.queries for request in requests if request.queries is not None]
     ids, text_mask = text_rows(trunk, text, torch.cat([request.item for request in requests]))
@@ -153,7 +155,7 @@ def text_rows(trunk: Trunk, text: TextTokens | None, item: Tensor) -> tuple[Tens
     """Each row's text (R, L) and its mask, for a trunk that reads text.
 
     Raises:
-        ConfigError: the trunk reads text and none came.
+        ConfigError: the trunk reads text and none was given.
     """
     if text_spec_of(trunk) is None:
         return None, None

@@ -1,6 +1,6 @@
 """Which pictures to decode: one plan serves every stream, each with its own need. Pure: no file, no randomness."""
 
-# Axes: N pictures of the source, M pictures of the plan, T segments, k moments
+# Axes: N pictures of the source, M pictures of the plan, T segments, k timestamps
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def plan_frames(
     duration_seconds: float,
     *,
     span: tuple[float, float] | None = None,
-    moments: Sequence[float] | np.ndarray | None = None,
+    timestamps: Sequence[float] | np.ndarray | None = None,
 ) -> FramePlan:
     """Decide the pictures of all streams at once.
 
@@ -48,22 +48,22 @@ def plan_frames(
         pts_seconds: (N,) ascending times of the pictures.
         duration_seconds: When the last picture ends.
         span: Start and end in seconds; pictures outside do not exist for this plan. The end is exclusive.
-        moments: (k,) seconds that a selector chose; followed by streams with `follow_selection`. A stream that wants
-            k pictures gets the nearest of each moment; one that wants another number gets moments repeated or thinned
-            evenly; with `window` > 1 and other than k pictures, each moment brings its neighbours.
+        timestamps: (k,) seconds that a selector chose; followed by streams with `follow_selection`. A stream that wants
+            k pictures gets the nearest of each timestamp; one that wants another number gets timestamps repeated or thinned
+            evenly; with `window` > 1 and other than k pictures, each timestamp brings its neighbours.
 
     Raises:
         MediaError: the span lies outside the clip.
         MediaLimitError: more pictures than `FrameNeed.max_frames`.
-        ShapeError: no picture, times that do not ascend, or no moment.
+        ShapeError: no picture, times that do not ascend, or no timestamp.
     """
     times = check_times(pts_seconds)
     first, stop, notes = _inside(times, duration_seconds, span)
     chosen: dict[str, np.ndarray] = {}
     reasons: dict[str, None] = {}
     for name, need in needs.items():
-        if moments is not None and need.follow_selection:
-            picked, why = _at_moments(need, times, first, stop, _check_moments(moments)), "selected"
+        if timestamps is not None and need.follow_selection:
+            picked, why = _at_timestamps(need, times, first, stop, _check_timestamps(timestamps)), "selected"
         else:
             picked, why = _over_span(name, need, times, first, stop, duration_seconds, span)
         picked, padding = _whole_segments(picked, need.window)
@@ -124,10 +124,10 @@ def check_times(pts_seconds: np.ndarray) -> np.ndarray:
     return times
 
 
-def _check_moments(moments: Sequence[float] | np.ndarray) -> np.ndarray:
-    chosen = np.sort(np.asarray(moments, dtype=np.float64))
+def _check_timestamps(timestamps: Sequence[float] | np.ndarray) -> np.ndarray:
+    chosen = np.sort(np.asarray(timestamps, dtype=np.float64))
     if chosen.ndim != 1 or not len(chosen) or not np.isfinite(chosen).all():
-        raise ShapeError(f"moments must be (k,) finite seconds with k at least 1, got {moments!r}")
+        raise ShapeError(f"timestamps must be (k,) finite seconds with k at least 1, got {timestamps!r}")
     return chosen
 
 
@@ -193,25 +193,25 @@ def _check_count(name: str, need: FrameNeed, count: int) -> None:
         )
 
 
-def _at_moments(need: FrameNeed, times: np.ndarray, first: int, stop: int, moments: np.ndarray) -> np.ndarray:
+def _at_timestamps(need: FrameNeed, times: np.ndarray, first: int, stop: int, timestamps: np.ndarray) -> np.ndarray:
     window = need.window
     if need.num_frames is None:
-        segments, is_single = len(moments), window == 1
+        segments, is_single = len(timestamps), window == 1
     else:
-        is_single = window == 1 or need.num_frames == len(moments)
+        is_single = window == 1 or need.num_frames == len(timestamps)
         segments = need.num_frames if is_single else need.num_frames // window
-    centres = _nearest(times[first:stop], moments[spread(segments, len(moments))]) + first
+    centres = _nearest(times[first:stop], timestamps[spread(segments, len(timestamps))]) + first
     if is_single:
         return centres
     starts = (centres - (window - 1) // 2).clip(first, max(first, stop - window))
     return (starts[:, None] + np.arange(window)).clip(first, stop - 1).reshape(-1)
 
 
-def _nearest(times: np.ndarray, moments: np.ndarray) -> np.ndarray:
-    """Index of the time nearest to each moment; the earlier one if two are as near."""
-    right = np.searchsorted(times, moments).clip(0, len(times) - 1)
+def _nearest(times: np.ndarray, timestamps: np.ndarray) -> np.ndarray:
+    """Index of the time nearest to each timestamp; the earlier one if two are as near."""
+    right = np.searchsorted(times, timestamps).clip(0, len(times) - 1)
     left = (right - 1).clip(0)
-    return np.where(moments - times[left] <= times[right] - moments, left, right).astype(np.int64)
+    return np.where(timestamps - times[left] <= times[right] - timestamps, left, right).astype(np.int64)
 
 
 def _whole_segments(picked: np.ndarray, window: int) -> tuple[np.ndarray, int]:

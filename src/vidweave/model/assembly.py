@@ -1,4 +1,4 @@
-"""The model: four slots and one forward path. It never asks which paper it is running."""
+"""The model: four slots and one forward path, independent of the paper that it implements."""
 
 # Axes: R rows = present (item, scene) pairs of a stream, B items, T segments, N tokens, C encoder width,
 #       S sequence length, V vocabulary
@@ -23,7 +23,7 @@ from vidweave.model.config import ModelSpec, VideoLanguageConfig
 from vidweave.model.encoding import StreamEncoder
 from vidweave.model.files import check_keys, locate, read_weights
 from vidweave.model.generation import generation_config_of, read_generation
-from vidweave.model.mixing import mix_moments
+from vidweave.model.mixing import mix_timestamps
 from vidweave.model.precision import float32_patterns
 from vidweave.model.prepared import Prepared
 from vidweave.model.processor import Processor
@@ -50,13 +50,13 @@ __all__ = ["VideoLanguageModel", "VideoLanguageOutput"]
 
 @dataclass
 class VideoLanguageOutput(ModelOutput):
-    """What `forward` returns.
+    """Output of `forward`.
 
     Attributes:
         loss: Mean cross-entropy of the answers, if there were any.
-        logits: (B, V) of the token that would follow the prompt, if there were no answers to learn.
-        info: What the parts say about themselves (gates, weights, memory).
-        selection: What was selected; with the gradient of a selector that learns.
+        logits: (B, V) of the token after the prompt; None in training with target answers.
+        info: Information from the parts (gates, weights, memory).
+        selection: The selection; with a gradient if the selector is trainable.
     """
 
     loss: Tensor | None = None
@@ -86,7 +86,7 @@ class VideoLanguageModel(TransformersContract):
         self.language_model = self.spec.language_model.build()
         self._processor: Processor | None = None
         self.post_init()
-        # transformers looks for tied weights in direct children only; ours stand one level deeper.
+        # transformers searches for tied weights in direct children only; ours are one level deeper.
         self.all_tied_weights_keys = _tied_names(self)
         self._keep_in_fp32_modules = float32_patterns(self, torch.float16)
         self._keep_in_fp32_modules_strict = float32_patterns(self, torch.bfloat16)
@@ -94,50 +94,50 @@ class VideoLanguageModel(TransformersContract):
         if when_built is not None:
             when_built(self)
 
-    # -- the road of one question --------------------------------------------------------------------------------
+    # -- the path of one question --------------------------------------------------------------------------------
 
     def select(
         self, prepared: Prepared, *, k: int | None = None, selector: nn.Module | None = None
     ) -> Selection | None:
-        """Moments for every (item, scene) with pictures; None where there are none (sound only).
+        """Select timestamps for every (item, scene) with frames; None where there are none (audio only).
 
         Args:
-            k: How many; None is what the streams need.
+            k: Number of timestamps; None is the number that the streams need.
             selector: Chooses in place of the model's own.
         """
         if prepared.candidates.shape[0] == 0:
             return None
-        moments = prepared.moments(k)
+        selector_inputs = prepared.selector_inputs(k)
         with torch.no_grad():
-            motion = self._motion(moments)
+            motion = self._motion(selector_inputs)
             if motion is not None:
                 prepared.energy = motion_energy(motion)
                 prepared.keep_motion(motion)
-            selection = self._choose(moments, motion, selector=selector)
+            selection = self._choose(selector_inputs, motion, selector=selector)
         return replace(selection, item=prepared.item, scene=prepared.scene)
 
-    def choose(self, moments: SelectorInputs, generator: torch.Generator | None = None) -> Selection:
+    def choose(self, selector_inputs: SelectorInputs, generator: torch.Generator | None = None) -> Selection:
         """As `select`, with gradients: for training the selector.
 
         Args:
             generator: For selectors that draw their spans while they train.
         """
-        return self._choose(moments, self._motion(moments), generator)
+        return self._choose(selector_inputs, self._motion(selector_inputs), generator)
 
-    def _motion(self, moments: SelectorInputs) -> Features | None:
-        if moments.motion is None:
+    def _motion(self, selector_inputs: SelectorInputs) -> Features | None:
+        if selector_inputs.motion is None:
             return None
         ((name, _),) = self.spec.selector_streams.items()
-        return self.encode_streams({name: moments.motion})[name]
+        return self.encode_streams({name: selector_inputs.motion})[name]
 
     def _choose(
         self,
-        moments: SelectorInputs,
+        selector_inputs: SelectorInputs,
         motion: Features | None,
         generator: torch.Generator | None = None,
         selector: nn.Module | None = None,
     ) -> Selection:
-        text, device = moments.text, self.device
+        text, device = selector_inputs.text, self.device
         chooser = self.selector if selector is None else selector
         if motion is not None:
             motion = motion.to(device)
@@ -145,13 +145,13 @@ class VideoLanguageModel(TransformersContract):
         selection = chooser(
             motion,
             None if text is None else text.to(device),
-            moments.candidates.to(device),
-            moments.mask.to(device),
-            k=moments.k,
+            selector_inputs.candidates.to(device),
+            selector_inputs.mask.to(device),
+            k=selector_inputs.k,
             generator=generator,
         )
         require_finite("{part} of the selector", selection_numbers(selection))
-        return replace(selection, item=moments.item, scene=moments.scene)
+        return replace(selection, item=selector_inputs.item, scene=selector_inputs.scene)
 
     def encode_stream(self, name: str, inputs: StreamInputs) -> Features:
         """Features of one stream: through its encoder and its pooling, unless they are known already."""
@@ -162,7 +162,7 @@ class VideoLanguageModel(TransformersContract):
         stored where their entries say.
 
         Raises:
-            NonFiniteError: NaN or infinity in features, or in the media or given features that they were made of.
+            NonFiniteError: NaN or infinity in features, or in the media or features that they were computed from.
         """
         return self._stream_encoder().encode(inputs)
 
@@ -170,7 +170,7 @@ class VideoLanguageModel(TransformersContract):
         return StreamEncoder(self.spec, self.encoders, self.device, self.dtype)
 
     def embed(self, inputs: ModelInputs) -> tuple[Embeds, dict[str, Any]]:
-        """Streams and prompt → spliced embeddings for the language model, and what the connector says of them."""
+        """Streams and prompt → spliced embeddings for the language model, and information from the connector."""
         features = self.encode_streams(
             {name: stream for name, stream in inputs.streams.items() if name in self.spec.connector_streams}
         )
@@ -178,19 +178,19 @@ class VideoLanguageModel(TransformersContract):
         if selection is not None and selection.mix is not None:
             needs = {name: stream.need for name, stream in self.spec.connector_streams.items()}
             features = {
-                name: mix_moments(f, selection, needs[name]) if needs[name].follow_selection else f
+                name: mix_timestamps(f, selection, needs[name]) if needs[name].follow_selection else f
                 for name, f in features.items()
             }
         item, scene = _pairs(inputs, self.device)
         text = inputs.text.get("trunk")
         blocks, info = self.connector(features, item, scene, None if text is None else text.to(self.device))
         if not blocks and not inputs.streams:
-            raise ModalityError("the query reached the model without any picture, sound or other modality")
+            raise ModalityError("the query has no video, image, audio or other modality")
         info["tokens_by_item"] = _tokens_by_item(blocks, inputs.num_items)
         return self.read(inputs.plan, blocks), info
 
     def read(self, plan: PromptPlan, blocks: Mapping[str, Blocks]) -> Embeds:
-        """Prompts with the connector's token blocks in their places, as the language model takes them.
+        """Splice the connector's token blocks into the prompts, as input of the language model.
 
         Raises:
             ShapeError: slots and blocks that do not fit each other; the message gives both counts.
@@ -207,15 +207,15 @@ class VideoLanguageModel(TransformersContract):
     ) -> VideoLanguageOutput:
         """Loss where the inputs hold answers, else the logits of the first token of the answer.
 
-        A selector that learns chooses anew, with a gradient, among the candidates that the inputs hold.
+        A trainable selector selects again, with a gradient, among the candidates in the inputs.
 
         Args:
             inputs: From the processor; its fields may also be given by name (``model(**inputs)``).
             generator: For selectors that draw their spans while they train.
         """
         inputs = _inputs(inputs, inputs_by_name)
-        if inputs.moments is not None and self._selector_learns():
-            inputs = replace(inputs, selection=self.choose(inputs.moments, generator))
+        if inputs.selector_inputs is not None and self._selector_learns():
+            inputs = replace(inputs, selection=self.choose(inputs.selector_inputs, generator))
         embeds, info = self.embed(inputs)
         target = None if inputs.target is None else inputs.target.to(self.device)
         said = {"info": info, "selection": inputs.selection}
@@ -271,7 +271,7 @@ class VideoLanguageModel(TransformersContract):
         state_dict: dict[str, Tensor] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Write weights (safetensors), configuration and processor in place of what the folder holds of another model.
+        """Write weights (safetensors), configuration and processor and replace the files of an older model in the folder.
 
         At every instant the old model or the new one loads. A model without a processor leaves that of the folder.
 
@@ -283,7 +283,7 @@ class VideoLanguageModel(TransformersContract):
             kwargs: As in transformers, e.g. `max_shard_size`.
 
         Raises:
-            CheckpointError: what would be written does not load again, a base has other weights than the model, or the
+            CheckpointError: the saved model would not load again, a base has other weights than the model, or the
                 disk is full; the folder is then as it was.
             ConfigError: a setting that would write a folder which does not load.
         """
@@ -313,7 +313,7 @@ class VideoLanguageModel(TransformersContract):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Self:
-        """Read what `save_pretrained` wrote: strictly, and with the processor if there is one.
+        """Load the output of `save_pretrained` strictly, with the processor if there is one.
 
         Raises:
             CheckpointError: missing, extra or mis-shaped keys (listed), or a base that has changed.
@@ -341,7 +341,7 @@ class VideoLanguageModel(TransformersContract):
         skeleton: Self | None = None,
         **kwargs: Any,
     ) -> Self:
-        """A model with exactly these weights, under our names; `what` names them in errors."""
+        """Build a model with exactly these weights, under our names; `what` names them in errors."""
 
         def check(model: Self) -> None:
             check_keys(what, model.state_dict(), state, tied=model.all_tied_weights_keys)
@@ -349,7 +349,7 @@ class VideoLanguageModel(TransformersContract):
         if skeleton is not None:
             check(skeleton)
         with quantizing(kwargs):
-            # transformers hands what stands behind the name on to __init__: the one model that is built is checked
+            # transformers passes further arguments on to __init__, so the built model is checked
             return super().from_pretrained(None, check, *args, config=config, state_dict=state, **kwargs)
 
 
@@ -360,9 +360,7 @@ def _inputs(inputs: ModelInputs | None, by_name: Mapping[str, Any]) -> ModelInpu
     if isinstance(inputs, ModelInputs):
         return inputs
     if inputs is not None or "plan" not in by_name:
-        raise QueryError(
-            f"expected the inputs that the processor makes, got {type(inputs).__name__} and {sorted(by_name)}"
-        )
+        raise QueryError(f"expected the inputs from the processor, got {type(inputs).__name__} and {sorted(by_name)}")
     return ModelInputs(**by_name)
 
 

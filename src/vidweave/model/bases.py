@@ -2,7 +2,7 @@
 
 Where `config.bases` maps a state-dict root (``encoders.rgb``, ``language_model``) to a base, weights below that root that
 the model folder lacks are read from the base: a folder, a shipped asset or a hub id. Its hash must be the one that was
-saved. What the model folder holds itself is never replaced, and a base of other values is an error. A base holds the
+saved. Tensors in the model folder itself are never replaced, and a base with other values is an error. A base holds the
 names of our own slot, those of a whole model of ours with the same slot in the same place, or those of the transformers
 model that the slot wraps; adapters (LoRA) on the slot are no part of it.
 """
@@ -29,7 +29,7 @@ def add_bases(state: Mapping[str, Any], bases: Mapping[str, Any], model: nn.Modu
     """The tensors of a model folder, and from its bases those that it lacks.
 
     Args:
-        state: What the folder holds itself, as tensors or lazily.
+        state: Tensors in the folder itself, loaded or lazy.
         bases: `config.bases` of the folder.
         model: The whole model, on any device.
 
@@ -129,14 +129,14 @@ def slot_state(root: str, state: dict[str, Tensor], model: nn.Module, what: str)
 
 
 def _names_without_adapters(module: nn.Module) -> dict[str, str]:
-    """Name of each tensor before adapters of PEFT were put beside its matrix → its name now."""
+    """Name of each tensor before PEFT adapters were attached to its matrix → its name now."""
     return {name.replace(".base_layer.", "."): name for name in module.state_dict() if ".lora_" not in name}
 
 
 def _of_transformers(what: str, state: dict[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
     """Weights of the wrapped model under the names of `module`, read as transformers reads them.
 
-    It knows the names of older releases, and how a model is named inside a larger one. Weights that the whole model has
+    It handles the names of older releases, and those of a model inside a larger one. Weights that the whole model has
     and the slot does not build are left out; any other key is an error.
     """
     wrapped = {name: child for name, child in module.named_children() if isinstance(child, PreTrainedModel)}

@@ -1,4 +1,4 @@
-"""Look-up of features that frozen encoders have computed before, and fingerprints of weights."""
+"""Look-up of stored features of frozen encoders, and fingerprints of weights."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Fingerprints:
         self._known: dict[str, tuple[list[Any], str]] = {}
 
     def of(self, name: str, module: nn.Module) -> str:
-        """The fingerprint of `module`, which goes by `name`."""
+        """Fingerprint of `module`, cached under `name`."""
         tensors = _weights(module, all_buffers=True)
         stamp = [(key, t.data_ptr(), t.dtype, 0 if t.is_inference() else t._version) for key, t in tensors]
         known = self._known.get(name)
@@ -46,7 +46,7 @@ class CacheCounts:
 
 @dataclass(frozen=True, eq=False)
 class FeatureCache:
-    """Look-up of stored features for a model as it is now; plain data without weights, so that data workers can hold it.
+    """Look-up of stored features for a model with its current weights; plain data without weights, for data workers.
 
     The key of a row is made of the content's hash, the decode plan, preprocessing, pooling and the encoder's fingerprint:
     never of the question or the connector. `CacheFolder.look_up` makes a new
@@ -56,7 +56,7 @@ class FeatureCache:
         encoders: Encoder → fingerprint of its configuration and weights; None if it is trainable, so that its features
             are not stored.
         dtype: Of the model, in which features are stored.
-        counts: Of all look-ups through this object.
+        counts: Counts of all look-ups through this object.
     """
 
     store: FeatureStore
@@ -75,7 +75,7 @@ class FeatureCache:
         dtype: torch.dtype,
         fingerprints: Fingerprints,
     ) -> FeatureCache:
-        """The look-up for `encoders` with their present weights."""
+        """Create the look-up for `encoders` with their current weights."""
 
         def look(name: str, encoder: nn.Module) -> str | None:
             if not is_frozen(encoder):
@@ -97,7 +97,7 @@ class FeatureCache:
         return self.encoders[self.spec.streams[stream].encoder] is not None
 
     def entry(self, stream: str, modality: str, parts: Mapping[str, Any]) -> StoreEntry:
-        """Where the features of one row are kept; `parts` name the content and what of it was decoded."""
+        """Store entry of one row's features; `parts` identify the content and the decoded part of it."""
         config = self.spec.streams[stream]
         pool = config_to_dict(config.pool)
         key = store_key(**parts, pool=pool, encoder=self.encoders[config.encoder], dtype=self.dtype)
@@ -116,7 +116,7 @@ class FeatureCache:
     def make(
         self, entry: StoreEntry, values: Callable[[], Tensor], notes: Callable[[], list[str]]
     ) -> tuple[Tensor, list[str]]:
-        """The encoder's input (T, …) of a row, made once per batch, and its notes, which are asked after it."""
+        """The encoder's input (T, …) of a row, computed once per batch, and its notes, which are read after it."""
         if entry.key in self._made:
             self.counts.known += 1
         else:

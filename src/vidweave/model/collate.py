@@ -24,7 +24,7 @@ def collate_stream(name: str, rows: Sequence[tuple[int, int, StreamRow]]) -> Str
     modalities = {row.modality for _, _, row in rows}
     if len(modalities) > 1:
         raise ModalityError(
-            f"stream {name!r} gets {' and '.join(sorted(modalities))} in one batch; ask them in separate batches"
+            f"stream {name!r} gets {' and '.join(sorted(modalities))} in one batch; put them in separate batches"
         )
     modality = modalities.pop()
     to_encode = [(i, s, row) for i, s, row in rows if row.features is None]
@@ -64,5 +64,7 @@ def _times(name: str, rows: Sequence[tuple[int, int, StreamRow]]) -> tuple[Tenso
 def _pad(stream: str, tensors: Sequence[Tensor]) -> Tensor:
     shapes = {tuple(tensor.shape[1:]) for tensor in tensors}
     if len(shapes) > 1:
-        raise ShapeError(f"stream {stream!r} gets segments of the shapes {sorted(shapes)} in one batch; ask them apart")
+        raise ShapeError(
+            f"stream {stream!r} gets segments of the shapes {sorted(shapes)} in one batch; put them in separate batches"
+        )
     return torch.nn.utils.rnn.pad_sequence(list(tensors), batch_first=True)

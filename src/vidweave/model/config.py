@@ -33,16 +33,16 @@ __all__ = ["ModelSpec", "StreamConfig", "VideoLanguageConfig"]
 
 @dataclass(frozen=True, kw_only=True)
 class StreamConfig:
-    """One (modality, encoder) pair: what may feed it, who sees it, which frames it wants.
+    """One (modality, encoder) pair: its input modalities, its role, and the frames it needs.
 
     Attributes:
         encoder: Name of an encoder of the model.
         modalities: Modalities that may feed the stream, the first that a clip has counts (e.g. video, then image).
         need: Which frames.
-        role: `connector` streams become tokens; a `selector` stream is what the selector watches.
+        role: `connector` streams become tokens; a `selector` stream is the selector's motion input.
         pool: Parameter-free pooling of the encoder's tokens, before the feature store.
-        live_fps: Pictures per second of a live stream (`Stream.push`): the rate at which training saw its clips. None:
-            the model knows none.
+        live_fps: Frames per second of a live stream (`Stream.push`): the rate of the training clips. None: not
+            defined by the model.
     """
 
     encoder: str
@@ -69,7 +69,7 @@ class ModelSpec(ComponentConfig):
     Attributes:
         selector, encoders, connector, language_model: The slots.
         streams: Stream name → its wiring. Connector ports carry the names of the connector streams.
-        layout: Where text and blocks of tokens stand in the prompt.
+        layout: Positions of text and token blocks in the prompt.
         decoding: Default arguments of `generate`.
     """
 
@@ -105,7 +105,7 @@ class ModelSpec(ComponentConfig):
         for modality in stream.modalities:
             if modality not in specs:
                 raise ModalityError(
-                    f"stream {name!r} may be fed {modality!r}, but encoder {stream.encoder!r} takes only "
+                    f"stream {name!r} accepts {modality!r}, but encoder {stream.encoder!r} takes only "
                     f"{', '.join(sorted(specs))}; add a preprocessing spec to the encoder or drop the modality"
                 )
 
@@ -150,7 +150,7 @@ class VideoLanguageConfig(PreTrainedConfig):
 
     Args:
         spec: A ModelSpec or its JSON data.
-        name: What the model is called, for records and traces.
+        name: Name of the model, for predictions and traces.
         bases: State-dict root → {"source", "sha256"} of frozen weights that are kept elsewhere.
     """
 

@@ -93,7 +93,7 @@ def _block(processor: Processor) -> str:
     connector = processor.spec.connector
     names = list(connector.fusion.block_counts(dict.fromkeys(connector.ports, 1)))
     if len(names) != 1:
-        raise ConfigError(f"conversations are written around one block, this model makes {', '.join(names)}")
+        raise ConfigError(f"conversations need exactly one token block, this model has {', '.join(names)}")
     return names[0]
 
 
@@ -125,7 +125,7 @@ def _inputs(
 
 
 class ConversationLoss:
-    """The loss of a batch of conversations, a mean over tokens; one without any clip takes the language model alone."""
+    """The loss of a batch of conversations, a mean over tokens; one without any clip uses the language model alone."""
 
     def means(self, batch: ModelInputs) -> dict[str, MeanOver]:
         """Terms of the loss, see `vidweave.types.Objective`."""

@@ -49,7 +49,7 @@ Fill = Callable[[dict[str, Any], Mapping[str, Tensor]], list[str]]
 DTYPES = {name: getattr(torch, name) for name in ("float32", "float16", "bfloat16")}
 ACCOUNT = "conversion.json"
 _SHARD_BYTES = 5 << 30
-# Layouts that no converter reads, by their names: what a file of them is, and what to do.
+# Layouts that no converter reads, by name: a description of the file, and the advice.
 _FOREIGN = {
     "a file of a vidweave model, which needs no conversion; give its folder to --model": re.compile(
         r"connector\.(ports|trunks)\.|encoders\.\w+\.|language_model\.model\.(model|encoder|shared)\."
@@ -62,18 +62,18 @@ _FOREIGN = {
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What to convert.
+    """Request for a conversion.
 
     Attributes:
         file: The released file.
         out: Folder for the model; it must be new or empty.
-        base: Name, folder or hub id of a model that brings what the file lacks.
+        base: Name, folder or hub id of a model with the weights that the file lacks.
         parts: Role → further file, folder or hub id (`vision`, `language`, …), as the layout names them.
         options: Settings that the file does not hold, as text; the layout's function reads them with `options_of`.
         dtype: Of the weights that are written; None keeps that of each.
         allow_nonfinite: Write weights with NaN or infinity too; the report names them.
         layout: Name in `registry.CONVERTERS`; `convert` sets it.
-        progress: Called with what is done, bytes done, and bytes in all.
+        progress: Called with the current activity, bytes done, and total bytes.
     """
 
     file: Path
@@ -117,7 +117,7 @@ class Request:
 
 
 class Report(Protocol):
-    """What became of a file."""
+    """Report of the conversion of one file."""
 
     def lines(self) -> list[str]:
         """For people: one line per finding."""
@@ -137,7 +137,7 @@ def convert(layout: str, request: Request) -> Report:
     """
     converter = CONVERTERS.get(layout)
     request = replace(request, layout=layout)
-    request.expect(parts=list(request.parts), base=True)  # what depends on the layout is its function's to check
+    request.expect(parts=list(request.parts), base=True)  # the layout's function checks the rest
     report: Report = converter(request)
     account = request.out / ACCOUNT
     if not account.exists():
@@ -177,14 +177,14 @@ def read_released(request: Request, layout: str) -> Checkpoint:
     """Read the request's file, and refuse one that is of another layout by its names.
 
     Raises:
-        CheckpointError: not a file of tensors, or of another layout; says which.
+        CheckpointError: not a file of tensors, or of another layout, which the message names.
     """
     checkpoint = read_checkpoint(request.file)
     own = _marks(layout)
     if own is None or not _has(own, checkpoint.state):
         look = next((what for what, mark in _others(layout) if _has(mark, checkpoint.state)), None)
         if look is not None:
-            raise CheckpointError(f"{checkpoint.name} is no file of layout {layout!r}; it looks like {look}")
+            raise CheckpointError(f"{checkpoint.name} is not a file of layout {layout!r}; it looks like {look}")
     return checkpoint
 
 
@@ -215,7 +215,7 @@ class Source:
         dropped: Its own names that hold no weight of ours → why.
         files: That the weights are read from, for their hash.
         role: `file`, `base`, or that of a part.
-        notes: What was done to read it.
+        notes: Steps taken to read it.
     """
 
     name: str
@@ -227,21 +227,21 @@ class Source:
 
     @classmethod
     def of(cls, checkpoint: Checkpoint, state: Weights, dropped: Mapping[str, str], role: str = "file") -> Source:
-        """Weights of a released file under our names; a part goes by its role, the file by its name."""
+        """Weights of a released file under our names; a part is named by its role, the file by its name."""
         name = checkpoint.name if role == "file" else role
         return cls(name, state, dropped, (checkpoint.file,), role, checkpoint.notes)
 
 
 @dataclass(frozen=True)
 class KeyReport:
-    """Where every weight of a model came from.
+    """Provenance of every weight of a model.
 
     Attributes:
         loaded: Source → our names that it filled.
         replaced: Our names that an earlier source had filled too.
         dropped: Source → its names that hold no weight of ours → why.
-        fresh: Our names, or parts of them, that no source holds, and how they start is the layout's to say.
-        notes: What else should be known.
+        fresh: Our names, or parts of them, that no source has; the layout defines their initialization.
+        notes: Further remarks.
     """
 
     loaded: Mapping[str, tuple[str, ...]]
@@ -280,7 +280,7 @@ def _shortened(keys: Sequence[str], most: int = 8) -> str:
 def _merged(
     sources: Sequence[Source], fill: Fill | None, expected: Mapping[str, Tensor]
 ) -> tuple[dict[str, Any], KeyReport]:
-    """One state of all sources, the later ones over the earlier ones, and where each weight came from."""
+    """Merge the states of all sources, later ones over earlier ones, and record where each weight came from."""
     state: dict[str, Any] = {}
     replaced: list[str] = []
     for source in sources:
@@ -302,7 +302,7 @@ def assemble(
     """Build one model in memory from several sources, the later ones over the earlier ones; and report on every weight.
 
     Args:
-        fill: ``(state, expected) -> names``: puts what no source holds into the state, and names it for the report.
+        fill: ``(state, expected) -> names``: adds weights that no source has to the state, and names them for the report.
 
     Raises:
         CheckpointError: missing, extra or mis-shaped keys; the message lists them.
@@ -410,10 +410,10 @@ def _write(folder: Path, tensors: Mapping[str, LazyTensor], request: Request, mo
         return replace(lazy, make=make)
 
     progress = request.progress
-    told = None if progress is None else lambda done, total: progress("writing weights", done, total)
+    report = None if progress is None else lambda done, total: progress("writing weights", done, total)
     try:
         lazies = {key: checked(key, lazy) for key, lazy in tensors.items()}
-        write_sharded(folder, lazies, max_shard_bytes=most, progress=told)
+        write_sharded(folder, lazies, max_shard_bytes=most, progress=report)
     except _NotFiniteError:
         bad = [key for key, lazy in tensors.items() if not _is_finite(lazy.make())]
         raise CheckpointError(_not_finite(bad, request)) from None
@@ -441,7 +441,7 @@ def _is_finite(tensor: Tensor) -> bool:
 
 
 def _account(request: Request, sources: Sequence[Source], settings: Any, dtype: torch.dtype) -> dict[str, Any]:
-    """What a conversion was made of: names without the folders of this machine, sizes and hashes."""
+    """Sources of a conversion: names without folders of this machine, sizes and hashes."""
     total = sum(file.stat().st_size for source in sources for file in source.files)
     done = 0
 
@@ -472,7 +472,7 @@ def _account(request: Request, sources: Sequence[Source], settings: Any, dtype: 
 
 
 def public_name(source: str) -> str:
-    """A hub id or registered name as it is; of a path, its last part: folders of a machine are nobody's business."""
+    """A hub id or registered name as it is; of a path, its last part only: local folders are private."""
     return Path(source).name if Path(source).is_absolute() or Path(source).exists() else source
 
 

@@ -1,4 +1,4 @@
-"""What a model costs at full size, slot by slot, counted on the meta device: no weights are made or loaded."""
+"""Cost of a model at full size, slot by slot, counted on the meta device: no weights are created or loaded."""
 
 # Axes: R rows, T segments, K keys, Q queries, S prompt positions
 
@@ -48,7 +48,7 @@ class SlotCost:
 
 
 def describe_model(config: VideoLanguageConfig, *, dtype: torch.dtype = torch.bfloat16) -> list[SlotCost]:
-    """Costs of the four slots for one question about one clip, with the frames that the streams ask for.
+    """Costs of the four slots for one question about one clip, with the frames that the streams need.
 
     The prompt counts QUESTION_TOKENS tokens of text besides the streams' tokens; the language model's figure is reading
     it (prefill). Streams that want every frame are counted with one segment.
@@ -57,7 +57,7 @@ def describe_model(config: VideoLanguageConfig, *, dtype: torch.dtype = torch.bf
         dtype: Of the weights, for their size.
     """
     with torch.device("meta"):
-        model = VideoLanguageModel(config).eval().requires_grad_(False)  # the FLOP counter hooks what learns
+        model = VideoLanguageModel(config).eval().requires_grad_(False)  # the FLOP counter hooks trainable parameters
     encoded = {name: _encode(model, stream) for name, stream in model.spec.streams.items()}
     rows = [_cost("selector", model.selector, dtype, None)]
     for name, encoder in model.encoders.items():
@@ -159,7 +159,7 @@ def _read_prompt(model: VideoLanguageModel, length: int) -> int:
     if language_model.side == "right":
         start = torch.zeros(1, 1, dtype=torch.long, device="meta")
         return _count(lambda: language_model.model(inputs_embeds=values, decoder_input_ids=start, use_cache=False))[1]
-    # a mask of four axes is taken as it is; transformers would look into any other, and meta tensors hold nothing
+    # a 4-D mask is used unchanged; transformers would read the values of any other, and meta tensors have none
     mask = torch.ones(1, 1, length, length, dtype=torch.bool, device="meta")
     positions = torch.arange(length, device="meta")[None]  # OPT would count them in a mask of two axes
     arguments = {"inputs_embeds": values, "attention_mask": mask, "position_ids": positions}

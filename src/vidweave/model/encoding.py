@@ -44,7 +44,7 @@ class StreamEncoder:
         features = encode_side_by_side(lambda name: self.encode_stream(name, inputs[name]), list(inputs), self.device)
         try:
             require_finite("features of stream {part!r}", {n: (f.values, f.mask) for n, f in features.items()})
-        except NonFiniteError:  # whose fault it is, is asked only now
+        except NonFiniteError:  # find the cause only when there is one
             given = {n: stream.values for n, stream in inputs.items() if stream.values is not None}
             require_finite("media of stream {part!r}", {n: (v, inputs[n].mask) for n, v in given.items()})
             raise
@@ -79,7 +79,7 @@ class StreamEncoder:
         width = self.encoders[encoder].width
         if given.values.shape[-1] != width:
             raise ModalityError(
-                f"features given for stream {name!r} are {given.values.shape[-1]} wide, encoder {encoder!r} makes {width}"
+                f"features given for stream {name!r} are {given.values.shape[-1]} wide, those of encoder {encoder!r} {width}"
             )
         moved = given.to(self.device)
         return Features(moved.values.to(self.dtype), moved.mask, moved.seconds, moved.item, moved.scene)

@@ -1,4 +1,4 @@
-"""Folders with models: where they are, what their files hold, and whether that fits.
+"""Model folders: find them, read their files, and check that they fit.
 
 A folder holds `config.json`, `model.safetensors` (sharded when large) and the processor; `model.swap` writes them.
 """
@@ -136,7 +136,7 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def read_model_type(folder: Path) -> str:
-    """The `model_type` of the folder's config.json: what kind of model it holds; raises CheckpointError."""
+    """The `model_type` of the folder's config.json: the kind of the model; raises CheckpointError."""
     found = read_json(folder / "config.json").get("model_type")
     if not isinstance(found, str):
         raise CheckpointError(f"{folder} has no readable config.json with a model_type (it is {found!r})")
@@ -247,7 +247,7 @@ def check_keys(
 
 
 def listed(what: str, names: list[str], limit: int = 20) -> str:
-    """How many `names` are missing or unexpected (`what`), and the first of them; empty if there are none."""
+    """Number of `names` that are missing or unexpected (`what`), and the first of them; empty if there are none."""
     if not names:
         return ""
     more = f" and {len(names) - limit} more" if len(names) > limit else ""

@@ -17,11 +17,11 @@ FrameCounts = int | Sequence[int] | Mapping[str, int]
 
 
 def counts_by_stream(wanted: Any, needs: Mapping[str, FrameNeed]) -> dict[str, int]:
-    """Stream → number of frames, for every stream of `needs` whose number can be chosen and was.
+    """Stream → number of frames, for every stream of `needs` whose number was set.
 
     Raises:
         ConfigError: no number of frames, or a list of another length than there are streams.
-        UnknownNameError: a number for a stream that the model does not have, or whose number is not free.
+        UnknownNameError: a number for a stream that the model does not have, or whose number is fixed.
     """
     if wanted is None:
         return {}
@@ -34,7 +34,7 @@ def counts_by_stream(wanted: Any, needs: Mapping[str, FrameNeed]) -> dict[str, i
     if isinstance(wanted, Sequence) and not isinstance(wanted, str):
         if len(wanted) != len(free):
             raise ConfigError(
-                f"num_frames has {len(wanted)} numbers, the model has {len(free)} streams whose number can be chosen "
+                f"num_frames has {len(wanted)} numbers, the model has {len(free)} streams whose number can be set "
                 f"({', '.join(free) or 'none'}); give one for each, or a single number"
             )
         return dict(zip(free, map(_checked, wanted), strict=True))

@@ -1,6 +1,6 @@
 """One scene → one row per stream: a file is opened once and decoded once for all streams that read it."""
 
-# Axes: T segments, F window (pictures per segment), H height, W width
+# Axes: T segments, F window (frames per segment), H height, W width
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from vidweave.types import (
 
 T = TypeVar("T")
 
-_READING = 2  # version of what readers make of a file; raise it when they come to read other values from the same bytes
+_READING = 2  # version of the readers; raise it when they read other values from the same bytes
 
 __all__ = ["OpenScene", "StreamRow", "check_modalities", "gather_scene", "route"]
 
@@ -44,8 +44,8 @@ __all__ = ["OpenScene", "StreamRow", "check_modalities", "gather_scene", "route"
 class StreamRow(Summarized):
     """One present (item, scene) pair of a stream.
 
-    `values` (T, …) is for the encoder, and `entry` says where its features are to be kept; `features` (T, N, C) are
-    known already. `frames` says which frames they are.
+    `values` (T, …) are for the encoder, and `entry` is the store entry of their features; `features` (T, N, C) are
+    already computed. `frames` are the indices and times.
     """
 
     modality: str
@@ -58,7 +58,7 @@ class StreamRow(Summarized):
     notes: list[str] = field(default_factory=list)
 
     def without_tensors(self) -> StreamRow:
-        """What the Trace needs of it."""
+        """The row without tensors, for the Trace."""
         return replace(self, values=None, features=None, entry=None)
 
 
@@ -71,14 +71,14 @@ def check_modalities(spec: ModelSpec, clip: Clip) -> None:
     """Every supplied modality must reach a token or the selector.
 
     Raises:
-        ModalityError: one that no stream takes; names what the model takes.
+        ModalityError: a modality that no stream takes; names those that the model takes.
     """
     used = {route(stream, clip) for stream in spec.streams.values()}
     unused = [modality for modality in clip if modality not in used]
     if unused:
         takes = sorted({m for stream in spec.streams.values() for m in stream.modalities})
         raise ModalityError(
-            f"{', '.join(unused)} was supplied, but nothing in this model would look at it (it takes "
+            f"{', '.join(unused)} was given, but no stream of this model uses it (it takes "
             f"{', '.join(takes)}); leave it out or use a model with a stream for it"
         )
 
@@ -101,15 +101,15 @@ class OpenScene:
         return self._open[key]
 
     def content(self, modality: str) -> str:
-        """The hash of what `modality` holds, read once for all streams."""
+        """The hash of the content of `modality`, computed once for all streams."""
         if modality not in self._content:
-            rate = "" if self.clip.fps is None else f"@{self.clip.fps:g}"  # times decide what motion and spans show
+            rate = "" if self.clip.fps is None else f"@{self.clip.fps:g}"  # motion and spans depend on times
             self._content[modality] = content_hash(self.clip[modality]) + rate
         return self._content[modality]
 
     @property
     def span(self) -> tuple[float, float] | None:
-        """The asked span in seconds; None is the whole clip."""
+        """The requested span in seconds; None is the whole clip."""
         if self.clip.start_seconds is None and self.clip.end_seconds is None:
             return None
         return (
@@ -118,7 +118,7 @@ class OpenScene:
         )
 
     def timeline(self, modality: str) -> np.ndarray:
-        """Times (N,) of the pictures of `modality` inside the span."""
+        """Times (N,) of the frames of `modality` inside the span."""
         pts_seconds, _ = self.source(modality).timeline()
         if self.span is None:
             return pts_seconds
@@ -138,7 +138,7 @@ def gather_scene(
     scene: OpenScene,
     needs: Mapping[str, FrameNeed],
     *,
-    moments: np.ndarray | None = None,
+    timestamps: np.ndarray | None = None,
     why: str = "uniform",
     cache: FeatureCache | None = None,
 ) -> dict[str, StreamRow]:
@@ -146,7 +146,7 @@ def gather_scene(
 
     Args:
         needs: Stream name → its need (a selector's stream or the connector's, perhaps with the user's numbers).
-        moments: (k,) seconds that a selector chose; None spreads pictures by each need's own rule.
+        timestamps: (k,) seconds that a selector chose; None samples frames by each need's own rule.
         cache: Known features are taken from it; the rows of unknown ones carry the entry where they are to be kept.
     """
     routes = {name: route(spec.streams[name], scene.clip) for name in needs}
@@ -154,13 +154,15 @@ def gather_scene(
     kinds = {name: (m, _kind(spec, scene, name, m)) for name, m in routes.items() if m}
     for modality, kind in dict.fromkeys(kinds.values()):
         names = [name for name, found in kinds.items() if found == (modality, kind)]
-        reading = _Reading(spec, scene, modality, {n: _shown(needs[n], modality) for n in names}, moments, why, cache)
+        reading = _Reading(
+            spec, scene, modality, {n: _shown(needs[n], modality) for n in names}, timestamps, why, cache
+        )
         rows |= _READERS.get(kind, _read_carrier)(reading)
     return rows
 
 
 def _shown(need: FrameNeed, modality: str) -> FrameNeed:
-    """The need of a stream that `modality` feeds: an image is one segment where the need says so."""
+    """The need of a stream for `modality`: an image is one segment if `need.still` is `once`."""
     return replace(need, num_frames=need.window, stride=1) if modality == "image" and need.still == "once" else need
 
 
@@ -181,12 +183,12 @@ class _Reading:
     scene: OpenScene
     modality: str
     needs: dict[str, FrameNeed]
-    moments: np.ndarray | None
+    timestamps: np.ndarray | None
     why: str
     cache: FeatureCache | None
 
     def preprocess(self, stream: str) -> Any:
-        """The spec by which the stream's encoder takes this modality."""
+        """The spec of the stream's encoder for this modality."""
         return self.spec.encoders[self.spec.streams[stream].encoder].specs[self.modality]
 
     def row(
@@ -197,9 +199,9 @@ class _Reading:
         plan: dict[str, Any],
         notes: Callable[[], list[str]] = list,
     ) -> StreamRow:
-        """A row with the values for the encoder, or with features that the cache knows: nothing is decoded for these.
+        """A row with values for the encoder, or with cached features, for which nothing is decoded.
 
-        Features have been pooled, so their times are too. Its notes are those of `notes`, which is asked after `values`,
+        Features have been pooled, so their times are too. Its notes are those of `notes`, which is called after `values`,
         or those that were kept with the features.
 
         Args:
@@ -229,10 +231,10 @@ class _Reading:
 
 
 def _read_frames(reading: _Reading) -> dict[str, StreamRow]:
-    modality, moments = reading.modality, reading.moments
+    modality, timestamps = reading.modality, reading.timestamps
     source = reading.scene.source(modality)
     pts_seconds, duration_seconds = source.timeline()
-    plan = plan_frames(reading.needs, pts_seconds, duration_seconds, span=reading.scene.span, moments=moments)
+    plan = plan_frames(reading.needs, pts_seconds, duration_seconds, span=reading.scene.span, timestamps=timestamps)
     decoded = _Once(lambda: source.read_frames(plan.indices))
     rows = {}
     for name, need in reading.needs.items():
@@ -255,7 +257,7 @@ def _read_frames(reading: _Reading) -> dict[str, StreamRow]:
             lambda: [*source.notes, *_lost_note(decoded, modality)],
         )
         notes = list(dict.fromkeys([*source.notes, *row.notes, *plan.notes]))
-        why = reading.why if moments is not None and need.follow_selection else plan.why
+        why = reading.why if timestamps is not None and need.follow_selection else plan.why
         rows[name] = replace(row, frames=used, why=why, notes=notes)
     return rows
 
@@ -263,7 +265,7 @@ def _read_frames(reading: _Reading) -> dict[str, StreamRow]:
 def _lost_note(decoded: _Once[Frames], modality: str) -> list[str]:
     if decoded.value is None or not decoded.value.num_lost:
         return []
-    return [f"{modality}: {decoded.value.num_lost} pictures could not be decoded; the nearest ones stand in"]
+    return [f"{modality}: {decoded.value.num_lost} frames could not be decoded; the nearest ones replace them"]
 
 
 def _read_motion(reading: _Reading) -> dict[str, StreamRow]:
@@ -353,7 +355,7 @@ _READERS: dict[str, Callable[[_Reading], dict[str, StreamRow]]] = {
 
 
 def _segment_seconds(pts_seconds: np.ndarray, window: int, duration_seconds: float) -> Tensor:
-    """Start and end (T, 2) of segments of `window` pictures; a segment ends where the next picture would start."""
+    """Start and end (T, 2) of segments of `window` frames; a segment ends where the next frame would start."""
     grouped = pts_seconds.reshape(-1, window)
     steps = np.diff(np.unique(pts_seconds))
     step = float(np.median(steps)) if len(steps) else 0.0
@@ -362,7 +364,7 @@ def _segment_seconds(pts_seconds: np.ndarray, window: int, duration_seconds: flo
 
 
 class _Once(Generic[T]):
-    """A value made at the first call and kept: frames that a full cache never needs are never decoded."""
+    """A value computed at the first call and kept, so that frames of cached features are never decoded."""
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make

@@ -20,7 +20,7 @@ _TOKENS = {"bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_
 _FIELDS = {field.name for field in fields(Decoding)}
 # What transformers writes into every generation_config.json; it changes nothing here
 _REMARKS = {"transformers_version", "_from_model_config"}
-# Settings that `Decoding` applies itself, beside the generation config
+# Settings that `Decoding` applies itself, in addition to the generation config
 _BEYOND = ("repetition_penalty", "no_repeat_ngram_size", "legacy_start", "legacy_inserted", "seed")
 
 
@@ -43,7 +43,7 @@ def settings_of(config: GenerationConfig) -> dict[str, Any]:
     unknown = sorted(found.keys() - _FIELDS - _TOKENS - _REMARKS)
     if unknown:
         raise ConfigError(
-            f"generation_config sets {', '.join(unknown)}, which vidweave does not decode by; it knows "
+            f"generation_config sets {', '.join(unknown)}, which vidweave does not support; it supports "
             f"{', '.join(sorted(_FIELDS))}"
         )
     return {name: value for name, value in found.items() if name in _FIELDS}

@@ -1,4 +1,4 @@
-"""A modality more for a trained model: one adapter set beside the others, and not a bit of what was there changes."""
+"""Add a modality to a trained model: one more set of adapters; existing weights do not change by a bit."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ def add_modality(
     encoder_weights: Mapping[str, Tensor] | None = None,
     **port_changes: Any,
 ) -> VideoLanguageModel:
-    """The same model with one more sense, named like its modality, untrained: it answers as before, to the bit.
+    """Return the model with one more modality, untrained: answers to old inputs are unchanged, to the bit.
 
     The new port begins as a copy of the port of `like`, with a fresh adapter, which begins at zero; its part of the
     fusion is zero. A model without fusion gets a `gated_add` of the two, so no answer costs one token more. Clips may
     have the modality or not. Weights are shared with the old model, not copied.
 
     Args:
-        name: A registered modality (`registry.MODALITIES.register(name, name, carrier="frames")` makes one of your own).
-        like: A connector stream whose encoder, frames and port the new stream takes over.
+        name: A registered modality (`registry.MODALITIES.register(name, name, carrier="frames")` registers a new one).
+        like: A connector stream whose encoder, frames and port the new stream copies.
         spec: How raw media become the encoder's input; None is that of `like`.
-        adapter: What the stream changes in the shared trunk; None is the adapter of `like`, or CREMA's if it has none.
+        adapter: The stream's LoRA in the shared trunk; None is the adapter of `like`, or CREMA's if it has none.
         encoder: An encoder of its own, with `encoder_weights` (names relative to it), instead of the one of `like`.
         port_changes: Fields of `PortConfig` (`input_width`, `input_proj`, …) that differ from those of `like`. What then
             has another shape than in `like` begins at random.
@@ -75,7 +75,7 @@ def add_modality(
 
 
 def parameters_of(model: VideoLanguageModel, name: str) -> list[str]:
-    """Names of the parameters that belong to stream `name` alone: what adding it trains."""
+    """Names of the parameters that belong to stream `name` alone: its trainable parameters."""
     own = (f"connector.ports.{name}.", f"connector.fusion.weights.{name}")
     found = [key for key, _ in model.named_parameters() if key.startswith(own[0]) or key == own[1]]
     if not found:

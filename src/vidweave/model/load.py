@@ -40,18 +40,18 @@ def load_model(
         device_map: As in transformers (needs accelerate).
         quantization_config: As in transformers (TorchAoConfig, BitsAndBytesConfig, or the same as a dict); it quantizes
             the language model alone.
-        folder: What `find_folder` gave for `name`, if it was called already.
+        folder: Result of `find_folder` for `name`, if it was called already.
 
     Raises:
-        UnknownNameError: no model, device or dtype goes by that name; lists near matches.
+        UnknownNameError: there is no model, device or dtype of that name; lists near matches.
         ConfigError: a device that this machine does not have, or a quantization that cannot be limited to the language
             model.
         MissingExtraError: `device_map` without accelerate, `quantization_config` without its library.
-        CheckpointError: a folder that holds no model that vidweave knows, or whose weights do not fit.
+        CheckpointError: a folder without a model that vidweave can load, or whose weights do not fit.
     """
     if device_map is not None and find_spec("accelerate") is None:
         raise MissingExtraError("accelerate", "large", "device_map")
-    find_model(name)  # a wrong name is told before a device is touched
+    find_model(name)  # report a wrong name before a device is used
     place = None if device is None else usable_device(device)
     dtype = _dtype(dtype, place, device_map)
     folder = find_folder(name) if folder is None else folder
@@ -64,12 +64,12 @@ def load_model(
 
 
 def find_folder(name: str | Path) -> Path:
-    """The folder behind a registered name, a path or a hub id, which is downloaded; raises as `load`."""
+    """Find the folder of a registered name, a path or a hub id, which is downloaded; raises as `load`."""
     return locate_model(find_model(name))
 
 
 def _read(name: str, folder: Path, **how: Any) -> VideoLanguageModel:
-    """The model of a folder, by whoever reads its kind."""
+    """Load the model of a folder with the loader of its kind."""
     held = read_model_type(folder)
     loader = MODELS.entry(name).facts.loader if name in MODELS else ""
     if loader:  # weights of one model under the configuration of another

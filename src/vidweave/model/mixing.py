@@ -1,10 +1,10 @@
-"""Training a selector through the answer: all its candidates are looked at, and their features mixed into the moments.
+"""Train a selector through the answer: encode all its candidates, and mix their features into the selected timestamps.
 
-In use, pictures are decoded only at the chosen moments. In training the weights of the candidates (`Selection.mix`)
+At inference, frames are decoded only at the selected timestamps. In training the weights of the candidates (`Selection.mix`)
 must reach the loss, so every candidate's features are there, and k weighted sums of them go on to the connector.
 """
 
-# Axes: R rows of a stream, C candidates, k moments, n segments that the stream wants, N tokens, W width
+# Axes: R rows of a stream, C candidates, k timestamps, n segments that the stream needs, N tokens, W width
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["every_candidate", "mix_moments", "mixed_segments", "mixed_needs"]
 def every_candidate(prepared: Prepared, k: int, *, limit: int | None = None) -> Selection:
     """The selection to fetch for training through the answer: all candidates, at most `limit`, evenly mixed into k.
 
-    It does not depend on any weight, so data workers can make it; the model chooses anew when it trains.
+    It does not depend on any weight, so data workers can compute it; the model selects again in training.
     """
     candidates, mask = prepared.candidates, prepared.mask
     if limit is not None and candidates.shape[1] > limit:
@@ -50,7 +50,7 @@ def every_candidate(prepared: Prepared, k: int, *, limit: int | None = None) -> 
 
 
 def mixed_needs(needs: Mapping[str, FrameNeed], streams: Mapping[str, StreamConfig]) -> dict[str, FrameNeed]:
-    """Needs of streams that get one segment per candidate.
+    """Return needs with one segment per candidate.
 
     Raises:
         ConfigError: a stream whose segments are joined over time, which cannot be mixed afterwards.
@@ -63,11 +63,11 @@ def mixed_needs(needs: Mapping[str, FrameNeed], streams: Mapping[str, StreamConf
 
 
 def mixed_segments(need: FrameNeed, k: int) -> int:
-    """Segments that a stream gets from k moments."""
+    """Number of segments that a stream gets from k timestamps."""
     return k if need.num_frames is None else max(1, need.num_frames // need.window)
 
 
-def mix_moments(features: Features, selection: Selection, need: FrameNeed) -> Features:
+def mix_timestamps(features: Features, selection: Selection, need: FrameNeed) -> Features:
     """Features (R, C, N, W) of all candidates → (R, n, N, W): weighted sums, with the gradient of the weights."""
     mix, seen = _rows(features, selection)
     mix = mix[:, torch.from_numpy(spread(mixed_segments(need, mix.shape[1]), mix.shape[1]))]

@@ -1,4 +1,4 @@
-"""What a model's name stands for, told from texts and folders alone: torch is not imported."""
+"""Resolve a model's name from texts and folders, without importing torch."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def current(folder: Path) -> Path:
 
 
 def find_model(name: str | Path) -> Path | str:
-    """A folder, the name of a shipped asset, or a hub id, from whatever `vidweave.load` takes.
+    """Resolve any argument of `vidweave.load` to a folder, the name of a shipped asset, or a hub id.
 
     Raises:
-        UnknownNameError: nothing goes by that name; lists near matches.
+        UnknownNameError: nothing has that name; lists near matches.
         ModelNotFoundError: a configuration without weights, a file, or a folder without a model.
     """
     text = str(name)
@@ -47,5 +47,5 @@ def find_model(name: str | Path) -> Path | str:
 def _weights(name: str) -> str:
     facts = MODELS.entry(name).facts
     if not facts.weights:
-        raise ModelNotFoundError(f"{name!r} is a configuration whose weights no hub has in our layout; {facts.get}")
+        raise ModelNotFoundError(f"{name!r} is a configuration without published weights in our layout; {facts.get}")
     return str(facts.weights)

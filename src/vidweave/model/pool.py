@@ -1,4 +1,4 @@
-"""A stream's parameter-free pooling: what may be done to tokens before the feature store."""
+"""Parameter-free pooling of a stream's tokens, applied before the feature store."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["pool_segments", "pool_seconds", "pool_tokens"]
 
 
 def pool_segments(segments: int, pool: PoolSpec | None) -> int:
-    """Segments that `pool_tokens` makes of so many; raises ConfigError as it does."""
+    """Number of segments after `pool_tokens`; raises the same ConfigError."""
     if pool is None:
         return segments
     _check_time(segments * pool.steps, pool)
@@ -22,10 +22,10 @@ def pool_segments(segments: int, pool: PoolSpec | None) -> int:
 
 
 def pool_tokens(values: Tensor, pool: PoolSpec | None) -> Tensor:
-    """Tokens (R, T, N, C) of a stream as `pool` says: split into steps, averaged over time and over a square grid.
+    """Pool tokens (R, T, N, C) of a stream as configured: split into steps, averaged over time and over a square grid.
 
     Raises:
-        ShapeError: the patch tokens form no square, or not so many steps; the message gives their number.
+        ShapeError: the patch tokens do not form a square, or not `steps` equal parts; the message gives their number.
         ConfigError: the number of segments is no multiple of `pool.time`.
     """
     if pool is None:

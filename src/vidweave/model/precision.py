@@ -1,7 +1,7 @@
 """Parts of a model that stay in float32 where the rest is loaded in half precision.
 
-A module says so with `float32_instead_of`, the dtypes that it is not loaded in; models of transformers with lists of their
-own. Loading and converting look at them: `model.half()` casts everything.
+A module declares this with `float32_instead_of`, the dtypes that it is not loaded in; models of transformers with lists of their
+own. Loading and converting respect them: `model.half()` casts everything.
 """
 
 from __future__ import annotations

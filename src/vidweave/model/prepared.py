@@ -1,4 +1,4 @@
-"""Queries with their media opened: what a selector chooses from, before anything is decoded for the encoders."""
+"""Queries with opened media and the selector's inputs, before anything is decoded for the encoders."""
 
 # Axes: R rows = (item, scene) pairs with frames, C candidate timestamps, L motion steps
 
@@ -39,8 +39,8 @@ class Prepared:
     energy: Tensor | None = None
     needs: dict[str, FrameNeed] = field(default_factory=dict)
 
-    def moments(self, k: int | None = None, target_spans: Tensor | None = None) -> SelectorInputs:
-        """What the selector needs; k is by default the most pictures that a stream wants."""
+    def selector_inputs(self, k: int | None = None, target_spans: Tensor | None = None) -> SelectorInputs:
+        """Inputs of the selector; k defaults to the largest number of frames that a stream needs."""
         if k is None:
             k = max((need.num_frames or 1 for need in self.needs.values()), default=1)
         text = self.text.get("selector")

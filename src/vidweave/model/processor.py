@@ -1,6 +1,6 @@
 """From queries to model inputs: `prepare` → (a model's `select`) → `fetch`; calling the processor does all three."""
 
-# Axes: R rows = (item, scene) pairs with pictures, C candidate moments, B items, L text tokens
+# Axes: R rows = (item, scene) pairs with frames, C candidate timestamps, B items, L text tokens
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ __all__ = ["Processor"]
 class Processor:
     """Tokenizers, media and the prompt of one model.
 
-    Plain data: it holds no weights and knows no model, so that data workers can hold a copy. Threads may share one.
+    Plain data without weights or a reference to a model, so that data workers can hold a copy. Threads may share one.
 
     Args:
         config: The model's configuration.
@@ -72,7 +72,7 @@ class Processor:
         missing = {"language", *(text.tokenizer for text in self.spec.text.values())} - set(self.tokenizers)
         if missing:
             raise ConfigError(f"the processor lacks tokenizers: {', '.join(sorted(missing))}")
-        self._lock = RLock()  # a tokenizer is set up for each call: threads take turns
+        self._lock = RLock()  # a tokenizer is set up for each call, so only one thread may use it at a time
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_lock"}
@@ -95,19 +95,19 @@ class Processor:
         has_motion: bool = True,
         limits: Limits | None = None,
     ) -> Prepared:
-        """Open and index the media of `queries`; read text and motion; list candidate moments.
+        """Open and index the media of `queries`; read text and motion; list candidate timestamps.
 
         Args:
             num_frames: Replaces the number of frames of every connector stream that has one; a list or a mapping of
                 streams to numbers replaces each by its own. The configured number
-                is repeated where a clip is shorter, and a note says so; a number that was asked for is not.
-            cache: Look-up of known features of the motion.
-            has_motion: Read what the selector watches; False where another one chooses, which watches nothing.
+                is repeated where a clip is shorter, and a note says so; a requested number is not.
+            cache: Look-up of stored features of the motion.
+            has_motion: Read the selector's motion input; False for a selector that needs none.
             limits: Caps on media for this call, in place of the processor's own.
 
         Raises:
             ModalityError: a supplied modality that no stream of the model takes.
-            MediaError: a source that cannot be used, or with fewer pictures than `num_frames`.
+            MediaError: a source that cannot be used, or with fewer frames than `num_frames`.
         """
         queries = [queries] if isinstance(queries, Query) else list(queries)
         if not queries:
@@ -144,16 +144,18 @@ class Processor:
         target_spans: Tensor | None = None,
         cache: FeatureCache | None = None,
     ) -> ModelInputs:
-        """Decode what the selection and the streams' needs ask for, preprocess it, and plan the prompt.
+        """Decode the frames of the selection and the streams' needs, preprocess them, and plan the prompt.
 
         Args:
             selection: From the model's `select`, or any other (oracle, per-frame labelling); None: by each need's rule.
                 One with `mix` (`mixing.every_candidate`) fetches all its candidates.
-            targets: Answers to learn, one per query.
-            target_spans: Spans (R, m, 2) in seconds that the selector learns, a row for each row of candidates.
-            cache: Look-up of known features: their media are not decoded. New ones are stored when they are encoded.
+            targets: Target answers, one per query.
+            target_spans: Spans (R, m, 2) in seconds as targets of the selector, a row for each row of candidates.
+            cache: Look-up of stored features, whose media are not decoded. New ones are stored after encoding.
         """
-        moments = {} if selection is None or selection.reason in RULE_SELECTIONS else _moments(selection, prepared)
+        timestamps = (
+            {} if selection is None or selection.reason in RULE_SELECTIONS else _timestamps(selection, prepared)
+        )
         why = selection.reason if selection is not None else "uniform"
         mixed = selection is not None and selection.mix is not None
         needs = mixed_needs(prepared.needs, self.spec.streams) if mixed else prepared.needs
@@ -179,7 +181,7 @@ class Processor:
             pairs=tuple(prepared.scenes),
             target=self.target_tokens(prepared.queries, targets) if seq2seq and targets is not None else None,
             selection=selection,
-            moments=self._selector_inputs(prepared, selection, target_spans),
+            selector_inputs=self._selector_inputs(prepared, selection, target_spans),
             provenance=dict.fromkeys(self.spec.selector_streams, prepared.motion_rows)
             | {name: [(i, s, r.without_tensors()) for i, s, r in rows] for name, rows in gathered.items()},
         )
@@ -208,7 +210,7 @@ class Processor:
         """
         if isinstance(queries, (Clip, str, Path)):
             if question is None:
-                raise QueryError("a clip came without a question; call processor(clip, 'What happens?')")
+                raise QueryError("a clip without a question; call processor(clip, 'What happens?')")
             queries = Query.about(queries, question, options)
         if selection is None and select is None and self.spec.selector.kind not in RULE_SELECTIONS:
             raise QueryError(
@@ -248,7 +250,7 @@ class Processor:
             return (layout or self.spec.layout).target_tokens(queries, targets, self.tokenizers["language"])
 
     def read_text(self, slot: str, questions: Sequence[str]) -> TextTokens:
-        """What `slot` (`trunk`, `selector`) reads of each question."""
+        """Tokenize each question for `slot` (`trunk`, `selector`)."""
         spec = self.spec.text[slot]
         texts = [spec.template.format(question=question) for question in questions]
         with self._lock:
@@ -286,7 +288,7 @@ class Processor:
     # -- parts ---------------------------------------------------------------------------------------------------
 
     def _candidates(self, scenes: Mapping[tuple[int, int], OpenScene]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Times of the pictures of the first stream that each scene feeds: what a selector may choose from."""
+        """Frame times of each scene's first stream: the candidates of a selector."""
         rows, keys = [], []
         for key, scene in scenes.items():
             modality = self._pictures(scene.clip)
@@ -300,7 +302,7 @@ class Processor:
         return candidates, torch.arange(candidates.shape[1])[None] < lengths[:, None], *_pairs(keys)
 
     def _pictures(self, clip: Clip) -> str | None:
-        """The first modality of the clip that shows pictures to a stream."""
+        """The first modality of the clip that a stream samples frames from."""
         streams = (*self.spec.connector_streams.values(), *self.spec.selector_streams.values())
         routes = (route(stream, clip) for stream in streams)
         return next((modality for modality in routes if modality is not None and _shows_pictures(clip, modality)), None)
@@ -315,12 +317,12 @@ class Processor:
                 available = max(1, len(scene.timeline(modality)))  # between two frames, one is on show
                 if count > available:
                     raise MediaError(
-                        f"{count} frames were asked for, the {modality} has {available} in the chosen span; "
-                        f"ask for at most {available}"
+                        f"{count} frames were requested, the {modality} has {available} in the chosen span; "
+                        f"request at most {available}"
                     )
 
     def _add_motion(self, prepared: Prepared, cache: FeatureCache | None) -> None:
-        """What the selector watches, one row for each row of candidates."""
+        """Motion input of the selector, one row for each row of candidates."""
         cache = None if cache is None else cache.for_batch()
         for name, stream in self.spec.selector_streams.items():
             rows = []
@@ -345,7 +347,7 @@ class Processor:
         if prepared.motion is None:
             return None
         k = None if selection is None else selection.seconds.shape[1]
-        return prepared.moments(k, target_spans)
+        return prepared.selector_inputs(k, target_spans)
 
     def _segments(
         self,
@@ -353,7 +355,7 @@ class Processor:
         gathered: Mapping[str, Sequence[tuple[int, int, StreamRow]]],
         selection: Selection | None,
     ) -> dict[tuple[str, int, int], int]:
-        """Segments of each block that the connector will make, by (block, item, scene)."""
+        """Number of segments of each block of the connector, by (block, item, scene)."""
         lengths: dict[tuple[str, int, int], int] = {}
         for name, rows in gathered.items():
             need = prepared.needs[name]
@@ -368,16 +370,16 @@ class Processor:
     # -- files ---------------------------------------------------------------------------------------------------
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write the tokenizers beside the model, in place of older ones: `processor_config.json`, `tokenizers/<name>/`.
+        """Save the tokenizers next to the model, replacing older ones: `processor_config.json`, `tokenizers/<name>/`.
 
         Raises:
-            CheckpointError: something could not be written (disk full); what was there before is unchanged.
+            CheckpointError: something could not be written (disk full); existing files are unchanged.
         """
         with replaced(Path(folder), keep=_is_of_the_model) as staging:
             self.write_into(staging)
 
     def write_into(self, folder: Path) -> None:
-        """As `save_pretrained`, into a folder that nobody reads yet."""
+        """As `save_pretrained`, into a folder that is not in use yet."""
         for name, tokenizer in self.tokenizers.items():
             tokenizer.save_pretrained(folder / "tokenizers" / name)
         (folder / "processor_config.json").write_text(
@@ -388,7 +390,7 @@ class Processor:
     def from_pretrained(
         cls, folder: str | Path, config: VideoLanguageConfig, *, limits: Limits = DEFAULT_LIMITS
     ) -> Self:
-        """Read back what `save_pretrained` wrote.
+        """Load the output of `save_pretrained`.
 
         Raises:
             CheckpointError: the folder holds no processor.
@@ -427,8 +429,8 @@ def _shows_pictures(clip: Clip, modality: str) -> bool:
     return not is_given and MODALITIES.entry(modality).facts.carrier == "frames"
 
 
-def _moments(selection: Selection, prepared: Prepared) -> dict[tuple[int, int], np.ndarray]:
-    """Seconds to decode: the moments, or all candidates where these are to be mixed."""
+def _timestamps(selection: Selection, prepared: Prepared) -> dict[tuple[int, int], np.ndarray]:
+    """Seconds to decode: the selected timestamps, or all candidates if they are to be mixed."""
     item = prepared.item if selection.item is None else selection.item
     scene = prepared.scene if selection.scene is None else selection.scene
     pairs = zip(item.tolist(), scene.tolist(), strict=True)

@@ -12,7 +12,7 @@ from vidweave.errors import ConfigError, MissingExtraError
 
 __all__ = ["quantizing"]
 
-# Slots whose weights stay as they are, and the language model's matrix of logits, which every method leaves alone
+# Slots that are not quantized, and the language model's output layer, which every method skips
 _SKIPPED = ("selector", "encoders", "connector", "lm_head", "embed_out", "output_layer")
 _SKIP_FIELDS = ("modules_to_not_convert", "llm_int8_skip_modules")
 
@@ -42,7 +42,7 @@ def _for_language_model(given: Any) -> Any:
     try:
         config = AutoQuantizationConfig.from_dict(dict(given)) if isinstance(given, dict) else copy.deepcopy(given)
     except (ValueError, TypeError, KeyError) as error:
-        raise ConfigError(f"quantization_config {given!r} is none that transformers knows: {error}") from error
+        raise ConfigError(f"quantization_config {given!r} is not known to transformers: {error}") from error
     field = next((name for name in _SKIP_FIELDS if hasattr(config, name)), None)
     if field is None:
         raise ConfigError(
@@ -54,7 +54,7 @@ def _for_language_model(given: Any) -> Any:
 
 
 def _missing(given: Any) -> str:
-    """The library that a method lacks: its own, or accelerate, which some methods need beside it."""
+    """The missing library of a method: its own, or accelerate, which some methods need too."""
     method = given.get("quant_method") if isinstance(given, dict) else getattr(given, "quant_method", None)
     library = str(getattr(method, "value", method))
     return "accelerate" if find_spec(library) is not None else library

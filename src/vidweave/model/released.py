@@ -22,7 +22,7 @@ __all__ = ["Checkpoint", "read_checkpoint"]
 
 _ZIP = b"PK\x03\x04"
 _ARCHIVES = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"7z\xbc\xaf": "7z", b"Rar!": "rar"}
-# Keys under which training scripts keep the weights beside optimizer, epoch and the like.
+# Keys under which training scripts store the weights, next to optimizer, epoch and the like.
 _WRAPS = ("model", "state_dict", "module")
 # Prefixes that wrappers of a whole model put before every name.
 _PREFIXES = {"module.": "DistributedDataParallel", "_orig_mod.": "torch.compile"}
@@ -36,7 +36,7 @@ class Checkpoint:
     Attributes:
         file: Where it is.
         state: Its names → tensors; modules with a state dict each are joined by dots.
-        notes: What was done to the names.
+        notes: Changes made to the names.
     """
 
     file: Path
@@ -116,7 +116,7 @@ def _head(file: Path) -> bytes:
 
 
 def _refuse_other_kinds(file: Path) -> None:
-    """Raise CheckpointError for what is no file of torch.save, by its first bytes."""
+    """Raise CheckpointError for a file that torch.save did not write, by its first bytes."""
     if file.is_dir():
         raise CheckpointError(f"{file.name} cannot be read: it is a folder; give the file in it")
     try:
@@ -131,7 +131,7 @@ def _refuse_other_kinds(file: Path) -> None:
 
 
 def _other_kind(head: bytes, size: int) -> str | None:
-    """What a file with this beginning is, and what to do; None where it may be one of torch.save."""
+    """Describe a file by its first bytes, with advice; None where torch.save may have written it."""
     text = head.lstrip().lower()
     archive = next((name for magic, name in _ARCHIVES.items() if head.startswith(magic)), None)
     if not size:
@@ -141,7 +141,7 @@ def _other_kind(head: bytes, size: int) -> str | None:
             "it is a git-LFS pointer, not the file itself; run `git lfs pull` in its repository, or download the file"
         )
     if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
-        return "it is a web page: the link wants a login or a confirmation; download the file itself with a browser"
+        return "it is a web page: the link needs a login or a confirmation; download the file itself with a browser"
     if head[8:9] == b"{" and 2 <= int.from_bytes(head[:8], "little") < size:
         return (
             "it is a safetensors file, and layouts of released files are those of torch.save; a folder of vidweave or "

@@ -1,4 +1,4 @@
-"""What a model folder must hold so that the same model loads from it."""
+"""Checks before saving: the same model must load from the folder."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _are_one(one: Tensor, other: Tensor) -> bool:
 
 
 def keeps_processor(folder: Path, config: VideoLanguageConfig) -> Callable[[str], bool]:
-    """Which names of `folder` a model of `config` without a processor takes over: those of a processor, unless it belongs
+    """Names of files in `folder` that a model of `config` without a processor keeps: those of a processor, unless it belongs
     to another model."""
     try:
         is_its_own = (

@@ -1,4 +1,4 @@
-"""Numbers of a selector: how much moves, and what must be finite."""
+"""Values of a selector: motion energy, and tensors that must be finite."""
 
 # Axes: R rows, L motion steps, N tokens
 
@@ -18,11 +18,11 @@ def motion_energy(motion: Features) -> Tensor:
 
 
 def selection_numbers(selection: Selection) -> dict[str, Checked]:
-    """What a selector computed, by name, with masks of what counts; see `nn.numbers.require_finite`."""
+    """Outputs of a selector by name, with masks; see `nn.numbers.require_finite`."""
     parts: dict[str, tuple[Tensor | None, Tensor | None]] = {
         "logits": (selection.logits, selection.step_mask),
         "scores": (selection.scores, None),
         "weights": (selection.mix, None),
-        "moments": (selection.seconds, selection.mask),
+        "timestamps": (selection.seconds, selection.mask),
     }
     return {name: (values, mask) for name, (values, mask) in parts.items() if values is not None}

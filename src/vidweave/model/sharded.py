@@ -34,7 +34,7 @@ _DTYPES = {name: dtype for dtype, name in _NAMES.items()}
 
 @dataclass(frozen=True)
 class LazyTensor:
-    """A tensor that is made when it is written, and forgotten then."""
+    """A tensor that is loaded when it is written, and released afterwards."""
 
     shape: tuple[int, ...]
     dtype: torch.dtype
@@ -42,7 +42,7 @@ class LazyTensor:
 
     @classmethod
     def of(cls, tensor: Tensor | LazyTensor, dtype: torch.dtype | None = None) -> LazyTensor:
-        """Wrap `tensor`; it changes to `dtype` when it is made, if it is floating and a dtype is given."""
+        """Wrap `tensor`; it is cast to `dtype` when it is loaded, if it is floating and a dtype is given."""
         if isinstance(tensor, LazyTensor):
             make, found = tensor.make, tensor.dtype
         else:
@@ -62,7 +62,7 @@ class LazyTensor:
 
 
 def read_lazily(folder: Path) -> dict[str, LazyTensor]:
-    """List the tensors of a folder's weight files; each is read when it is made, and its file closed again.
+    """List the tensors of a folder's weight files; each is read when it is loaded, and its file closed again.
 
     Raises:
         CheckpointError: as `files.read_weights`.
@@ -142,7 +142,7 @@ def _shards(tensors: Mapping[str, LazyTensor], most: int) -> Iterator[dict[str, 
 
 
 def _header(shard: Mapping[str, LazyTensor]) -> bytes:
-    """What stands before the bytes of a safetensors file: its length, and JSON padded to 8."""
+    """Header of a safetensors file: its length, and JSON padded to 8 bytes."""
     described: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     offset = 0
     for key, lazy in shard.items():

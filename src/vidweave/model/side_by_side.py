@@ -16,7 +16,7 @@ def encode_side_by_side(
 ) -> dict[str, Features]:
     """Features of the streams `names`: each in a CUDA stream of its own, one after the other elsewhere.
 
-    Encoders of one picture or clip leave most of a large card idle. Gradients flow as without: autograd computes each
+    Encoders of one image or clip leave most of a large GPU idle. Gradients flow as without: autograd computes each
     backward step where the forward one was computed, and waits in between.
 
     Args:

@@ -1,4 +1,4 @@
-"""A folder that appears when it is whole: it is written under another name beside its place, and renamed."""
+"""Write a folder atomically: under another name next to its final place, then rename it."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def check_free(out: Path) -> None:
     partial = _partial(out)
     if partial.exists():
         raise CheckpointError(
-            f"{str(partial)!r} is what an interrupted conversion left (or one that still runs); delete it, then convert again"
+            f"{str(partial)!r} was left by an interrupted conversion (or belongs to one that still runs); delete it, then convert again"
         )
 
 
 @contextmanager
 def staged_folder(out: Path) -> Iterator[Path]:
-    """Yield a new folder that becomes `out` at the end, and goes where anything is raised.
+    """Yield a new folder that becomes `out` at the end, and is removed on an exception.
 
     Raises:
         CheckpointError: as `check_free`.

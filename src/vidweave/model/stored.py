@@ -29,7 +29,7 @@ class StoredModel:
     """A model as it is stored.
 
     Attributes:
-        name: As it was asked for.
+        name: The requested name.
         files: That its weights are read from.
         state: Our names → weights.
         processor: None where the folder has no tokenizer.
@@ -43,11 +43,11 @@ class StoredModel:
 
 
 def open_model(name: str | Path) -> StoredModel:
-    """Open what `vidweave.load` would load; of names that load one model under another's configuration, the one stored.
+    """Open the stored model that `vidweave.load` would load.
 
     Raises:
-        UnknownNameError: nothing goes by that name.
-        CheckpointError: a folder that holds no model that vidweave knows, or a base that has changed.
+        UnknownNameError: nothing has that name.
+        CheckpointError: a folder without a model that vidweave can load, or a base that has changed.
     """
     folder = find_folder(name)
     held = read_model_type(folder)

@@ -29,9 +29,9 @@ __all__ = ["PROCESSOR_FILES", "current", "replaced"]
 SAVING, REMOVED = ".vidweave-saving", ".vidweave-removed"
 WEIGHT_FILES = ("model.safetensors", "model-?????-of-?????.safetensors", "model.safetensors.index.json")
 PROCESSOR_FILES = ("processor_config.json", "tokenizers")
-# What belongs to the model in a folder and goes with it; other files (cards, reports) are left alone.
+# Files that belong to the model in a folder; other files (cards, reports) are left alone.
 MODEL_FILES = (*WEIGHT_FILES, *PROCESSOR_FILES, "config.json", "generation_config.json")
-_UNCHANGED = "what was there before is unchanged; free space or choose another folder, then save again"
+_UNCHANGED = "existing files are unchanged; free space or choose another folder, then save again"
 _COMPLETE = f"the new model is complete in its folder {SAVED}, from where it loads; free space and save again"
 _NO_LINKS = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EINVAL}
 
@@ -41,7 +41,7 @@ def replaced(folder: Path, keep: Callable[[str], bool] = lambda name: False) -> 
     """Give an empty folder to write a model into; its files become those of `folder` when the block ends.
 
     Args:
-        keep: Names in `folder` that the new model takes over unless it has them itself.
+        keep: Names in `folder` that the new model keeps unless it has them itself.
 
     Raises:
         CheckpointError: something could not be written (disk full); the old model still loads.
@@ -50,7 +50,7 @@ def replaced(folder: Path, keep: Callable[[str], bool] = lambda name: False) -> 
     with ExitStack() as held:
         with _writes(folder, _UNCHANGED), _removed_if(is_new, folder):
             folder.mkdir(parents=True, exist_ok=True)
-            held.enter_context(waiting_lock(folder))  # two processes that save into one folder take turns
+            held.enter_context(waiting_lock(folder))  # only one process at a time may save into a folder
             staging = folder / SAVING
             try:
                 _finish(folder)
@@ -66,7 +66,7 @@ def replaced(folder: Path, keep: Callable[[str], bool] = lambda name: False) -> 
 
 
 def _complete(folder: Path, staging: Path, keep: Callable[[str], bool]) -> None:
-    """Take over what is kept, and bring everything to the disk."""
+    """Copy kept files, and flush everything to disk."""
     for old in sorted(folder.iterdir()):
         if not old.name.startswith(".") and keep(old.name) and not (staging / old.name).exists():
             _link(old, staging / old.name)

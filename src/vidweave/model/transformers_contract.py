@@ -62,7 +62,7 @@ class TransformersContract(PreTrainedModel):
         return made
 
     def _set_language_config(self, part: Any) -> None:
-        """Make `part` the configuration of the language model, wherever this model states it."""
+        """Set `part` as the configuration of the language model, everywhere in this model."""
         self.language_model.config = part
         self.spec = replace(self.spec, language_model=part)
         self.config.spec = {**self.config.spec, "language_model": config_to_dict(part)}
@@ -75,7 +75,7 @@ class TransformersContract(PreTrainedModel):
         return True
 
     def prepare_inputs_for_generation(self, inputs: Any = None, **arguments: Any) -> dict[str, Any]:
-        """The arguments of `forward` for a first step. PEFT asks for this method; `generate` does not need it."""
+        """The arguments of `forward` for a first step. PEFT requires this method; `generate` does not need it."""
         return {"inputs": inputs, **arguments}
 
     def decoding(self, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -91,7 +91,7 @@ class TransformersContract(PreTrainedModel):
         return {**self._default_decoding(), **(given or {})}
 
     def _default_decoding(self) -> dict[str, Any]:
-        """The configured settings as they were written, or those of `generation_config` once it says something else."""
+        """The configured settings, or those of `generation_config` once they differ."""
         settings = settings_of(self.generation_config)
         return dict(self.spec.decoding) if settings == settings_of(self._configured_generation()) else settings
 

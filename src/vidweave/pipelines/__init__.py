@@ -1,1 +1,1 @@
-"""From files to answers: what `vidweave.load` returns."""
+"""Pipelines from files to answers, as returned by `vidweave.load`."""

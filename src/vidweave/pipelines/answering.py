@@ -1,4 +1,4 @@
-"""Queries in, answers out, each with its Trace."""
+"""Answer queries, each with its Trace."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vidweave.model.cache import FeatureCache
 from vidweave.model.frame_counts import FrameCounts
 from vidweave.model.gather import route
 from vidweave.model.processor import Processor
-from vidweave.pipelines.selecting import check_cancelled, tell_selection
+from vidweave.pipelines.selecting import add_selection_panel, check_cancelled
 from vidweave.pipelines.trace import Stopwatch, build_traces
 from vidweave.types import (
     Answer,
@@ -37,10 +37,10 @@ class CallOptions:
     """How one call is answered.
 
     Attributes:
-        num_frames: Frames to look at instead of the configured number; one number, or one for each stream.
+        num_frames: Frames to sample instead of the configured number; one number, or one for each stream.
         trace: False: none; True: bounded; "full": everything.
         normalize: Option scores are log-probabilities, `sum` over tokens or `mean` per token.
-        limits: Caps on media, in place of the processor's.
+        limits: Limits on media, instead of the processor's.
         cancel: Set it from another thread to stop the call.
         decoding: Arguments of `generate`; they apply to queries without options.
     """
@@ -82,7 +82,9 @@ def answer_queries(
     queries = [queries] if isinstance(queries, Query) else list(queries)
     strangers = [query for query in queries if not isinstance(query, Query)]
     if strangers:
-        raise QueryError(f"expected queries, got {strangers[0]!r}; use ask(clip, question), or Query.about to make one")
+        raise QueryError(
+            f"expected queries, got {strangers[0]!r}; use ask(clip, question), or create one with Query.about"
+        )
     if how.decoding and queries and all(query.options for query in queries):
         raise QueryError(f"{', '.join(sorted(how.decoding))} would do nothing: options are scored, not generated")
     answers: dict[int, Answer] = {}
@@ -94,7 +96,7 @@ def answer_queries(
 
 @dataclass(frozen=True, eq=False)
 class ReadQueries:
-    """Queries that the model has read: `embeds` for the language model, and what belongs into their traces."""
+    """Embedded queries: `embeds` for the language model, and data for their traces."""
 
     queries: list[Query]
     inputs: ModelInputs
@@ -134,7 +136,7 @@ def read_queries(
 
 
 def _batches(model: VideoLanguageModel, queries: Sequence[Query]) -> list[list[int]]:
-    """Queries that can stand in one batch: each stream gets one modality, raw or as features. No query: one batch."""
+    """Split queries into batches in which each stream gets one modality, raw or as features. No query: one batch."""
     batches: dict[Any, list[int]] = {}
     for i, query in enumerate(queries):
         fed = []
@@ -159,7 +161,7 @@ def _answer_batch(
 def answer_embeds(
     model: VideoLanguageModel, processor: Processor, queries: list[Query], embeds: Embeds, how: CallOptions
 ) -> list[Answer]:
-    """Answers without a trace from embedded prompts: options are scored, other answers generated."""
+    """Compute answers without a trace from embedded prompts: score options, generate other answers."""
     answers: list[Answer | None] = [None] * len(queries)
     choosing = [i for i, query in enumerate(queries) if query.options]
     writing = [i for i, query in enumerate(queries) if not query.options]
@@ -189,7 +191,7 @@ def _traces(processor: Processor, read: ReadQueries, full: bool) -> list[Trace]:
     traces = build_traces(read.queries, inputs.provenance, tokens, read.watch.seconds, info, full=full)
     for item, note in inputs.plan.notes:
         traces[item].notes.append(note)
-    tell_selection(traces, read.queries, read.selection, read.energy)
+    add_selection_panel(traces, read.queries, read.selection, read.energy)
     for item, prompt in enumerate(processor.prompts(inputs.plan)):
         traces[item].panels["prompt"] = prompt
     return traces

@@ -1,4 +1,4 @@
-"""What an answer owes to each modality: its probability again, with that modality left out."""
+"""Attribute an answer to modalities: its probability with each modality left out."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def leave_one_out(
     """One entry for the whole query (`modality` None), then one per modality that its clips have.
 
     With options, `probability` is the answer's among them; without, that of writing exactly this answer. `change` is
-    what leaving the modality out does to it. A modality without which the model cannot answer has `needed` instead.
+    its change when the modality is left out. A modality without which the model cannot answer has `needed` instead.
     """
     whole = _probability(pipe, query, answer, num_frames)
     entries: list[dict[str, Any]] = [{"modality": None, "probability": whole}]

@@ -1,6 +1,6 @@
-"""What single pictures of a clip, each shown alone, know of the answer to a question: the raw matter of pseudo labels."""
+"""Score each frame of a clip by how well it alone answers a question: the basis of pseudo labels."""
 
-# Axes: T candidate pictures, b pictures of a batch, N tokens, C width, Q questions
+# Axes: T candidate frames, b frames of a batch, N tokens, C width, Q questions
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ __all__ = ["FrameScorer", "SinglePictures"]
 
 @dataclass(frozen=True, eq=False)
 class SinglePictures:
-    """Candidate pictures that the encoders have seen.
+    """Encoded candidate frames.
 
     Attributes:
         seconds: (T,) when each is shown.
-        features: Stream → (T, 1, N, C): one row per picture.
+        features: Stream → (T, 1, N, C): one row per frame.
     """
 
     seconds: np.ndarray
@@ -36,15 +36,15 @@ class SinglePictures:
 
 
 class FrameScorer:
-    """Scores of single pictures by a base model, batched; no gradient.
+    """Score single frames with a base model, batched; no gradient.
 
     Args:
         pipe: The base model.
-        num_candidates: Pictures per clip, the middles of equal parts (the paper: 32).
-        measure: ``(true answer, written answer) -> 0..1``; the paper's is `unigram_recall`. None writes nothing and takes
-            how probable the true answer is, among the options if there are any, per token otherwise: far cheaper.
-        batch_size: Pictures that the language model reads at a time.
-        max_new_tokens: Of written answers (the paper's limit of 128, less the first token).
+        num_candidates: Frames per clip, at the midpoints of equal parts (the paper: 32).
+        measure: ``(correct answer, generated answer) -> 0..1``; the paper's is `unigram_recall`. None generates nothing and
+            uses the probability of the correct answer, among the options if any, else per token: far cheaper.
+        batch_size: Frames that the language model processes at a time.
+        max_new_tokens: Limit of generated answers (the paper's limit of 128, less the first token).
     """
 
     def __init__(
@@ -79,15 +79,15 @@ class FrameScorer:
         model, processor = self.pipe.model, self.pipe.processor
         with processor.prepare(Query.about(clip, "What is there?")) as prepared:
             if not prepared.candidates.shape[1]:
-                raise ModalityError("the clip has no pictures to score one by one")
+                raise ModalityError("the clip has no frames to score one by one")
             times = prepared.candidates[0].numpy()
             times = times[spread(min(self.num_candidates, len(times)), len(times))]
-            moments = torch.from_numpy(times)[None]
+            timestamps = torch.from_numpy(times)[None]
             selection = Selection(
-                seconds=moments,
-                mask=torch.ones_like(moments, dtype=torch.bool),
-                spans=torch.stack([moments[:, :1], moments[:, -1:]], -1),
-                reason="single pictures",
+                seconds=timestamps,
+                mask=torch.ones_like(timestamps, dtype=torch.bool),
+                spans=torch.stack([timestamps[:, :1], timestamps[:, -1:]], -1),
+                reason="single frames",
             )
             prepared.needs = {name: _every_moment(need, len(times)) for name, need in prepared.needs.items()}
             inputs = processor.fetch(prepared, selection, cache=self.pipe.cache)
@@ -97,7 +97,7 @@ class FrameScorer:
 
     @torch.no_grad()
     def scores(self, pictures: SinglePictures, query: Query, answer: str) -> list[float]:
-        """(T,) what each picture knows of `answer`."""
+        """(T,) score of each frame for `answer`."""
         parts: list[float] = []
         for first in range(0, len(pictures.seconds), self.batch_size):
             rows = slice(first, first + self.batch_size)
@@ -130,14 +130,14 @@ class FrameScorer:
         return model.read(processor.plan([query] * count, counts_of(blocks)), blocks), count
 
 
-def _every_moment(need: FrameNeed, count: int) -> FrameNeed:
+def _every_timestamp(need: FrameNeed, count: int) -> FrameNeed:
     if not need.follow_selection:
         return need
     return replace(need, num_frames=count * need.window, fps=None)
 
 
 def _one_row_each(features: Features, count: int) -> Features:
-    """Features (1, T, N, C) → (T, 1, N, C); what does not follow the pictures (sound) is there for each of them."""
+    """Features (1, T, N, C) → (T, 1, N, C); other features (audio) are repeated for each frame."""
     item = torch.arange(count, device=features.values.device)
     values, mask, seconds = features.values, features.mask, features.seconds
     if values.shape[1] == count:

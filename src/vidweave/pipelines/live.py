@@ -1,11 +1,11 @@
-"""A live stream or a long clip, pushed piece by piece, and asked at any time; the model's weights are shared.
+"""A live stream or a long clip, pushed piece by piece, that answers questions at any time; weights are shared.
 
-What a stream knows is a value that `push` replaces: an exception on the way leaves it as it was. With a memory in the
-connector it does not grow. Asking changes nothing.
+The state of a stream is a value that `push` replaces: after an exception it is unchanged. With a memory in the
+connector it does not grow. Questions do not change it.
 
-A Q-Former that reads the question makes it part of its memory (unless it keeps a visual bank alone). Questions named at the start are answered exactly, each
-from a memory of its own. Any other question is answered from the visual bank that is left (each entry read as one segment
-with the new question): approximate, and the Trace says so. Without such a text every question is exact and cheap.
+A Q-Former that reads the question makes it part of its memory (unless it keeps a visual bank alone). Questions given at
+the start are answered exactly, each from a memory of its own. Any other question is answered from the visual bank (each
+entry processed as one segment with the new question): approximate, and the Trace notes it. Without such a text every question is exact and cheap.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ from vidweave.types import Answer, Clip, Features, Frames, FrameUse, Query, Text
 __all__ = ["Stream"]
 
 APPROXIMATE = (
-    "this question was asked after the pictures had gone by; the answer is made of the memory that is left "
-    "(approximate). Name it when the stream is opened to have it exact"
+    "this question was asked after the frames were pushed; the answer is computed from the memory "
+    "(approximate). Give the question when opening the stream for an exact answer"
 )
 
 
@@ -50,13 +50,13 @@ class Stream:
     """See the module.
 
     Args:
-        model: Its selector is not asked: the caller decides which frames are pushed.
+        model: Its selector is not used: the caller decides which frames are pushed.
         processor: Of the model.
-        question: Questions to be answered exactly by a connector that reads text; others may be asked too.
-        limits: Caps on what is pushed, in place of the processor's.
+        question: Questions to answer exactly with a connector that reads text; others are answered approximately.
+        limits: Limits on pushed media, instead of the processor's.
 
     Raises:
-        NotStreamableError: the model's selector has to watch the whole clip.
+        NotStreamableError: the model's selector needs the whole clip.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Stream:
     ) -> None:
         if model.spec.selector_streams:
             raise NotStreamableError(
-                f"the {model.spec.selector.kind!r} selector watches whole clips; ask() them, or stream with another model"
+                f"the {model.spec.selector.kind!r} selector needs whole clips; use ask(), or stream with another model"
             )
         self.model, self.processor = model, processor
         self.limits = processor.limits if limits is None else limits
@@ -87,7 +87,7 @@ class Stream:
 
     @property
     def has_rate(self) -> bool:
-        """Whether the model says how many pictures per second it wants of a file (`StreamConfig.live_fps`)."""
+        """Whether the model defines a frame rate for live files (`StreamConfig.live_fps`)."""
         return any(stream.live_fps is not None for stream in self.model.spec.connector_streams.values())
 
     @property
@@ -97,17 +97,17 @@ class Stream:
 
     @torch.no_grad()
     def push(self, source: Any, *, fps: float | None = None) -> None:
-        """See more: a Clip (with a span or without), a path of a video, `Frames` or features.
+        """Push more media: a Clip (with or without a span), a path of a video, `Frames` or features.
 
         Args:
-            fps: Pictures at this rate. None: at the model's own (`StreamConfig.live_fps`); every picture where it has none,
-                and of `Frames`, which whoever pushes has chosen.
+            fps: Sampling rate. None: the model's own (`StreamConfig.live_fps`); every frame where it has none,
+                and always for `Frames`, which the caller has chosen.
 
         Raises:
-            ModalityError: a modality that the model does not take.
-            ShapeError: pictures from before those that were pushed.
+            ModalityError: a modality that the model does not support.
+            ShapeError: frames earlier than those already pushed.
             NonFiniteError: NaN or infinity in the features.
-            MediaError: a source that cannot be read. Whatever is raised, the stream stays as it was.
+            MediaError: a source that cannot be read. After any exception the stream is unchanged.
         """
         clip = source if isinstance(source, Clip) else Clip(source)
         rows = self._rows(clip, fps)
@@ -130,14 +130,14 @@ class Stream:
         cancel: Event | None = None,
         **decoding: Any,
     ) -> Answer:
-        """Answer from what was pushed so far; the stream goes on as if nothing had been asked.
+        """Answer from the media pushed so far; the stream is unchanged.
 
         Raises:
             QueryError: nothing was pushed yet.
             CancelledError: `cancel` was set from another thread.
         """
         if not self._segments:
-            raise QueryError("nothing was pushed into this stream yet; push pictures before asking")
+            raise QueryError("nothing was pushed into this stream yet; push frames before asking")
         model, query = self.model, Query.about(Clip("stream"), question, tuple(options))
         watch = Stopwatch(model.device)
         with watch.stage("look"):
@@ -159,7 +159,7 @@ class Stream:
     # -- files ---------------------------------------------------------------------------------------------------
 
     def save(self, file: str | Path) -> None:
-        """Write the state to a safetensors file; `load` goes on from it with the same model."""
+        """Write the state to a safetensors file, from which `load` continues with the same model."""
         structure, tensors = flatten(self._states)
         about = {
             "structure": structure,
@@ -206,7 +206,7 @@ class Stream:
         return self.processor.read_text("trunk", [question]).to(self.model.device)
 
     def _state_for(self, question: str) -> tuple[ConnectorState, bool]:
-        """A state that can be read with `question`, and whether it is exact."""
+        """Return a state for `question`, and whether it is exact."""
         if not self.reads_text:
             return self._states[""], True
         if question in self._states:
@@ -253,7 +253,7 @@ class Stream:
 
 
 def _frames_of(clip: Clip, row: StreamRow) -> list[tuple[int, float]]:
-    """Index and time of a row's pictures; pictures given as `Frames` say their own index."""
+    """Index and time of a row's frames; `Frames` carry their own indices."""
     source = clip[row.modality]
     if not isinstance(source, Frames):
         return row.frames

@@ -1,4 +1,4 @@
-"""`vidweave.load`: a model by name, folder or hub id, ready to be asked."""
+"""`vidweave.load`: load a model by name, folder or hub id, ready to answer questions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def load(
     Args:
         name: A registered name (`vidweave models list`), a folder, or a hub id. Folders that transformers wrote for
             BLIP-2 and InstructBLIP load as they are.
-        device: Where to put it; None stays on the CPU (or follows `device_map`).
+        device: Device of the model; None is the CPU (or `device_map`).
         dtype: e.g. torch.bfloat16 or "bfloat16"; None is float32 on the CPU, and the checkpoint's own elsewhere.
         device_map: As in transformers (needs accelerate).
         quantization_config: As in transformers (TorchAoConfig, BitsAndBytesConfig, or the same as a dict); it quantizes
@@ -39,18 +39,18 @@ def load(
         cache_folder: Keep features of the encoders there, which are then frozen; None recomputes them.
 
     Raises:
-        UnknownNameError: no model, device or dtype goes by that name; lists near matches.
+        UnknownNameError: there is no model, device or dtype of that name; lists near matches.
         ConfigError: a device that this machine does not have, or a quantization that cannot be limited to the language
             model.
         MissingExtraError: `device_map` without accelerate, `quantization_config` without its library.
-        CheckpointError: a folder that holds no model that vidweave knows, or whose weights do not fit.
+        CheckpointError: a folder without a model that vidweave can load, or whose weights do not fit.
     """
-    find_model(name)  # a wrong name is told before a device is touched
+    find_model(name)  # report a wrong name before a device is used
     place = None if device is None else usable_device(device)
     if isinstance(dtype, str):
         check_dtype(dtype)
     folder = find_folder(name)
     held = read_model_type(folder)
-    read = PIPELINES.get(held) if held in PIPELINES else SlotPipeline.load  # refuses what it does not know
+    read = PIPELINES.get(held) if held in PIPELINES else SlotPipeline.load  # raises for unknown kinds
     weights = {"dtype": dtype, "device_map": device_map, "quantization_config": quantization_config}
     return read(name, folder=folder, device=place, cache_folder=cache_folder, **weights)

@@ -15,7 +15,7 @@ SOURCES = ("path", "url")  # besides a key of the modality's own name
 
 
 def query_of(messages: Sequence[Mapping[str, Any]], options: Sequence[str] = ()) -> Query:
-    """The last question of a conversation about one clip, with the turns before it.
+    """Convert a conversation about one clip to a query: its last question, with the turns before it.
 
     Args:
         messages: ``{"role": "user" | "assistant", "content": text or parts}``, taking turns. Parts are
@@ -23,7 +23,7 @@ def query_of(messages: Sequence[Mapping[str, Any]], options: Sequence[str] = ())
             name as the key, works too.
 
     Raises:
-        QueryError: roles that do not take turns, a last message that is not the user's, a part that is not understood,
+        QueryError: roles that do not alternate, a last message that is not the user's, an unsupported part,
             two sources of one modality, or none at all.
     """
     sources: dict[str, Any] = {}
@@ -41,7 +41,7 @@ def _text(number: int, message: Mapping[str, Any], sources: dict[str, Any]) -> s
     expected = ("user", "assistant")[number % 2]
     role = message.get("role") if isinstance(message, Mapping) else None
     if role != expected:
-        raise QueryError(f"message {number + 1} must be of the role {expected!r}, got {role!r}; roles take turns")
+        raise QueryError(f"message {number + 1} must have the role {expected!r}, got {role!r}; roles alternate")
     content = message.get("content")
     parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
     if not isinstance(parts, Sequence) or not all(isinstance(part, Mapping) for part in parts):
@@ -55,7 +55,7 @@ def _text(number: int, message: Mapping[str, Any], sources: dict[str, Any]) -> s
             _add_source(sources, str(kind), part)
         else:
             raise QueryError(
-                f"a part of message {number + 1} is not understood: {dict(part)!r}; expected text"
+                f"a part of message {number + 1} is not supported: {dict(part)!r}; expected text"
                 + (f", or one of {', '.join(MODALITIES)} with its path" if role == "user" else "")
             )
     return " ".join(texts)

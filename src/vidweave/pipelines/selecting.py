@@ -1,6 +1,6 @@
-"""What a selector saw and chose, as plain data: for the Trace, and for callers that only want the timestamps."""
+"""A selector's inputs and choices as plain data: for the Trace, and for callers that need timestamps only."""
 
-# Axes: R rows, L motion steps, m spans, k moments
+# Axes: R rows, L motion steps, m spans, k timestamps
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from vidweave.model.prepared import RULE_SELECTIONS
 from vidweave.model.processor import Processor
 from vidweave.types import Clip, Query, Selection, Trace
 
-__all__ = ["MAX_STEPS", "check_cancelled", "describe_row", "select_moments", "tell_selection"]
+__all__ = ["MAX_STEPS", "check_cancelled", "describe_row", "select_moments", "add_selection_panel"]
 
-MAX_STEPS = 256  # of a curve: neighbours are joined by their largest above it
+MAX_STEPS = 256  # of a curve; longer curves are reduced to the maximum of neighboring steps
 
 
 def check_cancelled(cancel: Event | None) -> None:
@@ -31,7 +31,7 @@ def check_cancelled(cancel: Event | None) -> None:
         raise CancelledError("the call was cancelled; nothing was answered")
 
 
-def select_moments(
+def select_timestamps(
     model: VideoLanguageModel,
     processor: Processor,
     clip: Clip,
@@ -51,7 +51,7 @@ def select_moments(
         check_cancelled(cancel)
         selection = model.select(prepared, k=num_frames, selector=selector)
         if selection is None:
-            raise ModalityError("the clip has no pictures to select from")
+            raise ModalityError("the clip has no frames to select from")
         candidates = prepared.candidates[0][prepared.mask[0]]
     told = describe_row(selection, 0, prepared.energy)
     apart = (candidates[None] - torch.tensor(told["seconds"], dtype=candidates.dtype)[:, None]).abs()
@@ -59,10 +59,10 @@ def select_moments(
     return {"reason": selection.reason, **told, "indices": apart.argmin(1).tolist(), "notes": notes}
 
 
-def tell_selection(
+def add_selection_panel(
     traces: Sequence[Trace], queries: Sequence[Query], selection: Selection | None, energy: Tensor | None
 ) -> None:
-    """Add the panel `selection` and the selector's notes to the traces, unless moments follow from a plain rule."""
+    """Add the panel `selection` and the selector's notes to the traces, unless the timestamps follow from a plain rule."""
     if selection is None or selection.reason in RULE_SELECTIONS:
         return
     assert selection.item is not None
@@ -77,7 +77,7 @@ def tell_selection(
 
 def describe_row(selection: Selection, row: int, energy: Tensor | None = None) -> dict[str, Any]:
     """One row of a selection: `seconds` chosen, `spans` with `start`, `end` and `score` (None where the selector has
-    none), and, for selectors that watch motion, curves over the `steps` (their middles in seconds): `energy` of the
+    none), and, for selectors with a motion stream, curves over the `steps` (their midpoints in seconds): `energy` of the
     motion, and the `probability` that a span covers the step.
     """
     seconds = selection.seconds[row][selection.mask[row]].tolist()

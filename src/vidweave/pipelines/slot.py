@@ -1,4 +1,4 @@
-"""A model of our four slots, ready to be asked."""
+"""The pipeline of a four-slot model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from vidweave.model.processor import Processor
 from vidweave.pipelines.answering import CallOptions, answer_queries, read_queries
 from vidweave.pipelines.live import Stream
 from vidweave.pipelines.messages import query_of
-from vidweave.pipelines.selecting import select_moments
+from vidweave.pipelines.selecting import select_timestamps
 from vidweave.pipelines.writing import write_pieces
 from vidweave.types import Answer, Clip, ModelInputs, OptionScore, Pipeline, Query, config_to_dict
 
@@ -33,9 +33,9 @@ __all__ = ["SlotPipeline"]
 
 
 class SlotPipeline:
-    """Files and questions in, answers out.
+    """Answers questions about files.
 
-    Threads may share one: a call keeps what it knows to itself, and no call changes a weight.
+    Threads may share one: each call keeps its own state, and no call changes a weight.
 
     Args:
         model: Its weights; `pipe.model` is for training, and for transformers' way of working.
@@ -43,7 +43,7 @@ class SlotPipeline:
         cache_folder: Keep features of frozen encoders there, and use those that are there.
 
     Attributes:
-        bases: Where the frozen parts of a composed model come from, for `save_pretrained(bases=pipe.bases)`.
+        bases: Sources of the frozen parts of a composed model, for `save_pretrained(bases=pipe.bases)`.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class SlotPipeline:
     def load(cls, name: str | Path, *, cache_folder: str | Path | None = None, **how: Any) -> Self:
         """Read a model; arguments as of `vidweave.load`."""
         model = load_model(name, **how)
-        if cache_folder is not None:  # a caller who wants to reuse features does not train the encoders
+        if cache_folder is not None:  # features can be reused only while the encoders are frozen
             model.encoders.requires_grad_(False)
         return cls(model, cache_folder=cache_folder)
 
@@ -141,12 +141,12 @@ class SlotPipeline:
         """Ask one question about one clip.
 
         Args:
-            clip: A path of a video, or a Clip with any modalities that the model takes.
-            options: Answers to choose from, scored by log-probability; without them the model writes freely.
-            num_frames: Frames to look at instead of the configured number; one number, or one for each stream.
-            start_seconds, end_seconds: The span to look at.
+            clip: A path of a video, or a Clip with any modalities that the model supports.
+            options: Answers to choose from, scored by log-probability; without them the answer is generated.
+            num_frames: Frames to sample instead of the configured number; one number, or one for each stream.
+            start_seconds, end_seconds: The span to use.
             trace: False leaves the Trace out; "full" keeps every frame in it.
-            stream: Return an iterator of pieces of text, which come while the model writes; without a Trace.
+            stream: Return an iterator of text pieces, yielded while the model generates; without a Trace.
             normalize: Option scores are log-probabilities, `sum` over tokens or `mean` per token.
             limits: Caps on media for this call.
             cancel: Set it from another thread to stop the call, which then raises CancelledError.
@@ -171,14 +171,14 @@ class SlotPipeline:
         cancel: Event | None = None,
         **decoding: Any,
     ) -> list[Answer]:
-        """One answer per query, in as few batches as their media allow; arguments as of `ask`."""
+        """Return one answer per query, in as few batches as their media allow; arguments as for `ask`."""
         how = CallOptions(
             num_frames=num_frames, trace=trace, normalize=normalize, limits=limits, cancel=cancel, decoding=decoding
         )
         return self._answer(queries, how)
 
     def score(self, queries: Query | Sequence[Query], **options: Any) -> list[tuple[OptionScore, ...]]:
-        """Scores of the options of each query, best first; arguments as of `answer`.
+        """Score the options of each query, best first; arguments as for `answer`.
 
         Raises:
             QueryError: a query without options.
@@ -193,10 +193,10 @@ class SlotPipeline:
     ) -> Answer | Iterator[str]:
         """Answer the last message of a conversation about one clip.
 
-        Each turn is written as the model's prompt writes a single question, with its answer behind it.
+        Each turn is formatted like a single question in the model's prompt, followed by its answer.
 
         Args:
-            messages: In transformers' form, e.g. ``[{"role": "user", "content": [{"type": "video", "path": "a.mp4"},
+            messages: Messages in transformers' form, e.g. ``[{"role": "user", "content": [{"type": "video", "path": "a.mp4"},
                 {"type": "text", "text": "What is this?"}]}, {"role": "assistant", "content": "A dog."}, …]``.
             how: Further arguments of `answer`.
         """
@@ -220,33 +220,33 @@ class SlotPipeline:
 
         Args:
             num_frames: How many timestamps.
-            selector: Chooses in place of the model's own, from the same motion.
+            selector: Used instead of the model's own, with the same motion.
 
         Returns:
-            `reason`, `seconds`, `indices` of the frames on show then, `spans` with `start`, `end` and `score`; for
-            selectors that watch motion also `steps`, `energy` and `probability`; `notes`.
+            `reason`, `seconds`, `indices` of the frames at these times, `spans` with `start`, `end` and `score`; for
+            selectors with a motion stream also `steps`, `energy` and `probability`; `notes`.
 
         Raises:
-            ModalityError: the clip has no frames, or not what the selector watches.
+            ModalityError: the clip has no frames, or lacks the selector's motion input.
         """
         clip = clip if isinstance(clip, Clip) else Clip(clip)
         call = {"num_frames": num_frames, "limits": limits, "cancel": cancel, "cache": self.cache}
         return select_moments(self.model, self.processor, clip, question, selector=selector, **call)
 
     def stream(self, question: str | Sequence[str] | None = None, *, limits: Limits | None = None) -> Stream:
-        """A live stream or long clip that is pushed piece by piece and asked at any time; as many at once as you like.
+        """Open a live stream or long clip that is pushed piece by piece and answers questions at any time.
 
         Args:
-            question: Questions that a connector reading text is to answer exactly; others it answers approximately.
-            limits: Caps on what is pushed, in place of the processor's.
+            question: Questions to answer exactly with a connector that reads text; others are answered approximately.
+            limits: Limits on pushed media, instead of the processor's.
         """
         return Stream(self.model, self.processor, question, limits=limits)
 
     def inputs(self, queries: Query | Sequence[Query], **arguments: Any) -> ModelInputs:
-        """Inputs of `model.forward` and `model.generate`: selected, decoded and, where they are known, encoded.
+        """Prepare inputs of `model.forward` and `model.generate`: selected, decoded, and with stored features if there are any.
 
         Args:
-            arguments: Of the processor, e.g. `targets` for training and `num_frames`.
+            arguments: Arguments of the processor, e.g. `targets` for training and `num_frames`.
         """
         return self.processor(queries, select=self.model.select, cache=self.cache, **arguments)
 
@@ -294,7 +294,7 @@ class SlotPipeline:
         return answer_queries(self.model, self.processor, queries, how, self.cache)
 
     def _write(self, query: Query, how: CallOptions) -> Iterator[str]:
-        """Read the query now, and write while the pieces are read."""
+        """Process the query now, and generate while the pieces are consumed."""
         settings = Decoding.of(self.model.decoding(how.decoding))
         if query.options:
             raise QueryError("options are scored, not written; leave out stream=True, or the options")

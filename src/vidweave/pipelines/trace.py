@@ -47,11 +47,11 @@ def build_traces(
     """One trace per query of a batch.
 
     Args:
-        provenance: Stream → (item, scene, row) of what was looked at.
+        provenance: Stream → (item, scene, row) of the encoded media.
         tokens: Per item, language-model tokens by block.
         seconds: Wall time of the whole batch by stage.
-        info: What the parts say, by name: the same for all items, or a PanelSource.
-        full: Keep every picture; otherwise at most MAX_TRACE_FRAMES, with a note.
+        info: Information from the parts, by name: the same for all items, or a PanelSource.
+        full: Keep every frame; otherwise at most MAX_TRACE_FRAMES, with a note.
     """
     traces = [
         Trace(tokens=dict(counts), seconds=dict(seconds), panels=make_panels(info, item, full))
@@ -68,9 +68,7 @@ def build_traces(
             trace.notes.append(f"seconds are those of a batch of {len(queries)}")
     for trace in traces:
         if not full and len(trace.frames) > MAX_TRACE_FRAMES:
-            trace.notes.append(
-                f"{MAX_TRACE_FRAMES} of {len(trace.frames)} pictures are listed; ask with trace='full' for all"
-            )
+            trace.notes.append(f"{MAX_TRACE_FRAMES} of {len(trace.frames)} frames are listed; use trace='full' for all")
             del trace.frames[MAX_TRACE_FRAMES:]
     return traces
 

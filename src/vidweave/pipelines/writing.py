@@ -17,7 +17,7 @@ def write_pieces(
     """Pieces of text that `generate` hands to the streamer in a thread of its own; joined, they are the whole text.
 
     Args:
-        generate: Gets the streamer, and an event that is set when nobody reads on: generation stops then.
+        generate: Gets the streamer, and an event that is set when the reader stops, which ends generation.
     """
     streamer, stop, failure = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True), Event(), []
 

@@ -1,4 +1,4 @@
-"""What every encoder must do."""
+"""Contract checks of encoders."""
 
 # Axes: R rows, T segments, N tokens, C width
 
@@ -72,7 +72,7 @@ def _num_tokens(encoder: object, tokens: Tensor) -> int:
 
 
 def example_payload(spec: Any, window: int = 1) -> tuple[int, ...]:
-    """Shape of one segment of what `spec` makes: see `StreamInputs`."""
+    """Shape of one segment preprocessed by `spec`, see `StreamInputs`."""
     if isinstance(spec, VisualSpec):
         return (window * spec.crops, 3, spec.height, spec.width)
     if isinstance(spec, PointSpec):

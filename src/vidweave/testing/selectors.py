@@ -1,6 +1,6 @@
-"""What every selector must do."""
+"""Contract checks of selectors."""
 
-# Axes: R rows, C candidates, k moments, m spans
+# Axes: R rows, C candidates, k timestamps, m spans
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def check_selector(selector: Any, *, motion: Features | None = None, text: TextT
 
     `motion` and `text` (four rows each) are for selectors that need them.
 
-    Moments lie inside their clip; a selection repeats; rows do not see one another; short and empty clips are legal;
-    the loss is a finite scalar, or a ConfigError that says there is none.
+    Timestamps lie inside their clip; a selection is deterministic; rows are independent; short and empty clips are
+    legal; the loss is a finite scalar, or a ConfigError that says there is none.
     """
     assert isinstance(selector, Selector), "a selector has `forward`, `loss` and `needs_motion`"
     candidates = torch.arange(9, dtype=torch.float64).expand(4, -1) * 0.5 + torch.tensor([[1.0], [0.0], [4.0], [0.0]])
@@ -39,12 +39,12 @@ def check_selector(selector: Any, *, motion: Features | None = None, text: TextT
 
 def _check_selection(chosen: Selection, candidates: torch.Tensor, mask: torch.Tensor) -> None:
     for row in range(3):
-        moments, real = chosen.seconds[row][chosen.mask[row]], candidates[row][mask[row]]
-        assert len(moments), f"row {row} has candidates, but no moment was chosen"
-        inside = bool((moments >= real.min()).all() and (moments <= real.max()).all())
-        assert inside, f"moments {moments.tolist()} lie outside the clip {real.min():g}..{real.max():g} s"
-    assert not bool(chosen.mask[3].any()), "a row without candidates has no moments"
-    expect_finite(chosen.seconds, "moments")
+        timestamps, real = chosen.seconds[row][chosen.mask[row]], candidates[row][mask[row]]
+        assert len(timestamps), f"row {row} has candidates, but no timestamp was chosen"
+        inside = bool((timestamps >= real.min()).all() and (timestamps <= real.max()).all())
+        assert inside, f"timestamps {timestamps.tolist()} lie outside the clip {real.min():g}..{real.max():g} s"
+    assert not bool(chosen.mask[3].any()), "a row without candidates has no timestamps"
+    expect_finite(chosen.seconds, "timestamps")
     assert bool((chosen.spans[..., 0] <= chosen.spans[..., 1]).all()), "spans end before they start"
 
 

@@ -1,4 +1,4 @@
-"""What every trunk must do."""
+"""Contract checks of trunks."""
 
 # Axes: R rows, T time steps, K keys, C key width, Q queries, H trunk width
 
@@ -24,8 +24,8 @@ def check_trunk(trunk: Any, *, seed: int = 0) -> None:
 
     Masked keys do not matter, whatever they hold; a batch equals its rows one by one; a row without keys is finite;
     there may be no rows. With a memory: pieces equal the whole, a value that was given stays valid, and a step without
-    a real key changes nothing. Without one: inputs that the trunk would have to ignore are refused. A trunk that takes
-    clips is given whole ones of 3 x 3 tokens.
+    a real key changes nothing. Without one: inputs that the trunk would ignore are refused. A trunk that takes
+    clips gets whole ones of 3 x 3 tokens.
     """
     generator, width = torch.Generator().manual_seed(seed), trunk.key_width
     _attach_router(trunk)
@@ -102,12 +102,12 @@ def _check_clips(trunk: Any, keys: Tensor) -> None:
     hidden, shown = trunk.over_time(keys, mask)
     expect_shape(hidden, (ROWS, 4, trunk.num_tokens, trunk.width), "hidden")
     expect_finite(hidden, "hidden")
-    assert torch.equal(shown.any(2).sum(1) * trunk.time, lengths), "time steps that come out are those that went in"
-    assert torch.equal(shown.any(2), shown.all(2)), "a time step is real as a whole"
+    assert torch.equal(shown.any(2).sum(1) * trunk.time, lengths), "the number of output time steps is wrong"
+    assert torch.equal(shown.any(2), shown.all(2)), "all tokens of a time step must be real, or none"
     alone, _ = trunk.over_time(keys[1:2, : trunk.time], mask[1:2, : trunk.time])
     expect_close(alone[0], hidden[1, :1], "one row alone, without its padding")
     other, _ = trunk.over_time(torch.where(mask[..., None], keys, torch.nan), mask)
-    expect_close(other[shown], hidden[shown], "masked time steps that hold something else")
+    expect_close(other[shown], hidden[shown], "other values in masked time steps")
     expect_shape(trunk.over_time(keys[:0], mask[:0])[0], (0, *hidden.shape[1:]), "hidden of no rows")
     _check_refusals(trunk, TrunkInput(None, keys[:, 0]))
 

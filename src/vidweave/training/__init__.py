@@ -1,7 +1,7 @@
 """Training: stages and passes over any module, on Lightning Fabric (extra `train`).
 
 A run is ``Run(name, model, stages)``; a stage has an objective ``(model, batch) -> {"loss", ...}``, map-style examples
-and one or more passes that name what learns. ``train(run, out)`` resumes by itself.
+and one or more passes that name the trainable parameters. ``train(run, out)`` resumes by itself.
 """
 
 from vidweave.training.early_exit import EarlyExit

@@ -42,7 +42,7 @@ class MicroBatch:
 
 @dataclass(frozen=True, kw_only=True)
 class BatchSource:
-    """The micro-batches that one process takes in each step; a pure function of the step."""
+    """The micro-batches of one process in each step; a pure function of the step."""
 
     stage: Stage
     examples: Examples
@@ -54,7 +54,7 @@ class BatchSource:
         """The micro-batches of `step` (from 0).
 
         Raises:
-            TrainingError: an example or a batch could not be made; the message names it.
+            TrainingError: an example or a batch could not be built; the message names it.
         """
         parts = self.sampler.batch(step, rank=self.rank, world_size=self.world_size, parts=self.stage.accumulate)
         return [MicroBatch(self._collate([self.example(i) for i in part], part), tuple(part)) for part in parts]
@@ -75,7 +75,7 @@ class BatchSource:
                 yield _received(waiting.popleft())
 
     def _pool(self, held: ExitStack) -> tuple[Callable[[int], Future[Any]], int]:
-        """What prepares a step ahead, and how many may be ready; the pool ends with `held`."""
+        """A pool that prepares steps ahead, and the number that may be ready; the pool ends with `held`."""
         workers = self.stage.loader_workers
         if workers:
             source = pickled_source(self)
@@ -87,11 +87,11 @@ class BatchSource:
         return partial(threads.submit, self.step), 2 * self.stage.loader_threads
 
     def example(self, index: int) -> Any:
-        """Example `index`; TrainingError if it could not be made."""
+        """Return example `index`; raises TrainingError if it could not be built."""
         try:
             return self.examples[index]
         except Exception as error:
-            raise TrainingError(f"example {index} could not be made: {error!r}") from error
+            raise TrainingError(f"example {index} could not be built: {error!r}") from error
 
     def _collate(self, examples: list[Any], indices: list[int]) -> Any:
         try:
@@ -102,7 +102,7 @@ class BatchSource:
 
 
 def pickled_source(source: BatchSource) -> bytes:
-    """What a worker needs: the examples and how they are collated, without the objective and the rest of the stage.
+    """Data of a worker: the examples and their collation, without the objective and the rest of the stage.
 
     Raises:
         TrainingError: something that cannot be pickled, a model, or a collate function that holds tensors of more than
@@ -124,7 +124,7 @@ def pickled_source(source: BatchSource) -> bytes:
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise TrainingError(
             f"the examples or the collate function of stage {source.stage.name!r} cannot be sent to worker processes "
-            f"({error}); make them of module-level functions and plain data, or set loader_workers=0"
+            f"({error}); use module-level functions and plain data, or set loader_workers=0"
         ) from error
 
 

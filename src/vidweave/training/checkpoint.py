@@ -1,4 +1,4 @@
-"""Checkpoints that survive a kill at any moment: JSON and safetensors in a folder that appears complete or not at all."""
+"""Checkpoints that survive a kill at any time: JSON and safetensors in a folder that appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ _WEIGHTS, _OPTIMIZER, _STATE = "weights.safetensors", "optimizer.safetensors", "
 
 @dataclass(frozen=True, kw_only=True)
 class Position:
-    """Where a run stands; `stage` equal to the number of stages means that all are done.
+    """Position of a run; `stage` equal to the number of stages means that all are done.
 
     Attributes:
         step: Steps done in the stage.
         total_steps: Steps done in all stages.
         elapsed_seconds: Training time so far, over all interruptions.
         stage_started_seconds: `elapsed_seconds` when the stage began.
-        sampler: Where the order of examples stands (None between stages).
-        early_exit: What the stage's early exit knows (None without one).
-        ended: The last stage's own position when the run is complete, so that it can be made longer.
+        sampler: Position in the order of examples (None between stages).
+        early_exit: State of the stage's early exit (None without one).
+        ended: The last stage's own position when the run is complete, so that it can be extended.
         data: Stage → description of its examples, see `data_identity`; of all stages that have begun.
         world_size: Processes that trained; None is unknown.
         run: Description of the run, see `identity`.
@@ -64,7 +64,7 @@ class Checkpoints:
         self.keep = keep
 
     def clean(self) -> None:
-        """Remove what an interrupted process left behind."""
+        """Remove files left by an interrupted process."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for leftover in self.folder.glob(".*"):
             shutil.rmtree(leftover)
@@ -161,7 +161,7 @@ def load_optimizer(
     for key, tensor in tensors.items():
         name, _, part = key.rpartition(":")
         if name not in parameters:
-            raise TrainingError(f"the checkpoint has optimizer state of {name!r}, which does not learn in this stage")
+            raise TrainingError(f"the checkpoint has optimizer state of {name!r}, which is not trainable in this stage")
         device = "cpu" if part == "step" else parameters[name].device
         optimizer.state[parameters[name]][part] = tensor.to(device)
 

@@ -41,7 +41,7 @@ class Clock:
         return min(1.0, max(done, (elapsed - self.stage_started) / self._stage_seconds))
 
     def schedule_step(self, step: int, steps: int, progress: float) -> int:
-        """The step that a schedule stands at: `step`, or where time is further, the step of a whole run that is as far.
+        """Step of a schedule: `step`, or, if more of the time is used, the corresponding step of a whole run.
 
         So a warm-up shrinks with its stage, and does not fill a short one.
         """

@@ -1,7 +1,7 @@
 """Passes that stop learning when their gradients jump (CREMA, 3.3: modality-adaptive early exit).
 
 Each pass has a gauge: the norm of the gradients of its measured parameters. After an epoch from `min_epoch` on, a pass
-whose gauge rose above `temperature` times its mean over the epochs before is done, for good; the others go on, and the
+whose gauge rose above `temperature` times its mean over the epochs before ends for good; the others continue, and the
 forward computes it as before.
 """
 
@@ -21,9 +21,9 @@ class EarlyExit:
     """When a pass of a stage is done.
 
     Attributes:
-        steps_per_epoch: Steps that make an epoch of the gauge.
+        steps_per_epoch: Number of steps in an epoch of the gauge.
         temperature: How far above its mean the gauge may rise.
-        min_epoch: Epochs (from 0) that all passes learn.
+        min_epoch: Epochs (from 0) in which all passes train.
         statistic: Gauge of an epoch: the mean over its steps, as the paper means it, or the `last` step's, which is all
             that the released code keeps.
         measured: Patterns of the parameters that are measured; the paper's are the adapters.
@@ -48,7 +48,7 @@ def has_jumped(before: Sequence[float], now: float, *, temperature: float, min_e
 
 
 class ExitState:
-    """What is known of the gauges; plain data in and out, so that a resumed run decides as an uninterrupted one."""
+    """State of the gauges; plain data in and out, so that a resumed run decides as an uninterrupted one."""
 
     def __init__(self, rule: EarlyExit, passes: Iterable[str], saved: Mapping[str, Any] | None = None) -> None:
         self.rule = rule
@@ -65,11 +65,11 @@ class ExitState:
 
     @property
     def active(self) -> list[str]:
-        """Passes that still learn."""
+        """Passes that still train."""
         return [name for name in self.history if name not in self.exits]
 
     def observe(self, norms: Mapping[str, float], step: int) -> list[str]:
-        """Take the gauges of step `step` (from 0) of the active passes that had data; return the passes that it ends.
+        """Add the gauges of step `step` (from 0) of the active passes that had data; return the passes that end.
 
         An epoch in which a pass had no data at all leaves no gauge.
         """

@@ -1,4 +1,4 @@
-"""What keeps a step from being taken: weights too coarse to train, and losses or gradients that are not finite."""
+"""Checks before a step: weights too coarse to train, and losses or gradients that are not finite."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def check_trainable_dtypes(parameters: Mapping[str, nn.Parameter], stage: str) -
     """Refuse trainable parameters in half precision: AdamW's steps are smaller than their rounding.
 
     Raises:
-        TrainingError: names how many, the first, and what to do.
+        TrainingError: gives their number, the first, and the advice.
     """
     coarse = {name: p.dtype for name, p in parameters.items() if p.dtype not in _FULL}
     if coarse:
@@ -46,7 +46,7 @@ def check_finite(
         where: Names the pass.
 
     Raises:
-        TrainingError: says what is not finite, on which examples and in which precision.
+        TrainingError: names the value that is not finite, the examples and the precision.
     """
     bad = [f"{key} is {row[key]}" for key in ("loss", "grad_norm") if not math.isfinite(row[key])]
     if not bad:

@@ -1,4 +1,4 @@
-"""What makes two runs the same run: compared when a checkpoint is resumed."""
+"""Identity of a run, compared when a checkpoint is resumed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _HOW_NOT_WHAT = (
 
 
 def describe_run(run: Run) -> dict[str, Any]:
-    """JSON data: settings, stages, which parameters learn, and a digest of the weights that never do."""
+    """JSON data: settings, stages, trainable parameters, and a digest of the frozen weights."""
     learnt = set(run.trainable())
     frozen = {name: p for name, p in run.model.named_parameters() if name not in learnt}
     return {
@@ -92,7 +92,7 @@ def _describe_stage(stage: Stage, run: Run) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """JSON data; a thing that is no data is told by the name of its type, never by its address."""
+    """Convert to JSON data; other objects become the name of their type, never their address."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Mapping):

@@ -17,13 +17,13 @@ __all__ = ["StopRequest", "locked_folder", "stop_requests"]
 
 
 class StopRequest:
-    """The signal that asked the run to stop, if any (0: none)."""
+    """The signal that requested the run to stop (0: none)."""
 
     def __init__(self) -> None:
         self.signal = 0
 
     def end(self, signal_number: int, where: str) -> None:
-        """End the run if a process was asked to; a checkpoint has been written.
+        """End the run if a process got a stop signal; a checkpoint has been written.
 
         Raises:
             KeyboardInterrupt: it was Ctrl-C.

@@ -1,4 +1,4 @@
-"""What a run writes down: CSV files that fit the checkpoint after a resume, and TensorBoard events."""
+"""Logs of a run: CSV files that match the checkpoint after a resume, and TensorBoard events."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class CsvLog:
 
 
 def write_names(path: Path, passes: Mapping[str, Iterable[str]]) -> None:
-    """A line per parameter that learns: its pass, a tab, its name.
+    """Write a line per trainable parameter: its pass, a tab, its name.
 
     Raises:
         TrainingError: the disk is full.

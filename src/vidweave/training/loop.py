@@ -47,13 +47,13 @@ _OF_STAGE = ("step", "stage_started_seconds", "sampler", "early_exit")
 
 @dataclass(frozen=True, kw_only=True)
 class TrainResult:
-    """What a run came to.
+    """Result of a run.
 
     Attributes:
         total_steps: Steps done in all stages, over all interruptions.
         losses: Last logged loss per stage that trained now.
         metrics: Last evaluation per stage that was evaluated now.
-        finish: What the run's `finish` returned, on the first process.
+        finish: Return value of the run's `finish`, on the first process.
     """
 
     out: Path
@@ -79,11 +79,11 @@ def train(
     has_progress: bool = True,
 ) -> TrainResult:
     """Train `run` into the folder `out`: checkpoints, ``logs/*.csv``, TensorBoard events, the names
-    of what learnt (``logs/*.trainable.txt``), ``run.json``.
+    of trainable parameters (``logs/*.trainable.txt``), ``run.json``.
 
-    On the CPU a run that was killed at any moment and is started again goes on to the same losses, bit for bit
+    On the CPU, a run that was killed at any time and is restarted continues to the same losses, bit for bit
     (without a time budget, and with the same number of threads). A run may be resumed with more steps or epochs in its
-    last stage, or with more examples behind the old ones; other data and another number of processes are refused.
+    last stage, or with more examples after the old ones; other data and another number of processes are refused.
 
     Args:
         budget_seconds: Training time over all interruptions; each stage gets its share, and schedules follow the
@@ -169,13 +169,13 @@ class _Session:
         return position
 
     def _lengthened(self, position: Position) -> Position:
-        """Where the run stands with its stages as long as they are now."""
+        """Position of the run with the current lengths of its stages."""
         names = [stage.name for stage in self.run.stages]
         done = [name for name in longer_stages(position.run, self.description) if names.index(name) < position.stage]
         if done and (done != names[-1:] or position.ended is None):
             raise TrainingError(
                 f"stage {done[0]!r} is done and has more steps now; only the running stage or a complete run's last one "
-                "can be made longer, so resume with the old number, or train into another folder"
+                "can be extended, so resume with the old number, or train into another folder"
             )
         if done and position.ended is not None:
             return replace(position, stage=position.stage - 1, **position.ended, ended=None)
@@ -280,7 +280,7 @@ class _Session:
     def _step(
         self, stage_step: StageStep, batches: Iterator[list[Any]], position: Position, lr_factor: float
     ) -> dict[str, float]:
-        """One step; what goes wrong in it is told with stage, step and what to do."""
+        """Run one step; errors name the stage, the step and the advice."""
         where = f"step {position.step + 1} of stage {stage_step.stage.name!r}"
         seed_step(self.run.seed, position.stage, position.step, self.fabric.global_rank)
         try:
@@ -317,15 +317,15 @@ class _Session:
         return BatchSource(stage=stage, examples=examples, sampler=sampler, **ranks)
 
     def _announce(self, stage: Stage, stage_step: StageStep) -> None:
-        """Say what learns; every name of it is in ``logs/STAGE.trainable.txt``."""
+        """Report the trainable parameters; all names are in ``logs/STAGE.trainable.txt``."""
         learnt = sum(p.numel() for p in stage_step.parameters.values())
         total = sum(p.numel() for p in self.run.model.parameters())
         self.display.begin(stage.name)
         self.display.say(
-            f"stage {stage.name}: {learnt:,} of {total:,} parameters learn, in {len(stage_step.parameters)} tensors"
+            f"stage {stage.name}: {learnt:,} of {total:,} parameters are trainable, in {len(stage_step.parameters)} tensors"
         )
         for learning in stage.passes:
-            _LOG.info("stage %s, pass %s learns %s", stage.name, learning.name, ", ".join(learning.trainable))
+            _LOG.info("stage %s, pass %s trains %s", stage.name, learning.name, ", ".join(learning.trainable))
         if self.fabric.is_global_zero:
             write_names(self.out / "logs" / f"{stage.name}.trainable.txt", stage_step.passes)
 

@@ -1,4 +1,4 @@
-"""What is learnt: callables ``(model, batch) -> {"loss", ...parts}``."""
+"""Training objectives: callables ``(model, batch) -> {"loss", ...parts}``."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ class SpanLoss:
         return {"loss": _over_spans(_selector_inputs(batch))}
 
     def __call__(self, model: Any, batch: Any) -> dict[str, Tensor]:
-        moments = _selector_inputs(batch)
-        return {"loss": _span_loss(model, model.choose(moments, _step_generator()), moments)}
+        selector_inputs = _selector_inputs(batch)
+        return {"loss": _span_loss(model, model.choose(selector_inputs, _step_generator()), selector_inputs)}
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class GroundedAnswerLoss:
     Where the selector mixes its candidates (`train_through`), the answer's loss reaches it too.
 
     Attributes:
-        span_weight: Of the selector's loss beside the answer's; 0 learns from the answer alone.
+        span_weight: Weight of the selector's loss added to the answer's; 0 trains with the answer alone.
     """
 
     span_weight: float = 1.0
@@ -67,7 +67,7 @@ class GroundedAnswerLoss:
     def means(self, batch: Any) -> dict[str, MeanOver]:
         """Terms of the loss, see `Objective`."""
         answer = {"answer": _over_tokens(batch)}
-        return {**answer, "spans": _over_spans(batch.moments, self.span_weight)} if self.span_weight else answer
+        return {**answer, "spans": _over_spans(batch.selector_inputs, self.span_weight)} if self.span_weight else answer
 
     def __call__(self, model: Any, batch: Any) -> dict[str, Tensor]:
         output = model(batch, generator=_step_generator())
@@ -75,36 +75,36 @@ class GroundedAnswerLoss:
             raise TrainingError("the model returned no loss; give the batch its targets")
         if not self.span_weight:
             return {"loss": output.loss, "answer": output.loss}
-        spans = _span_loss(model, output.selection, batch.moments)
+        spans = _span_loss(model, output.selection, batch.selector_inputs)
         return {"loss": output.loss + self.span_weight * spans, "answer": output.loss, "spans": spans}
 
 
 def _selector_inputs(batch: Any) -> Any:
-    return batch.moments if isinstance(batch, ModelInputs) else batch
+    return batch.selector_inputs if isinstance(batch, ModelInputs) else batch
 
 
 def _over_tokens(batch: Any) -> MeanOver:
     return MeanOver(batch.num_target_tokens) if isinstance(batch, ModelInputs) else MeanOver()
 
 
-def _over_spans(moments: Any, weight: float = 1.0) -> MeanOver:
+def _over_spans(selector_inputs: Any, weight: float = 1.0) -> MeanOver:
     """Spans that are there, of rows with motion; other ones are not trained on."""
-    if moments is None or moments.target_spans is None:
-        return MeanOver(weight=weight)  # the loss will say what is missing
-    is_there = ~moments.target_spans.isnan().any(-1)
-    if moments.motion is not None:
-        is_there = is_there & moments.motion.has_steps()[:, None].to(is_there.device)
+    if selector_inputs is None or selector_inputs.target_spans is None:
+        return MeanOver(weight=weight)  # the loss will raise
+    is_there = ~selector_inputs.target_spans.isnan().any(-1)
+    if selector_inputs.motion is not None:
+        is_there = is_there & selector_inputs.motion.has_steps()[:, None].to(is_there.device)
     return MeanOver(int(is_there.sum()), weight)
 
 
-def _span_loss(model: Any, selection: Any, moments: Any) -> Tensor:
-    if moments is None or moments.target_spans is None:
+def _span_loss(model: Any, selection: Any, selector_inputs: Any) -> Tensor:
+    if selector_inputs is None or selector_inputs.target_spans is None:
         raise TrainingError("the batch holds no target_spans; fetch it with them, or train without the span loss")
-    return model.selector.loss(selection, moments.target_spans.to(selection.seconds.device))
+    return model.selector.loss(selection, selector_inputs.target_spans.to(selection.seconds.device))
 
 
 def _step_generator() -> Any:
-    """A generator of this step, from the numbers that every step is seeded with, so that a resumed run draws alike."""
+    """Create a generator from the seed of this step, so that a resumed run draws the same numbers."""
     import torch
 
     return torch.Generator().manual_seed(int(torch.randint(2**62, ())))

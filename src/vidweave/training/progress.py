@@ -1,4 +1,4 @@
-"""What people see while a run trains: a bar on a terminal, a line now and then elsewhere; always on stderr."""
+"""Progress display of a training run: a bar on a terminal, periodic lines elsewhere; always on stderr."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SECONDS_BETWEEN_LINES = 30.0
 
 
 class ProgressDisplay:
-    """Progress of one stage after the other. With ``is_shown=False`` it says nothing."""
+    """Progress of one stage after the other. With ``is_shown=False`` it prints nothing."""
 
     def __init__(self, *, is_shown: bool = True) -> None:
         self._console = Console(stderr=True, quiet=not is_shown, soft_wrap=True, highlight=False)

@@ -1,9 +1,9 @@
-"""Spans without temporal annotation: where single pictures, each shown alone to a base model, know the answer.
+"""Pseudo labels of spans without temporal annotation, from how well single frames alone answer the question.
 
-Bootstrapping (VideoTGB, section 3): a base model's scores of single pictures become the span that a bridge learns to find.
+Bootstrapping (VideoTGB, section 3): a base model's scores of single frames become the target span of a bridge.
 """
 
-# Axes: T candidate pictures, Q questions about one clip
+# Axes: T candidate frames, Q questions about one clip
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ __all__ = [
 ScoreKind = Literal["recall", "f1", "likelihood"]
 Subtract = Literal["none", "min", "median"]
 MEASURES = {"recall": unigram_recall, "f1": token_f1, "likelihood": None}
-"""Name of a score → what a scorer compares texts with; None compares none."""
+"""Name of a score → the function that compares texts; None compares none."""
 
 FORMAT = "vidweave pseudo labels"
 
 
 class Scorer(Protocol):
-    """Scores single pictures; `vidweave.pipelines.frame_scores.FrameScorer` is one."""
+    """Scores single frames; `vidweave.pipelines.frame_scores.FrameScorer` is one."""
 
     def __call__(
         self, clip: Clip, queries: Sequence[Query], answers: Sequence[str]
@@ -53,7 +53,7 @@ class Scorer(Protocol):
         ...
 
     def describe(self) -> dict[str, Any]:
-        """What made the scores."""
+        """Provenance of the scores."""
         ...
 
 
@@ -63,7 +63,7 @@ class PseudoLabel:
 
     Attributes:
         id: Of the example.
-        question, answer: What was asked, and the true answer.
+        question, answer: The question and its correct answer.
         start, end: Seconds.
         seconds, scores: (T,) of the candidates.
     """
@@ -78,12 +78,12 @@ class PseudoLabel:
 
 
 def span_seconds(seconds: Sequence[float], scores: Sequence[float], subtract: Subtract = "none") -> tuple[float, float]:
-    """Start and end of the largest rectangle under the scores; a picture reaches half way to its neighbours.
+    """Start and end of the largest rectangle under the scores; a frame extends half way to its neighbors.
 
     Args:
-        subtract: What is taken off all scores first: nothing (InstructBLIP's labels in the paper's code), the smallest
-            (BLIP-2's), or the median, below which nothing counts: where most of a clip says nothing of the question,
-            but more than its worst picture, a wide and low rectangle would win otherwise.
+        subtract: Subtracted from all scores first: nothing (InstructBLIP's labels in the paper's code), the minimum
+            (BLIP-2's), or the median, below which nothing counts. Without it, a wide and low rectangle would win where
+            most of a clip is unrelated to the question but scores above the worst frame.
     """
     first, last = largest_rectangle(_heights(scores, subtract))
     gaps = [later - earlier for earlier, later in pairwise(seconds)] or [0.0]
@@ -93,9 +93,9 @@ def span_seconds(seconds: Sequence[float], scores: Sequence[float], subtract: Su
 
 
 def span_share(label: PseudoLabel, subtract: Subtract = "none") -> float:
-    """How much of all that the scores say, above what is subtracted, they say within the span: 0..1.
+    """Fraction (0..1) of the sum of the scores, after the subtraction, that lies within the span.
 
-    A label whose scores stand up elsewhere too, be it that the answer fits several moments or that the base model is
+    A label with high scores elsewhere too, be it that the answer fits several timestamps or that the base model is
     unsure, has a small share; training may leave it out.
     """
     heights = _heights(label.scores, subtract)
@@ -118,8 +118,8 @@ def label_clips(
 ) -> Iterator[PseudoLabel]:
     """Label examples and append them to the JSON-lines file `out`, as an iterator over all labels.
 
-    The first line says what made the labels; a run that is taken up again goes on after the last whole line, and asks
-    no question twice. Successive examples about one clip share what was seen of it.
+    The first line is the provenance of the labels; a resumed run continues after the last whole line and scores
+    no question twice. Successive examples about one clip share its encoded frames.
 
     Args:
         subtract: See `span_seconds`.
@@ -151,7 +151,7 @@ def read_labels(path: Path | str) -> tuple[dict[str, Any], dict[str, PseudoLabel
     """
     path = Path(path)
     if not path.is_file():
-        raise RecordError(f"there is no file {path}; make one with `vidweave pseudo-label`")
+        raise RecordError(f"there is no file {path}; create it with `vidweave pseudo-label`")
     header, labels = read_journal(path, parse=_label_from, error=RecordError, what="label file")
     _check_format(path, header)
     return header, {label.id: label for label in labels}
@@ -203,7 +203,7 @@ class _LabelFile:
         _check_format(self.path, recorded)
         for name, before, now in changed_settings(recorded, self._manifest):
             raise RecordError(
-                f"{self.path} was made with other settings: {name} is {before!r} there, {now!r} here; give another file"
+                f"{self.path} was created with other settings: {name} is {before!r} there, {now!r} here; give another file"
             )
 
     def add(self, labels: Sequence[PseudoLabel]) -> None:

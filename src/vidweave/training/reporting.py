@@ -1,4 +1,4 @@
-"""What a stage reports while it trains: rows, events, evaluations and the display."""
+"""Reports of a stage in training: rows, events, evaluations and the display."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which example comes at which position: a pure function of the seed, so that any step can be repeated."""
+"""Order of examples: a pure function of the seed, so that any step can be repeated."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _ROUNDS = 6
 class Sampler:
     """An endless sequence of epochs over `size` examples, each epoch in its own order.
 
-    The order is the same for any number of processes: a step takes the next `batch_size` positions, and each process
-    its part of them. So all processes take equally many steps whatever the size, and a batch may cross an epoch.
+    The order is the same for any number of processes: a step uses the next `batch_size` positions, and each process
+    its part of them. So all processes run the same number of steps for any size, and a batch may cross an epoch.
     """
 
     size: int
@@ -28,7 +28,7 @@ class Sampler:
 
     def __post_init__(self) -> None:
         if self.size < 1:
-            raise TrainingError("there are no examples to learn from; check the data of the stage")
+            raise TrainingError("there are no examples to train with; check the data of the stage")
         if self.batch_size < 1:
             raise TrainingError(f"batch_size must be at least 1, got {self.batch_size}")
 
@@ -38,7 +38,7 @@ class Sampler:
         return permute(offset, self.size, self.seed, epoch) if self.shuffle else offset
 
     def batch(self, step: int, *, rank: int = 0, world_size: int = 1, parts: int = 1) -> list[list[int]]:
-        """The examples that process `rank` takes in `step`, in `parts` equal micro-batches.
+        """The examples of process `rank` in `step`, in `parts` equal micro-batches.
 
         Raises:
             TrainingError: the batch does not divide evenly.
@@ -54,7 +54,7 @@ class Sampler:
         return [indices[i : i + share // parts] for i in range(0, share, share // parts)]
 
     def state(self, step: int) -> dict[str, int]:
-        """Where the sequence stands before `step`: for the checkpoint, and for people."""
+        """Position in the sequence before `step`, for the checkpoint and for people."""
         epoch, offset = divmod(step * self.batch_size, self.size)
         return {"epoch": epoch, "offset": offset, "size": self.size, "batch_size": self.batch_size}
 
@@ -63,10 +63,10 @@ class Sampler:
         return replace(self, size=state["size"]) if 1 <= state["size"] < self.size else self
 
     def check_state(self, state: dict[str, int], step: int) -> None:
-        """Raise TrainingError unless `state` (of a checkpoint at `step`) is where this sampler would stand."""
+        """Raise TrainingError unless `state` (of a checkpoint at `step`) is the position of this sampler."""
         if state != self.state(step):
             raise TrainingError(
-                f"the data changed: the checkpoint stands at {state}, the same step now is {self.state(step)}; "
+                f"the data changed: the checkpoint is at {state}, the same step now is {self.state(step)}; "
                 "resume with the same data, or train into another folder"
             )
 

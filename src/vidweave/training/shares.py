@@ -57,16 +57,14 @@ def step_shares(objective: Any, micro_batches: Sequence[MicroBatch], world_size:
     """The shares of this process's micro-batches in the means over the whole step.
 
     Args:
-        objective: Declares with ``means(batch) -> {term: MeanOver}`` what the terms of its loss average over.
+        objective: Declares with ``means(batch) -> {term: MeanOver}`` the counts that the terms of its loss average over.
         world_size: Processes; gradients and logged values are averaged over them.
         total: Sums numbers over all processes.
     """
     means = [declared_means(objective, micro.batch) for micro in micro_batches]
     names = list(means[0])
     if any(list(other) != names for other in means):
-        raise TrainingError(
-            "the objective declares other terms for each batch; declare a count of 0 for what is missing"
-        )
+        raise TrainingError("the objective declares other terms for each batch; declare a count of 0 for missing terms")
     sizes = [float(len(micro.indices)) for micro in micro_batches]
     counts = [
         {name: size if mean.count is None else float(mean.count) for name, mean in of_batch.items()}

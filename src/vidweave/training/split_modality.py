@@ -23,8 +23,8 @@ def split_modality_batches(
     """Return the batches of one epoch: batch → process → indices of examples.
 
     Examples with vision and those without are shuffled apart and cut into batches; the last batch of each kind is
-    filled from the front of its own order, so a few examples come twice. Inside a batch, longer examples come first,
-    and each goes to the process with the shortest load that has room. Batches are shuffled, and the one with the
+    filled from the front of its own order, so a few examples are repeated. Inside a batch, longer examples come first,
+    and each goes to the least loaded process with space left. Batches are shuffled, and the one with the
     longest example comes first, so that memory runs out at the start or not at all.
 
     Args:

@@ -1,4 +1,4 @@
-"""What a run is: stages, each with its objective, data, passes and optimizer settings."""
+"""Configuration of a run: stages, each with its objective, data, passes and optimizer settings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["AdamWSettings", "Examples", "HasStream", "Pass", "Run", "Stage", "ma
 
 
 class Examples(Protocol):
-    """A map-style source: example `index` is the same whenever it is asked for, from any thread."""
+    """A map-style source: example `index` is the same at every call, from any thread."""
 
     def __len__(self) -> int: ...
 
@@ -47,7 +47,7 @@ class Pass:
     `trainable` holds patterns (`*`, `?`) over the model's parameter names. Parameters of the stage's other passes
     have no gradient in this one, so the optimizer skips them: neither momentum nor weight decay moves them.
 
-    `has_data` tells of a batch whether it holds what this pass trains on (``HasStream("audio")``); a step whose batches
+    `has_data` is whether a batch has the data that this pass trains on (``HasStream("audio")``); a step whose batches
     hold none skips the pass, so that nothing moves. None: every batch does.
     """
 
@@ -63,12 +63,12 @@ class Pass:
 
 @dataclass(frozen=True, kw_only=True)
 class AdamWSettings:
-    """AdamW, with the rule of what does not decay.
+    """Settings of AdamW, with the parameters without weight decay.
 
     Attributes:
         lr: Learning rate at factor 1 of the schedule.
         clip_norm: Largest gradient norm of a pass; None does not clip.
-        no_decay: Patterns of parameter names without weight decay, beside those with fewer than `decay_min_ndim` axes.
+        no_decay: Patterns of parameter names without weight decay, in addition to those with fewer than `decay_min_ndim` axes.
     """
 
     lr: float = 1e-3
@@ -76,7 +76,7 @@ class AdamWSettings:
     eps: float = 1e-8
     weight_decay: float = 0.05
     clip_norm: float | None = 1.0
-    no_decay: tuple[str, ...] = ("*bias", "*norm[!a]*")  # norms, but not what belongs to the modality `normals`
+    no_decay: tuple[str, ...] = ("*bias", "*norm[!a]*")  # norms, but not the modality `normals`
     decay_min_ndim: int = 2
 
     def __post_init__(self) -> None:
@@ -99,7 +99,7 @@ class Stage:
         examples: Map-style source, or a function of the model that makes it when the stage begins (features of an
             encoder that an earlier stage trained); called again on resume.
         collate: List of examples → batch.
-        passes: Optimizer steps per batch; together they say what learns in this stage, everything else is frozen,
+        passes: Optimizer steps per batch; together they name the trainable parameters of this stage, everything else is frozen,
             holds no gradient and runs in eval mode.
         early_exit: When a pass stops learning by itself; the stage ends early when all have.
         batch_size: Examples per step over all processes and micro-batches.
@@ -152,7 +152,7 @@ class Stage:
         _check_names("pass", [p.name for p in self.passes], f"stage {self.name!r}")
 
     def trainable(self, model: nn.Module) -> dict[str, list[str]]:
-        """Pass name → names of the parameters that learn in it.
+        """Pass name → names of its trainable parameters.
 
         Raises:
             TrainingError: a pattern matches no parameter; the message lists near names.
@@ -168,7 +168,7 @@ class Run:
     """All that `train` needs: a recipe returns one.
 
     Attributes:
-        model: The module that learns. Its frozen weights are not in the checkpoints, so the recipe must make them
+        model: The module to train. Its frozen weights are not in the checkpoints, so the recipe must create them
             the same way each time.
         finish: ``(model, out)`` at the end, on the first process: writes what the run is for.
         config: Plain data (or a dataclass) that tells this run from others; a checkpoint resumes only under an equal one.
@@ -186,7 +186,7 @@ class Run:
         _check_names("stage", [stage.name for stage in self.stages], f"run {self.name!r}")
 
     def trainable(self) -> list[str]:
-        """Names of the parameters that learn in any stage, in the order of the model."""
+        """Names of the parameters that are trainable in any stage, in the order of the model."""
         learnt = {name for stage in self.stages for names in stage.trainable(self.model).values() for name in names}
         return [name for name, _ in self.model.named_parameters() if name in learnt]
 

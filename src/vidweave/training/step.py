@@ -55,7 +55,7 @@ class TrainStep(nn.Module):
 
 
 class StageStep:
-    """One optimizer step of a stage. Freezes what it does not train, makes the optimizer, wraps the model."""
+    """One optimizer step of a stage. Freezes all other parameters, creates the optimizer, wraps the model."""
 
     def __init__(
         self, fabric: Fabric, model: nn.Module, stage: Stage, *, step: int = 0, exit_state: dict[str, Any] | None = None
@@ -170,7 +170,7 @@ class StageStep:
             with self.fabric.no_backward_sync(self.module) if waits else nullcontext():
                 losses = self.module(_Sealed(self.fabric.to_device(micro.batch)))
                 if not losses["loss"].requires_grad:
-                    raise TrainingError("the loss depends on no parameter that learns; check the passes of the stage")
+                    raise TrainingError("the loss depends on no trainable parameter; check the passes of the stage")
                 loss = share.loss(losses)
                 self.fabric.backward(loss)
             for key, value in losses.items():
@@ -214,14 +214,14 @@ def make_optimizer(parameters: dict[str, nn.Parameter], settings: AdamWSettings)
 
 
 def freeze(model: nn.Module, learnt: set[str]) -> None:
-    """Let exactly the parameters in `learnt` require gradients; no parameter keeps an old gradient."""
+    """Let exactly the parameters in `trainable` require gradients; no parameter keeps an old gradient."""
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in learnt)
         parameter.grad = None
 
 
 def set_modes(module: nn.Module) -> None:
-    """Training mode, except for whatever holds only frozen parameters (its dropout and norms must not move)."""
+    """Training mode, except for modules with only frozen parameters (whose dropout and norms must not change)."""
     parameters = list(module.parameters())
     if parameters and not any(p.requires_grad for p in parameters):
         module.eval()

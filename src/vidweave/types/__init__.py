@@ -1,4 +1,4 @@
-"""What every room of the house speaks: carriers, specs, protocols, answers. Imports no torch."""
+"""Types shared by all packages: carriers, specs, protocols, answers. Imports no torch."""
 
 from vidweave.types.answer import Answer, FrameUse, OptionScore, PanelSource, Trace
 from vidweave.types.carriers import ArrayCarrier, CarrierSpec

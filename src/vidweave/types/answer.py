@@ -1,4 +1,4 @@
-"""What comes back: the answer, and the account of how it came about."""
+"""Results of a query: the answer, and the Trace of how it was computed."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["Answer", "FrameUse", "OptionScore", "PanelSource", "Trace"]
 
 @dataclass(frozen=True, repr=False)
 class OptionScore(Summarized):
-    """An answer option and its score: log-probability of its tokens, summed (`mean`: per token, if asked for).
+    """An answer option and its score: log-probability of its tokens, summed (`mean`: per token, if requested).
 
     Raises:
-        NonFiniteError: a score that is NaN or infinite, by which no option could be chosen.
+        NonFiniteError: the score is NaN or infinite.
     """
 
     text: str
@@ -33,7 +33,7 @@ class OptionScore(Summarized):
 
 @dataclass(frozen=True, repr=False)
 class FrameUse(Summarized):
-    """A picture that was looked at, where it stands, for which stream and scene, and why it was chosen."""
+    """A frame that was used: its index and time, its stream and scene, and why it was chosen."""
 
     index: int
     pts_seconds: float
@@ -44,7 +44,7 @@ class FrameUse(Summarized):
 
 @dataclass(frozen=True, repr=False)
 class PanelSource(Summarized):
-    """A panel that is made only where a Trace wants it, one per item of a batch.
+    """A panel that is built only when a Trace needs it, one per item of a batch.
 
     `make(item, full)` returns JSON data: bounded in size, or everything if `full`.
     """
@@ -54,14 +54,14 @@ class PanelSource(Summarized):
 
 @dataclass(repr=False)
 class Trace(Summarized):
-    """How an answer came about; bounded in size unless asked for in full.
+    """Account of how an answer was computed; bounded in size unless the full Trace is requested.
 
     Attributes:
-        frames: Pictures used and why.
+        frames: Frames used and why.
         tokens: Language-model tokens per stream or block, and of the text (`text`).
         seconds: Wall time per stage (`decode`, `select`, `encode`, `connect`, `answer`).
-        notes: What the user should know: lost pictures, capped windows, approximations.
-        panels: What each part adds about itself, by its name (gates, encoder weights, memory, spans).
+        notes: Warnings for the user: lost frames, capped windows, approximations.
+        panels: Information from each part, by name (gates, encoder weights, memory, spans).
     """
 
     frames: list[FrameUse] = field(default_factory=list)
@@ -79,7 +79,7 @@ class Trace(Summarized):
 class Answer(Summarized):
     """The answer to one query: the text, the scores of the options if there were any (best first), and the trace.
 
-    `alternatives` are further texts where generation was asked for several sequences, best first.
+    `alternatives` are further texts where several sequences were requested, best first.
     """
 
     text: str

@@ -56,7 +56,7 @@ def config_to_dict(value: Any) -> Any:
 
 
 def component_from_dict(registry: Registry, data: Any) -> Any:
-    """Read a component's configuration; its `kind` is looked up in `registry`. A configuration is given back as it is."""
+    """Read a component's configuration; its `kind` is looked up in `registry`. A configuration is returned unchanged."""
     if is_dataclass(data) and not isinstance(data, type):
         return data
     if not isinstance(data, dict) or not isinstance(data.get("kind"), str):
@@ -73,7 +73,7 @@ def check_layers(data: Any, where: str) -> None:
         return
     for key, value in data.items():
         if str(key).endswith(("layers", "n_layer")) and isinstance(value, int) and value > MAX_LAYERS:
-            raise ConfigError(f"{where} asks for {key}={value:,}, at most {MAX_LAYERS:,} are built")
+            raise ConfigError(f"{where} has {key}={value:,}; at most {MAX_LAYERS:,} are allowed")
         check_layers(value, where)
 
 
@@ -103,7 +103,7 @@ def config_from_dict(cls: type, data: dict[str, Any], where: str = "") -> Any:
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
-    """`value` (JSON data) as the type that `hint` asks for, or ConfigError."""
+    """`value` (JSON data) as the type `hint`, or ConfigError."""
     origin, args = get_origin(hint), get_args(hint)
     if hint is Any:
         return value

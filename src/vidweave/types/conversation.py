@@ -1,4 +1,4 @@
-"""A conversation about one clip, or about nothing: questions with answers, as a pure value."""
+"""A conversation about one clip, or without media: questions with answers, as a pure value."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Conversation:
 
     Attributes:
         turns: (question, answer) in order, at least one.
-        clip: What the conversation is about; None for a conversation without media.
-        id: Unique within its source; empty if it has none.
+        clip: The clip that the conversation is about; None for a conversation without media.
+        id: Unique within its source; may be empty.
 
     Raises:
-        QueryError: no turn.
+        QueryError: there is no turn.
     """
 
     turns: tuple[tuple[str, str], ...]

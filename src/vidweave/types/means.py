@@ -1,4 +1,4 @@
-"""What a loss averages over, so that the same loss can be taken over several batches."""
+"""Terms that a loss averages over, so that the loss over several batches can be computed exactly."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class MeanOver:
     """One term of a loss: `weight` times a mean over `count` things in the batch.
 
     Attributes:
-        count: How many target tokens, labeled patches, spans, … the batch holds; None: its examples.
+        count: Number of target tokens, labeled patches, spans, … in the batch; None: its examples.
         weight: Factor of the term in the loss.
     """
 

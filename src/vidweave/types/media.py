@@ -1,4 +1,4 @@
-"""Decoded media: arrays that know their units. Time is in seconds; indices come with timestamps."""
+"""Decoded media: arrays with units. Time is in seconds; indices come with timestamps."""
 
 # Axes: T frames or segments, H height, W width, K channels, S samples, P points, N tokens, C feature width
 
@@ -31,14 +31,14 @@ def _shape(value: Any, what: str) -> tuple[int, ...]:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Frames:
-    """Pictures in time: RGB, or any image-like modality.
+    """Video frames: RGB, or any image-like modality.
 
     Attributes:
-        values: (T, H, W, K); uint8 in 0..255, or float (depth in metres, flow in px/frame, normals in -1..1).
-        pts_seconds: (T,) float64, time of each picture in the source.
-        indices: (T,) int64, index of each picture in the source in presentation order.
-        num_lost: Pictures that were asked for and could not be decoded (the nearest one stands in their place).
-        notes: What the reader changed, e.g. units that were converted.
+        values: (T, H, W, K); uint8 in 0..255, or float (depth in meters, flow in px/frame, normals in -1..1).
+        pts_seconds: (T,) float64, time of each frame in the source.
+        indices: (T,) int64, index of each frame in the source in presentation order.
+        num_lost: Number of requested frames that could not be decoded (replaced by the nearest one).
+        notes: Changes made by the reader, e.g. converted units.
     """
 
     values: np.ndarray
@@ -56,7 +56,7 @@ class Frames:
 
     @classmethod
     def from_array(cls, values: np.ndarray, *, fps: float, start_seconds: float = 0.0) -> Frames:
-        """Wrap an array (T, H, W, K); the frame rate is asked for, since an array does not know it."""
+        """Wrap an array (T, H, W, K); the frame rate must be given, since an array does not carry it."""
         import numpy as np
 
         _check(fps > 0, f"fps must be positive, got {fps}")
@@ -81,7 +81,7 @@ class Waveform:
             uint8 from 0..255 around 128.
         sample_rate: Hz.
         start_seconds: Time of the first sample in the source.
-        notes: What the reader changed or noticed, e.g. gaps filled with silence.
+        notes: Changes and observations of the reader, e.g. gaps filled with silence.
 
     Raises:
         ShapeError: more than one axis, a rate that is not positive, or integers of another type (no known range).
@@ -117,9 +117,9 @@ class Waveform:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PointCloud:
-    """Points of one scene: `coordinates` (P, 3) float32 in metres, `features` (P, C) float32 (colours, …) or None.
+    """Points of one scene: `coordinates` (P, 3) float32 in meters, `features` (P, C) float32 (colors, …) or None.
 
-    `notes` say what the reader changed, e.g. colours that were scaled.
+    `notes` are changes made by the reader, e.g. scaled colors.
     """
 
     coordinates: np.ndarray
@@ -138,12 +138,12 @@ class PointCloud:
 
     def __repr__(self) -> str:
         features = "" if self.features is None else f", features {describe_array(self.features)}"
-        return f"PointCloud({describe_array(self.coordinates)} in metres{features})"
+        return f"PointCloud({describe_array(self.coordinates)} in meters{features})"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PrecomputedFeatures(Summarized):
-    """Encoder output that the user already has: `values` (T, N, C) float, `seconds` (T, 2) start and end of each segment."""
+    """Precomputed encoder output: `values` (T, N, C) float, `seconds` (T, 2) start and end of each segment."""
 
     values: np.ndarray
     seconds: np.ndarray

@@ -56,7 +56,7 @@ def parse_settings(target: Callable[..., Any], texts: Sequence[str], what: str) 
 
     Args:
         target: Dataclass, or function or class with annotated parameters.
-        what: What is set, for messages, e.g. ``"task 'toyworld'"``.
+        what: Name of the target in messages, e.g. ``"task 'toyworld'"``.
 
     Raises:
         ConfigError: a text without a key or a sign, or a value of the wrong type.
@@ -84,7 +84,7 @@ def override(settings: Any, overrides: Sequence[str]) -> Any:
 def _split(text: str) -> tuple[str, str]:
     key, sign, value = text.partition("=")
     if not sign or not key:
-        raise ConfigError(f"{text!r} is no override; write key=value")
+        raise ConfigError(f"{text!r} is not an override; write key=value")
     return key, value
 
 
@@ -114,6 +114,6 @@ def _parse(owner: str, name: str, hint: Any, text: str) -> Any:
 
 
 def _is_list_of_texts(hint: Any) -> bool:
-    """Whether a list is meant, and no plain value: ``tuple[str, ...]``, perhaps with ``| None``."""
+    """Whether the type is a list: ``tuple[str, ...]``, perhaps with ``| None``."""
     arms = [arm for arm in get_args(hint) if arm is not type(None)] if get_origin(hint) not in (tuple, list) else [hint]
     return bool(arms) and all(get_origin(arm) in (tuple, list, Sequence) for arm in arms)

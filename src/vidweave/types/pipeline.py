@@ -1,4 +1,4 @@
-"""The protocol of a pipeline: what `vidweave.load` returns, whatever kind of model stands behind it."""
+"""The protocol of a pipeline, which `vidweave.load` returns for every kind of model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Pipeline"]
 
 @runtime_checkable
 class Pipeline(Protocol):
-    """Files and questions in, answers out.
+    """Answers questions about files.
 
     Three kinds are planned behind it: models of our four slots, whole vision-language models, and endpoints. A kind that
     cannot do one of these raises a typed error in one line: `NotStreamableError` for `stream`, `ConfigError` for the
@@ -32,19 +32,19 @@ class Pipeline(Protocol):
 
     @property
     def device(self) -> Any:
-        """Where the weights are; None where there are none (endpoints)."""
+        """Device of the weights; None where there are none (endpoints)."""
         ...
 
     @property
     def dtype(self) -> Any:
-        """Of the weights; None where there are none."""
+        """Dtype of the weights; None where there are none."""
         ...
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """Move the weights to a device or dtype, as `torch.nn.Module.to` does."""
         ...
 
-    # `ask` is overloaded, so that a type checker knows which of the two it gets.
+    # `ask` is overloaded, so that a type checker can tell which of the two it returns.
     @overload
     def ask(
         self, clip: Clip | str | Path, question: str, *, stream: Literal[False] = ..., **options: Any
@@ -62,11 +62,11 @@ class Pipeline(Protocol):
         ...
 
     def answer(self, queries: Query | Sequence[Query], *, cancel: Event | None = None, **options: Any) -> list[Answer]:
-        """One answer per query, in order."""
+        """Return one answer per query, in order."""
         ...
 
     def score(self, queries: Query | Sequence[Query], **options: Any) -> list[tuple[OptionScore, ...]]:
-        """Scores of the options of each query, best first."""
+        """Score the options of each query, best first."""
         ...
 
     def chat(
@@ -84,11 +84,11 @@ class Pipeline(Protocol):
         limits: Any = None,
         cancel: Event | None = None,
     ) -> dict[str, Any]:
-        """The timestamps of `clip` that the question is about, without answering it."""
+        """Select the timestamps of `clip` that the question is about, without answering it."""
         ...
 
     def stream(self, question: str | Sequence[str] | None = None, *, limits: Any = None) -> Any:
-        """A live stream that is pushed piece by piece and asked at any time; `limits` are `vidweave.media.limits.Limits`."""
+        """Open a live stream that is pushed piece by piece and can answer questions at any time; `limits` are `vidweave.media.limits.Limits`."""
         ...
 
     def describe(self) -> dict[str, Any]:
@@ -104,5 +104,5 @@ class Pipeline(Protocol):
         ...
 
     def close(self) -> None:
-        """Write what is still in memory, and release files and connections; may be called again."""
+        """Write pending data, and release files and connections; may be called again."""
         ...

@@ -1,4 +1,4 @@
-"""The five interfaces, and what evaluation and training know of a model."""
+"""The five interfaces, and the protocols through which evaluation and training use a model."""
 
 # Axes: see vidweave.types.tensors
 
@@ -35,13 +35,13 @@ __all__ = [
 
 @runtime_checkable
 class Encoder(Protocol):
-    """Sees. Frozen as a rule; publishes tokens before any norm that a paper trains (that norm is the port's)."""
+    """Encodes one modality, usually frozen; its tokens come before any trainable norm (which belongs to the port)."""
 
-    specs: Mapping[str, PreprocessSpec]  # modality → how its raw media become `values`
+    specs: Mapping[str, PreprocessSpec]  # modality → preprocessing of its raw media to `values`
     width: int  # C
 
     def encode(self, values: Tensor, modality: str) -> Tensor:
-        """(R, T, *payload) → (R, T, N, C); the payload is what `specs[modality]` makes, see StreamInputs."""
+        """(R, T, *payload) → (R, T, N, C); the payload has the form given by `specs[modality]`, see StreamInputs."""
         ...
 
 
@@ -61,9 +61,9 @@ class HasTokenCount(Protocol):
 
 @runtime_checkable
 class PartOfLargerModel(Protocol):
-    """A module that wraps a part of a transformers model, and reads checkpoints of the whole."""
+    """A module that wraps a part of a transformers model, and reads checkpoints of the whole model."""
 
-    neighbours: tuple[str, ...]  # beginnings of the names of the other parts in such a checkpoint
+    neighbours: tuple[str, ...]  # name prefixes of the other parts in such a checkpoint
 
     def whole_model(self) -> Any:
         """The whole transformers model, on the meta device."""
@@ -82,17 +82,17 @@ class KeptInFloat32(Protocol):
 
 @runtime_checkable
 class Configured(Protocol):
-    """A part of a model that knows its configuration."""
+    """A part of a model that has a configuration."""
 
     @property
     def config(self) -> Any:
-        """The configuration that builds it as it is now."""
+        """The configuration that builds it in its current form."""
         ...
 
 
 @runtime_checkable
 class Selector(Protocol):
-    """Chooses moments, before anything is decoded for the encoders."""
+    """Selects timestamps, before anything is decoded for the encoders."""
 
     needs_motion: bool
 
@@ -106,35 +106,35 @@ class Selector(Protocol):
         k: int,
         generator: torch.Generator | None = None,
     ) -> Selection:
-        """Candidates (R, C) in seconds and their mask → k moments per row.
+        """Select k timestamps per row from candidates (R, C) in seconds and their mask.
 
         Text has one row per row of `candidates`.
         """
         ...
 
     def loss(self, selection: Selection, target_spans: Tensor) -> Tensor:
-        """How far the selection is from spans (R, m, 2) in seconds; a scalar."""
+        """Loss of the selection against target spans (R, m, 2) in seconds; a scalar."""
         ...
 
 
 class Connector(Protocol):
-    """Turns features of all streams into few tokens. State is a value; the module holds weights only."""
+    """Compresses features of all streams to few tokens. State is a value; the module holds weights only."""
 
     def begin(self, item: Tensor, scene: Tensor, text: TextTokens | None = None) -> Any:
-        """An empty state for the given (item, scene) pairs, each (R,); text has one row per item."""
+        """Create an empty state for the given (item, scene) pairs, each (R,); text has one row per item."""
         ...
 
     def push(self, state: Any, features: Mapping[str, Features]) -> Any:
-        """A new state that has also seen `features`; the old one stays valid."""
+        """Return a new state with `features` added; the old one stays valid."""
         ...
 
     def read(self, state: Any) -> tuple[dict[str, Blocks], dict[str, Any]]:
-        """Named blocks for the prompt, and information for the Trace; does not change the state."""
+        """Return named blocks for the prompt, and information for the Trace; does not change the state."""
         ...
 
 
 class LanguageModel(Protocol):
-    """Reads spliced embeddings; answers."""
+    """Answers from spliced embeddings."""
 
     side: str  # where padding goes when reading a prompt: "left" (causal) or "right" (sequence to sequence)
 
@@ -143,15 +143,15 @@ class LanguageModel(Protocol):
         ...
 
     def loss(self, embeds: Embeds, target: TextTokens | None = None) -> Tensor:
-        """Mean cross-entropy of the learnt tokens: `embeds.labels` (causal) or `target` (sequence to sequence)."""
+        """Mean cross-entropy of the target tokens: `embeds.labels` (causal) or `target` (sequence to sequence)."""
         ...
 
     def generate(self, embeds: Embeds, **decoding: Any) -> Tensor:
-        """New token ids (B, L), padded on the right."""
+        """Generate new token ids (B, L), padded on the right."""
         ...
 
     def prefill(self, embeds: Embeds) -> Prefix:
-        """Read the prompt once."""
+        """Run the prompt once, for scoring or generating from it."""
         ...
 
     def score(
@@ -163,14 +163,14 @@ class LanguageModel(Protocol):
 
 @runtime_checkable
 class Answerer(Protocol):
-    """All that evaluation and the Contra4 benchmark know of a model."""
+    """The interface through which evaluation and the Contra4 benchmark use a model."""
 
     def answer(self, queries: Sequence[Query], **decoding: Any) -> list[Answer]:
         """One answer per query, in order."""
         ...
 
     def describe(self) -> dict[str, Any]:
-        """Name, weights fingerprint and settings, for the record of a run."""
+        """Name, fingerprint of the weights, and settings, for the record of a run."""
         ...
 
 
@@ -178,7 +178,7 @@ class Objective(Protocol):
     """Compute a training loss and its parts; one whose loss is not one mean over examples also is `DeclaresMeans`."""
 
     def __call__(self, model: Any, batch: Any, /) -> dict[str, Tensor]:
-        """Returns at least `loss`."""
+        """Return at least `loss`."""
         ...
 
 

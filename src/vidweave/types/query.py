@@ -1,4 +1,4 @@
-"""What is asked: clips, scenes and queries, as pure values that open nothing."""
+"""Clips, scenes and queries, as pure values that open nothing."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _SETTINGS = ("start_seconds", "end_seconds", "fps")  # of a clip, besides its so
 
 
 class Clip(Mapping[str, Any]):
-    """Modalities of one recording → where each is found. Nothing is opened here.
+    """Modalities of one recording → the source of each. Nothing is opened here.
 
     ``Clip("a.mp4")`` is a video; ``Clip("a.mp4", audio="a.wav", depth=frames)`` adds modalities. A source is a path,
     or a carrier of `vidweave.types` (`Frames`, `Waveform`, `PointCloud`, `PrecomputedFeatures`). ``audio=True`` means
-    the sound track of the video file.
+    the audio track of the video file.
 
     Args:
         video: Source of the video.
-        start_seconds, end_seconds: The span that counts, in the time of the files; None is the clip's own border.
+        start_seconds, end_seconds: The span to use, in the time of the files; None is the clip's own start or end.
         fps: Frame rate of folders and arrays, which carry no times; files with times of their own keep them.
         modalities: Further sources by modality name.
 
@@ -62,7 +62,7 @@ class Clip(Mapping[str, Any]):
         if sources.get("audio") is True:
             if not isinstance(sources.get("video"), (str, Path)):
                 raise ModalityError(
-                    "audio=True means the sound track of the video file, but the clip has no video file"
+                    "audio=True means the audio track of the video file, but the clip has no video file"
                 )
             sources["audio"] = sources["video"]
         for name, value in (("start_seconds", start_seconds), ("end_seconds", end_seconds)):
@@ -109,7 +109,7 @@ def _clip_of(arguments: Mapping[str, Any]) -> Clip:
 
 @dataclass(frozen=True, repr=False)
 class Scene(Summarized):
-    """A clip with the label by which a question names it; the label is empty when there is only one."""
+    """A clip with the label that questions use for it; the label is empty when there is only one."""
 
     label: str
     clip: Clip
@@ -121,15 +121,15 @@ class Query(Summarized):
 
     Attributes:
         text: The question.
-        scenes: What it is about.
+        scenes: The scenes that the question is about.
         options: Answers to choose from.
-        extra: Further values for the systems that know them.
+        extra: Further values for the systems that use them.
         may_repeat_options: Whether options may be equal texts, as in some rows of data sets; the choice is then a position.
         history: Earlier questions of the conversation, each with its answer.
 
     Raises:
-        QueryError: a question or options that are no text, empty or over-long question, no scene, labels or options
-            that repeat.
+        QueryError: a question or options that are not text, an empty or overlong question, no scene, repeated
+            labels or options.
     """
 
     text: str
@@ -175,11 +175,11 @@ class Query(Summarized):
         if repeated and not self.may_repeat_options:
             raise QueryError(f"options repeat: {', '.join(map(repr, repeated))}; give each option once")
         if len(self.options) == 1:
-            raise QueryError(f"one option ({self.options[0]!r}) leaves nothing to choose; give two or more, or none")
+            raise QueryError(f"one option ({self.options[0]!r}) leaves no choice; give two or more, or none")
 
     @classmethod
     def about(cls, clip: Clip | str | Path, text: str, options: Sequence[str] = ()) -> Query:
-        """The common case: one clip (or the path of a video), one question."""
+        """Create a query about one clip (or the path of a video)."""
         return cls(text, (Scene("", clip if isinstance(clip, Clip) else Clip(clip)),), options)
 
 
@@ -187,4 +187,4 @@ def _check_text(what: str, text: Any) -> None:
     if not isinstance(text, str):
         raise QueryError(f"{what} must be a text, got {text!r}")
     if any("\ud800" <= character <= "\udfff" for character in text):
-        raise QueryError(f"{what} holds characters that are no valid Unicode; check the encoding of {text[:40]!a}")
+        raise QueryError(f"{what} has characters that are not valid Unicode; check the encoding of {text[:40]!a}")

@@ -1,4 +1,4 @@
-"""Recipes: Python files that define `Settings` (a frozen dataclass) and ``recipe(**overrides)``, found, read, overridden.
+"""Recipes: Python files that define `Settings` (a frozen dataclass) and ``recipe(**overrides)``: find, import and override them.
 
 A recipe is given by its path, or, where it ships with the package, by its name: ``merv/frozen`` is the file
 ``vidweave/recipes/merv/frozen.py``.
@@ -47,7 +47,7 @@ def command_of(name: str) -> str:
 
 
 def run_folder(recipe: str | Path) -> Path:
-    """Where a run goes that was given no folder: `runs/merv/frozen` by a name, `runs/own` by the path `x/own.py`."""
+    """Default output folder of a run: `runs/merv/frozen` by a name, `runs/own` by the path `x/own.py`."""
     return Path("runs") / (recipe if str(recipe) in recipe_names() else Path(recipe).stem)
 
 
@@ -71,7 +71,7 @@ def find_recipe(recipe: str | Path, command: str = "") -> Path:
         command: Refuse shipped recipes of another command of `vidweave`.
 
     Raises:
-        ConfigError: no such file, a file that is no Python file, or a recipe of another command.
+        ConfigError: no such file, a file that is not a Python file, or a recipe of another command.
         UnknownNameError: a name that no shipped recipe has; lists near matches.
     """
     name, names = str(recipe), recipe_names()
@@ -82,7 +82,7 @@ def find_recipe(recipe: str | Path, command: str = "") -> Path:
     path = Path(recipe)
     if path.is_file():
         if path.suffix != ".py":
-            raise ConfigError(f"{path} is no Python file; a recipe ends in .py")
+            raise ConfigError(f"{path} is not a Python file; a recipe ends in .py")
         return path
     if path.suffix == ".py":
         raise ConfigError(
@@ -117,8 +117,8 @@ def _import_file(path: Path) -> ModuleType:
     name = f"vidweave_recipe_{path.stem}_{sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
     spec = spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise ConfigError(f"{path} is no Python file; a recipe ends in .py")
+        raise ConfigError(f"{path} is not a Python file; a recipe ends in .py")
     module = module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up
+    sys.modules[name] = module  # dataclasses look up their module
     spec.loader.exec_module(module)
     return module

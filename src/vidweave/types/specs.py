@@ -1,4 +1,4 @@
-"""What parts need, as plain values: preprocessing, pooling, frames and text. Executed elsewhere (`media`, `model`)."""
+"""Requirements of parts, as plain values: preprocessing, pooling, frames and text. Executed by `media` and `model`."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ __all__ = ["AudioSpec", "FrameNeed", "MotionSpec", "PointSpec", "PoolSpec", "Pre
 
 @dataclass(frozen=True, kw_only=True)
 class VisualSpec:
-    """Pictures (T, H, W, K) → (T, 3, height, width) float32: resize, scale to 0..1, normalise per channel.
+    """Frames (T, H, W, K) → (T, 3, height, width) float32: resize, scale to 0..1, normalize per channel.
 
     `squash` ignores the aspect ratio; `crop` resizes the short side and cuts the middle; `pad` resizes the long side
-    and fills with the mean. One-channel pictures are repeated three times. `scale` multiplies raw values (1/255 for
-    uint8; `value_range` maps float modalities such as depth in metres to 0..1 instead, clamped).
-    `rounding` is what happens to resized 8-bit pictures: `none` keeps fractions; `truncate` cuts them off, as tools do
-    that hold the resized picture in 8 bits; `wrap` does so without clamping first, a fault of some of them (253 for -3)
+    and fills with the mean. One channel is repeated three times. `scale` multiplies raw values (1/255 for
+    uint8; `value_range` maps float modalities such as depth in meters to 0..1 instead, clamped).
+    `rounding` of resized 8-bit frames: `none` keeps fractions; `truncate` cuts them off, as tools do
+    that keep the resized frame in 8 bits; `wrap` does so without clamping first, a fault of some of them (253 for -3)
     that checkpoints were trained and measured with.
-    `crops`: 3 cuts a picture at the start, the middle and the end of its long side; each becomes a picture.
-    `resampler`: `pillow` resizes 8-bit pictures with Pillow, which differs from torch by one step of 255 in places.
-    `channels`: `bgr` turns the channels around before they are normalized, a fault of tools that read with OpenCV.
-    `short_side`: with `crop`, the short side is resized to this before the middle is cut; None is the size itself.
-    `crop_rounding`: half a pixel beside the middle goes to the `even` side, as in torchvision, or `down`, as in transformers.
-    `read_short_side`: 8-bit pictures are first resized to this short side, bilinear and rounded, as by readers that scale
-    while they decode; None is no such step.
+    `crops`: 3 cuts a frame at the start, the middle and the end of its long side; each crop becomes a frame.
+    `resampler`: `pillow` resizes 8-bit frames with Pillow, which differs from torch by one step of 255 in places.
+    `channels`: `bgr` reverses the channels before they are normalized, a fault of tools that read with OpenCV.
+    `short_side`: with `crop`, resize the short side to this before the middle is cut; None is the size itself.
+    `crop_rounding`: half a pixel of offset is rounded to `even`, as in torchvision, or `down`, as in transformers.
+    `read_short_side`: 8-bit frames are first resized to this short side, bilinear and rounded, as by readers that scale
+    while they decode; None skips this step.
     """
 
     kind: ClassVar[str] = "visual"
@@ -64,23 +64,23 @@ class VisualSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class AudioSpec:
-    """Sound → windows: (T, samples) waveforms, or (T, frames, mel_bins) log-mel pictures when `mel_bins` > 0.
+    """Audio → windows: (T, samples) waveforms, or (T, frames, mel_bins) log-mel spectrograms when `mel_bins` > 0.
 
     The whole clip is covered by windows of `window_seconds`, one after the other, the last one padded with silence;
-    `max_windows` caps them (evenly spaced windows are kept, and the Trace says so).
+    `max_windows` caps them (evenly spaced windows are kept, and the Trace notes it).
 
     Attributes:
         coverage: `head` keeps the first `max_windows` instead.
-        windows_of: `samples` are cut, and each window has its own mel frames. `frames` of the whole sound are cut, as if
-            its log-mel picture had been made at once; the last window is padded with zeros behind `mel_mean`.
-        remainder: What becomes of frames that fill no window (`windows_of="frames"`): they are padded to one (`pad`), or
-            as many zeros as there are such frames are put behind and whole windows kept (`repeat_length`), a fault of
-            X-InstructBLIP's evaluation that drops the end of most sounds.
-        min_windows: So many windows at least, of nothing but padding if need be.
-        mel_window: Of each mel frame; Kaldi's own is `povey`.
-        zero_mean: Subtract the mean of the whole sound from its samples.
-        pads_as_sound: Padding behind mel frames is normalised as they are, instead of being zero (OneLLM).
-        scale: Samples are multiplied by it before anything else.
+        windows_of: `samples` are cut, and each window has its own mel frames. `frames` of the whole audio are cut, as if
+            its log-mel spectrogram had been computed at once; the last window is padded with zeros after `mel_mean`.
+        remainder: Handling of frames that fill no window (`windows_of="frames"`): `pad` pads them to one;
+            `repeat_length` appends as many zeros as there are such frames and keeps whole windows, a fault of
+            X-InstructBLIP's evaluation that drops the end of most audio.
+        min_windows: Minimum number of windows; missing ones are all padding.
+        mel_window: Window function of each mel frame; Kaldi's own is `povey`.
+        zero_mean: Subtract the mean of the whole audio from its samples.
+        pads_as_sound: Padding after mel frames is normalized like the frames, instead of being zero (OneLLM).
+        scale: Factor of the samples, applied first.
         mel_mean, mel_std: Subtracted from log-mel values, which are then divided.
     """
 
@@ -123,13 +123,13 @@ class PointSpec:
     """Points → (1, num_points, 3 + feature_width): sampled or repeated to `num_points` by a fixed rule.
 
     Attributes:
-        without_features: What a cloud without features gets: an error, or its raw coordinates as features (OneLLM on
-            Contra4; `coordinates`).
-        normalize: The centre goes to 0, the farthest point to distance 1. Otherwise coordinates stay.
-        voxels: Coordinates become whole numbers 0..voxels-1 in the cloud's bounding cube; 0 leaves them.
-        fill: What stands behind too few points: the points again, or zeros (`zero`), which are then seen as points.
-        sampling: Which of too many points stay: evenly `spread` ones in their order, or the `farthest` of each other,
-            beginning with the first, of the normalized cloud.
+        without_features: Handling of a cloud without features: an error, or its raw coordinates as features
+            (`coordinates`; OneLLM on Contra4).
+        normalize: Move the center to 0 and scale the farthest point to distance 1. Otherwise coordinates are kept.
+        voxels: Coordinates become integers 0..voxels-1 in the cloud's bounding cube; 0 keeps them.
+        fill: Padding of too few points: the points again, or zeros (`zero`), which then count as points.
+        sampling: Points kept of too many: evenly `spread` ones in their order, or `farthest` point sampling
+            of the normalized cloud, starting with the first.
     """
 
     kind: ClassVar[str] = "points"
@@ -150,18 +150,18 @@ class PointSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class MotionSpec:
-    """Motion → maps (T, 2, height, width) float32, one per step of 1/fps seconds, whatever the rate of the pictures.
+    """Motion → maps (T, 2, height, width) float32, one per step of 1/fps seconds, whatever the frame rate.
 
     Attributes:
-        source: `motion_vectors`: what the video codec stored, by block; `flow`: flow that was computed before;
-            `frame_differences`: brightness (0..1) that came and that went, no displacement; `pictures`: pairs of RGB
-            pictures (T, 2, 3, height, width) uint8, one step apart, for an encoder that estimates flow itself.
+        source: `motion_vectors`: those stored by the video codec, per block; `flow`: precomputed flow;
+            `frame_differences`: brightness (0..1) gained and lost, no displacement; `pictures`: pairs of RGB
+            frames (T, 2, 3, height, width) uint8, one step apart, for an encoder that estimates flow itself.
         fps: Steps per second.
-        height, width: Of the maps. Displacements (right, down) are in pixels of a picture of this size, per step.
+        height, width: Size of the maps. Displacements (right, down) are in pixels of a frame of this size, per step.
         normalize: `clip_max` divides by the clip's largest magnitude (plus 1e-5), after `max_maps` has been applied.
-        max_maps: Of a longer clip that many maps are kept, evenly spread, and the Trace says so.
-        fallback: What to do with motion vectors where the codec has none: estimate them by encoding the pictures again
-            in memory (the Trace says so), or fail.
+        max_maps: Maximum number of maps; of a longer clip, evenly spread maps are kept, and the Trace notes it.
+        fallback: Where the codec has no motion vectors: estimate them by encoding the frames again
+            in memory (the Trace notes it), or fail.
     """
 
     kind: ClassVar[str] = "motion"
@@ -183,11 +183,11 @@ PreprocessSpec = VisualSpec | AudioSpec | PointSpec | MotionSpec
 
 @dataclass(frozen=True, kw_only=True)
 class PoolSpec:
-    """Parameter-free pooling of a stream's tokens, applied before the feature store: smaller, and still exact.
+    """Parameter-free pooling of a stream's tokens, applied before the feature store, which then needs less space.
 
-    `steps` says that a segment's tokens are those of that many equal times, one after the other (video towers): each
+    `steps` is the number of equal time steps in a segment's tokens, one after the other (video towers): each
     becomes a segment of its own. `grid` averages the square grid of patch tokens to `grid` x `grid` (a CLS token, if any,
-    is dropped when `drop_cls`); `time` averages that many neighbouring segments.
+    is dropped when `drop_cls`); `time` averages that many neighboring segments.
     """
 
     grid: int | None = None
@@ -202,23 +202,23 @@ class PoolSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class FrameNeed:
-    """Which frames a stream wants; exactly one of `num_frames` and `fps` is set, neither means every frame.
+    """Frames that a stream needs: at most one of `num_frames` and `fps` is set; neither means every frame.
 
     Attributes:
-        num_frames: That many pictures, spread over the selection (or over the whole clip).
-        fps: Pictures at this rate.
-        max_frames: Cap on pictures, whatever the rule; above it the need fails and names the setting.
-        window: Neighbouring pictures that the encoder takes together; T segments = pictures / window.
-        follow_selection: False: the whole clip whatever the selector chose (e.g. sound).
-        rule: How uniform pictures are placed. `linspace`: first and last included, rounded half to even (MA-LMM);
+        num_frames: Number of frames, spread over the selection (or over the whole clip).
+        fps: Sampling rate in frames per second.
+        max_frames: Limit for any rule; more frames raise an error that names the setting.
+        window: Number of neighboring frames that the encoder processes together; T segments = frames / window.
+        follow_selection: False uses the whole clip whatever the selector chose (e.g. audio).
+        rule: Placement of uniform frames. `linspace`: first and last included, rounded half to even (MA-LMM);
             `midpoint`: middle of k equal parts (the default); `floor`: floor(i * N / k) (transformers); `truncate`: as
             `linspace`, but cut off instead of rounded; `borders`: halfway between whole-numbered borders of the parts,
             rounded down (CREMA, SeViLA); `clip_starts`: the first frames of `num_frames` clips of one second each, at
-            k * (seconds - 1) / num_frames (OneLLM), so that the end of a clip is not seen.
-        still: What a single image becomes: `repeat` fills `num_frames` with it, as a video of one picture would be; `once`
-            gives one segment, for models that know images as images.
-        stride: `num_frames` are every so manieth of a denser row of pictures, the first included: encoders with unequal
-            numbers of pictures then see the same moments.
+            k * (seconds - 1) / num_frames (OneLLM), which leaves out the end of a clip.
+        still: Handling of a single image: `repeat` repeats it `num_frames` times, like a video of one frame; `once`
+            gives one segment, for models that were trained with images.
+        stride: Sample `num_frames` frames at this stride from a denser uniform grid, the first included, so that
+            encoders with different numbers of frames see the same timestamps.
     """
 
     num_frames: int | None = None
@@ -232,7 +232,7 @@ class FrameNeed:
 
     def __post_init__(self) -> None:
         if self.stride < 1 or (self.stride > 1 and self.num_frames is None):
-            raise ConfigError(f"stride ({self.stride}) must be at least 1, and thins out a given num_frames")
+            raise ConfigError(f"stride ({self.stride}) must be at least 1, and needs num_frames")
         if self.num_frames is not None and self.fps is not None:
             raise ConfigError(f"give num_frames ({self.num_frames}) or fps ({self.fps}), not both")
         if self.num_frames is not None and self.num_frames < 1:
@@ -245,9 +245,9 @@ class FrameNeed:
 
 @dataclass(frozen=True, kw_only=True)
 class TextSpec:
-    """How a slot reads text: which tokenizer, how long, and from which side it is cut.
+    """Tokenization of the text of a slot: tokenizer, maximum length, and truncation side.
 
-    `template` holds {question}; what stands around it is read too.
+    `template` contains {question} and any text around it.
     """
 
     tokenizer: str

@@ -1,4 +1,4 @@
-"""Short `repr`s: shapes, dtypes, units and counts in place of the numbers that a carrier holds."""
+"""Short `repr`s: shapes, dtypes, units and counts instead of a carrier's values."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def describe_array(value: Any) -> str:
 
 
 def shorten(text: str, length: int = _MAX_TEXT) -> str:
-    """`text`, or as much of its start and its end as fits into `length` characters."""
+    """Shorten `text` to `length` characters: as much of its start and end as fits."""
     if len(text) <= length:
         return text
     tail = length // 4
@@ -76,7 +76,7 @@ def _items(value: Sequence[Any]) -> str:
 
 
 def _nested(value: Any) -> str:
-    """The type of a carrier inside another one, and its first array."""
+    """Summarize a carrier inside another one: its type, and its first array."""
     held = (getattr(value, f.name) for f in fields(value))
     first = next((item for item in held if hasattr(item, "shape")), None)
     return f"{type(value).__name__}({'…' if first is None else describe_array(first)})"

@@ -1,8 +1,8 @@
-"""Tensors on the road from encoders to the language model. Shapes are checked when a carrier is made."""
+"""Tensor carriers between encoders, connector and language model. Shapes are checked at construction."""
 
 # Axes: R rows = present (item, scene) pairs of a stream, B items, T segments, N tokens, C encoder width,
 #       Q query tokens, D language-model width, L text tokens (motion steps of a selection), S sequence length,
-#       k moments, m spans; of a selection C candidate moments.
+#       k selected timestamps, m spans; of a selection C candidate timestamps.
 # Masks: True = real.
 
 from __future__ import annotations
@@ -72,9 +72,9 @@ class _Movable(Summarized):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Features(_Movable):
-    """What an encoder saw. R = 0 is legal.
+    """Features from an encoder. R = 0 is legal.
 
-    `seconds` is kept in float32 whatever the dtype of `values`; `item` and `scene` say whose row it is.
+    `seconds` is kept in float32 whatever the dtype of `values`; `item` and `scene` are the indices of each row's query and clip.
     """
 
     values: Tensor  # (R, T, N, C)
@@ -91,11 +91,11 @@ class Features(_Movable):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Selection(_Movable):
-    """Moments that a selector chose, per row; no frames yet (`media.plan` turns moments into frames).
+    """Timestamps that a selector chose, per row (`media.plan` turns them into frames).
 
-    A selector that learns says what it looked at: `logits` of start and end at the steps of the motion, whose times are
-    `steps`; and, when it is trained through the answer, `mix`, the weights of candidate moments (`candidates`) in each
-    chosen one. Then all candidates are looked at, and their features are mixed.
+    A trainable selector adds `logits` of start and end at the motion steps, whose times are `steps`; and, when it is
+    trained through the answer, `mix`, the weights of the candidate timestamps (`candidates`) in each chosen one. Then
+    all candidates are encoded, and their features are mixed.
     """
 
     seconds: Tensor  # (R, k)
@@ -111,7 +111,7 @@ class Selection(_Movable):
     item: Tensor | None = None  # (R,) int64
     scene: Tensor | None = None  # (R,) int64
     reason: str = "uniform"
-    notes: tuple[tuple[int, str], ...] = ()  # (row, what the user should know), for the Trace
+    notes: tuple[tuple[int, str], ...] = ()  # (row, note for the user), for the Trace
 
     def __post_init__(self) -> None:
         _expect(
@@ -181,16 +181,16 @@ class StoreEntry(Summarized):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class StreamInputs(_Movable):
-    """Rows of one stream: preprocessed media for its encoder, features that are already known, or some rows of each.
+    """Rows of one stream: preprocessed media for its encoder, precomputed features, or some rows of each.
 
     `values` is (R, T, window, 3, H, W) for frames, (R, T, samples) or (R, T, frames, mels) for audio,
     (R, 1, points, 3 + width) for points; None if there is nothing to encode. `mask`, `seconds`, `item` and `scene`
     describe the rows of `values`, or those of `features` if there are no values.
 
     Attributes:
-        modality: Of all rows.
-        features: Of the rows that need no encoder; their own `item` and `scene` say which they are.
-        entries: One per row of `values`, if its features are to be kept in the feature store.
+        modality: Modality of all rows.
+        features: Features of the rows that need no encoder, with their own `item` and `scene`.
+        entries: One per row of `values`, if its features go to the feature store.
         same: For each row of `values`, the first row with the same media, which is encoded for both; empty if all differ.
     """
 
@@ -226,14 +226,14 @@ class StreamInputs(_Movable):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SelectorInputs(_Movable):
-    """What a selector needs for a batch: to choose, and to choose again with a gradient while it learns.
+    """Inputs of a selector for a batch, also used to select again with a gradient in training.
 
     Attributes:
-        motion: What it watches, a row for each row of candidates; None for selectors that watch nothing.
+        motion: Motion maps, a row for each row of candidates; None for selectors without a motion stream.
         text: The question, a row for each row of candidates.
-        candidates: Seconds; `mask` marks the real ones, `item` and `scene` say whose they are.
-        k: Moments.
-        target_spans: In seconds, where spans are learnt; NaN marks spans that are not there.
+        candidates: Seconds; `mask` marks the real ones, `item` and `scene` are each row's query and clip.
+        k: Number of timestamps to select.
+        target_spans: Target spans in seconds, for training; NaN marks missing spans.
     """
 
     motion: StreamInputs | None
@@ -251,11 +251,11 @@ class SelectorInputs(_Movable):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PromptPlan(_Movable):
-    """Where text and tokens go, before any embedding: one row per item, right-padded with ids of -1.
+    """Positions of text and token blocks, before any embedding: one row per item, right-padded with ids of -1.
 
-    `slot` is -1 for text, else an index into `slots`; each slot position stands for a whole block (all its real
+    `slot` is -1 for text, else an index into `slots`; each slot position is replaced by a whole block (all its real
     tokens). `slots` names (block, scene, segment); segment None is every segment of the block in order of time.
-    `is_target` marks tokens that are learnt (answers). `notes` are (item, what the user should know), for the Trace.
+    `is_target` marks target tokens (answers). `notes` are (item, note for the user), for the Trace.
     """
 
     ids: Tensor  # (B, L) int64; -1 = padding or slot
@@ -275,7 +275,7 @@ class Embeds(_Movable):
     values: Tensor  # (B, S, D)
     mask: Tensor  # (B, S) bool
     position_ids: Tensor  # (B, S) int64
-    labels: Tensor | None = None  # (B, S) int64, -100 = not learnt
+    labels: Tensor | None = None  # (B, S) int64, -100 = ignored by the loss
     blocks_end: Tensor | None = (
         None  # (B,) int64, one past the last position of a block, counted over real ones; 0: none
     )
@@ -291,7 +291,7 @@ class Embeds(_Movable):
         )
 
     def rows(self, items: Sequence[int]) -> Embeds:
-        """The embeddings of some items only."""
+        """Select the embeddings of some items."""
         index = list(items)
         labels, ends = (None if value is None else value[index] for value in (self.labels, self.blocks_end))
         return Embeds(self.values[index], self.mask[index], self.position_ids[index], labels, ends)
@@ -299,7 +299,7 @@ class Embeds(_Movable):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Prefix(Summarized):
-    """A prompt that the language model has read: score or generate from it without reading it again."""
+    """A prompt after one pass of the language model: score or generate from it without another pass."""
 
     embeds: Embeds
     state: Any  # the language model's own: a cache, or encoder states
@@ -312,14 +312,14 @@ class ModelInputs(_Movable):
 
     Attributes:
         streams: Stream name → its inputs.
-        text: Slot (`selector`, `trunk`) → what it reads. The language model reads `plan`.
-        plan: The prompt; with targets when it is for training.
+        text: Slot (`selector`, `trunk`) → its text. The language model reads `plan`.
+        plan: The prompt; with targets for training.
         target: (B, L) answers for a sequence-to-sequence model, None otherwise.
         num_items: B.
         pairs: All (item, scene) pairs of the batch.
-        selection: What was selected, for the Trace; with `mix`, its candidates' features are mixed into its moments.
-        moments: What the selector saw, where it watches motion.
-        provenance: Stream → per row the pictures used (`indices`, `pts_seconds`), for the Trace.
+        selection: The selection, for the Trace; with `mix`, its candidates' features are mixed into its timestamps.
+        selector_inputs: Inputs of the selector, if it has a motion stream.
+        provenance: Stream → per row the frames used (`indices`, `pts_seconds`), for the Trace.
     """
 
     streams: dict[str, StreamInputs]
@@ -329,14 +329,14 @@ class ModelInputs(_Movable):
     pairs: tuple[tuple[int, int], ...]
     target: TextTokens | None = None
     selection: Selection | None = None
-    moments: SelectorInputs | None = None
+    selector_inputs: SelectorInputs | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def num_target_tokens(self) -> int:
         """Number of tokens that the language model's loss averages over.
 
-        The first token of a prompt is none of them: nothing stands before it that it could be predicted from.
+        The first token of a prompt does not count: nothing precedes it from which it could be predicted.
         """
         return int((self.plan.is_target[:, 1:] if self.target is None else self.target.mask).sum())
 

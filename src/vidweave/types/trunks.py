@@ -1,4 +1,4 @@
-"""Trunks of a connector: their input, and the small protocols that say what else a trunk can do."""
+"""Trunks of a connector: their input, and small protocols of optional abilities."""
 
 # Axes: R rows, T time steps, K keys, C key width, Q query tokens, H trunk width, L text tokens
 
@@ -90,7 +90,7 @@ class ReadsText(Protocol):
 
     @property
     def text_spec(self) -> TextSpec | None:
-        """How the text is tokenized; None reads none after all."""
+        """How the text is tokenized; None if it reads no text."""
         ...
 
 
@@ -106,7 +106,7 @@ class HasMemory(Protocol):
 
 @runtime_checkable
 class MergesTime(Protocol):
-    """A trunk that sees the time steps of a clip together and apart, or the configuration of one."""
+    """A trunk that can merge neighboring time steps of a clip, or the configuration of one."""
 
     @property
     def needs_clip(self) -> bool:
@@ -115,7 +115,7 @@ class MergesTime(Protocol):
 
     @property
     def time(self) -> int:
-        """Number of neighboring time steps that become one."""
+        """Number of neighboring time steps that are merged into one."""
         ...
 
 
@@ -123,7 +123,7 @@ class MergesTime(Protocol):
 class SeesClips(MergesTime, Protocol):
     """A trunk that takes whole clips."""
 
-    num_tokens: int | None  # per time step that comes out; None: one per key
+    num_tokens: int | None  # per output time step; None: one per key
 
     def over_time(self, keys: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Keys (R, T, N, C) and mask (R, T, N) → hidden (R, T / time, Q, H) and its mask."""
@@ -161,9 +161,9 @@ class RoutesExperts(Protocol):
 
 @runtime_checkable
 class KeepsMemory(Protocol):
-    """A trunk that sees a clip one time step at a time, beside a memory of the steps before.
+    """A trunk that processes a clip one time step at a time, with a memory of the steps before.
 
-    The memory is a value: it is passed in and returned, and one that was given stays valid. A row without a real key
+    The memory is a value: it is passed in and returned, and the one passed in stays valid. A row without a real key
     keeps its memory as it was.
     """
 
@@ -185,11 +185,11 @@ class KeepsMemory(Protocol):
         ...
 
     def replay(self, inputs: TrunkInput, memory: Any) -> Any:
-        """A memory for another text, made of what `memory` kept: approximate, since the time steps are gone."""
+        """Rebuild the memory for another text from the contents of `memory`: approximate, since the time steps are gone."""
         ...
 
     def account(self, memory: Any, row: int, most_tokens: int | None) -> dict[str, Any]:
-        """What a row's memory holds, as JSON data for the Trace; `most_tokens` bounds its size, None tells all."""
+        """Summarize a row's memory as JSON data for the Trace; `most_tokens` bounds its size, None reports everything."""
         ...
 
 

@@ -40,7 +40,7 @@ WRONG = {
         ["contra4", "evaluate", "--split", "val.json", "--model", "tiny-bas"],
         ["contra4", "evaluate", "--split", "val.json", "--model", "tiny-bas", "--mode", "apart"],
     ],
-    "'merv-frozen' is a configuration whose weights no hub has": [[*ASK, "--model", "merv-frozen"]],
+    "'merv-frozen' is a configuration without published weights": [[*ASK, "--model", "merv-frozen"]],
     "has no readable config.json": [[*ASK, "--model", "."]],
     "is not a folder with a model": [[*ASK, "--model", "./nowhere"], [*ASK, "--model", "/nowhere/at/all"]],
     "unknown device 'gpu'; torch calls it 'cuda'": [

@@ -55,9 +55,7 @@ def test_exact_is_the_identity_up_to_gaps_and_rounding():
 def test_exact_names_the_difference():
     with pytest.raises(ShapeError, match="row 1: block 'sound' has 2 segments, the reference 1"):
         to(blocks([[0.0], [0.0, 1.0]]), blocks([[0.0], [0.0]]), "exact")
-    with pytest.raises(
-        ShapeError, match=r"row 0, segment 1: block 'sound' stands at 2.500 s, the reference at 1.500 s"
-    ):
+    with pytest.raises(ShapeError, match=r"row 0, segment 1: block 'sound' is at 2.500 s, the reference at 1.500 s"):
         to(blocks([[0.0, 2.0]]), blocks([[0.0, 1.0]]), "exact")
 
 
@@ -136,7 +134,7 @@ def test_append_closes_gaps_between_pieces():
     assert got.mask[..., 0].sum(1).tolist() == [3, 3]
     assert got.seconds[:, :, 0].tolist() == [[0.0, 1.0, 2.0]] * 2
     assert torch.equal(got.values[1, 1:], second.values[1])
-    with pytest.raises(ShapeError, match="a stream keeps its shape"):
+    with pytest.raises(ShapeError, match="a stream must keep its shape"):
         append(first, blocks([[2.0], [3.0]], tokens=3))
 
 

@@ -154,7 +154,7 @@ def test_faults():
         ProjectorConfig(key_width=8, num_tokens=4, conv_width=3)
     with pytest.raises(ConfigError, match="must be at least 1"):
         ResamplerConfig(key_width=0)
-    with pytest.raises(ConfigError, match="looks at neighbouring segments; use span='clip'"):
+    with pytest.raises(ConfigError, match="merges neighboring segments; use span='clip'"):
         connector(KINDS["conv3d"])
     _, built = connector(KINDS["average-halves"], span="clip")
     odd = features([4, 3])

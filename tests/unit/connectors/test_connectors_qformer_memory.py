@@ -49,7 +49,7 @@ def fast(qformer, queries, keys, text=None, text_mask=None, key_mask=None, cuts=
 
 
 @pytest.mark.parametrize("layers", [1, 2, 4, 5])
-@pytest.mark.parametrize(("length", "groups"), [(1, 6), (3, 1), (3, 2), (3, 3), (3, 4), (3, 5), (3, 14), (5, 11)])
+@pytest.mark.parametrize(("length", "segments"), [(1, 6), (3, 1), (3, 2), (3, 3), (3, 4), (3, 5), (3, 14), (5, 11)])
 def test_equals_the_plain_loop(length, segments, layers):
     """In double precision, so that no rounding decides a merge; single precision is compared below."""
     qformer = build(length, layers, torch.float64)
@@ -260,11 +260,11 @@ def test_config_round_trip():
 def test_faults():
     qformer = build(policy="concat", length=3)
     queries, keys, _, _ = given(5)
-    with pytest.raises(ShapeError, match="4 segments and the one at hand are more than this memory holds"):
+    with pytest.raises(ShapeError, match="4 segments and the current one exceed the memory"):
         fast(qformer, queries, keys)
-    with pytest.raises(ConfigError, match="works on a memory, got NoneType; begin with empty_memory"):
+    with pytest.raises(ConfigError, match="needs a QFormerMemory, got NoneType; start with empty_memory"):
         qformer.step(TrunkInput(queries, keys[:, 0]), None)
-    with pytest.raises(ConfigError, match=r"MemoryQFormer works on a memory; begin with empty_memory\(\)"):
+    with pytest.raises(ConfigError, match=r"MemoryQFormer needs a memory; start with empty_memory\(\)"):
         qformer(TrunkInput(queries, keys[:, 0]))
     with pytest.raises(ConfigError, match="at least 1, got 0 and 16"):
         MemoryConfig(length=0)

@@ -40,13 +40,13 @@ needs = st.builds(
     wanted=st.dictionaries(st.sampled_from(["a", "b", "c"]), needs, min_size=1),
     gaps=st.lists(st.floats(0.001, 3.0), min_size=1, max_size=60),
     span=st.none() | st.tuples(st.floats(0, 0.9), st.floats(0.01, 2.0)),
-    moments=st.none() | st.lists(st.floats(-5, 200), min_size=1, max_size=9),
+    timestamps=st.none() | st.lists(st.floats(-5, 200), min_size=1, max_size=9),
 )
-def test_any_plan_is_sound(wanted, gaps, span, moments):
+def test_any_plan_is_sound(wanted, gaps, span, timestamps):
     pts = np.cumsum(gaps)
     duration = float(pts[-1] + 0.1)
     borders = None if span is None else (span[0] * duration, span[0] * duration + span[1] * duration)
-    plan = plan_frames(wanted, pts, duration, span=borders, moments=moments)
+    plan = plan_frames(wanted, pts, duration, span=borders, timestamps=timestamps)
     assert (np.diff(plan.indices) > 0).all()
     assert plan.indices.min() >= 0
     assert plan.indices.max() < len(pts)
@@ -62,7 +62,7 @@ def test_any_plan_is_sound(wanted, gaps, span, moments):
         if borders is not None and ((pts >= borders[0]) & (pts < borders[1])).any():
             assert (pts[got] >= borders[0]).all()
             assert (pts[got] < borders[1]).all()
-    again = plan_frames(wanted, pts, duration, span=borders, moments=moments)
+    again = plan_frames(wanted, pts, duration, span=borders, timestamps=timestamps)
     assert again.indices.tolist() == plan.indices.tolist()
 
 
@@ -144,7 +144,7 @@ def test_moments():
         "more": FrameNeed(num_frames=6),
         "every": FrameNeed(),
     }
-    plan = plan_frames(needs, times(80), 8.0, moments=np.array([7.94, 1.01, 4.04]))
+    plan = plan_frames(needs, times(80), 8.0, timestamps=np.array([7.94, 1.01, 4.04]))
     assert picked(plan, "near").tolist() == [10, 40, 79]
     assert picked(plan, "groups").tolist() == [9, 10, 11, 39, 40, 41, 77, 78, 79]
     assert picked(plan, "free").tolist() == [20, 60]
@@ -182,8 +182,8 @@ def test_impossible_times(bad):
 
 @pytest.mark.parametrize("bad", [[], [np.nan], [[1.0]]])
 def test_impossible_moments(bad):
-    with pytest.raises(ShapeError, match="moments must be"):
-        plan_frames({"a": FrameNeed(num_frames=1)}, times(3), 1.0, moments=bad)
+    with pytest.raises(ShapeError, match="timestamps must be"):
+        plan_frames({"a": FrameNeed(num_frames=1)}, times(3), 1.0, timestamps=bad)
 
 
 def test_strides_see_the_same_moments():
@@ -192,5 +192,5 @@ def test_strides_see_the_same_moments():
     plan = plan_frames({"dense": dense, "thin": thin}, np.arange(601) / 29.97, 601 / 29.97)
     assert np.array_equal(plan.indices[plan.streams["thin"]], plan.indices[plan.streams["dense"]][::2])
     assert len(plan.indices) == 32
-    with pytest.raises(ConfigError, match="thins out a given num_frames"):
+    with pytest.raises(ConfigError, match="needs num_frames"):
         FrameNeed(fps=2, stride=2)

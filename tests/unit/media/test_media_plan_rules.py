@@ -113,11 +113,11 @@ TIMES = np.array([0.0, 0.5, 1.5, 2.0, 4.0, 5.0, 5.25])  # no two gaps in a row a
 
 
 @pytest.mark.parametrize(
-    ("moment", "expected"),
+    ("timestamp", "expected"),
     [(0.25, 0), (0.26, 1), (1.0, 1), (1.01, 2), (3.0, 3), (3.01, 4), (-9.0, 0), (99.0, 6), (4.5, 4), (5.125, 5)],
 )
-def test_the_nearest_frame_is_the_earlier_one_of_two(moment, expected):
-    plan = plan_frames({"a": FrameNeed(num_frames=1)}, TIMES, 5.5, moments=[moment])
+def test_the_nearest_frame_is_the_earlier_one_of_two(timestamp, expected):
+    plan = plan_frames({"a": FrameNeed(num_frames=1)}, TIMES, 5.5, timestamps=[timestamp])
     assert plan.indices.tolist() == [expected]
 
 
@@ -143,7 +143,7 @@ def test_a_span_may_end_half_a_second_late(end, is_noted):
 
 
 @pytest.mark.parametrize(
-    ("window", "moment", "expected"),
+    ("window", "timestamp", "expected"),
     [
         (2, 2.0, [3, 4]),
         (3, 2.0, [2, 3, 4]),
@@ -153,8 +153,8 @@ def test_a_span_may_end_half_a_second_late(end, is_noted):
         (4, 5.0, [3, 4, 5, 6]),
     ],
 )
-def test_windows_lie_around_their_moment(window, moment, expected):
-    plan = plan_frames({"a": FrameNeed(num_frames=window, window=window)}, TIMES, 5.5, moments=[moment])
+def test_windows_lie_around_their_moment(window, timestamp, expected):
+    plan = plan_frames({"a": FrameNeed(num_frames=window, window=window)}, TIMES, 5.5, timestamps=[timestamp])
     assert plan.indices[plan.streams["a"]].tolist() == expected
 
 
@@ -162,8 +162,8 @@ def test_windows_lie_around_their_moment(window, moment, expected):
     ("count", "expected"), [(1, [2]), (2, [1, 3]), (3, [0, 2, 4]), (4, [0, 1, 3, 4]), (7, [0, 1, 1, 2, 3, 3, 4])]
 )
 def test_moments_are_thinned_or_repeated_evenly(count, expected):
-    moments = [10.0, 20.0, 40.0, 50.0, 90.0]
-    plan = plan_frames({"a": FrameNeed(num_frames=count)}, np.array([0.0, *moments]), 100.0, moments=moments)
+    timestamps = [10.0, 20.0, 40.0, 50.0, 90.0]
+    plan = plan_frames({"a": FrameNeed(num_frames=count)}, np.array([0.0, *timestamps]), 100.0, timestamps=timestamps)
     assert (plan.indices[plan.streams["a"]] - 1).tolist() == expected
 
 

@@ -127,7 +127,7 @@ def test_given_features_skip_the_encoder(model, frames):
     answer = SlotPipeline(model).ask(Clip(video=given), QUESTION, options=("red", "blue"))
     torch.testing.assert_close(_scores(answer), _scores(direct), atol=1e-5, rtol=1e-5)
     wrong = PrecomputedFeatures(np.zeros((3, 4, 7), np.float32), np.zeros((3, 2), np.float32))
-    with pytest.raises(ModalityError, match="7 wide, encoder 'rgb' makes 12"):
+    with pytest.raises(ModalityError, match="7 wide, those of encoder 'rgb' 12"):
         SlotPipeline(model).ask(Clip(video=wrong), QUESTION)
 
 

@@ -44,7 +44,7 @@ def _features(segments=3, tokens=4, width=12, fill=0.5, seconds=None):
         (None, QueryError, "the question must be a text, got None"),
         (b"what", QueryError, "the question must be a text, got b'what'"),
         ("what </s> is", QueryError, "contains '</s>', which the language model reads as a control token"),
-        ("what \udc80 is", QueryError, "no valid Unicode"),
+        ("what \udc80 is", QueryError, "not valid Unicode"),
     ],
 )
 def test_a_question_that_cannot_be_asked(model, frames, question, error, message):
@@ -63,7 +63,7 @@ def test_a_question_is_never_a_template(model, frames, question):
         (("red", "red"), "options repeat: 'red'"),
         (("red", " red"), "options repeat: 'red'"),
         (("red", " "), "option 2 is empty"),
-        (("red",), "one option .* leaves nothing to choose"),
+        (("red",), "one option .* leaves no choice"),
         (("red", 3), "option 2 must be a text, got 3"),
         ("red", "options must be a list of texts, got 'red'"),
         (None, "options must be a list of texts, got None"),
@@ -93,7 +93,7 @@ def test_options_that_cannot_be_chosen_from(model, frames, options, message):
         (lambda f: Clip(_features(seconds=np.full((3, 2), np.inf))), ShapeError, "infinite values or times"),
         (lambda f: Clip(_features(segments=0)), ShapeError, "at least one token"),
         (lambda f: Clip(_features(tokens=0)), ShapeError, "at least one token"),
-        (lambda f: Clip(_features(width=7)), ModalityError, "7 wide, encoder 'rgb' makes 12"),
+        (lambda f: Clip(_features(width=7)), ModalityError, "7 wide, those of encoder 'rgb' 12"),
         (lambda f: Clip(PrecomputedFeatures(np.ones((3, 4, 12), int), np.ones((3, 2)))), ShapeError, "int64 of shape"),
         (lambda f: Clip(PrecomputedFeatures([[1]], np.ones((1, 2)))), ShapeError, "must be an array, got list"),
         (lambda f: Clip(Frames([1], [0], [0])), ShapeError, "frames must be an array, got list"),
@@ -119,7 +119,7 @@ def test_a_number_of_frames_that_cannot_be_shown(model, frames, number):
 
 
 def test_more_frames_than_there_are(model, frames):
-    message = "10 frames were asked for, the video has 7 in the chosen span; ask for at most 7"
+    message = "10 frames were requested, the video has 7 in the chosen span; request at most 7"
     with pytest.raises(MediaError, match=message):
         SlotPipeline(model).ask(Clip(frames), QUESTION, num_frames=10)
     with pytest.raises(MediaError, match="the video has 2 in the chosen span"):

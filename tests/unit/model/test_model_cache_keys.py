@@ -109,7 +109,7 @@ class Case:
     source: Any = SOURCES["video"]
     clip: dict[str, Any] = field(default_factory=dict)
     dtype: torch.dtype = torch.float32
-    moments: tuple[float, ...] | None = None
+    timestamps: tuple[float, ...] | None = None
     change: Callable[[Encoder], Any] = lambda encoder: None
     stream_name: str = "rgb"
 
@@ -126,8 +126,8 @@ class Case:
         cache = FeatureCache.of(keys, spec, {self.stream.encoder: module}, self.dtype, Fingerprints())
         scene = OpenScene(Clip(**{self.modality: self.source}, **self.clip))
         needs = {self.stream_name: self.stream.need}
-        moments = None if self.moments is None else np.array(self.moments)
-        gather_scene(spec, scene, needs, moments=moments, cache=cache)
+        timestamps = None if self.timestamps is None else np.array(self.timestamps)
+        gather_scene(spec, scene, needs, timestamps=timestamps, cache=cache)
         scene.close()
         (key,) = keys.asked
         return key
@@ -231,7 +231,7 @@ def changing() -> Iterator[tuple[str, Case, Case]]:
         "stride": FrameNeed(num_frames=4, stride=2, rule="linspace"),
     }.items():
         yield f"frames: {name}", plain, replace(plain, stream=replace(plain.stream, need=need))
-    yield "moments", plain, replace(plain, moments=(0.1, 0.2, 2.0, 2.5))
+    yield "timestamps", plain, replace(plain, timestamps=(0.1, 0.2, 2.0, 2.5))
     for modality in ("video", "audio", "flow"):
         before = case_of(modality)
         yield f"{modality}: start", before, replace(before, clip={"start_seconds": 0.5})

@@ -67,5 +67,5 @@ def test_a_model_with_several_encoders_looks_at_each_number_of_frames():
     assert seen == wanted
     with pytest.raises(ConfigError, match=r"num_frames has 2 numbers, the model has 3 streams"):
         SlotPipeline(model).ask(clip, num_frames=[16, 16], **ask)
-    with pytest.raises(MediaError, match="64 frames were asked for, the video has 37"):
+    with pytest.raises(MediaError, match="64 frames were requested, the video has 37"):
         SlotPipeline(model).ask(clip, num_frames={names[0]: 64}, **ask)

@@ -134,7 +134,7 @@ def test_what_it_refuses(model):
     grown = add_modality(model, "depth")
     with pytest.raises(ConfigError, match="has a stream 'depth' already"):
         add_modality(grown, "depth")
-    with pytest.raises(ModalityError, match=r"touch was supplied, but nothing in this model"):
+    with pytest.raises(ModalityError, match=r"touch was given, but no stream of this model"):
         SlotPipeline(grown).ask(clip("video", "touch"), QUESTION)
 
 

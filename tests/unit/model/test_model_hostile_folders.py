@@ -82,7 +82,7 @@ def test_more_layers_than_any_model_has_are_not_built(folder, path):
         inner = inner[key]
     inner[last] = 100_000_000
     (folder / "config.json").write_text(json.dumps(data))
-    with pytest.raises(ConfigError, match=rf"asks for {last}=100,000,000, at most 1,000 are built"):
+    with pytest.raises(ConfigError, match=rf"has {last}=100,000,000; at most 1,000 are allowed"):
         vidweave.load(folder)
 
 

@@ -116,7 +116,7 @@ def test_spans_and_answers_are_learnt_together(family):
     torch.testing.assert_close(parts["loss"], parts["answer"] + 0.5 * parts["spans"])
     torch.manual_seed(5)
     torch.testing.assert_close(GroundedAnswerLoss(span_weight=0.5)(model, inputs)["loss"], parts["loss"])
-    alone = SpanLoss()(model, inputs.moments)["loss"]
+    alone = SpanLoss()(model, inputs.selector_inputs)["loss"]
     torch.testing.assert_close(SpanLoss()(model, inputs)["loss"], alone)
     torch.testing.assert_close(alone, parts["spans"])  # noise is for choosing, not for learning
     alone.backward()

@@ -355,7 +355,7 @@ def test_a_kill_at_any_change_leaves_a_model_that_loads(old_and_new, tmp_path):
 def test_a_full_disk_is_told_and_leaves_the_old_model(old_and_new, tmp_path, monkeypatch):
     old, _, save, _ = old_and_new
     before = _files(old)
-    message = r"could not save to .*No space left.*what was there before is unchanged"
+    message = r"could not save to .*No space left.*existing files are unchanged"
     with watched(Disk(4, is_full=True)), pytest.raises(CheckpointError, match=message):
         save(old)
     assert _files(old) == before

@@ -117,7 +117,7 @@ def test_a_full_disk_at_any_write_is_told_and_leaves_the_old_or_the_new_files(fr
         with watched(Disk(at, is_full=True)), pytest.raises(CheckpointError, match=message) as caught:
             save(folder, NEW)
         is_new = "the new model is complete" in str(caught.value)
-        assert is_new or "what was there before is unchanged; free space" in str(caught.value)
+        assert is_new or "existing files are unchanged; free space" in str(caught.value)
         assert without_card(read(folder)) == (NEW if is_new else OLD), at
         if not is_new:
             assert sorted(os.listdir(folder)) == sorted({name.split("/")[0] for name in OLD | CARD})

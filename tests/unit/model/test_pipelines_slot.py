@@ -277,10 +277,10 @@ def _scores(answer):
     ("wrong", "complaint"),
     [
         ([], "must end with a message of the user"),
-        ([{"role": "assistant", "content": "hi"}], "message 1 must be of the role 'user', got 'assistant'"),
+        ([{"role": "assistant", "content": "hi"}], "message 1 must have the role 'user', got 'assistant'"),
         ([{"role": "user", "content": "what ?"}], "no message holds a clip; add"),
         ([{"role": "user", "content": 3}], "content of message 1 must be a text or a list of parts, got 3"),
-        ([{"role": "user", "content": [{"type": "smell"}]}], r"part of message 1 is not understood: .* one of audio, "),
+        ([{"role": "user", "content": [{"type": "smell"}]}], r"part of message 1 is not supported: .* one of audio, "),
         ([{"role": "user", "content": [{"type": "video"}]}], "a part of type 'video' has no source"),
         (
             [{"role": "user", "content": [{"type": "video", "path": "a"}, {"type": "video", "url": "b"}]}],

@@ -131,8 +131,8 @@ def test_training_through_the_answer_reaches_the_bridge():
         assert chosen.mix.shape == (2, 3, 13)
         torch.testing.assert_close(chosen.mix.sum(-1), torch.ones(2, 3), atol=1e-5, rtol=0)
         if way == "straight_through":
-            moments = torch.einsum("rkc,rc->rk", chosen.mix.double(), chosen.candidates * chosen.candidate_mask)
-            torch.testing.assert_close(moments, chosen.seconds, atol=1e-5, rtol=0)
+            timestamps = torch.einsum("rkc,rc->rk", chosen.mix.double(), chosen.candidates * chosen.candidate_mask)
+            torch.testing.assert_close(timestamps, chosen.seconds, atol=1e-5, rtol=0)
         (chosen.mix * torch.randn(2, 3, 13)).sum().backward()
         gradient = selector.bridge.span_head.weight.grad
         assert gradient.abs().sum() > 0

@@ -264,7 +264,7 @@ def test_a_file_of_another_layout_is_recognized(layout, other, light, tmp_path):
     torch.save(MARKS[other], tmp_path / "other.pth")
     with pytest.raises(VidweaveError) as told:
         convert(layout, light(layout, tmp_path / "other.pth"))
-    message = f"is no file of layout '{layout}'; it looks like one of layout '{other}'"
+    message = f"is not a file of layout '{layout}'; it looks like one of layout '{other}'"
     assert (message in str(told.value)) == (layout != other)
 
 
@@ -349,7 +349,7 @@ def test_an_interrupted_conversion_leaves_nothing_or_says_so(layout, case_of, tm
             run(layout, case, request_of(case, tmp_path / "out"))
     assert not list(tmp_path.iterdir())
     (tmp_path / "out.converting").mkdir()  # what a kill leaves
-    with pytest.raises(CheckpointError, match=r"out.converting' is what an interrupted conversion left .*; delete it"):
+    with pytest.raises(CheckpointError, match=r"out.converting' was left by an interrupted conversion .*; delete it"):
         run(layout, case, request_of(case, tmp_path / "out"))
     (tmp_path / "out.converting").rmdir()
     (tmp_path / "out").mkdir()  # an empty folder may be there

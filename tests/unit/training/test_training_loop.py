@@ -122,7 +122,7 @@ def test_another_recipe_does_not_resume(tmp_path):
 
 
 def test_other_data_do_not_resume(tmp_path):
-    with pytest.raises(TrainingError, match="could not be made"):
+    with pytest.raises(TrainingError, match="could not be built"):
         quietly(tiny_run(tiny_stage(examples=Failing(22))), tmp_path, checkpoint_every=2)
     with pytest.raises(TrainingError, match="the data changed"):
         quietly(tiny_run(tiny_stage(examples=TinyData(36))), tmp_path)
@@ -227,7 +227,7 @@ def test_other_errors_of_the_model_pass_through(tmp_path):
 @pytest.mark.parametrize("threads", [0, 2])
 def test_an_example_that_fails_is_named(tmp_path, threads):
     with pytest.raises(
-        TrainingError, match=r"step \d+ of stage 'only': example \d+ could not be made: BrokenFileError"
+        TrainingError, match=r"step \d+ of stage 'only': example \d+ could not be built: BrokenFileError"
     ):
         quietly(tiny_run(tiny_stage(examples=Failing(20), loader_threads=threads)), tmp_path)
 
@@ -244,7 +244,7 @@ def test_a_loss_without_gradient_is_told(tmp_path):
     def detached(model, batch):
         return {"loss": squared_error(model, batch)["loss"].detach()}
 
-    with pytest.raises(TrainingError, match="the loss depends on no parameter that learns; check the passes"):
+    with pytest.raises(TrainingError, match="the loss depends on no trainable parameter; check the passes"):
         quietly(tiny_run(tiny_stage(objective=detached)), tmp_path)
 
 
@@ -395,14 +395,14 @@ def test_events_and_progress_are_written(tmp_path, capsys):
     assert list((tmp_path / "logs").glob("events.out.tfevents*"))
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert "stage only: 58 of 58 parameters learn, in 6 tensors" in captured.err
+    assert "stage only: 58 of 58 parameters are trainable, in 6 tensors" in captured.err
     assert "only step 12: score 0.5" in captured.err
 
 
 def test_what_learns_is_logged(tmp_path, caplog):
     with caplog.at_level("INFO", logger="vidweave.training"):
         quietly(tiny_run(tiny_stage(passes=(Pass("head", ("head.*",)),))), tmp_path)
-    assert "stage only, pass head learns head.*" in caplog.text
+    assert "stage only, pass head trains head.*" in caplog.text
     assert (tmp_path / "logs" / "only.trainable.txt").read_text() == "head\thead.weight\nhead\thead.bias\n"
 
 

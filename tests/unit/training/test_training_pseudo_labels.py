@@ -102,7 +102,7 @@ def test_a_run_goes_on_where_it_stopped(tmp_path):
 def test_other_settings_and_other_files_are_refused(tmp_path):
     out = tmp_path / "labels.jsonl"
     list(label_clips(FakeScorer(), examples(2), out))
-    with pytest.raises(RecordError, match="made with other settings: model is 'fake' there, 'other' here"):
+    with pytest.raises(RecordError, match="created with other settings: model is 'fake' there, 'other' here"):
         list(label_clips(FakeScorer("other"), examples(2), out))
     running = label_clips(FakeScorer(), examples(), out)
     next(running)

@@ -85,7 +85,7 @@ def test_overrides_reach_inside():
         ("flag=1", ConfigError, r"_Settings.flag must be bool, got 1"),
         ("kind=z", ConfigError, r"_Settings.kind must be one of 'x', 'y', got 'z'"),
         ("count.x=1", ConfigError, r"_Settings.count has no fields; write count=value"),
-        ("count", ConfigError, r"'count' is no override; write key=value"),
+        ("count", ConfigError, r"'count' is not an override; write key=value"),
         ("optimizer.lr=-1", ConfigError, r"lr > 0"),
     ],
 )
@@ -109,7 +109,7 @@ def test_files_that_are_no_recipe_are_told(tmp_path):
     with pytest.raises(ConfigError, match=r"there is no recipe file .*nothing.py; give the path of a Python file"):
         recipe_run(tmp_path / "nothing.py")
     (tmp_path / "text.txt").write_text("hello")
-    with pytest.raises(ConfigError, match=r"text.txt is no Python file; a recipe ends in .py"):
+    with pytest.raises(ConfigError, match=r"text.txt is not a Python file; a recipe ends in .py"):
         recipe_run(tmp_path / "text.txt")
     (tmp_path / "empty.py").write_text("")
     with pytest.raises(

@@ -159,7 +159,7 @@ def test_a_stage_on_which_later_ones_were_built_is_not_made_longer(tmp_path):
 
 def test_more_examples_may_follow_the_old_ones(tmp_path):
     cut(tiny_run(), tmp_path, at=4)
-    with pytest.raises(TrainingError, match="the data changed: the checkpoint stands at"):
+    with pytest.raises(TrainingError, match="the data changed: the checkpoint is at"):
         quietly(tiny_run(tiny_stage(examples=TinyData(36))), tmp_path)
     assert quietly(tiny_run(tiny_stage(examples=OtherData(50, first=37))), tmp_path).total_steps == 12
 
@@ -215,7 +215,7 @@ def test_an_example_that_cannot_be_made_is_named_before_the_first_step(tmp_path)
                 raise OSError("no such file")
             return super().__getitem__(index)
 
-    with pytest.raises(TrainingError, match="example 36 could not be made: OSError"):
+    with pytest.raises(TrainingError, match="example 36 could not be built: OSError"):
         quietly(tiny_run(tiny_stage(examples=Broken())), tmp_path)
 
 

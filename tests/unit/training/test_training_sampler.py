@@ -60,9 +60,9 @@ def test_an_uneven_batch_names_the_multiple():
 
 
 def test_no_examples_and_changed_data_are_told():
-    with pytest.raises(TrainingError, match="no examples to learn from"):
+    with pytest.raises(TrainingError, match="no examples to train with"):
         Sampler(size=0, batch_size=1, seed=0)
     with pytest.raises(TrainingError, match="batch_size must be at least 1"):
         Sampler(size=3, batch_size=0, seed=0)
-    with pytest.raises(TrainingError, match="the data changed: the checkpoint stands at"):
+    with pytest.raises(TrainingError, match="the data changed: the checkpoint is at"):
         Sampler(size=9, batch_size=2, seed=0).check_state(Sampler(size=8, batch_size=2, seed=0).state(3), 3)

@@ -88,7 +88,7 @@ def carriers():
         tuple((i, 0) for i in range(300)),
         target=text,
         selection=selection,
-        moments=selector,
+        selector_inputs=selector,
         provenance={"video": [list(range(900))]},
     )
     scenes = tuple(Scene(f"{LONG} {i}", clip) for i in range(4))
@@ -144,7 +144,7 @@ def test_what_is_printed():
     held = {type(value).__name__: repr(value) for value in carriers()}
     assert held["Frames"] == "Frames(uint8 (60, 5, 7, 3), 0.00..59.00 s)"
     assert held["Waveform"] == "Waveform(float32 (16000,), 8000 Hz, 2.00 s from 1.50 s on)"
-    assert held["PointCloud"] == "PointCloud(float32 (2000, 3) in metres, features float32 (2000, 6))"
+    assert held["PointCloud"] == "PointCloud(float32 (2000, 3) in meters, features float32 (2000, 6))"
     assert held["TextTokens"] == "TextTokens(ids=int64 (3, 90), mask=bool (3, 90))"
     assert held["FrameUse"] == "FrameUse(index=7, pts_seconds=2.3333333333333335)"
     assert "streams={stream 0: StreamInputs(float32 (3, 50, 1, 3, 8, 9)), " in held["ModelInputs"]

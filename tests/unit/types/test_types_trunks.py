@@ -114,9 +114,9 @@ def test_faults_of_base_classes():
     inputs = TrunkInput(None, torch.zeros(2, 5, 4))
     with pytest.raises(ConfigError, match="a resampler needs query tokens; set num_query_tokens"):
         CONFIGS["resampler"][0].build()(inputs)
-    with pytest.raises(ConfigError, match=r"MemoryTrunk works on a memory; begin with empty_memory\(\)"):
+    with pytest.raises(ConfigError, match=r"MemoryTrunk needs a memory; start with empty_memory\(\)"):
         MemoryTrunk()(inputs)
-    with pytest.raises(ConfigError, match="MemoryTrunk cannot take another text"):
+    with pytest.raises(ConfigError, match="MemoryTrunk cannot switch to another text"):
         MemoryTrunk().replay(inputs, None)
     with pytest.raises(NotImplementedError, match="Trunk has no forward"):
         Trunk()(inputs)
