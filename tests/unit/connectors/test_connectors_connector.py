@@ -347,7 +347,7 @@ def test_faults_of_inputs():
     state = connector.begin(*pairs(2))
     with pytest.raises(UnknownNameError, match="unknown stream 'vidoe'; did you mean 'video'"):
         connector.push(state, {"vidoe": features([1])})
-    with pytest.raises(ShapeError, match="row for item 2, scene 0, which begin"):
+    with pytest.raises(ShapeError, match="row for item 2, scene 0, which is not among the pairs of begin"):
         connector.push(state, {"video": features([1], items=[2])})
     with pytest.raises(ShapeError, match="two rows for item 1, scene 0"):
         connector.push(state, {"video": features([1, 1], items=[1, 1])})

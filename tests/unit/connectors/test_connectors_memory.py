@@ -216,7 +216,7 @@ def test_marking_the_last_segment_is_undone_by_the_next():
 def test_faults():
     with pytest.raises(ConfigError, match=r"last_time_position \(3\) is not one of its 3 time positions"):
         build(num_time_positions=3, beyond_times="last", last_time_position=3)
-    with pytest.raises(ConfigError, match="beyond_times='last' marks the segment that is asked about"):
+    with pytest.raises(ConfigError, match="beyond_times='last' marks the segment that the question is about"):
         build(beyond_times="last")
     with pytest.raises(ConfigError, match="has a memory and sees segment by segment; use span='group'"):
         build(span="clip")

@@ -311,7 +311,7 @@ def test_configurations_survive_json():
         ({"model_type": "t5"}, ConfigError, "needs a model_type that is causal, got 't5'"),
         ({"model_type": None}, ConfigError, "got None"),
         ({"hidden_size": "wide"}, ConfigError, "is wrong: .*hidden_size"),
-        ({"model_type": "qwen2", "num_hidden_layers": 10**8}, ConfigError, "asks for num_hidden_layers=100,000,000"),
+        ({"model_type": "qwen2", "num_hidden_layers": 10**8}, ConfigError, "has num_hidden_layers=100,000,000"),
         ({"num_attention_heads": 5}, ConfigError, "is wrong: .*not a multiple"),
     ],
 )
