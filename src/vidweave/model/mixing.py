@@ -21,7 +21,7 @@ from vidweave.model.prepared import Prepared
 from vidweave.nn.span_selection import candidate_weights, thin
 from vidweave.types import Features, FrameNeed, Selection
 
-__all__ = ["every_candidate", "mix_moments", "mixed_segments", "mixed_needs"]
+__all__ = ["every_candidate", "mix_timestamps", "mixed_segments", "mixed_needs"]
 
 
 def every_candidate(prepared: Prepared, k: int, *, limit: int | None = None) -> Selection:

@@ -163,10 +163,10 @@ class Processor:
         cache = None if cache is None else cache.for_batch()
         decoded: dict[Any, dict[str, StreamRow]] = {}  # scenes of one clip at the same times are decoded once
         for (item, scene), opened in prepared.scenes.items():
-            at = moments.get((item, scene))
+            at = timestamps.get((item, scene))
             key = (id(opened), None if at is None else at.tobytes())
             if key not in decoded:
-                decoded[key] = gather_scene(self.spec, opened, needs, moments=at, why=why, cache=cache)
+                decoded[key] = gather_scene(self.spec, opened, needs, timestamps=at, why=why, cache=cache)
             for name, row in decoded[key].items():
                 gathered.setdefault(name, []).append((item, scene, row))
         streams = {name: collate_stream(name, rows) for name, rows in gathered.items()}

@@ -20,7 +20,7 @@ from vidweave.model.prepared import RULE_SELECTIONS
 from vidweave.model.processor import Processor
 from vidweave.types import Clip, Query, Selection, Trace
 
-__all__ = ["MAX_STEPS", "check_cancelled", "describe_row", "select_moments", "add_selection_panel"]
+__all__ = ["MAX_STEPS", "check_cancelled", "describe_row", "select_timestamps", "add_selection_panel"]
 
 MAX_STEPS = 256  # of a curve; longer curves are reduced to the maximum of neighboring steps
 
