@@ -150,7 +150,7 @@ def test_an_image_enters_by_the_video_port(model, frames):
 
 
 def test_a_modality_that_nothing_looks_at_is_refused(model, frames):
-    with pytest.raises(ModalityError, match=r"thermal was supplied.*it takes image, video"):
+    with pytest.raises(ModalityError, match=r"thermal was given.*it takes image, video"):
         SlotPipeline(model).ask(Clip(video=frames, thermal=frames), QUESTION)
 
 

@@ -232,7 +232,7 @@ def test_faults(asked, tmp_path):
     bad[0, 2, 3] = np.nan
     with pytest.raises(ShapeError, match="features of stream 'video' hold NaN or infinite values"):
         stream.push(PrecomputedFeatures(bad, np.array([[9.0, 10.0]])))
-    with pytest.raises(ModalityError, match="depth was supplied"):
+    with pytest.raises(ModalityError, match="depth was given"):
         stream.push(Clip(depth=frames()))
     assert stream.segments == {"video": 2}
     (tmp_path / "broken.safetensors").write_bytes(b"nothing")
