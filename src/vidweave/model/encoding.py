@@ -26,7 +26,7 @@ __all__ = ["StreamEncoder"]
 class StreamEncoder:
     """Turn the inputs of streams into features with the encoders of one model.
 
-    Media go through an encoder in the dtype of its weights; features come out in the dtype of the model. Rows that say
+    Media are encoded in the dtype of the encoder's weights; features come out in the dtype of the model. Rows that say
     where their features are to be kept (`StoreEntry.store`) have them stored.
     """
 

@@ -89,7 +89,7 @@ class FrameScorer:
                 spans=torch.stack([timestamps[:, :1], timestamps[:, -1:]], -1),
                 reason="single frames",
             )
-            prepared.needs = {name: _every_moment(need, len(times)) for name, need in prepared.needs.items()}
+            prepared.needs = {name: _every_timestamp(need, len(times)) for name, need in prepared.needs.items()}
             inputs = processor.fetch(prepared, selection, cache=self.pipe.cache)
         seen = model.encode_streams(inputs.streams)
         features = {name: _one_row_each(found, len(times)) for name, found in seen.items()}

@@ -38,8 +38,8 @@ class SlotPipeline:
     Threads may share one: each call keeps its own state, and no call changes a weight.
 
     Args:
-        model: Its weights; `pipe.model` is for training, and for transformers' way of working.
-        processor: Queries → inputs of the model; None takes the one that was loaded with the model.
+        model: The model with its weights; `pipe.model` is for training, and for use as in transformers.
+        processor: Queries → inputs of the model; None uses the one that was loaded with the model.
         cache_folder: Keep features of frozen encoders there, and use those that are there.
 
     Attributes:
@@ -231,7 +231,7 @@ class SlotPipeline:
         """
         clip = clip if isinstance(clip, Clip) else Clip(clip)
         call = {"num_frames": num_frames, "limits": limits, "cancel": cancel, "cache": self.cache}
-        return select_moments(self.model, self.processor, clip, question, selector=selector, **call)
+        return select_timestamps(self.model, self.processor, clip, question, selector=selector, **call)
 
     def stream(self, question: str | Sequence[str] | None = None, *, limits: Limits | None = None) -> Stream:
         """Open a live stream or long clip that is pushed piece by piece and answers questions at any time.
@@ -279,7 +279,7 @@ class SlotPipeline:
         return self.model.push_to_hub(repo_id, **how)  # type: ignore[arg-type]  # transformers wraps it without its signature
 
     def close(self) -> None:
-        """Write the features that are still in memory, and close the feature cache; the pipeline answers on without one."""
+        """Write the features that are still in memory, and close the feature cache; the pipeline keeps working without one."""
         self.use_cache_folder(None)
 
     def __enter__(self) -> Self:

@@ -16,7 +16,7 @@ from vidweave.training.stages import Run, Stage
 __all__ = ["check_same_run", "describe_run", "longer_stages", "run_hash"]
 
 _SCHEDULE_LENGTHS = ("warmup_steps", "num_epochs", "steps_per_epoch")
-_CONFIG_LENGTHS = ("epochs", "steps")  # what a recipe's settings say of lengths; the stages say what became of it
+_CONFIG_LENGTHS = ("epochs", "steps")  # lengths in a recipe's settings; the stages have the resulting ones
 _CONFIG_HOW_NOT_WHAT = ("workers",)  # settings of a recipe that change no batch
 _SAMPLED_VALUES = 64
 _HOW_NOT_WHAT = (

@@ -170,8 +170,8 @@ class Run:
     Attributes:
         model: The module to train. Its frozen weights are not in the checkpoints, so the recipe must create them
             the same way each time.
-        finish: ``(model, out)`` at the end, on the first process: writes what the run is for.
-        config: Plain data (or a dataclass) that tells this run from others; a checkpoint resumes only under an equal one.
+        finish: ``(model, out)`` at the end, on the first process: writes the result of the run.
+        config: Plain data (or a dataclass) that distinguishes this run from others; a checkpoint resumes only under an equal one.
             A setting `workers` may differ, since batches do not depend on it.
     """
 

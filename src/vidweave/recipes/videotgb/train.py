@@ -215,7 +215,7 @@ def _targets(items: Sequence[Conversation], spans: dict[str, tuple[float, float]
 def collate_spans(processor: Processor, spans: dict[str, tuple[float, float]], items: list[Conversation]) -> Any:
     """Collate TG: motion, question and spans; no frame is decoded for the tower."""
     with processor.prepare(last_questions(items)) as prepared:
-        return prepared.moments(target_spans=_targets(items, spans))
+        return prepared.selector_inputs(target_spans=_targets(items, spans))
 
 
 def collate_joint(
