@@ -74,7 +74,8 @@ def test_named_files_exist(page):
     """Paths in backticks that begin with a folder of the repository."""
     text = page.read_text(encoding="utf-8")
     for path in re.findall(r"`((?:src|tests|docs|benchmarks|examples|\.ci)/[\w./-]+)`", text):
-        assert (ROOT / path).exists(), f"{page.name} names {path}"
+        if "NAME" not in path:  # a pattern: the reader chooses the name
+            assert (ROOT / path).exists(), f"{page.name} names {path}"
 
 
 def test_python_blocks_compile():

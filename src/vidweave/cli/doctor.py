@@ -29,6 +29,7 @@ EXTRAS = {
     "eval": "models behind endpoints",
     "caption-metrics": "caption metrics",
     "scale": "Ray workers, captions as parquet",
+    "real": "the tests that ask a real language model",
     "test": "the tests",
 }
 

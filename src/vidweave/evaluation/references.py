@@ -138,7 +138,7 @@ def _rows(folder: str, entry: Mapping[str, Any]) -> Iterator[Published]:
     for name, value in entry.get("values", {}).items():
         first = value[0] if isinstance(value, list) and value else value  # accuracy, then the judge's score
         if _is_number(first):
-            yield Published(name=f"{folder} {name}", source=source, metric=metric, overall=first)
+            yield Published(name=f"{folder} {name}", source=source, metric=metric, overall=float(first))
     for name, row in entry.get("rows", {}).items():
         note = f"{source}: {row['note']}" if "note" in row else source
         facets = {facet: dict(values) for facet, values in row.items() if isinstance(values, Mapping)}

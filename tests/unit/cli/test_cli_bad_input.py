@@ -24,6 +24,7 @@ READS: dict[str, tuple[tuple[str, ...], ...]] = {
     "data convert": (("FILE", "--out", "NEW.jsonl"),),
     "convert": (("malmm", "FILE", "--base", "tiny-base", "--out", "NEW"), ("crema", "FILE", "--out", "NEW")),
     "train": (("FILE",),),
+    "compose": (("--encoder", "FILE", "--language-model", "FILE", "--out", "NEW"),),
     "pseudo-label": (("FILE", "--out", "NEW.jsonl", "--media", "."),),
     "evaluate": (("--folder", "FILE"),),
     "extract depth": (("FILE", "--out", "NEW"),),
@@ -46,7 +47,7 @@ NO_FILE = {"list", "data list", "data show", "models list", "world make", "world
 MAKES_A_REPORT = {"extract depth", "extract normals", "extract flow", "extract frames", "extract trim"}
 TAKES_FOLDERS = MAKES_A_REPORT | {"cache verify", "cache prune"}
 # A run's own records and released weights: what they hold is RecordError and CheckpointError, a fault of the file.
-FAULTS_OF_FILES = {"compare", "merge", "convert", "extract depth"}
+FAULTS_OF_FILES = {"compare", "compose", "merge", "convert", "extract depth"}
 BAD = ("missing", "folder", "empty", "binary", "name")
 
 

@@ -39,7 +39,7 @@ def test_blind_rules_need_no_media(vid, split, tmp_path):
     ]
     assert {"CREMA", "OneLLM"} <= {row["name"] for row in done.data["published"]}
     text = vid("contra4", "evaluate", "--split", split, "--report", tmp_path / "r.html").out
-    for told in ("modality-prior", "published, contra4, test split", "answer modality", "mc_4"):
+    for told in ("modality-prior", "published, contra4, arXiv", "answer modality", "mc_4"):
         assert told in text
     assert "always A" in (tmp_path / "r.html").read_text(encoding="utf-8")
 

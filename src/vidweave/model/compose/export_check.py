@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vidweave.errors import ConfigError
 from vidweave.model.assembly import VideoLanguageModel
-from vidweave.types import Embeds
+from vidweave.types import Embeds, TrunkInput
 
 __all__ = ["check_equal"]
 
@@ -36,7 +36,9 @@ def check_equal(model: VideoLanguageModel, exported: Any, stream: str, image_tok
 def _logits(model: VideoLanguageModel, stream: str, features: Tensor, words: Tensor) -> Tensor:
     """(V,) after the tokens of one frame and the words."""
     trunk: Any = model.connector.trunks[model.connector.ports[stream].trunk]  # type: ignore[index]
-    values = torch.cat([trunk(None, features[None], None)[0][0], model.language_model.embed(words)])[None]
+    values = torch.cat([trunk(TrunkInput(queries=None, keys=features[None]))[0], model.language_model.embed(words)])[
+        None
+    ]
     length = values.shape[1]
     positions = torch.arange(length, device=values.device)[None]
     embeds = Embeds(values, torch.ones(1, length, dtype=torch.bool, device=values.device), positions)
