@@ -72,7 +72,7 @@ WRONG = {
         ["train", "contra4/toy"]
     ],
     "RECIPE is missing; give a name (--list prints them)": [["train"], ["contra4", "generate", "--json"]],
-    "recipe.txt is no Python file": [["train", "recipe.txt"]],
+    "recipe.txt is not a Python file": [["train", "recipe.txt"]],
     "unknown accelerator 'gpu'": [["train", "recipe.py", "--accelerator", "gpu"]],
     "unknown checkpoint layout 'mervs'; did you mean 'merv'": [["convert", "mervs", "a.pt", "--out", "x"]],
     "Invalid value for '--seed'": [

@@ -196,7 +196,7 @@ def other_zip(path: Path) -> None:
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:1a2b\nsize 425578768\n"
 FAULTS = {
     "empty": (lambda p: p.write_bytes(b""), "it is empty (0 bytes): the download failed; fetch it again"),
-    "page": (lambda p: p.write_bytes(b"\n<!DOCTYPE html><html>Sign in"), "it is a web page: the link wants a login"),
+    "page": (lambda p: p.write_bytes(b"\n<!DOCTYPE html><html>Sign in"), "it is a web page: the link needs a login"),
     "lfs": (lambda p: p.write_bytes(LFS), "it is a git-LFS pointer, not the file itself; run `git lfs pull`"),
     "safetensors": (lambda p: save_file({"a": torch.zeros(9)}, p), "it is a safetensors file, and layouts of released"),
     "gzip": (lambda p: p.write_bytes(gzip.compress(b"a")), "it is an archive (gzip); unpack it"),

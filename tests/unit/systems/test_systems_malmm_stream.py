@@ -191,7 +191,7 @@ def test_rates_spans_and_features(asked):
         (np.zeros((2, 28, 28, 3), np.int64), MediaTypeError, "holds int64, but frames must be uint8"),
         (np.zeros((2, 28, 28, 3), np.float32), ShapeError, "float pictures .* need a spec with value_range"),
         (np.zeros((2, 28, 28, 5), np.uint8), MediaTypeError, r"has shape \(2, 28, 28, 5\); frames must be"),
-        (np.zeros((0, 28, 28, 3), np.uint8), MediaDecodeError, "the frames given are empty"),
+        (np.zeros((0, 28, 28, 3), np.uint8), MediaDecodeError, "the given frames are empty"),
         (PrecomputedFeatures(np.zeros((0, 5, 24), np.float32), np.zeros((0, 2))), ShapeError, "at least one token"),
         (PrecomputedFeatures(np.zeros((1, 5, 9), np.float32), np.array([[9.0, 10.0]])), ModalityError, "are 9 wide"),
         (
@@ -217,7 +217,7 @@ def test_what_is_no_picture_is_refused_and_the_stream_goes_on(asked, source, err
 
 
 def test_an_empty_clip_is_named(asked):
-    with pytest.raises(MediaDecodeError, match="the frames given are empty"):
+    with pytest.raises(MediaDecodeError, match="the given frames are empty"):
         SlotPipeline(asked).ask(Clip(Frames.from_array(np.zeros((0, 28, 28, 3), np.uint8), fps=2)), QUESTION)
 
 

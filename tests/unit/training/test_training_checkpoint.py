@@ -134,5 +134,5 @@ def test_the_optimizer_goes_on_bit_for_bit():
     step(model, first)
     step(other, second)
     assert all(torch.equal(names[n], own[n]) for n in names)
-    with pytest.raises(TrainingError, match="optimizer state of 'x', which does not learn"):
+    with pytest.raises(TrainingError, match="optimizer state of 'x', which is not trainable"):
         load_optimizer(second, own, {"x:step": torch.zeros(())})
