@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from typing import Any, Self
+from typing import Any, Self, TypeGuard
 
 import numpy as np
 
@@ -138,12 +138,12 @@ def _rows(folder: str, entry: Mapping[str, Any]) -> Iterator[Published]:
     for name, value in entry.get("values", {}).items():
         first = value[0] if isinstance(value, list) and value else value  # accuracy, then the judge's score
         if _is_number(first):
-            yield Published(name=f"{folder} {name}", source=source, metric=metric, overall=float(first))
+            yield Published(name=f"{folder} {name}", source=source, metric=metric, overall=first)
     for name, row in entry.get("rows", {}).items():
         note = f"{source}: {row['note']}" if "note" in row else source
         facets = {facet: dict(values) for facet, values in row.items() if isinstance(values, Mapping)}
         yield Published(name=name, source=note, metric=metric, overall=row.get("overall"), facets=facets)
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
