@@ -65,7 +65,7 @@ def new_run(
         name="answers",
         objective=AnswersWithVectors(),
         examples=partial(clips, list(MODALITIES.values()), 2),
-        collate=partial(collate, root.model, 100, 0.0),
+        collate=partial(collate, root.model.processor, 100, 0.0),
         steps=steps,
         batch_size=clips_per_step,
         passes=joint if rule is None else alone,

@@ -82,7 +82,7 @@ def test_sound_given_as_the_video_names_the_option(vid, model, sound):
         (["{clip}", "   "], "the question is empty"),
         (["{clip}", "why " * 10_000], "the question has 10000 words"),
         (["{clip}", "q", "--option", "a", "--option", "a"], "options repeat: 'a'"),
-        (["{clip}", "q", "--option", "a"], "one option ('a') leaves nothing to choose"),
+        (["{clip}", "q", "--option", "a"], "one option ('a') leaves no choice"),
         (["{clip}", "q", "--start", "2", "--end", "1"], "the span ends (1.0 s) before it starts (2.0 s)"),
         (["{clip}", "q", "--smell", "x"], "No such option: --smell"),
         (["{clip}", "q", "--normalize", "max"], "--normalize must be sum or mean, got 'max'"),

@@ -47,7 +47,7 @@ def test_open_answers_and_none(tmp_path):
         ({"options": ["red", "blue"], "answer": 2}, "the answer 2 is neither an option nor an index from 0 to 1"),
         ({"options": ["red", "blue"], "answer": "green"}, "'green' is not among the options 'red', 'blue'"),
         ({"options": ["red", "red"], "answer": 0}, "options repeat: 'red'"),
-        ({"options": ["red"], "answer": 0}, "leaves nothing to choose"),
+        ({"options": ["red"], "answer": 0}, "leaves no choice"),
         ({"answer": []}, "the list of answers is empty"),
         ({"answer": {"a": 1}}, "an answer must be a string or an index"),
         ({"answer": " "}, "has no answer"),

@@ -22,7 +22,7 @@ def test_one_line_per_clip_and_count_and_the_criteria(clip, capsys):
     assert lines[0]["best_peer"] == "pyav_sequential"
     assert lines[0]["not_compared"] == {}
     criteria = lines[-1]["criteria"]
-    assert criteria[0] == {"name": "clips with wrong pictures", "value": 0, "threshold": 0, "ok": True}
+    assert criteria[0] == {"name": "clips with wrong frames", "value": 0, "threshold": 0, "ok": True}
     assert code == (0 if all(criterion["ok"] for criterion in criteria) else 1)
 
 

@@ -122,7 +122,7 @@ def test_animations_are_videos_with_their_own_times(name):
         assert duration == pytest.approx(times[1] * 10)
         frames = source.read_frames([9, 0, 4, 4])
     assert numbers_of(frames.values) == [9, 0, 4, 4]
-    with pytest.raises(MediaTypeError, match="holds 10 frames, but one was expected; give it as a video"):
+    with pytest.raises(MediaTypeError, match="holds 10 images, but one was expected; give it as a video"):
         open_source(FIELD / name, "image")
 
 

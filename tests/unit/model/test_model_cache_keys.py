@@ -191,10 +191,11 @@ def changing() -> Iterator[tuple[str, Case, Case]]:
     """(what changes, before, after): pairs whose features differ."""
     for modality in SPECS:
         before = case_of(modality)
-        for name, spec in changed(SPECS[modality], skip=("short_side",)):
+        for name, spec in changed(SPECS[modality], skip=("short_side", "crops")):
             yield f"{type(spec).__name__}.{name}", before, replace(before, spec=spec)
-    crop = replace(case_of("video"), spec=replace(SPECS["video"], resize="crop"))  # what short_side needs
+    crop = replace(case_of("video"), spec=replace(SPECS["video"], resize="crop"))  # what these need
     yield "VisualSpec.short_side", crop, replace(crop, spec=replace(crop.spec, short_side=64))
+    yield "VisualSpec.crops", crop, replace(crop, spec=replace(crop.spec, crops=3))
     plain = Case()
     for name, pool in changed(POOL):
         yield f"PoolSpec.{name}", plain, replace(plain, stream=replace(plain.stream, pool=pool))

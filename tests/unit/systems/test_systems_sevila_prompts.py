@@ -24,13 +24,13 @@ def test_tv_clips_of_vlep_lose_their_ending_and_youtube_clips_do_not():
     ("change", "message"),
     [
         ({"a2": None, "num_option": 4}, "'CW_7' lacks 'a3'; expected SeViLA's form"),
-        ({"answer": 3}, "answer 3 is none of 3 options"),
-        ({"answer": -1}, "answer -1 is none of 3 options"),
+        ({"answer": 3}, "answer 3 is not one of 3 options"),
+        ({"answer": -1}, "answer -1 is not one of 3 options"),
         ({"answer": "x"}, "cannot be read"),
         ({"start": "NaN", "end": "NaN"}, "start and end must be finite, with 0 <= start < end, got nan and nan"),
         ({"start": 5, "end": 5}, "start < end, got 5 and 5"),
         ({"start": 5}, "lacks 'end'"),
-        ({"num_option": 0}, "answer 2 is none of 0 options"),
+        ({"num_option": 0}, "answer 2 is not one of 0 options"),
     ],
 )
 def test_rows_that_cannot_be_read(change, message):
