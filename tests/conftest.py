@@ -25,6 +25,17 @@ def pytest_collection_finish() -> None:
 
     It lives until the end; every full collection during a test, which training asks for after each stage, would walk it.
     """
+    _freeze()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Do the same with what the tests of a module imported, after their fixtures are gone."""
+    if nextitem is not None and nextitem.path != item.path:
+        _freeze()
+
+
+def _freeze() -> None:
     gc.collect()
     gc.freeze()
 

@@ -17,6 +17,7 @@ def _vidweave(*arguments: object) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
 
 
+@pytest.mark.slow
 def test_answers_about_the_example_clip():
     done = _vidweave("ask", CLIP, "What colour is the circle?", "--option", "red", "--option", "blue", "--json")
     assert (done.returncode, done.stderr) == (0, "")

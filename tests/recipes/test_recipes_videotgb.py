@@ -90,7 +90,7 @@ BRIDGE = {"selector.bridge.words", "selector.bridge.motion", "selector.bridge.la
 QFORMER = {"connector.trunks.qformer", "connector.ports.video"}
 
 
-@pytest.mark.parametrize("family", ["causal", "seq2seq"])
+@pytest.mark.parametrize("family", ["causal", pytest.param("seq2seq", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("stage", "roots"),
     [("sf", BRIDGE | QFORMER), ("tg", BRIDGE), ("iv", QFORMER), ("ivt", QFORMER | {"language_model.model"})],

@@ -45,6 +45,7 @@ def test_each_can_fail_alone(name, arguments):
     assert [key for key, ok in verdicts(**arguments).items() if not ok] == [name]
 
 
+@pytest.mark.slow
 def test_state_has_the_size_of_the_formula():
     with torch.device("meta"):
         qformer = QFormerConfig(vocab_size=99, memory=MemoryConfig(length=7)).build().eval()
@@ -60,11 +61,13 @@ def test_units_are_medians():
     assert clock.units([8.0, 4.0, 100.0]) == 4.0
 
 
+@pytest.mark.slow
 def test_the_process_does_not_grow_with_pushes():
     with torch.no_grad():
         assert memory.growth(120) < memory.MOST_GROWTH
 
 
+@pytest.mark.slow
 def test_a_second_question_costs_a_fraction_of_the_first():
     asked = memory.second_question("tiny-malmm", 40, 2)
     assert 0 < asked["second_seconds"] < asked["first_seconds"]

@@ -17,6 +17,7 @@ def clips():
     return sequential.Clips(3, sequential.load_modalities)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("form", "temperature"), [("joint", None), ("sequential", 1.8)])
 def test_a_form_updates_the_senses_and_nothing_else(root, clips, form, temperature, tmp_path):
     run = sequential.new_run(root, clips, 1, 1, temperature=temperature, clips_per_step=2)

@@ -25,6 +25,7 @@ def test_it_is_registered():
     assert CLAIMS.get("crema") is crema
 
 
+@pytest.mark.slow
 def test_every_row_answers_what_it_should(claim):
     sensed = {"beeps", "pitch", "distance", "nearer", "spin", "temperature", "relief", "firmness", "consistency"}
     assert set(claim.families("video + needed")) == set(claim.families("needed zeroed")) == sensed
@@ -32,11 +33,13 @@ def test_every_row_answers_what_it_should(claim):
     assert {len(claim.scores(row, "spin")) for row in claim.rows} == {2}
 
 
+@pytest.mark.slow
 def test_a_model_that_knows_nothing_does_not_pass(claim):
     doubted = {c.name for c in claim.criteria if c.p_value < 0.01}  # two items a family cannot reject that many
     assert any("at least 95%" in name for name in doubted)
 
 
+@pytest.mark.slow
 def test_the_table_counts_tokens_and_parameters(claim):
     facts = claim.to_dict()["facts"]
     assert list(facts) == ["video", *(f"+ {sense}" for sense in MODALITIES)]

@@ -123,6 +123,7 @@ def test_a_model_that_sees_nothing_fails_every_family_and_no_control(model):
     assert not any("at chance" in name for name in failed(claim))
 
 
+@pytest.mark.slow
 def test_a_model_that_needs_no_clip_is_found_out():
     names = failed(measure(Cheat()))
     assert "no clip: all these question types at chance" in names
@@ -130,6 +131,7 @@ def test_a_model_that_needs_no_clip_is_found_out():
     assert "no clip: motion at chance" in names
 
 
+@pytest.mark.slow
 def test_a_model_that_learnt_the_order_of_options_is_found_out():
     names = failed(measure(Parrot()))
     assert "shuffled options: colour loses at most 2% to right clip" in names
@@ -258,6 +260,7 @@ def test_many_rows_stand_below_one_another_with_those_that_were_asked_alike():
     assert [line.count("100.0%") for line in lines] == [2] * 9 + [1]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fakes")
 def test_the_command_says_by_its_exit_code_whether_the_claim_holds(tmp_path, capsys):
     file = tmp_path / "out.json"

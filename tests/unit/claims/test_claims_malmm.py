@@ -60,6 +60,7 @@ def test_a_memory_that_knows_beside_others_that_forget_holds(blind):
     assert list(claim.rows) == [*ASSETS, "another clip"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "failing"),
     [
@@ -75,6 +76,7 @@ def test_it_fails_where_the_memory_is_no_better(blind, changes, failing):
     assert not claim.ok
 
 
+@pytest.mark.slow
 def test_a_memory_that_needs_no_clip_fails(blind):
     cheat = Guesser(1.0, needs_clip=False)
     claim = malmm(SEED, EXAMPLES, progress=False, models={**dict.fromkeys(ASSETS, blind), "memory": cheat})

@@ -99,6 +99,7 @@ def _die(seeds):
     os._exit(7)
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_told():
     source = _source(_die, 1)
     with pytest.raises(

@@ -78,7 +78,10 @@ def test_the_first_update_is_adamw_of_torch(tmp_path):
     assert torch.equal(model.bias, expected.bias)
 
 
-@pytest.mark.parametrize(("threads", "accumulate"), [(0, 1), (2, 1), (1, 5)])
+@pytest.mark.parametrize(
+    ("threads", "accumulate"),
+    [pytest.param(0, 1, marks=pytest.mark.slow), pytest.param(2, 1, marks=pytest.mark.slow), (1, 5)],
+)
 def test_a_resumed_run_repeats_the_uninterrupted_one_bit_for_bit(tmp_path, threads, accumulate):
     def stages(examples):
         passes = (Pass("tower", ("tower.*",)), Pass("head", ("head.*",)))
