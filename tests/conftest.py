@@ -20,6 +20,13 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.pop("VIDWEAVE_CACHE", None)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give slow tests ten minutes, unless they name a time themselves: a busy machine is no fault."""
+    for item in items:
+        if item.get_closest_marker("slow") is not None and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(600))
+
+
 def pytest_collection_finish() -> None:
     """Take what collecting made (5,000 tests, torch, transformers) out of the garbage collector's sight.
 
