@@ -130,4 +130,5 @@ def test_lora_saving_loading_and_bfloat16(smollm2, tower, clip, tmp_path):
     assert sum(f.stat().st_size for f in (tmp_path / "thin").glob("*.safetensors")) < 30e6
     again = vidweave.load(tmp_path / "thin", dtype="bfloat16")
     query = Query.about(clip, FRANCE, ["Rome", "Paris"])
-    assert again.answer(query)[0].options == pipe.answer(query)[0].options
+    scores = [[option.score for option in each.answer(query)[0].options] for each in (again, pipe)]
+    assert scores[0] == pytest.approx(scores[1], abs=0.05)  # bfloat16 has two to three digits

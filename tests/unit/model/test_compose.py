@@ -79,6 +79,12 @@ def mlp_by_hand(pipe, features):
     return torch.nn.functional.linear(torch.nn.functional.gelu(one(features)), two.weight, two.bias)
 
 
+def assert_equal_scores(answer, expected):
+    """Equal options and scores; weights that were loaded may lie elsewhere in memory, which rounds the last digit."""
+    assert [o.text for o in answer.options] == [o.text for o in expected.options]
+    assert [o.score for o in answer.options] == pytest.approx([o.score for o in expected.options], abs=1e-5)
+
+
 def check(pipe, clip, tmp_path, tower, language):
     """Logits by hand, an answer, a step of training, and the same from the saved folder."""
     ((name, encoder),) = pipe.model.encoders.items()
@@ -94,16 +100,19 @@ def check(pipe, clip, tmp_path, tower, language):
     assert isinstance(pipe.ask(clip, QUESTION, max_new_tokens=3).text, str)
     pipe.save_pretrained(tmp_path / "saved")
     again = vidweave.load(tmp_path / "saved")
-    assert again.ask(clip, QUESTION, options=OPTIONS).options == answer.options
+    assert_equal_scores(again.ask(clip, QUESTION, options=OPTIONS), answer)
 
     trained = [n for n, p in pipe.model.named_parameters() if p.requires_grad]
     assert trained
     assert all(n.startswith("connector.") for n in trained)
     loss = pipe.model(pipe.inputs(Query.about(clip, QUESTION), targets=["a cup"])).loss
     loss.backward()
+    learning = [p for p in pipe.model.parameters() if p.grad is not None]
+    norm = torch.stack([p.grad.norm() for p in learning if p.grad is not None]).norm()
+    assert norm > 0
     with torch.no_grad():
-        for parameter in pipe.model.parameters():
-            parameter.add_(0 if parameter.grad is None else -0.05 * parameter.grad)
+        for parameter in learning:
+            parameter.sub_(0.2 * parameter.grad / norm)  # of length 0.2: gradients differ by orders between families
     assert pipe.model(pipe.inputs(Query.about(clip, QUESTION), targets=["a cup"])).loss < loss
 
 
@@ -171,7 +180,7 @@ def test_bases_are_named_with_their_hashes(tmp_path, clip):
     sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("whole", "thin")]
     assert sizes[1] < sizes[0] / 3
     thin = vidweave.load(tmp_path / "thin")
-    assert thin.ask(clip, "b", options=OPTIONS).options == pipe.ask(clip, "b", options=OPTIONS).options
+    assert_equal_scores(thin.ask(clip, "b", options=OPTIONS), pipe.ask(clip, "b", options=OPTIONS))
 
 
 @pytest.mark.slow
