@@ -21,9 +21,10 @@ os.environ.pop("VIDWEAVE_CACHE", None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give slow tests ten minutes, unless they name a time themselves: a busy machine is no fault."""
+    """Give long tests ten minutes, unless they name a time themselves: a busy machine is no fault."""
     for item in items:
-        if item.get_closest_marker("slow") is not None and item.get_closest_marker("timeout") is None:
+        is_long = any(item.get_closest_marker(name) is not None for name in ("slow", "real"))
+        if is_long and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(600))
 
 
