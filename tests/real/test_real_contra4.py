@@ -14,18 +14,25 @@ from vidweave.engines.local import TransformersEngine
 pytestmark = [pytest.mark.real, pytest.mark.timeout(400)]
 SPLIT = Path(__file__).parents[1] / "data" / "contra4" / "val.json.gz"
 RECIPE = """
+from dataclasses import dataclass
+
+from vidweave.contra4.answers import Answers
 from vidweave.contra4.pipeline import Pipeline
 from vidweave.contra4.questions import Questions
-from vidweave.contra4.answers import Answers
 from vidweave.contra4.sampling import Tuples
 from vidweave.contra4.toy import ToyPools
 from vidweave.engines.local import TransformersEngine
 
 
-def recipe() -> Pipeline:
+@dataclass(frozen=True)
+class Settings:
+    count: int = 5
+
+
+def recipe(count: int) -> Pipeline:
     writer = TransformersEngine({folder!r})
-    pools = ToyPools(seed=4, media={{"image": 20, "audio": 20}})
-    tuples = Tuples(per_combination=5, modalities=("image", "audio"), seed=4)
+    pools = ToyPools(seed=4, media={{"video": 20, "audio": 20}})
+    tuples = Tuples(per_combination=count, modalities=("video", "audio"), seed=4)
     return Pipeline(name="ten tuples", stages=(pools, tuples, Questions(engine=writer), Answers(engine=writer)))
 """
 
@@ -36,7 +43,9 @@ def engine(smollm2):
 
 
 def test_the_capital_of_france_through_an_engine(engine):
-    (done,) = engine.complete([Request(prompt=({"role": "user", "content": "What is the capital of France?"},))])
+    sampling = Sampling(temperature=0, max_tokens=12, seed=0)
+    words = ({"role": "user", "content": "What is the capital of France?"},)
+    (done,) = engine.complete([Request(prompt=words, sampling=sampling)])
     assert "Paris" in done.text
 
 
@@ -68,6 +77,5 @@ def test_ten_tuples_become_questions_and_answers(smollm2, tmp_path, capsys):
     recipe.write_text(RECIPE.format(folder=str(smollm2)))
     assert run(["contra4", "generate", str(recipe), "--out", str(tmp_path / "run"), "--json"]) == 0
     stages = {stage["name"]: stage for stage in json.loads(capsys.readouterr().out)["stages"]}
-    print(stages)
-    assert stages["tuples"]["rows"] == 10
+    assert stages["sampling"]["rows"] == 10
     assert stages["questions"]["rows"] >= 1
