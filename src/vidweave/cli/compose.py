@@ -74,7 +74,7 @@ def compose(
     rows = [(s["slot"], format_count(s["parameters"]), format_count(s["trainable"])) for s in slots]
     text = (
         table(rows, ("slot", "parameters", "trainable"))
-        + f"\nwritten to {out}; train it, or try: vidweave ask --model {out}"
+        + f"\nwritten to {out}; train it, or try: vidweave ask CLIP QUESTION --model {out}"
     )
     show({"out": str(out), "bases": pipe.bases if bases else {}, "slots": slots}, text, as_json=as_json)
 
