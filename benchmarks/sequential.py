@@ -81,7 +81,7 @@ def questions(root: CremaRoot, examples: int) -> ToyQuestions:
     return ToyQuestions(
         811,
         examples,
-        families=list(MODALITIES.values()),
+        question_types=list(MODALITIES.values()),
         modalities=("video", *MODALITIES),
         form=partial(encoded, root.model),
         kept=examples * len(MODALITIES),
@@ -94,7 +94,7 @@ def accuracy(root: CremaRoot, items: ToyQuestions) -> float:
     for start in range(0, len(items), 64):
         batch = [items[i] for i in range(start, min(start + 64, len(items)))]
         answers = SlotPipeline(model).answer([example.query for example in batch], trace=False)
-        right += sum(a.text == example.truth for a, example in zip(answers, batch, strict=True))
+        right += sum(a.text == example.answer for a, example in zip(answers, batch, strict=True))
     return right / len(items)
 
 

@@ -20,12 +20,12 @@ class Transformer(nn.Module):
     def forward_intermediates(self, x, indices, norm, return_prefix_tokens, intermediates_only, output_fmt):
         assert (norm, intermediates_only, output_fmt) == (False, True, "NLC")
         patches = self.patch_embed(x).flatten(2).transpose(1, 2)
-        states, found = torch.cat([self.prefix.expand(len(x), -1, -1), patches], 1), []
+        states, result = torch.cat([self.prefix.expand(len(x), -1, -1), patches], 1), []
         for index, block in enumerate(self.blocks):
             states = block(states)
             if index in indices:
-                found.append((states[:, 2:], states[:, :2]) if return_prefix_tokens else states[:, 2:])
-        return found
+                result.append((states[:, 2:], states[:, :2]) if return_prefix_tokens else states[:, 2:])
+        return result
 
 
 def module():

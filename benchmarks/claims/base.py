@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks.claims.harness import Claim
 from benchmarks.claims.items import another_clip, no_clip, shuffled_options, toy_items
-from vidweave.toyworld.questions import FAMILIES, families
+from vidweave.toyworld.questions import QUESTION_TYPES, question_types
 from vidweave.types import Answerer
 
 __all__ = ["base"]
@@ -25,10 +25,10 @@ def base(seed: int, examples: int, *, progress: bool = True, model: Answerer | N
         import vidweave
 
         model = vidweave.load(MODEL)
-    judged = families(needs={"video"}, scope="short", encoder="general")
+    judged = question_types(needs={"video"}, scope="short", encoder="general")
     items = toy_items(seed, examples)
-    blind = [name for name in dict.fromkeys(items.families) if FAMILIES[name].needs != {"video"}]
-    unjudged = tuple(name for name in dict.fromkeys(items.families) if name not in {*judged, *blind})
+    blind = [name for name in dict.fromkeys(items.question_types) if QUESTION_TYPES[name].needs != {"video"}]
+    unjudged = tuple(name for name in dict.fromkeys(items.question_types) if name not in {*judged, *blind})
 
     claim = Claim("base", progress=progress, unjudged=unjudged)
     claim.answer("right clip", model, items)

@@ -13,7 +13,7 @@ from benchmarks.claims.items import Items, partners
 from vidweave.data.schema import Example
 from vidweave.data.toyworld import ToyQuestions
 from vidweave.pipelines.slot import SlotPipeline
-from vidweave.toyworld.questions import FAMILIES, families
+from vidweave.toyworld.questions import QUESTION_TYPES, question_types
 from vidweave.types import Clip, PrecomputedFeatures, Query
 
 __all__ = ["crema", "encoded"]
@@ -38,17 +38,21 @@ def crema(seed: int, examples: int, *, progress: bool = True, model: Any = None)
 
         model = vidweave.load(MODEL).model
     further = tuple(name for name in model.spec.connector_streams if name != "video")
-    visual = list(families(needs={"video"}, scope="short", encoder="general"))
-    others = [name for name, family in FAMILIES.items() if family.scope == "short" and family.needs & set(further)]
+    visual = list(question_types(needs={"video"}, scope="short", encoder="general"))
+    others = [
+        name
+        for name, question_type in QUESTION_TYPES.items()
+        if question_type.scope == "short" and question_type.needs & set(further)
+    ]
     source = ToyQuestions(
         seed,
         examples,
-        families=[*visual, *others],
+        question_types=[*visual, *others],
         modalities=("video", *further),
         form=partial(encoded, model),
-        kept=examples * len(FAMILIES),
+        kept=examples * len(QUESTION_TYPES),
     )
-    items, pipe = Items(source.families, source.__getitem__), SlotPipeline(model)
+    items, pipe = Items(source.question_types, source.__getitem__), SlotPipeline(model)
 
     claim = Claim("crema", progress=progress)
     claim.answer("video only", pipe, items.changed(lambda e: _with(e, {"video"})))
@@ -81,7 +85,7 @@ def _with(example: Example, modalities: set[str]) -> Example:
 
 def _swapped(items: Items, seed: int) -> Items:
     """Replace the needed modality of each item by that of another item of its type."""
-    other = partners(items.families, seed)
+    other = partners(items.question_types, seed)
 
     def make(index: int) -> Example:
         example, next_one = items[index], items[other[index]]
@@ -89,7 +93,7 @@ def _swapped(items: Items, seed: int) -> Items:
         clip = Clip(**{n: (there if n in _own(example) else scene).clip[n] for n in scene.clip})
         return replace(example, query=replace(example.query, scenes=(replace(scene, clip=clip),)))
 
-    return Items(items.families, make)
+    return Items(items.question_types, make)
 
 
 @torch.no_grad()

@@ -86,23 +86,25 @@ class Claim:
         """Add one answer to one item, for claims that share work between rows."""
         self.rows.setdefault(row, {})[example.id] = answer
         kept = self.items.setdefault(example.id, _without_clip(example))
-        assert kept.truth == example.truth, f"{example.id} has two answers"
+        assert kept.answer == example.answer, f"{example.id} has two answers"
 
-    def scores(self, row: str, family: str | None = None) -> list[float]:
+    def scores(self, row: str, question_type: str | None = None) -> list[float]:
         """Score each answered item of a question type (None: of all) as 1.0 or 0.0, in the order of the items."""
         answers = self.rows[row]
-        items = [item for item in self.items.values() if item.id in answers and family in (None, item.family)]
-        return [float(is_correct(answers[item.id], item.truth)) for item in items]
+        items = [
+            item for item in self.items.values() if item.id in answers and question_type in (None, item.question_type)
+        ]
+        return [float(is_correct(answers[item.id], item.answer)) for item in items]
 
-    def families(self, row: str) -> list[str]:
+    def question_types(self, row: str) -> list[str]:
         """List the question types that the row answers, in the order of the items."""
-        return list(dict.fromkeys(item.family for item in self.items.values() if item.id in self.rows[row]))
+        return list(dict.fromkeys(item.question_type for item in self.items.values() if item.id in self.rows[row]))
 
-    def chance(self, family: str) -> float:
+    def chance(self, question_type: str) -> float:
         """Accuracy of the best constant answer: the most frequent one, or always the first option."""
-        members = [item for item in self.items.values() if item.family == family]
+        members = [item for item in self.items.values() if item.question_type == question_type]
         even = sum(1 / len(item.query.options) for item in members) / len(members)
-        texts = [item.truth for item in members]
+        texts = [item.answer for item in members]
         is_fixed = len({frozenset(item.query.options) for item in members}) == 1
         return max(even, max(texts.count(text) for text in set(texts)) / len(members)) if is_fixed else even
 
@@ -123,35 +125,43 @@ class Claim:
             for (name, v), is_rejected in zip(self.verdicts.items(), rejected, strict=True)
         ]
 
-    def each_at_least(self, row: str, families: Iterable[str], threshold: float) -> None:
+    def each_at_least(self, row: str, question_types: Iterable[str], threshold: float) -> None:
         """Require that every question type of a row reaches `threshold`."""
-        for family in families:
-            self.check(f"{row}: {family} at least {threshold:.0%}", at_least(self.scores(row, family), threshold))
+        for question_type in question_types:
+            self.check(
+                f"{row}: {question_type} at least {threshold:.0%}", at_least(self.scores(row, question_type), threshold)
+            )
 
-    def each_at_chance(self, row: str, families: Iterable[str]) -> None:
+    def each_at_chance(self, row: str, question_types: Iterable[str]) -> None:
         """Require that every question type of a row is at chance, and so is their mean."""
-        families = list(families)
-        if not families:
+        question_types = list(question_types)
+        if not question_types:
             return
-        for family in families:
-            scores = self.scores(row, family)
-            self.check(f"{row}: {family} at chance", at_chance(int(sum(scores)), len(scores), self.chance(family)))
-        scores = [self.scores(row, family) for family in families]
+        for question_type in question_types:
+            scores = self.scores(row, question_type)
+            self.check(
+                f"{row}: {question_type} at chance",
+                at_chance(int(sum(scores)), len(scores), self.chance(question_type)),
+            )
+        scores = [self.scores(row, question_type) for question_type in question_types]
         total = sum(map(len, scores))
-        chance = sum(self.chance(family) * len(s) for family, s in zip(families, scores, strict=True)) / total
+        chance = (
+            sum(self.chance(question_type) * len(s) for question_type, s in zip(question_types, scores, strict=True))
+            / total
+        )
         self.check(f"{row}: all these question types at chance", at_chance(int(sum(map(sum, scores))), total, chance))
 
-    def each_loses_at_most(self, row: str, to: str, families: Iterable[str], loss: float) -> None:
+    def each_loses_at_most(self, row: str, to: str, question_types: Iterable[str], loss: float) -> None:
         """Require that every question type of a row is at most `loss` below the same type of row `to`."""
-        for family in families:
-            verdict = loses_at_most(self.scores(row, family), self.scores(to, family), loss)
-            self.check(f"{row}: {family} loses at most {loss:.0%} to {to}", verdict)
+        for question_type in question_types:
+            verdict = loses_at_most(self.scores(row, question_type), self.scores(to, question_type), loss)
+            self.check(f"{row}: {question_type} loses at most {loss:.0%} to {to}", verdict)
 
-    def each_gains_at_least(self, row: str, over: str, families: Iterable[str], gain: float) -> None:
+    def each_gains_at_least(self, row: str, over: str, question_types: Iterable[str], gain: float) -> None:
         """Require that every question type of a row is at least `gain` above the same type of row `over`."""
-        for family in families:
-            verdict = loses_at_most(self.scores(row, family), self.scores(over, family), -gain)
-            self.check(f"{row}: {family} at least {gain:.0%} above {over}", verdict)
+        for question_type in question_types:
+            verdict = loses_at_most(self.scores(row, question_type), self.scores(over, question_type), -gain)
+            self.check(f"{row}: {question_type} at least {gain:.0%} above {over}", verdict)
 
     def gains_at_least(self, row: str, over: str, gain: float) -> None:
         """Require that a row is at least `gain` above row `over`, over all its items."""
@@ -178,13 +188,13 @@ class Claim:
             "criteria": [asdict(criterion) for criterion in self.criteria],
             "unjudged": list(self.unjudged),
             "facts": self.facts,
-            "records": [
+            "predictions": [
                 {
                     "id": item.id,
-                    "family": item.family,
+                    "question_type": item.question_type,
                     "question": item.query.text,
                     "options": list(item.query.options),
-                    "truth": item.truth,
+                    "answer": item.answer,
                     "predictions": {row: answers[item.id] for row, answers in self.rows.items() if item.id in answers},
                 }
                 for item in self.items.values()
@@ -193,7 +203,7 @@ class Claim:
 
     def tables(self) -> list[RenderableType]:
         """Format the accuracies of all rows and the criteria for a terminal."""
-        accuracies = [self._accuracy_table()] if len(self.rows) <= MOST_COLUMNS else self._tables_by_families()
+        accuracies = [self._accuracy_table()] if len(self.rows) <= MOST_COLUMNS else self._tables_by_question_type()
         return [*accuracies, *([self._fact_table()] if self.facts else []), self._criteria_table()]
 
     def _accuracy_table(self) -> RenderableType:
@@ -201,24 +211,26 @@ class Claim:
         from rich.table import Table
 
         table = Table("question type", "chance", *self.rows, title=self._title)
-        for family in dict.fromkeys(item.family for item in self.items.values()):
-            cells = (self._cell(row, family) for row in self.rows)
-            table.add_row(self._marked(family), f"{self.chance(family):.1%}", *cells)
+        for question_type in dict.fromkeys(item.question_type for item in self.items.values()):
+            cells = (self._cell(row, question_type) for row in self.rows)
+            table.add_row(self._marked(question_type), f"{self.chance(question_type):.1%}", *cells)
         return table
 
-    def _tables_by_families(self) -> list[RenderableType]:
+    def _tables_by_question_type(self) -> list[RenderableType]:
         """Build, for many rows, a table for those with the same question types, with a line per row."""
         from rich.table import Table
 
         groups: dict[tuple[str, ...], list[str]] = {}
         for row in self.rows:
-            groups.setdefault(tuple(self.families(row)), []).append(row)
+            groups.setdefault(tuple(self.question_types(row)), []).append(row)
         tables: list[RenderableType] = []
-        for families, rows in groups.items():
-            table = Table("row", *(self._marked(family) for family in families), title=self._title)
-            table.add_row("chance", *(f"{self.chance(family):.1%}" for family in families), end_section=True)
+        for question_types, rows in groups.items():
+            table = Table("row", *(self._marked(question_type) for question_type in question_types), title=self._title)
+            table.add_row(
+                "chance", *(f"{self.chance(question_type):.1%}" for question_type in question_types), end_section=True
+            )
             for row in rows:
-                table.add_row(row, *(self._cell(row, family) for family in families))
+                table.add_row(row, *(self._cell(row, question_type) for question_type in question_types))
             tables.append(table)
         return tables
 
@@ -226,11 +238,11 @@ class Claim:
     def _title(self) -> str:
         return f"{self.name}: accuracy and its 99% interval"
 
-    def _marked(self, family: str) -> str:
-        return family + (" (unjudged)" if family in self.unjudged else "")
+    def _marked(self, question_type: str) -> str:
+        return question_type + (" (unjudged)" if question_type in self.unjudged else "")
 
-    def _cell(self, row: str, family: str) -> str:
-        scores = self.scores(row, family)
+    def _cell(self, row: str, question_type: str) -> str:
+        scores = self.scores(row, question_type)
         if not scores:
             return "-"
         interval = wilson(int(sum(scores)), len(scores), CONFIDENCE)

@@ -33,7 +33,7 @@ ASSETS = {
     "concat": "tiny-malmm-concat",
     "none": "tiny-malmm-none",
 }
-FAMILIES = ("first", "order", "visits")
+QUESTION_TYPES = ("first", "order", "visits")
 GAIN = 0.20
 
 
@@ -44,14 +44,14 @@ def malmm(seed: int, examples: int, *, progress: bool = True, models: Mapping[st
     chance with another clip. The running mean and the 8 frames side by side are printed unjudged.
     """
     models = _load() if models is None else models
-    items = toy_items(seed, examples, FAMILIES)
+    items = toy_items(seed, examples, QUESTION_TYPES)
     claim = Claim("malmm", progress=progress)
     for row, model in models.items():
         claim.answer(row, model, items)
     claim.answer("another clip", models["memory"], another_clip(items, seed))
     for other in ("fifo", "none"):
-        claim.each_gains_at_least("memory", other, FAMILIES, GAIN)
-    claim.each_at_chance("another clip", FAMILIES)
+        claim.each_gains_at_least("memory", other, QUESTION_TYPES, GAIN)
+    claim.each_at_chance("another clip", QUESTION_TYPES)
     return claim
 
 

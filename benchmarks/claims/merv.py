@@ -25,14 +25,14 @@ from benchmarks.claims.items import toy_items
 from vidweave.pipelines.slot import SlotPipeline
 from vidweave.systems.merv.rows import load_row
 from vidweave.systems.merv.tiny import ENCODERS, ROWS
-from vidweave.toyworld.questions import families
+from vidweave.toyworld.questions import question_types
 from vidweave.types import Answer, Answerer, Query
 
 __all__ = ["MIXTURE", "SINGLES", "SPECIALITIES", "WITHOUT", "merv"]
 
 MIXTURE = "attention"
 SINGLES = (*ENCODERS, "generalist")
-SPECIALITIES = {name: f.speciality or "general" for name, f in families(needs={"video"}, scope="short").items()}
+SPECIALITIES = {name: f.speciality or "general" for name, f in question_types(needs={"video"}, scope="short").items()}
 """Question type → the encoder whose speciality it is."""
 WITHOUT = {f"without {name}": name for name in ("detail", "tempo")}
 """Row of the mixture in which one encoder's tokens are zeros → that encoder."""
@@ -55,19 +55,22 @@ def merv(seed: int, examples: int, *, progress: bool = True, models: Mapping[str
     for single in SINGLES:
         claim.gains_at_least(MIXTURE, single, GAIN)
     for encoder in ENCODERS:
-        claim.each_loses_at_most(MIXTURE, encoder, _families(encoder), LOSS)
+        claim.each_loses_at_most(MIXTURE, encoder, _question_types(encoder), LOSS)
     for row, encoder in WITHOUT.items():
-        claim.each_at_chance(row, _families(encoder))
+        claim.each_at_chance(row, _question_types(encoder))
     return claim
 
 
-def _families(encoder: str) -> list[str]:
+def _question_types(encoder: str) -> list[str]:
     return [name for name, speciality in SPECIALITIES.items() if speciality == encoder]
 
 
 def _by_speciality(claim: Claim, row: str) -> dict[str, str]:
     """Average the accuracy over the question types of each encoder, and over encoders, which weights specialities equally."""
-    means = {name: fmean(fmean(claim.scores(row, family)) for family in _families(name)) for name in ENCODERS}
+    means = {
+        name: fmean(fmean(claim.scores(row, question_type)) for question_type in _question_types(name))
+        for name in ENCODERS
+    }
     return {name: f"{mean:.1%}" for name, mean in {**means, "mean of the three": fmean(means.values())}.items()}
 
 

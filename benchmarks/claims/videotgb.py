@@ -43,7 +43,7 @@ from vidweave.types import Clip, Features, PrecomputedFeatures, Query
 __all__ = ["ROWS", "videotgb"]
 
 MODEL = "tiny-videotgb"
-FAMILIES = ("event_colour", "event_shape")
+QUESTION_TYPES = ("event_colour", "event_shape")
 SIZE, FRAMES, TRAINED_FRAMES = 96, 300, 75
 KS = (4, 8)
 OURS = "motion vectors"
@@ -81,7 +81,9 @@ def videotgb(seed: int, examples: int, *, progress: bool = True, model: VideoLan
             for item in few:
                 _answer_all(claim, model, {OURS: bridges[OURS]}, item, None, KS[:1], f", x{times}")
                 advance(1)
-    claim.unjudged = tuple(f"{family} x{times}" for family in FAMILIES for times in (1, 2, 4, 8, 16))
+    claim.unjudged = tuple(
+        f"{question_type} x{times}" for question_type in QUESTION_TYPES for times in (1, 2, 4, 8, 16)
+    )
     _judge(claim)
     return claim
 
@@ -109,13 +111,17 @@ class EventItem:
 def event_items(seed: int, examples: int, num_frames: int, mark: str = "") -> Iterator[EventItem]:
     """Draw questions of unseen scenes of `num_frames` frames, `examples` per question type, without rendering."""
     seeds = iter(world_seeds(seed, 4 * examples + 100))
-    for family in FAMILIES:
+    for question_type in QUESTION_TYPES:
         for scene_seed in (next(seeds) for _ in range(examples)):
             scene = sample_scene(scene_seed, length="long", num_frames=num_frames)
-            (item,) = questions(scene, families=[family])
+            (item,) = questions(scene, question_types=[question_type])
             query = Query.about(Clip("rendered when it is asked about"), item.text, item.options)
             example = Example(
-                id=f"{family}{mark}/{scene_seed}", family=family + mark, query=query, truth=item.answer, scope="long"
+                id=f"{question_type}{mark}/{scene_seed}",
+                question_type=question_type + mark,
+                query=query,
+                answer=item.answer,
+                scope="long",
             )
             yield EventItem(example, scene, _event(scene, item.text))
 

@@ -17,7 +17,7 @@ VidweaveError
 ├── CheckpointError                         missing, extra or mis-shaped keys; a hostile file
 │   └── ModelNotFoundError (InputError)     a name or folder that is not a model
 ├── StoreError                              the feature store cannot be used
-├── RecordError                             a predictions file cannot be used
+├── PredictionError                             a predictions file cannot be used
 ├── CancelledError                          a call cancelled by its caller
 ├── EngineError                             a language model endpoint that cannot be used
 ├── TrainingError                           a run that cannot start, continue or resume
@@ -52,7 +52,7 @@ __all__ = [
     "NotStreamableError",
     "PipelineError",
     "QueryError",
-    "RecordError",
+    "PredictionError",
     "ShapeError",
     "StoreError",
     "TrainingError",
@@ -139,7 +139,7 @@ class StoreError(VidweaveError):
     """The feature store cannot be read or written."""
 
 
-class RecordError(VidweaveError):
+class PredictionError(VidweaveError):
     """A predictions file cannot be read, written or continued."""
 
 

@@ -17,15 +17,15 @@ def complaints(path: Path) -> list[str]:
 def borrowed(root: Path) -> list[str]:
     """One line per name that a room takes from another room's module, which does not export it."""
     trees = modules(root)
-    found = []
+    result = []
     for name, tree in trees.items():
         for item in imports(name, tree, is_package=(root.parent / name.replace(".", "/")).is_dir()):
             source, _, taken = item.target.rpartition(".")
             if source in trees and item.target not in trees and room(source) != room(name):
                 exported = exports(trees[source])
                 if exported is not None and taken not in exported:
-                    found.append(f"{name}:{item.line} takes {taken} from {source}, which does not export it")
-    return found
+                    result.append(f"{name}:{item.line} takes {taken} from {source}, which does not export it")
+    return result
 
 
 def _exports(tree: ast.Module) -> list[str]:
@@ -33,8 +33,8 @@ def _exports(tree: ast.Module) -> list[str]:
     exported = exports(tree)
     if exported is None:
         return ["has public names but no __all__"] if any(not name.startswith("_") for name in defined) else []
-    found = [f"__all__ lists {name} twice" for name in sorted({n for n in exported if exported.count(n) > 1})]
-    return found + [
+    result = [f"__all__ lists {name} twice" for name in sorted({n for n in exported if exported.count(n) > 1})]
+    return result + [
         f"__all__ names {name}, which the module does not have" for name in sorted({*exported} - _bound(tree))
     ]
 
@@ -91,7 +91,7 @@ _WORKING_CALLS = {
 
 
 def _work(tree: ast.Module) -> list[str]:
-    found = []
+    result = []
     for node in tree.body:
         if isinstance(node, ast.Expr):
             ok = isinstance(node.value, ast.Constant) or _is_registration(node.value)
@@ -105,8 +105,8 @@ def _work(tree: ast.Module) -> list[str]:
         if isinstance(node, (ast.Assign, ast.AnnAssign)):
             ok = ok and not _touches_the_world(node)
         if not ok:
-            found.append(f"line {node.lineno} does work at import")
-    return found
+            result.append(f"line {node.lineno} does work at import")
+    return result
 
 
 def _is_registration(node: ast.expr) -> bool:

@@ -63,11 +63,11 @@ def room(module: str) -> str:
 @cache
 def modules(root: Path) -> dict[str, ast.Module]:
     """Dotted name → syntax tree of every file below `root`, the folder of the package."""
-    found = {}
+    result = {}
     for path in sorted(root.rglob("*.py")):
         parts = path.relative_to(root.parent).with_suffix("").parts
-        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = ast.parse(path.read_text(encoding="utf-8"))
-    return found
+        result[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = ast.parse(path.read_text(encoding="utf-8"))
+    return result
 
 
 def imports(module: str, tree: ast.Module, *, is_package: bool) -> Iterator[Import]:
@@ -98,14 +98,14 @@ def violations(root: Path) -> list[str]:
     """
     trees = modules(root)
     packages = {name for name in trees if (root.parent / name.replace(".", "/")).is_dir()}
-    found, graph = [], {name: set() for name in trees}
+    result, graph = [], {name: set() for name in trees}
     for name, tree in trees.items():
         for item in imports(name, tree, is_package=name in packages):
             if reason := _forbidden(item):
-                found.append(f"{name}:{item.line} imports {item.target}: {reason}")
+                result.append(f"{name}:{item.line} imports {item.target}: {reason}")
             if (target := _file(item.target, trees)) and target != name:
                 graph[name].add(target)
-    return found + [f"cycle: {' -> '.join(cycle)}" for cycle in _cycles(graph)]
+    return result + [f"cycle: {' -> '.join(cycle)}" for cycle in _cycles(graph)]
 
 
 def _cycles(graph: dict[str, set[str]]) -> Iterator[list[str]]:

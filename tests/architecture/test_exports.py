@@ -13,8 +13,8 @@ SOURCE = Path(__file__).parents[2] / "src" / "vidweave"
 
 
 def test_modules_tell_the_truth_about_themselves():
-    found = {str(p.relative_to(SOURCE)): said for p in sorted(SOURCE.rglob("*.py")) if (said := complaints(p))}
-    assert found == {}
+    result = {str(p.relative_to(SOURCE)): reply for p in sorted(SOURCE.rglob("*.py")) if (reply := complaints(p))}
+    assert result == {}
 
 
 def test_rooms_take_only_what_others_export():

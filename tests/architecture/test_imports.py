@@ -64,17 +64,17 @@ def test_slots_know_neither_each_other_nor_media():
     ],
 )
 def test_the_check_can_fail(tmp_path, files, complaint):
-    found = violations(_tree(tmp_path, **files))
-    assert len(found) == 1
-    assert complaint in found[0]
+    result = violations(_tree(tmp_path, **files))
+    assert len(result) == 1
+    assert complaint in result[0]
 
 
 def test_every_cycle_is_named(tmp_path):
     text = "from vidweave.nn.{0} import x\nif TYPE_CHECKING:\n    from vidweave.nn.{1} import y"
     names = {"a": "bd", "b": "ca", "c": "ba", "d": "ad"}  # a <-> b, b <-> c (c -> a closes a third), a <-> d
-    found = violations(_tree(tmp_path, **{f"nn__{name}": text.format(*others) for name, others in names.items()}))
-    assert len(found) >= 3
-    assert all(line.startswith("cycle: ") for line in found)
+    result = violations(_tree(tmp_path, **{f"nn__{name}": text.format(*others) for name, others in names.items()}))
+    assert len(result) >= 3
+    assert all(line.startswith("cycle: ") for line in result)
 
 
 def test_what_the_design_allows_passes(tmp_path):

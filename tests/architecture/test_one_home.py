@@ -19,14 +19,14 @@ HOMES = {
 
 def _calls(tree: ast.Module) -> set[str]:
     """Calls of a module as far as HOMES names them: a function by its name, a method with the object before it."""
-    found = set()
+    result = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            found.add(node.func.id)
+            result.add(node.func.id)
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             owners = ast.unparse(node.func.value).replace("(", " ").replace(")", " ").replace(".", " ").split()
-            found |= {node.func.attr, *(f"{owner}.{node.func.attr}" for owner in owners)}
-    return found
+            result |= {node.func.attr, *(f"{owner}.{node.func.attr}" for owner in owners)}
+    return result
 
 
 @pytest.mark.parametrize("call", HOMES)

@@ -18,7 +18,7 @@ PATTERNS = {
 
 
 def findings(text: str) -> list[str]:
-    return [f"{what}: {found.group(0)}" for what, pattern in PATTERNS.items() for found in re.finditer(pattern, text)]
+    return [f"{what}: {result.group(0)}" for what, pattern in PATTERNS.items() for result in re.finditer(pattern, text)]
 
 
 def _tracked() -> list[Path]:
@@ -34,8 +34,8 @@ def _text(path: Path) -> str:
 
 
 def test_names_no_machine():
-    found = {str(path.relative_to(ROOT)): said for path in _tracked() if (said := findings(_text(path)))}
-    assert found == {}
+    result = {str(path.relative_to(ROOT)): reply for path in _tracked() if (reply := findings(_text(path)))}
+    assert result == {}
 
 
 @pytest.mark.parametrize("folder", ["work", "root", "home/alice", "Users/bob", "opt/wheels"])

@@ -19,12 +19,12 @@ def _trees(*folders: str) -> list[ast.Module]:
 
 def _fields(trees: list[ast.Module]) -> dict[str, str]:
     """Field → a dataclass that has it."""
-    found = {}
+    result = {}
     for node in (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
         if any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
             made = [part for part in node.body if isinstance(part, ast.AnnAssign)]
-            found |= {part.target.id: node.name for part in made if "ClassVar" not in ast.unparse(part.annotation)}
-    return found
+            result |= {part.target.id: node.name for part in made if "ClassVar" not in ast.unparse(part.annotation)}
+    return result
 
 
 def _named(trees: list[ast.Module]) -> set[str]:

@@ -19,24 +19,24 @@ PAGES = [
 
 def calls(text: str) -> list[list[str]]:
     """Arguments of every call of vidweave in the fenced blocks of a page."""
-    found = []
+    result = []
     for block in blocks(text):
         if block.language in ("bash", "console"):
             for line in block.text.replace("\\\n", " ").splitlines():
                 for part in re.split(r"&&|\|", re.sub(r"\s#\s.*", "", line)):
                     words = shlex.split(part.strip().removeprefix("$ "))
                     if words and Path(words[0]).name == "vidweave":
-                        found.append(words[1:])
-    return found
+                        result.append(words[1:])
+    return result
 
 
 def documented() -> list[list[str]]:
     """Every documented call, once."""
-    found: dict[str, list[str]] = {}
+    result: dict[str, list[str]] = {}
     for page in PAGES:
         for words in calls(page.read_text(encoding="utf-8")):
-            found.setdefault(shlex.join(words), words)
-    return list(found.values())
+            result.setdefault(shlex.join(words), words)
+    return list(result.values())
 
 
 def placed(words: list[str]) -> list[str]:

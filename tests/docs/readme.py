@@ -20,8 +20,8 @@ class Block:
 
 def blocks(text: str) -> list[Block]:
     """Fenced blocks of a Markdown text, in order."""
-    found = re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
-    return [Block(m[1], m[2].strip("\n"), len(text[: m.end()].split())) for m in found]
+    result = re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    return [Block(m[1], m[2].strip("\n"), len(text[: m.end()].split())) for m in result]
 
 
 def readme() -> str:

@@ -63,8 +63,8 @@ def check_page(text: str) -> int:
 @pytest.mark.parametrize("card", CARDS, ids=lambda path: path.parent.name)
 def test_command_lines_follow_one_another(card):
     text = card.read_text(encoding="utf-8")
-    found = check_page(text)
-    assert found == len(re.findall(r"^vidweave ", text, re.MULTILINE)), "a command stands outside of a bash block"
+    result = check_page(text)
+    assert result == len(re.findall(r"^vidweave ", text, re.MULTILINE)), "a command stands outside of a bash block"
 
 
 def test_every_layout_has_a_command_line():

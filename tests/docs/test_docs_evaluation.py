@@ -16,7 +16,7 @@ NAMES = [name for name in DATASETS if name != "examples" and DATASETS.entry(name
 def row(name: str) -> str:
     """The line of the table that a data set should have."""
     facts = DATASETS.entry(name).facts
-    numbers = [f"{_short(found.name)} {found.overall:g}" for found in published(name)]
+    numbers = [f"{_short(result.name)} {result.overall:g}" for result in published(name)]
     shown = "; ".join(numbers[:6]) + (f"; {len(numbers) - 6} more" if len(numbers) > 6 else "")
     cells = (f"`{name}`", facts.split, facts.metric, shown or "-", facts.blind or "not measured")
     return f"| {' | '.join(cells)} |"

@@ -9,8 +9,8 @@ def call(capsys):
 
     def calling(*arguments):
         code = run([str(a) for a in arguments])
-        said = capsys.readouterr()
-        assert (code, said.err) == (0, "")
-        return said.out
+        reply = capsys.readouterr()
+        assert (code, reply.err) == (0, "")
+        return reply.out
 
     return calling

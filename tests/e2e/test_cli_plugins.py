@@ -23,8 +23,8 @@ from vidweave.registry import DATASETS, ENCODERS, MODELS, TASKS
 from vidweave.systems.tiny.preset import tiny_base
 
 
-def own_data(seed: int, families: tuple[str, ...] = ("color",)):
-    yield from (replace(e, family="own") for e in ToyQuestions(seed, 2, families=families))
+def own_data(seed: int, question_types: tuple[str, ...] = ("color",)):
+    yield from (replace(e, question_type="own") for e in ToyQuestions(seed, 2, question_types=question_types))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +35,8 @@ class OwnTask:
         return [f"q{i}" for i in range(self.count)]
 
     def example(self, index):
-        example = ToyQuestions(4, 3, families=["count"])[index]
-        return replace(example, id=f"q{index}", family="own")
+        example = ToyQuestions(4, 3, question_types=["count"])[index]
+        return replace(example, id=f"q{index}", question_type="own")
 
     def describe(self):
         return {"name": "own-task", "count": self.count}
@@ -102,7 +102,7 @@ def test_a_file_registers_names_that_commands_take(own):
 def test_a_file_registers_a_data_set_and_a_task_that_evaluate_takes(own):
     report = data_of(vidweave("evaluate", "own-data", "seed=5", "--json", f"--import={own}"))
     assert report["task"] == {"name": "own-data", "seed": 5}
-    assert {family["family"] for family in report["families"]} == {"own"}
+    assert {question_type["question_type"] for question_type in report["question_types"]} == {"own"}
     report = data_of(vidweave("evaluate", "own-task", "count=2", "--json", "--import", own))
     assert (report["task"], report["overall"]["num_items"]) == ({"name": "own-task", "count": 2}, 2)
 
@@ -161,6 +161,6 @@ def test_what_cannot_be_imported_is_one_line(tmp_path, monkeypatch, capsys, name
     if text is not None:
         (tmp_path / name).write_text(text)
     assert run(["list", "--import", name]) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert message in said
+    reply = capsys.readouterr().err
+    assert reply.count("\n") == 1
+    assert message in reply

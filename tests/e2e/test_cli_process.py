@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 
-def _vidweave(*arguments: object, **how: object) -> subprocess.CompletedProcess:
+def _vidweave(*arguments: object, **options: object) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "vidweave", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=110, check=False, **how)  # type: ignore[call-overload]
+    return subprocess.run(command, capture_output=True, text=True, timeout=110, check=False, **options)  # type: ignore[call-overload]
 
 
 @pytest.fixture(scope="module")

@@ -49,13 +49,13 @@ def test_the_example_script_runs():
 def test_fresh_clips_are_answered_and_swapped_clips_change_the_answers(tmp_path):
     """Files of unseen scenes, asked in one process through the same door as `ask`."""
     import vidweave
-    from vidweave.toyworld.questions import families
+    from vidweave.toyworld.questions import question_types
 
     world = tmp_path / "w"
     assert _vidweave("world", "make", "--seed", 4321, "--clips", 24, "--out", world).returncode == 0
-    base = set(families(needs={"video"}, scope="short", encoder="general"))
+    base = set(question_types(needs={"video"}, scope="short", encoder="general"))
     asked = [json.loads(line) for line in (world / "questions.jsonl").read_text().splitlines()]
-    asked = [line for line in asked if line["family"] in base]
+    asked = [line for line in asked if line["question_type"] in base]
     clips = sorted({line["clip"] for line in asked})
     other = dict(zip(clips, [*clips[1:], clips[0]], strict=True))
     model = vidweave.load("tiny-base")

@@ -19,8 +19,8 @@ def world(tmp_path_factory):
     return folder, [json.loads(line) for line in (folder / "questions.jsonl").read_text().splitlines()]
 
 
-def asked(world, family):
-    return next(line for line in world[1] if line["family"] == family)
+def asked(world, question_type):
+    return next(line for line in world[1] if line["question_type"] == question_type)
 
 
 def test_the_command_line_hears_and_tells_how_far_each_sense_counted(world, capsys):
@@ -28,9 +28,9 @@ def test_the_command_line_hears_and_tells_how_far_each_sense_counted(world, caps
     words = [word for option in line["options"] for word in ("--option", option)]
     files = [f"--audio={folder / line['paths']['audio']}", f"--depth={folder / line['paths']['depth']}"]
     code = run(["ask", str(folder / line["clip"]), line["question"], *words, *files, "--model", "tiny-crema", "--json"])
-    said = capsys.readouterr()
-    assert (code, said.err) == (0, "")
-    data = json.loads(said.out)
+    reply = capsys.readouterr()
+    assert (code, reply.err) == (0, "")
+    data = json.loads(reply.out)
     assert data["text"] == line["answer"]
     assert data["trace"]["tokens"]["video"] == 16
     (gates,) = data["trace"]["panels"]["gates"]
@@ -41,7 +41,7 @@ def test_which_is_nearer_takes_colours_and_distances(world):
     model, folder = vidweave.load("tiny-crema"), world[0]
     right = []
     for line in world[1]:
-        if line["family"] in ("nearer", "distance", "pitch"):
+        if line["question_type"] in ("nearer", "distance", "pitch"):
             clip = vidweave.Clip(**{sense: folder / line["paths"][sense] for sense in MODALITIES})
             right.append(model.ask(clip, line["question"], options=line["options"]).text == line["answer"])
     assert len(right) >= 8

@@ -67,5 +67,5 @@ def test_the_example_script_names_colours_that_have_appeared(capsys, monkeypatch
 
 
 def test_the_stream_command_is_right_with_its_defaults(call):
-    said = call("stream", CLIP, "What colour is the first object?").splitlines()
-    assert [line.split() for line in said] == [[time, "s", "yellow"] for time in ("12.50", "25.00", "37.50")]
+    reply = call("stream", CLIP, "What colour is the first object?").splitlines()
+    assert [line.split() for line in reply] == [[time, "s", "yellow"] for time in ("12.50", "25.00", "37.50")]

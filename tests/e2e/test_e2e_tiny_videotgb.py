@@ -23,7 +23,7 @@ def test_most_moments_lie_in_the_event_that_is_asked_for(model, tmp_path):
     for seed in world_seeds(77, 6):
         scene = sample_scene(seed, length="long", num_frames=150)
         clip = write_video(tmp_path / "clip.mp4", render(scene, "video", size=96), fps=scene.fps)
-        (asked,) = questions(scene, families=["event_colour"])
+        (asked,) = questions(scene, question_types=["event_colour"])
         event = next(o for o in scene.objects if o.colour == asked.answer)
         chosen = model.select(clip, asked.text, num_frames=4)
         frames = np.array(chosen["indices"])
@@ -35,6 +35,6 @@ def test_a_plain_video_model_looks_at_the_moments(repository, capsys):
     spec = importlib.util.spec_from_file_location("select_moments_example", repository / "examples/select_moments.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    said = module.main()
-    assert "selected by grounding" in said
-    assert said in capsys.readouterr().out
+    reply = module.main()
+    assert "selected by grounding" in reply
+    assert reply in capsys.readouterr().out

@@ -13,11 +13,11 @@ from vidweave.media.write import write_audio, write_video
 from vidweave.types import Frames, Waveform
 
 
-def said(capsys, *words):
+def output_of(capsys, *words):
     code = run([str(word) for word in words])
-    found = capsys.readouterr()
-    assert code == 0, found.err
-    return found.out
+    result = capsys.readouterr()
+    assert code == 0, result.err
+    return result.out
 
 
 def made(path, seed=0, fps=4.0):
@@ -32,19 +32,21 @@ def test_own_questions_from_an_empty_folder(tmp_path, monkeypatch, capsys):
     rows = [{"video": f"{clip}.mp4", "question": f"Which color, {n}?", "options": ["red", "blue"], "answer": answer}
             for clip in "ab" for n, answer in enumerate(("red", 1, ["blue", "red"]))]  # fmt: skip
     (tmp_path / "my.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    found = json.loads(said(capsys, "evaluate", "my.jsonl", "--model", "tiny-base", "--json"))
-    assert found["counts"] == {"total": 6, "answered": 6, "missing_media": 0, "unlabeled": 0, "videos": 2}
-    assert found["all_questions"]["num_correct"] == found["overall"]["num_correct"] >= 2, "a list accepts both options"
+    result = json.loads(output_of(capsys, "evaluate", "my.jsonl", "--model", "tiny-base", "--json"))
+    assert result["counts"] == {"total": 6, "answered": 6, "missing_media": 0, "unlabeled": 0, "videos": 2}
+    assert result["all_questions"]["num_correct"] == result["overall"]["num_correct"] >= 2, (
+        "a list accepts both options"
+    )
     for part in (1, 2):
-        said(capsys, "evaluate", "my.jsonl", "--shard", f"{part}/2", "--records", f"{part}.jsonl")
-    said(capsys, "merge", "1.jsonl", "2.jsonl", "--out", "all.jsonl")
-    merged = json.loads(said(capsys, "evaluate", "my.jsonl", "--records", "all.jsonl", "--json"))
+        output_of(capsys, "evaluate", "my.jsonl", "--shard", f"{part}/2", "--predictions", f"{part}.jsonl")
+    output_of(capsys, "merge", "1.jsonl", "2.jsonl", "--out", "all.jsonl")
+    merged = json.loads(output_of(capsys, "evaluate", "my.jsonl", "--predictions", "all.jsonl", "--json"))
     assert merged["num_resumed"] == 6
-    assert merged["overall"] == found["overall"]
-    written = said(capsys, "evaluate", "my.jsonl", "--parser", "vidweave")
+    assert merged["overall"] == result["overall"]
+    written = output_of(capsys, "evaluate", "my.jsonl", "--parser", "vidweave")
     assert "multiple-choice-strict" in written
     (tmp_path / "open.jsonl").write_text('{"video": "a.mp4", "question": "Which?"}\n')
-    assert "predictions written to examples.predictions.jsonl" in said(capsys, "evaluate", "open.jsonl")
+    assert "predictions written to examples.predictions.jsonl" in output_of(capsys, "evaluate", "open.jsonl")
     (row,) = (tmp_path / "examples.predictions.jsonl").read_text().splitlines()
     assert json.loads(row)["id"] == "0"
 
@@ -58,6 +60,6 @@ def test_the_shipped_model_answers_every_data_set(name, tmp_path, capsys):
     files = write_files(name, tmp_path, {".mp4": video, ".avi": video, ".webm": video, ".wav": sound})
     settings = [f"{key}={value}" for key, value in files.settings.items()]
     words = ("evaluate", name, f"data={tmp_path / files.data}", f"media={tmp_path / 'media'}", *settings)
-    found = json.loads(said(capsys, *words, "--model", "tiny-base", "--json"))
-    assert found["counts"]["answered"] == files.num_examples
-    assert found["scores"]
+    result = json.loads(output_of(capsys, *words, "--model", "tiny-base", "--json"))
+    assert result["counts"]["answered"] == files.num_examples
+    assert result["scores"]

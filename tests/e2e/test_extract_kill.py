@@ -56,10 +56,10 @@ def test_a_folder_of_thousands_of_clips_survives_kills(tmp_path):
             assert made.setdefault(name, changed) == changed, "made twice"
 
     process = start(clips, out)
-    told = json.loads(process.communicate(timeout=300)[0])
+    info = json.loads(process.communicate(timeout=300)[0])
     assert process.returncode == 0
-    assert told["kept"] >= len(made)
-    assert told["made"] + told["kept"] == CLIPS
+    assert info["kept"] >= len(made)
+    assert info["made"] + info["kept"] == CLIPS
     names = [json.loads(line)["clip"] for line in (out / "manifest.jsonl").read_text().splitlines()[1:]]
     assert sorted(names) == [f"clip_{i:04d}" for i in range(CLIPS)]
     for name in names:

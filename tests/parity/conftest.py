@@ -15,8 +15,8 @@ OWN = Path(__file__).parents[1] / "golden"
 
 def system_of(path: Path) -> str | None:
     """The golden folder of a test module: the first word of its name."""
-    found = re.fullmatch(r"test_parity_([a-z0-9]+)(_\w+)?", path.stem)
-    return found.group(1) if found else None
+    result = re.fullmatch(r"test_parity_([a-z0-9]+)(_\w+)?", path.stem)
+    return result.group(1) if result else None
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -37,11 +37,11 @@ def load_only(system: str, pattern: str) -> dict[str, Tensor]:
 
 def cases(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     """`case.name` tensors, by case."""
-    found: dict[str, dict[str, Tensor]] = {}
+    result: dict[str, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         case, _, name = key.partition(".")
-        found.setdefault(case, {})[name] = value
-    return found
+        result.setdefault(case, {})[name] = value
+    return result
 
 
 def close(got: Tensor, expected: Tensor, atol: float, rtol: float = 0.0) -> None:

@@ -140,21 +140,21 @@ def features(theirs, scene=0, rows=1, tokens=None):
 def connected(theirs):
     """What the connector makes of a recorded input, computed once (sounds take seconds), and what it computed meanwhile."""
     built, seen, ours = whole_model(), features(theirs), NAMES[theirs]
-    trunk, found = built.connector.trunks["universal"], {"results": []}
+    trunk, result = built.connector.trunks["universal"], {"results": []}
 
     def keep(module, arguments, output):
         (given,) = arguments
-        found.update(queries=given.queries, keys=given.keys, mixed=output)
+        result.update(queries=given.queries, keys=given.keys, mixed=output)
 
     hooks = [trunk.register_forward_hook(keep)]
-    hooks += [e.register_forward_hook(lambda *call: found["results"].append(call[-1])) for e in trunk.experts]
+    hooks += [e.register_forward_hook(lambda *call: result["results"].append(call[-1])) for e in trunk.experts]
     try:
         with torch.no_grad():
             blocks, _ = built.connector({ours: seen}, seen.item, seen.scene)
     finally:
         for hook in hooks:
             hook.remove()
-    return {**found, "block": blocks[ours]}
+    return {**result, "block": blocks[ours]}
 
 
 # ---- words

@@ -62,8 +62,8 @@ def test_nextqa():
         rows = []
         for row in case["rows"]:
             id = f"{row['video']}_{row['qid']}"
-            found = case["predictions"].get(id, {}).get("prediction")
-            rows.append(Response(id=id, question_type=row["type"], answer=row["answer"], prediction=found))
+            result = case["predictions"].get(id, {}).get("prediction")
+            rows.append(Response(id=id, question_type=row["type"], answer=row["answer"], prediction=result))
         table = nextqa_official(rows)
         assert {name: table.groups[name].show() for name in case["per_group"]} == case["per_group"]
         assert table.overall.show() == case["overall"]
@@ -90,7 +90,7 @@ def test_music_avqa_question_text():
         as_crema = {**row, "video_id": "v", "question_content": fill_as_crema(template, values), "templ_values": "[]"}
         sample = read_row("music-avqa", as_crema)
         assert DATASETS["music-avqa"].prompt.format(question=sample.query.text) == case["crema_qa_input"]
-        assert sample.truth == case["crema_answer"]
+        assert sample.answer == case["crema_answer"]
         lost = fill_as_crema(template, values).strip() != fill_in_order(template, values)
         assert lost == case.get("crema_lost_a_value", lost)
 
@@ -119,8 +119,8 @@ def test_sqa3d_of_three_d_llm():
         for row in rows
     ]
     table = three_d_llm_top1(responses)
-    found = {"All": table.overall, **{name: tally for name, tally in table.groups.items() if tally.num_items}}
-    assert {name: tally.percent for name, tally in found.items()} == pytest.approx(golden["top1"], abs=1e-9)
+    result = {"All": table.overall, **{name: tally for name, tally in table.groups.items() if tally.num_items}}
+    assert {name: tally.percent for name, tally in result.items()} == pytest.approx(golden["top1"], abs=1e-9)
     for case in golden["vqa_processing"]:
         assert strip_punctuation(case["in"]) == case["punctuation"]
         assert strip_digits_and_articles(case["in"]) == case["digit_article"]
@@ -134,8 +134,8 @@ def test_crema_and_sevila():
         assert legacy_music_avqa(case["prediction"], case["answer"]) is case["right"]
     rows = golden["sqa3d"]["rows"]
     marks = [(row["question_id"].split("_")[0], legacy_sqa3d(row["pred_ans"], row["gt_ans"])) for row in rows]
-    found = dict(by_kind(marks))
-    assert {"agg_metrics": found.pop("all"), **found} == pytest.approx(golden["sqa3d"]["metrics"], abs=1e-9)
+    result = dict(by_kind(marks))
+    assert {"agg_metrics": result.pop("all"), **result} == pytest.approx(golden["sqa3d"]["metrics"], abs=1e-9)
     for case in golden["videoqa_sevila"]:
         responses = [
             Response(id=row["qid"], question_type="", answer=row["target"], prediction=row["prediction"])
@@ -182,8 +182,8 @@ def test_judge_replies():
         assert (None if lmms.word == "unparsed" else [pred, lmms.score]) == case["lmms_eval_activitynetqa"]
         assert lmms_eval_score(case["reply"]) == case["lmms_eval_videochatgpt"]
         if isinstance(expected := case.get("video_llava"), dict):
-            found = summarize_video_llava([reply])
-            assert {name: found[name] for name in expected} == expected
+            result = summarize_video_llava([reply])
+            assert {name: result[name] for name in expected} == expected
         elif expected is not None:
             assert expected.startswith("ZeroDivisionError")
             assert summarize_video_llava([reply])["accuracy"] is None
@@ -216,9 +216,9 @@ def test_sevila_prompts():
 def test_lvu_clips():
     golden = read("lvu_clips")
     clips = lvu_clips({video: row["duration"] for video, row in golden["videos"].items()})
-    found = []
+    result = []
     for clip in clips:
         frames = clip_frames(clip, golden["videos"][clip.video]["num_frames"])
         ends = {"first": frames[0], "last": frames[-1], "sum": sum(frames), "tenth": frames[10]}
-        found.append({"key": clip.key, "start": clip.start, "end": clip.end, **ends})
-    assert found == golden["clips"]
+        result.append({"key": clip.key, "start": clip.start, "end": clip.end, **ends})
+    assert result == golden["clips"]

@@ -18,9 +18,9 @@ from vidweave.evaluation.captions.tokenizer import tokenize, tokenize_all
 
 def sets():
     (file,) = golden_files("benchmarks", "captions_coco*.json")
-    found = json.loads(file.read_text(encoding="utf-8"))["sets"]
-    assert found
-    return found
+    result = json.loads(file.read_text(encoding="utf-8"))["sets"]
+    assert result
+    return result
 
 
 def test_tokens():

@@ -59,5 +59,5 @@ def test_the_2024_scorer_and_its_signal_to_noise_ratio() -> None:
             assert scores[run]["individual"] == expected.get("individual", scores[run]["individual"])
             numbers = {name: value for name, value in scores[run].items() if name != "individual"}
             assert numbers == pytest.approx({n: v for n, v in expected.items() if n != "individual"}, abs=1e-9)
-        found = signal_to_noise_2024(scores["mm"], scores["no_input"], scores["random"])
-        assert found == pytest.approx(golden["expected_msnr"], abs=1e-9)
+        result = signal_to_noise_2024(scores["mm"], scores["no_input"], scores["random"])
+        assert result == pytest.approx(golden["expected_msnr"], abs=1e-9)

@@ -25,9 +25,9 @@ def recorded(pattern):
 
 
 def items(pattern, key):
-    found = [(f"{file.stem}-{i}", item) for file, data in recorded(pattern) for i, item in enumerate(data[key])]
-    assert found
-    return pytest.mark.parametrize("item", [item for _, item in found], ids=[name for name, _ in found])
+    result = [(f"{file.stem}-{i}", item) for file, data in recorded(pattern) for i, item in enumerate(data[key])]
+    assert result
+    return pytest.mark.parametrize("item", [item for _, item in result], ids=[name for name, _ in result])
 
 
 # ---- texts
@@ -90,7 +90,7 @@ def test_sampling(item):
     for row, expected in zip(rows, item["expected"], strict=True):
         for modality, example, name in zip(row["modalities"], row["examples"], expected["example_ids"], strict=True):
             starts.setdefault(modality, set()).add(number(name) - example["id"])
-    assert {modality: len(found) for modality, found in starts.items()} == dict.fromkeys(item["pool_sizes"], 1)
+    assert {modality: len(result) for modality, result in starts.items()} == dict.fromkeys(item["pool_sizes"], 1)
 
 
 def test_without_the_flag_no_row_has_a_modality_twice():
@@ -144,9 +144,9 @@ def test_derived_fields(file, data):
     assert derived
     for key, expected in derived.items():
         rows = data["input"][key.removeprefix("derived_fields_")]
-        found = {row["id"]: row for row in filter_rows(rows, verifiers_of(rows))["raw"]}
+        result = {row["id"]: row for row in filter_rows(rows, verifiers_of(rows))["raw"]}
         for row in expected:
-            assert {name: found[row["id"]][name] for name in row} == row
+            assert {name: result[row["id"]][name] for name in row} == row
 
 
 def counts(rows):
@@ -161,9 +161,9 @@ def counts(rows):
 @items("balance*.json", "cases")
 def test_balance(item):
     rows = balance_rows(item["input"], leave_stale=True, lenient_length=True)
-    found = [
+    result = [
         {"id": row["id"], "answer": row["answers"][0], "answers": row["answers"], "modalities": row["modalities"]}
         | {"example_ids": [example["id"] for example in row["examples"]]}
         for row in rows
     ]
-    assert found == item["expected"]
+    assert result == item["expected"]

@@ -76,8 +76,8 @@ def test_pictures():
         frames = Frames(pictures, np.arange(len(pictures)) / 1.0, np.arange(len(pictures)))
         plain = VisualSpec(height=raw.shape[2], width=raw.shape[3], scale=1.0, resampler="pillow")
         spec = replace(plain, scale=1 / 255, mean=CLIP_MEAN, std=CLIP_STD)
-        for wanted, (got, _), atol in ((raw, apply(plain, frames), 0.0), (out, apply(spec, frames), 1e-5)):
-            close(got.transpose(0, 1), wanted, atol)
+        for requested, (got, _), atol in ((raw, apply(plain, frames), 0.0), (out, apply(spec, frames), 1e-5)):
+            close(got.transpose(0, 1), requested, atol)
         number = len(tensors["in.rgb_png"]) - 1
         assert spread(len(pictures), number, "borders").tolist() == tensors[f"indices.{kind}"].tolist()
 
@@ -124,7 +124,7 @@ def test_prompts(case):
     )
     assert text == case["qa_input"]
     assert isinstance(layout.answer, AnswerFormat)
-    assert layout.answer.write(example.truth, example.query.options) == case["qa_output"]
+    assert layout.answer.write(example.answer, example.query.options) == case["qa_output"]
     assert example.id == str(case["question_id"])
     assert name in DATASETS
 
@@ -135,8 +135,8 @@ def test_marks():
     marks = [(r["question_id"].split("_")[0], legacy_sqa3d(r["pred_ans"], r["gt_ans"])) for r in rows]
     _same(by_kind(marks), metrics["sqa3d"]["metrics"], "agg_metrics")
     avqa = metrics["music_avqa"]
-    for (prediction, truth), scored in zip(avqa["pairs"], avqa["scored"], strict=True):
-        assert repaired_music_avqa(prediction, truth) == scored["pred_ans"]
+    for (prediction, answer), scored in zip(avqa["pairs"], avqa["scored"], strict=True):
+        assert repaired_music_avqa(prediction, answer) == scored["pred_ans"]
     marks = [("all pairs", legacy_music_avqa(*pair)) for pair in avqa["pairs"]]
     assert by_kind(marks)["all"] == pytest.approx(avqa["metrics"]["acc"])
     rows = metrics["nextqa"]["results"]

@@ -82,10 +82,10 @@ def model(modalities, task="concate", fusion_weights=None, point_prefix="Audio: 
         build(ordered, fusion=fusion, sizes=sizes(), unadapted=unadapted, point_prefix=point_prefix)
     ).eval()
     state = rename({**weights(), **(fusion_weights or {})}, words if fusion_weights else None).state
-    wanted = built.state_dict()
-    tied = {k for k in wanted if k.endswith("embed_tokens.weight") and k.startswith("language_model")}
-    assert wanted.keys() - tied <= state.keys()
-    built.load_state_dict({k: v for k, v in state.items() if k in wanted}, strict=False)
+    requested = built.state_dict()
+    tied = {k for k in requested if k.endswith("embed_tokens.weight") and k.startswith("language_model")}
+    assert requested.keys() - tied <= state.keys()
+    built.load_state_dict({k: v for k, v in state.items() if k in requested}, strict=False)
     return built
 
 

@@ -118,7 +118,7 @@ def test_sequential_training_with_early_exit(tmp_path):
     rates = [float(row.split(",")[log[0].split(",").index("lr")]) for row in log[1:]]
     assert rates == pytest.approx(recorded["lr_per_iteration"], abs=1e-12)
     _check_exits(recorded, tmp_path)
-    still = {key for key, wanted in recorded["requires_grad_at_end"].items() if wanted}
+    still = {key for key, requested in recorded["requires_grad_at_end"].items() if requested}
     last = [m for m in recorded["modalities"] if recorded["log"][-1]["exit_epoch"][m] < 0][-1]
     assert {key.replace(".", "/") for key in still} == set(groups[last])
 

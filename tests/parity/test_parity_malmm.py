@@ -243,9 +243,9 @@ def test_gradients(file, is_training):
     close(loss.detach().reshape(1), case["loss"], 1e-4, 1e-4)
     own = {name: torch.zeros_like(p) if p.grad is None else p.grad for name, p in connector.named_parameters()}
     got = lavis_connector_keys().to_theirs(own)
-    wanted = {key.removeprefix("grad."): value for key, value in case.items() if key.startswith("grad.")}
-    assert wanted
-    for name, expected in wanted.items():
+    requested = {key.removeprefix("grad."): value for key, value in case.items() if key.startswith("grad.")}
+    assert requested
+    for name, expected in requested.items():
         torch.testing.assert_close(
             got[name], expected, atol=1e-4, rtol=1e-3, msg=lambda detail, name=name: f"{name}: {detail}"
         )

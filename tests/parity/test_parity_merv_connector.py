@@ -175,8 +175,8 @@ def test_mixers(file):
         fused, info = fusion(blocks)
     close(fused["mix"].values.flatten(1, 2), case["out.y"], 2e-5)
     if "out.weights" in case:
-        told = [info["encoder_weights"].make(item, False)[0] for item in range(len(case["out.y"]))]
-        got = torch.tensor([list(scene["weights"].values()) for scene in told])
+        message = [info["encoder_weights"].make(item, False)[0] for item in range(len(case["out.y"]))]
+        got = torch.tensor([list(scene["weights"].values()) for scene in message])
         close(got, case["out.weights"].expand_as(got), 2e-5)
     if "xattn" in file.stem:
         with torch.no_grad():
@@ -197,12 +197,12 @@ def test_mixer_gradients(file):
     for name, block in blocks.items():
         close(block.values.grad.flatten(1, 2), case[f"grad.in.{name}"], 1e-4)
     dead = set(config_of(file)["params_with_zero_or_no_grad"])
-    wanted = {key: value for key, value in part(case, "grad.w.").items() if key not in dead}
+    requested = {key: value for key, value in part(case, "grad.w.").items() if key not in dead}
     ours = {name: parameter.grad for name, parameter in fusion.named_parameters()}
-    assert wanted
-    expected = mixer_from_merv(wanted)
+    assert requested
+    expected = mixer_from_merv(requested)
     assert expected.keys() == ours.keys()
     for name, value in expected.items():
         close(ours[name], value, 1e-4)
-    if "attention.in_proj_bias" in wanted:  # keys: cancels in the softmax; values: unused
-        assert not torch.cat(wanted["attention.in_proj_bias"].chunk(3)[1:]).abs().gt(1e-4).any()
+    if "attention.in_proj_bias" in requested:  # keys: cancels in the softmax; values: unused
+        assert not torch.cat(requested["attention.in_proj_bias"].chunk(3)[1:]).abs().gt(1e-4).any()

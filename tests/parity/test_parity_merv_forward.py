@@ -37,9 +37,9 @@ def part(case, prefix):
 
 
 def language_of(config, weights):
-    told = dict(config["llm"])
+    info = dict(config["llm"])
     gone = {"pretraining_tp", "use_cache", "transformers_version", "max_window_layers"}
-    model = CausalConfig(config={key: value for key, value in told.items() if key not in gone}).build().eval()
+    model = CausalConfig(config={key: value for key, value in info.items() if key not in gone}).build().eval()
     model.model.load_state_dict({key.removeprefix("llm."): value for key, value in weights.items()})
     return model
 
@@ -78,13 +78,13 @@ def connector_of(config, weights, width):
 def features_of(config, case, rows):
     """Rows with vision, in the order of the batch; each encoder's tokens as times and pooled grids."""
     pool = PoolSpec(grid=isqrt(config["projector_token_length"]))
-    found = {}
+    result = {}
     for number, (_, frames, _) in enumerate(config["encoders_C_F_N"]):
         tokens = pool_tokens(case[f"in.features{number}"][rows].unflatten(1, (frames, -1)), pool)
         seconds = torch.arange(frames + 1.0).unfold(0, 2, 1).expand(len(rows), -1, -1)
         mask = torch.ones(tokens.shape[:3], dtype=torch.bool)
-        found[f"e{number}"] = Features(tokens, mask, seconds, rows, torch.zeros_like(rows))
-    return found
+        result[f"e{number}"] = Features(tokens, mask, seconds, rows, torch.zeros_like(rows))
+    return result
 
 
 def plan_of(config, case, rows, items, labels=True):
@@ -143,11 +143,11 @@ def test_greedy(file):
     blocks, _ = connector(features_of(config, case, first), first, first) if len(first) else ({}, None)
     embeds = splice(plan_of(config, case, first, [0], labels=False), blocks, language.embed, language.side)
     prompt = case["in.input_ids"][0][case["in.attention_mask"][0].bool()]
-    wanted = case["out.greedy_ids_row0"][0]
+    requested = case["out.greedy_ids_row0"][0]
     new = (
-        wanted[len(prompt) :]
-        if wanted[: len(prompt)].tolist() == prompt.tolist()
-        else wanted[case["in.input_ids"].shape[1] :]
+        requested[len(prompt) :]
+        if requested[: len(prompt)].tolist() == prompt.tolist()
+        else requested[case["in.input_ids"].shape[1] :]
     )
     got = language.generate(embeds, max_new_tokens=len(new))
     assert got[0].tolist() == new.tolist()

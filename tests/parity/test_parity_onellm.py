@@ -49,15 +49,15 @@ def test_encoder(theirs):
 
 @pytest.mark.parametrize("theirs", NAMES)
 def test_experts_and_routers(theirs):
-    golden, found = tensors("encode"), connected(theirs)
+    golden, result = tensors("encode"), connected(theirs)
     projected, routed = golden[f"proj1.{theirs}"], golden[f"route.{theirs}"]
-    close(found["keys"][:, : projected.shape[1]], projected, 1e-4)
-    tokens = torch.cat([found["queries"], found["keys"]], 1)
+    close(result["keys"][:, : projected.shape[1]], projected, 1e-4)
+    tokens = torch.cat([result["queries"], result["keys"]], 1)
     with torch.no_grad():
         weights = whole_model().connector.ports[NAMES[theirs]].router(tokens[:, : routed.shape[1]])
     close(weights, routed, 1e-4)
-    close(torch.stack(found["results"], 1), golden[f"experts.{theirs}"], 1e-4)
-    close(found["mixed"], golden[f"upm.{theirs}"], 1e-4)
+    close(torch.stack(result["results"], 1), golden[f"experts.{theirs}"], 1e-4)
+    close(result["mixed"], golden[f"upm.{theirs}"], 1e-4)
 
 
 @pytest.mark.parametrize("theirs", NAMES)

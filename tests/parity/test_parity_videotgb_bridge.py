@@ -90,10 +90,10 @@ def test_spans_to_frames_of_every_code_path():
 def test_uniform_places():
     case = load_only(SYSTEM, "sample_frames*.safetensors")
     rules = {"mid": "middle", "fixstart1": "second"}
-    found = {key: value for key, value in case.items() if key != "video_len"}
-    assert found
-    for key, value in found.items():
+    result = {key: value for key, value in case.items() if key != "video_len"}
+    assert result
+    for key, value in result.items():
         rule, _, count = key.partition(".n")
         for length, expected in zip(case["video_len"].tolist(), value.tolist(), strict=True):
-            wanted = [place for place in expected if place >= 0]
-            assert segment_places(length, int(count), rules[rule]) == wanted, (key, length)
+            requested = [place for place in expected if place >= 0]
+            assert segment_places(length, int(count), rules[rule]) == requested, (key, length)

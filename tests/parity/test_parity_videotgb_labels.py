@@ -17,17 +17,17 @@ def test_spans_of_scores():
     groups = sorted({key.partition(".")[0] for key in case})
     assert groups
     for group in groups:
-        found = below(case, f"{group}.")
-        count = found["scores"].shape[1]
-        for row, scores in enumerate(found["scores"].tolist()):
-            steps = int(found["flow_lengths"][row])
+        result = below(case, f"{group}.")
+        count = result["scores"].shape[1]
+        for row, scores in enumerate(result["scores"].tolist()):
+            steps = int(result["flow_lengths"][row])
             for form, subtract in (("raw", False), ("minsub", True)):
                 # in single precision, as the original subtracts
-                given = (found["scores"][row] - found["scores"][row].min()).tolist() if subtract else scores
+                given = (result["scores"][row] - result["scores"][row].min()).tolist() if subtract else scores
                 span = largest_rectangle(given)
-                assert span == tuple(int(found[f"{form}.{side}"][row]) for side in ("start", "end"))
+                assert span == tuple(int(result[f"{form}.{side}"][row]) for side in ("start", "end"))
                 moved = tuple(frame_to_step(place, count, steps) for place in span)
-                assert moved == tuple(int(found[f"{form}.{side}_flow"][row]) for side in ("start", "end"))
+                assert moved == tuple(int(result[f"{form}.{side}_flow"][row]) for side in ("start", "end"))
 
 
 def test_scores_of_answers():
@@ -43,8 +43,8 @@ def test_grounding_metric():
     groups = sorted({key.partition(".")[0] for key in case})
     assert groups
     for group in groups:
-        found = below(case, f"{group}.")
-        spans = torch.stack([found["start_logits"].argmax(1), found["end_logits"].argmax(1)], -1).tolist()
-        targets = torch.stack([found["start_target"], found["end_target"]], -1).tolist()
+        result = below(case, f"{group}.")
+        spans = torch.stack([result["start_logits"].argmax(1), result["end_logits"].argmax(1)], -1).tolist()
+        targets = torch.stack([result["start_target"], result["end_target"]], -1).tolist()
         got = span_scores(spans, targets, step_iou)
-        close(torch.tensor(list(got.values())), found["iou_r3_r5"], 1e-5)
+        close(torch.tensor(list(got.values())), result["iou_r3_r5"], 1e-5)

@@ -252,7 +252,7 @@ def test_joint_training(family):
 def test_answers_and_scores_of_single_pictures(family):
     model, case, _ = build(family, "concat")
     (file,) = golden_files(SYSTEM, "sf_train_strings*.json")
-    told = json.loads(file.read_text())[f"sf_train_{family}"]
+    info = json.loads(file.read_text())[f"sf_train_{family}"]
     rows = len(case["in.of_lengths"])
     count = len(case["in.frames"]) // rows
     each = [row for row in range(rows) for _ in range(count)]
@@ -260,9 +260,9 @@ def test_answers_and_scores_of_single_pictures(family):
     with torch.no_grad():
         ids = model.generate(inputs, max_new_tokens=127)
     texts = [" ".join(f"w{token}" for token in row if token >= 3) for row in ids.tolist()]
-    assert texts == told["frame_predictions"]
+    assert texts == info["frame_predictions"]
     # the original's list form divides by the number of pairs
-    scores = [unigram_recall(told["text_answer"][r], text) / len(texts) for r, text in zip(each, texts, strict=True)]
+    scores = [unigram_recall(info["text_answer"][r], text) / len(texts) for r, text in zip(each, texts, strict=True)]
     close(torch.tensor(scores).view(rows, count), case["out.frame_scores"], **CLOSE)
 
 

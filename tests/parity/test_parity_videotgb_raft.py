@@ -56,5 +56,5 @@ def test_a_seed_is_found_wherever_it_enters(tmp_path):
         (tmp_path / "README.md").write_text(
             f"`z = sin((i+1)*12.9898 + (n+1)*78.233)*43758.5453`. Check: `cnet.conv1.bias` starts {first}."
         )
-        found = recorded_wave(tmp_path)
-        assert (found.form, found.seed) == (form if seed else 0, seed)
+        result = recorded_wave(tmp_path)
+        assert (result.form, result.seed) == (form if seed else 0, seed)

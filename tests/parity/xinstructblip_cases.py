@@ -81,10 +81,10 @@ def model(modalities, prompt=PROMPTS["released"], **options):
     """The preset at the recorded sizes, filled by the key table; nothing may be missing."""
     config = build(modalities, prompt=prompt, sizes=sizes(), shared_vision=False, **options)
     built = VideoLanguageModel(config).eval()
-    state, wanted = rename(weights(), shared_vision=False).state, built.state_dict()
-    counters = {key: value for key, value in wanted.items() if key.endswith("num_batches_tracked")}
-    assert wanted.keys() - counters.keys() <= state.keys()
-    built.load_state_dict({key: state.get(key, value) for key, value in wanted.items()})
+    state, requested = rename(weights(), shared_vision=False).state, built.state_dict()
+    counters = {key: value for key, value in requested.items() if key.endswith("num_batches_tracked")}
+    assert requested.keys() - counters.keys() <= state.keys()
+    built.load_state_dict({key: state.get(key, value) for key, value in requested.items()})
     return built
 
 
@@ -202,8 +202,8 @@ def case_of(name):
     entry = recorded()["cases"][name]
     family = next(known for known in FAMILIES if name.startswith(known))
     prompt = PROMPTS[FAMILIES[family]]
-    found = entry.get("scenes") or [word for word in name.split("_") if word in NAMES]
-    scenes = [(m,) for m in found] if prompt.scene is not None else [tuple(found)]
+    result = entry.get("scenes") or [word for word in name.split("_") if word in NAMES]
+    scenes = [(m,) for m in result] if prompt.scene is not None else [tuple(result)]
     return Case(name, prompt, tuple(scenes), questions_of(entry, prompt))
 
 

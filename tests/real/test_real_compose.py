@@ -89,9 +89,9 @@ def test_what_is_scored_is_what_the_model_says(pipe, clip, capsys):
         model = with_layout(pipe, **layout)
         chosen = [a.text for a in model.answer(queries)]
         asked = [Query.about(clip, q["question"] + shown.render(q["options"])) for q in QUESTIONS]
-        said = [a.text.strip() for a in model.answer(asked, max_new_tokens=NEW_TOKENS)]
+        reply = [a.text.strip() for a in model.answer(asked, max_new_tokens=NEW_TOKENS)]
         written = [answer.write(option, query.options) for option, query in zip(chosen, queries, strict=True)]
-        agree = sum(s.lower().startswith(w.lower()) for s, w in zip(said, written, strict=True))
+        agree = sum(s.lower().startswith(w.lower()) for s, w in zip(reply, written, strict=True))
         right = sum(c == q["answer"] for c, q in zip(chosen, QUESTIONS, strict=True))
         rows.append((name, agree, right))
     with capsys.disabled():

@@ -59,17 +59,17 @@ def test_drawn_completions_do_not_depend_on_their_batch(engine):
 
 
 def test_forty_questions_of_the_released_split_are_answered_from_captions(smollm2, tmp_path, capsys):
-    records = tmp_path / "records.jsonl"
+    predictions = tmp_path / "predictions.jsonl"
     asked = ["--split", str(SPLIT), "--mode", "captions", "--model", str(smollm2), "--limit", "40"]
-    assert run(["contra4", "evaluate", *asked, "--records", str(records), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["overall"]["num_items"] == 40
-    lines = [json.loads(line) for line in records.read_text().splitlines()]
+    assert run(["contra4", "evaluate", *asked, "--predictions", str(predictions), "--json"]) == 0
+    info = json.loads(capsys.readouterr().out)
+    assert info["overall"]["num_items"] == 40
+    lines = [json.loads(line) for line in predictions.read_text().splitlines()]
     outputs = [line["output"] for line in lines if "output" in line]
     assert len(outputs) == 40
     assert sum(bool(output.strip()) for output in outputs) >= 36
     with capsys.disabled():
-        print(f"\ncontra4 by captions: {told['overall']['accuracy']:.3f} of 40 questions")
+        print(f"\ncontra4 by captions: {info['overall']['accuracy']:.3f} of 40 questions")
 
 
 def test_ten_tuples_become_questions_and_answers(smollm2, tmp_path, capsys):

@@ -45,14 +45,14 @@ def test_every_file_that_defines_a_recipe_has_a_name():
 
 def test_pages_name_recipes_that_exist():
     """Command lines, and what stands as `recipe NAME` in prose."""
-    found = set()
+    result = set()
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
-        found |= set(re.findall(r"vidweave train ([a-z]+[\w/]*)(?![\w/.])", text))
-        found |= set(re.findall(r"vidweave contra4 generate ([a-z]+[\w/]*)(?![\w/.])", text))
-        found |= set(re.findall(r"[Rr]ecipe `([\w/]+)`", text))
-    assert len(found) > 8
-    assert found - set(NAMES) == set()
+        result |= set(re.findall(r"vidweave train ([a-z]+[\w/]*)(?![\w/.])", text))
+        result |= set(re.findall(r"vidweave contra4 generate ([a-z]+[\w/]*)(?![\w/.])", text))
+        result |= set(re.findall(r"[Rr]ecipe `([\w/]+)`", text))
+    assert len(result) > 8
+    assert result - set(NAMES) == set()
 
 
 def script(folder, *arguments, source=ROOT / "src"):
@@ -85,10 +85,10 @@ def test_the_command_line_reads_each_recipe(tmp_path):
         text=True,
         timeout=110,
     )
-    said = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [code for code, _ in said] == [2] * len(calls), done.stderr
-    assert [text.count("\n") for _, text in said] == [1] * len(calls)
-    *settings, data_set = (text for _, text in said)
+    reply = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [code for code, _ in reply] == [2] * len(calls), done.stderr
+    assert [text.count("\n") for _, text in reply] == [1] * len(calls)
+    *settings, data_set = (text for _, text in reply)
     assert all(text.startswith("error: unknown field of Settings 'no_such_setting'") for text in settings)
     assert data_set.startswith("error: unknown data set of CREMA 'msvd'")
 

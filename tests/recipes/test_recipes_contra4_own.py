@@ -79,18 +79,18 @@ def test_from_files_to_questions(media, blip, tmp_path, capsys):
     out = tmp_path / "own"
     with serving(answer) as server:
         servers = [f"texts.{name}={server.url}" for name in ("writer", "category", "llama", "mistral", "phi")]
-        how = [f"media={media}", *who(server, blip), *servers, "texts.per_combination=2", "texts.embedder=tf-idf"]
-        assert command(["contra4", "generate", "contra4/own", *how, "--out", str(out)]) == 0
+        options = [f"media={media}", *who(server, blip), *servers, "texts.per_combination=2", "texts.embedder=tf-idf"]
+        assert command(["contra4", "generate", "contra4/own", *options, "--out", str(out)]) == 0
         asked = len(server.asked)
-        assert command(["contra4", "generate", "contra4/own", *how, "--out", str(out)]) == 0
+        assert command(["contra4", "generate", "contra4/own", *options, "--out", str(out)]) == 0
         assert len(server.asked) == asked
     assert f"questions in {out / 'questions.json'}" in capsys.readouterr().out
     rows = [json.loads(line) for line in (out / "02-captions" / "00000.jsonl").read_text().splitlines()]
-    said = {(row["source"], row["id"]): row["caption"][0] for row in rows}
-    assert len(said) == 10
-    assert [said["own_audio", f"{n}.wav"] for n in range(4)] == [f"A hum of {1_000 + n} samples" for n in range(4)]
-    assert [said["own_video", f"{n}.mp4"] for n in (1, 2, 3)] == ["1", "2", "3"]  # tiny-base counts
-    assert all(said["own_image", f"{n}.png"] for n in range(3))
+    reply = {(row["source"], row["id"]): row["caption"][0] for row in rows}
+    assert len(reply) == 10
+    assert [reply["own_audio", f"{n}.wav"] for n in range(4)] == [f"A hum of {1_000 + n} samples" for n in range(4)]
+    assert [reply["own_video", f"{n}.mp4"] for n in (1, 2, 3)] == ["1", "2", "3"]  # tiny-base counts
+    assert all(reply["own_image", f"{n}.png"] for n in range(3))
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["stages"][1]["settings"]["captioners"]["video"]["model"]["weights"]
     assert manifest["stages"][1]["usage"]["requests"] == 4
@@ -98,9 +98,9 @@ def test_from_files_to_questions(media, blip, tmp_path, capsys):
     questions = read_questions(out / "questions.json")
     assert len(questions) == 2 * 4 * 2  # nothing is filtered: all agree
     for question in questions:
-        told = [scene.caption for scene in question.scenes]
-        assert told == [said[scene.key] for scene in question.scenes]
-        assert question.answer == told.index(max(told, key=lambda text: (len(text), text)))
+        info = [scene.caption for scene in question.scenes]
+        assert info == [reply[scene.key] for scene in question.scenes]
+        assert question.answer == info.index(max(info, key=lambda text: (len(text), text)))
     folders = [f"--media=own_{name}={media / name}" for name in ("audio", "image", "video")]
     assert command(["contra4", "doctor", str(out / "questions.json"), *folders]) == 0
 
@@ -123,18 +123,18 @@ def test_captions_of_a_split_are_what_the_caption_baseline_reads(media, blip, tm
     split.write_text(json.dumps(rows))
     monkeypatch.setenv("CLOTHO_DIR", str(media / "audio"))
     with serving(answer) as server:
-        how = [f"split={split}", *who(server, blip), f'media={{"mine": "{media / "video"}"}}']
-        assert command(["contra4", "generate", "contra4/captions", *how, "--out", str(tmp_path / "c")]) == 0
+        options = [f"split={split}", *who(server, blip), f'media={{"mine": "{media / "video"}"}}']
+        assert command(["contra4", "generate", "contra4/captions", *options, "--out", str(tmp_path / "c")]) == 0
         path = tmp_path / "c" / "captions.jsonl"
         assert f"captions in {path}" in capsys.readouterr().out
-        said = {row["id"]: row["caption"] for row in map(json.loads, path.read_text().splitlines())}
-        assert said == {"2.wav": ["A hum of 1002 samples"], "1.mp4": ["1"]}
+        reply = {row["id"]: row["caption"] for row in map(json.loads, path.read_text().splitlines())}
+        assert reply == {"2.wav": ["A hum of 1002 samples"], "1.mp4": ["1"]}
         read = ["--mode", "captions", "--captions", str(path), "--model", "m", "--base-url", server.url, "--json"]
         only = ["--modality", "audio", "--modality", "video"]
         assert command(["contra4", "evaluate", "--split", str(split), *read, *only]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["overall"]["accuracy"] == 1
-    assert "A hum of 1002 samples" in found["manifest"]["prompt"]
+    result = json.loads(capsys.readouterr().out)
+    assert result["overall"]["accuracy"] == 1
+    assert "A hum of 1002 samples" in result["manifest"]["prompt"]
 
 
 def test_what_is_missing_is_told(tmp_path, capsys):

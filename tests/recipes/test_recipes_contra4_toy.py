@@ -33,10 +33,10 @@ def result(tmp_path_factory):
 def right_scenes(question):
     """Places of the scenes of which the question is true."""
     facts = [toy_facts(scene) for scene in question.scenes]
-    if found := re.search(r"holds a (\w+)\?", question.question):
-        return [i for i, fact in enumerate(facts) if found[1] in fact.shapes]
-    if found := re.search(r"has exactly (\w+) of something\?", question.question):
-        return [i for i, fact in enumerate(facts) if fact.count == NUMBERS.index(found[1]) + 1]
+    if summary := re.search(r"holds a (\w+)\?", question.question):
+        return [i for i, fact in enumerate(facts) if summary[1] in fact.shapes]
+    if summary := re.search(r"has exactly (\w+) of something\?", question.question):
+        return [i for i, fact in enumerate(facts) if fact.count == NUMBERS.index(summary[1]) + 1]
     assert question.question == "Which scene has the most of something?"
     return [i for i, fact in enumerate(facts) if fact.count == max(fact.count for fact in facts)]
 
@@ -71,8 +71,8 @@ def test_scenes_are_drawn_when_they_are_looked_at(result):
 
 
 def test_all_senses(tmp_path):
-    wanted = '["' + '","'.join(MODALITIES) + '"]'
-    result = made(tmp_path, "per_combination=1", "media=9", f"modalities={wanted}")
+    requested = '["' + '","'.join(MODALITIES) + '"]'
+    result = made(tmp_path, "per_combination=1", "media=9", f"modalities={requested}")
     questions = read_questions(result.questions)
     assert len({modality for question in questions for modality in question.modalities}) > 4
     assert {modality for question in questions for modality in question.modalities} <= set(MODALITIES)

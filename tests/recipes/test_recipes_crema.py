@@ -121,8 +121,8 @@ def test_a_batch_without_a_modality_moves_nothing_of_it(world, sequential):
     with (world / "out" / "logs" / "nextqa.csv").open() as file:
         rows = list(csv.DictReader(file))
     if sequential:
-        told = [not math.isnan(float(row["depth/loss"])) for row in rows]
-        assert sum(told) == 1
+        info = [not math.isnan(float(row["depth/loss"])) for row in rows]
+        assert sum(info) == 1
         for row in rows:
             losses = [float(row[f"{name}/loss"]) for name in ("video", "depth", "normals")]
             assert float(row["loss"]) == pytest.approx(fmean(loss for loss in losses if not math.isnan(loss)))

@@ -126,8 +126,8 @@ def test_what_senses_say_in_training_is_what_the_connector_makes_of_them(trained
         weights = model.connector.fusion.weights
         added = sum(port_tokens(model, m, features[m].values) @ weights[m].T for m in MODALITIES)
         seen = port_tokens(model, "video", features["video"].values)
-    told = seen + torch.nn.functional.silu(added)
-    torch.testing.assert_close(blocks["video"].values[:, 0], told, atol=1e-4, rtol=1e-4)
+    info = seen + torch.nn.functional.silu(added)
+    torch.testing.assert_close(blocks["video"].values[:, 0], info, atol=1e-4, rtol=1e-4)
 
 
 def test_the_asset_loads_beside_its_bases_and_answers_as_the_trained_model(trained):

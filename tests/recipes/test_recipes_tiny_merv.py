@@ -49,8 +49,8 @@ def test_a_row_learns_ports_mixer_and_special_trunks(row):
     for stage in run.stages:
         (learnt,) = stage.trainable(run.model).values()
         roots = {".".join(key.split(".")[2:4]) for key in learnt}
-        special = {f"trunks.{eye}" for eye in ("detail", "tempo") if name == "attention" or eye == name}
-        ports = {f"ports.{eye}" for eye in run.model.model.encoders}
+        special = {f"trunks.{encoder}" for encoder in ("detail", "tempo") if name == "attention" or encoder == name}
+        ports = {f"ports.{encoder}" for encoder in run.model.model.encoders}
         assert roots == special | ports | ({"fusion.weighting"} if name == "attention" else set())
     base = vidweave.load("tiny-base").model.connector.trunks["qformer"].state_dict()
     if name == "attention":

@@ -31,9 +31,9 @@ def test_from_a_base_model_to_an_asset(tmp_path):
     }
     assert learnt == {"bridge": {"selector"}, "answers": {"connector"}}
     result = train(run, tmp_path / "run", has_progress=False, has_events=False)
-    manifest, found = read_labels(labels)
+    manifest, summary = read_labels(labels)
     assert manifest["subtract"] == "median"
-    assert all(0 <= label.start < label.end <= 10 for label in found.values())
+    assert all(0 <= label.start < label.end <= 10 for label in summary.values())
     assert set(result.finish) == {"hits_at_75", "hits_at_300"}
     model = vidweave.load(tmp_path / "run" / "assets" / "tiny-videotgb").model
     scene = sample_scene(4, length="long", num_frames=60)

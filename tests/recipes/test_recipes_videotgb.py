@@ -55,14 +55,16 @@ def tiny(family):
     maps = MotionSpec(source="frame_differences", fps=5, height=8, width=12)
     plain = tiny_config(family).parse()
     pixels = VisualSpec(height=16, width=16)
-    eye = PatchEncoderConfig(size=16, patch=8, width=12, layers=1, heads=2, specs={"video": pixels, "image": pixels})
+    encoder = PatchEncoderConfig(
+        size=16, patch=8, width=12, layers=1, heads=2, specs={"video": pixels, "image": pixels}
+    )
     config = tiny_config(
         family,
         selector=GroundingSelectorConfig(
             hidden=12, layers=2, fusion_layer=1, heads=3, intermediate=14, vocab_size=40, motion_width=32, num_patches=6, dropout=0.0,
             num_candidates=5, rope="stored", max_positions=20, text_spec=TextSpec(tokenizer="selector", max_tokens=9),
         ),
-        encoders={"rgb": eye, "motion": MotionEncoderConfig(height=8, width=12, patch=4, specs={"video": maps, "image": maps})},
+        encoders={"rgb": encoder, "motion": MotionEncoderConfig(height=8, width=12, patch=4, specs={"video": maps, "image": maps})},
         streams={
             **plain.streams,
             "motion": StreamConfig(encoder="motion", modalities=("video", "image"), need=FrameNeed(), role="selector"),
@@ -99,8 +101,8 @@ def test_a_stage_learns_exactly_what_it_says_and_its_loss_falls(folder, family, 
     model = tiny(family)
     made = stage_of(model, folder, stage, steps=8, batch=4, learning_rate=0.01)
     (learnt,) = made.trainable(model).values()
-    found = {".".join(name.split(".")[: 3 if name.startswith(("selector", "connector")) else 2]) for name in learnt}
-    assert found == roots
+    result = {".".join(name.split(".")[: 3 if name.startswith(("selector", "connector")) else 2]) for name in learnt}
+    assert result == roots
     assert not any(name.endswith("_table") or ".input_norm." in name for name in learnt)
     assert all(".lora_" in name for name in learnt if name.startswith("language_model"))
     before = {name: value.detach().clone() for name, value in model.named_parameters()}

@@ -43,12 +43,12 @@ def test_a_device_that_is_not_there_is_one_short_line(device):
         assert usable_device(device).type == device
         return
     except ConfigError as error:
-        said = str(error)
-    assert said.startswith(f"device {device!r} cannot be used: ")
-    assert said.endswith("use cpu, or install a torch that is built for it")
-    assert torch.__version__ in said
-    assert len(said) < 330
-    assert "\n" not in said
+        reply = str(error)
+    assert reply.startswith(f"device {device!r} cannot be used: ")
+    assert reply.endswith("use cpu, or install a torch that is built for it")
+    assert torch.__version__ in reply
+    assert len(reply) < 330
+    assert "\n" not in reply
 
 
 def test_the_processor_is_always_there():
@@ -65,15 +65,15 @@ def test_a_dtype_of_weights_floats():
 
 @pytest.mark.parametrize("make", [vidweave.load, TransformersEngine], ids=["load", "engine"])
 @pytest.mark.parametrize(
-    ("how", "complaint"),
+    ("arguments", "complaint"),
     [({"device": "gpu"}, "torch calls it 'cuda'"), ({"device": "hpu"}, "cannot"), ({"dtype": "int8"}, "unknown dtype")],
 )
-def test_nothing_is_read_before_device_and_dtype_are_known(make, how, complaint, tmp_path):
-    if how.get("device") == "hpu" and importlib.util.find_spec("habana_frameworks"):
+def test_nothing_is_read_before_device_and_dtype_are_known(make, arguments, complaint, tmp_path):
+    if arguments.get("device") == "hpu" and importlib.util.find_spec("habana_frameworks"):
         pytest.skip("there is one")
     (tmp_path / "config.json").write_text("[]")  # whoever read it would complain of that
     with pytest.raises((ConfigError, UnknownNameError), match=complaint):
-        make(str(tmp_path), **how)
+        make(str(tmp_path), **arguments)
 
 
 def test_a_model_loads_without_a_bar_and_gives_the_bars_back(capfd, monkeypatch):

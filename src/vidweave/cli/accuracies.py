@@ -16,12 +16,12 @@ def accuracy_table(report: Report) -> str:
     """Format the accuracies per question type and overall as a text table."""
     rows: list[tuple[Any, ...]] = [
         (
-            a.family,
+            a.question_type,
             f"{a.accuracy:.1%}",
             f"{a.low:.1%} to {a.high:.1%}",
             "-" if a.chance is None else f"{a.chance:.1%}",
             a.num_items,
         )
-        for a in (*report.families, report.overall)
+        for a in (*report.question_types, report.overall)
     ]
     return table(rows, ("question type", "accuracy", "95% interval", "chance", "items"))

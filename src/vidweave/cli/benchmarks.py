@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vidweave.cli.accuracies import accuracy_table
 from vidweave.cli.output import show, table
-from vidweave.cli.records import record_path
+from vidweave.cli.predictions_file import predictions_path
 from vidweave.cli.reports import write_report
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ class BenchmarkOptions:
     judge: str | None
     judge_url: str | None
     metrics: Sequence[str]
+    submission: str | None
     predictions: str | None
-    records: str | None
     batch_size: int
     limit: int | None
     shard: tuple[int, int] | None
@@ -45,37 +45,37 @@ def measure_and_show(
     """Evaluate a data set; print and write the results."""
     from vidweave.evaluation.benchmarks.measure import Measurement, measure
 
-    with record_path(options.records) as path:
+    with predictions_path(options.predictions) as path:
         measurement = Measurement(
             wording=options.wording,
             judge=_judge(options, path),
             metrics=options.metrics,
-            submission=_predictions(options, task),
+            submission=_submission(options, task),
             batch_size=options.batch_size,
             limit=options.limit,
             decoding=options.decoding,
             shard=options.shard,
         )
         result = measure(answerer, task, path, measurement)
-    data = {**result.to_dict(), "records": options.records}
+    data = {**result.to_dict(), "predictions": options.predictions}
     if result.report is not None:
         write_report(report_file, data)
     show(data, _text(result), as_json=as_json)
 
 
-def _predictions(options: BenchmarkOptions, task: DatasetTask) -> Path | None:
-    """The given file; if no question has a label, a file beside the records or in the working directory."""
-    if options.predictions is not None:
-        return Path(options.predictions)
+def _submission(options: BenchmarkOptions, task: DatasetTask) -> Path | None:
+    """The given file; if no question has a label, a file beside the predictions or in the working directory."""
+    if options.submission is not None:
+        return Path(options.submission)
     if any(example.is_labeled for example in task.annotations()):
         return None
-    if options.records is not None:
-        return Path(options.records).with_suffix(".predictions.jsonl")
-    return Path(f"{task.name}.predictions.jsonl")
+    if options.predictions is not None:
+        return Path(options.predictions).with_suffix(".submission.jsonl")
+    return Path(f"{task.name}.submission.jsonl")
 
 
-def _judge(options: BenchmarkOptions, records: Path) -> Engine | None:
-    """Build the judge engine; its replies are cached beside the records."""
+def _judge(options: BenchmarkOptions, predictions: Path) -> Engine | None:
+    """Build the judge engine; its replies are cached beside the predictions."""
     if options.judge is None:
         return None
     from vidweave.engines.cache import CachedEngine, ResponseCache, Usage
@@ -88,7 +88,7 @@ def _judge(options: BenchmarkOptions, records: Path) -> Engine | None:
         from vidweave.engines.local import TransformersEngine
 
         engine = TransformersEngine(options.judge)
-    return CachedEngine(engine, ResponseCache(records.with_suffix(".judge")), Usage())
+    return CachedEngine(engine, ResponseCache(predictions.with_suffix(".judge")), Usage())
 
 
 def _text(result: BenchmarkResult) -> str:

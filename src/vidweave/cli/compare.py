@@ -17,8 +17,10 @@ __all__ = ["compare"]
 
 
 def compare(
-    first: Annotated[Path, typer.Argument(metavar="A", help="Records of a run (--records of vidweave evaluate).")],
-    second: Annotated[Path, typer.Argument(metavar="B", help="Records of another run on the same items.")],
+    first: Annotated[
+        Path, typer.Argument(metavar="A", help="Predictions of a run (--predictions of vidweave evaluate).")
+    ],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Predictions of another run on the same items.")],
     report_file: ReportFile = None,
     as_json: Json = False,
 ) -> None:
@@ -35,10 +37,12 @@ def compare(
 def _text(comparison: Comparison) -> str:
     from vidweave.report.results import has_distinct_types
 
-    families = (
-        {"question type": comparison.families} if has_distinct_types(comparison.families, comparison.facets) else {}
+    question_types = (
+        {"question type": comparison.question_types}
+        if has_distinct_types(comparison.question_types, comparison.facets)
+        else {}
     )
-    groups = {"": [comparison.overall], **families, **comparison.facets}
+    groups = {"": [comparison.overall], **question_types, **comparison.facets}
     rows = [
         (
             f"{title}: {d.name}" if title else d.name,

@@ -61,7 +61,7 @@ def show_dataset(name: Annotated[str, typer.Argument(metavar="NAME")], as_json: 
 def check(
     target: TargetName,
     settings: Settings = None,
-    records: Annotated[
+    journal: Annotated[
         str | None, typer.Option(help="File that keeps the results of media checks; rerun to resume from it.")
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Number of threads; one per processor by default.")] = None,
@@ -74,8 +74,8 @@ def check(
     from vidweave.data.health import check_dataset
 
     dataset = _dataset(target, settings or [])
-    journal = None if records is None else Path(records)
-    health = check_dataset(dataset, journal=journal, num_workers=workers)
+    kept = None if journal is None else Path(journal)
+    health = check_dataset(dataset, journal=kept, num_workers=workers)
     data = health.to_dict()
     if report is not None:
         _write_report(report, dataset, health)

@@ -58,30 +58,30 @@ def doctor(as_json: Json = False) -> None:
 
 def _check_python() -> Iterator[Finding]:
     """Check the interpreter."""
-    found = ".".join(map(str, sys.version_info[:3]))
-    yield Finding("python", "ok", f"{found} at {sys.prefix}, vidweave {__version__}")
+    result = ".".join(map(str, sys.version_info[:3]))
+    yield Finding("python", "ok", f"{result} at {sys.prefix}, vidweave {__version__}")
 
 
 def _check_torch() -> Iterator[Finding]:
     """Check torch and accelerators."""
-    found = _version("torch")
-    if found is None:
+    result = _version("torch")
+    if result is None:
         yield Finding("torch", "problem", "not installed", "pip install 'torch>=2.11,<2.14'")
         return
-    if not (2, 11) <= _numbers(found) < (2, 14):
+    if not (2, 11) <= _numbers(result) < (2, 14):
         yield Finding(
-            "torch", "problem", found, "vidweave is tested with 2.11 to 2.13: pip install 'torch>=2.11,<2.14'"
+            "torch", "problem", result, "vidweave is tested with 2.11 to 2.13: pip install 'torch>=2.11,<2.14'"
         )
         return
     if reason := _import_failure("torch"):
         yield Finding(
-            "torch", "problem", f"{found} does not load: {reason}", "pip install --force-reinstall 'torch>=2.11,<2.14'"
+            "torch", "problem", f"{result} does not load: {reason}", "pip install --force-reinstall 'torch>=2.11,<2.14'"
         )
         return
     import torch
 
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
-    yield Finding("torch", "ok", f"{found}, {device}")
+    yield Finding("torch", "ok", f"{result}, {device}")
 
 
 def _check_torchvision() -> Iterator[Finding]:
@@ -104,16 +104,16 @@ def _check_required() -> Iterator[Finding]:
         ("numpy", (1, 26), "arrays"),
         ("tokenizers", (0, 22), "text"),
     ):
-        found = _version(name)
+        result = _version(name)
         requirement = f"{name}>={'.'.join(map(str, least))}"
-        if found is None or _numbers(found) < least:
-            yield Finding(name, "problem", found or "not installed", f"pip install '{requirement}' ({why})")
+        if result is None or _numbers(result) < least:
+            yield Finding(name, "problem", result or "not installed", f"pip install '{requirement}' ({why})")
         elif name == "av" and (reason := _import_failure("av")):
             yield Finding(
-                name, "problem", f"{found} does not load: {reason}", f"pip install --force-reinstall '{requirement}'"
+                name, "problem", f"{result} does not load: {reason}", f"pip install --force-reinstall '{requirement}'"
             )
         else:
-            yield Finding(name, "ok", found)
+            yield Finding(name, "ok", result)
 
 
 def _check_extras() -> Iterator[Finding]:
@@ -153,8 +153,8 @@ def _extras() -> dict[str, dict[str, str]]:
 
 
 def _holds(package: str, least: str) -> bool:
-    found = _version(package)
-    return found is not None and _numbers(found) >= _numbers(least)
+    result = _version(package)
+    return result is not None and _numbers(result) >= _numbers(least)
 
 
 def _check_cache() -> Iterator[Finding]:

@@ -10,8 +10,8 @@ from vidweave.cli.accuracies import accuracy_table
 from vidweave.cli.loading import load_pipeline
 from vidweave.cli.options import DEFAULT_MODEL, MAX_SEED, Device, Dtype, FeatureCache, ModelName
 from vidweave.cli.output import Json, show
+from vidweave.cli.predictions_file import predictions_path
 from vidweave.cli.quiet import narrate
-from vidweave.cli.records import record_path
 from vidweave.cli.reports import ReportFile, check_report_file, write_report
 from vidweave.errors import ConfigError
 
@@ -37,7 +37,7 @@ def evaluate(
     model: ModelName = DEFAULT_MODEL,
     task: Annotated[str | None, typer.Option(help="The same as TARGET.")] = None,
     data: Annotated[str | None, typer.Option(help="The same as data=….")] = None,
-    records: Annotated[
+    predictions: Annotated[
         str | None, typer.Option(help="File that keeps one JSON line per item; rerun to resume from it.")
     ] = None,
     examples: Annotated[int | None, typer.Option(min=1, help="Questions per question type (examples=…).")] = None,
@@ -46,7 +46,9 @@ def evaluate(
     seed: Annotated[
         int | None, typer.Option(min=0, max=MAX_SEED, help="Seed of the unseen questions (seed=…).")
     ] = None,
-    family: Annotated[list[str] | None, typer.Option(help="Only this question type; repeatable (families=…).")] = None,
+    question_type: Annotated[
+        list[str] | None, typer.Option(help="Only this question type; repeatable (question_types=…).")
+    ] = None,
     modality: Annotated[
         list[str] | None, typer.Option(help="Modality of the clips; repeatable (modalities=…).")
     ] = None,
@@ -73,7 +75,7 @@ def evaluate(
     metric: Annotated[
         list[str] | None, typer.Option(help="Additional caption metric that needs Java: meteor, spice.")
     ] = None,
-    predictions: Annotated[
+    submission: Annotated[
         str | None,
         typer.Option(
             help="File for all replies, with a submission file beside it; written by default if there are no labels."
@@ -81,7 +83,7 @@ def evaluate(
     ] = None,
     shard: Annotated[
         str | None,
-        typer.Option(metavar="I/N", help="Evaluate only part I of N; join the records with `vidweave merge`."),
+        typer.Option(metavar="I/N", help="Evaluate only part I of N; join the predictions with `vidweave merge`."),
     ] = None,
     device: Device = None,
     dtype: Dtype = None,
@@ -105,7 +107,7 @@ def evaluate(
     from vidweave.evaluation.tasks.dataset import DatasetTask
 
     narrate()
-    options = {"seed": seed, "examples": examples, "families": family, "modalities": modality}
+    options = {"seed": seed, "examples": examples, "question_types": question_type, "modalities": modality}
     given = {name: tuple(v) if isinstance(v, list) else v for name, v in options.items() if v is not None}
     chosen = make_task(resolved, texts, given)
     answerer = load_pipeline(model, device=device, dtype=dtype, cache_folder=cache)
@@ -118,8 +120,8 @@ def evaluate(
             judge=judge,
             judge_url=judge_url,
             metrics=metric or [],
+            submission=submission,
             predictions=predictions,
-            records=records,
             batch_size=batch_size,
             limit=limit,
             shard=part,
@@ -127,13 +129,13 @@ def evaluate(
         )
         measure_and_show(answerer, chosen, benchmark_options, report_file=report_file, as_json=as_json)
         return
-    _refuse_for_tasks(judge=judge, metric=metric, predictions=predictions)
-    with record_path(records) as path:
+    _refuse_for_tasks(judge=judge, metric=metric, submission=submission)
+    with predictions_path(predictions) as path:
         report = run(
             answerer, chosen, path, batch_size=batch_size, limit=limit, decoding=decoding, wording=wording, shard=part
         )
     notes = chosen.notes() if hasattr(chosen, "notes") else []  # type: ignore[attr-defined]
-    data_out = {**report.to_dict(), "notes": notes, "records": records}
+    data_out = {**report.to_dict(), "notes": notes, "predictions": predictions}
     write_report(report_file, data_out)
     show(data_out, "\n".join([accuracy_table(report), *notes]), as_json=as_json)
 

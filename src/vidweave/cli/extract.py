@@ -43,8 +43,8 @@ def depth(
     from vidweave.derive.depth import DepthEstimator, DepthJob
     from vidweave.derive.work import find_clips
 
-    found = find_clips(clips)
-    _run(DepthJob(estimator=DepthEstimator(model, device=device), fps=fps), found, out, workers, as_json)
+    result = find_clips(clips)
+    _run(DepthJob(estimator=DepthEstimator(model, device=device), fps=fps), result, out, workers, as_json)
 
 
 @app.command("normals")
@@ -64,10 +64,10 @@ def normals(
     from vidweave.derive.normals import NormalsJob
     from vidweave.derive.work import ARRAYS, VIDEOS, find_clips
 
-    found = find_clips(clips, ARRAYS if method == "geometry" and depth_model is None else VIDEOS)
+    result = find_clips(clips, ARRAYS if method == "geometry" and depth_model is None else VIDEOS)
     estimator = None if depth_model is None else DepthEstimator(depth_model, device=device)
     job = NormalsJob(method=method, depth=estimator, fps=fps, field_of_view=field_of_view)
-    _run(job, found, out, workers, as_json)
+    _run(job, result, out, workers, as_json)
 
 
 @app.command("flow")
@@ -95,11 +95,11 @@ def flow(
 
     if vectors == (weights is not None):
         raise ConfigError("give RAFT's weights with --weights, or use the codec's motion vectors with --vectors")
-    found = find_clips(clips)
+    result = find_clips(clips)
     estimator = None if weights is None else _raft(weights, size, iterations, device)
     name = "motion vectors" if weights is None else f"raft, {iterations} iterations, {_digest(weights)}"
     job = FlowJob(estimator=estimator, name=name, fps=fps, height=size, width=size, has_rgb=rgb)
-    _run(job, found, out, workers, as_json)
+    _run(job, result, out, workers, as_json)
 
 
 @app.command("frames")
@@ -162,8 +162,8 @@ def trim(
             raise ConfigError("--annotations needs --videos and --task touch or thermal, and no CLIP")
         cuts = cuts_of_annotations(annotations, videos, task)  # type: ignore[arg-type]
     else:
-        found = find_clips(clips or [])
-        cuts = {name: Cut(source=path, start_seconds=start or 0.0, end_seconds=end) for name, path in found.items()}
+        result = find_clips(clips or [])
+        cuts = {name: Cut(source=path, start_seconds=start or 0.0, end_seconds=end) for name, path in result.items()}
     _run(TrimJob(cuts=cuts), {name: cut.source for name, cut in cuts.items()}, out, workers, as_json)
 
 
@@ -186,14 +186,14 @@ def pointfeatures(
     """Compute features of 3D points from several views, in 3D-LLM's file layout."""
     from vidweave.derive.points import PointFeaturesJob
 
-    found = {Path(scene).name: Path(scene) / "color.mp4" for scene in scenes}
-    missing = [str(path) for path in found.values() if not path.exists()]
-    if missing or len(found) < len(scenes):
+    result = {Path(scene).name: Path(scene) / "color.mp4" for scene in scenes}
+    missing = [str(path) for path in result.values() if not path.exists()]
+    if missing or len(result) < len(scenes):
         raise ConfigError(f"each scene needs a unique name and a color.mp4; missing: {', '.join(missing) or 'none'}")
     job = PointFeaturesJob(
         encode=_frame_encoder(model, stream, device), encoder_name=f"{model}/{stream}", views=views, stride=stride
     )
-    _run(job, found, out, workers, as_json)
+    _run(job, result, out, workers, as_json)
 
 
 def _raft(weights: str, size: int, iterations: int, device: str) -> Any:
@@ -280,7 +280,7 @@ def _summary(report: Any, made: dict[str, dict[str, Any]], out: str) -> tuple[di
     data = {"out": out, "made": len(report.made), "kept": len(report.kept), "failed": report.failed, "notes": notes}
     lines = [f"{len(report.made)} made, {len(report.kept)} already there, {len(report.failed)} failed; in {out}"]
     lines += [f"  {name}: {reason}" for name, reason in report.failed.items()]
-    lines += [f"  {name}: note: {note}" for name, found in notes.items() for note in found]
+    lines += [f"  {name}: note: {note}" for name, result in notes.items() for note in result]
     return data, "\n".join(lines)
 
 

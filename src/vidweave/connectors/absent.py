@@ -76,8 +76,8 @@ def _times(blocks: Mapping[str, Blocks], name: str, one_segment: frozenset[str])
     others = [block for other, block in blocks.items() if other != name and other not in one_segment]
     if name in one_segment or not others:
         return span, one
-    seconds, real, found = first_times(others, longest)
-    return torch.where(found[:, None, None], seconds, span), torch.where(found[:, None], real, one)
+    seconds, real, result = first_times(others, longest)
+    return torch.where(result[:, None, None], seconds, span), torch.where(result[:, None], real, one)
 
 
 def _fill(blocks: Blocks, absent: Tensor, port: Port, seconds: Tensor, real: Tensor) -> Blocks:

@@ -325,14 +325,14 @@ class Connector(nn.Module):
 
     def _tell_memories(self, state: ConnectorState, item: int, full: bool) -> list[dict[str, Any]]:
         """Contents of an item's memories: one entry per port and scene that was pushed."""
-        told, scenes = [], state.scene.tolist()
+        info, scenes = [], state.scene.tolist()
         pairs = (state.item == item).nonzero().flatten().tolist()
         for name, memory in state.memories.items():
             for number, port in enumerate(self._ports_of(name)):
                 for pair in (p for p in pairs if int(memory.count[number * len(state) + p])):
                     facts = tell_memory(self._memory_trunks()[name], memory, number * len(state) + pair, full)
-                    told.append({"stream": port, "scene": scenes[pair], **facts})
-        return told
+                    info.append({"stream": port, "scene": scenes[pair], **facts})
+        return info
 
     def _memory_rows(self, name: str, state: ConnectorState) -> TrunkInput:
         """The inputs shared by all time steps of a trunk's rows; without keys (M, 0, C)."""

@@ -132,7 +132,7 @@ class ExpertMixture(Trunk):
             if router is None:
                 raise ConfigError(f"the connector's port {index} has no router; set router_width")
             rows = (adapter == index).nonzero().flatten()
-            found = router(queries[rows])
-            weights = found.new_zeros(*queries.shape[:2], self.num_experts) if weights is None else weights
-            weights = weights.index_copy(0, rows, found)
+            result = router(queries[rows])
+            weights = result.new_zeros(*queries.shape[:2], self.num_experts) if weights is None else weights
+            weights = weights.index_copy(0, rows, result)
         return queries.new_zeros(*queries.shape[:2], self.num_experts) if weights is None else weights

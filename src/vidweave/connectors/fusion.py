@@ -194,8 +194,8 @@ def _stand_in(seconds: Tensor, real: Tensor, other: Blocks) -> tuple[Tensor, Ten
         return seconds, real
     segments = max(real.shape[1], other.mask.shape[1])
     seconds, theirs = (_to_segments(s, segments) for s in (seconds, other.seconds))
-    real, wanted = (_to_segments(r, segments) for r in (real, real_segments(other)))
-    return torch.where(empty[:, None, None], theirs, seconds), torch.where(empty[:, None], wanted, real)
+    real, requested = (_to_segments(r, segments) for r in (real, real_segments(other)))
+    return torch.where(empty[:, None, None], theirs, seconds), torch.where(empty[:, None], requested, real)
 
 
 def _pad_segments(block: Blocks, seconds: Tensor) -> Blocks:

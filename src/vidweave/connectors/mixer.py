@@ -81,8 +81,8 @@ class Mixer(Join):
         weights = self.weigh(values, mask)
         mixed = torch.einsum("re,retqd->rtqd", weights, values)
         fused = replace(members[0], values=mixed, mask=mask.any(1))
-        told = partial(_tell, self.members, weights.detach(), values.detach(), fused)
-        return fused, {"encoder_weights": PanelSource(told)}
+        info = partial(_tell, self.members, weights.detach(), values.detach(), fused)
+        return fused, {"encoder_weights": PanelSource(info)}
 
     def weigh(self, values: Tensor, mask: Tensor) -> Tensor:
         """Tokens (R, E, T, Q, D), zero where `mask` (R, E, T, Q) is False → weights (R, E)."""
@@ -246,7 +246,7 @@ def _tell(
 
     At most MOST_SEGMENTS segments, evenly, unless `full`.
     """
-    found = []
+    result = []
     for row in (fused.item == item).nonzero().flatten().tolist():
         segments = fused.mask[row].any(-1).nonzero().flatten()
         if not full and len(segments) > MOST_SEGMENTS:
@@ -256,5 +256,5 @@ def _tell(
         maps = dict(zip(members, [[[round(v, 4) for v in g] for g in m] for m in loud.tolist()], strict=True))
         shares = dict(zip(members, weight.tolist(), strict=True))
         scene = {"scene": int(fused.scene[row]), "weights": shares, "seconds": fused.seconds[row][segments].tolist()}
-        found.append({**scene, "maps": maps})
-    return found
+        result.append({**scene, "maps": maps})
+    return result

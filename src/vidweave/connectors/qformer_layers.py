@@ -152,13 +152,13 @@ class AdaptedLayer(_Steps):
 
 def sites_of(layer: QFormerLayer, number: int) -> dict[Site, nn.Linear]:
     """The linear layers of layer `number` that an adapter may change."""
-    found: dict[Site, nn.Linear] = {}
+    result: dict[Site, nn.Linear] = {}
     for prefix, part in {"": layer.attention, "cross_": layer.crossattention}.items():
         if part is not None:
             attention = part.attention
             linears = {"query": attention.query, "key": attention.key, "value": attention.value}
-            found |= {(number, prefix + name): linear for name, linear in linears.items()}
-    return found
+            result |= {(number, prefix + name): linear for name, linear in linears.items()}
+    return result
 
 
 class QFormerEmbeddings(nn.Module):

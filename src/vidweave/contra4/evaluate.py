@@ -13,7 +13,7 @@ from vidweave.contra4.schema import ContrastQuestion
 from vidweave.contra4.task import Contra4Task, Locate, View, chooses_answer
 from vidweave.evaluation.choices import chosen_option
 from vidweave.evaluation.metrics import Accuracy, accuracy_of, signal_to_noise
-from vidweave.evaluation.records import Record
+from vidweave.evaluation.predictions import Prediction
 from vidweave.evaluation.runner import Collected, collect
 from vidweave.types import Answerer
 
@@ -61,30 +61,30 @@ class Evaluation:
         )
 
 
-def evaluate(answerer: Answerer, what: Evaluation, records_path: Path | str) -> dict[str, Any]:
-    """Evaluate a model, resuming from the prediction files; each control has its own beside `records_path`.
+def evaluate(answerer: Answerer, what: Evaluation, predictions_path: Path | str) -> dict[str, Any]:
+    """Evaluate a model, resuming from the prediction files; each control has its own beside `predictions_path`.
 
     Returns:
         The JSON data of a report (`evaluation.report`), with `controls`, `measures` (MSNR, and the scores of the older
         scorers on the same outputs) and `coverage`.
     """
-    task, path = what.task(), Path(records_path)
+    task, path = what.task(), Path(predictions_path)
     given = _collect(answerer, what, task, path)
     blind = blind_answers(task.questions, what.fit_on)
     has_kinds = any(question.category is not None for question in task.questions)
     sides = (*CROSSINGS, ALL_SIDES, *([(*ALL_SIDES, "category")] if has_kinds else ()))
     report = given.report(crossings=sides, baselines=blind)
     controls = {
-        title: accuracy_of(title, _collect(answerer, what, what.task(view), _beside(path, view)).records)
+        title: accuracy_of(title, _collect(answerer, what, what.task(view), _beside(path, view)).predictions)
         for view, title in CONTROLS.items()
         if what.controls
     }
-    measures: dict[str, float | None] = legacy_accuracies(task.questions, given.records)
+    measures: dict[str, float | None] = legacy_accuracies(task.questions, given.predictions)
     if controls:
         scores = (report.overall.accuracy, *(control.accuracy for control in controls.values()))
         measures["signal over noise (MSNR)"] = signal_to_noise(*scores)
     if what.orders:
-        controls |= order_scores(_collect(answerer, what, what.task("orders"), _beside(path, "orders")).records)
+        controls |= order_scores(_collect(answerer, what, what.task("orders"), _beside(path, "orders")).predictions)
     return {
         **report.to_dict(),
         "controls": {title: accuracy.to_dict() for title, accuracy in controls.items()},
@@ -93,31 +93,36 @@ def evaluate(answerer: Answerer, what: Evaluation, records_path: Path | str) -> 
     }
 
 
-def legacy_accuracies(questions: Sequence[ContrastQuestion], records: Sequence[Record]) -> dict[str, float | None]:
+def legacy_accuracies(
+    questions: Sequence[ContrastQuestion], predictions: Sequence[Prediction]
+) -> dict[str, float | None]:
     """Score the outputs with the scorers of 2025 and 2024; lenient, only for comparison with old results."""
     asked = [{**question.to_dict(), "gt_answer": question.answer_label} for question in questions]
-    predictions = [{"id": record.id, "pred_ans": record.output, "gt_answer": record.truth} for record in records]
-    right, counted = score_2025(asked, predictions).predictions
+    replies = [
+        {"id": prediction.id, "pred_ans": prediction.output, "gt_answer": prediction.answer}
+        for prediction in predictions
+    ]
+    right, counted = score_2025(asked, replies).predictions
     return {
         "accuracy by the lenient scorer of 2025": right / counted,
-        "accuracy by the lenient scorer of 2024": score_2024(asked, predictions)["accuracy"],
+        "accuracy by the lenient scorer of 2024": score_2024(asked, replies)["accuracy"],
     }
 
 
-def order_scores(records: Sequence[Record]) -> dict[str, Accuracy]:
+def order_scores(predictions: Sequence[Prediction]) -> dict[str, Accuracy]:
     """Measure the effect of scene order: accuracy over all orders, share of consistent and of always correct answers.
 
     In the accuracy over all orders, each question counts once, as the share of its orders answered correctly: the
     expected score under a random order. Orders of one question are not independent, so the interval is bootstrapped
     over questions.
     """
-    by_question: dict[str, list[Record]] = {}
-    for record in records:
-        by_question.setdefault(record.id.rpartition("/")[0], []).append(record)
-    chosen = [{_scene(record) for record in asked} for asked in by_question.values()]
+    by_question: dict[str, list[Prediction]] = {}
+    for prediction in predictions:
+        by_question.setdefault(prediction.id.rpartition("/")[0], []).append(prediction)
+    chosen = [{_scene(prediction) for prediction in asked} for asked in by_question.values()]
     consistent = [len(scenes) == 1 and None not in scenes for scenes in chosen]
-    always_right = [all(record.correct for record in asked) for asked in by_question.values()]
-    shares = [sum(record.correct for record in asked) / len(asked) for asked in by_question.values()]
+    always_right = [all(prediction.correct for prediction in asked) for asked in by_question.values()]
+    shares = [sum(prediction.correct for prediction in asked) / len(asked) for asked in by_question.values()]
     return {
         "every order of the scenes": Accuracy.of_shares("every order", shares),
         "same scene in every order": Accuracy.of("same scene", consistent),
@@ -125,10 +130,10 @@ def order_scores(records: Sequence[Record]) -> dict[str, Accuracy]:
     }
 
 
-def _scene(record: Record) -> int | None:
+def _scene(prediction: Prediction) -> int | None:
     """Return the index in the file of the chosen scene."""
-    position = chosen_option(record.output, record.options)
-    return None if position is None else int(record.id.rpartition("/")[2][position])
+    position = chosen_option(prediction.output, prediction.options)
+    return None if position is None else int(prediction.id.rpartition("/")[2][position])
 
 
 def _collect(answerer: Answerer, what: Evaluation, task: Contra4Task, path: Path) -> Collected:
@@ -144,5 +149,5 @@ def _collect(answerer: Answerer, what: Evaluation, task: Contra4Task, path: Path
 
 
 def _beside(path: Path, view: str) -> Path:
-    """`records.jsonl` → `records.orders.jsonl`."""
+    """`predictions.jsonl` → `predictions.orders.jsonl`."""
     return path.with_name(f"{path.stem}.{view}{path.suffix}")

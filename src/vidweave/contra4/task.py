@@ -102,9 +102,9 @@ class Contra4Task:
         extra = {"question": question, "captions": tuple(self._caption(scene) for scene in shown)}
         return Example(
             id=self._id(asked, order),
-            family=question.q_type,
+            question_type=question.q_type,
             query=Query(question.question, tuple(scenes), question.labels, extra),
-            truth=question.answer_label,
+            answer=question.answer_label,
             needs=frozenset(scene.clip_modality for scene in question.scenes),
             facets=question_facets(question),
         )

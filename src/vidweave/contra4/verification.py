@@ -76,19 +76,19 @@ def verify_rows(rows: Sequence[Row], verifier: Verifier, *, stop_when_lost: bool
     ]
 
 
-def _ask(rows: Sequence[Row], verifier: Verifier, which: slice, wanted: Sequence[bool]) -> list[list[str]]:
-    """Per row the verdicts for some of its orders; `NOT_ASKED` for rows that are not wanted."""
+def _ask(rows: Sequence[Row], verifier: Verifier, which: slice, requested: Sequence[bool]) -> list[list[str]]:
+    """Per row the verdicts for some of its orders; `NOT_ASKED` for rows that were not requested."""
     asked = [_orders(row)[which] for row in rows]
     requests = [
         _request(row, verifier, order)
-        for row, its_orders, is_wanted in zip(rows, asked, wanted, strict=True)
+        for row, its_orders, is_wanted in zip(rows, asked, requested, strict=True)
         for order in its_orders
         if is_wanted
     ]
     texts = iter(complete(verifier.engine, requests) if requests else [])
     return [
         [verdict_from(next(texts) or "") if is_wanted else NOT_ASKED for _ in its_orders]
-        for its_orders, is_wanted in zip(asked, wanted, strict=True)
+        for its_orders, is_wanted in zip(asked, requested, strict=True)
     ]
 
 

@@ -66,7 +66,11 @@ class Breakfast(_Activities):
         """Parse an object ``class_name, duration, frame_length``."""
         video = str(row[KEY])
         return Example(
-            id=video, query=named(video, BREAKFAST_QUESTION), truth=row["class_name"], media=video, family="activity"
+            id=video,
+            query=named(video, BREAKFAST_QUESTION),
+            answer=row["class_name"],
+            media=video,
+            question_type="activity",
         )
 
     def source(self, modality: str, name: str) -> Any:
@@ -119,9 +123,9 @@ class COIN(_Activities):
         return Example(
             id=video,
             query=named(video, COIN_QUESTION),
-            truth=label,
+            answer=label,
             media=video,
-            family=str(row.get("domain", "activity")),
+            question_type=str(row.get("domain", "activity")),
         )
 
 

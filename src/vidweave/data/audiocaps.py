@@ -30,9 +30,9 @@ class AudioCapsQA(Dataset):
         """Parse an object ``id, question, answer``, or a clip with its captions."""
         if "captions" in row:
             name, captions = str(row["audiocap_id"]), tuple(row["captions"])
-            return Example(id=name, query=named(name, QUESTION), truth=captions[0], answers=captions, media=name)
+            return Example(id=name, query=named(name, QUESTION), answer=captions[0], answers=captions, media=name)
         name = str(row["id"])
-        return Example(id=name, query=named(name, row["question"]), truth=row["answer"], media=name)
+        return Example(id=name, query=named(name, row["question"]), answer=row["answer"], media=name)
 
     def rows(self) -> Iterator[tuple[str, Row]]:
         """Iterate over the rows; the captions of one clip (video and start) form one row."""

@@ -66,8 +66,8 @@ class _Captions(Dataset):
             "span": cls.span(row),
         }
         if not captions:
-            return Example(**common, truth="", is_labeled=False)
-        return Example(**common, truth=captions[0], answers=tuple(captions))
+            return Example(**common, answer="", is_labeled=False)
+        return Example(**common, answer=captions[0], answers=tuple(captions))
 
     @classmethod
     def span(cls, row: Row) -> tuple[float, float] | None:

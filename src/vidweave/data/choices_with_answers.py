@@ -49,16 +49,16 @@ class _MervChoices(Dataset):
             "id": str(row["question_id"]),
             "query": named(str(row["video_name"]), row["question"], options, **end_frame),
             "media": str(row["video_name"]),
-            "family": str(row.get("area", "all")),
+            "question_type": str(row.get("area", "all")),
             "facets": {name: str(row[name]) for name in ("reasoning",) if name in row},
             "span": tuple(map(float, row["time"])) if "time" in row else None,
         }
         if row.get("answer_id") is None:
-            return Example(**common, truth="", is_labeled=False)
+            return Example(**common, answer="", is_labeled=False)
         position = int(row["answer_id"])
         if not 0 <= position < len(options):
             raise ValueError(f"answer is {position}, expected 0 to {len(options) - 1}")
-        return Example(**common, truth=options[position], answer_index=position)
+        return Example(**common, answer=options[position], answer_index=position)
 
     def rows(self) -> Iterator[tuple[str, Row]]:
         """Iterate over the questions, joined with their answers by id."""

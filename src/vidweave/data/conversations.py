@@ -40,7 +40,7 @@ class VideoChatGPT(Dataset):
         is_benchmark = "video_name" in row
         video = str(row["video_name"] if is_benchmark else row["video_id"])
         question, answer = (row["Q"], row["A"]) if is_benchmark else (row["q"], row["a"])
-        return Example(id=str(row.get(KEY, video)), query=named(video, question), truth=answer, media=video)
+        return Example(id=str(row.get(KEY, video)), query=named(video, question), answer=answer, media=video)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,7 @@ class InstructData(Dataset):
         check_inside(media)
         query = named(media, fields["question"], kind=kinds[0])
         return Example(
-            id=str(fields.get("id", fields.get("idx", media))), query=query, truth=fields["answer"], media=media
+            id=str(fields.get("id", fields.get("idx", media))), query=query, answer=fields["answer"], media=media
         )
 
     def sources(self, example: Example) -> dict[str, Any]:

@@ -61,14 +61,14 @@ class ExamplesFile(Dataset):
         common: dict[str, Any] = {
             "id": str(row["id"]),
             "query": Query.about(Clip(**files), question, options),
-            "family": str(row.get("type", "all")),
+            "question_type": str(row.get("type", "all")),
             "media": str(next(iter(files.values()))),
             "span": (float(row.get("start", 0)), float(row["end"])) if has_span else None,
         }
         if given is None:
-            return Example(**common, truth="", is_labeled=False)
+            return Example(**common, answer="", is_labeled=False)
         answers, position = answers_of(given, options)
-        return Example(**common, truth=answers[0], answers=answers, answer_index=position)
+        return Example(**common, answer=answers[0], answers=answers, answer_index=position)
 
     def sources(self, example: Example) -> dict[str, Any]:
         """Map modalities to files, for the files of an example that exist."""

@@ -44,10 +44,10 @@ def _row(example: Example, folder: Path) -> dict[str, Any]:
     if example.query.options:
         row["options"] = list(example.query.options)
     if example.is_labeled:
-        texts = list(example.answers) if len(example.answers) > 1 else example.truth
+        texts = list(example.answers) if len(example.answers) > 1 else example.answer
         row["answer"] = example.position if example.query.options else texts
-    if example.family != "all":
-        row["type"] = example.family
+    if example.question_type != "all":
+        row["type"] = example.question_type
     if clip.start_seconds is not None:
         row["start"], row["end"] = clip.start_seconds, clip.end_seconds
     elif clip.end_seconds is not None:

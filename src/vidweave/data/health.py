@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from vidweave.data.dataset import Dataset, Row
 from vidweave.data.schema import Example
-from vidweave.errors import AnnotationError, MediaError, MediaNotFoundError, RecordError, VidweaveError
+from vidweave.errors import AnnotationError, MediaError, MediaNotFoundError, PredictionError, VidweaveError
 from vidweave.media.open import open_source
 from vidweave.storage import Journal
 
@@ -102,7 +102,7 @@ def check_dataset(
 
     Raises:
         MediaNotFoundError: The annotation file does not exist.
-        RecordError: `journal` is a file of another kind.
+        PredictionError: `journal` is a file of another kind.
     """
     findings: list[Finding] = []
     rows = list(_rows(dataset, findings))
@@ -190,14 +190,19 @@ class _MediaJournal:
         if path is not None:
             header = {"format": "vidweave data check", "version": 1}
             self._journal = Journal(
-                path, header, check=self._check(header, path), parse=self._parse, error=RecordError, what="check file"
+                path,
+                header,
+                check=self._check(header, path),
+                parse=self._parse,
+                error=PredictionError,
+                what="check file",
             )
 
     @staticmethod
     def _check(header: Mapping[str, Any], path: Path) -> Callable[[dict[str, Any]], None]:
         def check(existing: dict[str, Any]) -> None:
             if existing != header:
-                raise RecordError(f"{path} is not a file of a data check; use another name")
+                raise PredictionError(f"{path} is not a file of a data check; use another name")
 
         return check
 

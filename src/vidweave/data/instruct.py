@@ -24,7 +24,7 @@ VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm")
 _MARKER = re.compile(r"<(image|video|audio|thermal|depth)>")
 
 
-def last_question(conversation: Conversation, family: str = "instruct") -> Example:
+def last_question(conversation: Conversation, question_type: str = "instruct") -> Example:
     """Convert the last turn of a conversation to an example with an open answer.
 
     Raises:
@@ -33,7 +33,7 @@ def last_question(conversation: Conversation, family: str = "instruct") -> Examp
     if conversation.clip is None:
         raise AnnotationError(f"{conversation.id} has no image or video, only text")
     query = Query.about(conversation.clip, conversation.turns[-1][0])
-    return Example(id=conversation.id, family=family, query=query, truth=conversation.answer)
+    return Example(id=conversation.id, question_type=question_type, query=query, answer=conversation.answer)
 
 
 def read_video_instruct(path: Path | str, media: Path | str) -> list[Conversation]:

@@ -97,8 +97,8 @@ class LVU(Dataset):
         return Example(
             id=row["key"],
             query=named(video, question, tuple(row["options"])),
-            truth=row["label"],
+            answer=row["label"],
             media=video,
-            family=task,
+            question_type=task,
             span=row["span"],
         )

@@ -77,8 +77,8 @@ class MusicAVQA(Dataset):
         return Example(
             id=str(row["question_id"]),
             query=named(str(row["video_id"]), question, template=template, values=values, **in_order),
-            truth=spaced,
+            answer=spaced,
             answers=tuple(dict.fromkeys((spaced, written))),
-            family=f"{modality} {kind}",
+            question_type=f"{modality} {kind}",
             media=str(row["video_id"]),
         )

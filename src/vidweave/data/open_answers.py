@@ -66,12 +66,12 @@ class _OpenAnswers(Dataset):
         common: dict[str, Any] = {
             "id": name,
             "query": named(video, question, **extra),
-            "family": cls.kind(kind, question),
+            "question_type": cls.kind(kind, question),
             "media": video,
         }
         if row.get("answer") is None:
-            return Example(**common, truth="", is_labeled=False)
-        return Example(**common, truth=str(row["answer"]))
+            return Example(**common, answer="", is_labeled=False)
+        return Example(**common, answer=str(row["answer"]))
 
     @classmethod
     def video(cls, row: Row) -> str:
@@ -96,7 +96,7 @@ class _OpenAnswers(Dataset):
         answers: dict[tuple[str, str], set[str]] = {}
         for example in self._rows_read:
             if example.is_labeled:
-                answers.setdefault((example.media, example.query.text), set()).add(example.truth)
+                answers.setdefault((example.media, example.query.text), set()).add(example.answer)
         several = sum(len(texts) > 1 for texts in answers.values())
         text = f"{several} questions have different answers in different rows, so 100% accuracy is impossible"
         return [*super().notes, *([text] * (several > 0))]
@@ -189,11 +189,11 @@ class TGIFQA(_OpenAnswers):
             position, kind = int(row["answer"]), "action" if name.startswith("ACTION") else "transition"
             if not 0 <= position < len(options):
                 raise ValueError(f"answer is {position}, expected 0 to {len(options) - 1}")
-            answer: dict[str, Any] = {"truth": options[position], "answer_index": position}
+            answer: dict[str, Any] = {"answer": options[position], "answer_index": position}
         else:
             kind = TGIF_TYPES[int(row["type"])] if "type" in row else "count"
-            answer = {"truth": str(row["answer"])}
-        return Example(id=name, query=named(video, question, options), family=kind, media=video, **answer)
+            answer = {"answer": str(row["answer"])}
+        return Example(id=name, query=named(video, question, options), question_type=kind, media=video, **answer)
 
     def rows(self) -> Iterator[tuple[str, Row]]:
         """Iterate over the rows of a tab-separated table (.csv or .tsv), or of the format for judges."""

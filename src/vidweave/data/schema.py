@@ -19,15 +19,15 @@ class Example:
 
     Example::
 
-        Example(id="7", query=Query.about("a.mp4", "What does she hold?"), truth="a cup", answers=("a cup", "a mug"))
+        Example(id="7", query=Query.about("a.mp4", "What does she hold?"), answer="a cup", answers=("a cup", "a mug"))
 
     Attributes:
         id: Identifier, unique within its source and stable across runs.
         query: The question, with or without options.
-        truth: The answer and training target; one of the options if there are any. Empty if the source has no public
+        answer: The answer and training target; one of the options if there are any. Empty if the source has no public
             answers (`is_labeled` is then False).
-        family: Question type; accuracies are reported per type.
-        answers: All accepted answers, `truth` among them; empty if there is only that one.
+        question_type: Question type; accuracies are reported per type.
+        answers: All accepted answers, `answer` among them; empty if there is only that one.
         answer_index: Index of the answer among the options, needed if options repeat; None finds it by its text.
         media: Name of the recording in its source, shared by all questions about it; empty if it has none.
         span: Start and end in seconds of the part of the recording that the question is about, if annotated.
@@ -44,8 +44,8 @@ class Example:
 
     id: str
     query: Query
-    truth: str
-    family: str = "all"
+    answer: str
+    question_type: str = "all"
     answers: tuple[str, ...] = ()
     answer_index: int | None = None
     media: str = ""
@@ -59,8 +59,8 @@ class Example:
     def __post_init__(self) -> None:
         if self.is_labeled:
             self._check_answer()
-        elif self.truth or self.answers or self.answer_index is not None:
-            raise AnnotationError(f"example {self.id!r} is marked as unlabeled, but has the answer {self.truth!r}")
+        elif self.answer or self.answers or self.answer_index is not None:
+            raise AnnotationError(f"example {self.id!r} is marked as unlabeled, but has the answer {self.answer!r}")
         if self.span is not None and not 0 <= self.span[0] < self.span[1] < inf:
             raise AnnotationError(
                 f"example {self.id!r}: a span must be finite, with 0 <= start < end, got {self.span[0]} and {self.span[1]}"
@@ -73,30 +73,30 @@ class Example:
     @property
     def accepted(self) -> tuple[str, ...]:
         """All accepted answers, at least one."""
-        return tuple(self.answers) or (self.truth,)
+        return tuple(self.answers) or (self.answer,)
 
     @property
     def position(self) -> int | None:
         """Index of the answer among the options; None without options or without a label."""
         if not self.query.options or not self.is_labeled or self.answer_index is not None:
             return self.answer_index
-        return self.query.options.index(self.truth)
+        return self.query.options.index(self.answer)
 
     def _check_answer(self) -> None:
-        if not self.truth.strip():
+        if not self.answer.strip():
             raise AnnotationError(f"example {self.id!r} has no answer")
-        if self.truth not in self.accepted:
-            raise AnnotationError(f"example {self.id!r}: {self.truth!r} is not among its answers {self.answers}")
+        if self.answer not in self.accepted:
+            raise AnnotationError(f"example {self.id!r}: {self.answer!r} is not among its answers {self.answers}")
         if self.query.options:
             self._check_position()
 
     def _check_position(self) -> None:
         options, index = self.query.options, self.answer_index
-        if self.truth not in options or (index is not None and options[index : index + 1] != (self.truth,)):
+        if self.answer not in options or (index is not None and options[index : index + 1] != (self.answer,)):
             listed = ", ".join(map(repr, options))
             position = "" if index is None else f" at index {index}"
             raise AnnotationError(
-                f"example {self.id!r}: the answer {self.truth!r} is not among the options {listed}{position}"
+                f"example {self.id!r}: the answer {self.answer!r} is not among the options {listed}{position}"
             )
 
 

@@ -37,16 +37,16 @@ class SevilaForm(Dataset):
         common = {
             "id": name,
             "query": named(media, row["question"], options),
-            "family": str(row.get("type", name.split("_")[0])),
+            "question_type": str(row.get("type", name.split("_")[0])),
             "media": media,
             "span": _span(row),
         }
         if row.get("answer") is None and cls.may_lack_answers:
-            return Example(**common, truth="", is_labeled=False)
+            return Example(**common, answer="", is_labeled=False)
         answer = int(row["answer"])
         if not 0 <= answer < len(options):
             raise ValueError(f"answer is {answer}, expected 0 to {len(options) - 1}")
-        return Example(**common, truth=options[answer], answer_index=answer)
+        return Example(**common, answer=options[answer], answer_index=answer)
 
     may_lack_answers: ClassVar[bool] = False
     """Whether the data set has splits without public answers."""

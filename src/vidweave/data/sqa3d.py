@@ -71,9 +71,9 @@ class SQA3D(_Scenes):
         return Example(
             id=str(row["question_id"]),
             query=query,
-            truth=answers[0],
+            answer=answers[0],
             answers=tuple(answers),
-            family=next((kind for kind in TYPES if kind in question), "Other"),
+            question_type=next((kind for kind in TYPES if kind in question), "Other"),
             media=scene,
         )
 
@@ -116,7 +116,7 @@ class ThreeDLLM(_Scenes):
         return Example(
             id=scene,
             query=named(scene, row["question"]),
-            truth=row["answers"][0],
+            answer=row["answers"][0],
             answers=tuple(row["answers"]),
             media=scene,
         )

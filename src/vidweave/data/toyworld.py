@@ -11,20 +11,20 @@ from typing import Any, get_args
 from vidweave.data.jsonl import expect, read_jsonl
 from vidweave.data.schema import Example
 from vidweave.errors import AnnotationError, ConfigError, QueryError, UnknownNameError
-from vidweave.toyworld.questions import FAMILIES, Family, ToyQuestion, questions
+from vidweave.toyworld.questions import QUESTION_TYPES, QuestionType, ToyQuestion, questions
 from vidweave.toyworld.render import render
 from vidweave.toyworld.scene import Length, sample_scene
 from vidweave.toyworld.splits import check_split, world_seeds
 from vidweave.types import Clip, Query
 
-__all__ = ["ToyQuestions", "available_families", "read_world"]
+__all__ = ["ToyQuestions", "available_question_types", "read_world"]
 
 SCENES_PER_EXAMPLE = 60  # far more than any question type needs to balance its answers
 
 
-def available_families() -> list[str]:
+def available_question_types() -> list[str]:
     """Names of the available question types, in the order of the toy world."""
-    return [name for name, family in FAMILIES.items() if family.is_available]
+    return [name for name, question_type in QUESTION_TYPES.items() if question_type.is_available]
 
 
 class ToyQuestions(Sequence[Example]):
@@ -36,14 +36,14 @@ class ToyQuestions(Sequence[Example]):
     Args:
         seed: Number of the world; two worlds share no scene.
         examples: Questions per question type.
-        families: Names of question types; None is every available one.
+        question_types: Names of question types; None is every available one.
         modalities: Modalities of the clips.
         size: Width and height of frames.
         form: Transform applied to each clip (e.g. features instead of frames); None leaves it unchanged.
         kept: Number of cached clips, since several questions share a clip.
 
     Attributes:
-        ids, families: Id and question type of every item, available without rendering.
+        ids, question_types: Id and question type of every item, available without rendering.
 
     Raises:
         UnknownNameError: A question type does not exist.
@@ -55,7 +55,7 @@ class ToyQuestions(Sequence[Example]):
         seed: int,
         examples: int,
         *,
-        families: Sequence[str] | None = None,
+        question_types: Sequence[str] | None = None,
         modalities: Sequence[str] = ("video",),
         size: int = 48,
         form: Callable[[Clip], Clip] | None = None,
@@ -63,16 +63,16 @@ class ToyQuestions(Sequence[Example]):
     ) -> None:
         if examples < 1:
             raise ConfigError(f"a toy world needs at least 1 example per question type, got {examples}")
-        names = available_families() if families is None else list(families)
+        names = available_question_types() if question_types is None else list(question_types)
         for name in names:
-            if name not in FAMILIES:
-                raise UnknownNameError("question type", name, FAMILIES)
+            if name not in QUESTION_TYPES:
+                raise UnknownNameError("question type", name, QUESTION_TYPES)
         self.modalities, self.size = tuple(modalities), size
         self._form = form
         self._render = lru_cache(maxsize=kept)(self._make_clip)
-        self._plan = _plan(seed, examples, [FAMILIES[name] for name in names])
-        self.ids = [f"{asked.family}/{scene_seed}" for scene_seed, asked in self._plan]
-        self.families = [asked.family for _, asked in self._plan]
+        self._plan = _plan(seed, examples, [QUESTION_TYPES[name] for name in names])
+        self.ids = [f"{asked.question_type}/{scene_seed}" for scene_seed, asked in self._plan]
+        self.question_types = [asked.question_type for _, asked in self._plan]
 
     def __len__(self) -> int:
         return len(self._plan)
@@ -82,9 +82,9 @@ class ToyQuestions(Sequence[Example]):
         clip = self._render(scene_seed, asked.scope)
         return Example(
             id=self.ids[index],
-            family=asked.family,
+            question_type=asked.question_type,
             query=Query.about(clip, asked.text, asked.options),
-            truth=asked.answer,
+            answer=asked.answer,
             needs=asked.needs,
             scope=asked.scope,
             encoder=asked.encoder,
@@ -97,18 +97,19 @@ class ToyQuestions(Sequence[Example]):
         return clip if self._form is None else self._form(clip)
 
 
-def _plan(seed: int, examples: int, families: Sequence[Family]) -> list[tuple[int, ToyQuestion]]:
+def _plan(seed: int, examples: int, question_types: Sequence[QuestionType]) -> list[tuple[int, ToyQuestion]]:
     """Plan the scene seed and question of every item, scene by scene."""
     # Remaining questions per answer: `examples` divided evenly, the first answers get the remainder
     left = {
-        f.name: Counter({a: _share(examples, len(f.answers), i) for i, a in enumerate(f.answers)}) for f in families
+        f.name: Counter({a: _share(examples, len(f.answers), i) for i, a in enumerate(f.answers)})
+        for f in question_types
     }
     plan = []
     for scene_seed in world_seeds(seed, examples * SCENES_PER_EXAMPLE + 1_000):
         check_split(scene_seed, "test")
-        for asked in _ask(scene_seed, [f for f in families if left[f.name].total()]):
-            if left[asked.family][asked.answer]:
-                left[asked.family][asked.answer] -= 1
+        for asked in _ask(scene_seed, [f for f in question_types if left[f.name].total()]):
+            if left[asked.question_type][asked.answer]:
+                left[asked.question_type][asked.answer] -= 1
                 plan.append((scene_seed, asked))
         if not any(counter.total() for counter in left.values()):
             return plan
@@ -120,10 +121,10 @@ def _share(total: int, parts: int, index: int) -> int:
     return total // parts + (index < total % parts)
 
 
-def _ask(scene_seed: int, families: Sequence[Family]) -> Iterator[ToyQuestion]:
+def _ask(scene_seed: int, question_types: Sequence[QuestionType]) -> Iterator[ToyQuestion]:
     for scope in get_args(Length):
-        if names := [family.name for family in families if family.scope == scope]:
-            yield from questions(sample_scene(scene_seed, length=scope), families=names)
+        if names := [question_type.name for question_type in question_types if question_type.scope == scope]:
+            yield from questions(sample_scene(scene_seed, length=scope), question_types=names)
 
 
 def read_world(folder: Path | str, modalities: Sequence[str] = ("video",)) -> list[Example]:
@@ -149,17 +150,17 @@ def read_world(folder: Path | str, modalities: Sequence[str] = ("video",)) -> li
 
 def _read_example(folder: Path, where: str, data: dict[str, Any], modalities: Sequence[str]) -> Example:
     name, question, options, answer = expect(data, where, clip=str, question=str, options=list, answer=str)
-    family, needs, scope = expect(data, where, family=str, needs=list, scope=str)
+    question_type, needs, scope = expect(data, where, question_type=str, needs=list, scope=str)
     paths = {"video": name, **(expect(data, where, paths=dict)[0] if "paths" in data else {})}
     if missing := [modality for modality in modalities if modality not in paths]:
         raise AnnotationError(f"{where}: the clip has no {missing[0]}; it has {', '.join(sorted(paths))}")
     clip = Clip(**{modality: _within(folder, paths[modality], where) for modality in modalities})
     try:
         return Example(
-            id=f"{family}/{PurePosixPath(name).with_suffix('')}",
-            family=family,
+            id=f"{question_type}/{PurePosixPath(name).with_suffix('')}",
+            question_type=question_type,
             query=Query.about(clip, question, tuple(str(option) for option in options)),
-            truth=answer,
+            answer=answer,
             needs=frozenset(needs),
             scope=scope,
             encoder=str(data.get("encoder", "general")),

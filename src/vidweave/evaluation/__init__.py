@@ -1,1 +1,1 @@
-"""Evaluate models: tasks, a runner with resumable records, metrics and statistics. Models are `Answerer`s."""
+"""Evaluate models: tasks, a runner with resumable predictions, metrics and statistics. Models are `Answerer`s."""

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vidweave.errors import RecordError
+from vidweave.errors import PredictionError
 from vidweave.evaluation.metrics import facet_names, group
-from vidweave.evaluation.records import Record, read_records
+from vidweave.evaluation.predictions import Prediction, read_predictions
 from vidweave.evaluation.statistics import paired_bootstrap
 
 __all__ = ["Comparison", "Difference", "compare", "compare_files", "mcnemar"]
@@ -53,9 +53,9 @@ class Comparison:
     """Comparison of A and B: overall, by question type and by facet.
 
     Attributes:
-        first, second: Manifests of the record files.
+        first, second: Manifests of the prediction files.
         overall: Difference over all items that both answered.
-        families: Differences by question type.
+        question_types: Differences by question type.
         facets: Differences by facet.
         missing_in_first, missing_in_second: Number of items that only the other file has; excluded.
     """
@@ -63,7 +63,7 @@ class Comparison:
     first: Mapping[str, Any]
     second: Mapping[str, Any]
     overall: Difference
-    families: tuple[Difference, ...]
+    question_types: tuple[Difference, ...]
     facets: Mapping[str, tuple[Difference, ...]]
     missing_in_first: int
     missing_in_second: int
@@ -74,31 +74,31 @@ class Comparison:
 
 
 def compare_files(first: Path | str, second: Path | str) -> Comparison:
-    """Compare two record files.
+    """Compare two prediction files.
 
     Raises:
-        RecordError: A file cannot be read, there is no common item, or an item differs between the files.
+        PredictionError: A file cannot be read, there is no common item, or an item differs between the files.
     """
-    ours, theirs = read_records(first), read_records(second)
+    ours, theirs = read_predictions(first), read_predictions(second)
     return compare(ours[1], theirs[1], first=ours[0], second=theirs[0])
 
 
 def compare(
-    ours: Sequence[Record],
-    theirs: Sequence[Record],
+    ours: Sequence[Prediction],
+    theirs: Sequence[Prediction],
     *,
     first: Mapping[str, Any] | None = None,
     second: Mapping[str, Any] | None = None,
 ) -> Comparison:
-    """Compare records of two runs, paired by id; `first` and `second` are their manifests."""
-    other = {record.id: record for record in theirs}
-    pairs = [(record, other[record.id]) for record in ours if record.id in other]
+    """Compare predictions of two runs, paired by id; `first` and `second` are their manifests."""
+    other = {prediction.id: prediction for prediction in theirs}
+    pairs = [(prediction, other[prediction.id]) for prediction in ours if prediction.id in other]
     if not pairs:
-        raise RecordError("the two runs have no item in common; compare runs of one task")
+        raise PredictionError("the two runs have no item in common; compare runs of one task")
     for a, b in pairs:
-        if (a.question, a.truth) != (b.question, b.truth):
-            raise RecordError(
-                f"item {a.id!r} is not the same in both: {a.question!r} ({a.truth!r}) and {b.question!r} ({b.truth!r})"
+        if (a.question, a.answer) != (b.question, b.answer):
+            raise PredictionError(
+                f"item {a.id!r} is not the same in both: {a.question!r} ({a.answer!r}) and {b.question!r} ({b.answer!r})"
             )
     right = {b.id: b.correct for _, b in pairs}
     common = [a for a, _ in pairs]
@@ -106,21 +106,23 @@ def compare(
         first=first or {},
         second=second or {},
         overall=_difference("all", common, right),
-        families=_by_group(common, right),
+        question_types=_by_group(common, right),
         facets={facet: _by_group(common, right, (facet,)) for facet in facet_names(common)},
         missing_in_first=len(theirs) - len(pairs),
         missing_in_second=len(ours) - len(pairs),
     )
 
 
-def _by_group(ours: Sequence[Record], right: Mapping[str, bool], facets: Sequence[str] = ()) -> tuple[Difference, ...]:
+def _by_group(
+    ours: Sequence[Prediction], right: Mapping[str, bool], facets: Sequence[str] = ()
+) -> tuple[Difference, ...]:
     return tuple(_difference(name, members, right) for name, members in group(ours, facets).items())
 
 
-def _difference(name: str, ours: Sequence[Record], right: Mapping[str, bool]) -> Difference:
+def _difference(name: str, ours: Sequence[Prediction], right: Mapping[str, bool]) -> Difference:
     """Compute the difference; `right` maps ids to whether the second model is correct."""
-    first = [float(record.correct) for record in ours]
-    second = [float(right[record.id]) for record in ours]
+    first = [float(prediction.correct) for prediction in ours]
+    second = [float(right[prediction.id]) for prediction in ours]
     interval = paired_bootstrap(first, second, CONFIDENCE)
     only_first = sum(a > b for a, b in zip(first, second, strict=True))
     only_second = sum(a < b for a, b in zip(first, second, strict=True))

@@ -9,26 +9,28 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from vidweave import __version__
-from vidweave.evaluation.records import Record
+from vidweave.evaluation.predictions import Prediction
 
 __all__ = ["run_manifest"]
 
 PACKAGES = ("torch", "transformers", "numpy", "av", "httpx")
 
 
-def run_manifest(recorded: Mapping[str, Any], records: Sequence[Record]) -> dict[str, Any]:
-    """Return the manifest as JSON data: the record file's manifest, a prompt, frames per item and stream, versions.
+def run_manifest(recorded: Mapping[str, Any], predictions: Sequence[Prediction]) -> dict[str, Any]:
+    """Return the manifest as JSON data: the prediction file's manifest, a prompt, frames per item and stream, versions.
 
     Args:
-        recorded: The manifest of the record file.
-        records: At least one record; the prompt is from the first one, frames are counted over all.
+        recorded: The manifest of the prediction file.
+        predictions: At least one prediction; the prompt is from the first one, frames are counted over all.
     """
-    frames = sorted(len(record.frames) for record in records)
+    frames = sorted(len(prediction.frames) for prediction in predictions)
     return {
         **recorded,
-        "prompt": records[0].prompt,
+        "prompt": predictions[0].prompt,
         "pictures_per_item": {"least": frames[0], "median": frames[len(frames) // 2], "most": frames[-1]},
-        "pictures_per_stream": dict(Counter(str(use["stream"]) for record in records for use in record.frames)),
+        "pictures_per_stream": dict(
+            Counter(str(use["stream"]) for prediction in predictions for use in prediction.frames)
+        ),
         "versions": versions(),
     }
 

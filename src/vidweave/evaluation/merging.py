@@ -1,38 +1,40 @@
-"""Merge the record files of the parts of a run."""
+"""Merge the prediction files of the parts of a run."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from vidweave.errors import RecordError
-from vidweave.evaluation.records import Record, RecordFile, read_records
+from vidweave.errors import PredictionError
+from vidweave.evaluation.predictions import Prediction, PredictionFile, read_predictions
 from vidweave.storage import changed_settings
 
-__all__ = ["merge_records"]
+__all__ = ["merge_predictions"]
 
 
-def merge_records(files: Sequence[Path], out: Path) -> int:
-    """Write the records of several files to a new file, and return their number.
+def merge_predictions(files: Sequence[Path], out: Path) -> int:
+    """Write the predictions of several files to a new file, and return their number.
 
     Raises:
-        RecordError: `out` exists, files are from different runs, an item has two different answers, or a file is damaged.
+        PredictionError: `out` exists, files are from different runs, an item has two different answers, or a file is damaged.
     """
     if not files:
-        raise RecordError("there are no record files to merge; give those of the parts")
+        raise PredictionError("there are no prediction files to merge; give those of the parts")
     if out.exists():
-        raise RecordError(f"{out} already exists; choose a new file")
-    manifest, _ = read_records(files[0])
-    merged: dict[str, tuple[Record, Path]] = {}
+        raise PredictionError(f"{out} already exists; choose a new file")
+    manifest, _ = read_predictions(files[0])
+    merged: dict[str, tuple[Prediction, Path]] = {}
     for path in files:
-        theirs, records = read_records(path)
+        theirs, predictions = read_predictions(path)
         if changed := changed_settings(manifest, theirs):
             name, before, after = changed[0]
-            raise RecordError(f"{files[0]} and {path} are from different runs ({name}: {before!r} and {after!r})")
-        for record in records:
-            known, where = merged.setdefault(record.id, (record, path))
-            if known != record:
-                raise RecordError(f"item {record.id!r} was answered differently in {where} and {path}; run it once")
-    with RecordFile(out, manifest) as file:
-        file.add([record for record, _ in merged.values()])
+            raise PredictionError(f"{files[0]} and {path} are from different runs ({name}: {before!r} and {after!r})")
+        for prediction in predictions:
+            known, where = merged.setdefault(prediction.id, (prediction, path))
+            if known != prediction:
+                raise PredictionError(
+                    f"item {prediction.id!r} was answered differently in {where} and {path}; run it once"
+                )
+    with PredictionFile(out, manifest) as file:
+        file.add([prediction for prediction, _ in merged.values()])
     return len(merged)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from vidweave.evaluation.records import Record
+from vidweave.evaluation.predictions import Prediction
 from vidweave.evaluation.statistics import paired_bootstrap, wilson
 
 __all__ = [
@@ -23,9 +23,9 @@ __all__ = [
 CONFIDENCE = 0.95
 
 
-def is_correct(output: str, truth: str) -> bool:
+def is_correct(output: str, answer: str) -> bool:
     """Whether `output` equals the label, ignoring case, surrounding whitespace and a final period."""
-    return normalize_answer(output) == normalize_answer(truth)
+    return normalize_answer(output) == normalize_answer(answer)
 
 
 def normalize_answer(text: str) -> str:
@@ -38,11 +38,11 @@ class Accuracy:
     """Accuracy of a group of items, with its 95% Wilson interval.
 
     Attributes:
-        family: Name of the group: a question type, or values of facets.
+        question_type: Name of the group: a question type, or values of facets.
         chance: Expected accuracy of uniform guessing among the options; None if an item has no options.
     """
 
-    family: str
+    question_type: str
     num_correct: int
     num_items: int
     accuracy: float
@@ -51,11 +51,11 @@ class Accuracy:
     chance: float | None
 
     @classmethod
-    def of(cls, family: str, right: Sequence[bool], chance: float | None = None) -> Self:
+    def of(cls, question_type: str, right: Sequence[bool], chance: float | None = None) -> Self:
         """Compute the accuracy of at least one item that is right or wrong."""
         interval = wilson(sum(right), len(right), CONFIDENCE)
         return cls(
-            family=family,
+            question_type=question_type,
             num_correct=sum(right),
             num_items=len(right),
             accuracy=sum(right) / len(right),
@@ -65,14 +65,14 @@ class Accuracy:
         )
 
     @classmethod
-    def of_shares(cls, family: str, shares: Sequence[float]) -> Self:
+    def of_shares(cls, question_type: str, shares: Sequence[float]) -> Self:
         """Compute the accuracy of at least one item with a score from 0 to 1; `num_correct` is the rounded sum.
 
         The interval is a bootstrap over items.
         """
         interval = paired_bootstrap(shares, 0.0, CONFIDENCE)
         return cls(
-            family=family,
+            question_type=question_type,
             num_correct=round(sum(shares)),
             num_items=len(shares),
             accuracy=sum(shares) / len(shares),
@@ -86,32 +86,32 @@ class Accuracy:
         return asdict(self)
 
 
-def accuracies(records: Iterable[Record], facets: Sequence[str] = ()) -> list[Accuracy]:
+def accuracies(predictions: Iterable[Prediction], facets: Sequence[str] = ()) -> list[Accuracy]:
     """Compute accuracies per question type, in order of first appearance, or per combination of `facets`, sorted."""
-    return [accuracy_of(name, members) for name, members in group(records, facets).items()]
+    return [accuracy_of(name, members) for name, members in group(predictions, facets).items()]
 
 
-def group(records: Iterable[Record], facets: Sequence[str] = ()) -> dict[str, list[Record]]:
-    """Group records by question type, or by values of `facets` (joined by a comma); others are skipped."""
-    groups: dict[str, list[Record]] = {}
-    for record in records:
+def group(predictions: Iterable[Prediction], facets: Sequence[str] = ()) -> dict[str, list[Prediction]]:
+    """Group predictions by question type, or by values of `facets` (joined by a comma); others are skipped."""
+    groups: dict[str, list[Prediction]] = {}
+    for prediction in predictions:
         if not facets:
-            groups.setdefault(record.family, []).append(record)
-        elif all(facet in record.facets for facet in facets):
-            groups.setdefault(", ".join(record.facets[facet] for facet in facets), []).append(record)
+            groups.setdefault(prediction.question_type, []).append(prediction)
+        elif all(facet in prediction.facets for facet in facets):
+            groups.setdefault(", ".join(prediction.facets[facet] for facet in facets), []).append(prediction)
     return dict(sorted(groups.items())) if facets else groups
 
 
-def facet_names(records: Iterable[Record]) -> list[str]:
-    """List the facets of all records, in order of first appearance."""
-    return list(dict.fromkeys(name for record in records for name in record.facets))
+def facet_names(predictions: Iterable[Prediction]) -> list[str]:
+    """List the facets of all predictions, in order of first appearance."""
+    return list(dict.fromkeys(name for prediction in predictions for name in prediction.facets))
 
 
-def accuracy_of(family: str, records: Sequence[Record]) -> Accuracy:
-    """Compute the accuracy over `records` (at least one)."""
-    has_options = all(record.options for record in records)
-    chance = sum(1 / len(record.options) for record in records) / len(records) if has_options else None
-    return Accuracy.of(family, [record.correct for record in records], chance)
+def accuracy_of(question_type: str, predictions: Sequence[Prediction]) -> Accuracy:
+    """Compute the accuracy over `predictions` (at least one)."""
+    has_options = all(prediction.options for prediction in predictions)
+    chance = sum(1 / len(prediction.options) for prediction in predictions) / len(predictions) if has_options else None
+    return Accuracy.of(question_type, [prediction.correct for prediction in predictions], chance)
 
 
 def signal_to_noise(measured: float, without: float, foreign: float) -> float | None:

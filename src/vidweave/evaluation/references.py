@@ -14,7 +14,7 @@ import numpy as np
 
 from vidweave.errors import ConfigError
 from vidweave.evaluation.metrics import group
-from vidweave.evaluation.records import Record
+from vidweave.evaluation.predictions import Prediction
 from vidweave.evaluation.statistics import paired_bootstrap
 
 __all__ = ["Baseline", "Published", "published"]
@@ -41,22 +41,26 @@ class Baseline:
 
     @classmethod
     def of(
-        cls, name: str, scores: Mapping[str, float], records: Sequence[Record], facets: Mapping[str, Sequence[str]]
+        cls,
+        name: str,
+        scores: Mapping[str, float],
+        predictions: Sequence[Prediction],
+        facets: Mapping[str, Sequence[str]],
     ) -> Self:
-        """Compare a rule with `records`.
+        """Compare a rule with `predictions`.
 
         Args:
             scores: Item id → 1 right, 0 wrong, or the expected value of a random rule.
             facets: Name of a breakdown → the facets that it combines.
 
         Raises:
-            ConfigError: A record has no score.
+            ConfigError: A prediction has no score.
         """
-        missing = [record.id for record in records if record.id not in scores]
+        missing = [prediction.id for prediction in predictions if prediction.id not in scores]
         if missing:
             raise ConfigError(f"baseline {name!r} has no score for {len(missing)} items, the first is {missing[0]!r}")
-        theirs = [scores[record.id] for record in records]
-        ours = [float(record.correct) for record in records]
+        theirs = [scores[prediction.id] for prediction in predictions]
+        ours = [float(prediction.correct) for prediction in predictions]
         interval = paired_bootstrap(ours, theirs, CONFIDENCE)
         return cls(
             name=name,
@@ -64,7 +68,7 @@ class Baseline:
             facets={
                 title: {
                     value: float(np.mean([scores[r.id] for r in members]))
-                    for value, members in group(records, names).items()
+                    for value, members in group(predictions, names).items()
                 }
                 for title, names in facets.items()
             },

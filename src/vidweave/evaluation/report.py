@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from vidweave.evaluation.choices import chosen_option
 from vidweave.evaluation.manifest import run_manifest
 from vidweave.evaluation.metrics import Accuracy, accuracies, accuracy_of, facet_names
-from vidweave.evaluation.records import Record
+from vidweave.evaluation.predictions import Prediction
 from vidweave.evaluation.references import Baseline, Published, published
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class Report:
 
     Attributes:
         task, model: Descriptions of the task and the model.
-        families: Accuracies per question type, in order of first appearance.
+        question_types: Accuracies per question type, in order of first appearance.
         overall: Accuracy over all items.
         facets: Name of a breakdown → accuracy per group.
         choices: Letter of an option (`A` is the first) → how often it was chosen and how often it was correct; `none` for
@@ -39,7 +39,7 @@ class Report:
 
     task: Mapping[str, Any]
     model: Mapping[str, Any]
-    families: tuple[Accuracy, ...]
+    question_types: tuple[Accuracy, ...]
     overall: Accuracy
     facets: Mapping[str, tuple[Accuracy, ...]] = field(default_factory=dict)
     choices: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class Report:
     @classmethod
     def of(
         cls,
-        records: Sequence[Record],
+        predictions: Sequence[Prediction],
         *,
         task: Mapping[str, Any],
         model: Mapping[str, Any],
@@ -63,25 +63,27 @@ class Report:
         num_resumed: int = 0,
         seconds: float = 0.0,
     ) -> Report:
-        """Build the report of at least one record.
+        """Build the report of at least one prediction.
 
         Args:
             more: Further entries of the manifest: the wording, the judge.
             crossings: Combinations of facets to break down by, besides each facet alone.
             baselines: Name of a rule → item id → its score there.
         """
-        names = [(name,) for name in facet_names(records)] + [tuple(names) for names in crossings]
+        names = [(name,) for name in facet_names(predictions)] + [tuple(names) for names in crossings]
         facets = {" x ".join(names): names for names in names}
         return cls(
             task=task,
             model=model,
-            families=tuple(accuracies(records)),
-            overall=accuracy_of("all", list(records)),
-            facets={title: tuple(accuracies(records, names)) for title, names in facets.items()},
-            choices=_choices(records),
-            baselines=tuple(Baseline.of(name, s, records, facets) for name, s in (baselines or {}).items()),
+            question_types=tuple(accuracies(predictions)),
+            overall=accuracy_of("all", list(predictions)),
+            facets={title: tuple(accuracies(predictions, names)) for title, names in facets.items()},
+            choices=_choices(predictions),
+            baselines=tuple(Baseline.of(name, s, predictions, facets) for name, s in (baselines or {}).items()),
             published=tuple(published(str(task.get("name")))),
-            manifest=run_manifest({"task": task, "model": model, "decoding": decoding or {}, **(more or {})}, records),
+            manifest=run_manifest(
+                {"task": task, "model": model, "decoding": decoding or {}, **(more or {})}, predictions
+            ),
             num_resumed=num_resumed,
             seconds=seconds,
         )
@@ -91,7 +93,7 @@ class Report:
         return {
             "task": dict(self.task),
             "model": dict(self.model),
-            "families": [accuracy.to_dict() for accuracy in self.families],
+            "question_types": [accuracy.to_dict() for accuracy in self.question_types],
             "overall": self.overall.to_dict(),
             "facets": {title: [a.to_dict() for a in groups] for title, groups in self.facets.items()},
             "macro": {t: sum(a.accuracy for a in groups) / len(groups) for t, groups in self.facets.items() if groups},
@@ -110,7 +112,7 @@ class Report:
         table = Table(title=f"{self.model.get('model', 'model')} on {self.task.get('name', 'task')}")
         for heading in ("question type", "accuracy", "95% interval", "chance", "right", "items"):
             table.add_column(heading, justify="left" if heading == "question type" else "right")
-        for accuracy in self.families:
+        for accuracy in self.question_types:
             table.add_row(*_cells(accuracy))
         table.add_section()
         table.add_row(*_cells(self.overall))
@@ -121,14 +123,14 @@ def _cells(accuracy: Accuracy) -> list[str]:
     chance = "-" if accuracy.chance is None else f"{accuracy.chance:.1%}"
     interval = f"{accuracy.low:.1%} to {accuracy.high:.1%}"
     counts = [str(accuracy.num_correct), str(accuracy.num_items)]
-    return [accuracy.family, f"{accuracy.accuracy:.1%}", interval, chance, *counts]
+    return [accuracy.question_type, f"{accuracy.accuracy:.1%}", interval, chance, *counts]
 
 
-def _choices(records: Sequence[Record]) -> dict[str, dict[str, int]]:
-    asked = [record for record in records if record.options]
-    positions = [chosen_option(record.output, record.options) for record in asked]
+def _choices(predictions: Sequence[Prediction]) -> dict[str, dict[str, int]]:
+    asked = [prediction for prediction in predictions if prediction.options]
+    positions = [chosen_option(prediction.output, prediction.options) for prediction in asked]
     chosen = Counter("none" if position is None else _letter(position) for position in positions)
-    right = Counter(_letter(record.options.index(record.truth)) for record in asked)
+    right = Counter(_letter(prediction.options.index(prediction.answer)) for prediction in asked)
     return {name: {"chosen": chosen[name], "right": right[name]} for name in sorted({*chosen, *right})}
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from vidweave.data.schema import Example
-from vidweave.errors import ConfigError, NonFiniteError, RecordError
+from vidweave.errors import ConfigError, NonFiniteError, PredictionError
 from vidweave.evaluation.benchmarks.wording import Wording
 from vidweave.evaluation.metrics import is_correct
-from vidweave.evaluation.records import Record, RecordFile
+from vidweave.evaluation.predictions import Prediction, PredictionFile
 from vidweave.evaluation.report import Report
 from vidweave.evaluation.shown_media import MediaHashes, changed
 from vidweave.types import Answer, Answerer
@@ -28,9 +28,9 @@ __all__ = [
     "collect",
     "in_shard",
     "progress_bar",
-    "right_by_family",
+    "accuracy_by_type",
     "run",
-    "says_the_truth",
+    "gives_the_answer",
 ]
 
 LINE_SECONDS = 10.0
@@ -40,7 +40,7 @@ Judge = Callable[[Example, str], bool]
 
 
 # A reworded question has no label: its prompt may contain the options as text
-_UNLABELED: dict[str, Any] = {"truth": "", "answers": (), "answer_index": None, "is_labeled": False}
+_UNLABELED: dict[str, Any] = {"answer": "", "answers": (), "answer_index": None, "is_labeled": False}
 
 
 class Task(Protocol):
@@ -61,37 +61,37 @@ class Task(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Collected:
-    """Records of all requested examples, and information about the run.
+    """Predictions of all requested examples, and information about the run.
 
     Attributes:
-        records: Records in the order of the task.
-        manifest: Manifest of the record file: task, model, decoding.
-        num_resumed: Number of records of earlier runs.
+        predictions: Predictions in the order of the task.
+        manifest: Manifest of the prediction file: task, model, decoding.
+        num_resumed: Number of predictions of earlier runs.
         seconds: Wall time.
     """
 
-    records: tuple[Record, ...]
+    predictions: tuple[Prediction, ...]
     manifest: Mapping[str, Any]
     num_resumed: int
     seconds: float
 
     def report(self, **more_arguments: Any) -> Report:
-        """Build the report of the records; `more_arguments` are passed to `Report.of`."""
+        """Build the report of the predictions; `more_arguments` are passed to `Report.of`."""
         facts = {"num_resumed": self.num_resumed, "seconds": self.seconds}
         known = {name: self.manifest[name] for name in ("task", "model", "decoding") if name in self.manifest}
         more = {name: value for name, value in self.manifest.items() if name not in known}
-        return Report.of(self.records, **known, more=more, **facts, **more_arguments)
+        return Report.of(self.predictions, **known, more=more, **facts, **more_arguments)
 
 
-def run(answerer: Answerer, task: Task, records_path: Path | str, **options: Any) -> Report:
+def run(answerer: Answerer, task: Task, predictions_path: Path | str, **options: Any) -> Report:
     """Evaluate a model on a task and return the report; takes the arguments of `collect`."""
-    return collect(answerer, task, records_path, **options).report()
+    return collect(answerer, task, predictions_path, **options).report()
 
 
 def collect(
     answerer: Answerer,
     task: Task,
-    records_path: Path | str,
+    predictions_path: Path | str,
     *,
     batch_size: int = 16,
     limit: int | None = None,
@@ -101,27 +101,27 @@ def collect(
     wording: Wording | None = None,
     shard: tuple[int, int] | None = None,
 ) -> Collected:
-    """Answer a task's questions and record each answer; questions already in `records_path` are skipped.
+    """Answer a task's questions and record each answer; questions already in `predictions_path` are skipped.
 
     Args:
         answerer: Any model that answers queries.
         task: The questions.
-        records_path: JSON-lines file, see `vidweave.evaluation.records`.
+        predictions_path: JSON-lines file, see `vidweave.evaluation.predictions`.
         batch_size: Queries per call; may differ between runs on one file, as may `limit`.
         limit: Use only the first `limit` examples.
         progress: Show progress on stderr.
         decoding: Arguments passed to the model with every batch; part of the manifest.
-        judge: Decides which outputs are correct (default `says_the_truth`); its decision is recorded.
+        judge: Decides which outputs are correct (default `gives_the_answer`); its decision is recorded.
         wording: Prompt template of the questions; part of the manifest.
         shard: (i, n) uses only the i-th of n parts (i from 0); all questions about a recording are in the same part. It is
             not part of the manifest, so that the files of all parts can be merged.
 
-    Questions about one recording share a batch where possible, so that its media are decoded once. Records are returned
+    Questions about one recording share a batch where possible, so that its media are decoded once. Predictions are returned
     in the order of the task.
 
     Raises:
         ConfigError: The batch size or limit is below 1, or the task has no examples.
-        RecordError: The file belongs to another run (another model, setting or question, or changed media), or cannot be
+        PredictionError: The file belongs to another run (another model, setting or question, or changed media), or cannot be
             written.
     """
     if batch_size < 1 or (limit is not None and limit < 1):
@@ -139,18 +139,20 @@ def collect(
     if wording is not None and (described := wording.describe()):
         manifest["wording"] = described
     hashes = MediaHashes()
-    with RecordFile(records_path, manifest) as file:
-        todo = [i for i, name in enumerate(ids) if name not in file.records]
-        known = {part[i]: file.records[name] for i, name in enumerate(ids) if name in file.records}
+    with PredictionFile(predictions_path, manifest) as file:
+        todo = [i for i, name in enumerate(ids) if name not in file.predictions]
+        known = {part[i]: file.predictions[name] for i, name in enumerate(ids) if name in file.predictions}
         _check_shown(task, known, hashes, file)
         with progress_bar("answering", len(ids), done=len(ids) - len(todo), show=progress) as advance:
             for batch in batches_by_recording(todo, recordings, batch_size):
                 examples = [task.example(part[i]) for i in batch]
-                file.add(_answer(answerer, examples, decoding, judge or says_the_truth, hashes, wording))
+                file.add(_answer(answerer, examples, decoding, judge or gives_the_answer, hashes, wording))
                 advance(len(examples))
-        records = [file.records[name] for name in ids]
+        predictions = [file.predictions[name] for name in ids]
     seconds = time.perf_counter() - start
-    return Collected(records=tuple(records), manifest=manifest, num_resumed=len(ids) - len(todo), seconds=seconds)
+    return Collected(
+        predictions=tuple(predictions), manifest=manifest, num_resumed=len(ids) - len(todo), seconds=seconds
+    )
 
 
 def in_shard(recordings: Sequence[str], shard: tuple[int, int] | None) -> list[int]:
@@ -195,26 +197,26 @@ def _recordings(task: Task, number: int) -> list[str]:
     return [str(i) for i in range(number)] if recordings is None else list(recordings())[:number]
 
 
-def says_the_truth(example: Example, output: str) -> bool:
+def gives_the_answer(example: Example, output: str) -> bool:
     """Whether the output equals one of the accepted answers."""
     return any(is_correct(output, answer) for answer in example.accepted)
 
 
-def _check_shown(task: Task, recorded: Mapping[int, Record], hashes: MediaHashes, file: RecordFile) -> None:
+def _check_shown(task: Task, recorded: Mapping[int, Prediction], hashes: MediaHashes, file: PredictionFile) -> None:
     """Refuse to resume if a recorded question, its options or its media files have changed."""
     differences = []
-    for index, record in recorded.items():
-        if record.media:  # examples with files open none; others may be expensive, and their task describes them
+    for index, prediction in recorded.items():
+        if prediction.media:  # examples with files open none; others may be expensive, and their task describes them
             example = task.example(index)
-            asked = {"question": example.query.text, "options": tuple(example.query.options), "truth": example.truth}
-            names = [name for name, value in asked.items() if value != getattr(record, name)]
-            names += changed(record.media, hashes.of(example))
-            differences += [f"{record.id}: {', '.join(names)}"] if names else []
+            asked = {"question": example.query.text, "options": tuple(example.query.options), "answer": example.answer}
+            names = [name for name, value in asked.items() if value != getattr(prediction, name)]
+            names += changed(prediction.media, hashes.of(example))
+            differences += [f"{prediction.id}: {', '.join(names)}"] if names else []
     if differences:
         shown = "; ".join(differences[:3]) + (f"; and {len(differences) - 3} more" if len(differences) > 3 else "")
-        raise RecordError(
+        raise PredictionError(
             f"{file.path} belongs to another run: questions or media have changed ({shown}); "
-            "restore the old files, use another record file, or delete it to start over"
+            "restore the old files, use another prediction file, or delete it to start over"
         )
 
 
@@ -225,11 +227,13 @@ def _answer(
     judge: Judge,
     hashes: MediaHashes,
     wording: Wording | None,
-) -> list[Record]:
+) -> list[Prediction]:
     asked = examples if wording is None else [replace(e, query=wording.put(e.query), **_UNLABELED) for e in examples]
     answers = ask(answerer, asked, decoding)
     return [
-        Record.of(example, answer, correct=example.is_labeled and judge(example, answer.text), media=hashes.of(example))
+        Prediction.of(
+            example, answer, correct=example.is_labeled and judge(example, answer.text), media=hashes.of(example)
+        )
         for example, answer in zip(examples, answers, strict=True)
     ]
 
@@ -249,13 +253,13 @@ def ask(answerer: Answerer, examples: Sequence[Example], decoding: Mapping[str, 
     return answers
 
 
-def right_by_family(answerer: Answerer, examples: Sequence[Example], *, batch_size: int = 64) -> dict[str, float]:
+def accuracy_by_type(answerer: Answerer, examples: Sequence[Example], *, batch_size: int = 64) -> dict[str, float]:
     """Compute the exact-match accuracy per question type, in the order of the examples; nothing is recorded."""
     right: dict[str, list[bool]] = {}
     for start in range(0, len(examples), batch_size):
         batch = [examples[i] for i in range(start, min(start + batch_size, len(examples)))]
         for example, answer in zip(batch, ask(answerer, batch, {"trace": False}), strict=True):
-            right.setdefault(example.family, []).append(answer.text == example.truth)
+            right.setdefault(example.question_type, []).append(answer.text == example.answer)
     return {name: sum(marks) / len(marks) for name, marks in right.items()}
 
 

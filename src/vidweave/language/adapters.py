@@ -59,14 +59,14 @@ def merge_lora(language_model: PretrainedLanguageModel) -> int:
         Number of merged matrices.
     """
     layer_class = import_module("peft.tuners.tuners_utils").BaseTunerLayer if _has_adapters(language_model) else ()
-    found = [(name, module) for name, module in language_model.named_modules() if isinstance(module, layer_class)]
-    for name, module in found:
+    result = [(name, module) for name, module in language_model.named_modules() if isinstance(module, layer_class)]
+    for name, module in result:
         layer: Any = module
         layer.merge()
         parent, _, child = name.rpartition(".")
         setattr(language_model.get_submodule(parent), child, layer.get_base_layer())
     language_model.config = replace(language_model.config, lora=None)
-    return len(found)
+    return len(result)
 
 
 def _has_adapters(language_model: PretrainedLanguageModel) -> bool:

@@ -16,7 +16,7 @@ TEXT_FIELDS = {"question", "options", "labels", "label", "index"}
 
 def fields_of(template: str, known: set[str], what: str) -> set[str]:
     """Names in braces of `template`; ConfigError for one that is not known, or that does more than stand there."""
-    found = set()
+    result = set()
     try:
         parsed = list(Formatter().parse(template))
     except ValueError as error:
@@ -26,8 +26,8 @@ def fields_of(template: str, known: set[str], what: str) -> set[str]:
             continue
         if name not in known or spec or conversion:
             raise ConfigError(f"{what} {template!r} has the field {{{name}}}; known: {', '.join(sorted(known))}")
-        found.add(name)
-    return found
+        result.add(name)
+    return result
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -180,8 +180,8 @@ def with_end_tokens(config: dict[str, Any], source: str | Path, revision: str | 
     if file is None:
         return config
     try:
-        found = read_json_mapping(file).get("eos_token_id")
-        ends = tuple(dict.fromkeys((*_ids(config.get("eos_token_id")), *_ids(found))))
+        result = read_json_mapping(file).get("eos_token_id")
+        ends = tuple(dict.fromkeys((*_ids(config.get("eos_token_id")), *_ids(result))))
     except (CheckpointError, TypeError) as error:
         raise CheckpointError(f"cannot read generation_config.json of {str(source)!r}: {error}") from error
     return {**config, "eos_token_id": ends[0] if len(ends) == 1 else list(ends)} if ends else config

@@ -120,10 +120,10 @@ class PacketDecoder:
 
     def _decode(self, index: PacketIndex, run: Run, skips: bool) -> Iterator[VideoFrame]:
         """Decode packets `start`..`stop`, then flush the decoder; `frame.pts` is the packet's position."""
-        drop = self._can_drop and bool(run.wanted)
+        drop = self._can_drop and bool(run.requested)
         for position, packet in self.packets(index, run.start):
             # look up the stream each time: going back to the start reopens the file
-            is_dropped = skips or (drop and position not in run.wanted)
+            is_dropped = skips or (drop and position not in run.requested)
             self.stream.codec_context.skip_frame = "NONREF" if is_dropped else "DEFAULT"
             packet.pts = packet.dts = position
             try:

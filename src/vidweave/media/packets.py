@@ -36,11 +36,11 @@ _NONE = np.iinfo(np.int64).min
 
 @dataclass(frozen=True)
 class Run:
-    """Packets `start`..`stop` (decode order, inclusive), decoded in one pass for the packets `wanted`."""
+    """Packets `start`..`stop` (decode order, inclusive), decoded in one pass for the packets `requested`."""
 
     start: int
     stop: int
-    wanted: frozenset[int]
+    requested: frozenset[int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +100,7 @@ class PacketIndex:
                 runs[-1][2].extend(packets)
             else:
                 runs.append([start, packets[-1], [*packets]])
-        return [Run(start, stop, frozenset(wanted)) for start, stop, wanted in runs]
+        return [Run(start, stop, frozenset(requested)) for start, stop, requested in runs]
 
     def around(self, frame: int) -> Run:
         """Return the packets from the keyframe before a frame to the end of its group of pictures."""

@@ -175,13 +175,13 @@ def _over_span(
     end = min(duration, span[1]) if span else duration
     count = max(1, math.ceil((end - begin) * need.fps - 1e-9))
     _check_count(name, need, count)
-    wanted = begin + np.arange(count) / need.fps
-    return _on_show(times, wanted).clip(first, stop - 1), "fps"
+    requested = begin + np.arange(count) / need.fps
+    return _on_show(times, requested).clip(first, stop - 1), "fps"
 
 
-def _on_show(times: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+def _on_show(times: np.ndarray, requested: np.ndarray) -> np.ndarray:
     """The picture on show at each time; a hair later, so that rounding does not pick the one before."""
-    return (np.searchsorted(times, wanted + 1e-6, side="right") - 1).astype(np.int64)
+    return (np.searchsorted(times, requested + 1e-6, side="right") - 1).astype(np.int64)
 
 
 def _check_count(name: str, need: FrameNeed, count: int) -> None:

@@ -79,8 +79,8 @@ def audio_windows(num_samples: int, spec: AudioSpec) -> tuple[np.ndarray, list[s
     kept = np.arange(most) if spec.coverage == "head" else spread(most, count)
     if count <= spec.max_windows:
         return kept * step, []
-    how = "the first ones" if spec.coverage == "head" else "evenly spread"
-    return kept * step, [f"{most} of {count} windows of sound are used, {how} (AudioSpec.max_windows)"]
+    options = "the first ones" if spec.coverage == "head" else "evenly spread"
+    return kept * step, [f"{most} of {count} windows of sound are used, {options} (AudioSpec.max_windows)"]
 
 
 # ---- pictures

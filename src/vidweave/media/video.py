@@ -195,7 +195,7 @@ class VideoReader:
         left = set(requested.tolist())
         deadline = Deadline(self._limits, self.label)
         for run in self._index.runs(requested):
-            remaining = set(self._index.frame[list(run.wanted)].tolist()) or set(left)
+            remaining = set(self._index.frame[list(run.requested)].tolist()) or set(left)
             for number, frame in self._decoder.frames(self._index, run):
                 deadline.check()
                 remaining.discard(number)
@@ -249,7 +249,7 @@ class VideoReader:
         """Decode `runs` and keep frames that are missing or damaged so far."""
         deadline = Deadline(self._limits, self.label)
         for run in runs:
-            remaining = {int(self._index.frame[packet]) for packet in run.wanted} or set(collected.slots)
+            remaining = {int(self._index.frame[packet]) for packet in run.requested} or set(collected.slots)
             first = int(self._index.frame[run.start]) if run.start and self._index.has_own_pts else -1
             for number, frame in self._decoder.frames(self._index, run):
                 deadline.check()

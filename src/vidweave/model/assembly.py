@@ -218,10 +218,10 @@ class VideoLanguageModel(TransformersContract):
             inputs = replace(inputs, selection=self.choose(inputs.selector_inputs, generator))
         embeds, info = self.embed(inputs)
         target = None if inputs.target is None else inputs.target.to(self.device)
-        said = {"info": info, "selection": inputs.selection}
+        reply = {"info": info, "selection": inputs.selection}
         if target is None and embeds.labels is None:
-            return VideoLanguageOutput(logits=self.language_model.next_logits(embeds), **said)
-        return VideoLanguageOutput(loss=self.language_model.loss(embeds, target), **said)
+            return VideoLanguageOutput(logits=self.language_model.next_logits(embeds), **reply)
+        return VideoLanguageOutput(loss=self.language_model.loss(embeds, target), **reply)
 
     def _selector_learns(self) -> bool:
         learns = any(parameter.requires_grad for parameter in self.selector.parameters())

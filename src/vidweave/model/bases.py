@@ -105,9 +105,9 @@ def base_state(root: str, base: Mapping[str, Any], model: nn.Module, beside: Pat
     _slot(model, root)
     folder = locate_base(base["source"], beside)
     expected = base.get("sha256")
-    if expected is not None and expected != (found := weights_hash(folder)):
+    if expected is not None and expected != (result := weights_hash(folder)):
         raise CheckpointError(
-            f"base {base['source']!r} of {root!r} has hash {found[:12]}…, but the model was trained on "
+            f"base {base['source']!r} of {root!r} has hash {result[:12]}…, but the model was trained on "
             f"{expected[:12]}…; use that version of the base"
         )
     return slot_state(root, read_weights(folder), model, f"base {base['source']!r} of {root!r}")

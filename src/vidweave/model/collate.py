@@ -43,8 +43,8 @@ def collate_stream(name: str, rows: Sequence[tuple[int, int, StreamRow]]) -> Str
 def _same(rows: Sequence[tuple[int, int, StreamRow]]) -> tuple[int, ...]:
     """For each row the first that holds the same tensor, as rows of one clip do; empty if all differ."""
     first: dict[int, int] = {}
-    found = tuple(first.setdefault(id(row.values), number) for number, (_, _, row) in enumerate(rows))
-    return found if len(first) < len(rows) else ()
+    result = tuple(first.setdefault(id(row.values), number) for number, (_, _, row) in enumerate(rows))
+    return result if len(first) < len(rows) else ()
 
 
 def _features(name: str, rows: Sequence[tuple[int, int, StreamRow]]) -> Features:

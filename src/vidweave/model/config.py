@@ -181,9 +181,9 @@ class VideoLanguageConfig(PreTrainedConfig):
             CheckpointError: it cannot be read, or is of another kind of model.
             ConfigError: a value of the wrong type, or a key that could run code.
         """
-        found = read_model_type(folder)
-        if found != cls.model_type:
-            raise CheckpointError(f"{folder} holds a {found!r} model, not a {cls.model_type!r} one; use vidweave.load")
+        result = read_model_type(folder)
+        if result != cls.model_type:
+            raise CheckpointError(f"{folder} holds a {result!r} model, not a {cls.model_type!r} one; use vidweave.load")
         return cls.from_dict(read_json(folder / "config.json"))
 
     def to_json_string(self, use_diff: bool = True) -> str:

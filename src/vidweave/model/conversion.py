@@ -195,12 +195,12 @@ def _marks(layout: str) -> re.Pattern[str] | None:
 
 def _others(layout: str) -> list[tuple[str, re.Pattern[str]]]:
     named = {name: _marks(name) for name in CONVERTERS if name != layout}
-    found = [
+    result = [
         (f"one of layout {name!r}; use `vidweave convert {name}`", mark)
         for name, mark in named.items()
         if mark is not None
     ]
-    return found + list(_FOREIGN.items())
+    return result + list(_FOREIGN.items())
 
 
 def _has(mark: re.Pattern[str], names: Iterable[str]) -> bool:

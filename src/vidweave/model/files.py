@@ -137,10 +137,10 @@ def read_json(file: Path) -> dict[str, Any]:
 
 def read_model_type(folder: Path) -> str:
     """The `model_type` of the folder's config.json: the kind of the model; raises CheckpointError."""
-    found = read_json(folder / "config.json").get("model_type")
-    if not isinstance(found, str):
-        raise CheckpointError(f"{folder} has no readable config.json with a model_type (it is {found!r})")
-    return found
+    result = read_json(folder / "config.json").get("model_type")
+    if not isinstance(result, str):
+        raise CheckpointError(f"{folder} has no readable config.json with a model_type (it is {result!r})")
+    return result
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
@@ -206,9 +206,9 @@ def _pickled_files(folder: Path) -> list[Path]:
     if index.is_file():
         return _shards(index, ".bin")
     others = sorted(file.name for pattern in PICKLED for file in folder.glob(pattern))
-    found = f", only {', '.join(others[:3])}" if others else ""
+    result = f", only {', '.join(others[:3])}" if others else ""
     raise CheckpointError(
-        f"{folder} holds no .safetensors file and no {PICKLED_WEIGHTS}{found}; convert the checkpoint first (load it with "
+        f"{folder} holds no .safetensors file and no {PICKLED_WEIGHTS}{result}; convert the checkpoint first (load it with "
         "its own library, then save_pretrained with safetensors)"
     )
 

@@ -16,29 +16,29 @@ FrameCounts = int | Sequence[int] | Mapping[str, int]
 """One number for every stream, one for each in their order, or numbers by name of stream."""
 
 
-def counts_by_stream(wanted: Any, needs: Mapping[str, FrameNeed]) -> dict[str, int]:
+def counts_by_stream(requested: Any, needs: Mapping[str, FrameNeed]) -> dict[str, int]:
     """Stream → number of frames, for every stream of `needs` whose number was set.
 
     Raises:
         ConfigError: no number of frames, or a list of another length than there are streams.
         UnknownNameError: a number for a stream that the model does not have, or whose number is fixed.
     """
-    if wanted is None:
+    if requested is None:
         return {}
     free = [name for name, need in needs.items() if need.num_frames is not None]
-    if isinstance(wanted, Mapping):
-        for name in wanted:
+    if isinstance(requested, Mapping):
+        for name in requested:
             if name not in free:
                 raise UnknownNameError("stream with a number of frames", str(name), free)
-        return {name: _checked(count) for name, count in wanted.items()}
-    if isinstance(wanted, Sequence) and not isinstance(wanted, str):
-        if len(wanted) != len(free):
+        return {name: _checked(count) for name, count in requested.items()}
+    if isinstance(requested, Sequence) and not isinstance(requested, str):
+        if len(requested) != len(free):
             raise ConfigError(
-                f"num_frames has {len(wanted)} numbers, the model has {len(free)} streams whose number can be set "
+                f"num_frames has {len(requested)} numbers, the model has {len(free)} streams whose number can be set "
                 f"({', '.join(free) or 'none'}); give one for each, or a single number"
             )
-        return dict(zip(free, map(_checked, wanted), strict=True))
-    return dict.fromkeys(free, _checked(wanted))
+        return dict(zip(free, map(_checked, requested), strict=True))
+    return dict.fromkeys(free, _checked(requested))
 
 
 def with_count(need: FrameNeed, count: int | None) -> FrameNeed:

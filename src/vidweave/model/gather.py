@@ -153,7 +153,7 @@ def gather_scene(
     rows: dict[str, StreamRow] = {}
     kinds = {name: (m, _kind(spec, scene, name, m)) for name, m in routes.items() if m}
     for modality, kind in dict.fromkeys(kinds.values()):
-        names = [name for name, found in kinds.items() if found == (modality, kind)]
+        names = [name for name, result in kinds.items() if result == (modality, kind)]
         reading = _Reading(
             spec, scene, modality, {n: _shown(needs[n], modality) for n in names}, timestamps, why, cache
         )
@@ -222,12 +222,12 @@ class _Reading:
         entry = self.cache.entry(stream, self.modality, parts)
         known = self.cache.find(entry)
         if known is None:
-            made, told = self.cache.make(entry, values, notes)
-            entry = replace(entry, info={**entry.info, "notes": told}) if told else entry
-            return StreamRow(self.modality, seconds, made, entry=entry, notes=told)
-        features, told = known
+            made, info = self.cache.make(entry, values, notes)
+            entry = replace(entry, info={**entry.info, "notes": info}) if info else entry
+            return StreamRow(self.modality, seconds, made, entry=entry, notes=info)
+        features, info = known
         pooled, _ = pool_seconds(seconds[None], torch.ones(1, len(seconds), dtype=torch.bool), config.pool)
-        return StreamRow(self.modality, pooled[0], features=features, notes=told)
+        return StreamRow(self.modality, pooled[0], features=features, notes=info)
 
 
 def _read_frames(reading: _Reading) -> dict[str, StreamRow]:

@@ -39,14 +39,14 @@ def settings_of(config: GenerationConfig) -> dict[str, Any]:
     Raises:
         ConfigError: a setting that `Decoding` does not have.
     """
-    found = {name: value for name, value in config.to_diff_dict().items() if value is not None}
-    unknown = sorted(found.keys() - _FIELDS - _TOKENS - _REMARKS)
+    result = {name: value for name, value in config.to_diff_dict().items() if value is not None}
+    unknown = sorted(result.keys() - _FIELDS - _TOKENS - _REMARKS)
     if unknown:
         raise ConfigError(
             f"generation_config sets {', '.join(unknown)}, which vidweave does not support; it supports "
             f"{', '.join(sorted(_FIELDS))}"
         )
-    return {name: value for name, value in found.items() if name in _FIELDS}
+    return {name: value for name, value in result.items() if name in _FIELDS}
 
 
 def read_generation(folder: Path) -> GenerationConfig | None:

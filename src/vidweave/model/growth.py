@@ -77,10 +77,10 @@ def add_modality(
 def parameters_of(model: VideoLanguageModel, name: str) -> list[str]:
     """Names of the parameters that belong to stream `name` alone: its trainable parameters."""
     own = (f"connector.ports.{name}.", f"connector.fusion.weights.{name}")
-    found = [key for key, _ in model.named_parameters() if key.startswith(own[0]) or key == own[1]]
-    if not found:
+    result = [key for key, _ in model.named_parameters() if key.startswith(own[0]) or key == own[1]]
+    if not result:
         raise UnknownNameError("stream", name, model.spec.connector_streams)
-    return found
+    return result
 
 
 def _check(old: ModelSpec, name: str, like: str) -> None:

@@ -68,16 +68,16 @@ def find_folder(name: str | Path) -> Path:
     return locate_model(find_model(name))
 
 
-def _read(name: str, folder: Path, **how: Any) -> VideoLanguageModel:
+def _read(name: str, folder: Path, **options: Any) -> VideoLanguageModel:
     """Load the model of a folder with the loader of its kind."""
     held = read_model_type(folder)
     loader = MODELS.entry(name).facts.loader if name in MODELS else ""
     if loader:  # weights of one model under the configuration of another
-        return import_object(loader)(folder, MODELS.get(name)(), **how)
+        return import_object(loader)(folder, MODELS.get(name)(), **options)
     if held == VideoLanguageConfig.model_type:
-        return VideoLanguageModel.from_pretrained(folder, **how)
+        return VideoLanguageModel.from_pretrained(folder, **options)
     if held in CHECKPOINT_FORMATS:
-        return CHECKPOINT_FORMATS.get(held)(folder, **how)
+        return CHECKPOINT_FORMATS.get(held)(folder, **options)
     known = ", ".join(["vidweave", *CHECKPOINT_FORMATS])
     raise CheckpointError(f"{folder} holds a {held!r} model; vidweave reads folders of: {known}")
 

@@ -36,12 +36,12 @@ def _patterns(name: str, module: nn.Module, dtype: torch.dtype) -> Iterator[str]
 
 def kept_in_float32(model: PreTrainedModel, names: Iterable[str], dtype: torch.dtype | None) -> set[str]:
     """Of `names`, the weights of `model` that transformers' loader leaves in float32 when the rest becomes `dtype`."""
-    found: set[str] = set()
+    result: set[str] = set()
     if dtype in (torch.float16, torch.bfloat16):
-        found |= set(model._keep_in_fp32_modules_strict or ())
+        result |= set(model._keep_in_fp32_modules_strict or ())
     if dtype == torch.float16:
-        found |= set(model._keep_in_fp32_modules or ())
-    if not found:
+        result |= set(model._keep_in_fp32_modules or ())
+    if not result:
         return set()
-    kept = re.compile("|".join(pattern.replace("*", ".*") for pattern in sorted(found)))
+    kept = re.compile("|".join(pattern.replace("*", ".*") for pattern in sorted(result)))
     return {name for name in names if kept.search(name)}

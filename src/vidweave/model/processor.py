@@ -331,13 +331,13 @@ class Processor:
                 opened = prepared.scenes[item, scene]
                 if id(opened) not in watched:
                     watched[id(opened)] = gather_scene(self.spec, opened, {name: stream.need}, cache=cache)
-                found = watched[id(opened)]
-                if name not in found:
+                result = watched[id(opened)]
+                if name not in result:
                     raise ModalityError(
                         f"the selector watches {' or '.join(stream.modalities)}, and a clip has none; give it, or use a"
                         " model whose selector needs no motion"
                     )
-                rows.append((item, scene, found[name]))
+                rows.append((item, scene, result[name]))
             prepared.motion = collate_stream(name, rows) if rows else None
             prepared.motion_rows = [(i, s, r.without_tensors()) for i, s, r in rows]
 

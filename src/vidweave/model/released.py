@@ -69,8 +69,8 @@ def read_checkpoint(file: str | Path) -> Checkpoint:
     flat = _flattened(state, file.name, notes)
     strangers = sorted(key for key, value in flat.items() if not isinstance(value, Tensor))
     if strangers or not flat:
-        found = f"{', '.join(strangers[:4])} are none" if strangers else "it is empty"
-        raise CheckpointError(f"{file.name} holds no dict of tensors {where}: {found}")
+        result = f"{', '.join(strangers[:4])} are none" if strangers else "it is empty"
+        raise CheckpointError(f"{file.name} holds no dict of tensors {where}: {result}")
     return Checkpoint(file, flat, tuple(notes))
 
 

@@ -44,11 +44,11 @@ class LazyTensor:
     def of(cls, tensor: Tensor | LazyTensor, dtype: torch.dtype | None = None) -> LazyTensor:
         """Wrap `tensor`; it is cast to `dtype` when it is loaded, if it is floating and a dtype is given."""
         if isinstance(tensor, LazyTensor):
-            make, found = tensor.make, tensor.dtype
+            make, result = tensor.make, tensor.dtype
         else:
-            make, found = (lambda: tensor), tensor.dtype
-        if dtype is None or dtype == found or not found.is_floating_point:
-            return cls(tuple(tensor.shape), found, make)
+            make, result = (lambda: tensor), tensor.dtype
+        if dtype is None or dtype == result or not result.is_floating_point:
+            return cls(tuple(tensor.shape), result, make)
         return cls(tuple(tensor.shape), dtype, lambda: make().to(dtype))
 
     def map(self, change: Callable[[Tensor], Tensor]) -> LazyTensor:

@@ -118,14 +118,14 @@ def _written(cls: type[PreTrainedConfig]) -> set[str]:
 
 def _read(cls: type[PreTrainedConfig]) -> set[str]:
     """Keys that the class takes from `**kwargs`, where older files are understood: no other list of them exists."""
-    found: set[str] = set()
+    result: set[str] = set()
     for base in cls.__mro__[: cls.__mro__.index(PreTrainedConfig)]:
         for name in _WHERE_KEYS_ARE_READ:
             code = getattr(unwrap(vars(base)[name]), "__code__", None) if name in vars(base) else None
             if code is not None:
                 words = [*code.co_consts, *code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]]
-                found |= {word for word in words if isinstance(word, str) and _KEY.fullmatch(word)}
-    return found - _RUN_CODE - _FETCH - HARMLESS - {"self", "kwargs"}
+                result |= {word for word in words if isinstance(word, str) and _KEY.fullmatch(word)}
+    return result - _RUN_CODE - _FETCH - HARMLESS - {"self", "kwargs"}
 
 
 def nested_classes(cls: type[PreTrainedConfig]) -> dict[str, Any]:

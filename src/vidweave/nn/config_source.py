@@ -49,7 +49,7 @@ def source_file(source: str | Path, name: str, revision: str | None = None) -> P
         file = Path(source) / name
         return file if file.exists() else None
     try:
-        found = cached_file(str(source), name, revision=revision, _raise_exceptions_for_missing_entries=False)
+        result = cached_file(str(source), name, revision=revision, _raise_exceptions_for_missing_entries=False)
     except OSError as error:
         raise CheckpointError(f"cannot read the configuration of {str(source)!r}: {error}") from error
-    return None if found is None else Path(found)
+    return None if result is None else Path(result)

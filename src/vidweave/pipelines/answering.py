@@ -66,7 +66,7 @@ def answer_queries(
     model: VideoLanguageModel,
     processor: Processor,
     queries: Query | Sequence[Query],
-    how: CallOptions,
+    options: CallOptions,
     cache: FeatureCache | None = None,
 ) -> list[Answer]:
     """Answer `queries`: those that get the same modalities in one batch.
@@ -77,7 +77,7 @@ def answer_queries(
     Raises:
         QueryError: no queries, something else among them, or decoding arguments where every query has options (they
             would do nothing).
-        CancelledError: `how.cancel` was set meanwhile.
+        CancelledError: `options.cancel` was set meanwhile.
     """
     queries = [queries] if isinstance(queries, Query) else list(queries)
     strangers = [query for query in queries if not isinstance(query, Query)]
@@ -85,12 +85,12 @@ def answer_queries(
         raise QueryError(
             f"expected queries, got {strangers[0]!r}; use ask(clip, question), or create one with Query.about"
         )
-    if how.decoding and queries and all(query.options for query in queries):
-        raise QueryError(f"{', '.join(sorted(how.decoding))} would do nothing: options are scored, not generated")
+    if options.decoding and queries and all(query.options for query in queries):
+        raise QueryError(f"{', '.join(sorted(options.decoding))} would do nothing: options are scored, not generated")
     answers: dict[int, Answer] = {}
     for batch in _batches(model, queries):
-        found = _answer_batch(model, processor, [queries[i] for i in batch], how, cache)
-        answers |= zip(batch, found, strict=True)
+        result = _answer_batch(model, processor, [queries[i] for i in batch], options, cache)
+        answers |= zip(batch, result, strict=True)
     return [answers[i] for i in range(len(queries))]
 
 
@@ -112,21 +112,21 @@ def read_queries(
     model: VideoLanguageModel,
     processor: Processor,
     queries: list[Query],
-    how: CallOptions,
+    options: CallOptions,
     cache: FeatureCache | None = None,
 ) -> ReadQueries:
     """Open media, select, decode, encode and read the prompts."""
     watch, cache = Stopwatch(model.device), None if cache is None else cache.with_own_counts()
-    how.check_cancelled()
+    options.check_cancelled()
     with watch.stage("open"):
-        prepared = processor.prepare(queries, num_frames=how.num_frames, cache=cache, limits=how.limits)
+        prepared = processor.prepare(queries, num_frames=options.num_frames, cache=cache, limits=options.limits)
     with prepared:
         with watch.stage("select"):
             selection = model.select(prepared)
-        how.check_cancelled()
+        options.check_cancelled()
         with watch.stage("decode"):
             inputs = processor.fetch(prepared, selection, cache=cache)
-    how.check_cancelled()
+    options.check_cancelled()
     with watch.stage("look"):
         embeds, info = model.embed(inputs)
     if cache is not None:
@@ -148,35 +148,41 @@ def _batches(model: VideoLanguageModel, queries: Sequence[Query]) -> list[list[i
 
 
 def _answer_batch(
-    model: VideoLanguageModel, processor: Processor, queries: list[Query], how: CallOptions, cache: FeatureCache | None
+    model: VideoLanguageModel,
+    processor: Processor,
+    queries: list[Query],
+    options: CallOptions,
+    cache: FeatureCache | None,
 ) -> list[Answer]:
-    read = read_queries(model, processor, queries, how, cache)
+    read = read_queries(model, processor, queries, options, cache)
     with read.watch.stage("answer"):
-        answers = answer_embeds(model, processor, queries, read.embeds, how)
-    if not how.trace:
+        answers = answer_embeds(model, processor, queries, read.embeds, options)
+    if not options.trace:
         return answers
-    return [replace(a, trace=t) for a, t in zip(answers, _traces(processor, read, how.trace == "full"), strict=True)]
+    return [
+        replace(a, trace=t) for a, t in zip(answers, _traces(processor, read, options.trace == "full"), strict=True)
+    ]
 
 
 def answer_embeds(
-    model: VideoLanguageModel, processor: Processor, queries: list[Query], embeds: Embeds, how: CallOptions
+    model: VideoLanguageModel, processor: Processor, queries: list[Query], embeds: Embeds, options: CallOptions
 ) -> list[Answer]:
     """Compute answers without a trace from embedded prompts: score options, generate other answers."""
     answers: list[Answer | None] = [None] * len(queries)
     choosing = [i for i, query in enumerate(queries) if query.options]
     writing = [i for i, query in enumerate(queries) if not query.options]
-    how.check_cancelled()
+    options.check_cancelled()
     if choosing:
         prefix = model.language_model.prefill(embeds.rows(choosing))
         chosen = [queries[i] for i in choosing]
-        scores = model.language_model.score(prefix, processor.option_ids(chosen), normalize=how.normalize)
+        scores = model.language_model.score(prefix, processor.option_ids(chosen), normalize=options.normalize)
         for i, query, row in zip(choosing, chosen, scores, strict=True):
             ranked = sorted(zip(query.options, row, strict=True), key=lambda pair: -pair[1])
             answers[i] = Answer(ranked[0][0], tuple(OptionScore(text, score) for text, score in ranked))
     if writing:
-        decoding = model.decoding(how.decoding)
-        ids = model.language_model.generate(embeds.rows(writing), cancel=how.cancel, **decoding)
-        how.check_cancelled()
+        decoding = model.decoding(options.decoding)
+        ids = model.language_model.generate(embeds.rows(writing), cancel=options.cancel, **decoding)
+        options.check_cancelled()
         texts = processor.decode(ids)
         per_query = len(texts) // len(writing)
         for n, i in enumerate(writing):

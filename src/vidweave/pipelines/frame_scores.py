@@ -92,7 +92,7 @@ class FrameScorer:
             prepared.needs = {name: _every_timestamp(need, len(times)) for name, need in prepared.needs.items()}
             inputs = processor.fetch(prepared, selection, cache=self.pipe.cache)
         seen = model.encode_streams(inputs.streams)
-        features = {name: _one_row_each(found, len(times)) for name, found in seen.items()}
+        features = {name: _one_row_each(result, len(times)) for name, result in seen.items()}
         return SinglePictures(times, features)
 
     @torch.no_grad()
@@ -113,11 +113,11 @@ class FrameScorer:
         prefix = language_model.prefill(embeds)
         if not query.options:
             ids = processor.answer_ids(answer)
-            found = language_model.score(prefix, [[ids]] * count, normalize="mean")
-            return [math.exp(row[0]) for row in found]
+            result = language_model.score(prefix, [[ids]] * count, normalize="mean")
+            return [math.exp(row[0]) for row in result]
         (options,) = processor.option_ids([query])
-        found = torch.tensor(language_model.score(prefix, [options] * count))
-        return found.softmax(1)[:, query.options.index(answer)].tolist()
+        result = torch.tensor(language_model.score(prefix, [options] * count))
+        return result.softmax(1)[:, query.options.index(answer)].tolist()
 
     def _embeds(self, features: Mapping[str, Features], query: Query) -> tuple[Embeds, int]:
         """The prompt of `query`, once for each row of `features`."""

@@ -145,8 +145,8 @@ class Stream:
             blocks, info = model.connector.read(state)
         with watch.stage("answer"):
             plan = self.processor.plan([query], counts_of(blocks))
-            how = CallOptions(normalize=normalize, cancel=cancel, decoding=decoding)
-            (answer,) = answer_embeds(model, self.processor, [query], model.read(plan, blocks), how)
+            settings = CallOptions(normalize=normalize, cancel=cancel, decoding=decoding)
+            (answer,) = answer_embeds(model, self.processor, [query], model.read(plan, blocks), settings)
         if not trace:
             return answer
         tokens = {name: int(block.mask.sum()) for name, block in blocks.items()}

@@ -53,10 +53,10 @@ def select_timestamps(
         if selection is None:
             raise ModalityError("the clip has no frames to select from")
         candidates = prepared.candidates[0][prepared.mask[0]]
-    told = describe_row(selection, 0, prepared.energy)
-    apart = (candidates[None] - torch.tensor(told["seconds"], dtype=candidates.dtype)[:, None]).abs()
+    info = describe_row(selection, 0, prepared.energy)
+    apart = (candidates[None] - torch.tensor(info["seconds"], dtype=candidates.dtype)[:, None]).abs()
     notes = [note for *_, row in prepared.motion_rows for note in row.notes] + [note for _, note in selection.notes]
-    return {"reason": selection.reason, **told, "indices": apart.argmin(1).tolist(), "notes": notes}
+    return {"reason": selection.reason, **info, "indices": apart.argmin(1).tolist(), "notes": notes}
 
 
 def add_selection_panel(
@@ -81,18 +81,18 @@ def describe_row(selection: Selection, row: int, energy: Tensor | None = None) -
     motion, and the `probability` that a span covers the step.
     """
     seconds = selection.seconds[row][selection.mask[row]].tolist()
-    told: dict[str, Any] = {"seconds": seconds, "spans": _spans(selection, row)}
+    info: dict[str, Any] = {"seconds": seconds, "spans": _spans(selection, row)}
     if selection.steps is None or selection.step_mask is None:
-        return told
+        return info
     real = selection.step_mask[row].cpu()
     if not bool(real.any()):
-        return told
-    told["steps"] = _joined(selection.steps[row].cpu().mean(-1)[real], "mean")
+        return info
+    info["steps"] = _joined(selection.steps[row].cpu().mean(-1)[real], "mean")
     if energy is not None:
-        told["energy"] = _joined(energy[row].cpu()[real], "max")
+        info["energy"] = _joined(energy[row].cpu()[real], "max")
     if selection.logits is not None:
-        told["probability"] = _joined(_covered(selection.logits[row].detach().cpu()[real]), "max")
-    return told
+        info["probability"] = _joined(_covered(selection.logits[row].detach().cpu()[real]), "max")
+    return info
 
 
 def _spans(selection: Selection, row: int) -> list[dict[str, float | None]]:
@@ -111,7 +111,7 @@ def _covered(logits: Tensor) -> Tensor:
     return start.cumsum(0) * end.flip(0).cumsum(0).flip(0)
 
 
-def _joined(curve: Tensor, how: str) -> list[float]:
+def _joined(curve: Tensor, reduction: str) -> list[float]:
     """At most MAX_STEPS numbers: the mean or the largest of equal parts."""
     parts = np.array_split(curve.to(torch.float64).numpy(), min(len(curve), MAX_STEPS))
-    return [round(float(part.mean() if how == "mean" else part.max()), 6) for part in parts]
+    return [round(float(part.mean() if reduction == "mean" else part.max()), 6) for part in parts]

@@ -62,9 +62,9 @@ class SlotPipeline:
         self._cache_folder = None if cache_folder is None else CacheFolder(cache_folder)
 
     @classmethod
-    def load(cls, name: str | Path, *, cache_folder: str | Path | None = None, **how: Any) -> Self:
+    def load(cls, name: str | Path, *, cache_folder: str | Path | None = None, **options: Any) -> Self:
         """Read a model; arguments as of `vidweave.load`."""
-        model = load_model(name, **how)
+        model = load_model(name, **options)
         if cache_folder is not None:  # features can be reused only while the encoders are frozen
             model.encoders.requires_grad_(False)
         return cls(model, cache_folder=cache_folder)
@@ -155,10 +155,10 @@ class SlotPipeline:
         if isinstance(clip, (str, Path)) or start_seconds is not None or end_seconds is not None:
             clip = _as_clip(clip, start_seconds, end_seconds)
         query = Query.about(clip, question, options)
-        how = CallOptions(
+        settings = CallOptions(
             num_frames=num_frames, trace=trace, normalize=normalize, limits=limits, cancel=cancel, decoding=decoding
         )
-        return self._write(query, how) if stream else self._answer([query], how)[0]
+        return self._write(query, settings) if stream else self._answer([query], settings)[0]
 
     def answer(
         self,
@@ -172,10 +172,10 @@ class SlotPipeline:
         **decoding: Any,
     ) -> list[Answer]:
         """Return one answer per query, in as few batches as their media allow; arguments as for `ask`."""
-        how = CallOptions(
+        options = CallOptions(
             num_frames=num_frames, trace=trace, normalize=normalize, limits=limits, cancel=cancel, decoding=decoding
         )
-        return self._answer(queries, how)
+        return self._answer(queries, options)
 
     def score(self, queries: Query | Sequence[Query], **options: Any) -> list[tuple[OptionScore, ...]]:
         """Score the options of each query, best first; arguments as for `answer`.
@@ -189,7 +189,12 @@ class SlotPipeline:
         return [answer.options for answer in self.answer(queries, trace=False, **options)]
 
     def chat(
-        self, messages: Sequence[Mapping[str, Any]], *, options: Sequence[str] = (), stream: bool = False, **how: Any
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        options: Sequence[str] = (),
+        stream: bool = False,
+        **arguments: Any,
     ) -> Answer | Iterator[str]:
         """Answer the last message of a conversation about one clip.
 
@@ -198,13 +203,13 @@ class SlotPipeline:
         Args:
             messages: Messages in transformers' form, e.g. ``[{"role": "user", "content": [{"type": "video", "path": "a.mp4"},
                 {"type": "text", "text": "What is this?"}]}, {"role": "assistant", "content": "A dog."}, …]``.
-            how: Further arguments of `answer`.
+            arguments: Further arguments of `answer`.
         """
         query = query_of(messages, options)
         if not stream:
-            return self.answer([query], **how)[0]
-        known = {name: how.pop(name) for name in ("num_frames", "limits", "cancel") if name in how}
-        return self._write(query, CallOptions(**known, decoding=how))
+            return self.answer([query], **arguments)[0]
+        known = {name: arguments.pop(name) for name in ("num_frames", "limits", "cancel") if name in arguments}
+        return self._write(query, CallOptions(**known, decoding=arguments))
 
     def select(
         self,
@@ -262,9 +267,9 @@ class SlotPipeline:
 
     # -- files ---------------------------------------------------------------------------------------------------
 
-    def save_pretrained(self, folder: str | Path, **how: Any) -> None:
+    def save_pretrained(self, folder: str | Path, **options: Any) -> None:
         """Write model and processor into `folder`, from which `vidweave.load` reads them; see the model's own method."""
-        self.model.save_pretrained(folder, **how)
+        self.model.save_pretrained(folder, **options)
 
     def export(self, folder: str | Path) -> None:
         """Write the model as transformers' `LlavaForConditionalGeneration`, which vLLM and llama.cpp read too.
@@ -274,9 +279,9 @@ class SlotPipeline:
         """
         export_llava(self.model, folder)
 
-    def push_to_hub(self, repo_id: str, **how: Any) -> Any:
+    def push_to_hub(self, repo_id: str, **options: Any) -> Any:
         """Upload model and processor; arguments as of transformers' `push_to_hub`."""
-        return self.model.push_to_hub(repo_id, **how)  # type: ignore[arg-type]  # transformers wraps it without its signature
+        return self.model.push_to_hub(repo_id, **options)  # type: ignore[arg-type]  # transformers wraps it without its signature
 
     def close(self) -> None:
         """Write the features that are still in memory, and close the feature cache; the pipeline keeps working without one."""
@@ -290,24 +295,24 @@ class SlotPipeline:
 
     # -- parts ---------------------------------------------------------------------------------------------------
 
-    def _answer(self, queries: Query | Sequence[Query], how: CallOptions) -> list[Answer]:
-        return answer_queries(self.model, self.processor, queries, how, self.cache)
+    def _answer(self, queries: Query | Sequence[Query], options: CallOptions) -> list[Answer]:
+        return answer_queries(self.model, self.processor, queries, options, self.cache)
 
-    def _write(self, query: Query, how: CallOptions) -> Iterator[str]:
+    def _write(self, query: Query, options: CallOptions) -> Iterator[str]:
         """Process the query now, and generate while the pieces are consumed."""
-        settings = Decoding.of(self.model.decoding(how.decoding))
+        settings = Decoding.of(self.model.decoding(options.decoding))
         if query.options:
             raise QueryError("options are scored, not written; leave out stream=True, or the options")
         if settings.num_beams > 1 or settings.num_return_sequences > 1:
             raise ConfigError("only a single beam can be streamed; set num_beams=1 and num_return_sequences=1")
-        embeds = read_queries(self.model, self.processor, [query], how, self.cache).embeds
+        embeds = read_queries(self.model, self.processor, [query], options, self.cache).embeds
 
         def generate(streamer: Any, stop: Event) -> None:
-            decoding = self.model.decoding(how.decoding)
-            events = [stop] if how.cancel is None else [stop, how.cancel]
+            decoding = self.model.decoding(options.decoding)
+            events = [stop] if options.cancel is None else [stop, options.cancel]
             with torch.no_grad():
                 self.model.language_model.generate(embeds, streamer=streamer, cancel=events, **decoding)
-            how.check_cancelled()
+            options.check_cancelled()
 
         return write_pieces(generate, self.processor.tokenizers["language"])
 

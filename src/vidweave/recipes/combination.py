@@ -142,7 +142,7 @@ def recipe(**overrides: Any) -> Run:
 def clip_and_question(index: int) -> tuple[Query, str]:
     """Draw a toy clip with video and audio, and a question about it with its answer."""
     scene = train_scene(index)
-    item = questions(scene, families=["beeps", "count"])[0]
+    item = questions(scene, question_types=["beeps", "count"])[0]
     clip = Clip(video=render(scene, "video"), audio=render(scene, "audio"))
     return Query.about(clip, item.text), item.answer
 

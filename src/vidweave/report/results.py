@@ -89,16 +89,16 @@ def _overall(results: Results) -> list[Figure]:
 
 def _breakdowns(results: Results) -> Iterator[tuple[str, list[Figure]]]:
     facets = results.get("facets", {})
-    if has_distinct_types(results["families"], facets):
-        yield "question type", [_figure(accuracy) for accuracy in results["families"]]
+    if has_distinct_types(results["question_types"], facets):
+        yield "question type", [_figure(accuracy) for accuracy in results["question_types"]]
     for title, groups in facets.items():
         if len(groups) > 1:
-            yield title, [_figure(group, marks=_marks(results, title, group["family"])) for group in groups]
+            yield title, [_figure(group, marks=_marks(results, title, group["question_type"])) for group in groups]
 
 
-def has_distinct_types(families: Sequence[Any], facets: Mapping[str, Sequence[Any]]) -> bool:
+def has_distinct_types(question_types: Sequence[Any], facets: Mapping[str, Sequence[Any]]) -> bool:
     """Whether there are several question types, and no facet has the same breakdown under another name."""
-    return len(families) > 1 and not any(all(f in groups for f in families) for groups in facets.values())
+    return len(question_types) > 1 and not any(all(f in groups for f in question_types) for groups in facets.values())
 
 
 def _marks(results: Results, facet: str, value: str) -> dict[str, float]:
@@ -116,7 +116,7 @@ def _figure(
 ) -> Figure:
     note = f"{accuracy['num_correct']} of {accuracy['num_items']}"
     return Figure(
-        name=name or accuracy["family"],
+        name=name or accuracy["question_type"],
         value=accuracy["accuracy"],
         note=note,
         low=accuracy["low"],
@@ -145,8 +145,8 @@ def _differences(comparison: Results) -> Iterator[tuple[str, list[Figure]]]:
         f"Overall: {_named(comparison, 'first')} minus {_named(comparison, 'second')}",
         [_difference(comparison["overall"])],
     )
-    if has_distinct_types(comparison["families"], comparison["facets"]):
-        yield "By question type", [_difference(row) for row in comparison["families"]]
+    if has_distinct_types(comparison["question_types"], comparison["facets"]):
+        yield "By question type", [_difference(row) for row in comparison["question_types"]]
     for facet, rows in comparison["facets"].items():
         if len(rows) > 1:
             yield f"By {facet}", [_difference(row) for row in rows]

@@ -16,7 +16,7 @@ from vidweave.toyworld.scene import ToyScene
 
 __all__ = [
     "ANSWERS",
-    "LONG_FAMILIES",
+    "LONG_QUESTION_TYPES",
     "VISIT_LABELS",
     "LongQuestion",
     "LongQuestions",
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 MOST_VISITS = 6
-LONG_FAMILIES = ("first", "order", "visits")  # order and counts of visits
+LONG_QUESTION_TYPES = ("first", "order", "visits")  # order and counts of visits
 ANSWERS = (*a.COLOURS, "1", "2", "3", "4")
 ORDINALS = (0, 1, 2, -1)  # first, second, third, last
 
@@ -83,7 +83,7 @@ class LongQuestion:
 
 
 class LongQuestions:
-    """Questions of LONG_FAMILIES about a fixed set of long clips; example `index` depends only on its number.
+    """Questions of LONG_QUESTION_TYPES about a fixed set of long clips; example `index` depends only on its number.
 
     Args:
         clips: Number of scenes.
@@ -101,7 +101,7 @@ class LongQuestions:
         rng = np.random.default_rng([index, 14])
         while True:
             clip = int(rng.integers(len(self.scenes)))
-            asked = question(self.scenes[clip], LONG_FAMILIES[int(rng.integers(len(LONG_FAMILIES)))], rng)
+            asked = question(self.scenes[clip], LONG_QUESTION_TYPES[int(rng.integers(len(LONG_QUESTION_TYPES)))], rng)
             if asked is not None:
                 labels = {**visit_labels(self.scenes[clip]), "answer": [ANSWERS.index(asked.answer)]}
                 return LongQuestion(clip, asked, labels)

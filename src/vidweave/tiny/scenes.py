@@ -18,7 +18,7 @@ from vidweave.errors import ConfigError
 from vidweave.toyworld import attributes as a
 from vidweave.toyworld.captions import description, fact_sheet
 from vidweave.toyworld.labels import LABEL_CLASSES, NOTHING, dense_labels
-from vidweave.toyworld.questions import FAMILIES, ToyQuestion, question
+from vidweave.toyworld.questions import QUESTION_TYPES, ToyQuestion, question
 from vidweave.toyworld.render import render_rgb
 from vidweave.toyworld.scene import ToyScene, sample_scene
 from vidweave.toyworld.splits import SEEDS, split_seed
@@ -110,18 +110,18 @@ class FactQuestions:
 
     def __getitem__(self, index: int) -> FactQuestion:
         rng = np.random.default_rng([index, 12])
-        names = list(FAMILIES)
+        names = list(QUESTION_TYPES)
         while True:
-            family = FAMILIES[names[rng.integers(len(names))]]
-            scene = train_scene(int(rng.integers(len(SEEDS["train"]))), length=family.scope)
-            drawn = question(scene, family.name, rng)
+            question_type = QUESTION_TYPES[names[rng.integers(len(names))]]
+            scene = train_scene(int(rng.integers(len(SEEDS["train"]))), length=question_type.scope)
+            drawn = question(scene, question_type.name, rng)
             if drawn is not None:
                 return FactQuestion(
                     fact_sheet(scene, rng=rng, modalities=self._modalities(drawn, rng)), drawn.text, drawn.answer
                 )
 
     def _modalities(self, drawn: ToyQuestion, rng: np.random.Generator) -> set[str]:
-        others = {m for family in FAMILIES.values() for m in family.needs}
+        others = {m for question_type in QUESTION_TYPES.values() for m in question_type.needs}
         return set(drawn.needs) | {m for m in sorted(others) if rng.random() < self.other_modalities}
 
 
@@ -162,7 +162,7 @@ class ClipQuestions(Sequence[ClipExample]):
 
     Args:
         clips: Number of scenes.
-        families: Question types; each is asked equally often, as far as the scenes allow.
+        question_types: Question types; each is asked equally often, as far as the scenes allow.
         encode: Scene → representation of its clip (features).
         per_clip: Questions of one example, of distinct types.
         scene: Keywords of `sample_scene`.
@@ -171,24 +171,26 @@ class ClipQuestions(Sequence[ClipExample]):
     def __init__(
         self,
         clips: int,
-        families: Sequence[str],
+        question_types: Sequence[str],
         encode: Callable[[ToyScene], Any],
         *,
         per_clip: int = 4,
         **scene: Any,
     ) -> None:
-        if not 1 <= per_clip <= len(families):
-            raise ConfigError(f"per_clip must be 1 to {len(families)} (the number of question types), got {per_clip}")
-        self.families = list(families)
+        if not 1 <= per_clip <= len(question_types):
+            raise ConfigError(
+                f"per_clip must be 1 to {len(question_types)} (the number of question types), got {per_clip}"
+            )
+        self.question_types = list(question_types)
         self.per_clip = per_clip
         self.clips = clips
         self._scene = scene
         self._encode = encode
         self._encoded: dict[int, Any] = {}
 
-    def asking(self, families: Sequence[str], per_clip: int) -> ClipQuestions:
+    def asking(self, question_types: Sequence[str], per_clip: int) -> ClipQuestions:
         """Return a source of other questions about the same clips, sharing the encoded clips."""
-        other = ClipQuestions(self.clips, families, self._encode, per_clip=per_clip, **self._scene)
+        other = ClipQuestions(self.clips, question_types, self._encode, per_clip=per_clip, **self._scene)
         other._encoded = self._encoded
         return other
 
@@ -204,8 +206,8 @@ class ClipQuestions(Sequence[ClipExample]):
         while True:  # a scene of one object has few questions: try another one
             clip = int(rng.integers(self.clips))
             scene = self.scene(clip)
-            order = [self.families[i] for i in rng.permutation(len(self.families))]
-            drawn = [q for family in order if (q := question(scene, family, rng)) is not None]
+            order = [self.question_types[i] for i in rng.permutation(len(self.question_types))]
+            drawn = [q for question_type in order if (q := question(scene, question_type, rng)) is not None]
             if len(drawn) >= self.per_clip:
                 return ClipExample(
                     self._clip(clip, scene), description(scene), quarter_labels(scene), drawn[: self.per_clip]

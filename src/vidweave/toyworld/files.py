@@ -14,7 +14,7 @@ from vidweave.errors import ConfigError, UnknownNameError
 from vidweave.storage import atomic_folder
 from vidweave.toyworld import attributes as a
 from vidweave.toyworld.captions import caption
-from vidweave.toyworld.questions import families, questions
+from vidweave.toyworld.questions import question_types, questions
 from vidweave.toyworld.render import RENDERERS, render
 from vidweave.toyworld.scene import Length, ToyScene, sample_scene
 from vidweave.toyworld.splits import world_seeds
@@ -48,7 +48,7 @@ def write_world(
     Each clip has an `.mp4` (lossless, with its audio), a `.wav`, an array `_NAME.npy` (T, H, W, K) for every other frame
     modality, with its timestamps beside it, an array of points (P, 3), units as in `toyworld.render`, and a `.json` with
     the scene. Each line of `questions.jsonl` has `clip` (the video's path within `out`), `question`, `options`, `answer`,
-    `family`, `needs`, `scope`, `encoder` and `paths` (modality → path within `out`).
+    `question_type`, `needs`, `scope`, `encoder` and `paths` (modality → path within `out`).
 
     Args:
         out: A folder that is empty or does not exist yet.
@@ -84,14 +84,14 @@ def write_world(
 
 
 def _lines(scene: ToyScene, paths: dict[str, str], modalities: tuple[str, ...]) -> Iterator[dict[str, Any]]:
-    names = [n for n, f in families(scope=scene.length).items() if f.needs <= set(modalities)]
-    for item in questions(scene, families=names):
+    names = [n for n, f in question_types(scope=scene.length).items() if f.needs <= set(modalities)]
+    for item in questions(scene, question_types=names):
         yield {
             "clip": paths["video"],
             "question": item.text,
             "options": list(item.options),
             "answer": item.answer,
-            "family": item.family,
+            "question_type": item.question_type,
             "needs": sorted(item.needs),
             "scope": item.scope,
             "encoder": item.encoder,

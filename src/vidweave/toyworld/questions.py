@@ -18,7 +18,7 @@ from vidweave.toyworld import attributes as a
 from vidweave.toyworld.render import RENDERERS
 from vidweave.toyworld.scene import Length, ToyObject, ToyScene
 
-__all__ = ["FAMILIES", "Family", "ToyQuestion", "families", "question", "questions"]
+__all__ = ["QUESTION_TYPES", "QuestionType", "ToyQuestion", "question_types", "question", "questions"]
 
 T = TypeVar("T")
 Asked = tuple[str, str] | tuple[str, str, tuple[str, ...]]  # text, answer, and options if the text names them
@@ -29,7 +29,7 @@ Ask = Callable[[ToyScene, np.random.Generator], Asked | None]
 class ToyQuestion:
     """A question with its answer, which is one of the `options`; the other fields come from its question type."""
 
-    family: str
+    question_type: str
     text: str
     options: tuple[str, ...]
     answer: str
@@ -39,11 +39,11 @@ class ToyQuestion:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Family:
+class QuestionType:
     """A question type.
 
     Attributes:
-        name: Its key in `FAMILIES`.
+        name: Its key in `QUESTION_TYPES`.
         needs: Modalities without which nothing beats chance; with all of them it can be answered.
         scope: Length of its clips.
         encoder: `general`, or `speciality` when it takes an encoder with a special strength.
@@ -73,39 +73,39 @@ class Family:
         return self.needs <= set(RENDERERS)
 
 
-FAMILIES: dict[str, Family] = {}
+QUESTION_TYPES: dict[str, QuestionType] = {}
 
 
-def families(
+def question_types(
     *, needs: Iterable[str] | None = None, scope: Length | None = None, encoder: str | None = None
-) -> dict[str, Family]:
+) -> dict[str, QuestionType]:
     """Select the available question types with exactly these needs, this scope and this encoder; None matches any."""
     requested = None if needs is None else frozenset(needs)
     return {
-        name: family
-        for name, family in FAMILIES.items()
-        if family.is_available
-        and requested in (None, family.needs)
-        and scope in (None, family.scope)
-        and encoder in (None, family.encoder)
+        name: question_type
+        for name, question_type in QUESTION_TYPES.items()
+        if question_type.is_available
+        and requested in (None, question_type.needs)
+        and scope in (None, question_type.scope)
+        and encoder in (None, question_type.encoder)
     }
 
 
-def question(scene: ToyScene, family: str, rng: np.random.Generator) -> ToyQuestion | None:
+def question(scene: ToyScene, question_type: str, rng: np.random.Generator) -> ToyQuestion | None:
     """Draw one question of a type about a scene, or None if the scene has no such question.
 
     Raises:
         UnknownNameError: unknown question type.
     """
-    if family not in FAMILIES:
-        raise UnknownNameError("question type", family, FAMILIES)
-    facts = FAMILIES[family]
+    if question_type not in QUESTION_TYPES:
+        raise UnknownNameError("question type", question_type, QUESTION_TYPES)
+    facts = QUESTION_TYPES[question_type]
     asked = facts.ask(scene, rng) if scene.length == facts.scope else None
     if asked is None:
         return None
     text, answer, *named = asked
     return ToyQuestion(
-        family=family,
+        question_type=question_type,
         text=text,
         options=_shuffled(rng, named[0]) if named else _options(facts, answer, rng),
         answer=answer,
@@ -115,18 +115,18 @@ def question(scene: ToyScene, family: str, rng: np.random.Generator) -> ToyQuest
     )
 
 
-def questions(scene: ToyScene, *, seed: int = 0, families: Iterable[str] | None = None) -> list[ToyQuestion]:
+def questions(scene: ToyScene, *, seed: int = 0, question_types: Iterable[str] | None = None) -> list[ToyQuestion]:
     """Draw at most one question of each type that fits the scene, deterministic in scene, `seed` and type.
 
     Args:
         scene: Scene to ask about.
         seed: Another seed asks about other objects in other words.
-        families: Names of question types; None is every available one.
+        question_types: Names of question types; None is every available one.
 
     Raises:
         UnknownNameError: unknown question type.
     """
-    names = [n for n, f in FAMILIES.items() if f.is_available] if families is None else list(families)
+    names = [n for n, f in QUESTION_TYPES.items() if f.is_available] if question_types is None else list(question_types)
     drawn = []
     for name in names:
         rng = np.random.default_rng([scene.seed, seed, crc32(name.encode()), 20])
@@ -136,7 +136,7 @@ def questions(scene: ToyScene, *, seed: int = 0, families: Iterable[str] | None 
     return drawn
 
 
-def _options(facts: Family, answer: str, rng: np.random.Generator) -> tuple[str, ...]:
+def _options(facts: QuestionType, answer: str, rng: np.random.Generator) -> tuple[str, ...]:
     """Shuffle the answer among uniformly drawn wrong options."""
     wrong = [x for x in facts.answers if x != answer]
     drawn = [wrong[i] for i in rng.permutation(len(wrong))[: facts.num_options - 1]]
@@ -154,13 +154,13 @@ def _family(
     scope: Length = "short",
     speciality: str | None = None,
 ) -> Callable[[Ask], Ask]:
-    """Register the decorated function in `FAMILIES` under its own name."""
+    """Register the decorated function in `QUESTION_TYPES` under its own name."""
     names = tuple(answers)
 
     def enter(ask: Ask) -> Ask:
         name = ask.__name__
-        assert name not in FAMILIES, name
-        FAMILIES[name] = Family(
+        assert name not in QUESTION_TYPES, name
+        QUESTION_TYPES[name] = QuestionType(
             name=name,
             needs=frozenset(needs),
             scope=scope,

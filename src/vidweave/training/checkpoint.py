@@ -108,13 +108,13 @@ class Checkpoints:
         Raises:
             TrainingError: there are checkpoints, and all are damaged.
         """
-        found = self.complete()
-        for path in found:
+        result = self.complete()
+        for path in result:
             try:
                 return _read(path)
             except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
                 _LOG.warning("the checkpoint %s is damaged (%s); trying the one before it", path, error)
-        if found:
+        if result:
             raise TrainingError(f"every checkpoint in {self.folder} is damaged; remove the folder to start over")
         return None
 

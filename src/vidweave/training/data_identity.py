@@ -50,12 +50,12 @@ def check_same_data(saved: Mapping[str, Any], source: BatchSource) -> None:
 
 
 def _digests(source: BatchSource, indices: Sequence[int], is_derived: bool) -> dict[str, str]:
-    found = {}
+    result = {}
     for index in indices:
         digest = blake2b(digest_size=16)
         _add(digest, source.example(index), is_derived)
-        found[str(index)] = digest.hexdigest()
-    return found
+        result[str(index)] = digest.hexdigest()
+    return result
 
 
 def _add(digest: Any, value: Any, is_derived: bool) -> None:

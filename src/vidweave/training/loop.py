@@ -355,5 +355,5 @@ class _Session:
         self.fabric.barrier()
 
     def _last_good(self) -> str:
-        found = self.checkpoints.complete()
-        return f"the last good checkpoint is {found[0]}" if found else "there is no checkpoint yet"
+        result = self.checkpoints.complete()
+        return f"the last good checkpoint is {result[0]}" if result else "there is no checkpoint yet"

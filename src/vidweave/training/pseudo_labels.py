@@ -17,7 +17,7 @@ from statistics import median
 from typing import Any, Literal, Protocol
 
 from vidweave.data.schema import Example
-from vidweave.errors import RecordError
+from vidweave.errors import PredictionError
 from vidweave.evaluation.overlap import token_f1, unigram_recall
 from vidweave.nn.score_span import largest_rectangle
 from vidweave.storage import Journal, changed_settings, read_journal
@@ -126,7 +126,7 @@ def label_clips(
         provenance: Further facts for the first line, e.g. the data.
 
     Raises:
-        RecordError: `out` is of another run, is held by another process, or is damaged.
+        PredictionError: `out` is of another run, is held by another process, or is damaged.
     """
     manifest = {
         "format": FORMAT,
@@ -147,12 +147,12 @@ def read_labels(path: Path | str) -> tuple[dict[str, Any], dict[str, PseudoLabel
     """The provenance and the labels (by id) of a finished file.
 
     Raises:
-        RecordError: there is no such file, or it holds something else.
+        PredictionError: there is no such file, or it holds something else.
     """
     path = Path(path)
     if not path.is_file():
-        raise RecordError(f"there is no file {path}; create it with `vidweave pseudo-label`")
-    header, labels = read_journal(path, parse=_label_from, error=RecordError, what="label file")
+        raise PredictionError(f"there is no file {path}; create it with `vidweave pseudo-label`")
+    header, labels = read_journal(path, parse=_label_from, error=PredictionError, what="label file")
     _check_format(path, header)
     return header, {label.id: label for label in labels}
 
@@ -165,7 +165,7 @@ def _clip_key(example: Example) -> tuple[tuple[str, Any], ...]:
 
 def _label(scorer: Scorer, examples: Sequence[Example], subtract: Subtract) -> list[PseudoLabel]:
     clip = examples[0].query.scenes[0].clip
-    seconds, scores = scorer(clip, [e.query for e in examples], [e.truth for e in examples])
+    seconds, scores = scorer(clip, [e.query for e in examples], [e.answer for e in examples])
     labels = []
     for example, row in zip(examples, scores, strict=True):
         start, end = span_seconds(seconds, row, subtract)
@@ -173,7 +173,7 @@ def _label(scorer: Scorer, examples: Sequence[Example], subtract: Subtract) -> l
             PseudoLabel(
                 id=example.id,
                 question=example.query.text,
-                answer=example.truth,
+                answer=example.answer,
                 start=round(start, 4),
                 end=round(end, 4),
                 seconds=tuple(round(s, 4) for s in seconds),
@@ -191,7 +191,7 @@ class _LabelFile:
 
     def __enter__(self) -> _LabelFile:
         self._journal = Journal(
-            self.path, self._manifest, check=self._check, parse=_label_from, error=RecordError, what="label file"
+            self.path, self._manifest, check=self._check, parse=_label_from, error=PredictionError, what="label file"
         )
         self.labels = {label.id: label for label in self._journal.rows}
         return self
@@ -202,7 +202,7 @@ class _LabelFile:
     def _check(self, recorded: dict[str, Any]) -> None:
         _check_format(self.path, recorded)
         for name, before, now in changed_settings(recorded, self._manifest):
-            raise RecordError(
+            raise PredictionError(
                 f"{self.path} was created with other settings: {name} is {before!r} there, {now!r} here; give another file"
             )
 
@@ -217,4 +217,4 @@ def _label_from(row: dict[str, Any]) -> PseudoLabel:
 
 def _check_format(path: Path, header: Mapping[str, Any]) -> None:
     if header.get("format") != FORMAT:
-        raise RecordError(f"{path}:1 is no {FORMAT}; give a file that pseudo-label wrote")
+        raise PredictionError(f"{path}:1 is no {FORMAT}; give a file that pseudo-label wrote")

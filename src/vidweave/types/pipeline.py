@@ -70,7 +70,12 @@ class Pipeline(Protocol):
         ...
 
     def chat(
-        self, messages: Sequence[Mapping[str, Any]], *, options: Sequence[str] = (), stream: bool = False, **how: Any
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        options: Sequence[str] = (),
+        stream: bool = False,
+        **arguments: Any,
     ) -> Answer | Iterator[str]:
         """Answer the last message of a conversation in transformers' message form."""
         ...
@@ -95,11 +100,11 @@ class Pipeline(Protocol):
         """Name, fingerprints of weights and settings, and dtype, for the record of a run."""
         ...
 
-    def save_pretrained(self, folder: str | Path, **how: Any) -> None:
+    def save_pretrained(self, folder: str | Path, **options: Any) -> None:
         """Write everything into `folder`, from which `vidweave.load` reads it."""
         ...
 
-    def push_to_hub(self, repo_id: str, **how: Any) -> Any:
+    def push_to_hub(self, repo_id: str, **options: Any) -> Any:
         """Upload what `save_pretrained` writes."""
         ...
 

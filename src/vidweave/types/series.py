@@ -131,5 +131,5 @@ class SeriesSpec(CarrierSpec):
                 f"the spec takes {self.rate:g} samples per second, and the series has no rate; give it (Clip(fps=…)), or "
                 'write {"fps": …} into NAME.npy.json'
             )
-        wanted = np.arange(max(1, round(len(values) / rate * self.rate))) / self.rate
-        return np.stack([np.interp(wanted, np.arange(len(values)) / rate, channel) for channel in values.T], axis=1)
+        requested = np.arange(max(1, round(len(values) / rate * self.rate))) / self.rate
+        return np.stack([np.interp(requested, np.arange(len(values)) / rate, channel) for channel in values.T], axis=1)

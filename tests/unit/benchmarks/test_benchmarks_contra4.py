@@ -20,8 +20,8 @@ def test_each_criterion_can_fail_alone(changes, failed):
 
 
 def test_a_small_run_measures_everything():
-    found = contra4.measure(records=660, size=70, plain=3, base=300)
-    assert found["sampling_similarity"]["records"] == found["sampling_random"]["records"] == 660
-    assert found["filters"]["records"] == 660
-    assert 250 < found["balance"]["records"] < 500  # about six in ten pass
-    assert len(contra4.judge(found)) == 2
+    result = contra4.measure(records=660, size=70, plain=3, base=300)
+    assert result["sampling_similarity"]["records"] == result["sampling_random"]["records"] == 660
+    assert result["filters"]["records"] == 660
+    assert 250 < result["balance"]["records"] < 500  # about six in ten pass
+    assert len(contra4.judge(result)) == 2

@@ -20,7 +20,7 @@ ASKED = {"first_seconds": 2.0, "second_seconds": 0.1}
 
 
 def verdicts(changes=None, clip=CLIP, grown=0, asked=ASKED):
-    measured = {length: {**found, **(changes or {}).get(length, {})} for length, found in FINE.items()}
+    measured = {length: {**result, **(changes or {}).get(length, {})} for length, result in FINE.items()}
     return {criterion["name"]: criterion["ok"] for criterion in memory.judge(measured, clip, grown, asked)}
 
 

@@ -47,8 +47,8 @@ def test_means_are_told_for_each_form():
         {"form": "joint", "accuracy": 1.0, "updates": {"all": 60}, "seconds": 12.0},
         {"form": "sequential", "accuracy": 0.9, "updates": {"depth": 60, "flow": 30}, "seconds": 30.0},
     ]
-    told = sequential.summary(rows)
-    assert told["joint"] == pytest.approx(
+    info = sequential.summary(rows)
+    assert info["joint"] == pytest.approx(
         {"accuracy": 0.9, "accuracy_deviation": 0.1414, "updates_per_modality": 60, "seconds": 11}, abs=1e-4
     )
-    assert told["sequential"]["updates_per_modality"] == 45
+    assert info["sequential"]["updates_per_modality"] == 45

@@ -28,14 +28,14 @@ def test_it_is_registered():
 @pytest.mark.slow
 def test_every_row_answers_what_it_should(claim):
     sensed = {"beeps", "pitch", "distance", "nearer", "spin", "temperature", "relief", "firmness", "consistency"}
-    assert set(claim.families("video + needed")) == set(claim.families("needed zeroed")) == sensed
-    assert set(claim.families("all modalities")) == set(claim.families("video only")) > sensed
+    assert set(claim.question_types("video + needed")) == set(claim.question_types("needed zeroed")) == sensed
+    assert set(claim.question_types("all modalities")) == set(claim.question_types("video only")) > sensed
     assert {len(claim.scores(row, "spin")) for row in claim.rows} == {2}
 
 
 @pytest.mark.slow
 def test_a_model_that_knows_nothing_does_not_pass(claim):
-    doubted = {c.name for c in claim.criteria if c.p_value < 0.01}  # two items a family cannot reject that many
+    doubted = {c.name for c in claim.criteria if c.p_value < 0.01}  # two items a question_type cannot reject that many
     assert any("at least 95%" in name for name in doubted)
 
 
@@ -47,6 +47,6 @@ def test_the_table_counts_tokens_and_parameters(claim):
     assert all(20_000 < row["trained parameters"] < 65_000 for name, row in facts.items() if name != "video")
     from rich.console import Console
 
-    console = Console(width=200, record=True, file=io.StringIO())
+    console = Console(width=200, prediction=True, file=io.StringIO())
     console.print(*claim.tables())
     assert "trained parameters" in console.export_text()

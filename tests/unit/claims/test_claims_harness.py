@@ -17,11 +17,11 @@ from benchmarks.claims.harness import Claim
 from benchmarks.claims.items import another_clip, no_clip, shuffled_options, toy_items
 from vidweave.errors import ConfigError
 from vidweave.evaluation.statistics import EFFECT, at_chance, at_least, loses_at_most
-from vidweave.toyworld.questions import families
+from vidweave.toyworld.questions import question_types
 from vidweave.types import Answer
 
 SEED, EXAMPLES = 11, 24
-JUDGED = families(needs={"video"}, scope="short", encoder="general")
+JUDGED = question_types(needs={"video"}, scope="short", encoder="general")
 
 
 def picture(query) -> str:
@@ -56,7 +56,7 @@ class Seer(Guesser):
         self.known = {}
         for example in (items[i] for i in range(len(items))):
             if example.needs == {"video"} and example.scope == "short":
-                self.known[picture(example.query), example.query.text] = example.truth
+                self.known[picture(example.query), example.query.text] = example.answer
 
     def choose(self, query) -> str:
         return self.known.get((picture(query), query.text)) or super().choose(query)
@@ -68,7 +68,9 @@ class Cheat(Guesser):
     def __init__(self) -> None:
         items = toy_items(SEED, EXAMPLES)
         examples = [items[i] for i in range(len(items))]
-        self.known = {(e.query.text, frozenset(e.query.options)): e.truth for e in examples if e.family in JUDGED}
+        self.known = {
+            (e.query.text, frozenset(e.query.options)): e.answer for e in examples if e.question_type in JUDGED
+        }
 
     def choose(self, query) -> str:
         return self.known.get((query.text, frozenset(query.options))) or super().choose(query)
@@ -93,7 +95,7 @@ class Hears(Seer):
         super().__init__()
         items = toy_items(SEED, EXAMPLES, ["pitch"])
         for example in (items[i] for i in range(len(items))):
-            self.known[picture(example.query), example.query.text] = example.truth
+            self.known[picture(example.query), example.query.text] = example.answer
 
 
 def measure(model) -> Claim:
@@ -112,14 +114,14 @@ def seen() -> Claim:
 def test_a_model_that_sees_keeps_the_claim(seen):
     assert failed(seen) == []
     assert seen.ok
-    assert all(seen.scores("right clip", family) == [1.0] * EXAMPLES for family in JUDGED)
+    assert all(seen.scores("right clip", question_type) == [1.0] * EXAMPLES for question_type in JUDGED)
 
 
 @pytest.mark.parametrize("model", [Guesser, Constant])
 def test_a_model_that_sees_nothing_fails_every_family_and_no_control(model):
     claim = measure(model())
-    wanted = {f"right clip: {family} at least 95%" for family in JUDGED}
-    assert {name for name in failed(claim) if name.startswith("right clip")} == wanted
+    requested = {f"right clip: {question_type} at least 95%" for question_type in JUDGED}
+    assert {name for name in failed(claim) if name.startswith("right clip")} == requested
     assert not any("at chance" in name for name in failed(claim))
 
 
@@ -148,21 +150,21 @@ def test_the_json_is_as_agreed_and_adds_up(seen):
     assert data["claim"] == "base"
     assert data["rows"] == ["right clip", "another clip", "no clip", "shuffled options"]
     assert set(data["criteria"][0]) == {"name", "value", "threshold", "ok", "p_value", "power"}
-    assert set(data["records"][0]) == {"id", "family", "question", "options", "truth", "predictions"}
-    colour = [r for r in data["records"] if r["family"] == "colour"]
+    assert set(data["predictions"][0]) == {"id", "question_type", "question", "options", "answer", "predictions"}
+    colour = [r for r in data["predictions"] if r["question_type"] == "colour"]
     assert len(colour) == EXAMPLES
     assert all(list(r["predictions"]) == data["rows"] for r in colour)
-    assert all(r["predictions"]["right clip"] == r["truth"] for r in colour)
-    pitch = next(r for r in data["records"] if r["family"] == "pitch")
+    assert all(r["predictions"]["right clip"] == r["answer"] for r in colour)
+    pitch = next(r for r in data["predictions"] if r["question_type"] == "pitch")
     assert list(pitch["predictions"]) == ["right clip"]
     assert set(data["unjudged"]) >= {"texture", "speed", "order"}
 
 
 def test_rows_pair_up_and_families_that_need_more_are_held_to_chance(seen):
-    assert set(seen.families("no clip")) == set(seen.families("another clip")) == set(JUDGED)
+    assert set(seen.question_types("no clip")) == set(seen.question_types("another clip")) == set(JUDGED)
     names = [criterion.name for criterion in seen.criteria]
-    for family in ("beeps", "pitch", "distance", "nearer", "spin"):
-        assert f"right clip: {family} at chance" in names
+    for question_type in ("beeps", "pitch", "distance", "nearer", "spin"):
+        assert f"right clip: {question_type} at chance" in names
     assert not any("texture" in name or "order" in name for name in names)
     assert len(names) == len(set(names))
 
@@ -172,8 +174,8 @@ def test_another_clip_is_never_the_own_one_and_every_clip_serves_once():
     other = another_clip(items, 3)
     own = [picture(items[i].query) for i in range(len(items))]
     got = [picture(other[i].query) for i in range(len(items))]
-    for family in ("colour", "size"):
-        members = [i for i, name in enumerate(items.families) if name == family]
+    for question_type in ("colour", "size"):
+        members = [i for i, name in enumerate(items.question_types) if name == question_type]
         assert sorted(own[i] for i in members) == sorted(got[i] for i in members)
     assert all(a != b for a, b in zip(own, got, strict=True))
     assert [other[i].id for i in range(18)] == [items[i].id for i in range(18)]
@@ -203,7 +205,7 @@ def test_chance_is_the_best_constant_answer():
     claim.answer("row", Constant(), items)
     assert claim.chance("colour") == 0.25  # four of six colours: the first option is best
     assert claim.chance("size") == 0.5
-    big = [i for i in range(len(items)) if items[i].truth != "small"]
+    big = [i for i in range(len(items)) if items[i].answer != "small"]
     lopsided = Claim("c", progress=False)
     lopsided.answer("row", Constant(), [items[i] for i in big])
     assert lopsided.chance("size") == 1.0
@@ -248,11 +250,11 @@ def fakes():
 
 def test_many_rows_stand_below_one_another_with_those_that_were_asked_alike():
     claim = Claim("many", progress=False)
-    (*_, last) = examples = toy_items(SEED, 1, families=["colour", "size"])
+    (*_, last) = examples = toy_items(SEED, 1, question_types=["colour", "size"])
     for row in "abcdefghi":
         for example in examples:
-            claim.enter(row, example, example.truth)
-    claim.enter("alone", last, last.truth)
+            claim.enter(row, example, example.answer)
+    claim.enter("alone", last, last.answer)
     text = io.StringIO()
     Console(file=text, width=90).print(*claim.tables())
     lines = [line for line in text.getvalue().splitlines() if "100.0% (" in line]
@@ -288,31 +290,31 @@ def test_too_few_examples_are_refused(count, capsys):
 # -- what the criteria promise, by simulation
 
 
-def simulated(rng, families: int, items: int, right: float, known: float = 0.0, seen: float = 0.97) -> Claim:
-    """A claim of four rows over `families` families of four options; the first family of "other" knows `known` more."""
+def simulated(rng, question_types: int, items: int, right: float, known: float = 0.0, seen: float = 0.97) -> Claim:
+    """A claim of four rows over `question_types` question_types of four options; the first question_type of "other" knows `known` more."""
     claim, none = Claim("simulated", progress=False), np.zeros(1)
-    for family in range(families):
+    for question_type in range(question_types):
         scores = {
             "right": rng.random(items) < seen,
-            "other": rng.random(items) < right + (known if family == 0 else 0.0),
+            "other": rng.random(items) < right + (known if question_type == 0 else 0.0),
         }
         scores["shuffled"] = np.where(rng.random(items) < 0.02, rng.random(items) < 0.5, scores["right"])
         chance = scores["other"]
-        claim.check(f"right: {family} at least", at_least(scores["right"].astype(float), 0.95))
-        claim.check(f"other: {family} at chance", at_chance(int(chance.sum()), items, right))
-        claim.check(f"shuffled: {family} loses", loses_at_most(scores["shuffled"], scores["right"], 0.02))
+        claim.check(f"right: {question_type} at least", at_least(scores["right"].astype(float), 0.95))
+        claim.check(f"other: {question_type} at chance", at_chance(int(chance.sum()), items, right))
+        claim.check(f"shuffled: {question_type} loses", loses_at_most(scores["shuffled"], scores["right"], 0.02))
         none = none + chance.sum()
-    claim.check("other: all at chance", at_chance(int(none[0]), families * items, right))
+    claim.check("other: all at chance", at_chance(int(none[0]), question_types * items, right))
     return claim
 
 
-@pytest.mark.parametrize(("families", "items"), [(16, 220), (4, 100)])
-def test_a_true_claim_holds_in_99_of_100_runs_however_many_criteria_it_has(families, items):
+@pytest.mark.parametrize(("question_types", "items"), [(16, 220), (4, 100)])
+def test_a_true_claim_holds_in_99_of_100_runs_however_many_criteria_it_has(question_types, items):
     rng = np.random.default_rng(7031)
-    runs = [simulated(rng, families, items, 0.25) for _ in range(400)]
+    runs = [simulated(rng, question_types, items, 0.25) for _ in range(400)]
     assert np.mean([claim.ok for claim in runs]) >= 0.99
     alone = [all(verdict.ok for verdict in claim.verdicts.values()) for claim in runs]
-    assert families < 16 or np.mean(alone) < 0.93  # each criterion at 99% by itself would fail far too often
+    assert question_types < 16 or np.mean(alone) < 0.93  # each criterion at 99% by itself would fail far too often
 
 
 @pytest.mark.parametrize("items", [150, 300])

@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.claims import CLAIMS
 from benchmarks.claims.items import toy_items
-from benchmarks.claims.malmm import ASSETS, FAMILIES, Encoded, EncodedOnce, malmm
+from benchmarks.claims.malmm import ASSETS, QUESTION_TYPES, Encoded, EncodedOnce, malmm
 from vidweave.types import Answer, Clip, Frames, PrecomputedFeatures, Query, StreamInputs
 
 SEED, EXAMPLES = 12, 40
@@ -23,9 +23,9 @@ class Guesser:
     """Any option, by a die that question and clip throw; knows `share` of the answers if it sees the right clip."""
 
     def __init__(self, share=0.0, needs_clip=True):
-        items = toy_items(SEED, EXAMPLES, FAMILIES)
+        items = toy_items(SEED, EXAMPLES, QUESTION_TYPES)
         examples = [items[i].query for i in range(len(items))]
-        self.known = {self.key(q, needs_clip): items[i].truth for i, q in enumerate(examples)}
+        self.known = {self.key(q, needs_clip): items[i].answer for i, q in enumerate(examples)}
         self.share, self.needs_clip = share, needs_clip
 
     def key(self, query, needs_clip):
@@ -54,7 +54,7 @@ def test_a_memory_that_knows_beside_others_that_forget_holds(blind):
     claim = malmm(SEED, EXAMPLES, progress=False, models={**dict.fromkeys(ASSETS, blind), "memory": Guesser(1.0)})
     assert claim.ok
     names = [criterion.name for criterion in claim.criteria]
-    assert names[:4] == [f"memory: {f} at least 20% above fifo" for f in FAMILIES] + [
+    assert names[:4] == [f"memory: {f} at least 20% above fifo" for f in QUESTION_TYPES] + [
         "memory: first at least 20% above none"
     ]
     assert list(claim.rows) == [*ASSETS, "another clip"]

@@ -9,56 +9,58 @@ from torch import nn
 from benchmarks.claims import CLAIMS
 from benchmarks.claims.merv import MIXTURE, SPECIALITIES, WITHOUT, Without, merv
 from vidweave.systems.merv.tiny import ENCODERS, ROWS
-from vidweave.toyworld.questions import FAMILIES
+from vidweave.toyworld.questions import QUESTION_TYPES
 from vidweave.types import Answer, Blocks
 
 SEED, EXAMPLES = 12, 60
 
 
 class Knower:
-    """Right in the families whose speciality is among `eyes`; guesses by a die elsewhere."""
+    """Right in the question_types whose speciality is among `eyes`; guesses by a die elsewhere."""
 
-    def __init__(self, truths, *eyes):
-        self.truths, self.eyes = truths, eyes
+    def __init__(self, answers, *encoders):
+        self.answers, self.encoders = answers, encoders
 
     def answer(self, queries, **_):
         return [Answer(self.choose(query)) for query in queries]
 
     def choose(self, query):
-        family, truth = self.truths[query.text, tuple(query.options), query.scenes[0].clip["video"].values.tobytes()]
-        die = random.Random(f"{query.text}{query.options}{truth}")
-        return truth if SPECIALITIES[family] in self.eyes else die.choice(sorted(query.options))
+        question_type, answer = self.answers[
+            query.text, tuple(query.options), query.scenes[0].clip["video"].values.tobytes()
+        ]
+        die = random.Random(f"{query.text}{query.options}{answer}")
+        return answer if SPECIALITIES[question_type] in self.encoders else die.choice(sorted(query.options))
 
 
 @pytest.fixture(scope="module")
-def truths():
+def answers():
     from benchmarks.claims.items import toy_items
 
     items = toy_items(SEED, EXAMPLES, list(SPECIALITIES))
     examples = [items[i] for i in range(len(items))]
     pictures = [example.query.scenes[0].clip["video"].values.tobytes() for example in examples]
     return {
-        (e.query.text, tuple(e.query.options), shown): (e.family, e.truth)
+        (e.query.text, tuple(e.query.options), shown): (e.question_type, e.answer)
         for e, shown in zip(examples, pictures, strict=True)
     }
 
 
-def models(truths, **changes):
+def models(answers, **changes):
     """What the claim says, changed."""
-    rows = {row: Knower(truths, *ENCODERS) for row in ROWS}
-    rows |= {eye: Knower(truths, eye) for eye in ENCODERS} | {"generalist": Knower(truths, "general")}
-    rows |= {row: Knower(truths, *(e for e in ENCODERS if e != eye)) for row, eye in WITHOUT.items()}
+    rows = {row: Knower(answers, *ENCODERS) for row in ROWS}
+    rows |= {encoder: Knower(answers, encoder) for encoder in ENCODERS} | {"generalist": Knower(answers, "general")}
+    rows |= {row: Knower(answers, *(e for e in ENCODERS if e != encoder)) for row, encoder in WITHOUT.items()}
     return {**rows, **changes}
 
 
 def test_the_claim_is_registered_and_says_whose_speciality_is_what():
     assert CLAIMS.get("merv") is merv
-    assert {name for name, eye in SPECIALITIES.items() if eye != "general"} == {"texture", "speed"}
-    assert all(FAMILIES[name].needs == {"video"} for name in SPECIALITIES)
+    assert {name for name, encoder in SPECIALITIES.items() if encoder != "general"} == {"texture", "speed"}
+    assert all(QUESTION_TYPES[name].needs == {"video"} for name in SPECIALITIES)
 
 
-def test_a_mixture_that_knows_what_each_eye_knows_holds(truths):
-    claim = merv(SEED, EXAMPLES, progress=False, models=models(truths))
+def test_a_mixture_that_knows_what_each_eye_knows_holds(answers):
+    claim = merv(SEED, EXAMPLES, progress=False, models=models(answers))
     assert claim.ok
     assert list(claim.rows) == [*ROWS, *WITHOUT]
     assert claim.criteria[0].name == "attention: at least 10% above general"
@@ -68,7 +70,7 @@ def test_a_mixture_that_knows_what_each_eye_knows_holds(truths):
 
 
 @pytest.mark.parametrize(
-    ("row", "eyes", "failing"),
+    ("row", "encoders", "failing"),
     [
         ("generalist", ENCODERS, "above generalist"),
         (MIXTURE, ("general", "tempo"), "attention: texture loses at most 2% to detail"),
@@ -77,8 +79,8 @@ def test_a_mixture_that_knows_what_each_eye_knows_holds(truths):
         ("without tempo", ENCODERS, "without tempo: speed at chance"),
     ],
 )
-def test_it_fails_where_a_row_knows_too_little_or_too_much(truths, row, eyes, failing):
-    claim = merv(SEED, EXAMPLES, progress=False, models=models(truths, **{row: Knower(truths, *eyes)}))
+def test_it_fails_where_a_row_knows_too_little_or_too_much(answers, row, encoders, failing):
+    claim = merv(SEED, EXAMPLES, progress=False, models=models(answers, **{row: Knower(answers, *encoders)}))
     assert any(failing in c.name and not c.ok for c in claim.criteria)
     assert not claim.ok
 

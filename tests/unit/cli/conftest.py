@@ -33,8 +33,8 @@ def vid(capsys) -> Callable[..., Outcome]:
 
     def call(*arguments: object) -> Outcome:
         code = run([str(a) for a in arguments])
-        said = capsys.readouterr()
-        return Outcome(code, said.out, said.err)
+        reply = capsys.readouterr()
+        return Outcome(code, reply.out, reply.err)
 
     return call
 
@@ -56,8 +56,8 @@ class FakeModel:
     def __init__(self) -> None:
         self.asked: list[dict[str, Any]] = []
 
-    def ask(self, clip: Clip, question: str, *, options: list[str], **how: Any) -> Answer:
-        self.asked.append({"clip": clip, "question": question, "options": options, **how})
+    def ask(self, clip: Clip, question: str, *, options: list[str], **arguments: Any) -> Answer:
+        self.asked.append({"clip": clip, "question": question, "options": options, **arguments})
         trace = Trace(frames=[FrameUse(2, 0.5)], tokens={"text": 5}, seconds={"decode": 0.1}, notes=["one frame lost"])
         scores = tuple(OptionScore(text, -0.5 * (i + 1)) for i, text in enumerate(options))
         return Answer(options[0] if options else question.upper(), scores, trace=trace)
@@ -76,8 +76,8 @@ def model(monkeypatch) -> FakeModel:
     fake = FakeModel()
     fake.loads = []  # type: ignore[attr-defined]
 
-    def load(name: str, **how: Any) -> FakeModel:
-        fake.loads.append((name, how))  # type: ignore[attr-defined]
+    def load(name: str, **arguments: Any) -> FakeModel:
+        fake.loads.append((name, arguments))  # type: ignore[attr-defined]
         return fake
 
     monkeypatch.setitem(vars(vidweave), "load", load)

@@ -63,9 +63,9 @@ def test_a_question_about_sound_alone(vid, model, sound):
 
 
 def test_there_is_an_option_for_every_modality(vid):
-    said = vid("ask", "--help").out
+    reply = vid("ask", "--help").out
     for name in MODALITIES:
-        assert name == "video" or f"--{name.replace('_', '-')} SOURCE" in said
+        assert name == "video" or f"--{name.replace('_', '-')} SOURCE" in reply
 
 
 def test_sound_given_as_the_video_names_the_option(vid, model, sound):

@@ -46,7 +46,7 @@ NO_FILE = {"list", "data list", "data show", "models list", "world make", "world
 # Commands that work through many files report each and leave with 1, and a folder or nothing is what some ask for.
 MAKES_A_REPORT = {"extract depth", "extract normals", "extract flow", "extract frames", "extract trim"}
 TAKES_FOLDERS = MAKES_A_REPORT | {"cache verify", "cache prune"}
-# A run's own records and released weights: what they hold is RecordError and CheckpointError, a fault of the file.
+# A run's own predictions and released weights: what they hold is PredictionError and CheckpointError, a fault of the file.
 FAULTS_OF_FILES = {"compare", "compose", "merge", "convert", "extract depth"}
 BAD = ("missing", "folder", "empty", "binary", "name")
 
@@ -128,7 +128,7 @@ WRITES = {
     "compare": ("A", "B", "--report", "OUT/r.html"),
     "contra4 croissant": ("VAL", "--out", "OUT/croissant.json"),
     "contra4 evaluate": ("--split", "VAL", "--report", "OUT/r.html"),
-    "evaluate": ("--examples", "1", "--limit", "1", "--records", "OUT/r.jsonl"),
+    "evaluate": ("--examples", "1", "--limit", "1", "--predictions", "OUT/r.jsonl"),
     "extract frames": ("CLIP", "--out", "OUT/frames"),
     "extract trim": ("CLIP", "--end", "1", "--out", "OUT/cuts"),
 }

@@ -6,15 +6,15 @@ import json
 
 import pytest
 
-from tests.unit.evaluation.evaluation_records import made_records
-from vidweave.evaluation.records import RecordFile
+from tests.unit.evaluation.evaluation_predictions import made_predictions
+from vidweave.evaluation.predictions import PredictionFile
 
 
 @pytest.fixture
 def runs(tmp_path):
     for name, share, first in (("a", 0.8, 0), ("b", 0.3, 4)):
-        with RecordFile(tmp_path / name, {"model": {"model": name}}) as file:
-            file.add(made_records(40, share, first=first))
+        with PredictionFile(tmp_path / name, {"model": {"model": name}}) as file:
+            file.add(made_predictions(40, share, first=first))
     return tmp_path / "a", tmp_path / "b"
 
 
@@ -38,7 +38,7 @@ def test_a_report_is_written_as_its_name_ends(vid, runs, tmp_path, suffix):
 
 
 def test_evaluate_writes_a_report(vid, model, tmp_path):
-    done = vid("evaluate", "--examples", 2, "--family", "colour", "--report", tmp_path / "r.md")
+    done = vid("evaluate", "--examples", 2, "--question-type", "colour", "--report", tmp_path / "r.md")
     assert done.code == 0
     assert (tmp_path / "r.md").read_text(encoding="utf-8").startswith("# fake on toyworld")
 
@@ -57,4 +57,4 @@ def test_a_report_that_cannot_be_written_is_refused_before_any_work(vid, model, 
 def test_compare_refuses_what_is_no_record_file(vid, runs, tmp_path):
     (tmp_path / "c").write_text("{}\n")
     done = vid("compare", runs[0], tmp_path / "c")
-    assert (done.code, "is not a record file" in done.err) == (1, True)
+    assert (done.code, "is not a prediction file" in done.err) == (1, True)

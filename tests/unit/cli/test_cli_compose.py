@@ -21,11 +21,11 @@ def test_a_folder_is_composed_described_and_asked(tmp_path, capsys):
     settings = ["--connector", "mlp", "--num-frames", "2", "--tokens-per-frame", "4", "--out", out, "--bases", "--json"]
     capsys.readouterr()
     assert main(["compose", *given, *settings]) == 0
-    told = json.loads(capsys.readouterr().out)
-    counts = {slot["slot"]: slot["trainable"] for slot in told["slots"]}
+    info = json.loads(capsys.readouterr().out)
+    counts = {slot["slot"]: slot["trainable"] for slot in info["slots"]}
     assert counts["connector"] > 0
     assert counts["encoders"] == counts["language_model"] == 0
-    assert set(told["bases"]) == {"encoders.clip", "language_model"}
+    assert set(info["bases"]) == {"encoders.clip", "language_model"}
     assert main(["models", "show", out, "--json"]) == 0
     slots = {slot["slot"]: slot for slot in json.loads(capsys.readouterr().out)["slots"]}
     assert slots["connector"]["note"] == "8 tokens to the language model"

@@ -16,7 +16,7 @@ from tests.unit.contra4.contra4_questions import question
 from tests.unit.engines.language_server import serving
 from vidweave.contra4.schema import SceneRef, write_questions
 from vidweave.contra4.toy import TOY_SOURCE
-from vidweave.evaluation.records import read_records
+from vidweave.evaluation.predictions import read_predictions
 from vidweave.toyworld.scene import sample_scene
 
 
@@ -39,8 +39,8 @@ def test_blind_rules_need_no_media(vid, split, tmp_path):
     ]
     assert {"CREMA", "OneLLM"} <= {row["name"] for row in done.data["published"]}
     text = vid("contra4", "evaluate", "--split", split, "--report", tmp_path / "r.html").out
-    for told in ("modality-prior", "published, contra4, arXiv", "answer modality", "mc_4"):
-        assert told in text
+    for info in ("modality-prior", "published, contra4, arXiv", "answer modality", "mc_4"):
+        assert info in text
     assert "always A" in (tmp_path / "r.html").read_text(encoding="utf-8")
 
 
@@ -53,12 +53,12 @@ def test_a_language_model_behind_an_endpoint_reads_captions(vid, split, tmp_path
             for i in range(4)
         )
     )
-    how = ("contra4", "evaluate", "--split", split, "--model", "m", "--mode", "captions", "--json", "--controls")
+    options = ("contra4", "evaluate", "--split", split, "--model", "m", "--mode", "captions", "--json", "--controls")
     with serving(lambda body, attempt: "Scene B") as server:
-        oracle = vid(*how, "--base-url", server.url).data
-        predicted = vid(*how, "--base-url", server.url, "--captions", tmp_path / "said.jsonl").data
+        oracle = vid(*options, "--base-url", server.url).data
+        predicted = vid(*options, "--base-url", server.url, "--captions", tmp_path / "said.jsonl").data
         assert set(server.paths) == {"/v1/chat/completions"}
-        continued = vid(*how, "--base-url", server.url, "--style", "text").data
+        continued = vid(*options, "--base-url", server.url, "--style", "text").data
     assert oracle["overall"]["accuracy"] == pytest.approx(4 / 9)
     assert oracle["measures"]["signal over noise (MSNR)"] == 0
     assert server.paths[-1] == "/v1/completions"
@@ -81,7 +81,7 @@ def test_what_nobody_can_see_is_to_be_left_out(vid, tmp_path):
         for seed, modality in ((1, "video"), (2, "depth"))
     ]
     write_questions(tmp_path / "toy.json", [replace(question(0, scenes=2), scenes=tuple(scenes))])
-    how = (
+    options = (
         "--split",
         tmp_path / "toy.json",
         "--model",
@@ -91,7 +91,7 @@ def test_what_nobody_can_see_is_to_be_left_out(vid, tmp_path):
         "--base-url",
         "http://127.0.0.1:9/v1",
     )
-    done = vid("contra4", "evaluate", *how)
+    done = vid("contra4", "evaluate", *options)
     assert done.code == 2
     assert "endpoints accept image, video and audio, not depth; " in done.err
     assert "use --modality NAME (repeatable) to skip questions about others" in done.err
@@ -116,10 +116,10 @@ def test_what_does_not_fit_together_is_refused(vid, model, split, more, message)
 @pytest.mark.slow
 def test_a_killed_evaluation_goes_on_and_asks_no_question_twice(split, tmp_path, vid):
     """kill -9 while a slow endpoint answers; the rest is asked by the next run."""
-    records = tmp_path / "r.jsonl"
+    predictions = tmp_path / "r.jsonl"
     write_questions(split, [question(n, scenes=2 + n % 3, answer=n % 2) for n in range(120)])
     with serving(lambda body, attempt: ("sleep", 0.1)) as server:
-        how = [
+        options = [
             "contra4",
             "evaluate",
             "--split",
@@ -131,23 +131,23 @@ def test_a_killed_evaluation_goes_on_and_asks_no_question_twice(split, tmp_path,
             "--base-url",
             server.url,
         ]
-        command = [sys.executable, "-m", "vidweave", *how, "--records", str(records), "--batch-size", "4"]
+        command = [sys.executable, "-m", "vidweave", *options, "--predictions", str(predictions), "--batch-size", "4"]
         seen = []
         for _ in range(3):
             process = subprocess.Popen(command, env={**os.environ, "NO_COLOR": "1"}, stderr=subprocess.DEVNULL)
-            wanted = (seen[-1] if seen else 0) + 8
+            requested = (seen[-1] if seen else 0) + 8
             deadline = time.monotonic() + 60
-            while time.monotonic() < deadline and _recorded(records) < wanted:
+            while time.monotonic() < deadline and _recorded(predictions) < requested:
                 time.sleep(0.02)
             process.send_signal(signal.SIGKILL)
             process.wait()
-            seen.append(_recorded(records))
+            seen.append(_recorded(predictions))
         assert 8 <= seen[0] < seen[1] < seen[2] < 120
         asked = len(server.asked)
-        done = vid(*how, "--records", records, "--json")
+        done = vid(*options, "--predictions", predictions, "--json")
         assert done.data["num_resumed"] == seen[2]
         assert len(server.asked) - asked == 120 - seen[2]
-    assert [r.id for r in read_records(records)[1]] == [f"q{n}" for n in range(120)]
+    assert [r.id for r in read_predictions(predictions)[1]] == [f"q{n}" for n in range(120)]
 
 
 def _recorded(path) -> int:

@@ -40,9 +40,9 @@ def test_a_cut_and_a_failure(world, tmp_path, capsys):
     broken.write_bytes(b"no video")
     clips = [str(world / "clip_0000.mp4"), str(broken)]
     assert run(["extract", "trim", *clips, "--end", "1", "--out", str(tmp_path / "out")]) == 1
-    told = capsys.readouterr().out
-    assert "1 made, 0 already there, 1 failed" in told
-    assert "broken: " in told
+    info = capsys.readouterr().out
+    assert "1 made, 0 already there, 1 failed" in info
+    assert "broken: " in info
     assert (tmp_path / "out" / "clip_0000.mp4").is_file()
     assert run(["extract", "trim", "--annotations", "x.json", "--out", str(tmp_path / "o")]) == 2
     assert "--annotations needs --videos" in capsys.readouterr().err

@@ -82,9 +82,9 @@ def test_every_failure_is_one_line_and_an_exit_code(vid, raising, error, code, w
     done = vid("inspect", "x", *flags)
     assert done.code == code
     if flags:
-        told = json.loads(done.out)["error"]
-        assert (told["type"], told["exit_code"]) == (type(error).__name__, code)
-        assert done.err == f"error: {told['message']}\n"
+        info = json.loads(done.out)["error"]
+        assert (info["type"], info["exit_code"]) == (type(error).__name__, code)
+        assert done.err == f"error: {info['message']}\n"
     else:
         assert done.out == ""
     assert done.err.startswith("error: ")

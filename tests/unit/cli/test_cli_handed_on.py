@@ -90,7 +90,7 @@ CONTRA4_OPTIONS: dict[str, list[Any]] = {
     "fit_on": ["--fit-on", "SPLIT"],
     "controls": ["--controls"],
     "orders": ["--orders"],
-    "records": ["--records", "FOLDER/r.jsonl"],
+    "predictions": ["--predictions", "FOLDER/r.jsonl"],
     "limit": ["--limit", 3],
     "batch_size": ["--batch-size", 5],
     "frames": ["--frames", 7],
@@ -111,7 +111,7 @@ def test_every_option_of_contra4_evaluate_arrives(vid, model, split, tmp_path, m
         facts = {f.name: getattr(what, f.name) for f in fields(what)}
         facts["locate"] = facts["locate"] is not None
         facts["questions"], facts["fit_on"] = [q.id for q in what.questions], len(what.fit_on or ())
-        arrived.append((type(answerer).__name__, answerer.describe(), facts, "records.jsonl" in str(path)))
+        arrived.append((type(answerer).__name__, answerer.describe(), facts, "predictions.jsonl" in str(path)))
         raise typer.Exit(0)
 
     monkeypatch.setattr(below, "evaluate", spy)
@@ -132,10 +132,10 @@ def test_every_option_of_contra4_evaluate_arrives(vid, model, split, tmp_path, m
 
     rest = {"split", "report_file", "as_json"}  # what is measured at all; how it is written, tested with the reports
     assert set(inspect.signature(command).parameters) == {*CONTRA4_OPTIONS, *rest}
-    found = {"": outcome(), **{name: outcome(*options) for name, options in CONTRA4_OPTIONS.items()}}
-    alike = [(a, b) for a in found for b in found if a < b and found[a] == found[b]]
+    result = {"": outcome(), **{name: outcome(*options) for name, options in CONTRA4_OPTIONS.items()}}
+    alike = [(a, b) for a in result for b in result if a < b and result[a] == result[b]]
     assert not alike
-    assert "'num_frames': 7" in found["frames"]
+    assert "'num_frames': 7" in result["frames"]
 
 
 TASK_OPTIONS: dict[str, list[Any]] = {
@@ -144,12 +144,12 @@ TASK_OPTIONS: dict[str, list[Any]] = {
     "target": ["spied-two", "--limit", 4],
     "settings": ["depth=3"],
     "data": ["--data", "FOLDER/d"],
-    "records": ["--records", "FOLDER/r.jsonl"],
+    "predictions": ["--predictions", "FOLDER/r.jsonl"],
     "examples": ["--examples", 5],
     "limit": ["--limit", 3],
     "batch_size": ["--batch-size", 5],
     "seed": ["--seed", 9],
-    "family": ["--family", "colour", "--family", "size"],
+    "question_type": ["--question-type", "colour", "--question-type", "size"],
     "modality": ["--modality", "audio"],
     "folder": ["--folder", "FOLDER"],
     "frames": ["--frames", 7],
@@ -164,7 +164,7 @@ DATASET_OPTIONS: dict[str, list[Any]] = {
     "judge": ["--judge", "m"],
     "judge_url": ["--judge", "m", "--judge-url", "http://127.0.0.1:9/v1"],
     "metric": ["--metric", "meteor"],
-    "predictions": ["--predictions", "FOLDER/p.jsonl"],
+    "submission": ["--submission", "FOLDER/p.jsonl"],
     "prompt": ["--prompt", "short"],
     "parser": ["--parser", "merv"],
     "shard": ["--shard", "2/3"],
@@ -186,8 +186,8 @@ def test_every_option_of_evaluate_arrives(vid, model, tmp_path, monkeypatch):
 
     arrived: list[Any] = []
 
-    def spy(answerer, task, path, **how):
-        arrived.append((type(task).__name__, task.settings, "r.jsonl" in path.name, path.parent == tmp_path, how))
+    def spy(answerer, task, path, **arguments):
+        arrived.append((type(task).__name__, task.settings, "r.jsonl" in path.name, path.parent == tmp_path, arguments))
         raise typer.Exit(0)
 
     monkeypatch.setattr(runner, "run", spy)
@@ -205,13 +205,13 @@ def test_every_option_of_evaluate_arrives(vid, model, tmp_path, monkeypatch):
     try:
         expected = {*TASK_OPTIONS, *DATASET_OPTIONS, "report_file", "as_json"}
         assert set(inspect.signature(command).parameters) == expected
-        found = {"": outcome(), **{name: outcome(*options) for name, options in TASK_OPTIONS.items()}}
+        result = {"": outcome(), **{name: outcome(*options) for name, options in TASK_OPTIONS.items()}}
         refused = vid("evaluate", "spied-one", "--judge", "m")
         assert (refused.code, "--judge applies to data sets" in refused.err) == (2, True)
     finally:
         TASKS.unregister("spied-one")
         TASKS.unregister("spied-two")
-    assert not [(a, b) for a in found for b in found if a < b and found[a] == found[b]]
+    assert not [(a, b) for a in result for b in result if a < b and result[a] == result[b]]
 
 
 def test_every_option_of_a_data_set_arrives(vid, model, clip, tmp_path, monkeypatch):
@@ -220,9 +220,11 @@ def test_every_option_of_a_data_set_arrives(vid, model, clip, tmp_path, monkeypa
 
     arrived: list[Any] = []
 
-    def spy(answerer, task, path, how):
-        judge = how.judge and {k: v for k, v in vars(how.judge.engine).items() if k in ("model", "base_url")}
-        facts = {f.name: getattr(how, f.name) for f in fields(how)} | {"judge": judge}
+    def spy(answerer, task, path, arguments):
+        judge = arguments.judge and {
+            k: v for k, v in vars(arguments.judge.engine).items() if k in ("model", "base_url")
+        }
+        facts = {f.name: getattr(arguments, f.name) for f in fields(arguments)} | {"judge": judge}
         arrived.append((task.name, facts))
         raise typer.Exit(0)
 
@@ -237,8 +239,8 @@ def test_every_option_of_a_data_set_arrives(vid, model, clip, tmp_path, monkeypa
         assert done.code == 0, done.err
         return repr(arrived)
 
-    found = {"": outcome(), **{name: outcome(*options) for name, options in DATASET_OPTIONS.items()}}
-    assert not [(a, b) for a in found for b in found if a < b and found[a] == found[b]]
+    result = {"": outcome(), **{name: outcome(*options) for name, options in DATASET_OPTIONS.items()}}
+    assert not [(a, b) for a in result for b in result if a < b and result[a] == result[b]]
     alone = vid("evaluate", tmp_path / "own.jsonl", f"media={clip.parent}", "--judge-url", "http://127.0.0.1:9/v1")
     assert (alone.code, "--judge-url needs --judge NAME" in alone.err) == (2, True)
     for wrong in ("4/3", "0/3", "x", "1"):

@@ -87,7 +87,7 @@ WRONG = {
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory) -> dict[str, tuple[int, str]]:
+def replies(tmp_path_factory) -> dict[str, tuple[int, str]]:
     """Command line → exit code and stderr, all from one process that may not import torch."""
     folder = tmp_path_factory.mktemp("empty")
     (folder / "recipe.txt").write_text("")
@@ -110,9 +110,9 @@ def told(tmp_path_factory) -> dict[str, tuple[int, str]]:
 
 
 @pytest.mark.parametrize("complaint", WRONG)
-def test_a_wrong_name_costs_no_torch(told, complaint):
+def test_a_wrong_name_costs_no_torch(replies, complaint):
     for arguments in WRONG[complaint]:
-        code, said = told[" ".join(arguments)]
-        assert complaint in said, arguments
-        assert said.startswith("error: "), arguments
-        assert (code, said.count("\n")) == (2, 1), arguments
+        code, reply = replies[" ".join(arguments)]
+        assert complaint in reply, arguments
+        assert reply.startswith("error: "), arguments
+        assert (code, reply.count("\n")) == (2, 1), arguments

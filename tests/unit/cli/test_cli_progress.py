@@ -19,7 +19,7 @@ class Clock:
         return self.now
 
 
-def told(clock, times, capsys):
+def printed(clock, times, capsys):
     progress = ByteProgress(clock)
     for seconds in times:
         clock.now = 100.0 + seconds
@@ -29,17 +29,17 @@ def told(clock, times, capsys):
 
 
 def test_short_work_says_nothing(capsys):
-    assert told(Clock(), [0.1, 1.0, 1.9], capsys) == ""
+    assert printed(Clock(), [0.1, 1.0, 1.9], capsys) == ""
 
 
 def test_long_work_says_a_line_now_and_then(capsys):
-    err = told(Clock(), [1, 3, 4, 12, 14, 30], capsys)
+    err = printed(Clock(), [1, 3, 4, 12, 14, 30], capsys)
     assert err.splitlines() == [f"writing weights: {share}% of 40.0 GB" for share in ("8", "35", "75")]
 
 
 def test_on_a_terminal_one_line_is_rewritten_and_cleared(capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    err = told(Clock(), [1, 3, 3.1, 4], capsys)
+    err = printed(Clock(), [1, 3, 3.1, 4], capsys)
     assert "\n" not in err
     assert err.count("writing weights") == 2
     assert err.endswith("\r\x1b[K")

@@ -95,7 +95,7 @@ def test_world_make_writes_clips_and_questions(vid, tmp_path):
     ).data
     lines = [json.loads(line) for line in (tmp_path / "w" / "questions.jsonl").read_text().splitlines()]
     assert (data["num_clips"], data["num_questions"]) == (2, len(lines))
-    assert {"clip", "question", "options", "answer", "family", "needs", "scope"} <= set(lines[0])
+    assert {"clip", "question", "options", "answer", "question_type", "needs", "scope"} <= set(lines[0])
     assert (tmp_path / "w" / lines[0]["clip"]).stat().st_size > 0
     again = vid("world", "make", "--clips", 2, "--out", tmp_path / "w")
     assert again.code == 2
@@ -117,8 +117,8 @@ def test_train_hands_the_recipe_on(vid, tmp_path, monkeypatch):
         seen["recipe"] = path, list(overrides)
         return SimpleNamespace(name="a run")
 
-    def train(run, out, **how):
-        seen["train"] = out, how
+    def train(run, out, **arguments):
+        seen["train"] = out, arguments
         return SimpleNamespace(
             out=out,
             elapsed_seconds=1.5,
@@ -161,33 +161,33 @@ def test_train_refuses_bad_input(vid, arguments, complaint):
 
 
 def test_evaluate_prints_families_and_resumes(vid, model, tmp_path):
-    how = (
+    options = (
         "evaluate",
         "--examples",
         3,
-        "--family",
+        "--question-type",
         "colour",
-        "--family",
+        "--question-type",
         "count",
-        "--records",
+        "--predictions",
         tmp_path / "r.jsonl",
         "--json",
     )
-    first = vid(*how, "--batch-size", 2, "--limit", 4)
+    first = vid(*options, "--batch-size", 2, "--limit", 4)
     assert first.code == 0
     assert first.data["overall"]["num_items"] == 4
     asked = len(model.asked)
-    again = vid(*how).data
+    again = vid(*options).data
     assert (again["num_resumed"], again["overall"]["num_items"]) == (4, 6)
     assert len(model.asked) == asked + 2
-    text = vid(*how[:-3]).out.splitlines()
+    text = vid(*options[:-3]).out.splitlines()
     assert text[0].split() == ["question", "type", "accuracy", "95%", "interval", "chance", "items"]
     assert {line.split()[0] for line in text[1:]} == {"colour", "count", "all"}
 
 
 def test_evaluate_refuses_unknown_names(vid, model):
     assert "unknown task 'toyword'; did you mean 'toyworld'?" in vid("evaluate", "--task", "toyword").err
-    assert "unknown question type 'colours'" in vid("evaluate", "--family", "colours").err
+    assert "unknown question type 'colours'" in vid("evaluate", "--question-type", "colours").err
     assert not model.loads
 
 
@@ -202,7 +202,7 @@ class OwnTask:
 
     def example(self, index):
         query = Query.about("a.mp4", f"Which one is {index}?", ["yes", "no"])
-        return Example(id=f"q{index}", query=query, truth="yes", family="own")
+        return Example(id=f"q{index}", query=query, answer="yes", question_type="own")
 
     def describe(self):
         return {"name": "own", "count": self.count}
@@ -233,8 +233,8 @@ def test_evaluate_takes_registered_tasks(vid, model, tasks, name, count):
     ("arguments", "complaint"),
     [
         (
-            ["own-class", "--family", "a", "--seed", "3"],
-            "the task 'own-class' has no setting seed, families; it has: count",
+            ["own-class", "--question-type", "a", "--seed", "3"],
+            "the task 'own-class' has no setting seed, question_types; it has: count",
         ),
         (["own-object", "--examples", "3"], "the task 'own-object' has no setting examples; it has: nothing"),
         (["own-closed", "--seed", "3"], "the task 'own-closed' needs place=…; see `vidweave list`"),
@@ -331,28 +331,33 @@ def test_doctor_finds_the_torchvision_trap(monkeypatch, tmp_path):
 def test_doctor_wants_safe_versions(monkeypatch):
     versions = {"av": "16.0.1", "transformers": "5.2.0", "torch": "2.15.0", "safetensors": "0.8.0", "numpy": "2.4.6"}
     monkeypatch.setattr(doctor, "_version", versions.get)
-    found = {f.what: f for check in (doctor._check_required, doctor._check_torch) for f in check()}
-    assert {name for name, f in found.items() if f.status == "problem"} == {"av", "transformers", "torch", "tokenizers"}
-    assert found["av"].fix == "pip install 'av>=17.1' (older versions have a parser that corrupts memory)"
-    assert found["tokenizers"].found == "not installed"
+    result = {f.what: f for check in (doctor._check_required, doctor._check_torch) for f in check()}
+    assert {name for name, f in result.items() if f.status == "problem"} == {
+        "av",
+        "transformers",
+        "torch",
+        "tokenizers",
+    }
+    assert result["av"].fix == "pip install 'av>=17.1' (older versions have a parser that corrupts memory)"
+    assert result["tokenizers"].found == "not installed"
 
 
 def test_doctor_lists_each_extra_with_its_line(monkeypatch, repository):
     declared = tomllib.loads((repository / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert set(doctor.EXTRAS) == set(declared)
-    lines = [f"{line}; extra == '{extra}'" for extra, wanted in declared.items() for line in wanted]
+    lines = [f"{line}; extra == '{extra}'" for extra, requested in declared.items() for line in requested]
     monkeypatch.setattr("importlib.metadata.requires", lambda package: ["av>=17.1", *lines])
     versions = {"lightning-fabric": "2.7.1", "peft": "0.16.9", "httpx": "0.28.1"}
     monkeypatch.setattr(doctor, "_version", versions.get)
-    found = {f.what: f.found for f in doctor._check_extras()}
-    assert set(found) == {f"extra {name}" for name in declared}
+    result = {f.what: f.found for f in doctor._check_extras()}
+    assert set(result) == {f"extra {name}" for name in declared}
     assert (
-        found["extra train"] == "missing peft>=0.17, tensorboard>=2.18 (vidweave train): pip install 'vidweave[train]'"
+        result["extra train"] == "missing peft>=0.17, tensorboard>=2.18 (vidweave train): pip install 'vidweave[train]'"
     )
-    assert found["extra eval"] == "installed (models behind endpoints)"
-    assert found["extra scale"].startswith("not installed (Ray workers")
-    assert found["extra scale"].endswith(": pip install 'vidweave[scale]'")
-    assert "accelerate>=1.2" in found["extra test"]  # of an extra that `test` is made of
+    assert result["extra eval"] == "installed (models behind endpoints)"
+    assert result["extra scale"].startswith("not installed (Ray workers")
+    assert result["extra scale"].endswith(": pip install 'vidweave[scale]'")
+    assert "accelerate>=1.2" in result["extra test"]  # of an extra that `test` is made of
 
 
 def test_doctor_finds_a_cache_that_cannot_be_written(monkeypatch, tmp_path):

@@ -48,16 +48,16 @@ def expected_gate(whole, blocks):
 def test_the_formula(fusion):
     whole = connector(fusion)
     given = seen(video=[4, 4], audio=[2, 2], depth=[4, 4])
-    blocks, found = plain(whole, given, 2), whole(given, *pairs(2))[0]
+    blocks, result = plain(whole, given, 2), whole(given, *pairs(2))[0]
     gate = expected_gate(whole, blocks)
     if fusion is ADD:
-        assert list(found) == ["video"]
-        torch.testing.assert_close(found["video"].values, blocks["video"].values + gate)
+        assert list(result) == ["video"]
+        torch.testing.assert_close(result["video"].values, blocks["video"].values + gate)
     else:
-        assert list(found) == ["video", "fused"]
-        assert torch.equal(found["video"].values, blocks["video"].values)
-        torch.testing.assert_close(found["fused"].values, gate)
-        assert torch.equal(found["fused"].seconds, found["video"].seconds)
+        assert list(result) == ["video", "fused"]
+        assert torch.equal(result["video"].values, blocks["video"].values)
+        torch.testing.assert_close(result["fused"].values, gate)
+        assert torch.equal(result["fused"].seconds, result["video"].seconds)
 
 
 @pytest.mark.parametrize("fusion", [ADD, APPEND])
@@ -74,7 +74,7 @@ def test_rows_that_lack_streams_equal_those_rows_alone(fusion):
     whole = connector(fusion)
     lengths = {"video": [3, 2, 2, 0], "audio": [2, 0, 0, 3], "depth": [3, 4, 0, 0]}
     given = seen(**lengths)
-    found, _ = whole(given, *pairs(4))
+    result, _ = whole(given, *pairs(4))
     planned = block_segments(
         ConnectorConfig(
             trunks={"qformer": QFormerConfig(hidden=12, layers=2, heads=3, intermediate=10, encoder_width=14)},
@@ -85,7 +85,7 @@ def test_rows_that_lack_streams_equal_those_rows_alone(fusion):
     )  # fmt: skip
     assert planned == {
         (name, int(item), 0): int(real)
-        for name, block in found.items()
+        for name, block in result.items()
         for item, real in zip(block.item, block.mask.any(-1).sum(1), strict=True)
     }
     for row in range(4):
@@ -93,10 +93,10 @@ def test_rows_that_lack_streams_equal_those_rows_alone(fusion):
         expected, _ = whole(alone, *pairs(1))
         for name, block in expected.items():
             if not len(block.item):
-                assert row not in found[name].item
+                assert row not in result[name].item
                 continue
-            at = found[name].item.tolist().index(row)
-            torch.testing.assert_close(found[name].values[at][found[name].mask[at]], block.values[0][block.mask[0]])
+            at = result[name].item.tolist().index(row)
+            torch.testing.assert_close(result[name].values[at][result[name].mask[at]], block.values[0][block.mask[0]])
 
 
 def one_row(f, index):
@@ -160,8 +160,8 @@ def test_gates_and_shares_are_told():
 
 def test_streams_outside_stay_blocks():
     whole = connector(GatedAddConfig(streams=("video", "depth")))
-    found, _ = whole(seen(video=[3], audio=[2], depth=[3]), *pairs(1))
-    assert list(found) == ["video", "audio"]
+    result, _ = whole(seen(video=[3], audio=[2], depth=[3]), *pairs(1))
+    assert list(result) == ["video", "audio"]
     assert whole.block_names == ("video", "audio")
 
 

@@ -249,8 +249,11 @@ def test_what_the_memory_holds_is_told_per_item_where_somebody_asks():
     with torch.no_grad():
         state = connector.push(connector.begin(item, scene), {"video": seen(3), "sound": seen(6)})
         info = connector.read(state)[1]
-    assert [(told["stream"], told["groups"]) for told in info["memory"].make(0, False)] == [("video", 3), ("sound", 6)]
-    (_, told) = info["memory"].make(1, True)
-    assert (told["seconds"], told["scene"], list(told["banks"])) == ([0.0, 6.0], 0, ["visual", "layer 1"])
-    assert all(sum(sizes) == 5 for sizes in told["banks"]["visual"]["sizes"])
+    assert [(message["stream"], message["groups"]) for message in info["memory"].make(0, False)] == [
+        ("video", 3),
+        ("sound", 6),
+    ]
+    (_, message) = info["memory"].make(1, True)
+    assert (message["seconds"], message["scene"], list(message["banks"])) == ([0.0, 6.0], 0, ["visual", "layer 1"])
+    assert all(sum(sizes) == 5 for sizes in message["banks"]["visual"]["sizes"])
     assert "memory" not in connector.read(state)[1]  # nothing is told where gradients are kept

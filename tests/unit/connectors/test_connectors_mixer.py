@@ -49,10 +49,10 @@ def test_a_weighted_sum_whose_weights_are_told(weighting):
     expected = sum(weights[:, e, None, None, None] * blocks[name].values for e, name in enumerate("abc"))
     torch.testing.assert_close(fused["mix"].values, expected)
     assert info["fused"] == {"mix": ["a", "b", "c"]}
-    (told,) = info["encoder_weights"].make(1, False)
-    assert told["seconds"] == blocks["a"].seconds[1].tolist()
+    (message,) = info["encoder_weights"].make(1, False)
+    assert message["seconds"] == blocks["a"].seconds[1].tolist()
     loud = blocks["b"].values[1].square().mean(-1).sqrt() * weights[1, 1]
-    torch.testing.assert_close(torch.tensor(told["maps"]["b"]), loud, rtol=0, atol=1e-4)
+    torch.testing.assert_close(torch.tensor(message["maps"]["b"]), loud, rtol=0, atol=1e-4)
     is_one_for_all = torch.allclose(weights[0], weights[1])
     assert is_one_for_all == (weighting in ("scalar", "equal"))
 

@@ -71,8 +71,8 @@ def test_a_fresh_adapter_changes_nothing():
     for lora in adapted.ports["video"].adapter.sites().values():
         torch.nn.init.zeros_(lora.up)
     seen = {"video": features([4, 2])}
-    expected, found = plain(seen, *pairs(2))[0]["video"], adapted(seen, *pairs(2))[0]["video"]
-    assert torch.equal(found.values, expected.values)
+    expected, result = plain(seen, *pairs(2))[0]["video"], adapted(seen, *pairs(2))[0]["video"]
+    assert torch.equal(result.values, expected.values)
 
 
 def test_only_the_stream_s_own_adapter_learns():

@@ -106,8 +106,8 @@ def test_gradients_equal_those_of_the_plain_loop(mode):
         query, seen = tokens.clone().requires_grad_(), keys.clone().requires_grad_()
         hidden = run(query.expand(ROWS, -1, -1), seen)
         (hidden[:, :QUERIES] * torch.linspace(-1, 1, 24)).sum().backward()
-        found = {name: p.grad.clone() for name, p in qformer.named_parameters() if p.grad is not None}
-        return {**found, "queries": query.grad, "keys": seen.grad}
+        result = {name: p.grad.clone() for name, p in qformer.named_parameters() if p.grad is not None}
+        return {**result, "queries": query.grad, "keys": seen.grad}
 
     slow = gradients(lambda q, k: plain_loop(qformer, q, k, 3, text, text_mask)[0])
     quick = gradients(lambda q, k: fast(qformer, q, k, text, text_mask)[0])
@@ -276,9 +276,9 @@ def test_the_account_is_bounded_unless_all_is_asked_for():
     qformer = build(layers=3)
     queries, keys, text, text_mask = given(9)
     _, memory = fast(qformer, queries, keys, text, text_mask)
-    told = qformer.account(memory, 1, 4)
-    assert (told["policy"], told["length"], list(told["banks"])) == ("merge", 3, ["visual"])
-    assert len(told["banks"]["visual"]["sizes"]) == 4
+    info = qformer.account(memory, 1, 4)
+    assert (info["policy"], info["length"], list(info["banks"])) == ("merge", 3, ["visual"])
+    assert len(info["banks"]["visual"]["sizes"]) == 4
     whole = qformer.account(memory, 1, None)["banks"]
     assert list(whole) == ["visual", "layer 1", "layer 2"]
     assert [len(bank["tokens"]) for bank in whole.values()] == [KEYS, QUERIES + LENGTH, QUERIES + LENGTH]

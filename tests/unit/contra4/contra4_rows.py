@@ -52,8 +52,8 @@ class LoudPools:
 def shown(prompt: Any) -> list[tuple[str, str]]:
     """(letter, caption) of the scenes that a prompt asks about: those after the last example."""
     text = prompt if isinstance(prompt, str) else prompt[-1]["content"]
-    found = _SCENE.findall(text)
-    return found[max(i for i, (letter, _) in enumerate(found) if letter == "A") :]
+    result = _SCENE.findall(text)
+    return result[max(i for i, (letter, _) in enumerate(result) if letter == "A") :]
 
 
 def loudest(prompt: Any) -> str:

@@ -21,21 +21,21 @@ from vidweave.contra4.task import Contra4Task
 from vidweave.engines import Completion, ScriptedEngine
 from vidweave.errors import AnnotationError, EngineError, ModalityError, QueryError
 from vidweave.media import write_video
-from vidweave.toyworld.questions import FAMILIES
+from vidweave.toyworld.questions import QUESTION_TYPES
 from vidweave.toyworld.questions import question as toy_question
 from vidweave.toyworld.scene import sample_scene
 from vidweave.types import Answer, Answerer, Clip, Frames, Query, Scene
 
 
-def queries(*questions, **how) -> list[Query]:
-    task = Contra4Task(questions, **how)
+def queries(*questions, **arguments) -> list[Query]:
+    task = Contra4Task(questions, **arguments)
     return [task.example(i).query for i in range(len(questions))]
 
 
 class Recorder(ScriptedEngine):
-    def __init__(self, said: str = "Scene B. because\nand more") -> None:
+    def __init__(self, reply: str = "Scene B. because\nand more") -> None:
         super().__init__(self._say, "recorder")
-        self.said, self.asked = said, []
+        self.said, self.asked = reply, []
 
     def _say(self, request) -> str:
         self.asked.append(request)
@@ -132,8 +132,8 @@ def test_every_scene_stands_behind_its_own_label() -> None:
     asked = question(scenes=4, answer=3)
     shown = asked.reordered([2, 0, 3])
     EndpointAnswerer(engine=engine, num_frames=2).answer(queries(shown, locate=clip_of))
-    told = [part.get("text", part["type"]) for part in sent(engine)]
-    assert told == [
+    info = [part.get("text", part["type"]) for part in sent(engine)]
+    assert info == [
         "Scene A: ", "image_url", "Scene B: ", "input_audio", "Scene C: ", "image_url", "image_url",
         "Which? Choose from: Scene A, Scene B, Scene C", "Answer:",
     ]  # fmt: skip
@@ -189,7 +189,7 @@ def test_the_best_probe_of_a_scene_counts() -> None:
         return [Probe(text=f"{n}?", worth={"yes": w, "no": 0.0}) for n, w in enumerate((0.1, 1.0))]
 
     asked = queries(*[question(n) for n in range(5)], locate=clip_of)
-    one, two = (SceneByScene(model=Brightest(), **how).answer(asked) for how in ({}, {"ask": twice}))
+    one, two = (SceneByScene(model=Brightest(), **options).answer(asked) for options in ({}, {"ask": twice}))
     assert [a.options for a in one] == [a.options for a in two]
 
 
@@ -212,12 +212,12 @@ def toy(text: str, modality: str = "video") -> list[Probe]:
 
 def test_probes_ask_in_words_that_models_have_learnt() -> None:
     learnt = {}
-    for family in ("exists", "count", "beeps"):
+    for question_type in ("exists", "count", "beeps"):
         for seed in range(900_000, 900_400):
-            asked = toy_question(sample_scene(seed), family, np.random.default_rng(seed))
+            asked = toy_question(sample_scene(seed), question_type, np.random.default_rng(seed))
             if asked is not None:
                 learnt.setdefault(asked.text, set()).update(asked.options)
-    assert FAMILIES["exists"].needs == {"video"}
+    assert QUESTION_TYPES["exists"].needs == {"video"}
     assert len(toy("Which scene holds a ring?")) == len({p.text for p in toy("Which scene holds a ring?")}) > 3
     for probe in [*toy("Which scene holds a ring?"), *toy("Which scene has exactly two of something?")]:
         assert set(probe.worth) == learnt[probe.text]

@@ -112,8 +112,8 @@ def test_any_model_is_a_captioner(folders):
     captioners = {"audio": AnswererCaptioner(model=Model(), batch_size=2), "pc": AnswererCaptioner(model=Model())}
     done = Captioning(captioners=captioners, media=files.media()).run(rows)
     assert [row["caption"][0] for row in done] == ["Describe the audio. 2"] * 2 + ["Describe the 3D model 1"]
-    said = AnswererCaptioner(model=Model(), prompt="Who is it?").caption([Clip(audio="a.wav")])
-    assert said == ["Who is it? 1"]
+    reply = AnswererCaptioner(model=Model(), prompt="Who is it?").caption([Clip(audio="a.wav")])
+    assert reply == ["Who is it? 1"]
 
 
 # -- an endpoint

@@ -28,22 +28,22 @@ WHAT = Evaluation(questions=QUESTIONS, locate=clip_of, file_hash="ab", progress=
 
 
 def test_a_model_that_looks_is_told_from_rules_that_do_not(tmp_path) -> None:
-    found = evaluate(Brightest(), WHAT, tmp_path / "r.jsonl")
-    assert found["overall"]["accuracy"] == 1.0
-    assert found["coverage"] == {"asked": 24, "left_out": 0}
-    rules = {rule["name"]: rule for rule in found["baselines"]}
+    result = evaluate(Brightest(), WHAT, tmp_path / "r.jsonl")
+    assert result["overall"]["accuracy"] == 1.0
+    assert result["coverage"] == {"asked": 24, "left_out": 0}
+    rules = {rule["name"]: rule for rule in result["baselines"]}
     uniform = sum(1 / len(q.scenes) for q in QUESTIONS) / 24
     assert rules["uniform"]["overall"] == pytest.approx(uniform)
     assert rules["uniform"]["gain"] == pytest.approx(1 - uniform)
     assert rules["always A"]["overall"] == sum(q.answer == 0 for q in QUESTIONS) / 24
-    assert found["controls"]["question alone"]["accuracy"] < 0.8
-    controls = [found["controls"][name]["accuracy"] for name in ("question alone", "scenes of other questions")]
+    assert result["controls"]["question alone"]["accuracy"] < 0.8
+    controls = [result["controls"][name]["accuracy"] for name in ("question alone", "scenes of other questions")]
     noise = sum(controls) / 2
-    assert found["measures"]["signal over noise (MSNR)"] == pytest.approx((1 - noise) / noise)
-    assert found["controls"]["right in every order"]["accuracy"] == 1.0
-    assert {"selection", "scenes", "modalities", "answer modality"} <= found["facets"].keys()
-    assert "selection x scenes x modalities x answer modality" in found["facets"]
-    json.dumps(found, allow_nan=False)
+    assert result["measures"]["signal over noise (MSNR)"] == pytest.approx((1 - noise) / noise)
+    assert result["controls"]["right in every order"]["accuracy"] == 1.0
+    assert {"selection", "scenes", "modalities", "answer modality"} <= result["facets"].keys()
+    assert "selection x scenes x modalities x answer modality" in result["facets"]
+    json.dumps(result, allow_nan=False)
 
 
 def test_old_scorers_are_lenient_beside_the_strict_one(tmp_path) -> None:
@@ -57,9 +57,9 @@ def test_old_scorers_are_lenient_beside_the_strict_one(tmp_path) -> None:
             return [Answer(", ".join(reversed(query.options))) for query in queries]
 
     what = Evaluation(questions=QUESTIONS, locate=clip_of, progress=False)
-    found = evaluate(Hedging(), what, tmp_path / "r.jsonl")
-    assert found["overall"]["accuracy"] == 0.0
-    assert found["measures"] == {
+    result = evaluate(Hedging(), what, tmp_path / "r.jsonl")
+    assert result["overall"]["accuracy"] == 0.0
+    assert result["measures"] == {
         "accuracy by the lenient scorer of 2025": 1.0,
         "accuracy by the lenient scorer of 2024": 1.0,
     }
@@ -69,29 +69,29 @@ def test_categories_are_a_side_where_the_file_has_them(tmp_path) -> None:
     every = "selection x scenes x modalities x answer modality"
     for category in (None, "Other"):
         asked = [replace(q, category=category) for q in QUESTIONS]
-        found = evaluate(
+        result = evaluate(
             BlindAnswerer("prior", by_modality()), Evaluation(questions=asked, progress=False), tmp_path / f"{category}"
         )
-        assert every in found["facets"]
-        assert (f"{every} x category" in found["facets"]) is (category is not None)
-    assert found["facets"][f"{every} x category"][0]["family"] == "random, mc_2, audio+pc, audio, Other"
+        assert every in result["facets"]
+        assert (f"{every} x category" in result["facets"]) is (category is not None)
+    assert result["facets"][f"{every} x category"][0]["question_type"] == "random, mc_2, audio+pc, audio, Other"
 
 
 def test_a_model_that_favours_a_place_is_found_by_reordering(tmp_path) -> None:
-    found = evaluate(BlindAnswerer("always A", always(0)), WHAT, tmp_path / "r.jsonl")
-    every = found["controls"]["every order of the scenes"]
-    guessing = {rule["name"]: rule for rule in found["baselines"]}["uniform"]["overall"]
+    result = evaluate(BlindAnswerer("always A", always(0)), WHAT, tmp_path / "r.jsonl")
+    every = result["controls"]["every order of the scenes"]
+    guessing = {rule["name"]: rule for rule in result["baselines"]}["uniform"]["overall"]
     assert every["accuracy"] == pytest.approx(guessing)
     assert every["num_items"] == len(QUESTIONS)
     assert every["low"] < guessing < every["high"]
-    assert found["controls"]["same scene in every order"]["accuracy"] == 0
-    assert found["measures"]["signal over noise (MSNR)"] == 0  # no medium was needed
+    assert result["controls"]["same scene in every order"]["accuracy"] == 0
+    assert result["measures"]["signal over noise (MSNR)"] == 0  # no medium was needed
 
 
 def test_a_rule_by_modality_stays_with_its_scene(tmp_path) -> None:
-    found = evaluate(BlindAnswerer("prior", by_modality()), WHAT, tmp_path / "r.jsonl")
-    assert found["controls"]["same scene in every order"]["accuracy"] == 1
-    rules = {rule["name"]: rule for rule in found["baselines"]}
+    result = evaluate(BlindAnswerer("prior", by_modality()), WHAT, tmp_path / "r.jsonl")
+    assert result["controls"]["same scene in every order"]["accuracy"] == 1
+    rules = {rule["name"]: rule for rule in result["baselines"]}
     assert rules["modality prior (audio > image > video > pc)"]["gain"] == 0
 
 
@@ -106,8 +106,8 @@ def test_nothing_is_asked_twice_and_runs_compare(tmp_path) -> None:
     again = evaluate(Brightest(), WHAT, tmp_path / "r.jsonl")
     assert (again["num_resumed"], again["overall"]) == (24, first["overall"])
     evaluate(BlindAnswerer("always A", always(0)), WHAT, tmp_path / "blind.jsonl")
-    found = compare_files(tmp_path / "r.jsonl", tmp_path / "blind.jsonl")
-    assert (found.overall.num_items, found.overall.first) == (24, 1.0)
+    result = compare_files(tmp_path / "r.jsonl", tmp_path / "blind.jsonl")
+    assert (result.overall.num_items, result.overall.first) == (24, 1.0)
 
 
 def test_the_fitted_prior_is_the_best_order_of_another_file() -> None:

@@ -39,12 +39,12 @@ def blip(tmp_path_factory) -> str:
 def test_pictures_and_videos_are_described_one_by_one(blip):
     captioner = TransformersCaptioner(blip, max_tokens=8)
     clips = [picture(20), picture(240), picture(120, "video", 5)]
-    said = captioner.caption(clips)
-    assert all(text and set(text.split()) <= {*WORDS} for text in said)
-    assert len(set(said)) > 1  # it does look
-    assert said == [captioner.caption([clip])[0] for clip in clips] == captioner.caption(clips)
+    reply = captioner.caption(clips)
+    assert all(text and set(text.split()) <= {*WORDS} for text in reply)
+    assert len(set(reply)) > 1  # it does look
+    assert reply == [captioner.caption([clip])[0] for clip in clips] == captioner.caption(clips)
     (of_video,) = TransformersCaptioner(blip, max_tokens=8).caption([picture(120)])
-    assert said[2] == of_video  # the middle picture
+    assert reply[2] == of_video  # the middle picture
 
 
 def test_a_prompt_is_continued(blip):
@@ -57,10 +57,10 @@ def test_a_prompt_is_continued(blip):
 
 def test_workers_get_it_without_its_weights(blip):
     captioner = TransformersCaptioner(blip, max_tokens=4)
-    said = captioner.caption([picture(20)])
+    reply = captioner.caption([picture(20)])
     sent = pickle.dumps(captioner)
     assert len(sent) < 1_000
-    assert pickle.loads(sent).caption([picture(20)]) == said  # noqa: S301
+    assert pickle.loads(sent).caption([picture(20)]) == reply  # noqa: S301
 
 
 def test_what_it_cannot_describe_is_refused(blip, tmp_path):
@@ -99,6 +99,6 @@ def listener(tmp_path_factory) -> str:
 def test_sounds_are_described_by_a_model_that_hears(listener):
     captioner = TransformersCaptioner(listener, max_tokens=6)
     clips = [sound(0.01), sound(0.9)]
-    said = captioner.caption(clips)
-    assert said == [captioner.caption([clip])[0] for clip in clips]
-    assert all("Describe" not in text for text in said)  # what was asked is not repeated
+    reply = captioner.caption(clips)
+    assert reply == [captioner.caption([clip])[0] for clip in clips]
+    assert all("Describe" not in text for text in reply)  # what was asked is not repeated

@@ -117,9 +117,9 @@ def test_a_query_has_labelled_scenes(folders):
 
 
 def test_all_is_well(folders):
-    found = list(examine(released_questions(), Media.from_settings(folders)))
-    assert [(e.status, e.why) for e in found] == [("ok", "")] * 5
-    assert found[0].questions == ("q0", "q2")
+    result = list(examine(released_questions(), Media.from_settings(folders)))
+    assert [(e.status, e.why) for e in result] == [("ok", "")] * 5
+    assert result[0].questions == ("q0", "q2")
 
 
 def test_missing_and_damaged_media(folders, tmp_path):
@@ -127,15 +127,15 @@ def test_missing_and_damaged_media(folders, tmp_path):
     (tmp_path / "objaverse" / NAMES["objaverse"]).write_bytes(b"PK\x03\x04 no archive")
     video = tmp_path / "msrvtt" / NAMES["msrvtt"]
     video.write_bytes(video.read_bytes()[:300])
-    found = {e.scene.source: e for e in examine(released_questions(), Media.from_settings(folders))}
-    assert {source: e.status for source, e in found.items()} == {
+    result = {e.scene.source: e for e in examine(released_questions(), Media.from_settings(folders))}
+    assert {source: e.status for source, e in result.items()} == {
         "audiocaps": "ok",
         "clotho": "ok",
         "coco_val": "missing",
         "msrvtt_test": "undecodable",
         "pointllm": "undecodable",
     }
-    assert found["coco_val"].questions == ("q0", "q1")
+    assert result["coco_val"].questions == ("q0", "q1")
     looked = {
         e.scene.source: e.status for e in examine(released_questions(), Media.from_settings(folders), decode=False)
     }
@@ -304,9 +304,9 @@ def test_captions_in_parquet(tmp_path, monkeypatch):
     }
     file = PoolFile(path=str(tmp_path / "pool"), format="msrvtt", modality="video")
     parquet.write_table(pyarrow.Table.from_pylist([row]), file.path)
-    (found,) = file.rows()
-    assert (found["id"], found["caption"], found["url"]) == ("video6513", ["a film"], "u")
-    assert found["meta"] == {"start_time": 116.03, "end_time": 126.21}
+    (result,) = file.rows()
+    assert (result["id"], result["caption"], result["url"]) == ("video6513", ["a film"], "u")
+    assert result["meta"] == {"start_time": 116.03, "end_time": 126.21}
     parquet.write_table(pyarrow.Table.from_pylist([{**row, "caption": None}]), file.path)
     with pytest.raises(AnnotationError, match="row 1: 'caption' must be str, got None"):
         list(file.rows())

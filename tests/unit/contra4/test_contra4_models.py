@@ -12,7 +12,7 @@ from tests.unit.model.tiny_models import tiny_config, with_processor
 from vidweave.contra4.baselines.apart import SceneByScene
 from vidweave.contra4.evaluate import Evaluation, evaluate
 from vidweave.contra4.task import Contra4Task
-from vidweave.evaluation.records import read_records
+from vidweave.evaluation.predictions import read_predictions
 from vidweave.language.layout import AnswerFormat, EachScene, OptionsFormat, Slot, Special, TemplateLayout, Text
 from vidweave.model.config import StreamConfig
 from vidweave.pipelines.slot import SlotPipeline
@@ -44,16 +44,16 @@ def model(request):
 
 def test_all_scenes_stand_in_one_prompt_and_the_labels_are_scored(model, tmp_path):
     what = Evaluation(questions=SEEN, locate=clip_of, controls=True, orders=True, batch_size=3, progress=False)
-    found = evaluate(model, what, tmp_path / "r.jsonl")
-    assert found["overall"]["num_items"] == 5
-    assert found["choices"].keys() <= {"A", "B"}  # scored options are always readable
-    assert found["manifest"]["model"]["weights"] == model.describe()["weights"]
-    assert "<image>" in found["manifest"]["prompt"]
-    assert "<video>" in found["manifest"]["prompt"]
-    _, records = read_records(tmp_path / "r.jsonl")
+    result = evaluate(model, what, tmp_path / "r.jsonl")
+    assert result["overall"]["num_items"] == 5
+    assert result["choices"].keys() <= {"A", "B"}  # scored options are always readable
+    assert result["manifest"]["model"]["weights"] == model.describe()["weights"]
+    assert "<image>" in result["manifest"]["prompt"]
+    assert "<video>" in result["manifest"]["prompt"]
+    _, records = read_predictions(tmp_path / "r.jsonl")
     assert all(None not in record.scores and len(record.scores) == 2 for record in records)
     assert {use["stream"] for record in records for use in record.frames} == {"video", "image"}
-    _, blank = read_records(tmp_path / "r.text_only.jsonl")
+    _, blank = read_predictions(tmp_path / "r.text_only.jsonl")
     assert [r.scores for r in blank] != [r.scores for r in records]  # the model does look
 
 

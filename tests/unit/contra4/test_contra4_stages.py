@@ -117,11 +117,11 @@ class PerOrder(Failing):
         self.completions = []
 
     def complete(self, requests):
-        said = [
+        reply = [
             Completion(text="Scene B") if '"thing at loudness 1"' in r.prompt.split("Scene B")[0] else None
             for r in requests
         ]
-        return [done or Completion(text="", error="400") for done in said]
+        return [done or Completion(text="", error="400") for done in reply]
 
 
 # ---- verification
@@ -168,8 +168,8 @@ def test_verdicts_that_nobody_asked_for_are_not_the_verifiers_nonsense():
     done = Verification(verifiers=verifiers, stop_when_lost=True).run(rows)
     assert [row["answer_first"].count(NOT_ASKED) for row in done] == [0, 5, 5]
     tally = Filters(verifiers=("first",)).tally(done)
-    said = {name: count for name, count in tally.items() if " says " in name}
-    assert said == {f"first says Scene {letter}": count for letter, count in {"A": 2, "B": 4, "C": 2}.items()}
+    reply = {name: count for name, count in tally.items() if " says " in name}
+    assert reply == {f"first says Scene {letter}": count for letter, count in {"A": 2, "B": 4, "C": 2}.items()}
 
 
 def test_a_tally_tells_refusals_and_scenes_that_do_not_exist_from_choices():
@@ -303,18 +303,18 @@ def test_answers_stand_everywhere_equally_often(cases):
         for i, (scenes, near, answer) in enumerate(cases)
     ]
     before = {row["id"]: row for row in rows}
-    found = balance_rows(rows)
-    assert sorted(row["id"] for row in found) == sorted(before)
+    result = balance_rows(rows)
+    assert sorted(row["id"] for row in result) == sorted(before)
     for scenes in (2, 3, 4):
         for near in ("similarity", "random"):
-            group = [r for r in found if r["q_type"] == f"mc_{scenes}" and r["selection_type"] == near]
+            group = [r for r in result if r["q_type"] == f"mc_{scenes}" and r["selection_type"] == near]
             counts = Counter(question_from_dict(row, "here").answer for row in group)
             shares = [counts[i] - len(group) / scenes for i in range(scenes)]
             assert all(abs(share) <= 1 + 0.02 * len(group) for share in shares)  # borders at .33 and .66
-    for row in found:
+    for row in result:
         old = before[row["id"]]
-        truth = old["examples"]["ABCD".index(old["answers"][0][6])]
-        assert row["examples"]["ABCD".index(row["answers"][0][6])] == truth
+        expected = old["examples"]["ABCD".index(old["answers"][0][6])]
+        assert row["examples"]["ABCD".index(row["answers"][0][6])] == expected
         assert sorted(map(str, row["examples"])) == sorted(map(str, old["examples"]))
 
 
@@ -349,8 +349,8 @@ def test_the_fair_style_takes_shortcuts_away():
         for modalities in {q.modality_set for q in group}:
             labels = Counter(q.answer for q in group if q.modality_set == modalities)
             assert max(labels.values()) - min(labels[i] for i in range(size)) <= size
-    truth = {row["id"]: row["examples"]["ABCD".index(row["answers"][0][6])] for row in rows}
-    assert all(row["examples"]["ABCD".index(row["answers"][0][6])] == truth[row["id"]] for row in balanced)
+    answer = {row["id"]: row["examples"]["ABCD".index(row["answers"][0][6])] for row in rows}
+    assert all(row["examples"]["ABCD".index(row["answers"][0][6])] == answer[row["id"]] for row in balanced)
 
 
 def test_lengths_that_differ():

@@ -19,27 +19,27 @@ def found():
     return statistics(read_questions(VALIDATION))
 
 
-def test_counts_of_the_released_split(found):
-    assert found["questions"] == 3000
-    assert found["distinct_questions"] == 2907
-    assert found["q_type"] == {"mc_2": 1000, "mc_3": 1000, "mc_4": 1000}
-    assert set(found["selection_and_q_type"].values()) == {500}
-    assert found["labels"] == {"A": 1504, "B": 846, "C": 459, "D": 191}
-    assert found["labels_by_q_type"] == {
+def test_counts_of_the_released_split(result):
+    assert result["questions"] == 3000
+    assert result["distinct_questions"] == 2907
+    assert result["q_type"] == {"mc_2": 1000, "mc_3": 1000, "mc_4": 1000}
+    assert set(result["selection_and_q_type"].values()) == {500}
+    assert result["labels"] == {"A": 1504, "B": 846, "C": 459, "D": 191}
+    assert result["labels_by_q_type"] == {
         "mc_2": {"A": 596, "B": 404},
         "mc_3": {"A": 440, "B": 255, "C": 305},
         "mc_4": {"A": 468, "B": 187, "C": 154, "D": 191},
     }
-    assert found["without_question_mark"] == 465
-    assert (found["question_words"]["min"], found["question_words"]["max"]) == (4, 32)
-    assert found["question_words"]["mean"] == pytest.approx(8.5, abs=0.05)
-    assert found["media"] == 5448
+    assert result["without_question_mark"] == 465
+    assert (result["question_words"]["min"], result["question_words"]["max"]) == (4, 32)
+    assert result["question_words"]["mean"] == pytest.approx(8.5, abs=0.05)
+    assert result["media"] == 5448
 
 
-def test_modalities_of_the_released_split(found):
+def test_modalities_of_the_released_split(result):
     rows = {
         name: (r["scenes"], r["answers"], round(r["answers_when_present"], 3))
-        for name, r in found["modalities"].items()
+        for name, r in result["modalities"].items()
     }
     assert rows == {
         "audio": (2147, 1029, 0.479),
@@ -47,30 +47,30 @@ def test_modalities_of_the_released_split(found):
         "video": (2551, 835, 0.327),
         "pc": (2131, 448, 0.210),
     }
-    assert {name: round(row["caption_words"], 1) for name, row in found["modalities"].items()} == {
+    assert {name: round(row["caption_words"], 1) for name, row in result["modalities"].items()} == {
         "audio": 10.7,
         "image": 10.4,
         "video": 9.4,
         "pc": 9.3,
     }
-    assert {name: row["media"] for name, row in found["sources"].items()} == {
+    assert {name: row["media"] for name, row in result["sources"].items()} == {
         "audiocaps": 1173,
         "clotho": 622,
         "coco_val": 1706,
         "msrvtt_test": 489,
         "pointllm": 1458,
     }
-    assert found["modality_sets"]["audio+image+pc+video"] == 1000
-    assert found["modality_sets"]["audio+pc"] == 96
-    assert found["repeated_modality"] == 0
+    assert result["modality_sets"]["audio+image+pc+video"] == 1000
+    assert result["modality_sets"]["audio+pc"] == 96
+    assert result["repeated_modality"] == 0
 
 
-def test_blind_scores_of_the_released_split(found):
-    assert round(found["blind"]["always A"], 3) == 0.501
-    assert round(found["blind"]["modality prior (audio > image > video > pc)"], 3) == 0.488
+def test_blind_scores_of_the_released_split(result):
+    assert round(result["blind"]["always A"], 3) == 0.501
+    assert round(result["blind"]["modality prior (audio > image > video > pc)"], 3) == 0.488
 
 
-def test_command(capsys, found):
+def test_command(capsys, result):
     assert run(["contra4", "stats", str(VALIDATION)]) == 0
     text = capsys.readouterr().out
     assert "always A                                        0.501" in text
@@ -78,7 +78,7 @@ def test_command(capsys, found):
     assert run(["contra4", "stats", str(VALIDATION), "--against", str(VALIDATION), "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
     assert data["shared"] == {"ids": 3000, "questions": 2907, "media": 5448}
-    assert data["labels"] == found["labels"]
+    assert data["labels"] == result["labels"]
 
 
 def test_command_on_a_bad_file(tmp_path, capsys):

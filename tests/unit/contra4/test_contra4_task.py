@@ -18,7 +18,7 @@ def test_a_question_is_a_query_about_labelled_scenes() -> None:
     assert [scene.label for scene in example.query.scenes] == ["Scene A", "Scene B", "Scene C"]
     assert [next(iter(scene.clip)) for scene in example.query.scenes] == ["audio", "point_cloud", "image"]
     assert tuple(example.query.options) == ("Scene A", "Scene B", "Scene C")
-    assert (example.truth, example.family, example.id) == ("Scene B", "mc_3", "q1")
+    assert (example.answer, example.question_type, example.id) == ("Scene B", "mc_3", "q1")
     assert example.query.extra["captions"] == ("thing ", "thing x", "thing xx")
     assert example.facets == {
         "selection": "random",
@@ -50,7 +50,7 @@ def test_every_order_moves_scenes_answer_and_captions_together() -> None:
     for index, name in enumerate(task.ids()):
         example, order = task.example(index), name.split("/")[1]
         asked = QUESTIONS[int(name[1])]
-        place = example.query.options.index(example.truth)
+        place = example.query.options.index(example.answer)
         assert int(order[place]) == asked.answer
         assert example.query.extra["captions"][place] == asked.scenes[asked.answer].caption
         assert brightness(example.query.scenes[place].clip) == brightness(clip_of(asked.scenes[asked.answer]))
@@ -78,15 +78,15 @@ def test_scenes_of_other_questions_have_the_modality_and_are_foreign() -> None:
         own = {brightness(clip_of(scene)) for scene in asked.scenes}
         assert [next(iter(s.clip)) for s in example.query.scenes] == [s.clip_modality for s in asked.scenes]
         assert not own & {brightness(scene.clip) for scene in example.query.scenes}
-        assert example.truth == asked.answer_label
+        assert example.answer == asked.answer_label
         assert example.query.extra["captions"] == again.example(index).query.extra["captions"]
     with pytest.raises(ConfigError, match="use more questions"):
         Contra4Task(QUESTIONS[:1], view="other_scenes").example(0)
 
 
 def test_given_captions_stand_in_for_the_files_and_are_part_of_the_run() -> None:
-    said = {scene.key: f"said of {scene.id}" for q in QUESTIONS for scene in q.scenes}
-    task = Contra4Task(QUESTIONS, captions=said)
+    reply = {scene.key: f"said of {scene.id}" for q in QUESTIONS for scene in q.scenes}
+    task = Contra4Task(QUESTIONS, captions=reply)
     assert task.example(0).query.extra["captions"] == ("said of 0-0", "said of 0-1")
     assert task.describe() != Contra4Task(QUESTIONS).describe()
     with pytest.raises(ConfigError, match="the captions file has no caption for s '0-0'"):

@@ -128,10 +128,10 @@ NOT_READ_ALONE = {  # answers of questions, maps, vocabularies
 @pytest.mark.parametrize(("name", "file", "settings", "examples", "recordings", "labeled"), CASES)
 def test_every_excerpt_reads(name, file, settings, examples, recordings, labeled):
     settings = {key: FOLDER / value if key == "answers" else value for key, value in settings.items()}
-    found = DATASETS.get(name)(data=FOLDER / file, **settings).annotations
-    assert len({example.id for example in found}) == len(found) == examples
-    assert len({example.media for example in found}) == recordings
-    assert sum(example.is_labeled for example in found) == labeled
+    result = DATASETS.get(name)(data=FOLDER / file, **settings).annotations
+    assert len({example.id for example in result}) == len(result) == examples
+    assert len({example.media for example in result}) == recordings
+    assert sum(example.is_labeled for example in result) == labeled
 
 
 def test_no_excerpt_is_left_out():

@@ -13,7 +13,7 @@ from vidweave.data.examples import ExamplesFile
 from vidweave.data.health import KINDS, check_dataset
 from vidweave.data.lvu import LVU
 from vidweave.data.nextqa import NextQA
-from vidweave.errors import RecordError
+from vidweave.errors import PredictionError
 from vidweave.media.write import write_video
 from vidweave.types import Frames
 
@@ -34,13 +34,13 @@ def questions(folder, video, rows):
     return path
 
 
-def kinds(found):
-    return {finding.kind: finding for finding in found.findings}
+def kinds(result):
+    return {finding.kind: finding for finding in result.findings}
 
 
 def test_a_whole_set_has_no_findings(tmp_path, video):
-    found = check_dataset(ExamplesFile(data=questions(tmp_path, video, [{"answer": "x", "start": 0, "end": 1.5}] * 3)))
-    assert (found.num_examples, found.num_recordings, found.findings) == (3, 1, ())
+    result = check_dataset(ExamplesFile(data=questions(tmp_path, video, [{"answer": "x", "start": 0, "end": 1.5}] * 3)))
+    assert (result.num_examples, result.num_recordings, result.findings) == (3, 1, ())
 
 
 def test_planted_faults_of_own_files(tmp_path, video):
@@ -55,12 +55,12 @@ def test_planted_faults_of_own_files(tmp_path, video):
         {"id": "typo", "answer": "x", "strat": 1},
     ])  # fmt: skip
     (tmp_path / "b.mp4").write_bytes(video.read_bytes()[:300])
-    found = check_dataset(ExamplesFile(data=path))
-    assert found.counts == {
+    result = check_dataset(ExamplesFile(data=path))
+    assert result.counts == {
         "unreadable row": 1, "answer outside options": 2, "duplicate id": 1, "missing media": 1, "undecodable media": 1,
         "span past the end": 1,
     }  # fmt: skip
-    by_kind = kinds(found)
+    by_kind = kinds(result)
     assert by_kind["duplicate id"].where == "one"
     assert by_kind["span past the end"].where == "far"
     assert "the span ends at 60 s, the video at 1.8 s" in by_kind["span past the end"].detail
@@ -73,27 +73,27 @@ def test_frame_counts_and_durations_of_annotations(tmp_path, video):
     header = "video,frame_count,width,height,question,answer,qid,type,a0,a1,a2,a3,a4\n"
     (tmp_path / "val.csv").write_text(f"{header}a,9,1,1,why,5,1,CW,a,b,c,d,e\na,9,1,1,why,4,2,CW,a,b,c,d,e\n")
     (tmp_path / "a.mp4").write_bytes(video.read_bytes())
-    found = check_dataset(NextQA(data=tmp_path / "val.csv", media=(tmp_path,)))
-    assert found.counts == {"answer outside options": 1, "frame count": 1}
-    assert kinds(found)["frame count"].detail == f"{FRAMES} frames, the annotation says 9"
+    result = check_dataset(NextQA(data=tmp_path / "val.csv", media=(tmp_path,)))
+    assert result.counts == {"answer outside options": 1, "frame count": 1}
+    assert kinds(result)["frame count"].detail == f"{FRAMES} frames, the annotation says 9"
     lvu = {"a": {"subset": "val", "duration": 132, "num_frames": 1400, "year": "5"}}
     (tmp_path / "val.json").write_text(json.dumps(lvu))
-    found = check_dataset(LVU(data=tmp_path / "val.json", media=(tmp_path,), task="year"))
-    assert found.counts == {"short media": 1, "span past the end": 2}
+    result = check_dataset(LVU(data=tmp_path / "val.json", media=(tmp_path,), task="year"))
+    assert result.counts == {"short media": 1, "span past the end": 2}
 
 
 def test_a_file_that_ends_in_the_middle_is_one_finding(tmp_path, video):
     path = questions(tmp_path, video, [{"answer": "x"}] * 2)
     path.write_text(path.read_text() + '{"video": "a.mp4", "ques')
-    found = check_dataset(ExamplesFile(data=path))
-    assert (found.num_examples, list(found.counts)) == (2, ["unreadable row"])
-    assert "own.jsonl:3: not JSON" in found.findings[0].detail
+    result = check_dataset(ExamplesFile(data=path))
+    assert (result.num_examples, list(result.counts)) == (2, ["unreadable row"])
+    assert "own.jsonl:3: not JSON" in result.findings[0].detail
 
 
 def test_what_is_known_of_media_is_not_decoded_again(tmp_path, video, monkeypatch):
     path, looked = questions(tmp_path, video, [{"answer": "x"}, {"video": "b.mp4", "answer": "x"}]), []
     look = health._probe
-    monkeypatch.setattr(health, "_probe", lambda *how: looked.append(how[0]) or look(*how))
+    monkeypatch.setattr(health, "_probe", lambda *arguments: looked.append(arguments[0]) or look(*arguments))
     journal = tmp_path / "check.jsonl"
     assert check_dataset(ExamplesFile(data=path), journal=journal, num_workers=1).num_known == 0
     lines = journal.read_bytes().splitlines(keepends=True)
@@ -103,7 +103,7 @@ def test_what_is_known_of_media_is_not_decoded_again(tmp_path, video, monkeypatc
     (tmp_path / "b.mp4").write_bytes(video.read_bytes() + b"\0")  # another size
     assert check_dataset(ExamplesFile(data=path), journal=journal).num_known == 1
     (tmp_path / "other.jsonl").write_text("{}\n")
-    with pytest.raises(RecordError, match="is not a file of a data check"):
+    with pytest.raises(PredictionError, match="is not a file of a data check"):
         check_dataset(ExamplesFile(data=path), journal=tmp_path / "other.jsonl")
 
 
@@ -113,10 +113,10 @@ def test_the_command_reports_as_table_json_and_page(tmp_path, video, capsys):
     assert "missing media  none.mp4  no file for 1 examples" in capsys.readouterr().out
     assert "none.mp4: no file for 1 examples" in (tmp_path / "r.html").read_text()
     assert run(["data", "doctor", str(path), "--json", "--report", str(tmp_path / "r.json")]) == 1
-    said = json.loads(capsys.readouterr().out)
-    assert said == json.loads((tmp_path / "r.json").read_text())
-    assert said["counts"] == {"missing media": 1}
-    assert set(said["counts"]) <= set(KINDS)
+    reply = json.loads(capsys.readouterr().out)
+    assert reply == json.loads((tmp_path / "r.json").read_text())
+    assert reply["counts"] == {"missing media": 1}
+    assert set(reply["counts"]) <= set(KINDS)
     (tmp_path / "none.mp4").write_bytes(video.read_bytes())
     assert run(["data", "doctor", str(path)]) == 0
     assert run(["data", "doctor", str(path), "--report", "r.txt"]) == 2
@@ -137,7 +137,7 @@ def test_any_data_set_becomes_a_file_of_our_own_form(tmp_path, video, capsys):
     assert run([*words, "--out", str(tmp_path / "own.jsonl")]) == 0
     (theirs,), (ours,) = NextQA(data=tmp_path / "val.csv").annotations, ExamplesFile(data=tmp_path / "own.jsonl")
     assert (ours.id, ours.query.text, ours.query.options) == (theirs.id, theirs.query.text, theirs.query.options)
-    assert (ours.truth, ours.position, ours.family) == (theirs.truth, theirs.position, theirs.family)
+    assert (ours.answer, ours.position, ours.question_type) == (theirs.answer, theirs.position, theirs.question_type)
     (tmp_path / "deep").mkdir()
     assert run([*words, "--out", str(tmp_path / "deep" / "own.jsonl")]) == 2
     assert "write the file to a folder above the media" in capsys.readouterr().err

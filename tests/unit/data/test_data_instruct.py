@@ -31,7 +31,7 @@ def test_video_instruct_by_index(tmp_path):
     assert target(item, "single") == "A fence. </s>"
     assert prompt(item, "evaluation") == "USER: <video>\nWhat does the man paint? ASSISTANT: "
     example = last_question(item)
-    assert (example.query.text, example.truth) == ("What does the man paint?", "A fence.")
+    assert (example.query.text, example.answer) == ("What does the man paint?", "A fence.")
 
 
 def test_conversations_of_videos_images_and_text(tmp_path):

@@ -22,21 +22,21 @@ def read(folder, *rows, name="own.jsonl"):
 @pytest.mark.parametrize("answer", ["blue", 1, "1", ["blue"], [1], ["blue", "red"], [1, 0]])
 def test_an_answer_is_a_text_a_position_or_a_list(tmp_path, answer):
     (example,) = read(tmp_path, {"options": ["red", "blue"], "answer": answer})
-    assert (example.truth, example.position) == ("blue", 1)
+    assert (example.answer, example.position) == ("blue", 1)
     assert example.accepted == (("blue", "red") if isinstance(answer, list) and len(answer) == 2 else ("blue",))
 
 
 def test_a_number_that_is_an_option_is_that_option(tmp_path):
     """Options of counts: "2" is the third text, not the third position."""
     (example,) = read(tmp_path, {"options": ["3", "4", "2"], "answer": "2"})
-    assert (example.truth, example.position) == ("2", 2)
+    assert (example.answer, example.position) == ("2", 2)
     (example,) = read(tmp_path, {"options": ["3", "4", "2"], "answer": 0})
-    assert (example.truth, example.position) == ("3", 0)
+    assert (example.answer, example.position) == ("3", 0)
 
 
 def test_open_answers_and_none(tmp_path):
     texts = read(tmp_path, {"answer": ["a cup", "a mug"]}, {"answer": 7}, {})
-    assert [(e.truth, e.accepted, e.is_labeled) for e in texts] == [
+    assert [(e.answer, e.accepted, e.is_labeled) for e in texts] == [
         ("a cup", ("a cup", "a mug"), True), ("7", ("7",), True), ("", ("",), False),
     ]  # fmt: skip
 
@@ -105,7 +105,7 @@ def test_a_table_of_parquet(tmp_path):
     rows = [{**ROW, "options": ["red", "blue"], "answer": 1, "type": None}, {**ROW, "options": None, "answer": None}]
     write_table(pyarrow.Table.from_pylist(rows), tmp_path / "own.parquet")
     first, second = ExamplesFile(data=tmp_path / "own.parquet").annotations
-    assert (first.truth, first.query.options, first.family) == ("blue", ("red", "blue"), "all")
+    assert (first.answer, first.query.options, first.question_type) == ("blue", ("red", "blue"), "all")
     assert not second.is_labeled
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(AnnotationError, match=r"bad\.parquet is not a Parquet file"):

@@ -65,7 +65,7 @@ def test_media_are_found_by_modality_when_an_example_is_taken(tmp_path):
         "video": str(tmp_path / "frames" / "1164" / "7.mp4"),
         "depth": str(tmp_path / "frames_depth" / "1164" / "7"),
     }
-    assert (example.truth, example.position, example.family, example.media) == ("b.", 1, "CW", "1164/7")
+    assert (example.answer, example.position, example.question_type, example.media) == ("b.", 1, "CW", "1164/7")
 
 
 def test_the_official_table_gives_the_examples_of_sevilas_form(tmp_path):
@@ -94,7 +94,7 @@ def test_the_official_table_gives_the_examples_of_sevilas_form(tmp_path):
 
 def test_equal_options_are_told_apart_by_position(tmp_path):
     (example,) = NextQA(data=written(tmp_path / "v.json", [{**NEXTQA, "a0": "b."}])).annotations
-    assert (example.query.options, example.truth, example.position) == (("b.", "b."), "b.", 1)
+    assert (example.query.options, example.answer, example.position) == (("b.", "b."), "b.", 1)
     with pytest.raises(QueryError, match="options repeat"):
         Query.about("a.mp4", "why?", ["b.", "b."])
 
@@ -157,7 +157,7 @@ def test_questions_and_answers_in_two_files_are_joined_by_id(tmp_path):
     asked = written(tmp_path / "q.json", {"questions": [row, {**row, "question_id": 4}]})
     given = [{"question_id": i, "answers": [{"answer": f"answer {i}"}]} for i in (4, 3)]
     dataset = SQA3D(data=asked, answers=written(tmp_path / "a.json", {"annotations": given}))
-    assert [(e.id, e.truth) for e in dataset.annotations] == [("3", "answer 3"), ("4", "answer 4")]
+    assert [(e.id, e.answer) for e in dataset.annotations] == [("3", "answer 3"), ("4", "answer 4")]
     with pytest.raises(AnnotationError, match="contains only questions; give their annotations with answers=FILE"):
         len(SQA3D(data=asked))
     with pytest.raises(AnnotationError, match=r"q.json, question 1: .*a.json has no answer to 4"):
@@ -174,8 +174,8 @@ def test_all_accepted_answers_are_kept_and_repeated_ids_are_told(tmp_path):
 def test_templates_of_music_are_filled_in_order():
     example = MusicAVQA.read(MUSIC)
     assert example.query.text == "Is the violin louder than the cello?"
-    assert (example.truth, example.answers) == ("bass drum", ("bass drum", "bass_drum"))
-    assert (example.id, example.family) == ("5", "Audio-Visual Comparative")
+    assert (example.answer, example.answers) == ("bass drum", ("bass drum", "bass_drum"))
+    assert (example.id, example.question_type) == ("5", "Audio-Visual Comparative")
 
 
 def test_missing_media_are_counted_or_refused(tmp_path):
@@ -249,7 +249,7 @@ def test_own_files_in_three_forms(tmp_path, form):
     (example,) = ExamplesFile(data=path)
     clip = example.query.scenes[0].clip
     assert (dict(clip), clip.start_seconds, clip.end_seconds) == ({"video": str(tmp_path / "a.mp4")}, 0.5, 2.0)
-    assert (example.id, example.family, example.truth) == ("0", "color", "blue")
+    assert (example.id, example.question_type, example.answer) == ("0", "color", "blue")
     assert example.query.options == ("red", "blue")
 
 
@@ -275,14 +275,14 @@ def test_faults_of_own_files(tmp_path, changes, message):
 
 def test_an_example_checks_its_answer():
     query = named("a", "Which?", ("x", "y", "x"))
-    assert Example(id="1", query=query, truth="x").position == 0
-    assert Example(id="1", query=query, truth="x", answer_index=2).position == 2
+    assert Example(id="1", query=query, answer="x").position == 0
+    assert Example(id="1", query=query, answer="x", answer_index=2).position == 2
     with pytest.raises(AnnotationError, match="'x' is not among the options 'x', 'y', 'x' at index 1"):
-        Example(id="1", query=query, truth="x", answer_index=1)
+        Example(id="1", query=query, answer="x", answer_index=1)
     with pytest.raises(AnnotationError, match=r"'a cup' is not among its answers \('a mug',\)"):
-        Example(id="1", query=Query.about("a", "What?"), truth="a cup", answers=("a mug",))
+        Example(id="1", query=Query.about("a", "What?"), answer="a cup", answers=("a mug",))
     with pytest.raises(AnnotationError, match="0 <= start < end, got 3 and nan"):
-        Example(id="1", query=query, truth="x", span=(3, float("nan")))
+        Example(id="1", query=query, answer="x", span=(3, float("nan")))
 
 
 # ---- CREMA's words
@@ -296,7 +296,7 @@ def test_cremas_words_are_over_the_same_examples(tmp_path):
     (tmp_path / "scene0.wav").touch()
     row = {"id": "scene0", "question": "What sounds?", "answer": "A bell."}
     (example,) = CremaExamples("audiocaps", written(tmp_path / "a.json", [row]), tmp_path, ["audio"])
-    assert (example.query.text, example.truth, list(example.query.scenes[0].clip)) == (
+    assert (example.query.text, example.answer, list(example.query.scenes[0].clip)) == (
         "what sounds?",
         "A bell.",
         ["audio"],
@@ -313,7 +313,7 @@ def test_a_reader_of_ones_own_is_a_class_with_a_row_and_a_layout(tmp_path):
 
         @classmethod
         def parse(cls, row):
-            return Example(id=row["k"], query=named(row["k"], row["q"]), truth=row["a"], media=row["k"])
+            return Example(id=row["k"], query=named(row["k"], row["q"]), answer=row["a"], media=row["k"])
 
     (tmp_path / "v.mp4").touch()
     (example,) = Mine(data=written(tmp_path / "m.json", [{"k": "v", "q": "What?", "a": "b"}]), media=(tmp_path,))

@@ -8,27 +8,27 @@ import pytest
 
 from vidweave.data.jsonl import MAX_LINE_CHARS, read_jsonl
 from vidweave.data.schema import Example
-from vidweave.data.toyworld import ToyQuestions, available_families, read_world
+from vidweave.data.toyworld import ToyQuestions, available_question_types, read_world
 from vidweave.errors import AnnotationError, ConfigError, MediaNotFoundError, UnknownNameError
 from vidweave.evaluation.tasks.toyworld import ToyworldTask
 from vidweave.registry import TASKS
 from vidweave.toyworld.files import write_world
-from vidweave.toyworld.questions import FAMILIES
+from vidweave.toyworld.questions import QUESTION_TYPES
 from vidweave.toyworld.splits import SEEDS
 from vidweave.types import Query
 
-SHORT = [name for name in available_families() if FAMILIES[name].scope == "short"]
+SHORT = [name for name in available_question_types() if QUESTION_TYPES[name].scope == "short"]
 
 
 def test_every_family_has_its_number_and_every_answer_its_share():
     made = ToyQuestions(5, 13)
-    assert Counter(made.families) == dict.fromkeys(available_families(), 13)
-    truths = {name: Counter() for name in available_families()}
+    assert Counter(made.question_types) == dict.fromkeys(available_question_types(), 13)
+    answers = {name: Counter() for name in available_question_types()}
     for _, asked in made._plan:
-        truths[asked.family][asked.answer] += 1
+        answers[asked.question_type][asked.answer] += 1
         assert asked.answer in asked.options
-    for name, counts in truths.items():
-        shares = [counts[answer] for answer in FAMILIES[name].answers]
+    for name, counts in answers.items():
+        shares = [counts[answer] for answer in QUESTION_TYPES[name].answers]
         assert max(shares) - min(shares) <= 1, name
 
 
@@ -43,20 +43,20 @@ def test_scenes_are_of_the_test_split_and_worlds_share_none():
 
 
 def test_items_repeat_exactly_and_ids_are_unique():
-    one, two = (ToyQuestions(3, 4, families=["colour", "motion", "order"]) for _ in range(2))
+    one, two = (ToyQuestions(3, 4, question_types=["colour", "motion", "order"]) for _ in range(2))
     assert one.ids == two.ids
     assert len(set(one.ids)) == len(one) == 12
     for i in (0, 7, 11, 3):
         a, b = one[i], two[i]
-        assert (a.id, a.query.text, a.query.options, a.truth) == (b.id, b.query.text, b.query.options, b.truth)
-        assert a.family == one.families[i]
+        assert (a.id, a.query.text, a.query.options, a.answer) == (b.id, b.query.text, b.query.options, b.answer)
+        assert a.question_type == one.question_types[i]
         frames = a.query.scenes[0].clip["video"]
         assert np.array_equal(frames.values, b.query.scenes[0].clip["video"].values)
         assert len(frames) == (16 if a.scope == "short" else 300)
 
 
 def test_clips_hold_what_is_asked_for():
-    example = ToyQuestions(3, 2, families=["distance"], modalities=("video", "depth"), size=32)[1]
+    example = ToyQuestions(3, 2, question_types=["distance"], modalities=("video", "depth"), size=32)[1]
     clip = example.query.scenes[0].clip
     assert set(clip) == {"video", "depth"}
     assert clip["depth"].values.shape == (16, 32, 32, 1)
@@ -65,7 +65,7 @@ def test_clips_hold_what_is_asked_for():
 
 def test_what_cannot_be_made():
     with pytest.raises(UnknownNameError, match="unknown question type 'color'; did you mean 'colour'"):
-        ToyQuestions(0, 3, families=["color"])
+        ToyQuestions(0, 3, question_types=["color"])
     with pytest.raises(ConfigError, match="at least 1 example per question type, got 0"):
         ToyQuestions(0, 0)
 
@@ -77,7 +77,7 @@ def write_line(folder, **changes):
         "question": "What colour is the ring?",
         "options": ["red", "blue"],
         "answer": "blue",
-        "family": "colour",
+        "question_type": "colour",
         "needs": ["video"],
         "scope": "short",
     }
@@ -89,9 +89,9 @@ def write_line(folder, **changes):
 
 def test_a_written_world_is_read_in_order(tmp_path):
     write_line(tmp_path)
-    write_line(tmp_path, clip="clips/00002.mp4", family="texture", encoder="speciality")
+    write_line(tmp_path, clip="clips/00002.mp4", question_type="texture", encoder="speciality")
     one, two = read_world(tmp_path)
-    assert (one.id, one.truth, one.needs, one.scope, one.encoder) == (
+    assert (one.id, one.answer, one.needs, one.scope, one.encoder) == (
         "colour/clips/00001",
         "blue",
         {"video"},
@@ -99,14 +99,14 @@ def test_a_written_world_is_read_in_order(tmp_path):
         "general",
     )
     assert one.query.scenes[0].clip["video"] == tmp_path / "clips" / "00001.mp4"
-    assert (two.family, two.encoder) == ("texture", "speciality")
+    assert (two.question_type, two.encoder) == ("texture", "speciality")
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"answer": "green"}, "the answer 'green' is not among the options 'red', 'blue'"),
-        ({"answer": ...}, "'answer' is missing; found clip, family"),
+        ({"answer": ...}, "'answer' is missing; found clip, question_type"),
         ({"options": "red"}, "'options' must be list, got 'red'"),
         ({"options": ["red", "red"]}, "options repeat: 'red'"),
         ({"question": " "}, "the question is empty"),
@@ -136,11 +136,11 @@ def test_a_world_that_was_written_and_one_in_memory_ask_the_same(tmp_path):
     examples = read_world(tmp_path / "w", ("video", "depth"))
     assert len(examples) == report.num_questions > 20
     assert all(path.is_file() for e in examples for path in e.query.scenes[0].clip.values())
-    asked = {(e.family, e.query.text, e.query.options, e.truth) for e in examples}
-    made = ToyQuestions(6, 1, families=SHORT)
+    asked = {(e.question_type, e.query.text, e.query.options, e.answer) for e in examples}
+    made = ToyQuestions(6, 1, question_types=SHORT)
     first = made._plan[0][0]
     same = [q for seed, q in made._plan if seed == first and q.needs <= {"video", "depth"}]
-    assert {(q.family, q.text, q.options, q.answer) for q in same} <= asked
+    assert {(q.question_type, q.text, q.options, q.answer) for q in same} <= asked
 
 
 def test_lines_that_are_no_objects(tmp_path):
@@ -161,14 +161,14 @@ def test_lines_that_are_no_objects(tmp_path):
 
 def test_an_example_knows_its_truth():
     with pytest.raises(AnnotationError, match="example 'x' has no answer"):
-        Example(id="x", family="f", query=Query.about("a.mp4", "?"), truth=" ")
+        Example(id="x", question_type="f", query=Query.about("a.mp4", "?"), answer=" ")
 
 
 def test_the_task_is_registered_and_says_what_it_is(tmp_path):
-    task = TASKS.get("toyworld")(seed=4, examples=2, families=["colour", "count"])
+    task = TASKS.get("toyworld")(seed=4, examples=2, question_types=["colour", "count"])
     assert task.describe() == {
         "name": "toyworld",
-        "families": ["colour", "count"],
+        "question_types": ["colour", "count"],
         "modalities": ["video"],
         "seed": 4,
         "examples": 2,
@@ -177,9 +177,9 @@ def test_the_task_is_registered_and_says_what_it_is(tmp_path):
     write_line(tmp_path)
     from_folder = ToyworldTask(data=tmp_path)
     assert list(from_folder.ids()) == ["colour/clips/00001"]
-    assert from_folder.example(0).truth == "blue"
+    assert from_folder.example(0).answer == "blue"
     assert len(from_folder.describe()["questions_sha256"]) == 64
     with pytest.raises(ConfigError, match="determines seed, examples; omit them"):
         ToyworldTask(data=tmp_path, seed=0, examples=3)
     with pytest.raises(ConfigError, match="no question of type shape"):
-        ToyworldTask(data=tmp_path, families=["shape"])
+        ToyworldTask(data=tmp_path, question_types=["shape"])

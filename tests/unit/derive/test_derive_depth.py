@@ -114,9 +114,9 @@ def plane(normal, distance=4.0, height=21, width=30, field_of_view=70.0):
 @pytest.mark.parametrize("normal", [(0, 0, -1), (0.5, 0, -1), (0, -0.4, -1), (-0.3, 0.3, -1)])
 def test_normals_of_a_plane_are_its_normal(normal):
     unit = np.array(normal, float) / np.linalg.norm(normal)
-    found = normals_from_depth(plane(unit)[None, ..., None], field_of_view=70.0)
+    result = normals_from_depth(plane(unit)[None, ..., None], field_of_view=70.0)
     expected = unit * [1, 1, -1]  # the third axis looks towards the eye
-    np.testing.assert_allclose(found, np.broadcast_to(expected, found.shape), atol=1e-5)
+    np.testing.assert_allclose(result, np.broadcast_to(expected, result.shape), atol=1e-5)
 
 
 def test_a_surface_does_not_bend_where_it_ends():
@@ -127,11 +127,11 @@ def test_a_surface_does_not_bend_where_it_ends():
 
 def test_a_bulge_slopes_outwards():
     rows, columns = np.mgrid[-1:1:21j, -1:1:21j]
-    found = normals_from_depth(5 - 0.3 * np.sqrt(2.5 - rows**2 - columns**2)[None])
-    assert (found[0, :, 15, 0] > 0).all()
-    assert (found[0, :, 5, 0] < 0).all()
-    assert (found[0, 15, :, 1] > 0).all()
-    assert (found[..., 2] > 0).all()
+    result = normals_from_depth(5 - 0.3 * np.sqrt(2.5 - rows**2 - columns**2)[None])
+    assert (result[0, :, 15, 0] > 0).all()
+    assert (result[0, :, 5, 0] < 0).all()
+    assert (result[0, 15, :, 1] > 0).all()
+    assert (result[..., 2] > 0).all()
 
 
 def test_depth_that_cannot_have_normals():

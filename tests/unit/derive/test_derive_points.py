@@ -43,20 +43,20 @@ def test_features_are_means_over_pixels():
     cameras = Cameras(INTRINSICS, np.stack([eye(*rng.normal(size=3)) for _ in range(3)]))
     tokens = torch.from_numpy(rng.normal(size=(3, 5, 7)).astype(np.float32))  # CLS and 2 x 2 patches
     features, voxels = features_of_points(tokens, depth, cameras, grid=9)
-    points, said = [], []
+    points, reply = [], []
     for t in range(3):
         for y in range(8):
             for x in range(12):
                 if depth[t, y, x] > 0:
                     ray = np.array([(x + 0.5 - 6) / 10, (y + 0.5 - 4) / 10, 1]) * depth[t, y, x]
                     points.append(cameras.poses[t][:3, :3] @ ray + cameras.poses[t][:3, 3])
-                    said.append(tokens[t, 1 + (y // 4) * 2 + x // 6].numpy())
+                    reply.append(tokens[t, 1 + (y // 4) * 2 + x // 6].numpy())
     points = np.array(points) - np.min(points, axis=0)
     place = np.minimum(points / points.max() * 9, 8).astype(int)
     assert {tuple(v) for v in place} == {tuple(v) for v in voxels}
     for voxel, feature in zip(voxels, features, strict=True):
         here = (place == voxel).all(axis=1)
-        np.testing.assert_allclose(feature, np.mean(np.array(said)[here], axis=0), atol=1e-5)
+        np.testing.assert_allclose(feature, np.mean(np.array(reply)[here], axis=0), atol=1e-5)
 
 
 def test_the_order_of_views_changes_nothing():
@@ -76,8 +76,8 @@ def write_scene(home, poses=6):
     pictures = Frames.from_array(rng.integers(0, 255, (6, 8, 12, 3), dtype=np.uint8), fps=5)
     write_video(home / "color.mp4", pictures, fps=5, lossless=True)
     write_array(home / "depth.npy", Frames.from_array(rng.uniform(1, 3, (6, 8, 12, 1)).astype(np.float32), fps=5))
-    told = {"intrinsics": INTRINSICS, "poses": [eye(i).tolist() if i else eye().tolist() for i in range(poses)]}
-    (home / "cameras.json").write_text(json.dumps(told))
+    info = {"intrinsics": INTRINSICS, "poses": [eye(i).tolist() if i else eye().tolist() for i in range(poses)]}
+    (home / "cameras.json").write_text(json.dumps(info))
     return home / "color.mp4"
 
 

@@ -28,9 +28,9 @@ def test_certificates_are_read_once_and_always_verified(url, monkeypatch) -> Non
     given = []
 
     class Transport(httpx.AsyncHTTPTransport):
-        def __init__(self, **how):
-            given.append(how["verify"])
-            super().__init__(**how)
+        def __init__(self, **arguments):
+            given.append(arguments["verify"])
+            super().__init__(**arguments)
 
     monkeypatch.setattr(httpx, "AsyncHTTPTransport", Transport)
     Connection(url, None)

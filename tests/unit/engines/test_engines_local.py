@@ -35,8 +35,8 @@ def folder(tmp_path_factory):
     return path
 
 
-def complete(engine, *prompts, how=GREEDY, **more):
-    return engine.complete([Request(prompt=prompt, sampling=how, **more) for prompt in prompts])
+def complete(engine, *prompts, arguments=GREEDY, **more):
+    return engine.complete([Request(prompt=prompt, sampling=arguments, **more) for prompt in prompts])
 
 
 def test_batched_is_one_by_one(folder) -> None:
@@ -51,7 +51,8 @@ def test_a_drawn_text_is_decided_by_its_seed(folder) -> None:
     engine = TransformersEngine(str(folder))
     before = torch.random.get_rng_state()
     drawn = [
-        complete(engine, "which scene", how=Sampling(temperature=1.5, max_tokens=8, seed=s))[0].text for s in (1, 1, 2)
+        complete(engine, "which scene", arguments=Sampling(temperature=1.5, max_tokens=8, seed=s))[0].text
+        for s in (1, 1, 2)
     ]
     assert drawn[0] == drawn[1] != drawn[2]
     assert torch.equal(before, torch.random.get_rng_state())
@@ -65,16 +66,18 @@ def test_drawn_texts_are_drawn_in_one_batch_and_each_as_alone(folder, monkeypatc
     ]
     alone = [engine.complete([request])[0].text for request in requests]
     calls, generate = [], engine._generate
-    monkeypatch.setattr(engine, "_generate", lambda rows, *how: calls.append(len(rows)) or generate(rows, *how))
+    monkeypatch.setattr(
+        engine, "_generate", lambda rows, *arguments: calls.append(len(rows)) or generate(rows, *arguments)
+    )
     assert [done.text for done in engine.complete(requests)] == alone
     assert calls == [len(PROMPTS)]
 
 
 def test_a_text_ends_before_its_stop(folder) -> None:
     engine = TransformersEngine(str(folder))
-    (whole,) = complete(engine, "which scene", how=Sampling(max_tokens=6))
+    (whole,) = complete(engine, "which scene", arguments=Sampling(max_tokens=6))
     end = whole.text.split()[1]
-    (cut,) = complete(engine, "which scene", how=Sampling(max_tokens=6, stop=(end,)))
+    (cut,) = complete(engine, "which scene", arguments=Sampling(max_tokens=6, stop=(end,)))
     assert whole.text.startswith(cut.text)
     assert end not in cut.text
 
@@ -123,5 +126,5 @@ def test_a_folder_without_weights_is_refused(folder, tmp_path) -> None:
 
 
 def test_it_says_what_it_is(folder) -> None:
-    told = TransformersEngine(str(folder)).describe()
-    assert told == {"engine": "transformers", "model": str(folder), "dtype": "float32"}
+    info = TransformersEngine(str(folder)).describe()
+    assert info == {"engine": "transformers", "model": str(folder), "dtype": "float32"}

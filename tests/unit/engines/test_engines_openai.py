@@ -20,12 +20,12 @@ GREEDY = Sampling(max_tokens=13)
 SCHEMA = {"type": "object", "properties": {"scene": {"enum": ["A", "B"]}}, "required": ["scene"]}
 
 
-def requests(*prompts, **how) -> list[Request]:
-    return [Request(prompt=prompt, sampling=GREEDY, **how) for prompt in prompts]
+def requests(*prompts, **arguments) -> list[Request]:
+    return [Request(prompt=prompt, sampling=GREEDY, **arguments) for prompt in prompts]
 
 
-def engine(server, **how) -> OpenAIEngine:
-    return OpenAIEngine(model="m", base_url=server.url, **{"pause_seconds": 0.001, "retries": 3, **how})
+def engine(server, **arguments) -> OpenAIEngine:
+    return OpenAIEngine(model="m", base_url=server.url, **{"pause_seconds": 0.001, "retries": 3, **arguments})
 
 
 def echo(body, attempt):
@@ -49,16 +49,16 @@ def test_as_many_requests_are_in_flight_as_may_be() -> None:
 
 
 def test_a_text_is_continued_and_messages_are_chatted() -> None:
-    how = Sampling(temperature=0.7, top_p=0.9, max_tokens=30, min_tokens=10, seed=5, stop=("\n",))
-    chat = Request(prompt=({"role": "user", "content": "hello"},), sampling=how)
+    options = Sampling(temperature=0.7, top_p=0.9, max_tokens=30, min_tokens=10, seed=5, stop=("\n",))
+    chat = Request(prompt=({"role": "user", "content": "hello"},), sampling=options)
     with serving(echo) as server:
         (spoken,) = engine(server, body={"top_k": 4}).complete([chat])
         engine(server, dialect="vllm", length_field="max_completion_tokens").complete([chat])
     assert spoken.text == "HELLO"
     assert server.paths == ["/v1/chat/completions"] * 2
     first, second = server.asked
-    told = {"model": "m", "temperature": 0.7, "top_p": 0.9, "seed": 5, "stop": ["\n"], "max_tokens": 30, "top_k": 4}
-    assert first == {**told, "messages": [{"role": "user", "content": "hello"}]}
+    info = {"model": "m", "temperature": 0.7, "top_p": 0.9, "seed": 5, "stop": ["\n"], "max_tokens": 30, "top_k": 4}
+    assert first == {**info, "messages": [{"role": "user", "content": "hello"}]}
     assert (second["min_tokens"], second["max_completion_tokens"]) == (10, 30)
 
 

@@ -48,7 +48,7 @@ def media(tmp_path_factory):
 @pytest.fixture
 def oracle(monkeypatch):
     model = Oracle()
-    monkeypatch.setitem(vars(vidweave), "load", lambda name, **how: model)
+    monkeypatch.setitem(vars(vidweave), "load", lambda name, **arguments: model)
     return model
 
 
@@ -58,9 +58,9 @@ def lines(path):
 
 def evaluated(capsys, *words):
     code = run(["evaluate", *map(str, words), "--json"])
-    said = capsys.readouterr()
-    assert code == 0, said.err
-    return json.loads(said.out)
+    reply = capsys.readouterr()
+    assert code == 0, reply.err
+    return json.loads(reply.out)
 
 
 def test_there_are_files_for_every_data_set():
@@ -72,18 +72,18 @@ def test_every_data_set_is_evaluated(name, media, oracle, tmp_path, capsys):
     files = write_files(name, tmp_path, media)
     settings = [f"{key}={value}" for key, value in files.settings.items()]
     words = (name, f"data={tmp_path / files.data}", f"media={tmp_path / 'media'}", *settings)
-    found = evaluated(capsys, *words, "--records", tmp_path / "r.jsonl")
-    assert found["counts"] == {"total": files.num_examples, "answered": files.num_examples, "missing_media": 0,
-                               "unlabeled": 0, "videos": found["counts"]["videos"]}  # fmt: skip
+    result = evaluated(capsys, *words, "--predictions", tmp_path / "r.jsonl")
+    assert result["counts"] == {"total": files.num_examples, "answered": files.num_examples, "missing_media": 0,
+                               "unlabeled": 0, "videos": result["counts"]["videos"]}  # fmt: skip
     assert len(oracle.asked) == files.num_examples
-    assert found["overall"]["num_items"] == files.num_examples
-    assert found["scores"], "the data set has a scorer"
-    assert "most frequent answer" in {row["name"] for row in found["baselines"]}
-    low, high = found["clustered_interval"]
-    assert 0 <= low <= found["overall"]["accuracy"] <= high <= 1
-    again = evaluated(capsys, *words, "--records", tmp_path / "r.jsonl")
+    assert result["overall"]["num_items"] == files.num_examples
+    assert result["scores"], "the data set has a scorer"
+    assert "most frequent answer" in {row["name"] for row in result["baselines"]}
+    low, high = result["clustered_interval"]
+    assert 0 <= low <= result["overall"]["accuracy"] <= high <= 1
+    again = evaluated(capsys, *words, "--predictions", tmp_path / "r.jsonl")
     assert len(oracle.asked) == files.num_examples, "what is recorded is not asked again"
-    assert again["scores"] == found["scores"]
+    assert again["scores"] == result["scores"]
 
 
 def test_scores_of_a_known_model(media, oracle, tmp_path, capsys):
@@ -102,9 +102,9 @@ def test_scores_of_a_known_model(media, oracle, tmp_path, capsys):
         folder = tmp_path / name
         folder.mkdir()
         files = write_files(name, folder, media)
-        found = evaluated(capsys, name, f"data={folder / files.data}", f"media={folder / 'media'}")["scores"]
-        assert [score["scorer"] for score in found] == list(scores)
-        for score, value in zip(found, scores.values(), strict=True):
+        result = evaluated(capsys, name, f"data={folder / files.data}", f"media={folder / 'media'}")["scores"]
+        assert [score["scorer"] for score in result] == list(scores)
+        for score, value in zip(result, scores.values(), strict=True):
             if isinstance(value, dict):
                 assert score["values"].items() >= value.items()
             else:
@@ -120,10 +120,10 @@ def test_missing_media_are_refused_before_a_model_is_loaded_or_counted(media, or
     assert "ssv2-mcq: 1 of 6 examples have no media, the first is 3: no file of video for '3'" in error
     assert "missing=leave_out" in error
     assert not oracle.asked
-    found = evaluated(capsys, *words[1:], "missing=leave_out")
-    assert found["counts"]["missing_media"] == 1
-    assert (found["overall"]["num_items"], found["all_questions"]["num_items"]) == (5, 6)
-    (strict,) = found["scores"]
+    result = evaluated(capsys, *words[1:], "missing=leave_out")
+    assert result["counts"]["missing_media"] == 1
+    assert (result["overall"]["num_items"], result["all_questions"]["num_items"]) == (5, 6)
+    (strict,) = result["scores"]
     assert (strict["overall"]["num_items"], strict["answered"]["num_items"], strict["num_missing"]) == (6, 5, 1)
     assert strict["overall"]["num_correct"] == strict["answered"]["num_correct"]
     (tmp_path / "elsewhere").mkdir()
@@ -136,13 +136,15 @@ def test_a_split_without_answers_writes_predictions_and_a_submission(media, orac
     path = tmp_path / files.data
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     path.write_text("".join(json.dumps({k: v for k, v in row.items() if k != "answer"}) + "\n" for row in rows))
-    found = evaluated(capsys, "vlep", f"data={path}", f"media={tmp_path / 'media'}", "--records", tmp_path / "r.jsonl")
-    assert "overall" not in found
-    assert not found["scores"]
-    assert found["counts"]["unlabeled"] == 2
-    predictions = lines(found["written"]["predictions"])
+    result = evaluated(
+        capsys, "vlep", f"data={path}", f"media={tmp_path / 'media'}", "--predictions", tmp_path / "r.jsonl"
+    )
+    assert "overall" not in result
+    assert not result["scores"]
+    assert result["counts"]["unlabeled"] == 2
+    predictions = lines(result["written"]["replies"])
     assert [(row["id"], row["choice"]) for row in predictions] == [("VLEP_0", 1), ("VLEP_1", 1)]
-    submitted = lines(found["written"]["submission"])
+    submitted = lines(result["written"]["submission"])
     assert submitted == [{"example_id": 0, "pred_ans": 1}, {"example_id": 1, "pred_ans": 1}]
 
 
@@ -153,10 +155,10 @@ def test_choices_that_are_written_are_read_by_a_named_parser(media, oracle, tmp_
     oracle._answer = lambda options: Answer("because" if not options else "scored")
     right = {}
     for parser in ("merv", "vidweave"):
-        found = evaluated(capsys, *words, "--parser", parser, "--prompt", "{question} {letters}:\n{options}")
-        right[parser] = found["overall"]["num_correct"]
-        assert found["manifest"]["wording"]["parser"] == parser
-        assert found["scores"][1]["overall"]["num_correct"] == right[parser]
+        result = evaluated(capsys, *words, "--parser", parser, "--prompt", "{question} {letters}:\n{options}")
+        right[parser] = result["overall"]["num_correct"]
+        assert result["manifest"]["wording"]["parser"] == parser
+        assert result["scores"][1]["overall"]["num_correct"] == right[parser]
     assert right == {"merv": 2, "vidweave": 0}
     assert oracle.asked[-1].text == "Why? A, B, C, D:\nA. a\nB. b\nC. c\nD. d"
     assert run(["evaluate", *words, "--parser", "mrev"]) == 2

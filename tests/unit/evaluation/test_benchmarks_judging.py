@@ -25,19 +25,19 @@ class Judge:
         return {"engine": "scripted", "model": "judge-1"}
 
     def complete(self, requests):
-        found = []
+        result = []
         for request in requests:
             self.asked += 1
-            said = request.prompt[1]["content"].partition("Predicted Answer: ")[2].partition("\n")[0]
+            reply = request.prompt[1]["content"].partition("Predicted Answer: ")[2].partition("\n")[0]
             gone = self.asked > self.lives
-            found.append(Completion(text="", error="connection lost", may_pass=True) if gone else
-                         Completion(text=REPLIES[said]))  # fmt: skip
-        return found
+            result.append(Completion(text="", error="connection lost", may_pass=True) if gone else
+                         Completion(text=REPLIES[reply]))  # fmt: skip
+        return result
 
 
 def outcomes(*replies):
     query = named("v", "What is it?")
-    return [Outcome(example=Example(id=str(i), query=query, truth="dog"), reply=r) for i, r in enumerate(replies)]
+    return [Outcome(example=Example(id=str(i), query=query, answer="dog"), reply=r) for i, r in enumerate(replies)]
 
 
 def test_words_scores_and_agreement():
@@ -60,9 +60,9 @@ def test_a_judge_that_goes_away_is_asked_about_the_rest_only(tmp_path):
     with pytest.raises(EngineError, match=r"could not be asked about 1 of 3 answers \(connection lost\); run the same"):
         judge_outcomes(CachedEngine(first, ResponseCache(tmp_path), Usage()), asked)
     second = Judge()
-    found = judge_outcomes(CachedEngine(second, ResponseCache(tmp_path), Usage()), asked)
+    result = judge_outcomes(CachedEngine(second, ResponseCache(tmp_path), Usage()), asked)
     assert second.asked == 1
-    assert found[0].values["accuracy"] == 2 / 3
+    assert result[0].values["accuracy"] == 2 / 3
 
 
 def test_nothing_to_judge():

@@ -184,8 +184,8 @@ REPLIES: dict[str, dict[str, int | None]] = {
 
 @pytest.mark.parametrize("kind", REPLIES)
 def test_what_a_reply_chooses(kind) -> None:
-    found = {text: chosen_option(text, SCENES) for text in REPLIES[kind]}
-    assert found == REPLIES[kind]
+    result = {text: chosen_option(text, SCENES) for text in REPLIES[kind]}
+    assert result == REPLIES[kind]
 
 
 def test_replies_favor_no_letter() -> None:

@@ -8,26 +8,26 @@ import math
 import numpy as np
 import pytest
 
-from tests.unit.evaluation.evaluation_records import made_record, made_records
-from vidweave.errors import RecordError
+from tests.unit.evaluation.evaluation_predictions import made_prediction, made_predictions
+from vidweave.errors import PredictionError
 from vidweave.evaluation.compare import compare, compare_files, mcnemar
-from vidweave.evaluation.records import RecordFile
+from vidweave.evaluation.predictions import PredictionFile
 
 
 def test_items_are_paired_by_id_and_the_rest_is_counted() -> None:
-    ours, theirs = made_records(50, 0.9, seed=1), made_records(53, 0.5, seed=2, first=8)
-    found = compare(ours, list(reversed(theirs)))
-    assert (found.overall.num_items, found.missing_in_first, found.missing_in_second) == (42, 11, 8)
+    ours, theirs = made_predictions(50, 0.9, seed=1), made_predictions(53, 0.5, seed=2, first=8)
+    result = compare(ours, list(reversed(theirs)))
+    assert (result.overall.num_items, result.missing_in_first, result.missing_in_second) == (42, 11, 8)
     right = {r.id: r.correct for r in theirs}
     pairs = [(r.correct, right[r.id]) for r in ours if r.id in right]
-    assert found.overall.only_first == sum(a and not b for a, b in pairs)
-    assert found.overall.difference == pytest.approx(sum(a - b for a, b in pairs) / 42)
-    assert found.overall.first - found.overall.second == pytest.approx(found.overall.difference)
-    assert found.overall.is_sure
+    assert result.overall.only_first == sum(a and not b for a, b in pairs)
+    assert result.overall.difference == pytest.approx(sum(a - b for a, b in pairs) / 42)
+    assert result.overall.first - result.overall.second == pytest.approx(result.overall.difference)
+    assert result.overall.is_sure
 
 
 def test_the_other_way_round_is_the_opposite() -> None:
-    ours, theirs = made_records(70, 0.7, seed=1), made_records(70, 0.6, seed=2)
+    ours, theirs = made_predictions(70, 0.7, seed=1), made_predictions(70, 0.6, seed=2)
     one, other = compare(ours, theirs), compare(theirs, ours)
     assert one.overall.difference == -other.overall.difference
     assert one.overall.p_value == other.overall.p_value
@@ -35,24 +35,24 @@ def test_the_other_way_round_is_the_opposite() -> None:
 
 
 def test_the_interval_is_the_one_that_leaves_two_and_a_half_percent_on_each_side() -> None:
-    ours = [made_record(n, n >= 60) for n in range(400)]  # 20 points below: 80 lost, none won
-    theirs = [made_record(n, True if n < 140 else n % 7 > 0) for n in range(400)]
-    right = {record.id: record.correct for record in theirs}
-    differences = np.array([float(record.correct) - right[record.id] for record in ours])
+    ours = [made_prediction(n, n >= 60) for n in range(400)]  # 20 points below: 80 lost, none won
+    theirs = [made_prediction(n, True if n < 140 else n % 7 > 0) for n in range(400)]
+    right = {prediction.id: prediction.correct for prediction in theirs}
+    differences = np.array([float(prediction.correct) - right[prediction.id] for prediction in ours])
     spread = 1.959963984540054 * differences.std() / 20  # a mean of 400 is all but normal
-    found = compare(ours, theirs).overall
-    assert found.low == pytest.approx(differences.mean() - spread, abs=0.005)
-    assert found.high == pytest.approx(differences.mean() + spread, abs=0.005)
-    assert (found.difference < 0, found.is_sure) == (True, True)
+    result = compare(ours, theirs).overall
+    assert result.low == pytest.approx(differences.mean() - spread, abs=0.005)
+    assert result.high == pytest.approx(differences.mean() + spread, abs=0.005)
+    assert (result.difference < 0, result.is_sure) == (True, True)
     assert compare(theirs, ours).overall.is_sure
 
 
 def test_a_run_compared_with_itself_differs_in_nothing() -> None:
-    records = made_records(40, 0.5)
-    found = compare(records, records)
-    assert (found.overall.low, found.overall.high, found.overall.p_value) == (0, 0, 1)
-    assert not found.overall.is_sure
-    for groups in ({"family": found.families} | found.facets).values():
+    predictions = made_predictions(40, 0.5)
+    result = compare(predictions, predictions)
+    assert (result.overall.low, result.overall.high, result.overall.p_value) == (0, 0, 1)
+    assert not result.overall.is_sure
+    for groups in ({"question_type": result.question_types} | result.facets).values():
         assert sum(d.num_items for d in groups) == 40
 
 
@@ -65,20 +65,20 @@ def test_mcnemars_p_value_is_the_binomial_one(only_first, only_second) -> None:
 
 
 def test_other_items_are_refused() -> None:
-    records = made_records(5, 1.0)
-    with pytest.raises(RecordError, match="no item in common; compare runs of one task"):
-        compare(records, made_records(5, 1.0, first=9))
-    with pytest.raises(RecordError, match="item 'item-2' is not the same in both: 'Which one is 2"):
-        compare(records, [made_record(2, True, question="Another?")])
+    predictions = made_predictions(5, 1.0)
+    with pytest.raises(PredictionError, match="no item in common; compare runs of one task"):
+        compare(predictions, made_predictions(5, 1.0, first=9))
+    with pytest.raises(PredictionError, match="item 'item-2' is not the same in both: 'Which one is 2"):
+        compare(predictions, [made_prediction(2, True, question="Another?")])
 
 
 def test_files_say_what_was_compared(tmp_path) -> None:
     for name, share in (("a", 0.8), ("b", 0.3)):
-        with RecordFile(tmp_path / name, {"model": {"model": name}}) as file:
-            file.add(made_records(30, share, seed=3))
-    found = compare_files(tmp_path / "a", tmp_path / "b")
-    assert (found.first["model"]["model"], found.second["model"]["model"]) == ("a", "b")
-    data = json.loads(json.dumps(found.to_dict()))
+        with PredictionFile(tmp_path / name, {"model": {"model": name}}) as file:
+            file.add(made_predictions(30, share, seed=3))
+    result = compare_files(tmp_path / "a", tmp_path / "b")
+    assert (result.first["model"]["model"], result.second["model"]["model"]) == ("a", "b")
+    data = json.loads(json.dumps(result.to_dict()))
     assert data["facets"]["scenes"][0]["name"] == "mc_2"
-    with pytest.raises(RecordError, match="cannot use the record file"):
+    with pytest.raises(PredictionError, match="cannot use the prediction file"):
         compare_files(tmp_path / "a", tmp_path / "none")

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vidweave.data.schema import Example
-from vidweave.errors import ConfigError, RecordError
-from vidweave.evaluation.merging import merge_records
-from vidweave.evaluation.records import read_records
+from vidweave.errors import ConfigError, PredictionError
+from vidweave.evaluation.merging import merge_predictions
+from vidweave.evaluation.predictions import read_predictions
 from vidweave.evaluation.runner import batches_by_recording, collect, in_shard
 from vidweave.types import Answer, Query
 
@@ -26,7 +26,7 @@ class ClipTask:
         return RECORDINGS
 
     def example(self, index):
-        return Example(id=f"q{index}", query=Query.about("clip.mp4", f"Which, {index}?"), truth="it")
+        return Example(id=f"q{index}", query=Query.about("clip.mp4", f"Which, {index}?"), answer="it")
 
     def describe(self):
         return {"name": "clips"}
@@ -59,28 +59,28 @@ def test_parts_merge_to_what_one_run_gives(tmp_path):
     for i in range(3):
         files.append(tmp_path / f"part{i}.jsonl")
         collect(Counting(), ClipTask(), files[-1], batch_size=2, shard=(i, 3))
-    assert merge_records(files, tmp_path / "all.jsonl") == 13
+    assert merge_predictions(files, tmp_path / "all.jsonl") == 13
     again = Counting()
     merged = collect(again, ClipTask(), tmp_path / "all.jsonl")
     assert not again.asked
-    assert merged.records == whole.records
+    assert merged.predictions == whole.predictions
 
 
 def test_files_that_do_not_belong_together(tmp_path):
     first, second = tmp_path / "1.jsonl", tmp_path / "2.jsonl"
     collect(Counting(), ClipTask(), first, shard=(0, 2))
     collect(Counting(), ClipTask(), second, shard=(1, 2), decoding={"num_frames": 3})
-    with pytest.raises(RecordError, match="are from different runs"):
-        merge_records([first, second], tmp_path / "all.jsonl")
-    with pytest.raises(RecordError, match="already exists"):
-        merge_records([first], second)
-    with pytest.raises(RecordError, match="no record files to merge"):
-        merge_records([], tmp_path / "none.jsonl")
+    with pytest.raises(PredictionError, match="are from different runs"):
+        merge_predictions([first, second], tmp_path / "all.jsonl")
+    with pytest.raises(PredictionError, match="already exists"):
+        merge_predictions([first], second)
+    with pytest.raises(PredictionError, match="no prediction files to merge"):
+        merge_predictions([], tmp_path / "none.jsonl")
     text = first.read_text()
     (tmp_path / "other.jsonl").write_text(text.replace('"output": "it"', '"output": "other"'))
-    with pytest.raises(RecordError, match="'q0' was answered differently in"):
-        merge_records([first, tmp_path / "other.jsonl"], tmp_path / "all.jsonl")
-    assert merge_records([first, first], tmp_path / "twice.jsonl") == len(read_records(first)[1])
+    with pytest.raises(PredictionError, match="'q0' was answered differently in"):
+        merge_predictions([first, tmp_path / "other.jsonl"], tmp_path / "all.jsonl")
+    assert merge_predictions([first, first], tmp_path / "twice.jsonl") == len(read_predictions(first)[1])
 
 
 def test_a_killed_run_asks_each_question_once(tmp_path):
@@ -90,9 +90,9 @@ def test_a_killed_run_asks_each_question_once(tmp_path):
     path = tmp_path / "r.jsonl"
     path.write_bytes(path.read_bytes() + b'{"id": "q9", "fam')  # the line that the kill tore
     second = Counting()
-    found = collect(second, ClipTask(), path, batch_size=5)
+    result = collect(second, ClipTask(), path, batch_size=5)
     assert sorted(asked(first) + asked(second)) == sorted(f"Which, {i}?" for i in range(13))
-    assert [record.id for record in found.records] == ClipTask().ids()
+    assert [prediction.id for prediction in result.predictions] == ClipTask().ids()
 
 
 def test_questions_about_a_recording_are_asked_together(tmp_path):

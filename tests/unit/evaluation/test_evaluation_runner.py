@@ -13,16 +13,16 @@ import pytest
 from rich.console import Console
 
 from vidweave.data.schema import Example
-from vidweave.errors import ConfigError, RecordError
+from vidweave.errors import ConfigError, PredictionError
 from vidweave.evaluation import runner
 from vidweave.evaluation.metrics import is_correct
-from vidweave.evaluation.records import read_records
-from vidweave.evaluation.runner import progress_bar, right_by_family, run
+from vidweave.evaluation.predictions import read_predictions
+from vidweave.evaluation.runner import accuracy_by_type, progress_bar, run
 from vidweave.types import Answer, Query
 
 
 class LetterTask:
-    """Item i asks for letter i; families take turns."""
+    """Item i asks for letter i; question_types take turns."""
 
     def __init__(self, count: int = 11) -> None:
         self.count, self.made = count, []
@@ -33,7 +33,7 @@ class LetterTask:
     def example(self, index):
         self.made.append(index)
         query = Query.about("clip.mp4", f"Letter {index}?", ("a", "b", "c", "d")[: 2 + 2 * (index % 2)])
-        return Example(id=f"item-{index}", family=("two", "four")[index % 2], query=query, truth="b")
+        return Example(id=f"item-{index}", question_type=("two", "four")[index % 2], query=query, answer="b")
 
     def describe(self):
         return {"name": "letters"}
@@ -62,21 +62,21 @@ def test_every_item_is_asked_once_in_batches_and_counted_by_family(tmp_path):
     assert answerer.batches == [4, 4, 3]
     assert answerer.decoding == [{"num_frames": 3}] * 3
     assert task.made == list(range(11))
-    assert [(f.family, f.num_correct, f.num_items, f.chance) for f in report.families] == [
+    assert [(f.question_type, f.num_correct, f.num_items, f.chance) for f in report.question_types] == [
         ("two", 6, 6, 0.5),
         ("four", 5, 5, 0.25),
     ]
     assert (report.overall.accuracy, report.num_resumed) == (1.0, 0)
-    assert report.families[0].low == pytest.approx(0.6097, abs=1e-4)  # 6 of 6 at 95%
+    assert report.question_types[0].low == pytest.approx(0.6097, abs=1e-4)  # 6 of 6 at 95%
     data = json.loads(json.dumps(report.to_dict()))
-    assert data["families"][1]["accuracy"] == 1.0
+    assert data["question_types"][1]["accuracy"] == 1.0
     assert data["model"]["model"] == "says"
 
 
 def test_a_quick_look_counts_by_family_and_keeps_nothing():
     task, answerer = LetterTask(), Says("b")
-    examples = [replace(task.example(i), truth="b" if i < 4 else "a") for i in range(11)]
-    assert right_by_family(answerer, examples, batch_size=4) == {"two": 2 / 6, "four": 2 / 5}
+    examples = [replace(task.example(i), answer="b" if i < 4 else "a") for i in range(11)]
+    assert accuracy_by_type(answerer, examples, batch_size=4) == {"two": 2 / 6, "four": 2 / 5}
     assert answerer.batches == [4, 4, 3]
 
 
@@ -89,10 +89,10 @@ def test_an_interrupted_run_goes_on_where_it_stopped_and_ends_the_same(tmp_path)
     report = run(answerer, task, path, batch_size=2, progress=False)
     assert task.made == [6, 7, 8, 9, 10]
     assert report.num_resumed == 6
-    assert report.families == whole.families
+    assert report.question_types == whole.question_types
     assert path.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
     again = Says("b")
-    assert run(again, LetterTask(), path, progress=False).families == whole.families
+    assert run(again, LetterTask(), path, progress=False).question_types == whole.question_types
     assert again.batches == []
 
 
@@ -101,15 +101,15 @@ def test_a_limit_can_grow_and_the_report_is_about_it(tmp_path):
     assert run(Says("b"), LetterTask(), path, limit=4, progress=False).overall.num_items == 4
     assert run(Says("b"), LetterTask(), path, limit=7, progress=False).num_resumed == 4
     assert run(Says("b"), LetterTask(), path, limit=2, progress=False).overall.num_items == 2
-    assert len(read_records(path)[1]) == 7
+    assert len(read_predictions(path)[1]) == 7
 
 
 def test_another_model_or_setting_needs_another_file(tmp_path):
     path = tmp_path / "r.jsonl"
     run(Says("b"), LetterTask(), path, limit=2, progress=False)
-    with pytest.raises(RecordError, match=r"model\.text: recorded 'b', now 'a'"):
+    with pytest.raises(PredictionError, match=r"model\.text: recorded 'b', now 'a'"):
         run(Says("a"), LetterTask(), path, progress=False)
-    with pytest.raises(RecordError, match=r"decoding\.num_frames: recorded None, now 5"):
+    with pytest.raises(PredictionError, match=r"decoding\.num_frames: recorded None, now 5"):
         run(Says("b"), LetterTask(), path, progress=False, decoding={"num_frames": 5})
 
 
@@ -166,12 +166,12 @@ def test_a_run_killed_again_and_again_ends_with_one_record_per_item(tmp_path):
         process.send_signal(signal.SIGKILL)
         process.communicate()
         if path.exists() and b"\n" in path.read_bytes():
-            counts.append(len(read_records(path)[1]))
+            counts.append(len(read_predictions(path)[1]))
     assert counts == sorted(counts)
     assert counts[-1] > 0
     report = run(Says("b"), LetterTask(2000), path, progress=False)
     assert report.num_resumed >= counts[-1]
-    assert [r.id for r in read_records(path)[1]] == LetterTask(2000).ids()
+    assert [r.id for r in read_predictions(path)[1]] == LetterTask(2000).ids()
 
 
 def test_a_log_gets_a_line_now_and_then(capsys, monkeypatch):

@@ -15,9 +15,9 @@ import vidweave
 from tests.unit.contra4.contra4_questions import question
 from vidweave.contra4.task import ANSWER_RULE, Contra4Task
 from vidweave.data.schema import Example
-from vidweave.errors import RecordError
+from vidweave.errors import PredictionError
 from vidweave.evaluation import shown_media
-from vidweave.evaluation.records import RecordFile, read_records
+from vidweave.evaluation.predictions import PredictionFile, read_predictions
 from vidweave.evaluation.runner import run
 from vidweave.evaluation.shown_media import MediaHashes
 from vidweave.media import write_image
@@ -42,7 +42,9 @@ class Files:
         scenes = tuple(Scene(f"Scene {letter}", clip) for letter, clip in zip("AB", clips, strict=True))
         options = self.changes.get("options", ("Scene A", "Scene B"))
         query = Query(self.changes.get("question", "Which scene is louder?"), scenes, options)
-        return Example(id=f"item-{index}", family="loud", query=query, truth=self.changes.get("truth", "Scene A"))
+        return Example(
+            id=f"item-{index}", question_type="loud", query=query, answer=self.changes.get("answer", "Scene A")
+        )
 
     def describe(self):
         return {"name": "files"}
@@ -69,8 +71,8 @@ def folder(tmp_path):
     return made
 
 
-def resumed(task, path, **how):
-    return run(Says(), task, path, progress=False, **how)
+def resumed(task, path, **arguments):
+    return run(Says(), task, path, progress=False, **arguments)
 
 
 def test_a_replaced_clip_is_named_even_if_size_and_date_stay(folder, tmp_path):
@@ -82,7 +84,7 @@ def test_a_replaced_clip_is_named_even_if_size_and_date_stay(folder, tmp_path):
     data[2500] ^= 1
     clip.write_bytes(data)
     os.utime(clip, ns=times)
-    with pytest.raises(RecordError, match=r"questions or media have changed \(item-3: Scene A/video\); restore"):
+    with pytest.raises(PredictionError, match=r"questions or media have changed \(item-3: Scene A/video\); restore"):
         resumed(Files(folder), path)
     assert path.read_bytes() == before
     data[2500] ^= 1
@@ -94,14 +96,16 @@ def test_media_that_all_changed_are_counted(folder, tmp_path):
     resumed(Files(folder), tmp_path / "r.jsonl", limit=4)
     for file in folder.glob("*.wav"):
         file.write_bytes(b"other")
-    with pytest.raises(RecordError, match=r"item-0: Scene B/audio; item-1: .*; item-2: Scene B/audio; and 1 more\)"):
+    with pytest.raises(
+        PredictionError, match=r"item-0: Scene B/audio; item-1: .*; item-2: Scene B/audio; and 1 more\)"
+    ):
         resumed(Files(folder), tmp_path / "r.jsonl")
 
 
 def test_a_missing_clip_is_a_change(folder, tmp_path):
     resumed(Files(folder), tmp_path / "r.jsonl")
     (folder / "1.wav").unlink()
-    with pytest.raises(RecordError, match=r"\(item-1: Scene B/audio\)"):
+    with pytest.raises(PredictionError, match=r"\(item-1: Scene B/audio\)"):
         resumed(Files(folder), tmp_path / "r.jsonl")
 
 
@@ -110,14 +114,14 @@ def test_a_missing_clip_is_a_change(folder, tmp_path):
     [
         ({"question": "Which scene is quieter?"}, "question"),
         ({"options": ("Scene B", "Scene A")}, "options"),
-        ({"truth": "Scene B"}, "truth"),
+        ({"answer": "Scene B"}, "answer"),
         ({"span": {"start_seconds": 0.5}}, "Scene A/video"),
         ({"span": {"end_seconds": 2.5}}, "Scene A/video"),
     ],
 )
 def test_whatever_else_is_shown_is_part_of_the_run(folder, tmp_path, changes, name):
     resumed(Files(folder), tmp_path / "r.jsonl", limit=1)
-    with pytest.raises(RecordError, match=rf"\(item-0: {name}\)"):
+    with pytest.raises(PredictionError, match=rf"\(item-0: {name}\)"):
         resumed(Files(folder, **changes), tmp_path / "r.jsonl")
 
 
@@ -134,15 +138,15 @@ def test_each_file_is_hashed_once_however_many_questions_show_it(folder, monkeyp
     read = []
     monkeypatch.setattr(shown_media, "content_hash", lambda path: read.append(path) or "hash")
     hashes, task = MediaHashes(), Files(folder)
-    found = [hashes.of(task.example(0)) for _ in range(3)]
-    assert found == [{"Scene A/video": "hash", "Scene B/audio": "hash"}] * 3
+    result = [hashes.of(task.example(0)) for _ in range(3)]
+    assert result == [{"Scene A/video": "hash", "Scene B/audio": "hash"}] * 3
     assert len(read) == 2
 
 
 def test_media_in_memory_and_names_of_no_file_are_not_hashed(folder):
     frames = Frames.from_array(np.zeros((2, 4, 6, 3), np.uint8), fps=2)
     for source in (frames, str(folder / "none.mp4")):
-        example = Example(id="x", family="f", query=Query.about(Clip(source), "?"), truth="y")
+        example = Example(id="x", question_type="f", query=Query.about(Clip(source), "?"), answer="y")
         assert MediaHashes().of(example) == {}
 
 
@@ -150,7 +154,7 @@ def test_a_frame_folder_counts_picture_by_picture(tmp_path):
     (tmp_path / "frames").mkdir()
     for index in range(3):
         write_image(tmp_path / "frames" / f"{index}.png", np.full((5, 7, 3), index, np.uint8))
-    example = Example(id="x", family="f", query=Query.about(Clip(str(tmp_path / "frames")), "?"), truth="y")
+    example = Example(id="x", question_type="f", query=Query.about(Clip(str(tmp_path / "frames")), "?"), answer="y")
     before = MediaHashes().of(example)
     assert list(before) == ["video"]
     write_image(tmp_path / "frames" / "1.png", np.full((5, 7, 3), 9, np.uint8))
@@ -162,9 +166,9 @@ def test_a_file_without_media_can_be_read_but_not_continued(folder, tmp_path):
     resumed(Files(folder), path)
     old = path.read_text().replace('"version": 2', '"version": 1', 1)
     path.write_text(old)
-    assert len(read_records(path)[1]) == 5
-    with pytest.raises(RecordError, match="written by an older version, which did not record the media"):
-        RecordFile(path, {"task": {"name": "files"}, "model": {"model": "says"}, "decoding": {}})
+    assert len(read_predictions(path)[1]) == 5
+    with pytest.raises(PredictionError, match="written by an older version, which did not record the media"):
+        PredictionFile(path, {"task": {"name": "files"}, "model": {"model": "says"}, "decoding": {}})
     assert path.read_text() == old
 
 
@@ -172,7 +176,7 @@ def test_contra4_says_by_which_rule_answers_are_read() -> None:
     assert Contra4Task([question()]).describe()["answer_rule"] == ANSWER_RULE
 
 
-# -- what a model says about itself is part of the record file
+# -- what a model says about itself is part of the prediction file
 
 
 def test_whatever_changes_a_models_answers_changes_its_description():

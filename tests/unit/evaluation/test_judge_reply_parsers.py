@@ -114,5 +114,5 @@ def test_summaries_have_both_denominators():
 
 def test_neither_leaves_only_one_denominator_of_video_llava():
     texts = ("{'pred': 'yes', 'score': 4}", "{'pred': 'maybe', 'score': 2}", "nonsense")
-    found = summarize_video_llava([video_llava_reply(text) for text in texts])
-    assert (found["accuracy"], found["average_score"], found["count"]) == (1.0, 3.0, 2)
+    result = summarize_video_llava([video_llava_reply(text) for text in texts])
+    assert (result["accuracy"], result["average_score"], result["count"]) == (1.0, 3.0, 2)

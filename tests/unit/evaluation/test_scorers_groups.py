@@ -2,7 +2,7 @@
 
 import pytest
 
-from vidweave.errors import AnnotationError, RecordError
+from vidweave.errors import AnnotationError, PredictionError
 from vidweave.evaluation.scorers.activitynetqa import (
     activitynetqa_official,
     activitynetqa_strict,
@@ -49,12 +49,12 @@ def test_previous_counts_as_next_in_the_official_score_only():
 
 def test_a_missing_prediction_is_refused_or_wrong_with_both_denominators():
     rows = made(("CW", 0, 0), ("CW", 0, None), ("DO", 4, None))
-    with pytest.raises(RecordError, match=r"nextqa-official needs .* 2 have none \(first: 'v_1'\); use the strict"):
+    with pytest.raises(PredictionError, match=r"nextqa-official needs .* 2 have none \(first: 'v_1'\); use the strict"):
         nextqa_official(rows)
     table = nextqa_strict(rows)
     assert (table.overall, table.answered) == (Tally(num_correct=1, num_items=3), Tally(num_correct=1, num_items=1))
     assert (table.num_missing, table.to_dict()["num_missing"]) == (2, 2)
-    with pytest.raises(RecordError, match="music-avqa-official needs"):
+    with pytest.raises(PredictionError, match="music-avqa-official needs"):
         music_avqa_official(made((COUNTING, "two", None)))
 
 
@@ -115,13 +115,13 @@ def test_a_denominator_of_zero_in_activitynet_has_no_value():
 
 def test_sevila_fraction_percent_and_the_mean_of_star():
     rows = [
-        Response(id=f"{kind}_{n}", question_type="", answer=1, prediction=found)
-        for n, (kind, found) in enumerate([("CW", 1), ("CW", 0), ("TN", 1), ("TN", 1)])
+        Response(id=f"{kind}_{n}", question_type="", answer=1, prediction=result)
+        for n, (kind, result) in enumerate([("CW", 1), ("CW", 0), ("TN", 1), ("TN", 1)])
     ]
     assert sevila_metrics(rows) == {"agg_metrics": 0.75, "total": 4, "CW": 50.0, "TN": 100.0}
     star = [
-        Response(id=f"{kind}_T1_{n}", question_type="", answer=0, prediction=found)
-        for n, (kind, found) in enumerate(
+        Response(id=f"{kind}_T1_{n}", question_type="", answer=0, prediction=result)
+        for n, (kind, result) in enumerate(
             [("Interaction", 0), ("Sequence", 0), ("Sequence", 1), ("Prediction", 0), ("Feasibility", 0)]
         )
     ]
@@ -131,10 +131,10 @@ def test_sevila_fraction_percent_and_the_mean_of_star():
 
 def test_sevila_has_no_value_where_the_script_stops():
     wrong = made(("", 1, 0))
-    with pytest.raises(RecordError, match=r"no right answer \(v\); use the strict scorer"):
+    with pytest.raises(PredictionError, match=r"no right answer \(v\); use the strict scorer"):
         sevila_metrics(wrong)
     assert sevila_strict(wrong).groups == {"v": Tally(num_correct=0, num_items=1)}
-    with pytest.raises(RecordError, match="there are no questions"):
+    with pytest.raises(PredictionError, match="there are no questions"):
         sevila_metrics([])
-    with pytest.raises(RecordError, match="sevila-official needs a prediction"):
+    with pytest.raises(PredictionError, match="sevila-official needs a prediction"):
         sevila_metrics(made(("", 1, None)))

@@ -26,8 +26,8 @@ from vidweave.evaluation.scorers.normalization import NORMALIZATIONS, exact_matc
     ],
 )
 def test_which_normalizations_match(prediction, answer, matching):
-    found = {name for name in NORMALIZATIONS if is_exact_match(prediction, ["other", answer], name)}
-    assert found == matching
+    result = {name for name in NORMALIZATIONS if is_exact_match(prediction, ["other", answer], name)}
+    assert result == matching
 
 
 @given(st.text("aB .\n", max_size=6), st.text("Ab .\n", max_size=6))

@@ -3,7 +3,7 @@
 import pytest
 
 from vidweave.data.lvu_clips import clip_frames, lvu_clips, video_of
-from vidweave.errors import AnnotationError, RecordError
+from vidweave.errors import AnnotationError, PredictionError
 from vidweave.evaluation.scorers.lvu_clips import score_clips, score_videos
 from vidweave.evaluation.scorers.sqa3d import (
     Sqa3dResponse,
@@ -137,7 +137,7 @@ def test_votes_per_video_differ_from_marks_per_clip():
     votes = {"a_b_0": [0.9, 0.1], "a_b_20": [0.4, 0.6], "a_b_40": [0.4, 0.6], "c_0": [0.5, 0.5]}
     table = score_videos(answers, ("x", "y"), votes)  # a tie takes the first class, as argmax does
     assert (table.overall, table.answered) == (Tally(num_correct=1, num_items=3), Tally(num_correct=1, num_items=2))
-    with pytest.raises(RecordError, match="clip 'c_0' has 1 probabilities for 2 classes"):
+    with pytest.raises(PredictionError, match="clip 'c_0' has 1 probabilities for 2 classes"):
         score_videos(answers, ("x", "y"), {"c_0": [1.0]})
     for scorer in (lambda: score_clips(answers, {"z_0": "x"}), lambda: score_videos(answers, ("x",), {"z_0": [1.0]})):
         with pytest.raises(AnnotationError, match="clip 'z_0' belongs to no annotated video; keys are <video>_<start>"):

@@ -28,9 +28,9 @@ def test_every_parser_reads_a_letter_and_refuses_nothing_at_all(parser):
 
 
 def test_parsers_differ_where_their_rules_do():
-    found = {parser: parse_choice("C is wrong, B is right", OPTIONS, parser) for parser in parsers()}
-    assert found == {
-        "vidweave": found["vidweave"],
+    result = {parser: parse_choice("C is wrong, B is right", OPTIONS, parser) for parser in parsers()}
+    assert result == {
+        "vidweave": result["vidweave"],
         "merv": 2,
         "lmms-eval-mmmu": 1,
         "lmms-eval-perception": 2,

@@ -14,14 +14,14 @@ SHARES = torch.tensor([[0.1, 0.2, 0.3, 0.4]]).expand(50, -1)
 
 
 def draws(seed, barrier=None):
-    found = []
+    result = []
     with SeededDraws(seed, torch.device("cpu")):
         for _ in range(40):
             if barrier is not None:
                 barrier.wait(10)  # both threads draw in turns, as near as can be
-            found.append(torch.multinomial(SHARES, 1))
-            found.append(SHARES.multinomial(2))
-    return torch.cat([f.flatten() for f in found])
+            result.append(torch.multinomial(SHARES, 1))
+            result.append(SHARES.multinomial(2))
+    return torch.cat([f.flatten() for f in result])
 
 
 def test_two_threads_do_not_change_one_another_nor_the_global_state():

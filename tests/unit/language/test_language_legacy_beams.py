@@ -23,7 +23,7 @@ def search(first, **settings):
 
 def best(first, penalty, longest=3, least=0):
     """The best of all answers: sums over a length that counts the start and not the end."""
-    found = {}
+    result = {}
     for count in range(1, longest + 1):
         for answer in product(range(VOCABULARY), repeat=count):
             ended = answer[-1] == END
@@ -34,8 +34,8 @@ def best(first, penalty, longest=3, least=0):
             for step, (row, token) in enumerate(zip(logits, answer, strict=True)):
                 row = row.log_softmax(-1)
                 total += float(row[token]) if step >= least or token != END else float("-inf")
-            found[answer] = total / (1 + count - ended) ** penalty
-    return list(max(found, key=found.get))
+            result[answer] = total / (1 + count - ended) ** penalty
+    return list(max(result, key=result.get))
 
 
 @pytest.mark.parametrize("penalty", [-1.0, 0.0, 1.0, 2.0])

@@ -105,7 +105,7 @@ OPTIONS = [[[4, 5, 6], [7]], [[8, 9]], [], [[10, 11, 12, 13], [14, 15], [16], [7
 def test_scores_equal_full_forwards(model, rows):
     with torch.no_grad():
         prefix = model.prefill(pad_embeds(rows, model.side))
-        got = {how: model.score(prefix, OPTIONS, normalize=how) for how in ("sum", "mean")}
+        got = {settings: model.score(prefix, OPTIONS, normalize=settings) for settings in ("sum", "mean")}
         for b, options in enumerate(OPTIONS):
             want = [reference_logprobs(model, rows[b], option) for option in options]
             torch.testing.assert_close(
@@ -233,10 +233,10 @@ def test_a_folder_tells_its_configuration(tmp_path):
     path = tmp_path / "config.json"
     data = json.loads(path.read_text()) | {"task_specific_params": {"x": 1}, "tie_word_embeddings": False}
     path.write_text(json.dumps(data))
-    found = source_config(str(tmp_path))
-    assert "task_specific_params" not in found
-    assert "architectures" not in found
-    assert Seq2SeqConfig(config=found).build().model.state_dict().keys() == inner.state_dict().keys()
+    result = source_config(str(tmp_path))
+    assert "task_specific_params" not in result
+    assert "architectures" not in result
+    assert Seq2SeqConfig(config=result).build().model.state_dict().keys() == inner.state_dict().keys()
     for change, message in [
         ({"trust_remote_code": True}, "holds 'trust_remote_code'"),
         ({"model_type": "zzz"}, "type 'zzz', which transformers does not"),

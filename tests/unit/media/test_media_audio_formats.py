@@ -67,13 +67,13 @@ def test_every_sample_format_has_the_same_range(kind, is_planar):
         "flt": ("<f4", 1, 0),
         "dbl": ("<f8", 1, 0),
     }[kind]
-    wanted = np.array([[0.5, -1.0, 0.0, 0.25, -0.75], [-0.25, 0.5, 0.0, 0.75, -0.5], [0.0, 0.25, -1.0, 0.5, 0.75]])
-    raw = (wanted * full + middle).astype(dtype)
+    requested = np.array([[0.5, -1.0, 0.0, 0.25, -0.75], [-0.25, 0.5, 0.0, 0.75, -0.5], [0.0, 0.25, -1.0, 0.5, 0.75]])
+    raw = (requested * full + middle).astype(dtype)
     values = raw if is_planar else raw.T.reshape(1, -1)
     frame = av.AudioFrame.from_ndarray(
         np.ascontiguousarray(values), format=kind + ("p" if is_planar else ""), layout="3.0"
     )
-    assert np.allclose(channel_samples(frame), wanted, atol=1e-6)
+    assert np.allclose(channel_samples(frame), requested, atol=1e-6)
 
 
 @pytest.mark.parametrize(("name", "codec"), [("j.aac", "aac"), ("j.mp3", "libmp3lame"), ("j.ts", "mp2")])

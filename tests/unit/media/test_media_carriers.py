@@ -119,8 +119,8 @@ def test_a_series_is_resampled_and_padded():
     values, seconds = apply(spec, Series(STEPS, rate=5.0, start_seconds=3.0))
     assert values.shape == (1, 12, 3)
     assert seconds.tolist() == [[3.0, 7.0]]
-    wanted = np.arange(8) / 2.0
-    np.testing.assert_allclose(values[0, :8, 1], np.interp(wanted, np.arange(21) / 5, STEPS[:, 1]), rtol=1e-6)
+    requested = np.arange(8) / 2.0
+    np.testing.assert_allclose(values[0, :8, 1], np.interp(requested, np.arange(21) / 5, STEPS[:, 1]), rtol=1e-6)
     assert not values[0, 8:].any()
     same, _ = apply(SeriesSpec(channels=3, length=21, rate=5.0), Series(STEPS, rate=5.0))
     np.testing.assert_array_equal(same[0], STEPS.astype(np.float32))

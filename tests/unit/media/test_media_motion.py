@@ -45,14 +45,14 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("motion")
 
 
-def written(folder, name, codec="libx264", pictures=None, **how):
-    how = {"options": {"preset": "medium", "refs": "1"} if codec == "libx264" else {}, "gop": 250, **how}
+def written(folder, name, codec="libx264", pictures=None, **arguments):
+    arguments = {"options": {"preset": "medium", "refs": "1"} if codec == "libx264" else {}, "gop": 250, **arguments}
     size = (WIDTH, HEIGHT)
-    return encode(folder / name, codec, size=size, pictures=square() if pictures is None else pictures, **how)
+    return encode(folder / name, codec, size=size, pictures=square() if pictures is None else pictures, **arguments)
 
 
 @pytest.mark.parametrize(
-    ("name", "codec", "how"),
+    ("name", "codec", "arguments"),
     [
         ("p.mp4", "libx264", {"b_frames": 0}),
         ("b.mp4", "libx264", {"b_frames": 2}),
@@ -62,9 +62,9 @@ def written(folder, name, codec="libx264", pictures=None, **how):
         ("no_times.avi", "libx264", {"b_frames": 2}),
     ],
 )
-def test_vectors_of_the_codec_tell_how_far_something_moved(name, codec, how, folder):
-    path = written(folder, f"far_{name}", codec, **how)
-    fps = how.get("fps", FPS)
+def test_vectors_of_the_codec_tell_how_far_something_moved(name, codec, arguments, folder):
+    path = written(folder, f"far_{name}", codec, **arguments)
+    fps = arguments.get("fps", FPS)
     with VideoReader(path) as reader:
         maps = read_motion(reader, MotionSpec(source="motion_vectors", fps=fps, height=HEIGHT, width=WIDTH))
     assert maps.values.shape == (15, 2, HEIGHT, WIDTH)
@@ -134,17 +134,17 @@ def test_pictures_that_stand_still_do_not_move(folder):
 
 
 @pytest.mark.parametrize(
-    ("codec", "name", "how", "why"),
+    ("codec", "name", "arguments", "why"),
     [
         ("libx265", "h265.mkv", {"options": {"x265-params": "log-level=none"}}, "'hevc' has no motion vectors"),
         ("libvpx-vp9", "vp9.webm", {}, "'vp9' has no motion vectors"),
         ("mjpeg", "keys.avi", {"pixel_format": "yuvj420p"}, "has only keyframes here"),
     ],
 )
-def test_codecs_without_vectors_are_named_and_replaced(codec, name, how, why, folder):
+def test_codecs_without_vectors_are_named_and_replaced(codec, name, arguments, why, folder):
     if codec not in av.codecs_available:
         pytest.skip(f"this PyAV has no encoder {codec}")
-    with VideoReader(written(folder, name, codec, **how)) as reader:
+    with VideoReader(written(folder, name, codec, **arguments)) as reader:
         maps = read_motion(reader, FULL)
         with pytest.raises(MediaTypeError, match=rf"{why}.*fallback='reencode'"):
             read_motion(reader, MotionSpec(source="motion_vectors", fps=FPS, fallback="error", **GRID))

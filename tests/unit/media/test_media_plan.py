@@ -37,22 +37,22 @@ needs = st.builds(
 
 @settings(max_examples=200, deadline=None)
 @given(
-    wanted=st.dictionaries(st.sampled_from(["a", "b", "c"]), needs, min_size=1),
+    requested=st.dictionaries(st.sampled_from(["a", "b", "c"]), needs, min_size=1),
     gaps=st.lists(st.floats(0.001, 3.0), min_size=1, max_size=60),
     span=st.none() | st.tuples(st.floats(0, 0.9), st.floats(0.01, 2.0)),
     timestamps=st.none() | st.lists(st.floats(-5, 200), min_size=1, max_size=9),
 )
-def test_any_plan_is_sound(wanted, gaps, span, timestamps):
+def test_any_plan_is_sound(requested, gaps, span, timestamps):
     pts = np.cumsum(gaps)
     duration = float(pts[-1] + 0.1)
     borders = None if span is None else (span[0] * duration, span[0] * duration + span[1] * duration)
-    plan = plan_frames(wanted, pts, duration, span=borders, timestamps=timestamps)
+    plan = plan_frames(requested, pts, duration, span=borders, timestamps=timestamps)
     assert (np.diff(plan.indices) > 0).all()
     assert plan.indices.min() >= 0
     assert plan.indices.max() < len(pts)
     used = np.unique(np.concatenate(list(plan.streams.values())))
     assert used.tolist() == list(range(len(plan.indices)))  # nothing is decoded for nobody
-    for name, need in wanted.items():
+    for name, need in requested.items():
         got = picked(plan, name)
         assert len(got) % need.window == 0
         assert len(got) >= need.window
@@ -62,7 +62,7 @@ def test_any_plan_is_sound(wanted, gaps, span, timestamps):
         if borders is not None and ((pts >= borders[0]) & (pts < borders[1])).any():
             assert (pts[got] >= borders[0]).all()
             assert (pts[got] < borders[1]).all()
-    again = plan_frames(wanted, pts, duration, span=borders, timestamps=timestamps)
+    again = plan_frames(requested, pts, duration, span=borders, timestamps=timestamps)
     assert again.indices.tolist() == plan.indices.tolist()
 
 

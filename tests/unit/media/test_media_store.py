@@ -27,12 +27,12 @@ def some_tensors(seed: int = 0) -> dict[str, torch.Tensor]:
     return {"values": torch.randn(3, 5, 7, generator=generator).bfloat16(), "seconds": torch.arange(6.0).reshape(3, 2)}
 
 
-def same(got: dict[str, torch.Tensor] | None, wanted: dict[str, torch.Tensor]) -> bool:
+def same(got: dict[str, torch.Tensor] | None, requested: dict[str, torch.Tensor]) -> bool:
     return (
         got is not None
-        and got.keys() == wanted.keys()
-        and all(got[n].dtype == t.dtype and got[n].shape == t.shape for n, t in wanted.items())
-        and all(bytes_of(got[n]) == bytes_of(t) for n, t in wanted.items())
+        and got.keys() == requested.keys()
+        and all(got[n].dtype == t.dtype and got[n].shape == t.shape for n, t in requested.items())
+        and all(bytes_of(got[n]) == bytes_of(t) for n, t in requested.items())
     )
 
 

@@ -40,10 +40,10 @@ def folder(tmp_path_factory):
 
 @pytest.mark.parametrize("name", CODECS)
 def test_pictures_equal_those_of_a_sequential_decode(name, folder):
-    codec, how = CODECS[name]
+    codec, options = CODECS[name]
     if codec not in av.codecs_available:
         pytest.skip(f"this PyAV has no encoder {codec}")
-    path = encode(folder / name, codec, **how)
+    path = encode(folder / name, codec, **options)
     expected = sequential(path)
     rng = np.random.default_rng(3)
     with VideoReader(path) as reader:
@@ -91,7 +91,7 @@ def test_a_seek_is_planned_where_it_pays(folder):
     path = encode(folder / "long.mp4", count=120, gop=20, options={"sc_threshold": "0"})
     with VideoReader(path) as reader:
         runs = reader.index.runs(np.array([2, 3, 61, 119]))
-        assert [(run.start, len(run.wanted)) for run in runs] == [(0, 2), (60, 1), (100, 1)]
+        assert [(run.start, len(run.requested)) for run in runs] == [(0, 2), (60, 1), (100, 1)]
         assert len(reader.index.runs(np.arange(0, 120, 4))) == 1  # dense: one run, no seek
 
 

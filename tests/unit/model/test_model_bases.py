@@ -77,9 +77,9 @@ def test_a_folder_of_transformers_is_a_base_of_the_language_model(name, tmp_path
     source = model.language_model.model
     source.save_pretrained(tmp_path / "base")
     again = read_back(model, "language_model", tmp_path / "base", tmp_path)
-    found = again.language_model.model.state_dict()
+    result = again.language_model.model.state_dict()
     for key, tensor in source.state_dict().items():
-        assert torch.equal(found[key].to(tensor.dtype), tensor), key
+        assert torch.equal(result[key].to(tensor.dtype), tensor), key
 
 
 def test_a_base_that_does_not_fit_lists_its_keys(tmp_path):

@@ -290,8 +290,8 @@ def test_all_keys_are_different_and_last():
 )
 def test_no_new_field_is_forgotten(kind, named):
     """Fields that decide features through the plan, or do not at all: each is named in a case above."""
-    found = set(Clip("a.mp4").settings) if kind is Clip else {item.name for item in fields(kind)}
-    assert found == named
+    result = set(Clip("a.mp4").settings) if kind is Clip else {item.name for item in fields(kind)}
+    assert result == named
 
 
 @pytest.mark.parametrize(
@@ -322,13 +322,13 @@ def test_notes_are_kept_with_the_features(tmp_path):
     spec: Any = types.SimpleNamespace(encoders={"eye": config}, streams={"d": stream})
     module = Encoder().eval().requires_grad_(False)
     np.save(tmp_path / "x.npy", frames)
-    told, features = [], []
+    info, features = [], []
     for _ in range(2):
         store = FeatureStore(tmp_path / "store")
         cache = FeatureCache.of(store, spec, {"eye": module}, torch.float32, Fingerprints())
         scene = OpenScene(Clip(depth=tmp_path / "x.npy", fps=2.0))
         row = gather_scene(spec, scene, {"d": stream.need}, cache=cache)["d"]
-        told.append(row.notes)
+        info.append(row.notes)
         encoders = torch.nn.ModuleDict({"eye": module})
         encode = StreamEncoder(spec, encoders, torch.device("cpu"), torch.float32).encode
         features.append(encode({"d": collate_stream("d", [(0, 0, row)])})["d"].values)
@@ -336,5 +336,5 @@ def test_notes_are_kept_with_the_features(tmp_path):
         store.flush()
     assert row.values is None
     assert torch.equal(*features)
-    assert told[0] == told[1]
-    assert "millimeters" in told[0][0]
+    assert info[0] == info[1]
+    assert "millimeters" in info[0][0]

@@ -63,10 +63,10 @@ def test_options_that_do_not_fit(file, options, error, message):
 
 def test_the_report_stands_beside_the_weights(layout, file):
     report = convert(layout, request_with(file))
-    told = json.loads((file.parent / "out" / "conversion.json").read_text())
-    assert told["layout"] == "toys"
-    assert told["file"] == "file.pth"
-    assert told["dropped"] == {"file": {f"z{i}": "unused" for i in range(9)}}
+    info = json.loads((file.parent / "out" / "conversion.json").read_text())
+    assert info["layout"] == "toys"
+    assert info["file"] == "file.pth"
+    assert info["dropped"] == {"file": {f"z{i}": "unused" for i in range(9)}}
     assert report.lines() == [
         "file: 2 weights",
         "file: left out z0, z1, z2, z3, z4, z5, z6, z7 and 1 more (unused)",

@@ -9,7 +9,7 @@ from tiny_models import tiny_config, with_processor
 from vidweave.cli.main import run
 from vidweave.data.schema import Example
 from vidweave.errors import MediaDecodeError, NonFiniteError
-from vidweave.evaluation.records import read_records
+from vidweave.evaluation.predictions import read_predictions
 from vidweave.evaluation.runner import collect
 from vidweave.media.open import open_source
 from vidweave.media.write import write_video
@@ -150,17 +150,17 @@ class Task:
 
     def example(self, index):
         query = Query.about(Clip(self.frames), QUESTION, OPTIONS)
-        return Example(id=self.ids()[index], family="f", query=query, truth="red")
+        return Example(id=self.ids()[index], family="f", query=query, answer="red")
 
     def describe(self):
         return {"name": "toy"}
 
 
 def test_evaluation_stops_with_the_names_and_records_no_such_answer(frames, tmp_path):
-    model, file = broken("causal", "language_model.model.lm_head.weight"), tmp_path / "records.jsonl"
+    model, file = broken("causal", "language_model.model.lm_head.weight"), tmp_path / "predictions.jsonl"
     with pytest.raises(NonFiniteError, match=r"logits of the language model .* \(example one … two\)"):
         collect(SlotPipeline(model), Task(frames), file, batch_size=2, progress=False)
-    assert read_records(file)[1] == []
+    assert read_predictions(file)[1] == []
 
 
 @pytest.mark.parametrize("score", [float("nan"), float("inf"), -float("inf")])

@@ -13,7 +13,7 @@ NEEDS = {"a": FrameNeed(num_frames=4), "b": FrameNeed(num_frames=6, window=2), "
 
 
 @pytest.mark.parametrize(
-    ("wanted", "counts"),
+    ("requested", "counts"),
     [
         (None, {}),
         (8, {"a": 8, "b": 8}),
@@ -24,12 +24,12 @@ NEEDS = {"a": FrameNeed(num_frames=4), "b": FrameNeed(num_frames=6, window=2), "
         ({}, {}),
     ],
 )
-def test_each_stream_has_its_number(wanted, counts):
-    assert counts_by_stream(wanted, NEEDS) == counts
+def test_each_stream_has_its_number(requested, counts):
+    assert counts_by_stream(requested, NEEDS) == counts
 
 
 @pytest.mark.parametrize(
-    ("wanted", "error", "message"),
+    ("requested", "error", "message"),
     [
         (
             [16, 16, 32, 16],
@@ -47,24 +47,24 @@ def test_each_stream_has_its_number(wanted, counts):
         ({"slow": 4}, UnknownNameError, "'slow'; known: a, b"),
     ],
 )
-def test_what_is_no_number_of_frames_is_refused(wanted, error, message):
+def test_what_is_no_number_of_frames_is_refused(requested, error, message):
     with pytest.raises(error, match=message):
-        counts_by_stream(wanted, NEEDS)
+        counts_by_stream(requested, NEEDS)
 
 
 def test_a_model_with_several_encoders_looks_at_each_number_of_frames():
     model = vidweave.load("tiny-merv").model
     names = list(model.spec.connector_streams)
     assert len(names) == 3
-    wanted = {name: 4 * stream.need.window for name, stream in model.spec.connector_streams.items()}
+    requested = {name: 4 * stream.need.window for name, stream in model.spec.connector_streams.items()}
     pictures = np.random.default_rng(7).integers(0, 255, (37, 52, 44, 3), dtype=np.uint8)
     clip = Clip(Frames.from_array(pictures, fps=8))
     ask = {"question": "What pattern has the triangle?", "options": ["striped", "plain"]}
-    by_name = SlotPipeline(model).ask(clip, num_frames=wanted, **ask)
-    by_order = SlotPipeline(model).ask(clip, num_frames=list(wanted.values()), **ask)
+    by_name = SlotPipeline(model).ask(clip, num_frames=requested, **ask)
+    by_order = SlotPipeline(model).ask(clip, num_frames=list(requested.values()), **ask)
     assert by_order.options == by_name.options
     seen = {name: sum(use.stream == name for use in by_name.trace.frames) for name in names}
-    assert seen == wanted
+    assert seen == requested
     with pytest.raises(ConfigError, match=r"num_frames has 2 numbers, the model has 3 streams"):
         SlotPipeline(model).ask(clip, num_frames=[16, 16], **ask)
     with pytest.raises(MediaError, match="64 frames were requested, the video has 37"):

@@ -27,12 +27,12 @@ def test_likelihood_among_options_is_that_of_each_picture_alone(model, frames, b
     picked = [0, 2, 4, 6]  # middles of four parts of seven
     assert seconds == pytest.approx([0.2 * i for i in picked])
     for index, score in zip(picked, scores, strict=True):
-        found = {
+        result = {
             o.text: o.score
             for o in SlotPipeline(model).ask(alone(frames, index), QUESTION, options=options, num_frames=1).options
         }
-        total = sum(math.exp(s) for s in found.values())
-        assert score == pytest.approx(math.exp(found["blue"]) / total, abs=1e-4)
+        total = sum(math.exp(s) for s in result.values())
+        assert score == pytest.approx(math.exp(result["blue"]) / total, abs=1e-4)
 
 
 def test_likelihood_of_an_open_answer_is_per_token(model, frames):
@@ -45,16 +45,16 @@ def test_likelihood_of_an_open_answer_is_per_token(model, frames):
 
 def test_written_answers_are_measured(model, frames):
     query = Query.about(Clip(video=frames), QUESTION)
-    said = []
+    reply = []
 
     def measure(expected, given):
-        said.append(given)
+        reply.append(given)
         return unigram_recall(expected, given)
 
     scorer = FrameScorer(SlotPipeline(model), num_candidates=3, measure=measure, max_new_tokens=4)
     _, (scores,) = scorer(query.scenes[0].clip, [query], ["red circle"])
     expected = [SlotPipeline(model).ask(alone(frames, i), QUESTION, num_frames=1).text for i in (1, 3, 5)]
-    assert said == expected
+    assert reply == expected
     assert scores == [unigram_recall("red circle", text) for text in expected]
 
 

@@ -114,12 +114,12 @@ def test_training_it_leaves_the_answers_without_it_alone(model):
 
 
 def test_with_an_encoder_of_its_own(model):
-    eye = PatchEncoderConfig(
+    encoder = PatchEncoderConfig(
         size=8, patch=4, width=6, layers=1, heads=2, specs={"thermal": VisualSpec(height=8, width=8)}
     )
-    weights = eye.build().state_dict()
+    weights = encoder.build().state_dict()
     grown = add_modality(
-        model, "thermal", adapter=SMALL, encoder=eye, encoder_weights=weights, input_width=6, input_proj=12
+        model, "thermal", adapter=SMALL, encoder=encoder, encoder_weights=weights, input_width=6, input_proj=12
     )
     assert scores(grown, "video", "thermal") == scores(model, "video")
     saved = grown.state_dict()

@@ -81,12 +81,12 @@ def test_an_answer_tells_which_moments_and_why(family, clip):
     assert len(trace.frames) == 3
     panel = trace.panels["selection"]
     assert panel["reason"] == "grounding"
-    told = panel["scenes"][""]
-    assert told["seconds"] == pytest.approx([use.pts_seconds for use in trace.frames])
-    assert len(told["steps"]) == len(told["energy"]) == len(told["probability"]) == 23
-    still = [e for t, e in zip(told["steps"], told["energy"], strict=True) if t < 0.75 or t > 1.75]
-    assert max(still) < 0.2 * max(told["energy"])
-    assert told["spans"][0]["start"] <= told["spans"][0]["end"]
+    info = panel["scenes"][""]
+    assert info["seconds"] == pytest.approx([use.pts_seconds for use in trace.frames])
+    assert len(info["steps"]) == len(info["energy"]) == len(info["probability"]) == 23
+    still = [e for t, e in zip(info["steps"], info["energy"], strict=True) if t < 0.75 or t > 1.75]
+    assert max(still) < 0.2 * max(info["energy"])
+    assert info["spans"][0]["start"] <= info["spans"][0]["end"]
     assert trace.notes == []
     json.dumps(trace.to_dict())
 
@@ -154,8 +154,8 @@ def test_every_scene_of_a_query_gets_the_question(clip):
     with model.processor.prepare([Query.about(clip, "it moves left"), query]) as prepared:
         selection = model.select(prepared)
     (alone,) = SlotPipeline(model).answer(Query.about(clip, QUESTION))
-    told = describe_row(selection, 1, prepared.energy)
-    assert told == alone.trace.panels["selection"]["scenes"][""]
+    info = describe_row(selection, 1, prepared.energy)
+    assert info == alone.trace.panels["selection"]["scenes"][""]
 
 
 def test_a_clip_without_what_the_selector_watches_is_refused():
@@ -179,10 +179,10 @@ def test_curves_stay_small():
     )
     energy = torch.zeros(1, length)
     energy[0, 400] = 5.0
-    told = describe_row(selection, 0, energy)
-    assert len(told["steps"]) == len(told["energy"]) == len(told["probability"]) == MAX_STEPS
-    assert max(told["energy"]) == 5.0
-    assert told["spans"] == [{"start": 0.0, "end": 1.0, "score": pytest.approx(0.7)}]
+    info = describe_row(selection, 0, energy)
+    assert len(info["steps"]) == len(info["energy"]) == len(info["probability"]) == MAX_STEPS
+    assert max(info["energy"]) == 5.0
+    assert info["spans"] == [{"start": 0.0, "end": 1.0, "score": pytest.approx(0.7)}]
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -346,9 +346,9 @@ def test_a_kill_at_any_change_leaves_a_model_that_loads(old_and_new, tmp_path):
     for at in range(0, old_and_new[-1], 5):  # every change of the disk, without a load, is the swap's test
         folder, is_new, is_old = _kill_at(at, old_and_new, tmp_path)
         assert is_new or is_old, at
-        found = vidweave.load(folder).model
-        assert_same(new if is_new else old, found)
-        assert found.processor.tokenizers
+        result = vidweave.load(folder).model
+        assert_same(new if is_new else old, result)
+        assert result.processor.tokenizers
         shutil.rmtree(folder)
 
 

@@ -15,9 +15,9 @@ from vidweave.media.write import write_video
 def vid(capsys):
     def call(*arguments):
         code = run([str(a) for a in arguments])
-        said = capsys.readouterr()
-        data = json.loads(said.out) if said.out.startswith("{") else None
-        return SimpleNamespace(code=code, out=said.out, err=said.err, data=data)
+        reply = capsys.readouterr()
+        data = json.loads(reply.out) if reply.out.startswith("{") else None
+        return SimpleNamespace(code=code, out=reply.out, err=reply.err, data=data)
 
     return call
 
@@ -31,9 +31,9 @@ def folder(tmp_path_factory):
 
 
 def test_moments_spans_and_scores(vid, folder):
-    said = vid("select", folder / "clip.mp4", "what moves left ?", "--k", 4, "--model", folder / "model", "--json")
-    assert said.code == 0, said.err
-    data = said.data
+    reply = vid("select", folder / "clip.mp4", "what moves left ?", "--k", 4, "--model", folder / "model", "--json")
+    assert reply.code == 0, reply.err
+    data = reply.data
     assert data["selector"] == data["reason"] == "grounding"
     assert len(data["seconds"]) == len(data["indices"]) == 4
     assert data["seconds"] == pytest.approx([index / 10 for index in data["indices"]])
@@ -72,6 +72,6 @@ def test_what_cannot_be_selected_is_said(vid, folder):
     assert "unknown selector 'best'" in vid("select", folder / "clip.mp4", "x", "--selector", "best", *model).err
     assert "the question is empty" in vid("select", folder / "clip.mp4", " ", *model).err
     assert "does not exist" in vid("select", folder / "none.mp4", "x", *model).err
-    said = vid("select", folder / "clip.mp4", "x", "--model", "tiny-base")
-    assert said.code == 2
-    assert "the selector of this model is 'uniform'; give a model with a bridge" in said.err
+    reply = vid("select", folder / "clip.mp4", "x", "--model", "tiny-base")
+    assert reply.code == 2
+    assert "the selector of this model is 'uniform'; give a model with a bridge" in reply.err

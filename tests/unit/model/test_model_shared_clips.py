@@ -34,9 +34,9 @@ def counted(monkeypatch):
     opens, frames = Counter(), Counter()
     open_clip, read = gather.open_clip, opening.OpenSource.read_frames
 
-    def counting_open(clip, modality, **how):
+    def counting_open(clip, modality, **arguments):
         opens[str(clip[modality])] += 1
-        source = open_clip(clip, modality, **how)
+        source = open_clip(clip, modality, **arguments)
         source.counted_as = str(clip[modality])
         return source
 
@@ -96,7 +96,7 @@ def test_a_run_over_a_data_set_opens_every_clip_once(clips, counted, tmp_path):
             for n in range(PER_CLIP) for path in clips]  # fmt: skip
     (tmp_path / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     task = DatasetTask("examples", ExamplesFile(data=tmp_path / "own.jsonl", media=(clips[0].parent,)), {})
-    found = measure(vidweave.load("tiny-base"), task, tmp_path / "r.jsonl", Measurement(batch_size=2 * PER_CLIP))
-    assert found.counts.answered == NUM_CLIPS * PER_CLIP
+    result = measure(vidweave.load("tiny-base"), task, tmp_path / "r.jsonl", Measurement(batch_size=2 * PER_CLIP))
+    assert result.counts.answered == NUM_CLIPS * PER_CLIP
     assert opens == Counter({str(path): 1 for path in clips})
     assert set(frames.values()) == {1}

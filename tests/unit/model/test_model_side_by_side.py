@@ -53,9 +53,9 @@ def test_one_after_the_other_on_a_cpu():
         order.append(name)
         return features(float(len(order)))
 
-    found = encode_side_by_side(encode, ["a", "b"], torch.device("cpu"))
-    assert order == list(found) == ["a", "b"]
-    assert [f.values[0, 0, 0, 0].item() for f in found.values()] == [1.0, 2.0]
+    result = encode_side_by_side(encode, ["a", "b"], torch.device("cpu"))
+    assert order == list(result) == ["a", "b"]
+    assert [f.values[0, 0, 0, 0].item() for f in result.values()] == [1.0, 2.0]
 
 
 def test_each_waits_for_what_came_before_and_the_connector_for_all(monkeypatch):
@@ -88,12 +88,14 @@ def test_a_single_stream_stays_where_it_is(monkeypatch):
 @pytest.mark.gpu
 def test_the_same_features_on_a_card():
     device = torch.device("cuda")
-    eyes = {name: torch.nn.Linear(64, 64, device=device) for name in "abc"}
+    encoders = {name: torch.nn.Linear(64, 64, device=device) for name in "abc"}
     seen = torch.randn(1, 1, 512, 64, device=device)
 
     def encode(name):
-        return replace(features(0.0).to(device), values=eyes[name](seen), mask=torch.ones(1, 1, 512, device=device) > 0)
+        return replace(
+            features(0.0).to(device), values=encoders[name](seen), mask=torch.ones(1, 1, 512, device=device) > 0
+        )
 
-    found = encode_side_by_side(encode, list(eyes), device)
-    for name, eye in eyes.items():
-        torch.testing.assert_close(found[name].values, eye(seen))
+    result = encode_side_by_side(encode, list(encoders), device)
+    for name, encoder in encoders.items():
+        torch.testing.assert_close(result[name].values, encoder(seen))

@@ -97,9 +97,9 @@ def test_after_a_kill_at_any_change_the_old_or_the_new_files_count(fresh, monkey
         folder = fresh(f"at-{at}")
         with pytest.raises(Killed), watched(Disk(at)):
             save(folder, NEW)
-        found = without_card(read(folder))
-        assert found in (OLD, NEW), at
-        seen.append(found == NEW)
+        result = without_card(read(folder))
+        assert result in (OLD, NEW), at
+        seen.append(result == NEW)
         save(folder, NEW | {"config.json": "next"})
         assert read(folder) == NEW | CARD | {"config.json": "next"}, at
         assert not [name for name in os.listdir(folder) if name.startswith(".")], at
@@ -171,15 +171,15 @@ def test_a_process_killed_while_it_saves_leaves_one_whole_model(tmp_path):
     subprocess.run([sys.executable, "-c", FORKS, str(tmp_path), "15"], check=True)
     interrupted = 0
     for folder in tmp_path.iterdir():
-        found = read(folder)
+        result = read(folder)
         if (
-            "config.json" not in found
+            "config.json" not in result
         ):  # killed before its first save ended, on a busy machine: nothing was there to lose
-            assert not found
+            assert not result
             continue
-        number = int(found["config.json"].split()[0])
-        assert set(found.values()) == {f"{number}\n" * 999}
-        assert len(found) == 2 + number % 7
+        number = int(result["config.json"].split()[0])
+        assert set(result.values()) == {f"{number}\n" * 999}
+        assert len(result) == 2 + number % 7
         interrupted += any(name.startswith(".") for name in os.listdir(folder))
         save(folder, NEW)
         assert read(folder) == NEW

@@ -233,9 +233,9 @@ def test_threads_share_a_pipeline(pipe, tmp_path):
         return answer.text, answer.trace.panels["cache"]
 
     with ThreadPoolExecutor(6) as pool:
-        found = list(pool.map(ask, range(len(queries))))
-    assert [text for text, _ in found] == expected
-    assert all(counts is None or sum(counts.values()) == 1 for _, counts in found)
+        result = list(pool.map(ask, range(len(queries))))
+    assert [text for text, _ in result] == expected
+    assert all(counts is None or sum(counts.values()) == 1 for _, counts in result)
 
 
 # -- conversations

@@ -201,10 +201,10 @@ def test_runs_tell_what_each_entry_averages():
     real[1, 4:, 2] = False
     for step in range(8):
         bank = push(bank, frames[:, step], real[:, step], rule)
-    told = runs(bank, 1)
-    assert told["tokens"] == [0, 1, 2, 3, 4]
+    info = runs(bank, 1)
+    assert info["tokens"] == [0, 1, 2, 3, 4]
     values, size = bank.in_time()
-    for token, (sizes, likeness) in enumerate(zip(told["sizes"], told["similarity"], strict=True)):
+    for token, (sizes, likeness) in enumerate(zip(info["sizes"], info["similarity"], strict=True)):
         assert sum(sizes) == (4 if token == 2 else 8)
         assert sizes == [int(s) for s in size[1, :, token] if s]
         seen = values[1, : len(sizes), token]

@@ -10,7 +10,7 @@ from vidweave.report.page import explain
 from vidweave.types import Answer, Clip, PrecomputedFeatures, Query, Trace
 
 
-def told():
+def encoder_weights():
     loud = [[[0.5, 1.0, 0.25, 0.5]] * 3, [[0.1, 0.1, 0.1, 0.9]] * 3]
     return [
         {
@@ -23,7 +23,7 @@ def told():
 
 
 def test_a_square_of_tokens_per_encoder_and_picture():
-    drawing = encoders_panel(told(), PanelContext(Trace(), (0.0, 3.0)))
+    drawing = encoders_panel(encoder_weights(), PanelContext(Trace(), (0.0, 3.0)))
     cells = [shape for shape in drawing.shapes if isinstance(shape, Box) and shape.title]
     assert len(cells) == 2 * 3 * 4
     first = cells[:4]
@@ -41,7 +41,7 @@ def test_nothing_to_show():
 
 def test_it_stands_on_the_page_of_its_answer():
     assert PANELS.get("encoder_weights") is encoders_panel
-    trace = Trace(panels={"encoder_weights": told()})
+    trace = Trace(panels={"encoder_weights": encoder_weights()})
     clip = Clip(PrecomputedFeatures(np.zeros((1, 1, 2), np.float32), np.array([[0.0, 3.0]])))
     page = explain(Query.about(clip, "What?"), Answer("yes", trace=trace))
     assert "Which encoder counted, and where" in [title for title, _ in page.sections]

@@ -12,7 +12,7 @@ from vidweave.report.page import explain
 from vidweave.types import Answer, Clip, FrameUse, PrecomputedFeatures, Query, Trace
 
 
-def told(**changes):
+def memory_info(**changes):
     bank = {"tokens": [0, 5, 9], "sizes": [[4, 1, 4], [2, 2, 5], [9]], "similarity": [[0.5, 0.25], [0.9, None], []]}
     return {
         "stream": "video",
@@ -32,7 +32,7 @@ def boxes(drawing, colours):
 
 def test_runs_stand_where_their_segments_stood():
     context = PanelContext(Trace(), (0.0, 20.0))
-    drawing = memory_panel([told()], context)
+    drawing = memory_panel([memory_info()], context)
     runs = boxes(drawing, RUNS)
     assert len(runs) == 7
     first = runs[:3]
@@ -46,25 +46,25 @@ def test_runs_stand_where_their_segments_stood():
 def test_what_a_forgetful_memory_lost_is_left_blank():
     bank = {"tokens": [0], "sizes": [[1, 1]], "similarity": [[None]]}
     context = PanelContext(Trace(), (0.0, 20.0))
-    drawing = memory_panel([told(policy="fifo", banks={"visual": bank})], context)
+    drawing = memory_panel([memory_info(policy="fifo", banks={"visual": bank})], context)
     assert boxes(drawing, RUNS)[0].x == pytest.approx(context.x(14))
 
 
 def test_times_are_those_of_the_pictures_where_all_are_listed():
     uses = [FrameUse(i, float(i * i)) for i in range(10)]
     context = PanelContext(Trace(uses), (0.0, 81.0))
-    runs = boxes(memory_panel([told(seconds=[0.0, 81.0])], context), RUNS)
+    runs = boxes(memory_panel([memory_info(seconds=[0.0, 81.0])], context), RUNS)
     assert [box.x for box in runs[:3]] == pytest.approx([context.x(0), context.x(16), context.x(25)])
 
 
 def test_nothing_told_draws_nothing():
     assert memory_panel([], PanelContext(Trace(), (0.0, 1.0))) is None
     empty = {"tokens": [], "sizes": [], "similarity": []}
-    assert memory_panel([told(groups=1, banks={"visual": empty})], PanelContext(Trace(), (0.0, 1.0))).height > 0
+    assert memory_panel([memory_info(groups=1, banks={"visual": empty})], PanelContext(Trace(), (0.0, 1.0))).height > 0
 
 
 def test_the_page_has_the_panel_under_its_title():
-    trace = Trace(panels={"memory": [told()]})
+    trace = Trace(panels={"memory": [memory_info()]})
     clip = Clip(PrecomputedFeatures(np.zeros((1, 1, 2), np.float32), np.array([[0.0, 1.0]])))
     page = explain(Query.about(clip, "What came first?"), Answer("red", trace=trace))
     assert "What the memory holds" in [title for title, _ in page.sections]

@@ -31,20 +31,20 @@ class Shapes:
 
 
 def read(drawing: Drawing) -> Shapes:
-    found = Shapes([], [], {}, [])
+    result = Shapes([], [], {}, [])
     for element in ElementTree.fromstring(to_svg(drawing)):
         kind, a = element.tag.rpartition("}")[2], element.attrib
         place = tuple(float(a.get(name, "nan")) for name in ("x", "y", "width", "height"))
         if kind == "rect":
-            found.boxes.append((*place, a["fill"], element[0].text if len(element) else ""))
+            result.boxes.append((*place, a["fill"], element[0].text if len(element) else ""))
         elif kind == "polyline":
             points = [tuple(float(v) for v in pair.split(",")) for pair in a["points"].split()]
-            found.lines.append((points, a["stroke"], float(a["stroke-width"])))
+            result.lines.append((points, a["stroke"], float(a["stroke-width"])))
         elif kind == "text":
-            found.texts[element.text or ""] = (*place[:2], a["text-anchor"], a["fill"])
+            result.texts[element.text or ""] = (*place[:2], a["text-anchor"], a["fill"])
         else:
-            found.images.append(place)
-    return found
+            result.images.append(place)
+    return result
 
 
 def near(value: float) -> object:
@@ -264,8 +264,8 @@ def test_the_picture_shows_every_shape_at_its_scaled_place_to_the_pixel():
         assert image.shape == (40 * scale, 60 * scale, 3)
         for color, (left, top, right, bottom) in {(255, 0, 0): (7, 11, 20, 16), (77, 77, 77): (33, 21, 43, 27)}.items():
             rows, columns = np.nonzero((image == color).all(-1))
-            found = rows.min(), rows.max() + 1, columns.min(), columns.max() + 1
-            assert found == (top * scale, bottom * scale, left * scale, right * scale)
+            result = rows.min(), rows.max() + 1, columns.min(), columns.max() + 1
+            assert result == (top * scale, bottom * scale, left * scale, right * scale)
         rows, columns = np.nonzero((image == (0, 0, 255)).all(-1))
         assert len(set(rows)) == 2 * scale
         assert rows.mean() + 0.5 == pytest.approx(6 * scale, abs=1.01)

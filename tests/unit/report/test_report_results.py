@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.unit.evaluation.evaluation_records import made_records
+from tests.unit.evaluation.evaluation_predictions import made_predictions
 from vidweave.evaluation.compare import compare
 from vidweave.evaluation.report import Report
 from vidweave.report.intervals import Figure, intervals
@@ -17,9 +17,9 @@ from vidweave.report.svg import to_svg
 
 @pytest.fixture(scope="module")
 def results():
-    records = made_records(60, 0.7)
-    rules = {"uniform": {r.id: 1 / len(r.options) for r in records}, "never": {r.id: 0.0 for r in records}}
-    report = Report.of(records, task={"name": "scenes"}, model={"model": "<b>tiny</b>"}, baselines=rules)
+    predictions = made_predictions(60, 0.7)
+    rules = {"uniform": {r.id: 1 / len(r.options) for r in predictions}, "never": {r.id: 0.0 for r in predictions}}
+    report = Report.of(predictions, task={"name": "scenes"}, model={"model": "<b>tiny</b>"}, baselines=rules)
     row = {
         "name": "OneLLM",
         "source": "paper",
@@ -55,18 +55,18 @@ def test_the_page_tells_ours_rules_papers_and_breakdowns(results):
 
 
 def test_families_that_are_a_facet_too_are_told_once(results):
-    families = results["facets"]["scenes"]
-    again = {**results, "families": families}
+    question_types = results["facets"]["scenes"]
+    again = {**results, "question_types": question_types}
     assert "By question type" not in results_page(again).html()
     assert "## By question type" not in results_markdown(again)
-    found = compare(made_records(60, 0.8, seed=1), made_records(60, 0.5, seed=2)).to_dict()
-    assert "By question type" in comparison_page(found).html()
-    assert "By question type" not in comparison_page({**found, "families": found["facets"]["scenes"]}).html()
+    result = compare(made_predictions(60, 0.8, seed=1), made_predictions(60, 0.5, seed=2)).to_dict()
+    assert "By question type" in comparison_page(result).html()
+    assert "By question type" not in comparison_page({**result, "question_types": result["facets"]["scenes"]}).html()
 
 
 def test_long_names_are_told_whole_and_colours_stay_from_chart_to_chart(results):
     name = "similarity, mc_4, audio+image+pc+video, audio"
-    groups = [{**results["overall"], "family": name + end} for end in ("", ".")]
+    groups = [{**results["overall"], "question_type": name + end} for end in ("", ".")]
     published = [
         {**results["published"][0], "name": paper, "facets": {facet: {name: 40} for facet in facets}}
         for paper, facets in (("First", "a"), ("Second", "ab"))
@@ -79,15 +79,15 @@ def test_long_names_are_told_whole_and_colours_stay_from_chart_to_chart(results)
 
 
 def test_controls_measures_and_coverage_are_told(results):
-    control = {**results["overall"], "accuracy": 0.125, "family": "question alone"}
+    control = {**results["overall"], "accuracy": 0.125, "question_type": "question alone"}
     more = {
         "controls": {"question alone": control},
         "measures": {"MSNR": 1.25, "none": None},
         "coverage": {"left_out": 7},
     }
     for text in (results_page({**results, **more}).html(), results_markdown({**results, **more})):
-        for told in ("question alone", "12.5%", "MSNR", "1.250", "no value", "left_out"):
-            assert told in text
+        for info in ("question alone", "12.5%", "MSNR", "1.250", "no value", "left_out"):
+            assert info in text
 
 
 def test_the_page_stands_alone_and_runs_nothing(results, tmp_path):
@@ -112,12 +112,12 @@ def test_markdown_has_the_same_figures(results):
 
 
 def test_two_runs_compared_are_drawn_around_zero():
-    found = compare(made_records(60, 0.8, seed=1), made_records(60, 0.5, seed=2)).to_dict()
-    page, text = comparison_page(found).html(), comparison_markdown(found)
-    for told in (f"{found['overall']['difference']:+.1%}", "By scenes", "missing in first", "first minus second"):
-        assert told in page
-        assert told in text
-    named = {**found, "first": {"model": {"model": "ours"}}, "second": {"model": {"model": "theirs"}}}
+    result = compare(made_predictions(60, 0.8, seed=1), made_predictions(60, 0.5, seed=2)).to_dict()
+    page, text = comparison_page(result).html(), comparison_markdown(result)
+    for info in (f"{result['overall']['difference']:+.1%}", "By scenes", "missing in first", "first minus second"):
+        assert info in page
+        assert info in text
+    named = {**result, "first": {"model": {"model": "ours"}}, "second": {"model": {"model": "theirs"}}}
     assert "Overall: ours minus theirs" in comparison_page(named).html()
 
 
@@ -130,6 +130,6 @@ def test_a_bar_is_as_long_as_its_value_and_marks_have_a_legend():
 
 
 def test_many_rows_are_cut_and_counted(results):
-    groups = [{**results["overall"], "family": f"g{i}"} for i in range(75)]
+    groups = [{**results["overall"], "question_type": f"g{i}"} for i in range(75)]
     page = results_page({**results, "facets": {"id": groups}}).html()
     assert "15 more rows are in the JSON data" in page

@@ -24,9 +24,9 @@ def words(drawing):
 
 def test_everything_stands_at_its_time():
     drawing = selection_panel({"reason": "grounding", "scenes": {"": TOLD}}, CONTEXT)
-    said = words(drawing)
+    reply = words(drawing)
     for text in ("motion", "in the span", "4.00 to 5.00 s, 80%", "frames", "chosen by grounding"):
-        assert text in said
+        assert text in reply
     boxes = [s for s in drawing.shapes if isinstance(s, Box) and s.title]
     assert boxes[0].x == pytest.approx(CONTEXT.x(4.0))
     assert boxes[0].x + boxes[0].width == pytest.approx(CONTEXT.x(5.0))

@@ -17,14 +17,14 @@ CONTEXT = PanelContext(Trace(), (0.0, 1.0))
 
 
 @pytest.mark.parametrize(
-    ("absent", "told"),
+    ("absent", "info"),
     [
         ({"flow": [[0, 0]], "touch": [[0, 0]]}, "not given: flow, touch"),
         ({"flow": [[0, 1]], "audio": [[0, 0], [0, 1]]}, "not given: flow (of scene 2), audio (of scene 1, 2)"),
     ],
 )
-def test_what_was_not_there(absent, told):
-    assert words(absent_panel(absent, CONTEXT)) == told
+def test_what_was_not_there(absent, info):
+    assert words(absent_panel(absent, CONTEXT)) == info
 
 
 def test_what_was_joined():

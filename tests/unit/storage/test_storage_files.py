@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from vidweave.errors import RecordError
+from vidweave.errors import PredictionError
 from vidweave.storage import atomic_folder, atomic_path, locked, write_atomically
 from vidweave.storage.files import remove_scratch, scratch_name
 
@@ -85,20 +85,20 @@ def test_only_scratch_is_removed(tmp_path):
 
 def test_a_lock_ends_with_its_process(tmp_path):
     target = tmp_path / "data.jsonl"
-    with locked(target, RecordError("busy")):
-        with pytest.raises(RecordError, match="busy"), locked(target, RecordError("busy")):
+    with locked(target, PredictionError("busy")):
+        with pytest.raises(PredictionError, match="busy"), locked(target, PredictionError("busy")):
             pass
         code = (
-            "from pathlib import Path\nfrom vidweave.storage import locked\nfrom vidweave.errors import RecordError\n"
-            f"with locked(Path({str(target)!r}), RecordError('busy')): pass"
+            "from pathlib import Path\nfrom vidweave.storage import locked\nfrom vidweave.errors import PredictionError\n"
+            f"with locked(Path({str(target)!r}), PredictionError('busy')): pass"
         )
         child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-        assert "RecordError: busy" in child.stderr
+        assert "PredictionError: busy" in child.stderr
     held = subprocess.run([sys.executable, "-c", code.replace("pass", "import os; os._exit(3)")], timeout=60)
     assert held.returncode == 3
-    with locked(target, RecordError("busy")):
+    with locked(target, PredictionError("busy")):
         pass
-    with locked(tmp_path, RecordError("busy")):
+    with locked(tmp_path, PredictionError("busy")):
         assert (tmp_path / ".lock").exists()
 
 
@@ -124,11 +124,11 @@ def test_nothing_in_the_package_locks_or_renames_by_itself():
     import vidweave
 
     root = os.path.dirname(vidweave.__file__)
-    found = []
+    result = []
     for folder, _, files in os.walk(root):
         for name in files:
             if name.endswith(".py"):
                 with builtins.open(os.path.join(folder, name), encoding="utf-8") as file:
                     if "import fcntl" in file.read():
-                        found.append(name)
-    assert found == []
+                        result.append(name)
+    assert result == []

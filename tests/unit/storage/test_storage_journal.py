@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from vidweave.errors import RecordError
+from vidweave.errors import PredictionError
 from vidweave.storage import Journal, changed_settings, read_journal
 
 HEADER = {"format": "test", "settings": {"k": 4, "name": "a"}}
@@ -15,9 +15,9 @@ HEADER = {"format": "test", "settings": {"k": 4, "name": "a"}}
 def opened(path, header=HEADER):
     def check(recorded):
         if changed := changed_settings(recorded, header):
-            raise RecordError(f"other settings: {changed}")
+            raise PredictionError(f"other settings: {changed}")
 
-    return Journal(path, header, check=check, parse=lambda row: row["n"], error=RecordError, what="number file")
+    return Journal(path, header, check=check, parse=lambda row: row["n"], error=PredictionError, what="number file")
 
 
 def test_rows_come_back_and_a_torn_line_is_cut_off(tmp_path):
@@ -28,7 +28,7 @@ def test_rows_come_back_and_a_torn_line_is_cut_off(tmp_path):
     whole = path.read_bytes()
     for length in range(len(whole) - len(b'{"n": 5}\n'), len(whole)):  # the last line, torn anywhere
         path.write_bytes(whole[:length])
-        assert read_journal(path, parse=lambda r: r["n"], error=RecordError, what="number file") == (HEADER, [3])
+        assert read_journal(path, parse=lambda r: r["n"], error=PredictionError, what="number file") == (HEADER, [3])
         assert path.read_bytes() == whole[:length]
         with opened(path) as journal:
             assert journal.rows == [3]
@@ -50,7 +50,7 @@ def test_other_settings_change_nothing_in_the_file(tmp_path):
         journal.append([{"n": 1}])
     torn = path.read_bytes() + b'{"n"'
     path.write_bytes(torn)
-    with pytest.raises(RecordError, match=r"other settings: \[\('settings.k', 4, 7\)\]"):
+    with pytest.raises(PredictionError, match=r"other settings: \[\('settings.k', 4, 7\)\]"):
         opened(path, {"format": "test", "settings": {"k": 7, "name": "a"}})
     assert path.read_bytes() == torn
 
@@ -59,7 +59,7 @@ def test_other_settings_change_nothing_in_the_file(tmp_path):
 def test_a_file_of_something_else_is_refused_as_it_is(tmp_path, text):
     path = tmp_path / "j.jsonl"
     path.write_text(text + "more")
-    with pytest.raises(RecordError, match=r"is not a number file .*; move it away or use another name"):
+    with pytest.raises(PredictionError, match=r"is not a number file .*; move it away or use another name"):
         opened(path)
     assert path.read_text() == text + "more"
 
@@ -68,14 +68,17 @@ def test_a_file_of_something_else_is_refused_as_it_is(tmp_path, text):
 def test_a_damaged_line_is_named(tmp_path, line):
     path = tmp_path / "j.jsonl"
     path.write_text(json.dumps(HEADER) + '\n{"n": 1}\n' + line + '\n{"n": 2}\n')
-    for use in (opened, lambda p: read_journal(p, parse=lambda r: r["n"], error=RecordError, what="number file")):
-        with pytest.raises(RecordError, match=r"j.jsonl:3 is damaged .*; delete that line to have it made again"):
+    for use in (opened, lambda p: read_journal(p, parse=lambda r: r["n"], error=PredictionError, what="number file")):
+        with pytest.raises(PredictionError, match=r"j.jsonl:3 is damaged .*; delete that line to have it made again"):
             use(path)
 
 
 def test_one_process_at_a_time(tmp_path):
     path = tmp_path / "j.jsonl"
-    with opened(path), pytest.raises(RecordError, match="is being written by another process; wait for it, or choose"):
+    with (
+        opened(path),
+        pytest.raises(PredictionError, match="is being written by another process; wait for it, or choose"),
+    ):
         opened(path)
     with opened(path):
         pass
@@ -95,7 +98,7 @@ def test_a_full_disk_keeps_what_was_there(tmp_path, monkeypatch):
 
         with monkeypatch.context() as patch:
             patch.setattr(os, "write", half)
-            with pytest.raises(RecordError, match=r"cannot use the number file .* No space left.*free some space"):
+            with pytest.raises(PredictionError, match=r"cannot use the number file .* No space left.*free some space"):
                 journal.append([{"n": 2}])
         assert path.read_bytes() == before
         journal.append([{"n": 3}])
@@ -104,11 +107,11 @@ def test_a_full_disk_keeps_what_was_there(tmp_path, monkeypatch):
 
 
 def test_a_missing_or_empty_file_cannot_be_read(tmp_path):
-    arguments = {"parse": dict, "error": RecordError, "what": "number file"}
-    with pytest.raises(RecordError, match=r"cannot use the number file .*: No such file"):
+    arguments = {"parse": dict, "error": PredictionError, "what": "number file"}
+    with pytest.raises(PredictionError, match=r"cannot use the number file .*: No such file"):
         read_journal(tmp_path / "none", **arguments)
     (tmp_path / "empty").touch()
-    with pytest.raises(RecordError, match="holds no lines yet; it should be a number file"):
+    with pytest.raises(PredictionError, match="holds no lines yet; it should be a number file"):
         read_journal(tmp_path / "empty", **arguments)
 
 

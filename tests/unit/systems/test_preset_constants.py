@@ -67,8 +67,8 @@ def test_malmm_plug_in_sizes():
         "malmm-vicuna-7b-m40": 40,
         "malmm-vicuna-13b-m10": 10,
     }
-    found = [name for name in MODELS if name.startswith("malmm-")]
-    lengths = {values(preset(n)).get("connector.trunks.qformer.memory.length") for n in found}
+    result = [name for name in MODELS if name.startswith("malmm-")]
+    lengths = {values(preset(n)).get("connector.trunks.qformer.memory.length") for n in result}
     assert lengths == set(names.values())
 
 

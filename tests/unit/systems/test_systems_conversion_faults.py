@@ -156,8 +156,8 @@ def case_of(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """Encoders and presets of the size of the files."""
-    eye = merv_preset.ENCODERS["siglip"]
-    monkeypatch.setitem(merv_preset.ENCODERS, "siglip", replace(eye, build=siglip, width=8, num_frames=4))
+    encoder = merv_preset.ENCODERS["siglip"]
+    monkeypatch.setitem(merv_preset.ENCODERS, "siglip", replace(encoder, build=siglip, width=8, num_frames=4))
     monkeypatch.setattr(videotgb_checkpoint, "videotgb_flan_t5_xl", lambda **settings: tiny("blip2"))
 
 
@@ -242,10 +242,10 @@ def light(tmp_path):
 def test_a_file_that_is_none_says_what_it_is(layout, fault, light, tmp_path, capsys):
     make, message = FAULTS[fault]
     make(tmp_path / "bad.pth")
-    with pytest.raises(CheckpointError) as told:
+    with pytest.raises(CheckpointError) as info:
         convert(layout, light(layout, tmp_path / "bad.pth"))
-    assert message in str(told.value)
-    assert "bad.pth" in str(told.value)
+    assert message in str(info.value)
+    assert "bad.pth" in str(info.value)
     assert capsys.readouterr().out == ""
     assert not list(tmp_path.glob("out*"))
 
@@ -262,10 +262,10 @@ MARKS = {
 @pytest.mark.parametrize("other", LAYOUTS)
 def test_a_file_of_another_layout_is_recognized(layout, other, light, tmp_path):
     torch.save(MARKS[other], tmp_path / "other.pth")
-    with pytest.raises(VidweaveError) as told:
+    with pytest.raises(VidweaveError) as info:
         convert(layout, light(layout, tmp_path / "other.pth"))
     message = f"is not a file of layout '{layout}'; it looks like one of layout '{other}'"
-    assert (message in str(told.value)) == (layout != other)
+    assert (message in str(info.value)) == (layout != other)
 
 
 @pytest.mark.parametrize("layout", WHOLE)
@@ -278,9 +278,9 @@ def test_old_files_and_wrapped_names_give_the_same_model(layout, case_of, tmp_pa
     torch.save(case.wraps(case.content, "module."), case.folder / "ddp.pth")
     wrapped = run(layout, case, request_of(case, tmp_path / "ddp", case.folder / "ddp.pth"))
     for out in ("old", "ddp"):
-        found = written(tmp_path / out)
-        assert found.keys() == expected.keys()
-        assert all(torch.equal(found[key], expected[key]) for key in expected)
+        result = written(tmp_path / out)
+        assert result.keys() == expected.keys()
+        assert all(torch.equal(result[key], expected[key]) for key in expected)
     assert any("stripped 'module.', which DistributedDataParallel puts" in note for note in wrapped.lines())
     assert not any("stripped" in note for note in plain.lines())
     assert not list(tmp_path.glob("*.converting"))

@@ -197,11 +197,11 @@ def request(tmp_path, state, files=(), **changes):
 
 
 def same(model, other, *, skip=()):
-    ours, found = model.state_dict(), other.state_dict()
-    assert ours.keys() == found.keys()
+    ours, result = model.state_dict(), other.state_dict()
+    assert ours.keys() == result.keys()
     for key, value in ours.items():
         if not any(part in key for part in skip):
-            torch.testing.assert_close(found[key], value, msg=key)
+            torch.testing.assert_close(result[key], value, msg=key)
 
 
 ORDER = {"stream_order": "rgb,audio,flow,depth,norm,pc"}
@@ -252,8 +252,8 @@ def test_the_last_modality_and_the_fusion_over_a_base(whole, files, tmp_path):
         == "the file has no parameters of video, audio, flow, depth, point_cloud: those of the base are kept"
     )
     assert list(report.dropped[asked.file.name]) == ["t5_model.encoder.embed_tokens.weight"]
-    told = json.loads((asked.out / "conversion.json").read_text())
-    assert set(told["replaced"]) == {
+    info = json.loads((asked.out / "conversion.json").read_text())
+    assert set(info["replaced"]) == {
         k for k in model.state_dict() if k.startswith(("connector.ports.normals.", "connector.fusion."))
     }
 

@@ -314,8 +314,8 @@ def test_published_numbers_agree_with_the_presets():
     assert set(published["results"]) == set(DATASETS) - {"demo"} == set(published["training"]["datasets"])
     for name, training in published["training"]["datasets"].items():
         settings = DATASETS[name]
-        found = (training["bank_length"], training["num_frames"], training["max_text_tokens"])
-        assert found == (settings.length, settings.num_frames, settings.max_text_tokens)
+        result = (training["bank_length"], training["num_frames"], training["max_text_tokens"])
+        assert result == (settings.length, settings.num_frames, settings.max_text_tokens)
         assert training["max_new_tokens"] == settings.decoding["max_new_tokens"]
     lvu = published["results"]["lvu"]
     for task, clips in lvu["clips"].items():  # each value is a share of whole clips

@@ -132,7 +132,9 @@ def test_bad_input():
         naive_question("?", "abcdef")
 
 
-@pytest.mark.parametrize("name", ["merv-frozen", "merv-full", *(f"{eye}-single" for eye in preset.RELEASED_ORDER)])
+@pytest.mark.parametrize(
+    "name", ["merv-frozen", "merv-full", *(f"{encoder}-single" for encoder in preset.RELEASED_ORDER)]
+)
 def test_registered_models_have_no_weights_to_fetch(name):
     assert MODELS.get(name)().name == name
     with pytest.raises(CheckpointError, match="convert its released file with `vidweave convert merv`"):

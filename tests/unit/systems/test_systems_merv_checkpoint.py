@@ -44,14 +44,14 @@ def siglip():
 
 @pytest.fixture(autouse=True)
 def small_eyes(monkeypatch):
-    eyes = preset.ENCODERS
+    encoders = preset.ENCODERS
     monkeypatch.setitem(
-        eyes,
+        encoders,
         "languagebind",
-        replace(eyes["languagebind"], build=languagebind, width=12, num_frames=4, window=2, steps=2),
+        replace(encoders["languagebind"], build=languagebind, width=12, num_frames=4, window=2, steps=2),
     )
     for name in ("siglip", "clip"):
-        monkeypatch.setitem(eyes, name, replace(eyes[name], build=siglip, width=8, num_frames=4))
+        monkeypatch.setitem(encoders, name, replace(encoders[name], build=siglip, width=8, num_frames=4))
 
 
 def describe(**changes):

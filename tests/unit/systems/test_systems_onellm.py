@@ -85,13 +85,13 @@ def test_sizes_of_the_paper(whole):
     own = count(encoder.parameters()) - sum(TOKENIZERS.values()) - PARTS["positions"]
     assert own == CLIP - CLIP_PROJ  # the released file has CLIP's own projection too
     assert [count(e.parameters()) for e in whole.connector.trunks["universal"].experts] == [EXPERT] * 3
-    found = dict.fromkeys(PARTS, 0)
+    result = dict.fromkeys(PARTS, 0)
     for key, parameter in ports.named_parameters():
         part = key.split(".")[1]
-        found[{"start_tag": "tags", "end_tag": "tags"}.get(part, part.removesuffix("_proj").removesuffix("_norm"))] += (
-            parameter.numel()
-        )
-    assert found | {"positions": PARTS["positions"]} == PARTS
+        result[
+            {"start_tag": "tags", "end_tag": "tags"}.get(part, part.removesuffix("_proj").removesuffix("_norm"))
+        ] += parameter.numel()
+    assert result | {"positions": PARTS["positions"]} == PARTS
     assert count(whole.parameters()) == 7_558_890_520 - CLIP_PROJ
 
 

@@ -8,7 +8,7 @@ from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.growth import parameters_of
 from vidweave.pipelines.slot import SlotPipeline
 from vidweave.systems.tiny.crema import MODALITIES, tiny_crema
-from vidweave.toyworld.questions import FAMILIES
+from vidweave.toyworld.questions import QUESTION_TYPES
 from vidweave.toyworld.render import render
 from vidweave.toyworld.scene import sample_scene
 
@@ -28,7 +28,7 @@ def clip(*senses):
 
 
 def test_it_has_every_sense_that_a_question_needs():
-    needed = {modality for family in FAMILIES.values() for modality in family.needs}
+    needed = {modality for family in QUESTION_TYPES.values() for modality in family.needs}
     assert needed == {"video", *MODALITIES}
 
 

@@ -222,9 +222,9 @@ def test_the_command_converts_and_brings_tokenizers(form, tmp_path, monkeypatch)
     )
     convert("videotgb", request)
     assert asked == {"motion": "raft", "pooling": "mean", "mode": "multi_modal"}
-    told = json.loads((tmp_path / "out" / "conversion.json").read_text())
-    assert told["layout"] == "videotgb"
-    assert "model.temporal_projection.bias" in told["dropped"]["LSTP.ckpt"]
+    info = json.loads((tmp_path / "out" / "conversion.json").read_text())
+    assert info["layout"] == "videotgb"
+    assert "model.temporal_projection.bias" in info["dropped"]["LSTP.ckpt"]
     assert vidweave.load(tmp_path / "out").ask(clip(), "what is here ?").trace.tokens["video"] == NUM_QUERIES
     lacking = Request(file=request.file, out=tmp_path / "other", parts={"language": parts["language"]})
     with pytest.raises(ConfigError, match="the tokenizers of selector are missing; give them as parts"):

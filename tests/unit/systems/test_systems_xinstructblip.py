@@ -217,15 +217,15 @@ def qformer_file(model, theirs):
 @pytest.fixture
 def files(whole, tmp_path):
     """All released files, by part; the language model has no row for padding yet."""
-    found = {}
+    result = {}
     for theirs in NAMES:
-        found[f"{theirs}_qformer"] = tmp_path / f"{theirs}_qformer{'_improved' * (theirs == 'audio')}.pth"
-        torch.save({"model": qformer_file(whole, theirs)}, found[f"{theirs}_qformer"])
-    found |= {"vision": tmp_path / "eva.pth", "audio": tmp_path / "beats.pt", "points": tmp_path / "ulip.pt"}
-    torch.save(eva_to_lavis(whole.encoders["vision"].state_dict()), found["vision"])
-    torch.save({"cfg": {}, "model": beats_to_microsoft(whole.encoders["audio"].state_dict())}, found["audio"])
+        result[f"{theirs}_qformer"] = tmp_path / f"{theirs}_qformer{'_improved' * (theirs == 'audio')}.pth"
+        torch.save({"model": qformer_file(whole, theirs)}, result[f"{theirs}_qformer"])
+    result |= {"vision": tmp_path / "eva.pth", "audio": tmp_path / "beats.pt", "points": tmp_path / "ulip.pt"}
+    torch.save(eva_to_lavis(whole.encoders["vision"].state_dict()), result["vision"])
+    torch.save({"cfg": {}, "model": beats_to_microsoft(whole.encoders["audio"].state_dict())}, result["audio"])
     points = {**ULIP.to_theirs(whole.encoders["points"].state_dict()), "logit_scale": torch.ones(())}
-    torch.save({"state_dict": {f"module.{key}": value for key, value in points.items()}}, found["points"])
+    torch.save({"state_dict": {f"module.{key}": value for key, value in points.items()}}, result["points"])
     inner = whole.language_model.model
     with torch.no_grad():
         inner.model.embed_tokens.weight[-1] = 0
@@ -236,7 +236,7 @@ def files(whole, tmp_path):
     )
     _tokenizer(False).save_pretrained(tmp_path / "vicuna")
     _tokenizer(False).save_pretrained(tmp_path / "bert")
-    return {**found, "language": tmp_path / "vicuna", "qformer": tmp_path / "bert"}
+    return {**result, "language": tmp_path / "vicuna", "qformer": tmp_path / "bert"}
 
 
 def request(files, out, *, first="image_qformer", **changes):
@@ -247,10 +247,10 @@ def request(files, out, *, first="image_qformer", **changes):
 def test_released_files_become_the_model(whole, files, tmp_path):
     report = checkpoint.convert(request(files, tmp_path / "out"), sizes=SIZES)
     model = vidweave.load(tmp_path / "out").model
-    ours, found = whole.state_dict(), model.state_dict()
-    assert ours.keys() == found.keys()
+    ours, result = whole.state_dict(), model.state_dict()
+    assert ours.keys() == result.keys()
     for key, value in ours.items():
-        torch.testing.assert_close(found[key], value, msg=key)
+        torch.testing.assert_close(result[key], value, msg=key)
     assert report.dropped["points"] == {"logit_scale": "no weight of the model"}
     assert report.dropped["image_qformer.pth"] == {
         "image_Qformer.bert.embeddings.position_ids": "no weight of the model"

@@ -4,10 +4,17 @@ import numpy as np
 import pytest
 
 from vidweave.errors import ConfigError
-from vidweave.tiny.long_clips import ANSWERS, LONG_FAMILIES, VISIT_LABELS, LongQuestions, distinct_frames, visit_labels
+from vidweave.tiny.long_clips import (
+    ANSWERS,
+    LONG_QUESTION_TYPES,
+    VISIT_LABELS,
+    LongQuestions,
+    distinct_frames,
+    visit_labels,
+)
 from vidweave.tiny.scenes import train_scene
 from vidweave.toyworld import attributes as a
-from vidweave.toyworld.questions import FAMILIES
+from vidweave.toyworld.questions import QUESTION_TYPES
 from vidweave.toyworld.render import render_rgb
 
 
@@ -24,8 +31,8 @@ def test_labels_say_what_came_when():
         assert [a.SHAPES[labels["shape of colour"][colours.index(v.colour)]] for v in visits] == [
             v.shape for v in visits
         ]
-        told = [colours[c] for c in labels["colour of ordinal"]]
-        assert told == [visits[i].colour for i in (0, 1, 2, -1)]
+        info = [colours[c] for c in labels["colour of ordinal"]]
+        assert info == [visits[i].colour for i in (0, 1, 2, -1)]
         assert sum(labels["count of shape"]) == len(visits)
         absent = [c for c, rank in enumerate(labels["rank of colour"]) if rank == -100]
         assert len(absent) == len(colours) - len(visits)
@@ -48,10 +55,10 @@ def test_questions_depend_on_their_number_alone():
     source, again = LongQuestions(7), LongQuestions(7)
     examples = [source[i] for i in range(60)]
     assert examples == [again[i] for i in range(60)]
-    assert {e.question.family for e in examples} == set(LONG_FAMILIES)
+    assert {e.question.question_type for e in examples} == set(LONG_QUESTION_TYPES)
     assert {e.clip for e in examples} == set(range(7))
     for example in examples:
         assert ANSWERS[example.labels["answer"][0]] == example.question.answer
-    assert {answer for name in LONG_FAMILIES for answer in FAMILIES[name].answers} == set(ANSWERS)
+    assert {answer for name in LONG_QUESTION_TYPES for answer in QUESTION_TYPES[name].answers} == set(ANSWERS)
     with pytest.raises(ConfigError, match="at least one clip, got 0"):
         LongQuestions(0)

@@ -5,37 +5,37 @@ from vidweave.tiny.scenes import train_scene
 from vidweave.toyworld import attributes as a
 
 
-def facts_of(said, token):
-    return {MODALITY_FACTS[i][1:] for i in said[token].nonzero()[0]}
+def facts_of(reply, token):
+    return {MODALITY_FACTS[i][1:] for i in reply[token].nonzero()[0]}
 
 
 def test_senses_that_know_places_tell_their_fact_in_the_quarter_of_each_object():
     for index in range(20):
         scene = train_scene(index)
-        said = modality_facts(scene, 16)
+        reply = modality_facts(scene, 16)
         for sense, name in a.MODALITY_ATTRIBUTES.items():
             if sense != "touch":
-                told = {token: facts_of(said[sense], token) for token in range(16)}
+                info = {token: facts_of(reply[sense], token) for token in range(16)}
                 known = {obj.quarter: {(name, getattr(obj, name))} for obj in scene.objects}
-                assert {token: facts for token, facts in told.items() if facts} == known
+                assert {token: facts for token, facts in info.items() if facts} == known
 
 
 def test_touch_tells_shape_by_shape_and_sound_in_one_token():
     for index in range(20):
         scene = train_scene(index)
-        said = modality_facts(scene, 16)
+        reply = modality_facts(scene, 16)
         first = MODALITY_SLOTS["touch"].first
-        felt = {facts for token in range(16) if (facts := frozenset(facts_of(said["touch"], token)))}
+        felt = {facts for token in range(16) if (facts := frozenset(facts_of(reply["touch"], token)))}
         assert felt == {frozenset({("shape", o.shape), ("firmness", o.firmness)}) for o in scene.objects}
-        assert all(facts_of(said["touch"], first + a.SHAPES.index(o.shape)) for o in scene.objects)
+        assert all(facts_of(reply["touch"], first + a.SHAPES.index(o.shape)) for o in scene.objects)
         beeper = scene.beeper
         assert beeper is not None
         heard = {("pitch", beeper.pitch), ("beeps", str(len(beeper.beeps)))}
-        assert facts_of(said["audio"], MODALITY_SLOTS["audio"].first) == heard
-        assert said["audio"].any(1).sum() == 1
+        assert facts_of(reply["audio"], MODALITY_SLOTS["audio"].first) == heard
+        assert reply["audio"].any(1).sum() == 1
 
 
 def test_no_two_senses_say_the_same():
-    said = modality_facts(train_scene(3), 16)
-    own = {sense: {MODALITY_FACTS[i][0] for i in told.any(0).nonzero()[0]} for sense, told in said.items()}
+    reply = modality_facts(train_scene(3), 16)
+    own = {sense: {MODALITY_FACTS[i][0] for i in info.any(0).nonzero()[0]} for sense, info in reply.items()}
     assert own == {sense: {sense} for sense in MODALITY_SLOTS}

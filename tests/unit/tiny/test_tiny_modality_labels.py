@@ -34,12 +34,12 @@ def test_examples_repeat_and_belong_to_training():
 
 def test_every_token_of_every_encoder_has_its_labels():
     root, batch = Root().eval(), batch_of(3)
-    for sense, told in batch.items():
-        tokens = root.model.encoders[MODALITY_ENCODERS[sense]].encode(told.values, sense)[0]
+    for sense, info in batch.items():
+        tokens = root.model.encoders[MODALITY_ENCODERS[sense]].encode(info.values, sense)[0]
         segments = 3 if sense in ("audio", "point_cloud") else 6
         for name, classes in MODALITY_CLASSES[sense].items():
-            assert told.labels[name].shape == tokens.shape[:2] == (segments, tokens.shape[1])
-            assert int(told.labels[name].max()) < len(classes)
+            assert info.labels[name].shape == tokens.shape[:2] == (segments, tokens.shape[1])
+            assert int(info.labels[name].max()) < len(classes)
 
 
 def test_the_loss_reaches_every_encoder_and_falls():

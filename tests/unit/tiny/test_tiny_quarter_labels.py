@@ -14,8 +14,8 @@ def test_labels_tell_each_object_where_it_is():
         scene = train_scene(index)
         labels = quarter_labels(scene)
         names = {name: [classes[i] if i >= 0 else None for i in labels[name]] for name, classes in SLOT_CLASSES.items()}
-        told = {(s, c, z, m, h) for s, c, z, m, h in zip(*names.values(), strict=True) if s != "nothing"}
-        assert told == {(o.shape, o.colour, o.size, o.motion, o.change) for o in scene.objects}
+        info = {(s, c, z, m, h) for s, c, z, m, h in zip(*names.values(), strict=True) if s != "nothing"}
+        assert info == {(o.shape, o.colour, o.size, o.motion, o.change) for o in scene.objects}
         assert sum(s == "nothing" for s in names["shape"]) == QUARTERS - len(scene.objects)
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from vidweave.errors import ConfigError
 from vidweave.tiny.scenes import ClipQuestions, FactQuestions, LabeledFrames, train_scene
-from vidweave.toyworld.questions import FAMILIES
+from vidweave.toyworld.questions import QUESTION_TYPES
 from vidweave.toyworld.splits import SEEDS
 
 
@@ -48,15 +48,15 @@ def test_a_clip_is_encoded_once_and_asked_about_in_distinct_families():
     examples = [source[i] for i in range(40)]
     assert len(encoded) == len(set(encoded)) <= 5
     for example in examples:
-        assert len({asked.family for asked in example.questions}) == 4
+        assert len({asked.question_type for asked in example.questions}) == 4
         assert all(asked.answer in asked.options for asked in example.questions)
         assert example.description.endswith(".")
     assert source[3].questions == examples[3].questions
     fewer = source.asking(["colour", "shape"], 2)
-    assert {asked.family for i in range(40) for asked in fewer[i].questions} == {"colour", "shape"}
+    assert {asked.question_type for i in range(40) for asked in fewer[i].questions} == {"colour", "shape"}
     assert len(encoded) <= 5
 
 
 def test_more_questions_than_families_are_refused():
     with pytest.raises(ConfigError, match=r"per_clip must be 1 to 2 .* got 3"):
-        ClipQuestions(5, list(FAMILIES)[:2], lambda scene: None, per_clip=3)
+        ClipQuestions(5, list(QUESTION_TYPES)[:2], lambda scene: None, per_clip=3)

@@ -51,10 +51,10 @@ def test_features_of_a_batch_keep_their_clips_and_times():
 def test_least_squares_find_a_linear_map():
     torch.manual_seed(0)
     layer, given = nn.Linear(5, 3), torch.randn(400, 5)
-    wanted = layer(given).detach()
+    requested = layer(given).detach()
     other = nn.Linear(5, 3)
-    set_linear(other, *ridge_map(given, wanted, ridge=1e-6))
-    torch.testing.assert_close(other(given), wanted, atol=1e-3, rtol=1e-3)
+    set_linear(other, *ridge_map(given, requested, ridge=1e-6))
+    torch.testing.assert_close(other(given), requested, atol=1e-3, rtol=1e-3)
 
 
 def test_narrow_layers_begin_wide_and_norms_as_they_were():

@@ -55,8 +55,8 @@ def test_weights_count_and_only_what_is_told(batch):
     assert even["texture"].item() == pytest.approx(3 * even["quarter"].item(), rel=1e-5)
     assert even["loss"].item() == pytest.approx(sum(even[name].item() for name in ("presence", "quarter", "texture")))
     sure = root(texture=2)
-    told = batch["texture"][batch["texture"] >= 0]
-    share = (told == 2).float().mean().item()
+    info = batch["texture"][batch["texture"] >= 0]
+    share = (info == 2).float().mean().item()
     assert right_labels(sure, "eye", batch, ("texture",)) == {"texture": pytest.approx(share)}
     assert TokenLabels("eye", {"texture": 1.0})(sure, batch)["texture"].item() == pytest.approx(
         50 * (1 - share), rel=1e-4

@@ -40,9 +40,9 @@ def test_every_label_moves_its_own_tokens_and_no_other():
 def test_the_loss_is_the_weighted_sum_of_its_parts():
     source, root = LongQuestions(9), Root()
     labels = collate_visits([source[i].labels for i in range(5)])
-    found = VisitLabels(weights={"answer": 3.0})(root, look(5)[1], labels)
-    total = sum(part * (3.0 if name == "answer" else 1.0) for name, part in found.items() if name != "loss")
-    torch.testing.assert_close(found["loss"], total)
+    result = VisitLabels(weights={"answer": 3.0})(root, look(5)[1], labels)
+    total = sum(part * (3.0 if name == "answer" else 1.0) for name, part in result.items() if name != "loss")
+    torch.testing.assert_close(result["loss"], total)
     silent = {"rank of colour": torch.full((5, 6), -100), "answer": labels["answer"]}
     silent["rank of colour"][0, 0] = 2
     logits = root.visit_heads["rank of colour"](look(5)[1]["video"].values[:1, 0, 0])

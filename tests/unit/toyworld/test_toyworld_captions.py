@@ -1,4 +1,4 @@
-"""Captions name what is there; a fact sheet holds the answer of every family, and only of the senses it is limited to."""
+"""Captions name what is there; a fact sheet holds the answer of every question_type, and only of the senses it is limited to."""
 
 from dataclasses import fields, replace
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vidweave.toyworld.captions import caption, fact_sheet, short_caption
-from vidweave.toyworld.questions import FAMILIES, questions
+from vidweave.toyworld.questions import QUESTION_TYPES, questions
 from vidweave.toyworld.scene import sample_scene
 
 
@@ -56,11 +56,11 @@ def test_a_sheet_tells_one_from_many():
 def test_scenes_with_equal_sheets_have_equal_answers():
     """What a sheet does not tell (places in pixels, seeds) never decides an answer."""
     for length in ("short", "long"):
-        names = [n for n, f in FAMILIES.items() if f.scope == length]
+        names = [n for n, f in QUESTION_TYPES.items() if f.scope == length]
         for seed in range(40):
             scene = sample_scene(seed, length=length)
             moved = replace(
                 scene, objects=tuple(replace(o, distance_metres=o.distance_metres + 0.1) for o in scene.objects)
             )
             assert fact_sheet(scene) == fact_sheet(moved)
-            assert questions(scene, families=names) == questions(moved, families=names)
+            assert questions(scene, question_types=names) == questions(moved, question_types=names)

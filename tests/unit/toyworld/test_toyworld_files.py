@@ -25,7 +25,9 @@ def test_a_written_world_holds_what_was_rendered(tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "world" / "questions.jsonl").read_text().splitlines()]
     assert (report.folder, report.num_clips, report.num_questions) == (tmp_path / "world", 2, len(lines))
     assert len(lines) > 20
-    assert {"clip", "question", "options", "answer", "family", "needs", "scope", "encoder", "paths"} == set(lines[0])
+    assert {"clip", "question", "options", "answer", "question_type", "needs", "scope", "encoder", "paths"} == set(
+        lines[0]
+    )
     assert all(line["answer"] in line["options"] for line in lines)
     scene = sample_scene(world_seeds(7, 2)[1])
     paths = {name: tmp_path / "world" / path for name, path in lines[-1]["paths"].items()}

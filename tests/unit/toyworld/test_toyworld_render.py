@@ -135,7 +135,7 @@ def test_touch_presses_on_one_object_after_the_other():
 
 
 def test_points_fill_solid_bodies_and_leave_hollow_ones_empty():
-    told = set()
+    info = set()
     for seed in range(12):
         scene = sample_scene(seed)
         points = render_points(scene).coordinates
@@ -144,12 +144,12 @@ def test_points_fill_solid_bodies_and_leave_hollow_ones_empty():
         for obj in scene.objects:
             offset = (points - [*(np.array(obj.centre) - 24) * 0.05, 0]) / (obj.diameter * 0.05 / 2)
             near = offset[np.abs(offset).max(axis=1) <= 1.001]
-            told.add((obj.consistency, obj.shape))
+            info.add((obj.consistency, obj.shape))
             assert len(near) == 192
             if obj.shape in ("circle", "square"):
                 inside = np.abs(near).max(axis=1) < 0.5
                 assert inside.any() == (obj.consistency == "solid")
-    assert len(told) > 6
+    assert len(info) > 6
 
 
 def test_sound_beeps_when_and_as_high_as_the_scene_says():
@@ -196,8 +196,8 @@ def test_sense_labels_tell_what_each_patch_shows(modality):
     scene = sample_scene(19)
     frames = np.array([1, 7, 15])
     labels = modality_labels(scene, modality, frames=frames, patch=12)
-    told = MODALITY_CLASSES[modality]
-    assert set(labels) == set(told)
+    info = MODALITY_CLASSES[modality]
+    assert set(labels) == set(info)
     picture = rendered(scene, modality)
     there = labels["shape"] < len(a.SHAPES)
     assert there.shape == (1 if modality == "point_cloud" else 3, 4, 4)
@@ -205,11 +205,11 @@ def test_sense_labels_tell_what_each_patch_shows(modality):
     assert (~there).any()
     name = a.MODALITY_ATTRIBUTES[modality]
     np.testing.assert_array_equal(labels[name] >= 0, there)
-    truth = {o.shape: (getattr(o, name), o.quarter) for o in scene.objects}
+    answer = {o.shape: (getattr(o, name), o.quarter) for o in scene.objects}
     for t, y, x in np.argwhere(there):
-        value, quarter = truth[told["shape"][labels["shape"][t, y, x]]]
-        assert told[name][labels[name][t, y, x]] == value
-        assert "quarter" not in told or labels["quarter"][t, y, x] == quarter
+        value, quarter = answer[info["shape"][labels["shape"][t, y, x]]]
+        assert info[name][labels[name][t, y, x]] == value
+        assert "quarter" not in info or labels["quarter"][t, y, x] == quarter
     if modality in ("depth", "thermal", "touch"):  # where nothing is, nothing is seen
         ground = {"depth": 10.0, "thermal": 20.0, "touch": 0.0}[modality]
         patches = picture[frames][..., 0].reshape(3, 4, 12, 4, 12).transpose(0, 1, 3, 2, 4)[~there]

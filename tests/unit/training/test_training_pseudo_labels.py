@@ -10,7 +10,7 @@ import textwrap
 import pytest
 
 from vidweave.data.schema import Example
-from vidweave.errors import RecordError
+from vidweave.errors import PredictionError
 from vidweave.training.pseudo_labels import MEASURES, PseudoLabel, label_clips, read_labels, span_seconds, span_share
 from vidweave.types import Query
 
@@ -57,7 +57,9 @@ class FakeScorer:
 
 def examples(count=6):
     return [
-        Example(id=str(i), family="x", query=Query.about(f"clip{i // 2}.mp4", f"what is {i}?"), truth=f"answer {i}")
+        Example(
+            id=str(i), question_type="x", query=Query.about(f"clip{i // 2}.mp4", f"what is {i}?"), answer=f"answer {i}"
+        )
         for i in range(count)
     ]
 
@@ -102,17 +104,17 @@ def test_a_run_goes_on_where_it_stopped(tmp_path):
 def test_other_settings_and_other_files_are_refused(tmp_path):
     out = tmp_path / "labels.jsonl"
     list(label_clips(FakeScorer(), examples(2), out))
-    with pytest.raises(RecordError, match="created with other settings: model is 'fake' there, 'other' here"):
+    with pytest.raises(PredictionError, match="created with other settings: model is 'fake' there, 'other' here"):
         list(label_clips(FakeScorer("other"), examples(2), out))
     running = label_clips(FakeScorer(), examples(), out)
     next(running)
-    with pytest.raises(RecordError, match="is being written by another process"):
+    with pytest.raises(PredictionError, match="is being written by another process"):
         list(label_clips(FakeScorer(), examples(), out))
     running.close()
     (tmp_path / "strange.jsonl").write_text('{"format": "something"}\n')
-    with pytest.raises(RecordError, match=r"strange.jsonl:1 is no vidweave pseudo labels"):
+    with pytest.raises(PredictionError, match=r"strange.jsonl:1 is no vidweave pseudo labels"):
         list(label_clips(FakeScorer(), examples(), tmp_path / "strange.jsonl"))
-    with pytest.raises(RecordError, match="there is no file"):
+    with pytest.raises(PredictionError, match="there is no file"):
         read_labels(tmp_path / "none.jsonl")
 
 

@@ -37,8 +37,8 @@ def gradients_of_step(optimizer):
     """The norms that the optimizer sees."""
     norms = []
 
-    def note(found, *_):
-        grads = [p.grad.flatten() for group in found.param_groups for p in group["params"] if p.grad is not None]
+    def note(result, *_):
+        grads = [p.grad.flatten() for group in result.param_groups for p in group["params"] if p.grad is not None]
         norms.append(float(torch.cat(grads).norm()))
 
     optimizer.register_step_pre_hook(note)

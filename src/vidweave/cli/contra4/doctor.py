@@ -45,14 +45,14 @@ def doctor(
     questions = read_questions(Path(file))
     resolver = Media.from_settings(media_folders(media))
     total = len({(s.modality, *s.key) for q in questions for s in q.scenes})
-    found = []
+    result = []
     with progress_bar("checking", total) as advance:
         for examined in examine(questions, resolver, decode=decode):
-            found.append(examined)
+            result.append(examined)
             advance(1)
-    bad = [examined for examined in found if examined.status != "ok"]
+    bad = [examined for examined in result if examined.status != "ok"]
     lost = {name for examined in bad for name in examined.questions}
-    counts = Counter((examined.scene.source, examined.status) for examined in found)
+    counts = Counter((examined.scene.source, examined.status) for examined in result)
     data = {
         "ok": not bad,
         "media": total,

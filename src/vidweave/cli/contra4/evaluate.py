@@ -12,8 +12,8 @@ from vidweave.cli.contra4.doctor import MediaOption, media_folders
 from vidweave.cli.loading import load_pipeline
 from vidweave.cli.options import Device, Dtype
 from vidweave.cli.output import Json, show, table
+from vidweave.cli.predictions_file import predictions_path
 from vidweave.cli.quiet import narrate
-from vidweave.cli.records import record_path
 from vidweave.cli.reports import ReportFile, check_report_file, write_report
 from vidweave.errors import ConfigError, MediaNotFoundError, ModalityError, UnknownNameError
 from vidweave.model.names import find_model
@@ -63,7 +63,7 @@ def evaluate(
         bool, typer.Option("--controls", help="Also ask without media and with the media of other questions (MSNR).")
     ] = False,
     orders: Annotated[bool, typer.Option("--orders", help="Also ask with the scenes in every order.")] = False,
-    records: Annotated[
+    predictions: Annotated[
         str | None, typer.Option(help="File that keeps one JSON line per item; rerun to resume from it.")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Evaluate only the first N questions.")] = None,
@@ -104,8 +104,8 @@ def evaluate(
     )
     answerer = _answerer(model, mode, style, base_url, {"device": device, "dtype": dtype})
     try:
-        with record_path(records) as path:
-            results = {**measure(answerer, evaluation, path), "records": records}
+        with predictions_path(predictions) as path:
+            results = {**measure(answerer, evaluation, path), "predictions": predictions}
     except ModalityError as error:
         raise ModalityError(f"{error}; use --modality NAME (repeatable) to skip questions about others") from error
     write_report(report_file, results)
@@ -201,7 +201,10 @@ def _text(results: dict[str, Any]) -> str:
     for title, groups in results["facets"].items():
         if 1 < len(groups) <= MOST_ROWS:
             parts.append(
-                table([(g["family"], *_accuracy(g)) for g in groups], (title, "accuracy", "95% interval", "questions"))
+                table(
+                    [(g["question_type"], *_accuracy(g)) for g in groups],
+                    (title, "accuracy", "95% interval", "questions"),
+                )
             )
     return "\n\n".join(parts)
 

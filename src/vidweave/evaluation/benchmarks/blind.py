@@ -22,23 +22,23 @@ def blind_baselines(examples: Sequence[Example]) -> dict[str, dict[str, float]]:
         return {}
     per_type: dict[str, list[Example]] = {}
     for example in labeled:
-        per_type.setdefault(example.family, []).append(example)
-    found = {"most frequent answer": _most_frequent(labeled)}
+        per_type.setdefault(example.question_type, []).append(example)
+    result = {"most frequent answer": _most_frequent(labeled)}
     if len(per_type) > 1:
         merged: dict[str, float] = {}
         for members in per_type.values():
             merged |= _most_frequent(members)
-        found["most frequent answer per type"] = merged
+        result["most frequent answer per type"] = merged
     if all(example.query.options for example in labeled):
-        found["chance"] = {example.id: 1 / len(example.query.options) for example in labeled}
-    return found
+        result["chance"] = {example.id: 1 / len(example.query.options) for example in labeled}
+    return result
 
 
 def _most_frequent(examples: Sequence[Example]) -> dict[str, float]:
     answers = {example.id: _answers(example) for example in examples}
-    counts = Counter(answer for found in answers.values() for answer in found)
+    counts = Counter(answer for result in answers.values() for answer in result)
     best = max(counts, key=lambda answer: counts[answer])
-    return {name: float(best in found) for name, found in answers.items()}
+    return {name: float(best in result) for name, result in answers.items()}
 
 
 def _answers(example: Example) -> set[str]:

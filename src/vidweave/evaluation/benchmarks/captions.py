@@ -33,13 +33,13 @@ def captions_with(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> list[S
         MissingExtraError, MissingProgramError: METEOR or SPICE without pycocoevalcap or Java.
     """
     references = {o.example.id: o.example.accepted for o in outcomes}
-    found = {o.example.id: o.reply for o in outcomes if o.reply is not None}
-    everything = {name: found.get(name, "") for name in references}
+    result = {o.example.id: o.reply for o in outcomes if o.reply is not None}
+    everything = {name: result.get(name, "") for name in references}
     scores: list[Score] = [_values("captions", everything, references, metrics, "a missing caption is empty")]
-    if found and len(found) < len(references):
-        covered = {name: references[name] for name in found}
+    if result and len(result) < len(references):
+        covered = {name: references[name] for name in result}
         note = "clips with a caption alone; CIDEr weighs words by the set, so that this is another scale"
-        scores.append(_values("captions-answered", found, covered, metrics, note))
+        scores.append(_values("captions-answered", result, covered, metrics, note))
     return scores
 
 

@@ -57,7 +57,7 @@ def judge_outcomes(engine: Engine, outcomes: Sequence[Outcome]) -> list[Values]:
 def _ask(engine: Engine, outcomes: Sequence[Outcome]) -> dict[str, str]:
     sampling = Sampling(temperature=0.0, max_tokens=MAX_TOKENS)
     requests = [
-        Request(prompt=tuple(judge_messages(o.example.query.text, o.example.truth, str(o.reply))), sampling=sampling)
+        Request(prompt=tuple(judge_messages(o.example.query.text, o.example.answer, str(o.reply))), sampling=sampling)
         for o in outcomes
     ]
     completions = engine.complete(requests) if requests else []
@@ -65,7 +65,7 @@ def _ask(engine: Engine, outcomes: Sequence[Outcome]) -> dict[str, str]:
     if failed:
         raise EngineError(
             f"the judge could not be asked about {len(failed)} of {len(requests)} answers ({failed[0].error}); run the "
-            "same command again, what was judged is kept beside the records"
+            "same command again, what was judged is kept beside the predictions"
         )
     return {o.example.id: c.text for o, c in zip(outcomes, completions, strict=True)}
 

@@ -21,10 +21,10 @@ def lvu(outcomes: Sequence[Outcome]) -> list[Score]:
     A video's class is the one with the largest sum of clip probabilities where options were scored by likelihood; where
     labels were written, it is the label of most clips (the first one of equally many).
     """
-    labels = {video_of(o.example.id): o.example.truth for o in outcomes}
+    labels = {video_of(o.example.id): o.example.answer for o in outcomes}
     written = {o.example.id: o.reply for o in outcomes if o.reply is not None}
     strict = [
-        Response(id=o.example.id, question_type=o.example.family, answer=o.example.truth, prediction=o.reply)
+        Response(id=o.example.id, question_type=o.example.question_type, answer=o.example.answer, prediction=o.reply)
         for o in outcomes
     ]
     clips = score("lvu-clips-strict", strict, lambda text, label: text.strip().casefold() == label.casefold())

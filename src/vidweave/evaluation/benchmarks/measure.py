@@ -16,10 +16,10 @@ from vidweave.evaluation.benchmarks.judging import judge_outcomes, judge_prompt_
 from vidweave.evaluation.benchmarks.outcome import Outcome, chosen_position, join_outcomes
 from vidweave.evaluation.benchmarks.result import BenchmarkResult, Counts
 from vidweave.evaluation.benchmarks.scoring import Score, Scorer, is_strictly_right
-from vidweave.evaluation.benchmarks.submission import write_predictions
+from vidweave.evaluation.benchmarks.submission import write_submission
 from vidweave.evaluation.benchmarks.wording import Wording
-from vidweave.evaluation.records import Record
-from vidweave.evaluation.runner import Collected, collect, says_the_truth
+from vidweave.evaluation.predictions import Prediction
+from vidweave.evaluation.runner import Collected, collect, gives_the_answer
 from vidweave.evaluation.scorers.table import Tally
 from vidweave.evaluation.statistics import clustered_bootstrap
 from vidweave.evaluation.tasks.dataset import DatasetTask
@@ -72,49 +72,51 @@ def scorer_of(name: str, examples: Sequence[Example] = ()) -> Scorer:
     return import_object(BY_KIND[kind])
 
 
-def measure(answerer: Answerer, task: DatasetTask, records_path: Path | str, how: Measurement) -> BenchmarkResult:
-    """Ask, record and score; what `records_path` already holds is not asked again.
+def measure(
+    answerer: Answerer, task: DatasetTask, predictions_path: Path | str, measurement: Measurement
+) -> BenchmarkResult:
+    """Ask, record and score; what `predictions_path` already holds is not asked again.
 
     Raises:
         ConfigError: caption metrics for a set that has no captions.
         EngineError: the judge cannot be reached; the replies and what was judged are kept.
     """
-    examples = _asked_for(task, how)
+    examples = _asked_for(task, measurement)
     kind = DATASETS.entry(task.name).facts.kind if task.name in DATASETS else "open"
-    if how.metrics and kind != "caption":
-        raise ConfigError(f"{', '.join(how.metrics)} are metrics of captions; {task.name} has none")
-    found = collect(
+    if measurement.metrics and kind != "caption":
+        raise ConfigError(f"{', '.join(measurement.metrics)} are metrics of captions; {task.name} has none")
+    result = collect(
         answerer,
         task,
-        records_path,
-        batch_size=how.batch_size,
-        limit=how.limit,
-        decoding=how.decoding,
-        judge=_judged_by(how.wording),
-        wording=how.wording,
-        shard=how.shard,
+        predictions_path,
+        batch_size=measurement.batch_size,
+        limit=measurement.limit,
+        decoding=measurement.decoding,
+        judge=_judged_by(measurement.wording),
+        wording=measurement.wording,
+        shard=measurement.shard,
     )
-    outcomes = join_outcomes(examples, found.records, how.wording.parser or "vidweave")
+    outcomes = join_outcomes(examples, result.predictions, measurement.wording.parser or "vidweave")
     return BenchmarkResult(
-        report=_report(found, outcomes, examples, how),
-        scores=tuple(_scores(task.name, kind, outcomes, how)),
-        counts=_counts(examples, found.records),
+        report=_report(result, outcomes, examples, measurement),
+        scores=tuple(_scores(task.name, kind, outcomes, measurement)),
+        counts=_counts(examples, result.predictions),
         all_questions=_tally(outcomes),
         clustered=_clustered(outcomes),
-        written=_written(task.name, examples, found.records, how),
+        written=_written(task.name, examples, result.predictions, measurement),
         notes=tuple(task.notes()),
     )
 
 
-def _asked_for(task: DatasetTask, how: Measurement) -> list[Example]:
+def _asked_for(task: DatasetTask, measurement: Measurement) -> list[Example]:
     """The examples that a run is about, with those whose media are missing; of a part or a limit, only what was asked."""
     examples = list(task.annotations())
-    if how.limit is None and how.shard is None:
+    if measurement.limit is None and measurement.shard is None:
         return examples
     from vidweave.evaluation.runner import in_shard
 
-    ids = list(task.ids())[: how.limit]
-    asked = {ids[i] for i in in_shard(list(task.recordings())[: len(ids)], how.shard)}
+    ids = list(task.ids())[: measurement.limit]
+    asked = {ids[i] for i in in_shard(list(task.recordings())[: len(ids)], measurement.shard)}
     return [example for example in examples if example.id in asked]
 
 
@@ -122,38 +124,38 @@ def _judged_by(wording: Wording):
     def is_right(example: Example, output: str) -> bool:
         if example.query.options and wording.parser:
             return chosen_position(example, output, parser=wording.parser) == example.position
-        return says_the_truth(example, output)
+        return gives_the_answer(example, output)
 
     return is_right
 
 
-def _report(found: Collected, outcomes: Sequence[Outcome], examples: Sequence[Example], how: Measurement):
+def _report(result: Collected, outcomes: Sequence[Outcome], examples: Sequence[Example], measurement: Measurement):
     labeled = {o.example.id for o in outcomes}
-    records = tuple(record for record in found.records if record.id in labeled)
-    if not records:
+    predictions = tuple(prediction for prediction in result.predictions if prediction.id in labeled)
+    if not predictions:
         return None
     from dataclasses import replace
 
-    baselines = blind_baselines([e for e in examples if e.id in {record.id for record in records}])
-    manifest = found.manifest
-    if how.judge is not None:
-        manifest = {**manifest, "judge": {**how.judge.describe(), "prompt": judge_prompt_hash()}}
-    return replace(found, records=records, manifest=manifest).report(baselines=baselines)
+    baselines = blind_baselines([e for e in examples if e.id in {prediction.id for prediction in predictions}])
+    manifest = result.manifest
+    if measurement.judge is not None:
+        manifest = {**manifest, "judge": {**measurement.judge.describe(), "prompt": judge_prompt_hash()}}
+    return replace(result, predictions=predictions, manifest=manifest).report(baselines=baselines)
 
 
-def _scores(name: str, kind: str, outcomes: Sequence[Outcome], how: Measurement) -> list[Score]:
+def _scores(name: str, kind: str, outcomes: Sequence[Outcome], measurement: Measurement) -> list[Score]:
     if not outcomes:
         return []
     scores = list(scorer_of(name, [o.example for o in outcomes])(outcomes))
-    if java := [metric for metric in how.metrics if metric in JAVA_METRICS]:
+    if java := [metric for metric in measurement.metrics if metric in JAVA_METRICS]:
         scores += captions_with(outcomes, java)
-    if how.judge is not None and not all(o.example.query.options for o in outcomes):
-        scores += judge_outcomes(how.judge, outcomes)
+    if measurement.judge is not None and not all(o.example.query.options for o in outcomes):
+        scores += judge_outcomes(measurement.judge, outcomes)
     return scores
 
 
-def _counts(examples: Sequence[Example], records: Sequence[Record]) -> Counts:
-    answered = {record.id for record in records}
+def _counts(examples: Sequence[Example], predictions: Sequence[Prediction]) -> Counts:
+    answered = {prediction.id for prediction in predictions}
     return Counts(
         total=len(examples),
         answered=len(answered),
@@ -176,8 +178,12 @@ def _clustered(outcomes: Sequence[Outcome]):
 
 
 def _written(
-    name: str, examples: Sequence[Example], records: Sequence[Record], how: Measurement
+    name: str, examples: Sequence[Example], predictions: Sequence[Prediction], measurement: Measurement
 ) -> tuple[tuple[str, str], ...]:
-    if how.submission is None:
+    if measurement.submission is None:
         return ()
-    return tuple(write_predictions(name, how.submission, examples, records, how.wording.parser or "vidweave").items())
+    return tuple(
+        write_submission(
+            name, measurement.submission, examples, predictions, measurement.wording.parser or "vidweave"
+        ).items()
+    )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from vidweave.data.schema import Example
 from vidweave.evaluation.metrics import normalize_answer
-from vidweave.evaluation.records import Record
+from vidweave.evaluation.predictions import Prediction
 from vidweave.evaluation.scorers.mcq_parsing import parse_choice
 from vidweave.evaluation.scorers.table import Response
 
@@ -60,13 +60,15 @@ def chosen_position(
     return position
 
 
-def join_outcomes(examples: Iterable[Example], records: Iterable[Record], parser: str = "vidweave") -> list[Outcome]:
-    """Join labeled examples with records by id; an example without a record has no reply."""
-    found = {record.id: record for record in records}
+def join_outcomes(
+    examples: Iterable[Example], predictions: Iterable[Prediction], parser: str = "vidweave"
+) -> list[Outcome]:
+    """Join labeled examples with predictions by id; an example without a prediction has no reply."""
+    result = {prediction.id: prediction for prediction in predictions}
     outcomes = []
     for example in (e for e in examples if e.is_labeled):
-        record = found.get(example.id)
-        reply, scores = (None, ()) if record is None else (record.output, record.scores)
+        prediction = result.get(example.id)
+        reply, scores = (None, ()) if prediction is None else (prediction.output, prediction.scores)
         outcomes.append(Outcome(example=example, reply=reply, scores=scores, parser=parser))
     return outcomes
 
@@ -76,7 +78,7 @@ def by_position(outcomes: Iterable[Outcome]) -> list[Response[int]]:
     return [
         Response(
             id=o.example.id,
-            question_type=o.example.family,
+            question_type=o.example.question_type,
             answer=_position(o.example),
             prediction=None if o.reply is None else (NO_CHOICE if o.choice is None else o.choice),
         )
@@ -93,6 +95,6 @@ def _position(example: Example) -> int:
 def by_text(outcomes: Iterable[Outcome]) -> list[Response[str]]:
     """Responses whose answers are texts."""
     return [
-        Response(id=o.example.id, question_type=o.example.family, answer=o.example.truth, prediction=o.reply)
+        Response(id=o.example.id, question_type=o.example.question_type, answer=o.example.answer, prediction=o.reply)
         for o in outcomes
     ]

@@ -107,18 +107,18 @@ def _table_rows(table: ScoreTable) -> Iterator[tuple[str, str, str, str, int | s
 def _interval(tally: Tally) -> str:
     if tally.num_correct > tally.num_items:  # a defective denominator
         return ""
-    found = wilson(tally.num_correct, tally.num_items, CONFIDENCE)
-    return f"{found.low:.1%} to {found.high:.1%}"
+    result = wilson(tally.num_correct, tally.num_items, CONFIDENCE)
+    return f"{result.low:.1%} to {result.high:.1%}"
 
 
 def _tally(tally: Tally) -> dict[str, Any]:
-    found = wilson(tally.num_correct, tally.num_items, CONFIDENCE)
+    result = wilson(tally.num_correct, tally.num_items, CONFIDENCE)
     return {
         "num_correct": tally.num_correct,
         "num_items": tally.num_items,
         "accuracy": tally.fraction,
-        "low": found.low,
-        "high": found.high,
+        "low": result.low,
+        "high": result.high,
     }
 
 

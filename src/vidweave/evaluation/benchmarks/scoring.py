@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from vidweave.errors import RecordError
+from vidweave.errors import PredictionError
 from vidweave.evaluation.benchmarks.outcome import Outcome, by_position, by_text
 from vidweave.evaluation.metrics import is_correct
 from vidweave.evaluation.scorers.activitynetqa import activitynetqa_official, activitynetqa_strict
@@ -95,7 +95,7 @@ def music_avqa(outcomes: Sequence[Outcome]) -> list[Score]:
     typed = [
         Response(
             id=o.example.id,
-            question_type=json.dumps(o.example.family.rsplit(" ", 1)),
+            question_type=json.dumps(o.example.question_type.rsplit(" ", 1)),
             answer=o.example.accepted[-1],
             prediction=o.reply,
         )
@@ -148,9 +148,9 @@ def activitynet_qa(outcomes: Sequence[Outcome]) -> list[Score]:
 
 def counts(outcomes: Sequence[Outcome]) -> list[Score]:
     """TGIF-QA's repetition count: mean squared error of the answered, and the share of exact numbers of all."""
-    pairs = [(_number(o.reply), float(o.example.truth)) for o in outcomes]
-    read = [(found, right) for found, right in pairs if found is not None]
-    error = {"MSE": sum((found - right) ** 2 for found, right in read) / len(read)} if read else {}
+    pairs = [(_number(o.reply), float(o.example.answer)) for o in outcomes]
+    read = [(result, right) for result, right in pairs if result is not None]
+    error = {"MSE": sum((result - right) ** 2 for result, right in read) / len(read)} if read else {}
     note = f"over {len(read)} of {len(pairs)} questions, whose replies hold a number"
     exact = score("count-strict", by_text(outcomes), lambda text, right: _number(text) == float(right))
     return [Values(scorer="count-mse", values=error, note=note), exact]
@@ -160,7 +160,7 @@ def tgif_qa(outcomes: Sequence[Outcome]) -> list[Score]:
     """TGIF-QA: positions for action and transition, squared error for count, exact match for frame questions."""
     if all(o.example.query.options for o in outcomes):
         return choices(outcomes)
-    if all(o.example.family == "count" for o in outcomes):
+    if all(o.example.question_type == "count" for o in outcomes):
         return counts(outcomes)
     return open_answers(outcomes)
 
@@ -179,7 +179,7 @@ def _published(
     """The published score, or why it has no value."""
     try:
         return scorer(responses)
-    except RecordError as error:
+    except PredictionError as error:
         return Values(scorer=name, note=str(error))
 
 
@@ -187,15 +187,16 @@ def _sevila(responses: Sequence[Response[int]]) -> Score:
     defects = ("overall is a fraction and types are percentages; STAR's overall is the mean of its types",)
     try:
         return Values(scorer="sevila-official", values=sevila_metrics(responses), note=defects[0], defects=defects)
-    except RecordError as error:
+    except PredictionError as error:
         return Values(scorer="sevila-official", note=str(error), defects=defects)
 
 
 def _star_mean(outcomes: Sequence[Outcome]) -> Values:
     marks = {
-        kind: [o.choice == o.example.position for o in outcomes if o.example.family == kind] for kind in STAR_TYPES
+        kind: [o.choice == o.example.position for o in outcomes if o.example.question_type == kind]
+        for kind in STAR_TYPES
     }
-    means = {kind: 100.0 * sum(found) / len(found) for kind, found in marks.items() if found}
+    means = {kind: 100.0 * sum(result) / len(result) for kind, result in marks.items() if result}
     mean = {"mean of types": sum(means.values()) / len(means)} if means else {}
     return Values(scorer="star-strict", values={**mean, **means}, note="percent; a missing reply is wrong")
 
@@ -221,7 +222,7 @@ def _exact(outcomes: Iterable[Outcome], normalization: str) -> ScoreTable:
 
 
 def _malmm(outcomes: Sequence[Outcome], *, cuts_at_space: bool) -> list[Score]:
-    answers = {o.example.id: o.example.truth for o in outcomes}
+    answers = {o.example.id: o.example.answer for o in outcomes}
     beams = {o.example.id: (o.reply,) for o in outcomes if o.reply is not None}
     official = beam_accuracy_malmm(answers, beams, cuts_at_space=cuts_at_space)
     strict = beam_accuracy_strict(answers, beams)

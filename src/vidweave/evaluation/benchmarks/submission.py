@@ -1,4 +1,4 @@
-"""Predictions of a run as files: one JSON line per question, and the form that a benchmark's server takes."""
+"""Replies of a run as files: one JSON line per question, and the form that a benchmark's server takes."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from typing import Any
 
 from vidweave.data.schema import Example
 from vidweave.evaluation.benchmarks.outcome import chosen_position
-from vidweave.evaluation.records import Record
+from vidweave.evaluation.predictions import Prediction
 from vidweave.storage import write_atomically
 
-__all__ = ["write_predictions"]
+__all__ = ["write_submission"]
 
 
-def write_predictions(
-    name: str, path: Path, examples: Sequence[Example], records: Sequence[Record], parser: str = "vidweave"
+def write_submission(
+    name: str, path: Path, examples: Sequence[Example], predictions: Sequence[Prediction], parser: str = "vidweave"
 ) -> dict[str, str]:
     """Write `path` (JSON lines: id, media, question, prediction, choice) and, where the benchmark has a form for
     submissions, a file of that form beside it.
 
     Returns:
-        What was written: `predictions` and `submission` → path.
+        What was written: `replies` and `submission` → path.
     """
     known = {example.id: example for example in examples}
-    rows = [_row(known[record.id], record, parser) for record in records]
+    rows = [_row(known[prediction.id], prediction, parser) for prediction in predictions]
     _write(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    written = {"predictions": str(path)}
+    written = {"replies": str(path)}
     if name in _FORMS:
         form, suffix = _FORMS[name]
         beside = path.with_name(f"{path.stem}.submission{suffix}")
@@ -36,13 +36,13 @@ def write_predictions(
     return written
 
 
-def _row(example: Example, record: Record, parser: str) -> dict[str, Any]:
-    choice = chosen_position(example, record.output, record.scores, parser) if example.query.options else None
+def _row(example: Example, prediction: Prediction, parser: str) -> dict[str, Any]:
+    choice = chosen_position(example, prediction.output, prediction.scores, parser) if example.query.options else None
     return {
         "id": example.id,
         "media": example.media,
         "question": example.query.text,
-        "prediction": record.output,
+        "prediction": prediction.output,
         "choice": choice,
     }
 

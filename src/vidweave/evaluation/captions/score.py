@@ -47,10 +47,10 @@ def score_captions(
         if metric not in CAPTION_METRICS:
             raise UnknownNameError("caption metric", metric, CAPTION_METRICS)
     tokenized = {id: tokenize(text) for id, text in candidates.items()}, tokenize_all(references)
-    found = []
+    result = []
     for metric in metrics:
-        found += CAPTION_METRICS[metric](*((candidates, references) if metric in _RAW else tokenized))
-    return found
+        result += CAPTION_METRICS[metric](*((candidates, references) if metric in _RAW else tokenized))
+    return result
 
 
 def selection_value(scores: Sequence[CaptionScore]) -> float:

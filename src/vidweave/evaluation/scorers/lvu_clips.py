@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from vidweave.data.lvu_clips import video_of
-from vidweave.errors import AnnotationError, RecordError
+from vidweave.errors import AnnotationError, PredictionError
 from vidweave.evaluation.scorers.table import ScoreTable, Tally
 
 __all__ = ["score_clips", "score_videos"]
@@ -37,12 +37,12 @@ def score_videos(
         probabilities: Clip key → probability of each class.
 
     Raises:
-        RecordError: a clip has another number of probabilities than there are classes.
+        PredictionError: a clip has another number of probabilities than there are classes.
     """
     sums: dict[str, np.ndarray] = {}
     for key, row in probabilities.items():
         if len(row) != len(classes):
-            raise RecordError(f"clip {key!r} has {len(row)} probabilities for {len(classes)} classes")
+            raise PredictionError(f"clip {key!r} has {len(row)} probabilities for {len(classes)} classes")
         _answer(answers, key)
         sums[video_of(key)] = sums.get(video_of(key), np.zeros(len(classes))) + np.asarray(row, dtype=float)
     right = sum(classes[int(total.argmax())] == answers[video] for video, total in sums.items())

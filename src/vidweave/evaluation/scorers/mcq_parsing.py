@@ -47,8 +47,8 @@ def merv_first_character(reply: str) -> str:
 
 def lmms_eval_perception(reply: str) -> int | None:
     """Return the position of the first stand-alone capital from A to D (lmms-eval's Perception Test); None if none."""
-    found = re.search(r"\b[A-D]\b", reply)
-    return ascii_uppercase.index(found[0]) if found else None
+    result = re.search(r"\b[A-D]\b", reply)
+    return ascii_uppercase.index(result[0]) if result else None
 
 
 def lmms_eval_mmmu(reply: str, options: Mapping[str, str]) -> str | None:
@@ -67,13 +67,13 @@ def lmms_eval_mmmu(reply: str, options: Mapping[str, str]) -> str | None:
         reply = reply.strip(mark)
     reply = f" {reply} "
     for written, placed in (("({})", "({})"), ("{} ", " {} "), ("{}.", " {} ")):
-        if found := [letter for letter in options if written.format(letter) in reply]:
-            return max(found, key=lambda letter: reply.rfind(placed.format(letter)))
+        if result := [letter for letter in options if written.format(letter) in reply]:
+            return max(result, key=lambda letter: reply.rfind(placed.format(letter)))
     if len(reply.split()) <= 5:
         return None
     lowered = reply.lower()
-    found = [letter for letter, text in options.items() if text.lower() in lowered]
-    return max(found, key=lambda letter: lowered.rfind(options[letter].lower()), default=None)
+    result = [letter for letter, text in options.items() if text.lower() in lowered]
+    return max(result, key=lambda letter: lowered.rfind(options[letter].lower()), default=None)
 
 
 def vlmevalkit_choice(reply: str, options: Mapping[str, str]) -> str | None:
@@ -106,8 +106,8 @@ def _vlmevalkit_letter(reply: str, options: Mapping[str, str]) -> str | None:
 def _vlmevalkit_text(reply: str, options: Mapping[str, str]) -> str | None:
     if len(reply) > 2 * sum(map(len, options.values())):
         return None
-    found = [letter for letter, text in options.items() if text.lower() in reply]
-    return found[0] if len(found) == 1 else None
+    result = [letter for letter, text in options.items() if text.lower() in reply]
+    return result[0] if len(result) == 1 else None
 
 
 def parsers() -> list[str]:

@@ -49,7 +49,7 @@ def music_avqa_official(responses: Sequence[Response[str]]) -> ScoreTable:
     corrected release of the annotations; on the file it was written for both are equal.
 
     Raises:
-        RecordError: a question has no prediction (a classifier over the vocabulary always has one).
+        PredictionError: a question has no prediction (a classifier over the vocabulary always has one).
         AnnotationError: an unknown question type.
     """
     require_predictions(responses, "music-avqa-official")

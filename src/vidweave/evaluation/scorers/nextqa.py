@@ -21,7 +21,7 @@ def nextqa_official(responses: Sequence[Response[int]]) -> ScoreTable:
     Type TP counts as TN. Compares positions of options, so that options with equal text stay different.
 
     Raises:
-        RecordError: a question has no prediction (the script stops there).
+        PredictionError: a question has no prediction (the script stops there).
         AnnotationError: a question type that NExT-QA does not have.
     """
     require_predictions(responses, "nextqa-official")

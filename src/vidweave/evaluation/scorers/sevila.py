@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vidweave.errors import RecordError
+from vidweave.errors import PredictionError
 from vidweave.evaluation.scorers.table import Response, ScoreTable, require_predictions, score, tally_by
 
 __all__ = ["STAR_TYPES", "sevila_metrics", "sevila_strict", "sevila_type"]
@@ -24,13 +24,13 @@ def sevila_metrics(responses: Sequence[Response[int]]) -> dict[str, float]:
     number of rows, repeated ids included; each type is in percent. Question types come from the ids.
 
     Raises:
-        RecordError: a question without a prediction, or a type without a right answer (the script stops there).
+        PredictionError: a question without a prediction, or a type without a right answer (the script stops there).
     """
     require_predictions(responses, "sevila-official")
     groups = tally_by((sevila_type(response.id), response.prediction == response.answer) for response in responses)
     failed = next((name for name, tally in groups.items() if not tally.num_correct), None)
     if failed is not None or not responses:
-        raise RecordError(
+        raise PredictionError(
             f"sevila-official has no value where a type has no right answer ({failed or 'there are no questions'}); "
             "use the strict scorer, which gives 0"
         )

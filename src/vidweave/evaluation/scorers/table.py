@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from vidweave.errors import AnnotationError, RecordError
+from vidweave.errors import AnnotationError, PredictionError
 
 __all__ = ["Response", "ScoreTable", "Tally", "require_predictions", "require_unique", "score", "tally_by"]
 
@@ -134,11 +134,11 @@ def require_predictions(responses: Iterable[Response[Any]], scorer: str) -> None
     """Refuse predictions that do not cover every question, where the published script stops with a KeyError.
 
     Raises:
-        RecordError: names the first missing question and their number.
+        PredictionError: names the first missing question and their number.
     """
     missing = [response.id for response in responses if response.prediction is None]
     if missing:
-        raise RecordError(
+        raise PredictionError(
             f"{scorer} needs a prediction for every question, {len(missing)} have none (first: {missing[0]!r}); "
             "use the strict scorer, which counts a missing prediction as wrong"
         )

@@ -32,8 +32,8 @@ def beam_accuracy_malmm(
         AnnotationError: a prediction for a question that does not exist.
     """
     _require_known(answers, beams)
-    cut = {id: [beam.split(" ")[0] if cuts_at_space else beam for beam in found] for id, found in beams.items()}
-    marks = [(found[:1].count(answers[id]) > 0, answers[id] in found[:5]) for id, found in cut.items()]
+    cut = {id: [beam.split(" ")[0] if cuts_at_space else beam for beam in result] for id, result in beams.items()}
+    marks = [(result[:1].count(answers[id]) > 0, answers[id] in result[:5]) for id, result in cut.items()]
     return _table("malmm-official", marks, len(marks), _DEFECTS)
 
 

@@ -70,7 +70,7 @@ class DatasetTask:
         return self._examples.notes if isinstance(self._examples, Dataset) else []
 
     def describe(self) -> dict[str, Any]:
-        """Describe the data set: name, settings, and name and hash of each file; media are hashed in the records."""
+        """Describe the data set: name, settings, and name and hash of each file; media are hashed in the predictions."""
         facts: dict[str, Any] = {"name": self.name}
         for name, value in self._settings.items():
             if name == "media" or value is None:

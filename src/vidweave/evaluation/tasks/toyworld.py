@@ -25,7 +25,7 @@ class ToyworldTask:
     Attributes:
         seed: Number of the unseen world (default 0).
         examples: Questions per type (default 100).
-        families: Question types; None is all.
+        question_types: Question types; None is all.
         modalities: Modalities of the clips; the model must use all of them.
         data: A folder of `vidweave world make`, instead of scenes rendered in memory; it determines seed and number, which
             must not be given.
@@ -36,7 +36,7 @@ class ToyworldTask:
 
     seed: int | None = None
     examples: int | None = None
-    families: tuple[str, ...] | None = None
+    question_types: tuple[str, ...] | None = None
     modalities: tuple[str, ...] = ("video",)
     data: Path | None = None
 
@@ -50,11 +50,13 @@ class ToyworldTask:
     def _examples(self) -> Sequence[Example]:
         if self.data is None:
             number = DEFAULT_EXAMPLES if self.examples is None else self.examples
-            return ToyQuestions(self.seed or 0, number, families=self.families, modalities=self.modalities)
+            return ToyQuestions(self.seed or 0, number, question_types=self.question_types, modalities=self.modalities)
         read = read_world(self.data, self.modalities)
-        examples = [example for example in read if not self.families or example.family in self.families]
+        examples = [
+            example for example in read if not self.question_types or example.question_type in self.question_types
+        ]
         if not examples:
-            raise ConfigError(f"{self.data} has no question of type {', '.join(self.families or ['(any)'])}")
+            raise ConfigError(f"{self.data} has no question of type {', '.join(self.question_types or ['(any)'])}")
         return examples
 
     def ids(self) -> Sequence[str]:
@@ -68,8 +70,12 @@ class ToyworldTask:
 
     def describe(self) -> dict[str, Any]:
         """Describe the settings that determine the examples."""
-        families = list(self.families) if self.families else None
-        facts: dict[str, Any] = {"name": "toyworld", "families": families, "modalities": list(self.modalities)}
+        question_types = list(self.question_types) if self.question_types else None
+        facts: dict[str, Any] = {
+            "name": "toyworld",
+            "question_types": question_types,
+            "modalities": list(self.modalities),
+        }
         if self.data is None:
             number = DEFAULT_EXAMPLES if self.examples is None else self.examples
             return {**facts, "seed": self.seed or 0, "examples": number}

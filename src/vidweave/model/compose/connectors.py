@@ -43,20 +43,20 @@ def pools_for(settings: Composition, parts: Sequence[EncoderPart]) -> dict[str, 
 
 
 def _grid(settings: Composition, part: EncoderPart) -> int | None:
-    wanted = settings.tokens_per_frame
-    if settings.connector not in ("mlp", "mixer") or wanted is None or wanted == part.tokens:
+    requested = settings.tokens_per_frame
+    if settings.connector not in ("mlp", "mixer") or requested is None or requested == part.tokens:
         return None
     if isqrt(part.tokens) ** 2 != part.tokens:
         raise ConfigError(
-            f"the {part.tokens} tokens of {part.source!r} form no square grid, so they cannot be averaged to {wanted}; take "
+            f"the {part.tokens} tokens of {part.source!r} form no square grid, so they cannot be averaged to {requested}; take "
             f"connector 'qformer' or 'resampler', or tokens_per_frame={part.tokens}"
         )
-    if isqrt(wanted) ** 2 != wanted or wanted > part.tokens:
+    if isqrt(requested) ** 2 != requested or requested > part.tokens:
         raise ConfigError(
-            f"tokens_per_frame={wanted} must be a square number up to the {part.tokens} tokens of {part.source!r} with "
+            f"tokens_per_frame={requested} must be a square number up to the {part.tokens} tokens of {part.source!r} with "
             f"connector {settings.connector!r}; take one, or connector 'qformer' or 'resampler'"
         )
-    return isqrt(wanted)
+    return isqrt(requested)
 
 
 def connector_for(
@@ -138,5 +138,5 @@ def _qformer(
 
 def _heads(width: int) -> int:
     """Heads of about 64 numbers each."""
-    wanted = max(1, width // HEAD_WIDTH)
-    return next(heads for heads in range(wanted, 0, -1) if width % heads == 0)
+    requested = max(1, width // HEAD_WIDTH)
+    return next(heads for heads in range(requested, 0, -1) if width % heads == 0)

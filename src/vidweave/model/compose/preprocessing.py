@@ -36,8 +36,8 @@ def visual_spec(folder: Path) -> VisualSpec:
     scale = float(fields.get("rescale_factor", 1 / 255)) if fields.get("do_rescale", True) else 1.0
     if fields.get("offset", False):  # ViViT's processor subtracts 1 after it has rescaled
         mean = tuple(value + 1 for value in mean)
-    how: Any = {**fields.sizes(), "mean": mean, "std": std, "scale": scale}
-    return VisualSpec(**how, resampler="pillow", crop_rounding="down")
+    options: Any = {**fields.sizes(), "mean": mean, "std": std, "scale": scale}
+    return VisualSpec(**options, resampler="pillow", crop_rounding="down")
 
 
 def _read(folder: Path) -> dict[str, Any]:
@@ -85,11 +85,11 @@ class _Fields:
         if not self.get("do_resize", True):
             return {**self._square(crop or self._size("size")), "resize": "none"}
         size = self._size("size")
-        how = self._interpolation()
+        options = self._interpolation()
         if set(size) == {"height", "width"}:
             if crop is not None and crop != size:
                 raise self._refused(f"resizing to {size} and then cutting out {crop}")
-            return {**self._square(size), "resize": "squash", "interpolation": how}
+            return {**self._square(size), "resize": "squash", "interpolation": options}
         if set(size) != {"shortest_edge"}:
             raise self._refused(f"size {size}")
         short = int(size["shortest_edge"])
@@ -97,12 +97,12 @@ class _Fields:
         if percent and short < 384:  # ConvNeXt's processor: a larger picture, then the middle
             crop, short = {"height": short, "width": short}, int(short / percent)
         elif percent:
-            return {"height": short, "width": short, "resize": "squash", "interpolation": how}
+            return {"height": short, "width": short, "resize": "squash", "interpolation": options}
         if crop is None:
             raise self._refused(f"size {size} without a crop, which leaves frames of any shape")
         square = self._square(crop)
         beyond = {} if short == max(square.values()) else {"short_side": short}
-        return {**square, "resize": "crop", "interpolation": how, **beyond}
+        return {**square, "resize": "crop", "interpolation": options, **beyond}
 
     def _interpolation(self) -> str:
         number = int(self.get("resample", 2))

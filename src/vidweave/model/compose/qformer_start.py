@@ -48,18 +48,18 @@ class QFormerStart:
         connector.load_state_dict({**own, **trunk, **ports})
 
     def _port(self, own: Mapping[str, Tensor], port: str) -> dict[str, Tensor]:
-        found = {}
+        result = {}
         for name in ("query_tokens", "input_norm.weight", "input_norm.bias"):
-            wanted, held = own[f"ports.{port}.{name}"], self.state[f"ports.video.{name}"]
-            held = held[:, : wanted.shape[1]] if name == "query_tokens" else held
-            if held.shape == wanted.shape:
-                found[name] = held
+            requested, held = own[f"ports.{port}.{name}"], self.state[f"ports.video.{name}"]
+            held = held[:, : requested.shape[1]] if name == "query_tokens" else held
+            if held.shape == requested.shape:
+                result[name] = held
             elif name == "query_tokens":
                 raise CheckpointError(
-                    f"the Q-Former has {held.shape[1]} query tokens, tokens_per_frame asks for {wanted.shape[1]}; take at "
+                    f"the Q-Former has {held.shape[1]} query tokens, tokens_per_frame asks for {requested.shape[1]}; take at "
                     f"most {held.shape[1]}"
                 )
-        return found
+        return result
 
 
 def read_qformer(source: str | Path) -> QFormerStart:

@@ -156,7 +156,7 @@ def _released(dataset: str) -> dict[str, Any]:
 
 
 def _collate(processor: Processor, rows: Sequence[Example]) -> ModelInputs:
-    return processor([example.query for example in rows], targets=[example.truth for example in rows])
+    return processor([example.query for example in rows], targets=[example.answer for example in rows])
 
 
 def _held_out_loss(

@@ -62,7 +62,7 @@ class ToyConversations(Sequence[Conversation]):
         if not 0 <= index < len(self):
             raise IndexError(index)
         scene = train_scene(index)
-        item = questions(scene, families=["colour", "shape", "count"])[0]
+        item = questions(scene, question_types=["colour", "shape", "count"])[0]
         if index % 8 == 7:
             turn = ("How many colours has the toy world?", "six")
             return Conversation(turns=(turn,))

@@ -32,7 +32,7 @@ import torch
 from torch import nn
 
 from vidweave.data.toyworld import ToyQuestions
-from vidweave.evaluation.runner import right_by_family
+from vidweave.evaluation.runner import accuracy_by_type
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.processor import Processor
 from vidweave.pipelines.slot import SlotPipeline
@@ -47,7 +47,7 @@ from vidweave.tiny.sources import SharedSource
 from vidweave.tiny.tokenizer import train_tokenizer
 from vidweave.tiny.whitening import whitening
 from vidweave.toyworld.captions import description
-from vidweave.toyworld.questions import families
+from vidweave.toyworld.questions import question_types
 from vidweave.toyworld.render import render
 from vidweave.toyworld.scene import ToyScene
 from vidweave.training.objectives import WeightedSum
@@ -212,12 +212,12 @@ def recipe(**overrides: Any) -> Run:
 
 def accuracy(root: TinyRoot, step: int, *, examples: int, seed: int = 0) -> dict[str, float]:
     """Accuracy per general question type, on scenes of the test split."""
-    items = ToyQuestions(seed, examples, families=_general())
-    return right_by_family(SlotPipeline(root.model), items)
+    items = ToyQuestions(seed, examples, question_types=_general())
+    return accuracy_by_type(SlotPipeline(root.model), items)
 
 
 def _general() -> list[str]:
-    return list(families(needs={"video"}, scope="short", encoder="general"))
+    return list(question_types(needs={"video"}, scope="short", encoder="general"))
 
 
 def _words() -> list[str]:

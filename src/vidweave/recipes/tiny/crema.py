@@ -38,7 +38,7 @@ from typing import Any
 import torch
 
 from vidweave.data.toyworld import ToyQuestions
-from vidweave.evaluation.runner import right_by_family
+from vidweave.evaluation.runner import accuracy_by_type
 from vidweave.model.growth import parameters_of
 from vidweave.pipelines.slot import SlotPipeline
 from vidweave.recipes.tiny.crema_parts.clips import (
@@ -47,8 +47,8 @@ from vidweave.recipes.tiny.crema_parts.clips import (
     collate,
     load_all,
     load_video,
-    modality_families,
-    video_families,
+    modality_question_types,
+    video_question_types,
 )
 from vidweave.recipes.tiny.crema_parts.initialization import BASES, initial_model
 from vidweave.recipes.tiny.crema_parts.objectives import (
@@ -96,7 +96,7 @@ def recipe(**overrides: Any) -> Run:
     root = CremaRoot(model)
     video_clips, all_clips = Clips(s.clips, load_video), Clips(s.modality_clips, load_all)
     own = tuple(f"model.{name}" for modality in MODALITIES for name in parameters_of(model, modality))
-    everything = [*modality_families(), *video_families(), *HARD]
+    everything = [*modality_question_types(), *video_question_types(), *HARD]
     common: dict[str, Any] = {"batch_size": s.clips_per_step, "collate": partial(collate, model.processor, 3, 0.3)}
     common["schedule"] = Schedule("cosine", warmup_steps=20, min_lr_ratio=0.02)
     optimizer = partial(AdamWSettings, weight_decay=0.01, betas=(0.9, 0.98))
@@ -112,7 +112,7 @@ def recipe(**overrides: Any) -> Run:
     stages = [
         Stage(
             name="sheets",
-            examples=partial(video_clips, video_families(), 1),
+            examples=partial(video_clips, video_question_types(), 1),
             steps=s.sheet_steps,
             share=2,
             **{
@@ -162,9 +162,12 @@ def recipe(**overrides: Any) -> Run:
 def accuracy(root: CremaRoot, *, examples: int, seed: int = 0) -> dict[str, float]:
     """Accuracy per question type of short clips with all modalities at once, on scenes of the test split."""
     items = ToyQuestions(
-        seed, examples, families=[*video_families(), *modality_families()], modalities=("video", *MODALITIES)
+        seed,
+        examples,
+        question_types=[*video_question_types(), *modality_question_types()],
+        modalities=("video", *MODALITIES),
     )
-    return right_by_family(SlotPipeline(root.model), items)
+    return accuracy_by_type(SlotPipeline(root.model), items)
 
 
 def _finish(root: CremaRoot, out: Path, *, settings: Mapping[str, Any]) -> Mapping[str, Any]:

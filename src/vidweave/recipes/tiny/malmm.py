@@ -51,7 +51,7 @@ from vidweave.recipes.tiny.malmm_parts.objectives import (
 from vidweave.systems.malmm.tiny import ROWS, tiny_malmm_row
 from vidweave.tiny.asset_files import write_facts
 from vidweave.tiny.long_clips import (
-    LONG_FAMILIES,
+    LONG_QUESTION_TYPES,
     LongQuestions,
 )
 from vidweave.tiny.sources import SharedSource
@@ -149,16 +149,20 @@ def accuracy(root: LongRoot, examples: int) -> dict[str, float]:
     shares: dict[str, float] = {}
     scenes = [sample_scene(split_seed("validation", i), length="long") for i in range(examples)]
     clips = [Clip(clip_features(root.model, scene)) for scene in scenes]
-    for family in LONG_FAMILIES:
+    for question_type in LONG_QUESTION_TYPES:
         rng = np.random.default_rng(5)
-        items = [(clip, q) for clip, scene in zip(clips, scenes, strict=True) if (q := question(scene, family, rng))]
+        items = [
+            (clip, q) for clip, scene in zip(clips, scenes, strict=True) if (q := question(scene, question_type, rng))
+        ]
         queries = [Query.about(clip, q.text, q.options) for clip, q in items]
         answers = [
             a
             for i in range(0, len(queries), 25)
             for a in SlotPipeline(root.model).answer(queries[i : i + 25], trace=False)
         ]
-        shares[family] = sum(a.text == q.answer for a, (_, q) in zip(answers, items, strict=True)) / max(1, len(items))
+        shares[question_type] = sum(a.text == q.answer for a, (_, q) in zip(answers, items, strict=True)) / max(
+            1, len(items)
+        )
     return shares
 
 

@@ -30,7 +30,7 @@ from torch import nn
 import vidweave
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.processor import Processor
-from vidweave.recipes.tiny.videotgb_parts.clips import FAMILIES, LabeledQuestions, encode_video, labeled_clips
+from vidweave.recipes.tiny.videotgb_parts.clips import QUESTION_TYPES, LabeledQuestions, encode_video, labeled_clips
 from vidweave.recipes.tiny.videotgb_parts.stages import (
     AnswersFromFewFrames,
     SpanFromMotion,
@@ -132,7 +132,7 @@ def hits(model: VideoLanguageModel, source: str, *, num_frames: int, clips: int,
         scene = train_scene(index, length="long", num_frames=num_frames)
         clip: dict[str, Any] = {"video": encode_video(scene, 96)}
         clip |= {"flow": render(scene, "flow", size=96)} if source == "flow" else {}
-        (item,) = questions(scene, families=FAMILIES[:1])
+        (item,) = questions(scene, question_types=QUESTION_TYPES[:1])
         (event,) = (o for o in scene.objects if o.colour == item.answer)
         with model.processor.prepare(Query.about(Clip(**clip), item.text)) as prepared:
             chosen = model.select(prepared, k=k)

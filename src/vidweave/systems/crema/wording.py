@@ -33,12 +33,12 @@ def _situated(example: Example) -> Example:
     """Put the situation before the question, and the question type into the id, by which scores are grouped."""
     extra = example.query.extra
     text = f"{clean(extra['situation'])}. Question: {clean(extra['question'])}"
-    return replace(_asking(example, text), id=f"{example.family}_{example.id}")
+    return replace(_asking(example, text), id=f"{example.question_type}_{example.id}")
 
 
 def _cleaned_with_answer(example: Example) -> Example:
-    answer = clean(example.truth)
-    return replace(_cleaned(example), truth=answer, answers=())
+    answer = clean(example.answer)
+    return replace(_cleaned(example), answer=answer, answers=())
 
 
 def _as_it_is(example: Example) -> Example:

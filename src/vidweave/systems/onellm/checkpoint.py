@@ -91,11 +91,11 @@ def shards_of(file: Path) -> list[Path]:
     Raises:
         CheckpointError: some of them are not there.
     """
-    found = _SHARD.fullmatch(file.name)
-    if found is None or int(found["count"]) < 2:
+    result = _SHARD.fullmatch(file.name)
+    if result is None or int(result["count"]) < 2:
         return [file]
-    count = int(found["count"])
-    files = [file.with_name(f"{found['stem']}{rank:02d}-of-{count:02d}.pth") for rank in range(count)]
+    count = int(result["count"])
+    files = [file.with_name(f"{result['stem']}{rank:02d}-of-{count:02d}.pth") for rank in range(count)]
     missing = [shard.name for shard in files if not shard.exists()]
     if missing:
         raise CheckpointError(f"{file.name} is one of {count} files; {', '.join(missing)} is missing beside it")

@@ -154,8 +154,8 @@ def _split(state: Mapping[str, Any]) -> dict[str, Any]:
     """CLIP holds query, key and value in one."""
     result: dict[str, Any] = {}
     for key, value in state.items():
-        root, found, kind = key.partition("in_proj_")
-        if not found:
+        root, summary, kind = key.partition("in_proj_")
+        if not summary:
             result[key] = value
             continue
         if value.shape[0] % 3:
@@ -174,8 +174,8 @@ def _third(value: Tensor, part: int) -> Tensor:
 def _joined(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     result: dict[str, Tensor] = {}
     for key, value in state.items():
-        root, found, rest = key.partition("in_proj_")
-        if not found:
+        root, summary, rest = key.partition("in_proj_")
+        if not summary:
             result[key] = value
         elif rest.startswith("q."):
             parts = [state[f"{root}in_proj_{name}.{rest[2:]}"] for name in "qkv"]

@@ -21,7 +21,7 @@ from vidweave.tiny.prompts import plan_prompts
 from vidweave.tiny.scenes import ClipExample, ClipQuestions
 from vidweave.toyworld import attributes as a
 from vidweave.toyworld.captions import description, fact_sheet
-from vidweave.toyworld.questions import FAMILIES, ToyQuestion, families
+from vidweave.toyworld.questions import QUESTION_TYPES, ToyQuestion, question_types
 from vidweave.toyworld.render import render
 from vidweave.toyworld.scene import ToyScene
 from vidweave.types import Clip, PromptPlan
@@ -35,8 +35,8 @@ __all__ = [
     "collate",
     "load_all",
     "load_video",
-    "modality_families",
-    "video_families",
+    "modality_question_types",
+    "video_question_types",
 ]
 
 HARD = ("nearer", "nearer", "left_right", "above_below", "change", "beeps", "consistency")  # asked more often
@@ -163,11 +163,15 @@ def _some(rows: int, rng: np.random.Generator) -> Tensor:
     return torch.from_numpy(rng.random((rows, len(MODALITIES))) < rng.random((rows, 1)))
 
 
-def video_families() -> list[str]:
+def video_question_types() -> list[str]:
     """List the question types that video alone answers."""
-    return list(families(needs={"video"}, scope="short", encoder="general"))
+    return list(question_types(needs={"video"}, scope="short", encoder="general"))
 
 
-def modality_families() -> list[str]:
+def modality_question_types() -> list[str]:
     """List the question types that need another modality than video."""
-    return [name for name, family in FAMILIES.items() if family.scope == "short" and family.needs & set(MODALITIES)]
+    return [
+        name
+        for name, question_type in QUESTION_TYPES.items()
+        if question_type.scope == "short" and question_type.needs & set(MODALITIES)
+    ]

@@ -16,8 +16,8 @@ from vidweave.recipes.tiny.crema_parts.clips import (
     CremaBatch,
     Prompts,
     load_video,
-    modality_families,
-    video_families,
+    modality_question_types,
+    video_question_types,
 )
 from vidweave.recipes.tiny.crema_parts.initialization import port_tokens, video_tokens
 from vidweave.systems.tiny.crema import MODALITIES
@@ -108,7 +108,7 @@ def reading_accuracy(root: CremaRoot, step: int, *, clips: int) -> dict[str, flo
     model, rng = root.model, np.random.default_rng(1)
     scenes = [train_scene(1_000_000 + i) for i in range(clips)]
     encoded = [load_video(model, scene) for scene in scenes]
-    names = [*modality_families(), *video_families()]
+    names = [*modality_question_types(), *video_question_types()]
     items = [(i, q) for i, scene in enumerate(scenes) for n in names if (q := question(scene, n, rng)) is not None]
     right: dict[str, list[bool]] = {name: [] for name in names}
     for start in range(0, len(items), 128):
@@ -117,5 +117,5 @@ def reading_accuracy(root: CremaRoot, step: int, *, clips: int) -> dict[str, flo
         tokens = torch.from_numpy(np.stack([encoded[i].tokens for i, _ in rows])).float()
         tokens = tokens + functional.silu(root.codes(facts).sum(1))
         for (_, q), is_correct in zip(rows, is_right(model, [q for _, q in rows], tokens), strict=True):
-            right[q.family].append(is_correct)
+            right[q.question_type].append(is_correct)
     return {name: sum(values) / len(values) for name, values in right.items() if values}

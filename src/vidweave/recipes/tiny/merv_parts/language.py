@@ -28,7 +28,7 @@ from vidweave.recipes.tiny.merv_parts.encoders import UNSEEN
 from vidweave.recipes.tiny.merv_parts.settings import (
     COSINE,
     Settings,
-    asked_families,
+    asked_question_types,
     optimizer,
     write_part_facts,
 )
@@ -81,7 +81,7 @@ def language_run(s: Settings) -> Run:
         *([] if s.start else [lesson]),
         Stage(
             name="all",
-            examples=lessons.asking([*asked_families(), *("texture", "speed") * 2]),
+            examples=lessons.asking([*asked_question_types(), *("texture", "speed") * 2]),
             steps=s.reading_steps,
             optimizer=optimizer(lr=1e-3),
             evaluate=partial(_right_from_codebook, clips=s.evaluation_examples),
@@ -111,14 +111,14 @@ class RelabeledClips:
     the tokens, 98.7% 300 steps later.
     """
 
-    def __init__(self, base: VideoLanguageModel, clips: int, families: Sequence[str], per_clip: int) -> None:
+    def __init__(self, base: VideoLanguageModel, clips: int, question_types: Sequence[str], per_clip: int) -> None:
         self._base, self._clips, self._per_clip = base, clips, per_clip
-        self._families = list(families)
+        self._question_types = list(question_types)
         self._encoded: dict[int, Tensor] = {}
 
-    def asking(self, families: Sequence[str]) -> RelabeledClips:
+    def asking(self, question_types: Sequence[str]) -> RelabeledClips:
         """Return a source of other questions about the same clips."""
-        other = RelabeledClips(self._base, self._clips, families, self._per_clip)
+        other = RelabeledClips(self._base, self._clips, question_types, self._per_clip)
         other._encoded = self._encoded
         return other
 
@@ -130,8 +130,8 @@ class RelabeledClips:
         while True:  # a scene of one object has few questions: try another one
             number = int(rng.integers(self._clips))
             scene = _relabeled(train_scene(number), rng)
-            order = [self._families[i] for i in rng.permutation(len(self._families))]
-            drawn = [q for family in order if (q := question(scene, family, rng)) is not None]
+            order = [self._question_types[i] for i in rng.permutation(len(self._question_types))]
+            drawn = [q for question_type in order if (q := question(scene, question_type, rng)) is not None]
             if len(drawn) >= self._per_clip:
                 clip = ClipTokens({}, self._tokens(number), special_labels(scene))
                 return ClipExample(clip, "", {}, drawn[: self._per_clip])
@@ -167,11 +167,13 @@ def _right_from_codebook(root: LanguageRoot, step: int, *, clips: int) -> dict[s
     rng, right = np.random.default_rng(step), {}
     for scene in (train_scene(UNSEEN + index) for index in range(clips)):
         clip = base_tokens(root.model, scene)
-        items = [q for family in asked_families() if (q := question(scene, family, rng)) is not None]
+        items = [
+            q for question_type in asked_question_types() if (q := question(scene, question_type, rng)) is not None
+        ]
         tokens = with_facts(root.codebook, clip.tokens[None].float(), clip.labels[None])
         for q, is_correct in zip(items, is_right(root.model, items, tokens.expand(len(items), -1, -1)), strict=True):
-            right.setdefault(q.family, []).append(is_correct)
-    return {family: sum(values) / len(values) for family, values in right.items()}
+            right.setdefault(q.question_type, []).append(is_correct)
+    return {question_type: sum(values) / len(values) for question_type, values in right.items()}
 
 
 def _write_language(root: LanguageRoot, out: Path, *, settings: Mapping[str, Any]) -> dict[str, float]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import vidweave
 from vidweave.connectors.mixer import ChannelConcat, Mixer
 from vidweave.data.toyworld import ToyQuestions
-from vidweave.evaluation.runner import right_by_family
+from vidweave.evaluation.runner import accuracy_by_type
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.assets import asset_folder
 from vidweave.model.processor import Processor
@@ -33,7 +33,7 @@ from vidweave.recipes.tiny.merv_parts.language import read_language, state_of
 from vidweave.recipes.tiny.merv_parts.settings import (
     COSINE,
     Settings,
-    asked_families,
+    asked_question_types,
     optimizer,
     write_part_facts,
 )
@@ -74,7 +74,7 @@ def row_run(s: Settings) -> Run:
     read_language(parts / "language", model.language_model, codebook)
     model.eval().requires_grad_(False)
     features = ClipFeatures(dict(model.encoders.items()), base.eval(), parts / "features", s.clips)
-    source = ClipQuestions(s.clips, asked_families(), features, per_clip=s.questions_per_clip)
+    source = ClipQuestions(s.clips, asked_question_types(), features, per_clip=s.questions_per_clip)
     sample = [features(train_scene(index)) for index in range(min(40, s.clips))]
     for name in model.encoders:
         _init_port(model, base, name, sample)
@@ -193,9 +193,9 @@ def accuracy(
     root: RowRoot, step: int, *, examples: int, seed: int = 0, cache_folder: Path | None = None
 ) -> dict[str, float]:
     """Accuracy per question type, on scenes of the test split, whose features are kept in `cache_folder`."""
-    items = ToyQuestions(seed, examples, families=asked_families())
+    items = ToyQuestions(seed, examples, question_types=asked_question_types())
     with SlotPipeline(root.model, cache_folder=cache_folder) as pipe:
-        return right_by_family(pipe, items)
+        return accuracy_by_type(pipe, items)
 
 
 def _write_row(root: RowRoot, out: Path, *, settings: Mapping[str, Any]) -> dict[str, float]:

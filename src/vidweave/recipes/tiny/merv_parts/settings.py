@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from vidweave.tiny.asset_files import write_facts
-from vidweave.toyworld.questions import families
+from vidweave.toyworld.questions import question_types
 from vidweave.training.schedule import Schedule
 from vidweave.training.stages import AdamWSettings
 
-__all__ = ["COSINE", "RECIPE", "Settings", "asked_families", "optimizer", "write_part_facts"]
+__all__ = ["COSINE", "RECIPE", "Settings", "asked_question_types", "optimizer", "write_part_facts"]
 
 RECIPE = Path(__file__).parents[1] / "merv.py"  # the recipe named in assets
 optimizer = partial(AdamWSettings, weight_decay=0.01, betas=(0.9, 0.98))
@@ -44,9 +44,9 @@ class Settings:
     figure_scenes: int = 256
 
 
-def asked_families() -> list[str]:
+def asked_question_types() -> list[str]:
     """List the question types that video alone answers in short clips, with any encoder or a special one."""
-    return [*families(needs={"video"}, scope="short")]
+    return [*question_types(needs={"video"}, scope="short")]
 
 
 def write_part_facts(file: Path, out: Path, settings: Mapping[str, Any], **more: Any) -> None:

@@ -27,9 +27,9 @@ from vidweave.toyworld.scene import ToyScene
 from vidweave.training.pseudo_labels import PseudoLabel, label_clips, span_share
 from vidweave.types import Clip, MotionSpec, Query
 
-__all__ = ["EncodedClip", "FAMILIES", "LabeledQuestions", "encode_video", "labeled_clips", "questions_about"]
+__all__ = ["EncodedClip", "QUESTION_TYPES", "LabeledQuestions", "encode_video", "labeled_clips", "questions_about"]
 
-FAMILIES = ("event_colour", "event_shape")
+QUESTION_TYPES = ("event_colour", "event_shape")
 
 
 LABELLED = "event_colour"
@@ -64,14 +64,15 @@ def encode_video(scene: ToyScene, size: int) -> bytes:
 
 
 def questions_about(index: int, scene: ToyScene, clip: Clip) -> list[Example]:
-    """List every distinct question of FAMILIES about the scene."""
+    """List every distinct question of QUESTION_TYPES about the scene."""
     examples: dict[str, Example] = {}
     for seed in range(24):
-        for item in questions(scene, seed=seed, families=FAMILIES):
-            name = f"{item.family}/{index}/{item.text}"
+        for item in questions(scene, seed=seed, question_types=QUESTION_TYPES):
+            name = f"{item.question_type}/{index}/{item.text}"
             query = Query.about(clip, item.text, item.options)
             examples.setdefault(
-                item.text, Example(id=name, family=item.family, query=query, truth=item.answer, scope="long")
+                item.text,
+                Example(id=name, question_type=item.question_type, query=query, answer=item.answer, scope="long"),
             )
     return list(examples.values())
 
@@ -94,7 +95,7 @@ def labeled_clips(
     scenes = [train_scene(index, length="long", num_frames=num_frames) for index in range(count)]
     files = [Clip(encode_video(scene, size)) for scene in scenes]
     examples = [questions_about(i, scene, clip) for i, (scene, clip) in enumerate(zip(scenes, files, strict=True))]
-    colours = [example for one in examples for example in one if example.family == LABELLED]
+    colours = [example for one in examples for example in one if example.question_type == LABELLED]
     scored = list(label_clips(scorer, colours, labels, subtract="median", provenance={"data": "toyworld long"}))
     labels_of = {
         _event(example): label
@@ -116,7 +117,7 @@ def _with_labels(
 ) -> list[tuple[Query, PseudoLabel]]:
     """Pair the questions of labeled events with the labels of those events."""
     pairs = [(example, labels_of[_event(example)]) for example in examples if _event(example) in labels_of]
-    return [(e.query, replace(label, id=e.id, question=e.query.text, answer=e.truth)) for e, label in pairs]
+    return [(e.query, replace(label, id=e.id, question=e.query.text, answer=e.answer)) for e, label in pairs]
 
 
 def _event(example: Example) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Path of the record file of a run."""
+"""Path of the prediction file of a run."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-__all__ = ["record_path"]
+__all__ = ["predictions_path"]
 
 
 @contextmanager
-def record_path(given: str | None) -> Iterator[Path]:
+def predictions_path(given: str | None) -> Iterator[Path]:
     """Yield the given path, or a temporary file that is removed after the command."""
     if given is not None:
         yield Path(given)
         return
     with TemporaryDirectory(prefix="vidweave-") as folder:
-        yield Path(folder) / "records.jsonl"
+        yield Path(folder) / "predictions.jsonl"

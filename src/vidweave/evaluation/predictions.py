@@ -1,4 +1,4 @@
-"""Record files: one JSON line per item, appended as answers arrive, so that an interrupted run can resume.
+"""Prediction files: one JSON line per item, appended as answers arrive, so that an interrupted run can resume.
 
 The first line is the manifest of the run (task, model, settings); a run with another manifest cannot use the file.
 """
@@ -12,23 +12,23 @@ from pathlib import Path
 from typing import Any, Self
 
 from vidweave.data.schema import Example
-from vidweave.errors import RecordError
+from vidweave.errors import PredictionError
 from vidweave.storage import Journal, changed_settings, read_journal
 from vidweave.types import Answer
 
-__all__ = ["Record", "RecordFile", "read_records"]
+__all__ = ["Prediction", "PredictionFile", "read_predictions"]
 
-FORMAT = "vidweave evaluation records"
+FORMAT = "vidweave evaluation predictions"
 VERSION = 2
 READABLE = (1, VERSION)  # version 1 did not record the media
 
 
 @dataclass(frozen=True, kw_only=True)
-class Record:
+class Prediction:
     """One answered item: the question, the media and the answer.
 
     Attributes:
-        id, family, question, options, truth, facets: The item.
+        id, question_type, question, options, answer, facets: The item.
         prompt: Prompt of the language model, if the model reports it (`panels["prompt"]` of its trace).
         frames: Frames used: stream, index and timestamp in seconds of each.
         output: The answer's text.
@@ -38,10 +38,10 @@ class Record:
     """
 
     id: str
-    family: str
+    question_type: str
     question: str
     options: tuple[str, ...]
-    truth: str
+    answer: str
     prompt: str | None
     frames: tuple[Mapping[str, Any], ...]
     output: str
@@ -52,17 +52,17 @@ class Record:
 
     @classmethod
     def of(cls, example: Example, answer: Answer, *, correct: bool, media: Mapping[str, str] | None = None) -> Self:
-        """Build the record of one answered example; `media` as returned by `MediaHashes.of`."""
+        """Build the prediction of one answered example; `media` as returned by `MediaHashes.of`."""
         trace = answer.trace
         scores = {option.text: option.score for option in answer.options}
         frames = [asdict(use) for use in trace.frames] if trace else []
         panel = trace.panels.get("prompt") if trace else None
         return cls(
             id=example.id,
-            family=example.family,
+            question_type=example.question_type,
             question=example.query.text,
             options=tuple(example.query.options),
-            truth=example.truth,
+            answer=example.answer,
             prompt=panel if isinstance(panel, str) else None,
             frames=tuple({name: use[name] for name in ("stream", "index", "pts_seconds")} for use in frames),
             output=answer.text,
@@ -74,28 +74,28 @@ class Record:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Build a record from JSON data; raises TypeError for anything but a mapping with exactly these fields."""
+        """Build a prediction from JSON data; raises TypeError for anything but a mapping with exactly these fields."""
         if not isinstance(data, Mapping):
             raise TypeError(f"expected an object, got {data!r}")
         lists = {name: tuple(data.get(name, ())) for name in ("options", "frames", "scores")}
         return cls(**{**data, **lists})
 
 
-class RecordFile:
-    """A record file opened for appending; use it in a ``with`` block.
+class PredictionFile:
+    """A prediction file opened for appending; use it in a ``with`` block.
 
     An incomplete last line of a killed process is removed, and that item is answered again, so every finished item has
-    exactly one record. The file is locked: only one process at a time may use it.
+    exactly one prediction. The file is locked: only one process at a time may use it.
 
     Args:
         path: File path; created, with its folder, if it does not exist.
         manifest: JSON data that describes the run; must equal that of an existing file.
 
     Attributes:
-        records: Item id → record, in the order of the file.
+        predictions: Item id → prediction, in the order of the file.
 
     Raises:
-        RecordError: The file belongs to another run (the message lists the differences), is locked by another process,
+        PredictionError: The file belongs to another run (the message lists the differences), is locked by another process,
             is damaged before its last line, or cannot be written.
     """
 
@@ -106,24 +106,24 @@ class RecordFile:
             self.path,
             {"format": FORMAT, "version": VERSION, "manifest": manifest},
             check=lambda header: _check(header, manifest, self.path),
-            parse=_once(Record.from_dict),
-            error=RecordError,
-            what="record file",
+            parse=_once(Prediction.from_dict),
+            error=PredictionError,
+            what="prediction file",
         )
-        self.records: dict[str, Record] = {record.id: record for record in self._journal.rows}
+        self.predictions: dict[str, Prediction] = {prediction.id: prediction for prediction in self._journal.rows}
 
-    def add(self, records: Sequence[Record]) -> None:
-        """Append records and flush them to disk.
+    def add(self, predictions: Sequence[Prediction]) -> None:
+        """Append predictions and flush them to disk.
 
         Raises:
-            RecordError: An item is already recorded, or writing failed; then none of `records` is kept.
+            PredictionError: An item is already recorded, or writing failed; then none of `predictions` is kept.
         """
-        new = {record.id: record for record in records}
-        repeated = sorted(new.keys() & self.records.keys())
-        if repeated or len(new) < len(records):
-            raise RecordError(f"{self.path}: {repeated[0] if repeated else 'an item'!r} would be recorded twice")
-        self._journal.append([asdict(record) for record in records])
-        self.records.update(new)
+        new = {prediction.id: prediction for prediction in predictions}
+        repeated = sorted(new.keys() & self.predictions.keys())
+        if repeated or len(new) < len(predictions):
+            raise PredictionError(f"{self.path}: {repeated[0] if repeated else 'an item'!r} would be recorded twice")
+        self._journal.append([asdict(prediction) for prediction in predictions])
+        self.predictions.update(new)
 
     def close(self) -> None:
         """Close the file and release its lock."""
@@ -136,28 +136,30 @@ class RecordFile:
         self.close()
 
 
-def read_records(path: Path | str) -> tuple[dict[str, Any], list[Record]]:
-    """Read the manifest and the finished records of a file without changing it (an incomplete last line is skipped).
+def read_predictions(path: Path | str) -> tuple[dict[str, Any], list[Prediction]]:
+    """Read the manifest and the finished predictions of a file without changing it (an incomplete last line is skipped).
 
     Raises:
-        RecordError: The file does not exist or is damaged.
+        PredictionError: The file does not exist or is damaged.
     """
     path = Path(path)
-    header, records = read_journal(path, parse=_once(Record.from_dict), error=RecordError, what="record file")
+    header, predictions = read_journal(
+        path, parse=_once(Prediction.from_dict), error=PredictionError, what="prediction file"
+    )
     _check_format(header, path)
-    return header["manifest"], records
+    return header["manifest"], predictions
 
 
-def _once(parse: Callable[[Mapping[str, Any]], Record]) -> Callable[[Mapping[str, Any]], Record]:
+def _once(parse: Callable[[Mapping[str, Any]], Prediction]) -> Callable[[Mapping[str, Any]], Prediction]:
     """Wrap `parse` to raise ValueError for repeated items."""
     seen: set[str] = set()
 
-    def parse_new(data: Mapping[str, Any]) -> Record:
-        record = parse(data)
-        if record.id in seen:
-            raise ValueError(f"it repeats item {record.id!r}")
-        seen.add(record.id)
-        return record
+    def parse_new(data: Mapping[str, Any]) -> Prediction:
+        prediction = parse(data)
+        if prediction.id in seen:
+            raise ValueError(f"it repeats item {prediction.id!r}")
+        seen.add(prediction.id)
+        return prediction
 
     return parse_new
 
@@ -165,22 +167,22 @@ def _once(parse: Callable[[Mapping[str, Any]], Record]) -> Callable[[Mapping[str
 def _check_format(header: Mapping[str, Any], path: Path) -> None:
     named = (header.get("format"), header.get("version"))
     if named[0] != FORMAT or named[1] not in READABLE or "manifest" not in header:
-        raise RecordError(
-            f"{path} is not a record file (format {named[0]!r} version {named[1]!r}); move it away or use another name"
+        raise PredictionError(
+            f"{path} is not a prediction file (format {named[0]!r} version {named[1]!r}); move it away or use another name"
         )
 
 
 def _check(header: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
-    """Check that the file belongs to this run; raises RecordError."""
+    """Check that the file belongs to this run; raises PredictionError."""
     _check_format(header, path)
     changed = changed_settings(header["manifest"], now)
     if changed:
         differences = "; ".join(f"{name}: recorded {before!r}, now {after!r}" for name, before, after in changed)
-        raise RecordError(
+        raise PredictionError(
             f"{path} belongs to another run ({differences}); use another file, or delete it to start over"
         )
     if header["version"] != VERSION:
-        raise RecordError(
+        raise PredictionError(
             f"{path} was written by an older version, which did not record the media, so it "
             "cannot be resumed (it can still be compared); use another file"
         )
@@ -191,4 +193,4 @@ def _plain(manifest: Mapping[str, Any]) -> dict[str, Any]:
     try:
         return json.loads(json.dumps(manifest))
     except (TypeError, ValueError) as error:
-        raise RecordError(f"the manifest of a run must be plain JSON data: {error}") from error
+        raise PredictionError(f"the manifest of a run must be plain JSON data: {error}") from error
