@@ -37,7 +37,7 @@ from vidweave.systems.videotgb.tiny import tiny_videotgb
 from vidweave.toyworld.questions import questions
 from vidweave.toyworld.render import render
 from vidweave.toyworld.scene import ToyObject, ToyScene, sample_scene
-from vidweave.toyworld.splits import world_seeds
+from vidweave.toyworld.splits import scene_seeds
 from vidweave.types import Clip, Features, PrecomputedFeatures, Query
 
 __all__ = ["ROWS", "videotgb"]
@@ -110,7 +110,7 @@ class EventItem:
 
 def event_items(seed: int, examples: int, num_frames: int, mark: str = "") -> Iterator[EventItem]:
     """Draw questions of unseen scenes of `num_frames` frames, `examples` per question type, without rendering."""
-    seeds = iter(world_seeds(seed, 4 * examples + 100))
+    seeds = iter(scene_seeds(seed, 4 * examples + 100))
     for question_type in QUESTION_TYPES:
         for scene_seed in (next(seeds) for _ in range(examples)):
             scene = sample_scene(scene_seed, length="long", num_frames=num_frames)

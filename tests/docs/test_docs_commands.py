@@ -140,7 +140,7 @@ def test_documented_commands_that_load_no_model(elsewhere):
 @pytest.mark.timeout(900)
 def test_documented_commands_that_load_models(elsewhere):
     calls = [words for words in CALLS if not _cheap(words)]
-    made = _run([["world", "make", "--seed", "5", "--clips", "1", "--out", "own"]], elsewhere, 100)
+    made = _run([["toyworld", "make", "--seed", "5", "--clips", "1", "--out", "own"]], elsewhere, 100)
     assert made[0][1] == 0
     for file in (elsewhere / "own").glob("clip_0000*"):  # clip.mp4, clip.wav, clip_depth.npy and what stands beside it
         shutil.copy(file, elsewhere / file.name.replace("clip_0000", "clip"))

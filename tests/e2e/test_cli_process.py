@@ -21,7 +21,7 @@ def _vidweave(*arguments: object, **options: object) -> subprocess.CompletedProc
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("world") / "w"
-    done = _vidweave("world", "make", "--seed", 11, "--clips", 2, "--out", out)
+    done = _vidweave("toyworld", "make", "--seed", 11, "--clips", 2, "--out", out)
     assert (done.returncode, done.stderr) == (0, "")
     return out
 
@@ -87,7 +87,7 @@ def _hear_interrupts():
 @pytest.mark.slow
 def test_an_interrupt_is_130_and_leaves_nothing(tmp_path):
     out = tmp_path / "w"
-    command = [sys.executable, "-m", "vidweave", "world", "make", "--clips", "5000", "--out", str(out)]
+    command = [sys.executable, "-m", "vidweave", "toyworld", "make", "--clips", "5000", "--out", str(out)]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_hear_interrupts
     ) as process:

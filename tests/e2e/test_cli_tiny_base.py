@@ -52,7 +52,7 @@ def test_fresh_clips_are_answered_and_swapped_clips_change_the_answers(tmp_path)
     from vidweave.toyworld.questions import question_types
 
     world = tmp_path / "w"
-    assert _vidweave("world", "make", "--seed", 4321, "--clips", 24, "--out", world).returncode == 0
+    assert _vidweave("toyworld", "make", "--seed", 4321, "--clips", 24, "--out", world).returncode == 0
     base = set(question_types(needs={"video"}, scope="short", encoder="general"))
     asked = [json.loads(line) for line in (world / "questions.jsonl").read_text().splitlines()]
     asked = [line for line in asked if line["question_type"] in base]

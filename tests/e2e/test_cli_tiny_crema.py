@@ -8,14 +8,14 @@ import pytest
 
 import vidweave
 from vidweave.cli.main import run
-from vidweave.toyworld.files import write_world
+from vidweave.toyworld.files import write_toyworld
 
 MODALITIES = ("video", "audio", "depth")
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    folder = write_world(tmp_path_factory.mktemp("crema") / "world", 31, 4, modalities=MODALITIES).folder
+    folder = write_toyworld(tmp_path_factory.mktemp("crema") / "world", 31, 4, modalities=MODALITIES).folder
     return folder, [json.loads(line) for line in (folder / "questions.jsonl").read_text().splitlines()]
 
 

@@ -10,7 +10,7 @@ from vidweave.media.write import write_video
 from vidweave.toyworld.questions import questions
 from vidweave.toyworld.render import render
 from vidweave.toyworld.scene import sample_scene
-from vidweave.toyworld.splits import world_seeds
+from vidweave.toyworld.splits import scene_seeds
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def model():
 
 def test_most_moments_lie_in_the_event_that_is_asked_for(model, tmp_path):
     inside = []
-    for seed in world_seeds(77, 6):
+    for seed in scene_seeds(77, 6):
         scene = sample_scene(seed, length="long", num_frames=150)
         clip = write_video(tmp_path / "clip.mp4", render(scene, "video", size=96), fps=scene.fps)
         (asked,) = questions(scene, question_types=["event_colour"])

@@ -28,7 +28,7 @@ def test_the_four_slots_compose(tmp_path):
     weights = trace.panels["encoder_weights"][0]["weights"]
     assert list(weights) == ["coarse", "fine"]
     assert sum(weights.values()) == pytest.approx(1)
-    memories = {(m["stream"], m["groups"]) for m in trace.panels["memory"]}
+    memories = {(m["stream"], m["segments"]) for m in trace.panels["memory"]}
     assert {("coarse", 4), ("fine", 4)} <= memories
     assert trace.tokens["video"] == trace.tokens["sound"] == 4
 

@@ -28,8 +28,8 @@ from vidweave.cli import (
     registered,
     select,
     stream,
+    toyworld,
     train,
-    world,
 )
 from vidweave.cli.codes import INTERRUPTED
 from vidweave.cli.quiet import hush_libraries
@@ -55,7 +55,7 @@ app.command("inspect")(inspect.inspect)
 app.command("compose")(compose.compose)
 app.add_typer(models.app)
 app.command("list")(registered.list_names)
-app.add_typer(world.app)
+app.add_typer(toyworld.app)
 app.command("convert")(convert.convert)
 app.command("train")(train.train)
 app.command("pseudo-label")(pseudo_label.pseudo_label)

@@ -52,7 +52,9 @@ def evaluate(
     modality: Annotated[
         list[str] | None, typer.Option(help="Modality of the clips; repeatable (modalities=…).")
     ] = None,
-    folder: Annotated[str | None, typer.Option(help="Clips and questions of `vidweave world make` (data=…).")] = None,
+    folder: Annotated[
+        str | None, typer.Option(help="Clips and questions of `vidweave toyworld make` (data=…).")
+    ] = None,
     frames: Annotated[
         int | None, typer.Option(min=1, help="Frames per question (default: the model's own number).")
     ] = None,

@@ -23,7 +23,7 @@ def pseudo_label(
         Path,
         typer.Argument(
             metavar="DATA",
-            help="A folder of `vidweave world make`, or a video-instruct JSON file with q, a and video_id.",
+            help="A folder of `vidweave toyworld make`, or a video-instruct JSON file with q, a and video_id.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="Output JSON lines; rerun to resume an interrupted run.")],
@@ -84,9 +84,9 @@ def pseudo_label(
 
 def _examples(data: Path, media: Path | None) -> list[Example]:
     if data.is_dir():
-        from vidweave.data.toyworld import read_world
+        from vidweave.data.toyworld import read_toyworld
 
-        return read_world(data)
+        return read_toyworld(data)
     from vidweave.data.instruct import last_question, read_video_instruct
 
     if media is None:

@@ -85,7 +85,7 @@ def evaluate_pending(trunk: KeepsMemory, rows: TrunkInput, state: MemoryState) -
 def tell_memory(trunk: KeepsMemory, state: MemoryState, row: int, full: bool) -> dict[str, Any]:
     """Summarize a row for the Trace: segments seen (the pending one included), their span, and the trunk's account."""
     summary = trunk.account(state.memory, row, None if full else MAX_TRACE_TOKENS)
-    return {"groups": int(state.count[row]), "seconds": state.seconds[row].tolist(), **summary}
+    return {"segments": int(state.count[row]), "seconds": state.seconds[row].tolist(), **summary}
 
 
 def stack_ports(ports: Sequence[Features]) -> Features:

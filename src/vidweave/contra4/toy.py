@@ -12,7 +12,7 @@ from vidweave.contra4.stage import described
 from vidweave.errors import AnnotationError, ConfigError
 from vidweave.toyworld.render import RENDERERS, render
 from vidweave.toyworld.scene import ToyObject, ToyScene, sample_scene
-from vidweave.toyworld.splits import world_seeds
+from vidweave.toyworld.splits import scene_seeds
 from vidweave.types import Clip
 
 __all__ = ["NUMBERS", "TOY_SOURCE", "ToyFacts", "ToyPools", "modality_caption", "toy_clip", "toy_facts"]
@@ -99,7 +99,7 @@ class ToyPools:
     media: Mapping[str, int] = field(default_factory=lambda: {"audio": 60, "video": 60, "depth": 60, "flow": 60})
 
     def run_all(self, rows: Iterable[Row] = ()) -> Iterator[Row]:
-        seeds = iter(world_seeds(self.seed, sum(self.media.values())))
+        seeds = iter(scene_seeds(self.seed, sum(self.media.values())))
         for modality, count in self.media.items():
             for _ in range(count):
                 scene = sample_scene(next(seeds))

@@ -1,4 +1,4 @@
-"""Questions about the toy world: generated on the fly from seeds, or read from a folder of `vidweave world make`."""
+"""Questions about the toy world: generated on the fly from seeds, or read from a folder of `vidweave toyworld make`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from vidweave.errors import AnnotationError, ConfigError, QueryError, UnknownNam
 from vidweave.toyworld.questions import QUESTION_TYPES, QuestionType, ToyQuestion, questions
 from vidweave.toyworld.render import render
 from vidweave.toyworld.scene import Length, sample_scene
-from vidweave.toyworld.splits import check_split, world_seeds
+from vidweave.toyworld.splits import check_split, scene_seeds
 from vidweave.types import Clip, Query
 
-__all__ = ["ToyQuestions", "available_question_types", "read_world"]
+__all__ = ["ToyQuestions", "available_question_types", "read_toyworld"]
 
 SCENES_PER_EXAMPLE = 60  # far more than any question type needs to balance its answers
 
@@ -105,7 +105,7 @@ def _plan(seed: int, examples: int, question_types: Sequence[QuestionType]) -> l
         for f in question_types
     }
     plan = []
-    for scene_seed in world_seeds(seed, examples * SCENES_PER_EXAMPLE + 1_000):
+    for scene_seed in scene_seeds(seed, examples * SCENES_PER_EXAMPLE + 1_000):
         check_split(scene_seed, "test")
         for asked in _ask(scene_seed, [f for f in question_types if left[f.name].total()]):
             if left[asked.question_type][asked.answer]:
@@ -127,8 +127,8 @@ def _ask(scene_seed: int, question_types: Sequence[QuestionType]) -> Iterator[To
             yield from questions(sample_scene(scene_seed, length=scope), question_types=names)
 
 
-def read_world(folder: Path | str, modalities: Sequence[str] = ("video",)) -> list[Example]:
-    """Read the questions of a folder written by `vidweave world make`, in the order of its `questions.jsonl`.
+def read_toyworld(folder: Path | str, modalities: Sequence[str] = ("video",)) -> list[Example]:
+    """Read the questions of a folder written by `vidweave toyworld make`, in the order of its `questions.jsonl`.
 
     Args:
         folder: Folder of that file.

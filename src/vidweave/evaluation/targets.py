@@ -19,7 +19,7 @@ __all__ = ["Target", "find_target", "make_task"]
 FILE_SUFFIXES = (".json", ".jsonl", ".csv", ".tsv", ".parquet")
 EXAMPLES = "examples"  # the data set that reads files in vidweave's format
 TOYWORLD = "toyworld"
-QUESTIONS = "questions.jsonl"  # in a folder of `vidweave world make`
+QUESTIONS = "questions.jsonl"  # in a folder of `vidweave toyworld make`
 
 
 @dataclass(frozen=True, kw_only=True)

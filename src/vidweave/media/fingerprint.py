@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vidweave.media.frame_folder import list_pictures
+from vidweave.media.frame_folder import list_image_files
 from vidweave.media.frames import FOLDER_TIMING
 from vidweave.media.guards import GuardedFile, describe, guard_folder
 from vidweave.media.limits import DEFAULT_LIMITS, Limits
@@ -52,7 +52,7 @@ def _add_file(digest: Any, source: Any, limits: Limits) -> None:
 
 def _add_folder(digest: Any, folder: str | os.PathLike[str], limits: Limits) -> None:
     path = guard_folder(folder, limits=limits)
-    files = list_pictures(path, describe(folder), limits)
+    files = list_image_files(path, describe(folder), limits)
     timing = path / FOLDER_TIMING
     for file in [*files, timing] if os.path.lexists(timing) else files:
         _add_text(digest, f"{file.name}\0{file.stat().st_size}")

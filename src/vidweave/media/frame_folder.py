@@ -15,13 +15,13 @@ from vidweave.errors import MediaTypeError
 from vidweave.media.float_maps import MAP_SUFFIXES, read_map
 from vidweave.media.frames import FOLDER_TIMING, Timing, read_timing
 from vidweave.media.guards import GuardedFile, describe, guard_folder, reading
-from vidweave.media.image import check_picture_values, read_picture
+from vidweave.media.image import check_image_values, read_image_file
 from vidweave.media.limits import DEFAULT_LIMITS, Limits
 from vidweave.media.sniff import kind_of
 from vidweave.media.video import check_indices
 from vidweave.types import Frames
 
-__all__ = ["FolderFrames", "list_pictures"]
+__all__ = ["FolderFrames", "list_image_files"]
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
 _MAP_MODALITIES = ("depth", "flow", "normals")
@@ -45,7 +45,7 @@ class FolderFrames:
     ) -> None:
         self._folder, self._limits, self._label = guard_folder(folder, limits=limits), limits, describe(folder)
         self._modality, self._notes = modality, dict[str, None]()
-        self.files = list_pictures(self._folder, self._label, limits, modality)
+        self.files = list_image_files(self._folder, self._label, limits, modality)
         numbers = _frame_numbers([file.name for file in self.files], self._label)
         timing = self._timing(fps, numbers)
         self.pts_seconds, self.duration_seconds = timing.pts_seconds, timing.duration_seconds
@@ -101,8 +101,8 @@ class FolderFrames:
             if kind_of(file.head()) == "map":
                 values, notes = read_map(file, limits=self._limits), ()
             else:
-                values, notes = read_picture(file, modality=self._modality, limits=self._limits)
-            check_picture_values(values[None], file.label)
+                values, notes = read_image_file(file, modality=self._modality, limits=self._limits)
+            check_image_values(values[None], file.label)
         self._notes |= dict.fromkeys(note.replace(file.label, f"the folder {self._label}") for note in notes)
         return values
 
@@ -110,7 +110,7 @@ class FolderFrames:
         pass
 
 
-def list_pictures(folder: Path, label: str, limits: Limits, modality: str | None = None) -> list[Path]:
+def list_image_files(folder: Path, label: str, limits: Limits, modality: str | None = None) -> list[Path]:
     """List image files directly in `folder`, in natural order; other files are ignored, an empty result is an error.
 
     For depth, flow and normals, float maps (`.flo`, `.pfm`) are preferred if there are any. Without `modality`, files of

@@ -17,7 +17,7 @@ import numpy as np
 from vidweave.errors import MediaDecodeError, MediaError
 from vidweave.media.arrays import ArrayFile
 from vidweave.media.guards import GuardedFile
-from vidweave.media.image import in_known_unit, picture_shape
+from vidweave.media.image import image_shape, in_known_unit
 from vidweave.media.limits import DEFAULT_LIMITS, Limits
 from vidweave.media.video import check_indices
 from vidweave.types import Frames
@@ -120,7 +120,7 @@ class HeldFrames:
     ) -> None:
         if not len(frames):
             raise MediaDecodeError(f"{label} are empty")
-        picture_shape(frames.values.shape, label, modality)
+        image_shape(frames.values.shape, label, modality)
         values, notes = in_known_unit(frames.values, modality, label)
         frames = replace(frames, values=values, notes=(*frames.notes, *notes))
         limits.check(
@@ -161,7 +161,7 @@ class ArrayFrames:
         self._array, self._modality = ArrayFile(source, limits=limits), modality
         self._notes: tuple[str, ...] = ()
         try:
-            self.shape = picture_shape(self._array.shape, self._array.label, modality)
+            self.shape = image_shape(self._array.shape, self._array.label, modality)
             count, height, width, _ = self.shape
             limits.check("max_frames", count, f"{self._array.label} has too many frames")
             limits.check("max_pixels", height * width, f"{self._array.label} has too many pixels per frame")

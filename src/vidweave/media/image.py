@@ -21,14 +21,14 @@ from vidweave.media.sniff import HEAD_BYTES, kind_of, refuse_foreign
 from vidweave.types import Frames
 
 __all__ = [
-    "check_picture_values",
+    "check_image_values",
     "decoding_image",
     "in_known_unit",
     "num_pages",
     "open_image",
-    "picture_shape",
+    "image_shape",
     "read_image",
-    "read_picture",
+    "read_image_file",
     "to_values",
 ]
 
@@ -55,9 +55,9 @@ def read_image(
     """
     with GuardedFile(source, limits=limits) as file:
         if kind_of(file.head()) != "array":
-            return _one(*read_picture(file, modality=modality, limits=limits))
+            return _one(*read_image_file(file, modality=modality, limits=limits))
     with ArrayFile(source, limits=limits) as array:
-        shape = picture_shape(array.shape, array.label, modality)
+        shape = image_shape(array.shape, array.label, modality)
         if shape[0] != 1:
             raise MediaTypeError(
                 f"{array.label} holds {shape[0]} frames, but one image was expected; give it as a video or depth"
@@ -67,7 +67,7 @@ def read_image(
     return _one(values[0], notes)
 
 
-def read_picture(
+def read_image_file(
     file: GuardedFile, *, modality: str = "image", limits: Limits = DEFAULT_LIMITS
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Decode one open image file to (H, W, 3) uint8 (depth: see `read_image`), and notes on conversions."""
@@ -165,7 +165,7 @@ def _is_transparent(image: Image.Image) -> bool:
     return alpha[0] < 255  # type: ignore[operator]
 
 
-def picture_shape(shape: tuple[int, ...], label: str, modality: str = "video") -> tuple[int, int, int, int]:
+def image_shape(shape: tuple[int, ...], label: str, modality: str = "video") -> tuple[int, int, int, int]:
     """Return (T, H, W, K) for an array of frames: (H, W), (H, W, K <= 4), (T, H, W) or (T, H, W, K <= 4).
 
     Channels-first arrays are refused: (T, K, H, W), and (K, H, W) where it is possible, in flow, color and normals.
@@ -197,11 +197,11 @@ def in_known_unit(values: np.ndarray, modality: str, label: str) -> tuple[np.nda
     """Check frames (T, H, W, K): uint8 or floats are kept, 16-bit depth is converted to meters; and notes."""
     if modality == "depth" and values.dtype == np.uint16:
         return (values / 1_000).astype(np.float32), (_IN_MILLIMETRES.format(label),)
-    check_picture_values(values, label)
+    check_image_values(values, label)
     return values, ()
 
 
-def check_picture_values(values: np.ndarray, label: str) -> None:
+def check_image_values(values: np.ndarray, label: str) -> None:
     """Raise unless `values` (T, H, W, K) is uint8, or floats that are all finite."""
     if values.dtype != np.uint8 and values.dtype.kind != "f":
         raise MediaTypeError(
@@ -211,7 +211,7 @@ def check_picture_values(values: np.ndarray, label: str) -> None:
 
 
 def _one(values: np.ndarray, notes: tuple[str, ...]) -> Frames:
-    check_picture_values(values[None], "the image")
+    check_image_values(values[None], "the image")
     return Frames(values[None], np.zeros(1), np.zeros(1, dtype=np.int64), notes=notes)
 
 

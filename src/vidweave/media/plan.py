@@ -1,6 +1,6 @@
-"""Which pictures to decode: one plan serves every stream, each with its own need. Pure: no file, no randomness."""
+"""Which frames to decode: one plan serves every stream, each with its own need. Pure: no file, no randomness."""
 
-# Axes: N pictures of the source, M pictures of the plan, T segments, k timestamps
+# Axes: N frames of the source, M frames of the plan, T segments, k timestamps
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ __all__ = ["FramePlan", "check_times", "clip_starts", "plan_frames", "segment_bo
 
 @dataclass(frozen=True, eq=False, repr=False)
 class FramePlan(Summarized):
-    """What to decode, and who gets which pictures.
+    """What to decode, and who gets which frames.
 
     Attributes:
-        indices: (M,) int64 pictures of the source, ascending, each once.
+        indices: (M,) int64 frames of the source, ascending, each once.
         streams: Stream → (T * window,) int64 positions into `indices`, in order of time; repeats where needed.
         why: `uniform`, `fps`, `every frame`, `selected`, or several joined by `+`.
-        notes: What the user should know: pictures used twice, spans between two pictures.
+        notes: What the user should know: frames used twice, spans between two frames.
     """
 
     indices: np.ndarray
@@ -41,21 +41,21 @@ def plan_frames(
     span: tuple[float, float] | None = None,
     timestamps: Sequence[float] | np.ndarray | None = None,
 ) -> FramePlan:
-    """Decide the pictures of all streams at once.
+    """Decide the frames of all streams at once.
 
     Args:
         needs: Stream → what it wants.
-        pts_seconds: (N,) ascending times of the pictures.
-        duration_seconds: When the last picture ends.
-        span: Start and end in seconds; pictures outside do not exist for this plan. The end is exclusive.
+        pts_seconds: (N,) ascending times of the frames.
+        duration_seconds: When the last frame ends.
+        span: Start and end in seconds; frames outside do not exist for this plan. The end is exclusive.
         timestamps: (k,) seconds that a selector chose; followed by streams with `follow_selection`. A stream that wants
-            k pictures gets the nearest of each timestamp; one that wants another number gets timestamps repeated or thinned
-            evenly; with `window` > 1 and other than k pictures, each timestamp brings its neighbours.
+            k frames gets the nearest of each timestamp; one that wants another number gets timestamps repeated or thinned
+            evenly; with `window` > 1 and other than k frames, each timestamp brings its neighbours.
 
     Raises:
         MediaError: the span lies outside the clip.
-        MediaLimitError: more pictures than `FrameNeed.max_frames`.
-        ShapeError: no picture, times that do not ascend, or no timestamp.
+        MediaLimitError: more frames than `FrameNeed.max_frames`.
+        ShapeError: no frame, times that do not ascend, or no timestamp.
     """
     times = check_times(pts_seconds)
     first, stop, notes = _inside(times, duration_seconds, span)
@@ -98,14 +98,14 @@ def spread(count: int, available: int, rule: str = "midpoint") -> np.ndarray:
 def spread_between(first: float, last: float, count: int, *, truncate: bool = False) -> np.ndarray:
     """`count` indices from `first` to `last`, both included: rounded half to even, or cut off (`truncate`).
 
-    Cut off, an index may stand before the nearest picture; `last` is the caller's to keep inside the clip.
+    Cut off, an index may stand before the nearest frame; `last` is the caller's to keep inside the clip.
     """
     places = np.linspace(first, last, count)
     return (places if truncate else np.rint(places)).astype(np.int64)
 
 
 def segment_borders(first: float, stop: float, count: int) -> np.ndarray:
-    """(count + 1,) borders of equal segments: training draws one picture from each [border, next border)."""
+    """(count + 1,) borders of equal segments: training draws one frame from each [border, next border)."""
     return spread_between(first, stop, count + 1, truncate=True)
 
 
@@ -118,7 +118,7 @@ def check_times(pts_seconds: np.ndarray) -> np.ndarray:
     """Return times (N,) as float64; raise ShapeError unless they are finite and ascending."""
     times = np.asarray(pts_seconds, dtype=np.float64)
     if times.ndim != 1 or not len(times):
-        raise ShapeError(f"pts_seconds must be (N,) with at least one picture, got shape {times.shape}")
+        raise ShapeError(f"pts_seconds must be (N,) with at least one frame, got shape {times.shape}")
     if not np.isfinite(times).all() or (np.diff(times) < 0).any():
         raise ShapeError("pts_seconds must be finite and ascending")
     return times
@@ -132,7 +132,7 @@ def _check_timestamps(timestamps: Sequence[float] | np.ndarray) -> np.ndarray:
 
 
 def _inside(times: np.ndarray, duration: float, span: tuple[float, float] | None) -> tuple[int, int, list[str]]:
-    """Pictures first..stop-1 that lie in the span; the one on show if the span lies between two."""
+    """Frames first..stop-1 that lie in the span; the one on show if the span lies between two."""
     if span is None:
         return 0, len(times), []
     start, end = span
@@ -148,7 +148,7 @@ def _inside(times: np.ndarray, duration: float, span: tuple[float, float] | None
     if first < stop:
         return first, stop, notes
     on_show = max(0, first - 1)
-    return on_show, on_show + 1, [*notes, f"no picture starts within {start}..{end} s; the one on show then was used"]
+    return on_show, on_show + 1, [*notes, f"no frame starts within {start}..{end} s; the one on show then was used"]
 
 
 def _over_span(
@@ -160,7 +160,7 @@ def _over_span(
     duration: float,
     span: tuple[float, float] | None,
 ) -> tuple[np.ndarray, str]:
-    """Pictures by the need's own rule, and what the rule is called."""
+    """Frames by the need's own rule, and what the rule is called."""
     if need.num_frames is not None:
         _check_count(name, need, need.num_frames)
         if need.rule == "clip_starts":
@@ -180,7 +180,7 @@ def _over_span(
 
 
 def _on_show(times: np.ndarray, requested: np.ndarray) -> np.ndarray:
-    """The picture on show at each time; a hair later, so that rounding does not pick the one before."""
+    """The frame on show at each time; a hair later, so that rounding does not pick the one before."""
     return (np.searchsorted(times, requested + 1e-6, side="right") - 1).astype(np.int64)
 
 
@@ -188,8 +188,8 @@ def _check_count(name: str, need: FrameNeed, count: int) -> None:
     if count > need.max_frames:
         way = next((f"{k}={v}" for k in ("fps", "num_frames") if (v := getattr(need, k)) is not None), "every frame")
         raise MediaLimitError(
-            f"stream {name!r} wants {count} pictures ({way}), at most {need.max_frames} are allowed;"
-            " choose a span or fewer pictures, or raise FrameNeed.max_frames"
+            f"stream {name!r} wants {count} frames ({way}), at most {need.max_frames} are allowed;"
+            " choose a span or fewer frames, or raise FrameNeed.max_frames"
         )
 
 
@@ -215,7 +215,7 @@ def _nearest(times: np.ndarray, timestamps: np.ndarray) -> np.ndarray:
 
 
 def _whole_segments(picked: np.ndarray, window: int) -> tuple[np.ndarray, int]:
-    """Repeat the last picture until the segments are whole."""
+    """Repeat the last frame until the segments are whole."""
     padding = -len(picked) % window
     return np.concatenate([picked, np.repeat(picked[-1:], padding)]), padding
 
@@ -225,8 +225,8 @@ def _notes(name: str, picked: np.ndarray, padding: int, available: int) -> list[
     distinct = len(np.unique(picked))
     if len(picked) - padding > distinct:
         notes.append(
-            f"{name}: {len(picked)} pictures were asked for, {available} are there; {distinct} are used, some twice"
+            f"{name}: {len(picked)} frames were asked for, {available} are there; {distinct} are used, some twice"
         )
     if padding:
-        notes.append(f"{name}: the last picture is repeated {padding} times to fill the last segment")
+        notes.append(f"{name}: the last frame is repeated {padding} times to fill the last segment")
     return notes

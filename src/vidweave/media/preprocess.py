@@ -1,6 +1,6 @@
 """Executing preprocessing specs in plain torch: carriers in, model-ready tensors out."""
 
-# Axes: T pictures, H height, W width, K channels, V windows of sound, S samples, P points, C point features
+# Axes: T frames, H height, W width, K channels, V windows of sound, S samples, P points, C point features
 
 from __future__ import annotations
 
@@ -83,17 +83,17 @@ def audio_windows(num_samples: int, spec: AudioSpec) -> tuple[np.ndarray, list[s
     return kept * step, [f"{most} of {count} windows of sound are used, {options} (AudioSpec.max_windows)"]
 
 
-# ---- pictures
+# ---- frames
 
 
 def _pictures(spec: VisualSpec, frames: Frames, limits: Limits) -> tuple[Tensor, Tensor]:
     count, height, width, channels = frames.values.shape
-    what = f"{count} pictures of {spec.width}x{spec.height} would take too many bytes"
+    what = f"{count} frames of {spec.width}x{spec.height} would take too many bytes"
     limits.check("max_decoded_bytes", 12 * count * spec.crops * spec.height * spec.width, what)
     if channels not in (1, 2, 3):
-        raise ShapeError(f"pictures have 1, 2 or 3 channels, got {channels}")
+        raise ShapeError(f"frames have 1, 2 or 3 channels, got {channels}")
     if spec.resize == "none" and not spec.read_short_side and (height, width) != (spec.height, spec.width):
-        raise ShapeError(f"the spec takes pictures of {spec.width}x{spec.height} as they are, got {width}x{height}")
+        raise ShapeError(f"the spec takes frames of {spec.width}x{spec.height} as they are, got {width}x{height}")
     _check_unit(spec, frames)
     step = max(1, _CHUNK_PIXELS // max(1, height * width))
     out = torch.empty(count, spec.crops, 3, spec.height, spec.width)
@@ -109,9 +109,9 @@ def _pictures(spec: VisualSpec, frames: Frames, limits: Limits) -> tuple[Tensor,
 def _check_unit(spec: VisualSpec, frames: Frames) -> None:
     is_float = frames.values.dtype.kind == "f"
     if not is_float and frames.values.dtype != np.uint8:
-        raise ShapeError(f"pictures must be uint8 or float, got {frames.values.dtype}")
+        raise ShapeError(f"frames must be uint8 or float, got {frames.values.dtype}")
     if is_float and spec.value_range is None and spec.scale == VisualSpec.scale:
-        raise ShapeError("float pictures (depth, flow, …) need a spec with value_range, or with a scale of their own")
+        raise ShapeError("float frames (depth, flow, …) need a spec with value_range, or with a scale of their own")
 
 
 def _to_planes(values: np.ndarray) -> Tensor:
@@ -125,7 +125,7 @@ def _to_planes(values: np.ndarray) -> Tensor:
 
 
 def _as_read(spec: VisualSpec, planes: Tensor) -> Tensor:
-    """Pictures as a reader gives them that scales while it decodes, as OpenCV does: bilinear, without smoothing."""
+    """Frames as a reader gives them that scales while it decodes, as OpenCV does: bilinear, without smoothing."""
     if spec.read_short_side is None:
         return planes
     height, width = planes.shape[-2:]
@@ -136,7 +136,7 @@ def _as_read(spec: VisualSpec, planes: Tensor) -> Tensor:
 
 def _to_unit(spec: VisualSpec, planes: Tensor, dtype: np.dtype) -> Tensor:
     """Resized and scaled. Bicubic overshoot is clamped to the range that the values can have."""
-    if dtype == np.uint8:  # a picture file of depth holds its range as 0..255
+    if dtype == np.uint8:  # a frame file of depth holds its range as 0..255
         scale = spec.scale if spec.value_range is None else 1 / 255
         return _to_8_bit(spec, _resize(spec, planes)) * scale
     if spec.value_range is None:
@@ -146,7 +146,7 @@ def _to_unit(spec: VisualSpec, planes: Tensor, dtype: np.dtype) -> Tensor:
 
 
 def _to_8_bit(spec: VisualSpec, planes: Tensor) -> Tensor:
-    """What an 8-bit picture can hold, or (`rounding="none"`) its range with fractions."""
+    """What an 8-bit frame can hold, or (`rounding="none"`) its range with fractions."""
     if spec.rounding == "wrap":
         return planes.trunc().remainder(256)
     return planes.clamp(0, 255).trunc() if spec.rounding == "truncate" else planes.clamp(0, 255)
@@ -180,7 +180,7 @@ def _along(spec: VisualSpec, planes: Tensor) -> Tensor:
 
 
 def _pad(spec: VisualSpec, planes: Tensor) -> Tensor:
-    """Centre the picture on a ground that normalises to zero."""
+    """Centre the frame on a ground that normalises to zero."""
     rows, columns = planes.shape[-2:]
     unit = spec.scale if spec.value_range is None else 1.0
     ground = torch.tensor(spec.mean).view(3, 1, 1) / unit
@@ -205,9 +205,9 @@ def _interpolate(spec: VisualSpec, planes: Tensor, height: int, width: int) -> T
 def _by_pillow(spec: VisualSpec, planes: Tensor, height: int, width: int) -> Tensor:
     """8-bit planes (T, 3, H, W), resized by Pillow: rows first, then columns, whatever order its version takes."""
     method = getattr(Image.Resampling, spec.interpolation.upper())
-    pictures = planes.permute(0, 2, 3, 1).to(torch.uint8).numpy()
-    rows = (Image.fromarray(picture).resize((width, planes.shape[2]), method) for picture in pictures)
-    resized = [np.asarray(picture.resize((width, height), method)) for picture in rows]
+    images = planes.permute(0, 2, 3, 1).to(torch.uint8).numpy()
+    rows = (Image.fromarray(image).resize((width, planes.shape[2]), method) for image in images)
+    resized = [np.asarray(image.resize((width, height), method)) for image in rows]
     return torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2).float()
 
 

@@ -19,11 +19,11 @@ from vidweave.media.plan import spread
 from vidweave.pipelines.slot import SlotPipeline
 from vidweave.types import Clip, Embeds, Features, FrameNeed, Query, Selection
 
-__all__ = ["FrameScorer", "SinglePictures"]
+__all__ = ["FrameScorer", "SingleFrames"]
 
 
 @dataclass(frozen=True, eq=False)
-class SinglePictures:
+class SingleFrames:
     """Encoded candidate frames.
 
     Attributes:
@@ -69,12 +69,12 @@ class FrameScorer:
         self, clip: Clip, queries: Sequence[Query], answers: Sequence[str]
     ) -> tuple[list[float], list[list[float]]]:
         """Times (T,) of a clip's candidates and their scores (Q, T) in 0..1; every query is about the clip."""
-        pictures = self.look(clip)
-        rows = [self.scores(pictures, query, answer) for query, answer in zip(queries, answers, strict=True)]
-        return pictures.seconds.tolist(), rows
+        encoded = self.encode(clip)
+        rows = [self.scores(encoded, query, answer) for query, answer in zip(queries, answers, strict=True)]
+        return encoded.seconds.tolist(), rows
 
     @torch.no_grad()
-    def look(self, clip: Clip) -> SinglePictures:
+    def encode(self, clip: Clip) -> SingleFrames:
         """Decode and encode the candidates, each once."""
         model, processor = self.pipe.model, self.pipe.processor
         with processor.prepare(Query.about(clip, "What is there?")) as prepared:
@@ -93,15 +93,15 @@ class FrameScorer:
             inputs = processor.fetch(prepared, selection, cache=self.pipe.cache)
         seen = model.encode_streams(inputs.streams)
         features = {name: _one_row_each(result, len(times)) for name, result in seen.items()}
-        return SinglePictures(times, features)
+        return SingleFrames(times, features)
 
     @torch.no_grad()
-    def scores(self, pictures: SinglePictures, query: Query, answer: str) -> list[float]:
+    def scores(self, encoded: SingleFrames, query: Query, answer: str) -> list[float]:
         """(T,) score of each frame for `answer`."""
         parts: list[float] = []
-        for first in range(0, len(pictures.seconds), self.batch_size):
+        for first in range(0, len(encoded.seconds), self.batch_size):
             rows = slice(first, first + self.batch_size)
-            parts += self._batch({n: _rows(f, rows) for n, f in pictures.features.items()}, query, answer)
+            parts += self._batch({n: _rows(f, rows) for n, f in encoded.features.items()}, query, answer)
         return parts
 
     def _batch(self, features: Mapping[str, Features], query: Query, answer: str) -> list[float]:

@@ -152,7 +152,7 @@ class Stream:
         tokens = {name: int(block.mask.sum()) for name, block in blocks.items()}
         tokens["text"] = int((plan.ids >= 0).sum())
         info = make_panels(info, 0, trace == "full")
-        panels = {**info, "stream": {"groups": self.segments, "seconds": dict(self._last), "exact": is_exact}}
+        panels = {**info, "stream": {"segments": self.segments, "seconds": dict(self._last), "exact": is_exact}}
         notes = [] if is_exact else [APPROXIMATE]
         return replace(answer, trace=Trace(list(self._frames), tokens, watch.seconds, notes, panels))
 
@@ -165,7 +165,7 @@ class Stream:
             "structure": structure,
             "questions": self.questions,
             "last": self._last,
-            "groups": self._segments,
+            "segments": self._segments,
             "connector": module_fingerprint(self.model.connector),
         }
         tensors = {name: tensor.cpu() for name, tensor in tensors.items()}
@@ -182,7 +182,7 @@ class Stream:
             with safe_open(file, "pt", device=str(model.device)) as opened:
                 about = json.loads((opened.metadata() or {})["vidweave_stream"])
                 tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (no mapping)
-            questions, last, segments = about["questions"], about["last"], about["groups"]
+            questions, last, segments = about["questions"], about["last"], about["segments"]
         except (SafetensorError, OSError, KeyError, ValueError) as error:
             raise CheckpointError(f"{Path(file).name} holds no stream that can be read ({error})") from error
         if about.get("connector") != module_fingerprint(model.connector):

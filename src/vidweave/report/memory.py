@@ -17,7 +17,7 @@ BINS = 60
 
 
 def memory_panel(value: Sequence[Mapping[str, Any]], context: PanelContext) -> Drawing | None:
-    """Draw the memory panel: per stream and scene `groups`, `seconds`, `policy`, `length` and `banks`, each
+    """Draw the memory panel: per stream and scene `segments`, `seconds`, `policy`, `length` and `banks`, each
     with `tokens`, their `sizes` in segments, and the `similarity` of neighbors."""
     if not value:
         return None
@@ -41,7 +41,7 @@ def _strip(context: PanelContext, memory: Mapping[str, Any], name: str, bank: Ma
     row = min(MOST_ROW, MOST_HEIGHT / max(1, len(sizes)))
     x = _times(context, memory)
     for number, (token, runs) in enumerate(zip(bank["tokens"], sizes, strict=True)):
-        y, first = 18 + number * row, memory["groups"] - 1 - sum(runs)
+        y, first = 18 + number * row, memory["segments"] - 1 - sum(runs)
         for index, size in enumerate(runs):
             title = f"token {token}: segments {first} to {first + size - 1} are one entry"
             drawing.add(Box(x(first), y, x(first + size) - x(first), row - min(1, row / 5), RUNS[index % 2], title))
@@ -57,7 +57,7 @@ def _similarity(
 ) -> dict[str, list[tuple[float, float]]]:
     """Mean and minimum cosine similarity of neighboring entries at their borders, over all tokens, in equal time bins."""
     bins: dict[int, list[float]] = {}
-    steps = max(1, memory["groups"])
+    steps = max(1, memory["segments"])
     for runs, similarity in zip(bank["sizes"], bank["similarity"], strict=True):
         border = steps - 1 - sum(runs)
         for size, value in zip(runs, similarity, strict=False):
@@ -75,7 +75,7 @@ def _similarity(
 
 def _seconds(context: PanelContext, memory: Mapping[str, Any]):
     """Return a function from segment to seconds: by the frames of the stream if all of them are listed."""
-    steps, (start, end) = max(1, memory["groups"]), memory["seconds"]
+    steps, (start, end) = max(1, memory["segments"]), memory["seconds"]
     times = sorted(use.pts_seconds for use in context.trace.frames if use.stream == memory["stream"])
     if len(times) != steps:
         return lambda step: start + (end - start) * min(1.0, step / steps)

@@ -17,10 +17,10 @@ from vidweave.toyworld.captions import caption
 from vidweave.toyworld.questions import question_types, questions
 from vidweave.toyworld.render import RENDERERS, render
 from vidweave.toyworld.scene import Length, ToyScene, sample_scene
-from vidweave.toyworld.splits import world_seeds
+from vidweave.toyworld.splits import scene_seeds
 from vidweave.types import Frames, PointCloud, Waveform
 
-__all__ = ["WorldReport", "write_world"]
+__all__ = ["WorldReport", "write_toyworld"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class WorldReport:
     num_questions: int
 
 
-def write_world(
+def write_toyworld(
     out: str | os.PathLike[str],
     seed: int,
     num_clips: int,
@@ -72,7 +72,7 @@ def write_world(
     # Both import their dependencies before the folder exists: an interrupt during an import may be lost.
     import vidweave.media.write  # noqa: F401
 
-    scenes = [sample_scene(s, length=length, num_frames=num_frames) for s in world_seeds(seed, num_clips)]
+    scenes = [sample_scene(s, length=length, num_frames=num_frames) for s in scene_seeds(seed, num_clips)]
     numbered, num_questions = enumerate(progress(scenes)), 0
     with _complete_folder(Path(out)) as folder, (folder / "questions.jsonl").open("w", encoding="utf-8") as lines:
         for i, scene in numbered:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from vidweave.errors import ConfigError, UnknownNameError
 
-__all__ = ["SEEDS", "Split", "check_split", "split_seed", "world_seeds"]
+__all__ = ["SEEDS", "Split", "check_split", "split_seed", "scene_seeds"]
 
 Split = Literal["train", "validation", "test"]
 
@@ -50,7 +50,7 @@ def check_split(seed: int, split: str) -> int:
     return seed
 
 
-def world_seeds(seed: int, num_clips: int) -> list[int]:
+def scene_seeds(seed: int, num_clips: int) -> list[int]:
     """Return the scene seeds of the written world number `seed`: test seeds that no other world uses.
 
     Raises:

@@ -20,7 +20,7 @@ from vidweave.errors import TrainingError
 from vidweave.nn.tensor_files import save_tensors
 from vidweave.storage.files import sync
 
-__all__ = ["Checkpoints", "Position", "learnt_tensors", "load_learnt", "load_optimizer", "optimizer_tensors"]
+__all__ = ["Checkpoints", "Position", "trainable_tensors", "load_trainable", "load_optimizer", "optimizer_tensors"]
 
 _LOG = logging.getLogger("vidweave.training")
 _WEIGHTS, _OPTIMIZER, _STATE = "weights.safetensors", "optimizer.safetensors", "state.json"
@@ -123,13 +123,13 @@ class Checkpoints:
             _remove(path)
 
 
-def learnt_tensors(model: nn.Module, names: Iterable[str]) -> dict[str, Tensor]:
+def trainable_tensors(model: nn.Module, names: Iterable[str]) -> dict[str, Tensor]:
     """Copies of the named parameters and of all persistent buffers, on the CPU."""
     return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in _learnt(model, names).items()}
 
 
-def load_learnt(model: nn.Module, names: Iterable[str], tensors: Mapping[str, Tensor]) -> None:
-    """Put `learnt_tensors` back, in place; names and shapes must be the same (TrainingError)."""
+def load_trainable(model: nn.Module, names: Iterable[str], tensors: Mapping[str, Tensor]) -> None:
+    """Put `trainable_tensors` back, in place; names and shapes must be the same (TrainingError)."""
     own = _learnt(model, names)
     if own.keys() != tensors.keys():
         differing = sorted(own.keys() ^ tensors.keys())

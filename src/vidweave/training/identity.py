@@ -34,14 +34,14 @@ _HOW_NOT_WHAT = (
 
 def describe_run(run: Run) -> dict[str, Any]:
     """JSON data: settings, stages, trainable parameters, and a digest of the frozen weights."""
-    learnt = set(run.trainable())
-    frozen = {name: p for name, p in run.model.named_parameters() if name not in learnt}
+    trainable = set(run.trainable())
+    frozen = {name: p for name, p in run.model.named_parameters() if name not in trainable}
     return {
         "name": run.name,
         "seed": run.seed,
         "config": _without(_plain(run.config), _CONFIG_HOW_NOT_WHAT),
         "stages": {stage.name: _describe_stage(stage, run) for stage in run.stages},
-        "learnt": {name: list(p.shape) for name, p in run.model.named_parameters() if name in learnt},
+        "trainable": {name: list(p.shape) for name, p in run.model.named_parameters() if name in trainable},
         "frozen": _digest(frozen),
     }
 

@@ -19,10 +19,10 @@ from vidweave.training.batches import BatchSource
 from vidweave.training.checkpoint import (
     Checkpoints,
     Position,
-    learnt_tensors,
-    load_learnt,
     load_optimizer,
+    load_trainable,
     optimizer_tensors,
+    trainable_tensors,
 )
 from vidweave.training.clock import Clock
 from vidweave.training.data_identity import check_same_data, describe_data
@@ -140,7 +140,7 @@ class _Session:
 
     def __post_init__(self) -> None:
         self.checkpoints = Checkpoints(self.out / "checkpoints")
-        self.learnt = self.run.trainable()
+        self.trainable = self.run.trainable()
         self.losses: dict[str, float] = {}
         self.metrics: dict[str, dict[str, float]] = {}
         self.optimizer_state: dict[str, Tensor] = {}
@@ -160,7 +160,7 @@ class _Session:
             check_same_run(position.run, self.description)
             position = replace(self._lengthened(position), run=self.description)
             self._check_surroundings(position)
-            load_learnt(self.run.model, self.learnt, weights)
+            load_trainable(self.run.model, self.trainable, weights)
             self.display.say(f"{self.run.name}: resuming after {position.total_steps} steps")
         if self.fabric.is_global_zero:
             summary = {"hash": run_hash(self.description), **self.description}
@@ -318,11 +318,11 @@ class _Session:
 
     def _announce(self, stage: Stage, stage_step: StageStep) -> None:
         """Report the trainable parameters; all names are in ``logs/STAGE.trainable.txt``."""
-        learnt = sum(p.numel() for p in stage_step.parameters.values())
+        trainable = sum(p.numel() for p in stage_step.parameters.values())
         total = sum(p.numel() for p in self.run.model.parameters())
         self.display.begin(stage.name)
         self.display.say(
-            f"stage {stage.name}: {learnt:,} of {total:,} parameters are trainable, in {len(stage_step.parameters)} tensors"
+            f"stage {stage.name}: {trainable:,} of {total:,} parameters are trainable, in {len(stage_step.parameters)} tensors"
         )
         for learning in stage.passes:
             _LOG.info("stage %s, pass %s trains %s", stage.name, learning.name, ", ".join(learning.trainable))
@@ -351,7 +351,7 @@ class _Session:
 
     def _save(self, position: Position, optimizer: dict[str, Tensor]) -> None:
         if self.fabric.is_global_zero:
-            self.checkpoints.save(position, learnt_tensors(self.run.model, self.learnt), optimizer)
+            self.checkpoints.save(position, trainable_tensors(self.run.model, self.trainable), optimizer)
         self.fabric.barrier()
 
     def _last_good(self) -> str:

@@ -187,8 +187,8 @@ class Run:
 
     def trainable(self) -> list[str]:
         """Names of the parameters that are trainable in any stage, in the order of the model."""
-        learnt = {name for stage in self.stages for names in stage.trainable(self.model).values() for name in names}
-        return [name for name, _ in self.model.named_parameters() if name in learnt]
+        trainable = {name for stage in self.stages for names in stage.trainable(self.model).values() for name in names}
+        return [name for name, _ in self.model.named_parameters() if name in trainable]
 
 
 def match_parameters(names: Sequence[str], patterns: Sequence[str], where: str) -> list[str]:

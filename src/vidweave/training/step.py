@@ -213,10 +213,10 @@ def make_optimizer(parameters: dict[str, nn.Parameter], settings: AdamWSettings)
     )
 
 
-def freeze(model: nn.Module, learnt: set[str]) -> None:
+def freeze(model: nn.Module, trainable: set[str]) -> None:
     """Let exactly the parameters in `trainable` require gradients; no parameter keeps an old gradient."""
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name in learnt)
+        parameter.requires_grad_(name in trainable)
         parameter.grad = None
 
 

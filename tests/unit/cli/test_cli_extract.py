@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from vidweave.cli.main import run
-from vidweave.toyworld.files import write_world
+from vidweave.toyworld.files import write_toyworld
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     folder = tmp_path_factory.mktemp("extract") / "world"
-    write_world(folder, 5, 2, modalities=("video", "depth"))
+    write_toyworld(folder, 5, 2, modalities=("video", "depth"))
     return folder
 
 

@@ -62,7 +62,7 @@ def test_version(vid):
         (["fly"], "No such command 'fly'; see `vidweave --help`"),
         (["inspect"], "Missing argument 'file'; see `vidweave inspect --help`"),
         (["inspect", "a", "--colour"], "No such option: --colour; see `vidweave inspect --help`"),
-        (["world", "make", "--clips", "two", "--out", "x"], "Invalid value for '--clips': "),
+        (["toyworld", "make", "--clips", "two", "--out", "x"], "Invalid value for '--clips': "),
         (["ask", "a", "b", "--frames", "0"], "Invalid value for '--frames': "),
     ],
 )

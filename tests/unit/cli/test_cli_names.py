@@ -76,7 +76,7 @@ WRONG = {
     "unknown accelerator 'gpu'": [["train", "recipe.py", "--accelerator", "gpu"]],
     "unknown checkpoint layout 'mervs'; did you mean 'merv'": [["convert", "mervs", "a.pt", "--out", "x"]],
     "Invalid value for '--seed'": [
-        ["world", "make", "--out", "x", "--seed", str(2**70)],
+        ["toyworld", "make", "--out", "x", "--seed", str(2**70)],
         ["evaluate", "--seed", str(2**70)],
     ],
     "got one option, 'red, dark blue'; repeat --option for each: --option red --option 'dark blue'": [

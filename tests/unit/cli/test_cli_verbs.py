@@ -91,22 +91,22 @@ def test_models_show_reads_folders(vid, tmp_path):
 
 def test_world_make_writes_clips_and_questions(vid, tmp_path):
     data = vid(
-        "world", "make", "--seed", 7, "--clips", 2, "--out", tmp_path / "w", "--modality", "depth", "--json"
+        "toyworld", "make", "--seed", 7, "--clips", 2, "--out", tmp_path / "w", "--modality", "depth", "--json"
     ).data
     lines = [json.loads(line) for line in (tmp_path / "w" / "questions.jsonl").read_text().splitlines()]
     assert (data["num_clips"], data["num_questions"]) == (2, len(lines))
     assert {"clip", "question", "options", "answer", "question_type", "needs", "scope"} <= set(lines[0])
     assert (tmp_path / "w" / lines[0]["clip"]).stat().st_size > 0
-    again = vid("world", "make", "--clips", 2, "--out", tmp_path / "w")
+    again = vid("toyworld", "make", "--clips", 2, "--out", tmp_path / "w")
     assert again.code == 2
     assert "is not an empty folder" in again.err
 
 
 def test_world_show_draws_a_picture(vid, tmp_path):
-    assert vid("world", "show", "--seed", 3, "--out", tmp_path / "s.png").code == 0
+    assert vid("toyworld", "show", "--seed", 3, "--out", tmp_path / "s.png").code == 0
     assert (tmp_path / "s.png").read_bytes().startswith(b"\x89PNG")
-    assert "--length must be short or long, got 'tall'" in vid("world", "show", "--length", "tall").err
-    assert vid("world", "show", "--out", tmp_path / "s.xyz").code == 2
+    assert "--length must be short or long, got 'tall'" in vid("toyworld", "show", "--length", "tall").err
+    assert vid("toyworld", "show", "--out", tmp_path / "s.xyz").code == 2
     assert sorted(p.name for p in tmp_path.iterdir()) == ["s.png"]
 
 

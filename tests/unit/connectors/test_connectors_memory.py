@@ -249,7 +249,7 @@ def test_what_the_memory_holds_is_told_per_item_where_somebody_asks():
     with torch.no_grad():
         state = connector.push(connector.begin(item, scene), {"video": seen(3), "sound": seen(6)})
         info = connector.read(state)[1]
-    assert [(message["stream"], message["groups"]) for message in info["memory"].make(0, False)] == [
+    assert [(message["stream"], message["segments"]) for message in info["memory"].make(0, False)] == [
         ("video", 3),
         ("sound", 6),
     ]

@@ -8,11 +8,11 @@ import pytest
 
 from vidweave.data.jsonl import MAX_LINE_CHARS, read_jsonl
 from vidweave.data.schema import Example
-from vidweave.data.toyworld import ToyQuestions, available_question_types, read_world
+from vidweave.data.toyworld import ToyQuestions, available_question_types, read_toyworld
 from vidweave.errors import AnnotationError, ConfigError, MediaNotFoundError, UnknownNameError
 from vidweave.evaluation.tasks.toyworld import ToyworldTask
 from vidweave.registry import TASKS
-from vidweave.toyworld.files import write_world
+from vidweave.toyworld.files import write_toyworld
 from vidweave.toyworld.questions import QUESTION_TYPES
 from vidweave.toyworld.splits import SEEDS
 from vidweave.types import Query
@@ -90,7 +90,7 @@ def write_line(folder, **changes):
 def test_a_written_world_is_read_in_order(tmp_path):
     write_line(tmp_path)
     write_line(tmp_path, clip="clips/00002.mp4", question_type="texture", encoder="speciality")
-    one, two = read_world(tmp_path)
+    one, two = read_toyworld(tmp_path)
     assert (one.id, one.answer, one.needs, one.scope, one.encoder) == (
         "colour/clips/00001",
         "blue",
@@ -121,19 +121,19 @@ def test_lines_that_cannot_be_used_are_named(tmp_path, changes, message):
     write_line(tmp_path, paths={"audio": "a.wav"})
     write_line(tmp_path, **{"paths": {"audio": "a.wav"}, **changes})
     with pytest.raises(AnnotationError, match=r"questions.jsonl:2: .*" + message):
-        read_world(tmp_path, ("video", "audio"))
+        read_toyworld(tmp_path, ("video", "audio"))
 
 
 def test_an_item_that_repeats_is_named(tmp_path):
     write_line(tmp_path)
     write_line(tmp_path)
     with pytest.raises(AnnotationError, match=r"questions.jsonl:2: 'colour/clips/00001' appears twice"):
-        read_world(tmp_path)
+        read_toyworld(tmp_path)
 
 
 def test_a_world_that_was_written_and_one_in_memory_ask_the_same(tmp_path):
-    report = write_world(tmp_path / "w", seed=6, num_clips=3, modalities=("video", "depth"))
-    examples = read_world(tmp_path / "w", ("video", "depth"))
+    report = write_toyworld(tmp_path / "w", seed=6, num_clips=3, modalities=("video", "depth"))
+    examples = read_toyworld(tmp_path / "w", ("video", "depth"))
     assert len(examples) == report.num_questions > 20
     assert all(path.is_file() for e in examples for path in e.query.scenes[0].clip.values())
     asked = {(e.question_type, e.query.text, e.query.options, e.answer) for e in examples}
@@ -156,7 +156,7 @@ def test_lines_that_are_no_objects(tmp_path):
         with pytest.raises(AnnotationError, match=message):
             list(read_jsonl(path))
     with pytest.raises(MediaNotFoundError, match="does not exist"):
-        read_world(tmp_path / "none")
+        read_toyworld(tmp_path / "none")
 
 
 def test_an_example_knows_its_truth():

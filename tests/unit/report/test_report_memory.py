@@ -17,7 +17,7 @@ def memory_info(**changes):
     return {
         "stream": "video",
         "scene": 0,
-        "groups": 10,
+        "segments": 10,
         "seconds": [0.0, 20.0],
         "policy": "merge",
         "length": 3,
@@ -60,7 +60,9 @@ def test_times_are_those_of_the_pictures_where_all_are_listed():
 def test_nothing_told_draws_nothing():
     assert memory_panel([], PanelContext(Trace(), (0.0, 1.0))) is None
     empty = {"tokens": [], "sizes": [], "similarity": []}
-    assert memory_panel([memory_info(groups=1, banks={"visual": empty})], PanelContext(Trace(), (0.0, 1.0))).height > 0
+    assert (
+        memory_panel([memory_info(segments=1, banks={"visual": empty})], PanelContext(Trace(), (0.0, 1.0))).height > 0
+    )
 
 
 def test_the_page_has_the_panel_under_its_title():

@@ -79,7 +79,7 @@ def test_pieces_are_the_clip(asked, pieces):
     expect_equal(answer, SlotPipeline(asked).ask(Clip(whole), QUESTION, options=OPTIONS))
     assert answer.trace.notes == []
     assert answer.trace.tokens["video"] == NUM_QUERIES
-    assert answer.trace.panels["stream"] == {"groups": {"video": 8}, "seconds": {"video": 3.5}, "exact": True}
+    assert answer.trace.panels["stream"] == {"segments": {"video": 8}, "seconds": {"video": 3.5}, "exact": True}
     assert [use.index for use in answer.trace.frames] == list(range(8))
 
 

@@ -72,7 +72,7 @@ def test_any_question_at_any_time_is_exact_though_the_connector_reads_it(model):
 def test_the_trace_tells_what_the_memory_holds(model):
     answer = SlotPipeline(model).ask(Clip(frames()), "What colour is the last object?", options=OPTIONS, num_frames=14)
     (info,) = answer.trace.panels["memory"]
-    assert (info["stream"], info["groups"], info["policy"], info["length"]) == ("video", 14, "merge", 10)
+    assert (info["stream"], info["segments"], info["policy"], info["length"]) == ("video", 14, "merge", 10)
     bank = info["banks"]["visual"]
     assert len(bank["tokens"]) == 36
     assert all(sum(sizes) == 13 and len(sizes) == 10 for sizes in bank["sizes"])

@@ -4,7 +4,7 @@ import torch
 from parts_of_losses import assert_parts_make_the_whole
 from torch import nn
 
-from vidweave.systems.tiny.senses import MODALITY_ENCODERS, MODALITY_WIDTH, modality_encoders
+from vidweave.systems.tiny.modalities import MODALITY_ENCODERS, MODALITY_WIDTH, modality_encoders
 from vidweave.tiny.modalities import MODALITY_CLASSES, LabeledModalities
 from vidweave.tiny.modality_labels import ModalityLabels, collate_modalities, modality_heads
 from vidweave.toyworld.splits import SEEDS

@@ -9,10 +9,10 @@ from vidweave.errors import ConfigError, UnknownNameError
 from vidweave.media.image import read_image
 from vidweave.toyworld import files
 from vidweave.toyworld.draw import draw_scene, scene_sheet
-from vidweave.toyworld.files import write_world
+from vidweave.toyworld.files import write_toyworld
 from vidweave.toyworld.render import render
 from vidweave.toyworld.scene import sample_scene
-from vidweave.toyworld.splits import world_seeds
+from vidweave.toyworld.splits import scene_seeds
 
 
 def test_a_written_world_holds_what_was_rendered(tmp_path):
@@ -21,7 +21,7 @@ def test_a_written_world_holds_what_was_rendered(tmp_path):
     from vidweave.media.points import read_points
     from vidweave.media.video import VideoReader
 
-    report = write_world(tmp_path / "world", 7, 2)
+    report = write_toyworld(tmp_path / "world", 7, 2)
     lines = [json.loads(line) for line in (tmp_path / "world" / "questions.jsonl").read_text().splitlines()]
     assert (report.folder, report.num_clips, report.num_questions) == (tmp_path / "world", 2, len(lines))
     assert len(lines) > 20
@@ -29,7 +29,7 @@ def test_a_written_world_holds_what_was_rendered(tmp_path):
         lines[0]
     )
     assert all(line["answer"] in line["options"] for line in lines)
-    scene = sample_scene(world_seeds(7, 2)[1])
+    scene = sample_scene(scene_seeds(7, 2)[1])
     paths = {name: tmp_path / "world" / path for name, path in lines[-1]["paths"].items()}
     with VideoReader(paths["video"]) as reader:
         assert reader.num_frames == 16
@@ -47,7 +47,7 @@ def test_a_written_world_holds_what_was_rendered(tmp_path):
 
 
 def test_a_world_of_long_clips_without_other_senses(tmp_path):
-    write_world(tmp_path, 3, 1, length="long", modalities=("video",), num_frames=64, size=40)
+    write_toyworld(tmp_path, 3, 1, length="long", modalities=("video",), num_frames=64, size=40)
     lines = [json.loads(line) for line in (tmp_path / "questions.jsonl").read_text().splitlines()]
     assert {line["scope"] for line in lines} == {"long"}
     assert all(line["needs"] == ["video"] for line in lines)
@@ -56,7 +56,7 @@ def test_a_world_of_long_clips_without_other_senses(tmp_path):
 
 def test_the_same_seed_writes_the_same_questions(tmp_path):
     for name in "ab":
-        write_world(tmp_path / name, 5, 2, modalities=("video",))
+        write_toyworld(tmp_path / name, 5, 2, modalities=("video",))
     first, second = ((tmp_path / name / "questions.jsonl").read_bytes() for name in "ab")
     assert first == second
 
@@ -67,19 +67,19 @@ def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch):
 
     monkeypatch.setattr(files, "_write_clip", fail)
     with pytest.raises(OSError, match="disk full"):
-        write_world(tmp_path / "new" / "world", 1, 1)
+        write_toyworld(tmp_path / "new" / "world", 1, 1)
     assert not any((tmp_path / "new").iterdir())
 
 
 def test_faults_are_named(tmp_path):
     (tmp_path / "mine.txt").write_text("keep")
     with pytest.raises(ConfigError, match="is not an empty folder; give the path of a new or empty one"):
-        write_world(tmp_path, 1, 1)
+        write_toyworld(tmp_path, 1, 1)
     assert (tmp_path / "mine.txt").read_text() == "keep"
     with pytest.raises(UnknownNameError, match="did you mean 'depth'"):
-        write_world(tmp_path / "w", 1, 1, modalities=("video", "dept"))
+        write_toyworld(tmp_path / "w", 1, 1, modalities=("video", "dept"))
     with pytest.raises(ConfigError, match="at least the video, got depth"):
-        write_world(tmp_path / "w", 1, 1, modalities=("depth",))
+        write_toyworld(tmp_path / "w", 1, 1, modalities=("depth",))
 
 
 @pytest.mark.parametrize("length", ["short", "long"])

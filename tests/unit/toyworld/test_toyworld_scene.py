@@ -7,7 +7,7 @@ from vidweave.errors import ConfigError, UnknownNameError
 from vidweave.toyworld import attributes as a
 from vidweave.toyworld.render import render_flow, render_ids
 from vidweave.toyworld.scene import sample_scene
-from vidweave.toyworld.splits import SEEDS, check_split, split_seed, world_seeds
+from vidweave.toyworld.splits import SEEDS, check_split, scene_seeds, split_seed
 
 
 @pytest.mark.parametrize("length", ["short", "long"])
@@ -73,9 +73,9 @@ def test_flow_is_the_motion_plus_the_spin():
 
 def test_splits_never_meet():
     assert check_split(split_seed("train", 9), "train") == 9
-    assert all(seed in SEEDS["test"] for seed in world_seeds(7, 5))
-    assert not set(world_seeds(7, 50)) & set(world_seeds(8, 50))
-    assert world_seeds(2**41 - 1, 3)[-1] + 2**20 in SEEDS["test"]
+    assert all(seed in SEEDS["test"] for seed in scene_seeds(7, 5))
+    assert not set(scene_seeds(7, 50)) & set(scene_seeds(8, 50))
+    assert scene_seeds(2**41 - 1, 3)[-1] + 2**20 in SEEDS["test"]
     with pytest.raises(ConfigError, match="seed 3 is not in split 'test'"):
         check_split(3, "test")
     with pytest.raises(UnknownNameError, match="did you mean 'train'"):
@@ -83,9 +83,9 @@ def test_splits_never_meet():
     with pytest.raises(ConfigError, match="there is no seed number"):
         split_seed("train", 2**41)
     with pytest.raises(ConfigError, match="between 0 and"):
-        world_seeds(-1, 3)
+        scene_seeds(-1, 3)
     with pytest.raises(ConfigError, match="1 to 1048576 clips, got 0"):
-        world_seeds(1, 0)
+        scene_seeds(1, 0)
 
 
 def test_too_few_frames_are_refused():

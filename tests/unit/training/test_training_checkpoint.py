@@ -11,10 +11,10 @@ from vidweave.training import checkpoint as checkpoint_module
 from vidweave.training.checkpoint import (
     Checkpoints,
     Position,
-    learnt_tensors,
-    load_learnt,
     load_optimizer,
+    load_trainable,
     optimizer_tensors,
+    trainable_tensors,
 )
 
 
@@ -103,7 +103,7 @@ def test_weights_and_buffers_come_back_bit_for_bit():
     model, other = TinyNet(), TinyNet()
     model(torch.randn(5, 3))
     names = ["head.weight", "head.bias"]
-    load_learnt(other, names, learnt_tensors(model, names))
+    load_trainable(other, names, trainable_tensors(model, names))
     assert torch.equal(other.head.weight, model.head.weight)
     assert torch.equal(other.tower[1].running_mean, model.tower[1].running_mean)
     assert not torch.equal(other.tower[0].weight, model.tower[0].weight)
@@ -111,11 +111,11 @@ def test_weights_and_buffers_come_back_bit_for_bit():
 
 def test_other_names_or_shapes_are_told():
     model = TinyNet()
-    tensors = learnt_tensors(model, ["head.weight"])
+    tensors = trainable_tensors(model, ["head.weight"])
     with pytest.raises(TrainingError, match=r"differ in 1 tensors: head.bias"):
-        load_learnt(model, ["head.weight", "head.bias"], tensors)
+        load_trainable(model, ["head.weight", "head.bias"], tensors)
     with pytest.raises(TrainingError, match=r"head.weight is \(3, 3\) in the checkpoint, \(2, 7\) in the model"):
-        load_learnt(model, ["head.weight"], {**tensors, "head.weight": torch.zeros(3, 3)})
+        load_trainable(model, ["head.weight"], {**tensors, "head.weight": torch.zeros(3, 3)})
 
 
 def test_the_optimizer_goes_on_bit_for_bit():
@@ -129,7 +129,7 @@ def test_the_optimizer_goes_on_bit_for_bit():
     step(model, first)
     names = {f"head.{n}": p for n, p in model.head.named_parameters()}
     own = {f"head.{n}": p for n, p in other.head.named_parameters()}
-    load_learnt(other, names, learnt_tensors(model, names))
+    load_trainable(other, names, trainable_tensors(model, names))
     load_optimizer(second, own, optimizer_tensors(first, names))
     step(model, first)
     step(other, second)

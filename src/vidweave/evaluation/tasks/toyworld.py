@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vidweave.data.schema import Example
-from vidweave.data.toyworld import ToyQuestions, read_world
+from vidweave.data.toyworld import ToyQuestions, read_toyworld
 from vidweave.errors import ConfigError
 
 __all__ = ["ToyworldTask"]
@@ -27,7 +27,7 @@ class ToyworldTask:
         examples: Questions per type (default 100).
         question_types: Question types; None is all.
         modalities: Modalities of the clips; the model must use all of them.
-        data: A folder of `vidweave world make`, instead of scenes rendered in memory; it determines seed and number, which
+        data: A folder of `vidweave toyworld make`, instead of scenes rendered in memory; it determines seed and number, which
             must not be given.
 
     Raises:
@@ -51,7 +51,7 @@ class ToyworldTask:
         if self.data is None:
             number = DEFAULT_EXAMPLES if self.examples is None else self.examples
             return ToyQuestions(self.seed or 0, number, question_types=self.question_types, modalities=self.modalities)
-        read = read_world(self.data, self.modalities)
+        read = read_toyworld(self.data, self.modalities)
         examples = [
             example for example in read if not self.question_types or example.question_type in self.question_types
         ]

@@ -2,7 +2,7 @@
 
     vidweave train tiny/crema --out runs/tiny-crema
 
-All encoders (the recipe `tiny/senses`) and the Q-Former stay frozen. A modality trains its port (input projection, norm, query
+All encoders (the recipe `tiny/modalities`) and the Q-Former stay frozen. A modality trains its port (input projection, norm, query
 tokens, low-rank change of the Q-Former, output projection) and its matrix of the fusion, and no parameter is shared between
 modalities. The representation of a modality's facts is fixed first: a vector for each fact (`FactVectors`), and the video token
 to which the fusion adds it (`MODALITY_SLOTS`). Stages:

@@ -11,8 +11,8 @@ from vidweave.connectors.modality_adapters import AdapterConfig
 from vidweave.connectors.ports import PortConfig
 from vidweave.encoders.tiny import WIDTH
 from vidweave.model.config import StreamConfig, VideoLanguageConfig
+from vidweave.systems.tiny.modalities import MODALITY_ENCODERS, MODALITY_WIDTH, modality_encoders
 from vidweave.systems.tiny.preset import tiny_base
-from vidweave.systems.tiny.senses import MODALITY_ENCODERS, MODALITY_WIDTH, modality_encoders
 from vidweave.types import FrameNeed
 
 __all__ = ["MODALITIES", "tiny_crema"]

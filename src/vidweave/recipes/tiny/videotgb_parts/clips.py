@@ -133,7 +133,7 @@ def _encoded(
     labeled: list[tuple[Query, PseudoLabel]],
     size: int,
 ) -> EncodedClip:
-    encoded = None if frame_encoder is None else frame_encoder.look(clip)
+    encoded = None if frame_encoder is None else frame_encoder.encode(clip)
     maps = {}
     with open_source(clip["video"], "video") as video:
         for source in SOURCES:

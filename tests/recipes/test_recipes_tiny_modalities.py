@@ -11,7 +11,7 @@ from vidweave.model.growth import parameters_of
 from vidweave.pipelines.slot import SlotPipeline
 from vidweave.recipes.tiny.crema_parts.initialization import port_tokens
 from vidweave.systems.tiny.crema import MODALITIES
-from vidweave.systems.tiny.senses import modality_encoders
+from vidweave.systems.tiny.modalities import modality_encoders
 from vidweave.toyworld.render import render
 from vidweave.toyworld.scene import sample_scene
 from vidweave.training.loop import train
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 def test_the_encoders_are_written_as_they_were_trained(tmp_path):
     small = ["pictures_steps=1", "sound_steps=1", "points_steps=1", "scenes_per_step=2", "evaluation_scenes=2"]
-    run = recipe_run("tiny/senses", small)
+    run = recipe_run("tiny/modalities", small)
     learnt = {stage.name: {n for ns in stage.trainable(run.model).values() for n in ns} for stage in run.stages}
     for name, names in learnt.items():
         assert all(n.startswith((f"model.encoders.{name}.", "modality_heads.")) for n in names)

@@ -1,6 +1,6 @@
 """The encoders of the toy world's further modalities: depth, normals, flow, thermal and touch as frames, audio, points.
 
-    vidweave train tiny/senses --out runs/tiny-senses
+    vidweave train tiny/modalities --out runs/tiny-modalities
 
 One stage per encoder: every token is trained to predict the content at its position (the object's shape and quarter, and the
 attribute that only this modality shows), for all modalities of the encoder in every step. The encoders are then frozen and
@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from vidweave.systems.tiny.senses import MODALITY_ENCODERS, MODALITY_WIDTH, modality_encoders
+from vidweave.systems.tiny.modalities import MODALITY_ENCODERS, MODALITY_WIDTH, modality_encoders
 from vidweave.tiny.asset_files import write_facts, write_weights
 from vidweave.tiny.modalities import LabeledModalities
 from vidweave.tiny.modality_labels import ModalityLabels, collate_modalities, modality_heads
@@ -79,7 +79,7 @@ def recipe(**overrides: Any) -> Run:
         for name, steps in {"pictures": s.pictures_steps, "sound": s.sound_steps, "points": s.points_steps}.items()
     ]
     return Run(
-        name="tiny-senses",
+        name="tiny-modalities",
         model=ModalitiesRoot(),
         stages=stages,
         seed=s.seed,

@@ -1,4 +1,4 @@
-"""`vidweave world`: write clips and questions of the toy world, and draw a scene."""
+"""`vidweave toyworld`: write clips and questions of the toy world, and draw a scene."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from vidweave.errors import ConfigError
 
 __all__ = ["app", "make", "show_scene"]
 
-app = typer.Typer(name="world", help="The toy world that the shipped tiny models are trained on.", no_args_is_help=True)
+app = typer.Typer(
+    name="toyworld", help="The toy world that the shipped tiny models are trained on.", no_args_is_help=True
+)
 
 Length = Annotated[str, typer.Option(help="Clip length: short or long.")]
 
@@ -29,12 +31,12 @@ def make(
     as_json: Json = False,
 ) -> None:
     """Write clips of unseen scenes, with questions and answers."""
-    from vidweave.toyworld.files import write_world
+    from vidweave.toyworld.files import write_toyworld
 
     options: dict[str, Any] = {} if size is None else {"size": size}
     if modality:
         options["modalities"] = tuple(dict.fromkeys(["video", *modality]))
-    report = write_world(out, seed, clips, length=_length(length), progress=_with_bar, **options)
+    report = write_toyworld(out, seed, clips, length=_length(length), progress=_with_bar, **options)
     data = {"out": report.folder, "seed": seed, "num_clips": report.num_clips, "num_questions": report.num_questions}
     text = f"{report.num_clips} clips and {report.num_questions} questions in {report.folder}"
     show(data, text, as_json=as_json)
@@ -49,9 +51,9 @@ def show_scene(
 ) -> None:
     """Draw one scene in all modalities, with its caption and questions."""
     from vidweave.toyworld.draw import draw_scene
-    from vidweave.toyworld.splits import world_seeds
+    from vidweave.toyworld.splits import scene_seeds
 
-    scene_seed = world_seeds(seed, 1)[0]
+    scene_seed = scene_seeds(seed, 1)[0]
     draw_scene(out, scene_seed, length=_length(length))
     show({"out": out, "seed": seed, "scene_seed": scene_seed}, f"scene {scene_seed} drawn in {out}", as_json=as_json)
 
