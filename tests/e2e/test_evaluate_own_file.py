@@ -46,8 +46,8 @@ def test_own_questions_from_an_empty_folder(tmp_path, monkeypatch, capsys):
     written = output_of(capsys, "evaluate", "my.jsonl", "--parser", "vidweave")
     assert "multiple-choice-strict" in written
     (tmp_path / "open.jsonl").write_text('{"video": "a.mp4", "question": "Which?"}\n')
-    assert "predictions written to examples.predictions.jsonl" in output_of(capsys, "evaluate", "open.jsonl")
-    (row,) = (tmp_path / "examples.predictions.jsonl").read_text().splitlines()
+    assert "replies written to examples.submission.jsonl" in output_of(capsys, "evaluate", "open.jsonl")
+    (row,) = (tmp_path / "examples.submission.jsonl").read_text().splitlines()
     assert json.loads(row)["id"] == "0"
 
 

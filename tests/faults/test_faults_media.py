@@ -175,7 +175,7 @@ def test_decompression_bomb_many_large_pictures(tmp_path):
 
 def test_decompression_bomb_after_resizing():
     tiny = Frames.from_array(np.zeros((400, 16, 16, 3), np.uint8), fps=25)
-    with pytest.raises(MediaLimitError, match=r"400 pictures of 224x224.*raise Limits\.max_decoded_bytes"):
+    with pytest.raises(MediaLimitError, match=r"400 frames of 224x224.*raise Limits\.max_decoded_bytes"):
         apply(VisualSpec(height=224, width=224), tiny, limits=Limits(max_decoded_bytes=100_000_000))
 
 

@@ -36,7 +36,7 @@ def _strip(context: PanelContext, memory: Mapping[str, Any], name: str, bank: Ma
     """Draw a row per token; a change of shade separates merged entries; the newest segment is at the end."""
     drawing, sizes = context.sheet(), bank["sizes"]
     most = max(map(len, sizes), default=0)
-    head = f"{memory['stream']}, {name} bank ({memory['policy']}): {memory['groups']} segments in at most {most} entries per token"
+    head = f"{memory['stream']}, {name} bank ({memory['policy']}): {memory['segments']} segments in at most {most} entries per token"
     drawing.add(Words(context.left, 12, head, 11, FAINT))
     row = min(MOST_ROW, MOST_HEIGHT / max(1, len(sizes)))
     x = _times(context, memory)

@@ -42,7 +42,7 @@ READS: dict[str, tuple[tuple[str, ...], ...]] = {
     "contra4 evaluate": (("--split", "FILE"), ("--split", "VAL", "--fit-on", "FILE")),
     "contra4 generate": (("FILE",),),
 }
-NO_FILE = {"list", "data list", "data show", "models list", "world make", "world show", "cache ls", "doctor"}
+NO_FILE = {"list", "data list", "data show", "models list", "toyworld make", "toyworld show", "cache ls", "doctor"}
 # Commands that work through many files report each and leave with 1, and a folder or nothing is what some ask for.
 MAKES_A_REPORT = {"extract depth", "extract normals", "extract flow", "extract frames", "extract trim"}
 TAKES_FOLDERS = MAKES_A_REPORT | {"cache verify", "cache prune"}
@@ -123,8 +123,8 @@ def test_no_argument_is_one_line_and_two(vid, command):
 
 WRITES = {
     "explain": ("CLIP", "What?", "--out", "OUT/why.html"),
-    "world make": ("--clips", "1", "--out", "OUT/world"),
-    "world show": ("--out", "OUT/scene.png"),
+    "toyworld make": ("--clips", "1", "--out", "OUT/world"),
+    "toyworld show": ("--out", "OUT/scene.png"),
     "compare": ("A", "B", "--report", "OUT/r.html"),
     "contra4 croissant": ("VAL", "--out", "OUT/croissant.json"),
     "contra4 evaluate": ("--split", "VAL", "--report", "OUT/r.html"),

@@ -15,7 +15,7 @@ VALIDATION = Path(__file__).parents[2] / "data" / "contra4" / "val.json.gz"
 
 
 @pytest.fixture(scope="module")
-def found():
+def result():
     return statistics(read_questions(VALIDATION))
 
 

@@ -106,7 +106,7 @@ def test_a_written_world_is_read_in_order(tmp_path):
     ("changes", "message"),
     [
         ({"answer": "green"}, "the answer 'green' is not among the options 'red', 'blue'"),
-        ({"answer": ...}, "'answer' is missing; found clip, question_type"),
+        ({"answer": ...}, "'answer' is missing; found clip, needs, options, paths, question, question_type, scope"),
         ({"options": "red"}, "'options' must be list, got 'red'"),
         ({"options": ["red", "red"]}, "options repeat: 'red'"),
         ({"question": " "}, "the question is empty"),

@@ -98,7 +98,7 @@ def test_one_decode_serves_every_stream():
 def test_more_than_exist_repeats_and_says_so():
     plan = plan_frames({"a": FrameNeed(num_frames=8)}, times(3), 0.3)
     assert picked(plan, "a").tolist() == [0, 0, 0, 1, 1, 2, 2, 2]
-    assert plan.notes == ["a: 8 pictures were asked for, 3 are there; 3 are used, some twice"]
+    assert plan.notes == ["a: 8 frames were asked for, 3 are there; 3 are used, some twice"]
 
 
 def test_one_picture_serves_any_need():
@@ -112,7 +112,7 @@ def test_at_a_rate():
     assert picked(plan, "a").tolist() == [0, 8, 16, 24, 32, 40, 48, 56, 64, 72]
     assert plan.why == "fps"
     late = plan_frames({"a": FrameNeed(fps=1.0)}, np.array([0.0, 0.9, 1.1, 3.7]), 4.0)
-    assert picked(late, "a").tolist() == [0, 1, 2, 2]  # the picture on show at 0, 1, 2 and 3 s
+    assert picked(late, "a").tolist() == [0, 1, 2, 2]  # the frame on show at 0, 1, 2 and 3 s
     assert late.notes
 
 
@@ -125,10 +125,10 @@ def test_in_a_span():
     assert open_end.notes == []
 
 
-def test_a_span_between_two_pictures_takes_the_one_on_show():
+def test_a_span_between_two_frames_takes_the_one_on_show():
     plan = plan_frames({"a": FrameNeed(num_frames=1)}, np.array([0.0, 5.0]), 10.0, span=(2.0, 3.0))
     assert picked(plan, "a").tolist() == [0]
-    assert "no picture starts within" in plan.notes[0]
+    assert "no frame starts within" in plan.notes[0]
 
 
 def test_a_span_past_the_end_is_told():
@@ -153,10 +153,10 @@ def test_moments():
     assert plan.why == "selected + uniform"
 
 
-def test_segments_are_filled_with_the_last_picture():
+def test_segments_are_filled_with_the_last_frame():
     plan = plan_frames({"a": FrameNeed(window=4)}, times(6), 0.6)
     assert picked(plan, "a").tolist() == [0, 1, 2, 3, 4, 5, 5, 5]
-    assert plan.notes == ["a: the last picture is repeated 2 times to fill the last segment"]
+    assert plan.notes == ["a: the last frame is repeated 2 times to fill the last segment"]
 
 
 def test_too_many_names_the_setting():
@@ -187,7 +187,7 @@ def test_impossible_moments(bad):
 
 
 def test_strides_see_the_same_moments():
-    """An encoder of 16 pictures sees every second one of an encoder of 32; one decode serves both."""
+    """An encoder of 16 frames sees every second one of an encoder of 32; one decode serves both."""
     dense, thin = FrameNeed(num_frames=32, rule="truncate"), FrameNeed(num_frames=16, rule="truncate", stride=2)
     plan = plan_frames({"dense": dense, "thin": thin}, np.arange(601) / 29.97, 601 / 29.97)
     assert np.array_equal(plan.indices[plan.streams["thin"]], plan.indices[plan.streams["dense"]][::2])

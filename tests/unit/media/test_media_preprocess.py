@@ -66,7 +66,7 @@ def test_pad_fills_with_the_mean():
 
 
 def test_no_resize_refuses_another_size():
-    with pytest.raises(ShapeError, match="takes pictures of 8x9 as they are, got 67x41"):
+    with pytest.raises(ShapeError, match="takes frames of 8x9 as they are, got 67x41"):
         apply(VisualSpec(height=9, width=8, resize="none"), frames(NOISE))
 
 

@@ -168,11 +168,11 @@ def test_num_frames_replaces_the_configured_number(model, frames):
     assert len(SlotPipeline(model).ask(Clip(video=frames), QUESTION, num_frames=2).trace.frames) == 2
 
 
-def test_a_clip_shorter_than_the_configured_number_repeats_pictures_and_says_so(model, frames):
+def test_a_clip_shorter_than_the_configured_number_repeats_frames_and_says_so(model, frames):
     two = Frames(frames.values[:2], frames.pts_seconds[:2], frames.indices[:2])
     trace = SlotPipeline(model).ask(Clip(video=two), QUESTION).trace
     assert [use.index for use in trace.frames] == [0, 0, 1] or [use.index for use in trace.frames] == [0, 1, 1]
-    assert any("3 pictures were asked for, 2 are there" in note for note in trace.notes)
+    assert any("3 frames were asked for, 2 are there" in note for note in trace.notes)
 
 
 def test_a_span_limits_the_frames(model, frames):

@@ -150,7 +150,7 @@ class Task:
 
     def example(self, index):
         query = Query.about(Clip(self.frames), QUESTION, OPTIONS)
-        return Example(id=self.ids()[index], family="f", query=query, answer="red")
+        return Example(id=self.ids()[index], question_type="f", query=query, answer="red")
 
     def describe(self):
         return {"name": "toy"}

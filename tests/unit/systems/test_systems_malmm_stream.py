@@ -189,7 +189,7 @@ def test_rates_spans_and_features(asked):
     ("source", "error", "message"),
     [
         (np.zeros((2, 28, 28, 3), np.int64), MediaTypeError, "holds int64, but frames must be uint8"),
-        (np.zeros((2, 28, 28, 3), np.float32), ShapeError, "float pictures .* need a spec with value_range"),
+        (np.zeros((2, 28, 28, 3), np.float32), ShapeError, "float frames .* need a spec with value_range"),
         (np.zeros((2, 28, 28, 5), np.uint8), MediaTypeError, r"has shape \(2, 28, 28, 5\); frames must be"),
         (np.zeros((0, 28, 28, 3), np.uint8), MediaDecodeError, "the given frames are empty"),
         (PrecomputedFeatures(np.zeros((0, 5, 24), np.float32), np.zeros((0, 2))), ShapeError, "at least one token"),
