@@ -82,7 +82,7 @@ class VideoLanguageModel(TransformersContract):
         self.spec: ModelSpec = config.parse()
         self.selector = self.spec.selector.build()
         self.encoders = nn.ModuleDict({name: encoder.build() for name, encoder in self.spec.encoders.items()})
-        self.connector = self.spec.connector.build()
+        self.connector: Any = self.spec.connector.build()  # torch types every attribute of a module as Tensor | Module
         self.language_model = self.spec.language_model.build()
         self._processor: Processor | None = None
         self.post_init()
@@ -268,6 +268,7 @@ class VideoLanguageModel(TransformersContract):
         is_main_process: bool = True,
         *,
         bases: Mapping[str, str | Path] | None = None,
+        processor: Processor | None = None,
         state_dict: dict[str, Tensor] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -279,6 +280,7 @@ class VideoLanguageModel(TransformersContract):
             is_main_process: False takes part in gathering distributed weights, and writes nothing.
             bases: State-dict root → folder, asset or hub id that holds the frozen weights below it
                 (``{"language_model": "tiny-llama"}``); they are then named, with their hash, instead of written.
+            processor: Written with the model; None is the one that the model was loaded with.
             state_dict: The tensors to write instead of the model's own.
             kwargs: As in transformers, e.g. `max_shard_size`.
 
@@ -289,6 +291,7 @@ class VideoLanguageModel(TransformersContract):
         """
         check_options(kwargs)
         self._check_quantizable()
+        processor = self._processor if processor is None else processor
         folder, config = Path(save_directory), self.built_config()
         state = dict(self.state_dict() if state_dict is None else state_dict)
         with torch.device("meta"):
@@ -308,8 +311,8 @@ class VideoLanguageModel(TransformersContract):
                 save_tensors(staging / "model.safetensors", {}, {"format": "pt"})
             config.dtype, config.architectures = self.config.dtype, self.config.architectures
             config.save_pretrained(staging)
-            if self._processor is not None:
-                self._processor.write_into(staging)
+            if processor is not None:
+                processor.write_into(staging)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Self:

@@ -6,19 +6,23 @@ import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from transformers import PreTrainedConfig
 
+from vidweave.connectors.connector import ConnectorConfig
 from vidweave.connectors.counts import stream_counts
 from vidweave.connectors.fusion import JoinConfig
 from vidweave.errors import CheckpointError, ConfigError, ModalityError, UnknownNameError
 from vidweave.language.decoding import Decoding
+from vidweave.language.layout import TemplateLayout
+from vidweave.language.pretrained import PretrainedConfig
 from vidweave.model.files import read_json, read_model_type
 from vidweave.model.pool import pool_segments
 from vidweave.registry import CONNECTORS, ENCODERS, LANGUAGE_MODELS, LAYOUTS, MODALITIES, SELECTORS, Registry
 from vidweave.types import (
     ComponentConfig,
+    EncoderConfig,
     FrameNeed,
     PoolSpec,
     TextSpec,
@@ -74,12 +78,12 @@ class ModelSpec(ComponentConfig):
     """
 
     kind: ClassVar[str] = "model"
-    selector: Any
-    encoders: dict[str, Any]
+    selector: Annotated[ComponentConfig, SELECTORS]
+    encoders: dict[str, Annotated[EncoderConfig, ENCODERS]]
     streams: dict[str, StreamConfig]
-    connector: Any
-    language_model: Any
-    layout: Any
+    connector: Annotated[ConnectorConfig, CONNECTORS]
+    language_model: Annotated[PretrainedConfig, LANGUAGE_MODELS]
+    layout: Annotated[TemplateLayout, LAYOUTS]
     decoding: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

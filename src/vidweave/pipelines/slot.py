@@ -6,10 +6,12 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Event
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import torch
+from huggingface_hub import CommitInfo, HfApi
 from torch import nn
 
 from vidweave.errors import ConfigError, QueryError
@@ -43,6 +45,7 @@ class SlotPipeline:
         cache_folder: Keep features of frozen encoders there, and use those that are there.
 
     Attributes:
+        processor: Queries → inputs of the model; it belongs to the pipeline, and other pipelines of the model may have others.
         bases: Sources of the frozen parts of a composed model, for `save_pretrained(bases=pipe.bases)`.
     """
 
@@ -56,9 +59,8 @@ class SlotPipeline:
         if not isinstance(model, VideoLanguageModel):
             raise ConfigError(f"expected a VideoLanguageModel, got {type(model).__name__}; load one with vidweave.load")
         self.model = model
+        self.processor = model.processor if processor is None else processor
         self.bases: dict[str, str] = {}
-        if processor is not None:
-            model.processor = processor
         self._cache_folder = None if cache_folder is None else CacheFolder(cache_folder)
 
     @classmethod
@@ -71,11 +73,6 @@ class SlotPipeline:
 
     def __repr__(self) -> str:
         return f"SlotPipeline({self.config.name or 'unnamed'}, {self.device}, {self.dtype})"
-
-    @property
-    def processor(self) -> Processor:
-        """Queries → inputs of the model."""
-        return self.model.processor
 
     @property
     def config(self) -> VideoLanguageConfig:
@@ -269,7 +266,7 @@ class SlotPipeline:
 
     def save_pretrained(self, folder: str | Path, **options: Any) -> None:
         """Write model and processor into `folder`, from which `vidweave.load` reads them; see the model's own method."""
-        self.model.save_pretrained(folder, **options)
+        self.model.save_pretrained(folder, processor=self.processor, **options)
 
     def export(self, folder: str | Path) -> None:
         """Write the model as transformers' `LlavaForConditionalGeneration`, which vLLM and llama.cpp read too.
@@ -277,11 +274,26 @@ class SlotPipeline:
         Raises:
             ConfigError: parts that no class of transformers holds; LLaVA is a tower, an MLP and a causal language model.
         """
-        export_llava(self.model, folder)
+        export_llava(self.model, self.processor, folder)
 
-    def push_to_hub(self, repo_id: str, **options: Any) -> Any:
-        """Upload model and processor; arguments as of transformers' `push_to_hub`."""
-        return self.model.push_to_hub(repo_id, **options)  # type: ignore[arg-type]  # transformers wraps it without its signature
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        token: str | None = None,
+        revision: str | None = None,
+        create_pr: bool = False,
+        commit_message: str = "Upload model",
+        **options: Any,
+    ) -> CommitInfo:
+        """Upload model and processor; `options` are those of `save_pretrained`, the others those of huggingface_hub."""
+        hub = HfApi(token=token)
+        with TemporaryDirectory(prefix="vidweave-") as folder:
+            self.save_pretrained(folder, **options)
+            repository = hub.create_repo(repo_id, private=private, exist_ok=True).repo_id
+            commit = {"revision": revision, "create_pr": create_pr, "commit_message": commit_message}
+            return hub.upload_folder(repo_id=repository, folder_path=folder, **commit)
 
     def close(self) -> None:
         """Write the features that are still in memory, and close the feature cache; the pipeline keeps working without one."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, Union, get_args, get_origin, get_type_hints
 
 from vidweave.errors import ConfigError, UnknownNameError
 
@@ -91,7 +91,7 @@ def config_from_dict(cls: type, data: dict[str, Any], where: str = "") -> Any:
     kind = getattr(cls, "kind", None)
     if isinstance(kind, str) and data.pop("kind", kind) != kind:
         raise ConfigError(f"{where} is of kind {kind!r}, not {data!r}")
-    hints = get_type_hints(cls)
+    hints = get_type_hints(cls, include_extras=True)
     known = {f.name: f for f in fields(cls) if f.init}
     for key in data:
         if key not in known:
@@ -107,6 +107,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     origin, args = get_origin(hint), get_args(hint)
     if hint is Any:
         return value
+    if origin is Annotated:  # of a component: the registry that knows its kinds
+        return component_from_dict(args[1], value)
     if origin in (Union, types.UnionType):
         if value is None and type(None) in args:
             return None

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import torch
@@ -23,6 +23,7 @@ __all__ = [
     "Connector",
     "DeclaresMeans",
     "Encoder",
+    "EncoderConfig",
     "HasTokenCount",
     "KeptInFloat32",
     "LanguageModel",
@@ -42,6 +43,26 @@ class Encoder(Protocol):
 
     def encode(self, values: Tensor, modality: str) -> Tensor:
         """(R, T, *payload) → (R, T, N, C); the payload has the form given by `specs[modality]`, see StreamInputs."""
+        ...
+
+
+class EncoderConfig(Protocol):
+    """Configuration of an encoder: a `ComponentConfig` with preprocessing specs."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+    kind: ClassVar[str]
+
+    @property
+    def specs(self) -> Mapping[str, Any]:
+        """Modality → preprocessing of its raw media, as in `Encoder.specs`."""
+        ...
+
+    def build(self) -> Any:
+        """Make the encoder with fresh weights."""
+        ...
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON data."""
         ...
 
 

@@ -1,5 +1,6 @@
 """A pipeline: everything that can be asked of a model of our slots, alone and from several threads."""
 
+import copy
 import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -11,11 +12,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import HfApi
 from tiny_models import tiny_config, with_processor
 
 from vidweave.errors import CancelledError, ConfigError, MediaLimitError, QueryError
 from vidweave.media.limits import Limits
-from vidweave.model.assembly import VideoLanguageModel
 from vidweave.pipelines.messages import query_of
 from vidweave.pipelines.slot import SlotPipeline
 from vidweave.types import Answerer, Clip, Frames, Pipeline, Query
@@ -112,16 +113,25 @@ def test_a_saved_pipeline_answers_the_same(pipe, tmp_path):
 def test_an_upload_holds_model_and_processor(pipe, monkeypatch):
     sent = {}
 
-    def upload(self, folder, repo_id, *_, **__):
-        sent[repo_id] = {path.name for path in Path(folder).iterdir()}
+    def upload(self, *, repo_id, folder_path, **commit):
+        sent[repo_id] = {path.name for path in Path(folder_path).iterdir()}, commit["commit_message"]
 
-    hub = SimpleNamespace(create_repo=lambda repo_id, **_: SimpleNamespace(repo_id=repo_id))
-    monkeypatch.setattr("transformers.utils.hub.hf_api", lambda: hub)
-    card = SimpleNamespace(save=lambda path: None)
-    monkeypatch.setattr("transformers.utils.hub.create_and_tag_model_card", lambda *_, **__: card)
-    monkeypatch.setattr(VideoLanguageModel, "_upload_modified_files", upload)
+    monkeypatch.setattr(HfApi, "create_repo", lambda self, repo_id, **_: SimpleNamespace(repo_id=repo_id))
+    monkeypatch.setattr(HfApi, "upload_folder", upload)
     pipe.push_to_hub("somebody/tiny")
-    assert sent["somebody/tiny"] >= {"config.json", "model.safetensors", "processor_config.json", "tokenizers"}
+    files, message = sent["somebody/tiny"]
+    assert files >= {"config.json", "model.safetensors", "processor_config.json", "tokenizers"}
+    assert message == "Upload model"
+
+
+def test_two_pipelines_of_one_model_have_their_own_processors(pipe, tmp_path):
+    other = SlotPipeline(pipe.model, pipe.processor.for_config(pipe.config))
+    other.processor.tokenizers["language"] = copy.deepcopy(pipe.processor.tokenizers["language"])
+    other.processor.tokenizers["language"].add_tokens(["unheard"])
+    for name, one in {"new": other, "old": pipe}.items():
+        one.save_pretrained(tmp_path / name)
+        saved = SlotPipeline.load(tmp_path / name).processor.tokenizers["language"].get_vocab()
+        assert ("unheard" in saved) == (name == "new")
 
 
 def test_scores_are_those_of_the_answers(pipe):

@@ -20,6 +20,7 @@ from vidweave.errors import ConfigError
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.compose.export_check import check_equal
 from vidweave.model.compose.export_processor import llava_processor
+from vidweave.model.processor import Processor
 from vidweave.model.swap import replaced
 
 __all__ = ["IMAGE_TOKEN", "export_llava"]
@@ -28,14 +29,14 @@ IMAGE_TOKEN = "<image>"
 _LOGIT_SETTINGS = ("final_logit_softcapping", "logits_scaling", "logit_scale")
 
 
-def export_llava(model: VideoLanguageModel, folder: str | Path) -> None:
+def export_llava(model: VideoLanguageModel, processor: Processor, folder: str | Path) -> None:
     """Write `model` as a folder of `LlavaForConditionalGeneration`, with tokenizer, processor and chat template.
 
     Raises:
         ConfigError: no transformers class fits these parts, or it computes other logits; the message says why.
     """
     stream, encoder, trunk = _parts(model)
-    tokenizer = copy.deepcopy(model.processor.tokenizers["language"])
+    tokenizer = copy.deepcopy(processor.tokenizers["language"])
     if IMAGE_TOKEN not in tokenizer.get_vocab():
         tokenizer.add_special_tokens({"additional_special_tokens": [IMAGE_TOKEN]}, replace_extra_special_tokens=False)
     image_token = int(tokenizer.get_vocab()[IMAGE_TOKEN])

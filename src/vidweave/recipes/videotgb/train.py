@@ -31,6 +31,7 @@ from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.mixing import every_candidate
 from vidweave.model.processor import Processor
 from vidweave.recipes.videotgb.conversations import ConversationLoss, collate_conversations, last_questions
+from vidweave.selectors.grounding import GroundingSelectorConfig
 from vidweave.training import (
     AdamWSettings,
     GroundedAnswerLoss,
@@ -222,9 +223,10 @@ def collate_joint(
     processor: Processor, spans: dict[str, tuple[float, float]], items: list[Conversation]
 ) -> ModelInputs:
     """Collate SF: as TG, plus the frames of all candidates, and the answers."""
-    k = processor.spec.streams["video"].need.num_frames or 1
+    k, selector = processor.spec.streams["video"].need.num_frames or 1, processor.spec.selector
+    assert isinstance(selector, GroundingSelectorConfig)  # of the preset
     with processor.prepare(last_questions(items)) as prepared:
-        selection = every_candidate(prepared, k, limit=processor.spec.selector.num_candidates)
+        selection = every_candidate(prepared, k, limit=selector.num_candidates)
         answers = [item.answer for item in items]
         return processor.fetch(prepared, selection, targets=answers, target_spans=_targets(items, spans))
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from vidweave.connectors.modality_adapters import AdapterConfig
 from vidweave.connectors.qformer_keys import lavis_connector_keys
-from vidweave.encoders.beats import beats_from_microsoft
+from vidweave.encoders.beats import BeatsConfig, beats_from_microsoft
 from vidweave.encoders.eva_vit import LAVIS_EVA_VIT, eva_from_lavis
 from vidweave.encoders.vision_tower import VisionTowerConfig
 from vidweave.errors import CheckpointError, ConfigError, UnknownNameError
@@ -172,7 +172,8 @@ def _sizes_of(base: StoredModel) -> Sizes:
     spec, default = base.config.parse(), Sizes()
     vision, audio, points = (spec.encoders.get(name) for name in ("vision", "audio", "points"))
     qformer, language = spec.connector.trunks.get("qformer"), spec.language_model
-    if language.kind != "seq2seq" or qformer is None or not isinstance(vision, VisionTowerConfig | None):
+    has_its_towers = isinstance(vision, VisionTowerConfig | None)
+    if language.kind != "seq2seq" or qformer is None or not has_its_towers or not isinstance(audio, BeatsConfig | None):
         raise ConfigError(
             f"base {base.config.name!r} has a {language.kind} language model ({language.config.get('model_type')}) after "
             f"{', '.join(spec.connector.trunks)}; CREMA starts from BLIP-2 with Flan-T5 (a seq2seq language model after a "

@@ -9,6 +9,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from vidweave.encoders.motion import MotionEncoderConfig
 from vidweave.errors import ConfigError
 from vidweave.language.tokenizer import load_tokenizer
 from vidweave.model.config import VideoLanguageConfig
@@ -112,6 +113,7 @@ def _write(
     **arguments: Any,
 ) -> KeyReport:
     motion = config.parse().encoders["motion"]
+    assert isinstance(motion, MotionEncoderConfig)  # of the preset
     has_raft = any(spec.source == "pictures" for spec in motion.specs.values())
     released = to_ours(checkpoint.state, has_raft=has_raft, pooled=motion.pooling == "weighted")
     merged = len(released.merged)
