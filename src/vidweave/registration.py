@@ -25,6 +25,7 @@ __all__ = [
     "Entry",
     "Facts",
     "FormatFacts",
+    "FrameSelectorFacts",
     "ModalityFacts",
     "ModelFacts",
     "PanelFacts",
@@ -70,6 +71,17 @@ class FormatFacts(Facts):
 
     config: str = ""
     open: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameSelectorFacts(Facts):
+    """Facts about a frame selector.
+
+    Attributes:
+        needs_model: Whether it takes the folder or hub id of a model, as in `NAME:MODEL`.
+    """
+
+    needs_model: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

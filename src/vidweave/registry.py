@@ -10,6 +10,7 @@ from vidweave.registration import (
     DatasetFacts,
     Entry,
     FormatFacts,
+    FrameSelectorFacts,
     ModalityFacts,
     ModelFacts,
     PanelFacts,
@@ -23,6 +24,7 @@ __all__ = [
     "CONVERTERS",
     "DATASETS",
     "ENCODERS",
+    "FRAME_SELECTORS",
     "FUSIONS",
     "LANGUAGE_MODELS",
     "LAYOUTS",
@@ -45,6 +47,15 @@ SELECTORS.register("uniform", "vidweave.selectors.uniform:UniformSelectorConfig"
 SELECTORS.register("all_frames", "vidweave.selectors.all_frames:AllFramesSelectorConfig")
 SELECTORS.register("motion_peaks", "vidweave.selectors.motion_peaks:MotionPeaksSelectorConfig")
 SELECTORS.register("grounding", "vidweave.selectors.grounding:GroundingSelectorConfig")
+
+# Selectors in front of a whole pipeline (`types.FrameSelector`): a class that is called with the folder or hub id of its
+# model, `device` and `cache_folder`.
+FRAME_SELECTORS = Registry("frame selector", FrameSelectorFacts, group="vidweave.frame_selectors")
+FRAME_SELECTORS.register(
+    "uniform",
+    "vidweave.pipelines.frame_selection.uniform:UniformFrames",
+    summary="evenly spaced frames, regardless of the question",
+)
 
 ENCODERS = Registry("encoder", group="vidweave.encoders")
 ENCODERS.register("vision_tower", "vidweave.encoders.vision_tower:VisionTowerConfig")
@@ -633,7 +644,19 @@ for _name, _carrier in {
 REGISTRIES = {
     registry.group.removeprefix("vidweave."): registry
     for registry in (
-        *(MODELS, TASKS, DATASETS, SELECTORS, ENCODERS, CONNECTORS, TRUNKS, FUSIONS, LANGUAGE_MODELS, LAYOUTS),
+        *(
+            MODELS,
+            TASKS,
+            DATASETS,
+            SELECTORS,
+            FRAME_SELECTORS,
+            ENCODERS,
+            CONNECTORS,
+            TRUNKS,
+            FUSIONS,
+            LANGUAGE_MODELS,
+            LAYOUTS,
+        ),
         *(CARRIERS, MODALITIES, PANELS, CONVERTERS, CHECKPOINT_FORMATS, PIPELINES),
     )
 }

@@ -10,6 +10,7 @@ from vidweave.types.configuration import (
     config_to_dict,
 )
 from vidweave.types.conversation import Conversation
+from vidweave.types.frame_selection import FrameSelection, FrameSelector, ScoredSpan
 from vidweave.types.means import MeanOver
 from vidweave.types.media import Frames, PointCloud, PrecomputedFeatures, Waveform
 from vidweave.types.pipeline import Pipeline
@@ -85,6 +86,8 @@ __all__ = [
     "EncoderConfig",
     "Features",
     "FrameNeed",
+    "FrameSelection",
+    "FrameSelector",
     "FrameUse",
     "Frames",
     "HasMemory",
@@ -112,6 +115,7 @@ __all__ = [
     "ReadsText",
     "RoutesExperts",
     "Scene",
+    "ScoredSpan",
     "SeesClips",
     "Selection",
     "Selector",

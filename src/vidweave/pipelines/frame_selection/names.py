@@ -1,0 +1,68 @@
+"""Turn what a user gives as `selector=` into a frame selector."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from vidweave.errors import ConfigError
+from vidweave.registry import FRAME_SELECTORS
+from vidweave.types import FrameSelector
+
+__all__ = ["check_frame_selector", "frame_selector", "split_name"]
+
+
+def frame_selector(
+    given: str | FrameSelector | None,
+    *,
+    model: str | Path | None = None,
+    device: Any = None,
+    cache_folder: str | Path | None = None,
+) -> FrameSelector | None:
+    """The frame selector that `given` names.
+
+    Args:
+        given: A selector, which is returned as it is; a name in `registry.FRAME_SELECTORS`, e.g. `uniform`, or a name and
+            the folder or hub id of its model, e.g. `similarity:google/siglip2-base-patch16-224`; None for none.
+        model: The same folder or hub id, given apart.
+        device: Device of its model; None is the CPU.
+        cache_folder: Keep features of frames there, so that the next question about a clip decodes nothing to choose.
+
+    Raises:
+        UnknownNameError: there is no selector of that name.
+        ConfigError: a selector without the model that it needs, or with one that it does not take.
+        CheckpointError: the model cannot be read.
+    """
+    if given is None or not isinstance(given, str):
+        if given is not None and not isinstance(given, FrameSelector):
+            raise ConfigError(
+                f"selector must be a name such as 'similarity:FOLDER', or an object with select(), got {given!r}"
+            )
+        if model is not None:
+            raise ConfigError("selector_model belongs to a selector that is given by name, e.g. selector='similarity'")
+        return given
+    name, source = check_frame_selector(given, model)
+    return FRAME_SELECTORS.get(name)(source, device=device, cache_folder=cache_folder)
+
+
+def check_frame_selector(given: str, model: str | Path | None = None) -> tuple[str, str | None]:
+    """Name and model of a selector that is given as text, checked without importing torch; raises as `frame_selector`."""
+    name, source = split_name(given)
+    entry = FRAME_SELECTORS.entry(name)
+    if source is not None and model is not None:
+        raise ConfigError(f"the selector's model is given twice, as {source!r} and as {str(model)!r}; give one")
+    source = source if model is None else str(model)
+    if entry.facts.needs_model and not source:
+        raise ConfigError(
+            f"the selector {name!r} needs the folder or hub id of a dual encoder (CLIP, SigLIP), e.g. "
+            f"{name}:google/siglip2-base-patch16-224"
+        )
+    if source and not entry.facts.needs_model:
+        raise ConfigError(f"the selector {name!r} takes no model, got {source!r}; leave it out")
+    return name, source
+
+
+def split_name(given: str) -> tuple[str, str | None]:
+    """`NAME` or `NAME:MODEL` → name and model."""
+    name, colon, source = given.partition(":")
+    return name, source if colon else None

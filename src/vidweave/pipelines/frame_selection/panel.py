@@ -1,0 +1,36 @@
+"""Choices of frame selectors as the panel `selection` of a Trace, and as tensors for models of our slots."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from vidweave.types import FrameSelection
+
+__all__ = ["describe_selection", "selection_panel"]
+
+MAX_STEPS = 256  # of a curve; longer curves are reduced to the maximum of neighboring steps
+
+
+def selection_panel(selections: Mapping[str, FrameSelection]) -> dict[str, Any]:
+    """The Trace's panel `selection`: scene label → choice, with the reason of the first."""
+    scenes = {label: describe_selection(selection) for label, selection in selections.items()}
+    return {"reason": next(iter(selections.values())).reason, "scenes": scenes}
+
+
+def describe_selection(selection: FrameSelection) -> dict[str, Any]:
+    """Plain data: `seconds`, `scores`, `spans` with `start`, `end` and `score`, `costs`; with a curve, `steps` and `similarity`."""
+    info: dict[str, Any] = {
+        "seconds": list(selection.seconds),
+        "scores": list(selection.scores),
+        "spans": [{"start": span.start, "end": span.end, "score": span.score} for span in selection.spans],
+        "costs": dict(selection.costs),
+    }
+    if selection.curve:
+        seconds, scores = np.asarray(selection.curve, dtype=np.float64).T
+        parts = min(len(seconds), MAX_STEPS)
+        info["steps"] = [round(float(part.mean()), 6) for part in np.array_split(seconds, parts)]
+        info["similarity"] = [round(float(part.max()), 6) for part in np.array_split(scores, parts)]
+    return info

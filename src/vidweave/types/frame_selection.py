@@ -1,0 +1,129 @@
+"""Frame selectors that stand in front of a whole pipeline: a clip and a question in, timestamps out, as plain values.
+
+They differ from the selector slot of our own models (`protocols.Selector`, tensors in, tensors out): a frame selector opens
+the file itself, so that every pipeline can use it, whatever model comes after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from vidweave.errors import QueryError
+from vidweave.types.summary import Summarized
+
+if TYPE_CHECKING:
+    from threading import Event
+
+    from vidweave.types.query import Clip
+
+__all__ = ["FrameSelection", "FrameSelector", "ScoredSpan"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredSpan:
+    """A span of a clip that a frame selector found.
+
+    Attributes:
+        start, end: Seconds of the file.
+        score: Its score, on the selector's own scale; None where it has none.
+    """
+
+    start: float
+    end: float
+    score: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class FrameSelection(Summarized):
+    """Timestamps that a frame selector chose from one clip for one question.
+
+    Attributes:
+        seconds: Chosen timestamps, ascending, in seconds of the file: each the time of a frame inside the clip's span.
+        reason: Why these: the selector's name, or `uniform` where it left the choice to uniform sampling.
+        scores: One score per timestamp, on the selector's own scale; empty where it has none.
+        spans: Spans that it found relevant, best first.
+        curve: Score over time, as pairs (seconds, score), ascending in time; empty where it has none.
+        notes: What the user should know, for the Trace.
+        costs: What the choice cost: counts (`frames_scored`, `frames_decoded`, …) and `seconds` of wall time.
+
+    Raises:
+        QueryError: timestamps that are not ascending, or another number of scores.
+    """
+
+    seconds: tuple[float, ...]
+    reason: str
+    scores: tuple[float, ...] = ()
+    spans: tuple[ScoredSpan, ...] = ()
+    curve: tuple[tuple[float, float], ...] = ()
+    notes: tuple[str, ...] = ()
+    costs: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if list(self.seconds) != sorted(self.seconds):
+            raise QueryError(f"the timestamps of a selection must be ascending, got {self.seconds}")
+        if self.scores and len(self.scores) != len(self.seconds):
+            raise QueryError(
+                f"a selection of {len(self.seconds)} timestamps has {len(self.scores)} scores; give one each"
+            )
+
+    @property
+    def is_uniform(self) -> bool:
+        """Whether the selector left the choice to uniform sampling; a pipeline may then use its own uniform rule."""
+        return self.reason == "uniform"
+
+
+@runtime_checkable
+class FrameSelector(Protocol):
+    """Chooses timestamps of a clip before a pipeline decodes any frame for its model.
+
+    A pipeline takes one as `selector=` and calls `select` once per scene that has a `video`::
+
+        chosen = self.selector.select(scene.clip, query.text, num_frames=k, limits=limits, cancel=cancel)
+        times = np.asarray(chosen.seconds)      # decode the frames at these times, in this order
+        why = chosen.reason                     # FrameUse.why in the Trace
+        trace.notes.extend(chosen.notes)
+        trace.panels["selection"] = ...         # pipelines.frame_selection.selection_panel({label: chosen})
+
+    `pipelines.frame_selection.frame_selector(given)` turns what a user gives as `selector=` (None, a selector, or a name
+    such as `similarity:FOLDER`) into one. Selectors keep no state of a call, so threads may share one.
+    """
+
+    @property
+    def name(self) -> str:
+        """Its name on the command line, e.g. `similarity`."""
+        ...
+
+    def select(
+        self,
+        clip: Clip,
+        question: str,
+        *,
+        num_frames: int,
+        options: Sequence[str] = (),
+        limits: Any = None,
+        cancel: Event | None = None,
+    ) -> FrameSelection:
+        """Choose `num_frames` timestamps of the clip's video for a question.
+
+        Args:
+            clip: Its `video` and its span are used; other modalities are ignored.
+            options: Answers to choose from, for selectors that read them.
+            limits: Limits on media (`vidweave.media.limits.Limits`).
+            cancel: Set it from another thread to stop the call.
+
+        Raises:
+            ModalityError: the clip has no video.
+            MediaError: the video cannot be read, or has fewer frames than `num_frames`.
+            CancelledError: `cancel` was set.
+        """
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Name, settings and fingerprint of the weights, for the record of a run."""
+        ...
+
+    def close(self) -> None:
+        """Write features that are still in memory; may be called again."""
+        ...
