@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from inspect import Parameter, signature
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,6 +26,9 @@ from vidweave.cli.output import Json, show, table
 from vidweave.cli.progress import show_elapsed
 from vidweave.errors import MediaTypeError, QueryError
 from vidweave.registry import MODALITIES
+
+if TYPE_CHECKING:
+    from vidweave.types import Answer, Clip, Query
 
 __all__ = ["answer_clip", "ask", "with_modalities"]
 
@@ -103,7 +106,7 @@ def ask(
 
 def answer_clip(
     video: str | None,
-    given: dict[str, Any],
+    given: dict[str, str],
     text: str,
     options: list[str],
     settings: dict[str, float | None],
@@ -111,7 +114,7 @@ def answer_clip(
     ask_arguments: dict[str, Any],
     *,
     attributes: bool = False,
-) -> tuple[Any, Any]:
+) -> tuple[Query, Answer]:
     """Answer a question about a clip; return the query and the answer. Bad input fails before a model is loaded.
 
     Args:
@@ -123,7 +126,8 @@ def answer_clip(
     """
     import vidweave
 
-    clip = vidweave.Clip(video, **settings, **given)
+    sources: dict[str, Any] = {**settings, **given}
+    clip = vidweave.Clip(video, **sources)
     query = vidweave.Query.about(clip, text, options)
     _check_sources(clip)
     pipe = load_pipeline(**load_arguments)
@@ -138,7 +142,7 @@ def answer_clip(
     return query, answer
 
 
-def _check_sources(clip: Any) -> None:
+def _check_sources(clip: Clip) -> None:
     """Open every source, so that bad files fail before a model is loaded."""
     from vidweave.media.open import open_clip
 
