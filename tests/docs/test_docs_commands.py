@@ -54,6 +54,7 @@ ELSEWHERE = (
 # These train, start workers, make questions for a minute or wait for a server; each has tests of its own.
 LONG = (
     "train tiny",
+    "train finetune",
     "contra4 generate contra4/published",
     "contra4 generate contra4/toy",
     "contra4 evaluate --split val.json.gz --model llama",

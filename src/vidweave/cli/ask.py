@@ -12,6 +12,7 @@ from vidweave.cli.audit import audit_lines
 from vidweave.cli.loading import load_pipeline
 from vidweave.cli.options import (
     DEFAULT_MODEL,
+    Adapter,
     Choices,
     Device,
     Dtype,
@@ -68,6 +69,7 @@ def ask(
     device: Device = None,
     dtype: Dtype = None,
     cache: FeatureCache = None,
+    adapter: Adapter = None,
     full_trace: Annotated[
         bool, typer.Option("--full-trace", help="Include all details of the trace (with --json).")
     ] = False,
@@ -95,7 +97,7 @@ def ask(
         text,
         option or [],
         {"start_seconds": start, "end_seconds": end, "fps": fps},
-        {"name": model, "device": device, "dtype": dtype, "cache_folder": cache},
+        {"name": model, "device": device, "dtype": dtype, "cache_folder": cache, "adapter": adapter},
         {"num_frames": frames, "trace": "full" if full_trace else True, "normalize": normalize, **decoding},
     )
     rows = [(f"  {choice.text}", f"{choice.score:.3f}") for choice in answer.options]

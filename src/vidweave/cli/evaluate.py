@@ -8,7 +8,7 @@ import typer
 
 from vidweave.cli.accuracies import accuracy_table
 from vidweave.cli.loading import load_pipeline
-from vidweave.cli.options import DEFAULT_MODEL, MAX_SEED, Device, Dtype, FeatureCache, ModelName
+from vidweave.cli.options import DEFAULT_MODEL, MAX_SEED, Adapter, Device, Dtype, FeatureCache, ModelName
 from vidweave.cli.output import Json, show
 from vidweave.cli.predictions_file import predictions_path
 from vidweave.cli.quiet import narrate
@@ -90,6 +90,7 @@ def evaluate(
     device: Device = None,
     dtype: Dtype = None,
     cache: FeatureCache = None,
+    adapter: Adapter = None,
     report_file: ReportFile = None,
     as_json: Json = False,
 ) -> None:
@@ -112,7 +113,7 @@ def evaluate(
     options = {"seed": seed, "examples": examples, "question_types": question_type, "modalities": modality}
     given = {name: tuple(v) if isinstance(v, list) else v for name, v in options.items() if v is not None}
     chosen = make_task(resolved, texts, given)
-    answerer = load_pipeline(model, device=device, dtype=dtype, cache_folder=cache)
+    answerer = load_pipeline(model, device=device, dtype=dtype, cache_folder=cache, adapter=adapter)
     decoding = {} if frames is None else {"num_frames": frames}
     if isinstance(chosen, DatasetTask):
         from vidweave.cli.benchmarks import BenchmarkOptions, measure_and_show

@@ -15,6 +15,7 @@ from vidweave.model.names import find_model
 __all__ = [
     "DEFAULT_MODEL",
     "MAX_SEED",
+    "Adapter",
     "Choices",
     "Device",
     "Dtype",
@@ -111,6 +112,12 @@ Device = Annotated[str | None, typer.Option(help="Device, e.g. cuda.", callback=
 Dtype = Annotated[str | None, typer.Option(help="Dtype of the weights, e.g. bfloat16.", callback=checked_dtype)]
 End = Annotated[
     float | None, typer.Option(help="End of the span: seconds, or 1:30.", metavar="TIME", parser=parsed_time)
+]
+Adapter = Annotated[
+    str | None,
+    typer.Option(
+        help="Folder of a LoRA adapter of the language model (RUN/adapter of `vidweave train finetune stage=lora`)."
+    ),
 ]
 FeatureCache = Annotated[
     str | None, typer.Option(envvar="VIDWEAVE_CACHE", help="Folder that caches features of frozen encoders.")

@@ -22,11 +22,14 @@ Length = Annotated[str, typer.Option(help="Clip length: short or long.")]
 
 @app.command("make")
 def make(
-    out: Annotated[str, typer.Option(help="New or empty folder for the clips and questions.jsonl.")],
+    out: Annotated[
+        str, typer.Option(help="New or empty folder for the clips, questions.jsonl and examples.jsonl (own data).")
+    ],
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the world; two worlds share no scene.")] = 0,
     clips: Annotated[int, typer.Option(min=1, help="Number of clips.")] = 20,
     length: Length = "short",
     modality: Annotated[list[str] | None, typer.Option(help="Only this modality (and video); repeatable.")] = None,
+    question_type: Annotated[list[str] | None, typer.Option(help="Only this question type; repeatable.")] = None,
     size: Annotated[int | None, typer.Option(min=16, help="Height and width in pixels.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -36,6 +39,7 @@ def make(
     options: dict[str, Any] = {} if size is None else {"size": size}
     if modality:
         options["modalities"] = tuple(dict.fromkeys(["video", *modality]))
+    options["asked"] = tuple(question_type or ())
     report = write_toyworld(out, seed, clips, length=_length(length), progress=_with_bar, **options)
     data = {"out": report.folder, "seed": seed, "num_clips": report.num_clips, "num_questions": report.num_questions}
     text = f"{report.num_clips} clips and {report.num_questions} questions in {report.folder}"

@@ -13,8 +13,8 @@ from vidweave.language.pretrained import PretrainedLanguageModel
 
 __all__ = ["add_lora", "merge_lora"]
 
-# Query and value matrices, PEFT's own choice for these families
-TARGETS = {"t5": ("q", "v"), "llama": ("q_proj", "v_proj")}
+# Query and value matrices, PEFT's own choice, by the names that families of transformers give them
+TARGETS = (("q_proj", "v_proj"), ("q", "v"), ("query_key_value",), ("qkv_proj",))
 
 
 def add_lora(
@@ -30,26 +30,32 @@ def add_lora(
     The model's configuration names them, so that a saved model has them again when it is loaded.
 
     Args:
-        targets: Ends of module names; empty takes query and value matrices of the families that are known.
+        targets: Ends of module names; empty takes the query and value matrices.
 
     Returns:
         Names of the new parameters, relative to `language_model`.
 
     Raises:
         MissingExtraError: PEFT is not installed.
-        ConfigError: an unknown family and no targets, or a model that has adapters already.
+        ConfigError: no matrix of a known name and no targets, or a model that has adapters already.
     """
     if language_model.config.lora is not None:
         raise ConfigError("the language model has LoRA adapters already; train those, or merge_lora them first")
-    family = language_model.model.config.model_type
-    chosen = tuple(targets) or TARGETS.get(family, ())
-    if not chosen:
-        raise ConfigError(f"which matrices of a {family!r} model get adapters? Give targets, e.g. ('q_proj', 'v_proj')")
+    chosen = tuple(targets) or _default_targets(language_model)
     spec = LoraSpec(rank=rank, alpha=alpha, dropout=dropout, targets=chosen)
     before = {name for name, _ in language_model.named_parameters()}
     attach_lora(language_model.model, spec)
     language_model.config = replace(language_model.config, lora=spec)
     return [name for name, _ in language_model.named_parameters() if name not in before and ".lora_" in name]
+
+
+def _default_targets(language_model: PretrainedLanguageModel) -> tuple[str, ...]:
+    ends = {name.rpartition(".")[2] for name, _ in language_model.model.named_modules()}
+    for names in TARGETS:
+        if ends.issuperset(names):
+            return names
+    family = language_model.model.config.model_type
+    raise ConfigError(f"which matrices of a {family!r} model get adapters? Give targets, e.g. ('q_proj', 'v_proj')")
 
 
 def merge_lora(language_model: PretrainedLanguageModel) -> int:

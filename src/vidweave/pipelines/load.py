@@ -25,6 +25,7 @@ def load(
     device_map: Any = None,
     quantization_config: Any = None,
     cache_folder: str | Path | None = None,
+    adapter: str | Path | None = None,
 ) -> SlotPipeline:
     """Load a model with its processor, in evaluation mode.
 
@@ -36,6 +37,7 @@ def load(
         device_map: As in transformers (needs accelerate).
         quantization_config: As in transformers (TorchAoConfig, BitsAndBytesConfig, or the same as a dict); it quantizes
             the language model alone.
+        adapter: Folder of a LoRA adapter for the language model, as PEFT and `vidweave train finetune stage=lora` write it.
         cache_folder: Keep features of the encoders there, which are then frozen; None recomputes them.
 
     Raises:
@@ -53,4 +55,5 @@ def load(
     held = read_model_type(folder)
     read = PIPELINES.get(held) if held in PIPELINES else SlotPipeline.load  # raises for unknown kinds
     weights = {"dtype": dtype, "device_map": device_map, "quantization_config": quantization_config}
-    return read(name, folder=folder, device=place, cache_folder=cache_folder, **weights)
+    more = {} if adapter is None else {"adapter": adapter}
+    return read(name, folder=folder, device=place, cache_folder=cache_folder, **more, **weights)

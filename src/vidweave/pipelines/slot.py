@@ -17,6 +17,7 @@ from torch import nn
 from vidweave.errors import ConfigError, QueryError
 from vidweave.language.decoding import Decoding
 from vidweave.media.limits import Limits
+from vidweave.model.adapter_files import load_adapter
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.cache import CacheFolder, FeatureCache, module_fingerprint
 from vidweave.model.compose.export import export_llava
@@ -64,9 +65,18 @@ class SlotPipeline:
         self._cache_folder = None if cache_folder is None else CacheFolder(cache_folder)
 
     @classmethod
-    def load(cls, name: str | Path, *, cache_folder: str | Path | None = None, **options: Any) -> Self:
+    def load(
+        cls,
+        name: str | Path,
+        *,
+        cache_folder: str | Path | None = None,
+        adapter: str | Path | None = None,
+        **options: Any,
+    ) -> Self:
         """Read a model; arguments as of `vidweave.load`."""
         model = load_model(name, **options)
+        if adapter is not None:
+            load_adapter(model, adapter)
         if cache_folder is not None:  # features can be reused only while the encoders are frozen
             model.encoders.requires_grad_(False)
         return cls(model, cache_folder=cache_folder)

@@ -11,8 +11,9 @@ from typing import Any
 from torch import Tensor
 
 from vidweave.nn.tensor_files import save_tensors
+from vidweave.types import EncoderConfig
 
-__all__ = ["write_facts", "write_language_model", "write_weights"]
+__all__ = ["write_encoder", "write_facts", "write_language_model", "write_weights"]
 
 
 def write_weights(file: Path, state: Mapping[str, Tensor]) -> None:
@@ -20,6 +21,17 @@ def write_weights(file: Path, state: Mapping[str, Tensor]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     halves = {name: tensor.detach().half().contiguous() for name, tensor in state.items()}
     save_tensors(file, halves, {"format": "pt"})
+
+
+def write_encoder(folder: Path, name: str, encoder: Any, config: EncoderConfig) -> None:
+    """Write an encoder by itself, as `vidweave compose --encoder FOLDER` reads it: weights, and its configuration.
+
+    Args:
+        name: Name of the encoder in a model, and so of its stream.
+    """
+    write_weights(folder / "model.safetensors", encoder.state_dict())
+    data = {"model_type": "vidweave_encoder", "name": name, "encoder": config.to_dict()}
+    (folder / "config.json").write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
 
 
 def write_language_model(folder: Path, language: Any, tokenizer: Any) -> None:

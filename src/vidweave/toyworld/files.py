@@ -14,7 +14,7 @@ from vidweave.errors import ConfigError, UnknownNameError
 from vidweave.storage import atomic_folder
 from vidweave.toyworld import attributes as a
 from vidweave.toyworld.captions import caption
-from vidweave.toyworld.questions import question_types, questions
+from vidweave.toyworld.questions import QUESTION_TYPES, question_types, questions
 from vidweave.toyworld.render import RENDERERS, render
 from vidweave.toyworld.scene import Length, ToyScene, sample_scene
 from vidweave.toyworld.splits import scene_seeds
@@ -39,16 +39,18 @@ def write_toyworld(
     *,
     length: Length = "short",
     modalities: tuple[str, ...] = tuple(RENDERERS),
+    asked: tuple[str, ...] = (),
     size: int = a.WORLD_PX,
     num_frames: int | None = None,
     progress: Callable[[list[ToyScene]], Iterable[ToyScene]] = iter,
 ) -> WorldReport:
-    """Write clips and `questions.jsonl` of unseen scenes into the folder `out`, all or nothing.
+    """Write clips of unseen scenes, `questions.jsonl` and `examples.jsonl` into the folder `out`, all or nothing.
 
     Each clip has an `.mp4` (lossless, with its audio), a `.wav`, an array `_NAME.npy` (T, H, W, K) for every other frame
     modality, with its timestamps beside it, an array of points (P, 3), units as in `toyworld.render`, and a `.json` with
     the scene. Each line of `questions.jsonl` has `clip` (the video's path within `out`), `question`, `options`, `answer`,
-    `question_type`, `needs`, `scope`, `encoder` and `paths` (modality → path within `out`).
+    `question_type`, `needs`, `scope`, `encoder` and `paths` (modality → path within `out`). `examples.jsonl` holds the same
+    questions in the format of own data (docs/datasets.md), each with the video and the modalities that it needs.
 
     Args:
         out: A folder that is empty or does not exist yet.
@@ -56,35 +58,54 @@ def write_toyworld(
         num_clips: Number of clips.
         length: `short` or `long` clips.
         modalities: Modalities to write; only questions that need no other modality are included.
+        asked: Question types; empty for all.
         size: Width and height in pixels.
         num_frames: Frames per clip; None is the default of its length.
         progress: Wraps the iteration over the scenes, to show the progress.
 
     Raises:
         ConfigError: `out` is not empty, or there is nothing to write.
-        UnknownNameError: a modality without a renderer.
+        UnknownNameError: a modality without a renderer, or an unknown question type.
     """
     if "video" not in modalities:
         raise ConfigError(f"a written world has at least the video, got {', '.join(modalities) or 'nothing'}")
     for name in modalities:
         if name not in RENDERERS:
             raise UnknownNameError("toy world modality", name, RENDERERS)
+    for name in asked:
+        if name not in QUESTION_TYPES:
+            raise UnknownNameError("question type", name, QUESTION_TYPES)
     # Both import their dependencies before the folder exists: an interrupt during an import may be lost.
     import vidweave.media.write  # noqa: F401
 
     scenes = [sample_scene(s, length=length, num_frames=num_frames) for s in scene_seeds(seed, num_clips)]
     numbered, num_questions = enumerate(progress(scenes)), 0
-    with _complete_folder(Path(out)) as folder, (folder / "questions.jsonl").open("w", encoding="utf-8") as lines:
+    with (
+        _complete_folder(Path(out)) as folder,
+        (folder / "questions.jsonl").open("w", encoding="utf-8") as lines,
+        (folder / "examples.jsonl").open("w", encoding="utf-8") as own,
+    ):
         for i, scene in numbered:
             paths = _write_clip(folder, f"clip_{i:04d}", scene, modalities, size)
-            for line in _lines(scene, paths, modalities):
+            for line in _lines(scene, paths, modalities, asked):
                 lines.write(json.dumps(line) + "\n")
+                own.write(json.dumps(_own_row(f"clip_{i:04d}", line)) + "\n")
                 num_questions += 1
     return WorldReport(Path(out), num_clips, num_questions)
 
 
-def _lines(scene: ToyScene, paths: dict[str, str], modalities: tuple[str, ...]) -> Iterator[dict[str, Any]]:
-    names = [n for n, f in question_types(scope=scene.length).items() if f.needs <= set(modalities)]
+def _own_row(clip: str, line: dict[str, Any]) -> dict[str, Any]:
+    """A row of own data (`data.examples`) for a line of questions.jsonl."""
+    media = {name: line["paths"][name] for name in sorted({"video", *line["needs"]})}
+    answered = {name: line[name] for name in ("question", "options", "answer")}
+    return {"id": f"{clip}/{line['question_type']}", **media, **answered, "type": line["question_type"]}
+
+
+def _lines(
+    scene: ToyScene, paths: dict[str, str], modalities: tuple[str, ...], asked: tuple[str, ...]
+) -> Iterator[dict[str, Any]]:
+    known = question_types(scope=scene.length).items()
+    names = [n for n, f in known if f.needs <= set(modalities) and (not asked or n in asked)]
     for item in questions(scene, question_types=names):
         yield {
             "clip": paths["video"],

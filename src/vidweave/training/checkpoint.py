@@ -37,6 +37,7 @@ class Position:
         stage_started_seconds: `elapsed_seconds` when the stage began.
         sampler: Position in the order of examples (None between stages).
         early_exit: State of the stage's early exit (None without one).
+        best: State of the stage's best evaluation (None without `Stage.keep_best`).
         ended: The last stage's own position when the run is complete, so that it can be extended.
         data: Stage → description of its examples, see `data_identity`; of all stages that have begun.
         world_size: Processes that trained; None is unknown.
@@ -50,6 +51,7 @@ class Position:
     stage_started_seconds: float = 0.0
     sampler: dict[str, int] | None = None
     early_exit: dict[str, Any] | None = None
+    best: dict[str, Any] | None = None
     ended: dict[str, Any] | None = None
     data: dict[str, Any] = field(default_factory=dict)
     world_size: int | None = None
@@ -125,12 +127,15 @@ class Checkpoints:
 
 def trainable_tensors(model: nn.Module, names: Iterable[str]) -> dict[str, Tensor]:
     """Copies of the named parameters and of all persistent buffers, on the CPU."""
-    return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in _learnt(model, names).items()}
+    return {
+        name: tensor.detach().to("cpu", copy=True).contiguous()
+        for name, tensor in _trained_tensors(model, names).items()
+    }
 
 
 def load_trainable(model: nn.Module, names: Iterable[str], tensors: Mapping[str, Tensor]) -> None:
     """Put `trainable_tensors` back, in place; names and shapes must be the same (TrainingError)."""
-    own = _learnt(model, names)
+    own = _trained_tensors(model, names)
     if own.keys() != tensors.keys():
         differing = sorted(own.keys() ^ tensors.keys())
         raise TrainingError(
@@ -166,7 +171,7 @@ def load_optimizer(
         optimizer.state[parameters[name]][part] = tensor.to(device)
 
 
-def _learnt(model: nn.Module, names: Iterable[str]) -> dict[str, Tensor]:
+def _trained_tensors(model: nn.Module, names: Iterable[str]) -> dict[str, Tensor]:
     parameters = dict(model.named_parameters())
     persistent = model.state_dict().keys()
     buffers = {name: buffer for name, buffer in model.named_buffers() if name in persistent}

@@ -25,6 +25,7 @@ _HOW_NOT_WHAT = (
     "collate",
     "evaluate",
     "evaluate_every",
+    "keep_best",
     "loader_threads",
     "loader_workers",
     "passes",

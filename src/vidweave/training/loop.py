@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from vidweave.errors import ConfigError, NonFiniteError, TrainingError
 from vidweave.training.batches import BatchSource
+from vidweave.training.best import BestState, best_file, read_best, write_best
 from vidweave.training.checkpoint import (
     Checkpoints,
     Position,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["TrainResult", "train"]
 
 _LOG = logging.getLogger("vidweave.training")
-_OF_STAGE = ("step", "stage_started_seconds", "sampler", "early_exit")
+_OF_STAGE = ("step", "stage_started_seconds", "sampler", "early_exit", "best")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,6 +200,7 @@ class _Session:
         """All stages from `position` on, then `finish`."""
         while position.stage < len(self.run.stages):
             position = self._train_stage(position)
+        self._load_best()
         self.run.model.eval()
         finish = None
         if self.run.finish is not None and self.fabric.is_global_zero:
@@ -245,6 +247,7 @@ class _Session:
             "stage_started_seconds": elapsed,
             "sampler": None,
             "early_exit": None,
+            "best": None,
             "ended": {name: getattr(position, name) for name in _OF_STAGE} if is_last else None,
         }
         position = replace(position, stage=position.stage + 1, **ended)
@@ -271,11 +274,36 @@ class _Session:
             position = replace(position, **done, sampler=source.sampler.state(position.step + 1), early_exit=exits)
             progress = 1.0 if stage_step.is_done else self.clock.progress(position.step, stage.steps, elapsed)
             report.step(position, row, progress, is_last=progress >= 1)
-            report.evaluate(self.run.model, position, is_last=progress >= 1)
+            metrics = report.evaluate(self.run.model, position, is_last=progress >= 1)
+            if stage.keep_best is not None and metrics is not None:
+                position, is_exhausted = self._keep_best(stage, position, metrics)
+                progress = 1.0 if is_exhausted else progress
             if stop_signal or (progress < 1 and position.step % self.checkpoint_every == 0):
                 self._save(position, optimizer_tensors(stage_step.raw_optimizer, stage_step.parameters))
             self.stop.end(stop_signal, f"after step {position.step} of stage {stage.name!r}")
         return position
+
+    def _keep_best(self, stage: Stage, position: Position, metrics: Mapping[str, float]) -> tuple[Position, bool]:
+        """Write the weights if the evaluation is the best so far; also tell whether the stage's patience is used up."""
+        assert stage.keep_best is not None
+        before = BestState(**(position.best or {}))
+        now = before.after(stage.keep_best, metrics, position.step)
+        if now.step == position.step and self.fabric.is_global_zero:
+            write_best(best_file(self.out, stage.name), trainable_tensors(self.run.model, self.trainable))
+        self.fabric.barrier()
+        is_exhausted = now.is_exhausted(stage.keep_best)
+        if is_exhausted:
+            self.display.say(
+                f"{stage.name}: stopped after {now.waited} evaluations without improvement; "
+                f"best {stage.keep_best.metric} {now.value:.4g} at step {now.step}"
+            )
+        return replace(position, best=now.to_dict()), is_exhausted
+
+    def _load_best(self) -> None:
+        """Put the best weights of the last stage into the model, if it keeps them."""
+        stage = self.run.stages[-1]
+        if stage.keep_best is not None:
+            load_trainable(self.run.model, self.trainable, read_best(best_file(self.out, stage.name)))
 
     def _step(
         self, stage_step: StageStep, batches: Iterator[list[Any]], position: Position, lr_factor: float

@@ -54,12 +54,12 @@ class StageReport:
             self._rows.write({"step": position.step, **row, "seconds": round(position.elapsed_seconds, 3)})
             self._send(self.stage.name, row, position)
 
-    def evaluate(self, model: nn.Module, position: Position, *, is_last: bool) -> None:
-        """Evaluate when it is time for it: in eval mode, without gradients."""
+    def evaluate(self, model: nn.Module, position: Position, *, is_last: bool) -> dict[str, float] | None:
+        """Evaluate when it is time for it: in eval mode, without gradients. Returns the metrics, or None."""
         stage = self.stage
         is_due = is_last or (stage.evaluate_every > 0 and position.step % stage.evaluate_every == 0)
         if stage.evaluate is None or not is_due:
-            return
+            return None
         model.eval()
         with torch.no_grad():
             self.last_metrics = dict(stage.evaluate(model, position.step))
@@ -69,6 +69,7 @@ class StageReport:
         if self._metrics is not None:
             self._metrics.write({"step": position.step, **self.last_metrics})
             self._send(f"{stage.name}/metrics", self.last_metrics, position)
+        return self.last_metrics
 
     @contextmanager
     def open(self) -> Iterator[StageReport]:

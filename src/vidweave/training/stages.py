@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from vidweave.errors import ConfigError, TrainingError
+from vidweave.training.best import KeepBest
 from vidweave.training.early_exit import EarlyExit
 from vidweave.training.schedule import Schedule
 
@@ -114,6 +115,7 @@ class Stage:
             script that sets it needs `if __name__ == "__main__":`. See `batches.default_workers`.
         evaluate: ``(model, step) -> {name: number}``, in eval mode without gradients, every `evaluate_every` steps
             and at the end of the stage; logged.
+        keep_best: Finish the run with the weights of the best evaluation; only for the last stage.
     """
 
     name: str
@@ -134,8 +136,11 @@ class Stage:
     loader_workers: int = 0
     evaluate: Callable[[Any, int], Mapping[str, float]] | None = None
     evaluate_every: int = 0
+    keep_best: KeepBest | None = None
 
     def __post_init__(self) -> None:
+        if self.keep_best is not None and self.evaluate is None:
+            raise ConfigError(f"stage {self.name!r} keeps the best {self.keep_best.metric!r}, but has no evaluate")
         if (
             self.steps < 1
             or self.batch_size < 1
@@ -184,6 +189,9 @@ class Run:
 
     def __post_init__(self) -> None:
         _check_names("stage", [stage.name for stage in self.stages], f"run {self.name!r}")
+        for stage in self.stages[:-1]:
+            if stage.keep_best is not None:
+                raise ConfigError(f"only the last stage can keep its best weights, not {stage.name!r}")
 
     def trainable(self) -> list[str]:
         """Names of the parameters that are trainable in any stage, in the order of the model."""

@@ -159,6 +159,7 @@ TASK_OPTIONS: dict[str, list[Any]] = {
     "device": ["--device", "cpu"],
     "dtype": ["--dtype", "bfloat16"],
     "cache": ["--cache", "FOLDER/c"],
+    "adapter": ["--adapter", "FOLDER/a"],
 }
 DATASET_OPTIONS: dict[str, list[Any]] = {
     "judge": ["--judge", "m"],

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from vidweave.data.examples import ExamplesFile
 from vidweave.errors import ConfigError, UnknownNameError
 from vidweave.media.image import read_image
 from vidweave.toyworld import files
@@ -51,7 +52,12 @@ def test_a_world_of_long_clips_without_other_senses(tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "questions.jsonl").read_text().splitlines()]
     assert {line["scope"] for line in lines} == {"long"}
     assert all(line["needs"] == ["video"] for line in lines)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["clip_0000.json", "clip_0000.mp4", "questions.jsonl"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "clip_0000.json",
+        "clip_0000.mp4",
+        "examples.jsonl",
+        "questions.jsonl",
+    ]
 
 
 def test_the_same_seed_writes_the_same_questions(tmp_path):
@@ -92,3 +98,18 @@ def test_a_sheet_shows_the_scene(length, tmp_path):
         scene_sheet(sample_scene(5), columns=1)
     path = draw_scene(tmp_path / "scene.png", 5, length=length, columns=7)
     np.testing.assert_array_equal(read_image(path).values[0], np.asarray(sheet))
+
+
+def test_the_same_questions_as_own_data_of_the_asked_types_alone(tmp_path):
+    report = write_toyworld(tmp_path / "w", 4, 3, modalities=("video", "audio"), asked=("colour", "beeps"))
+    examples = ExamplesFile(data=str(tmp_path / "w" / "examples.jsonl"))
+    lines = [json.loads(line) for line in (tmp_path / "w" / "questions.jsonl").read_text().splitlines()]
+    assert len(examples) == len(lines) == report.num_questions
+    for example, line in zip(examples, lines, strict=True):
+        assert (example.query.text, example.answer, example.question_type) == (
+            line["question"], line["answer"], line["question_type"],
+        )  # fmt: skip
+        assert set(example.query.scenes[0].clip) == {"video", *line["needs"]}
+    assert {line["question_type"] for line in lines} == {"colour", "beeps"}
+    with pytest.raises(UnknownNameError, match="unknown question type 'color'"):
+        write_toyworld(tmp_path / "x", 4, 1, asked=("color",))

@@ -21,9 +21,12 @@ from vidweave.model.compose.preprocessing import visual_spec
 from vidweave.model.files import read_json, read_model_type
 from vidweave.model.look_first import locate_part
 from vidweave.nn.config_guard import without_remote_code
-from vidweave.types import FrameNeed
+from vidweave.registry import ENCODERS
+from vidweave.types import FrameNeed, component_from_dict
 
 __all__ = ["EncoderPart", "LanguagePart", "read_encoders", "read_language_model"]
+
+ENCODER_TYPE = "vidweave_encoder"  # `model_type` of a folder that holds one of our encoders alone
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ class LanguagePart:
 
 
 def read_encoders(sources: Sequence[str | Path], *, final_norm: bool, layer: int) -> list[EncoderPart]:
-    """The towers behind folders or hub ids, named after their families.
+    """The towers behind folders or hub ids, named after their families; also shipped encoders (`tiny-rgb`).
 
     Args:
         final_norm: Use the tower's own last norm.
@@ -114,11 +117,31 @@ def read_encoders(sources: Sequence[str | Path], *, final_norm: bool, layer: int
     """
     parts: list[EncoderPart] = []
     for source in sources:
-        folder = locate_part(source, _fields)
+        folder = locate_part(source, _checked)
+        taken = [part.name for part in parts]
+        if read_model_type(folder) == ENCODER_TYPE:
+            parts.append(_own_part(source, folder, taken))
+            continue
         fields = _fields(folder)
-        name = _free_name(str(fields["model_type"]), [part.name for part in parts])
+        name = _free_name(str(fields["model_type"]), taken)
         parts.append(_vision_part(name, source, folder, fields, final_norm=final_norm, layer=layer))
     return parts
+
+
+def _checked(folder: Path) -> None:
+    """Raise unless the folder's configuration is one that `read_encoders` reads."""
+    if read_model_type(folder) != ENCODER_TYPE:
+        _fields(folder)
+
+
+def _own_part(source: str | Path, folder: Path, taken: Sequence[str]) -> EncoderPart:
+    """An encoder of ours by itself: config.json holds its `name` and, under `encoder`, its configuration."""
+    data = read_json(folder / "config.json")
+    config = component_from_dict(ENCODERS, data.get("encoder"))
+    modalities = tuple(config.specs)
+    is_visual = "video" in modalities
+    name = _free_name(str(data.get("name", "encoder")), taken)
+    return EncoderPart(name, str(source), folder, config, modalities, follows_selection=is_visual)
 
 
 def _fields(folder: Path) -> dict[str, Any]:

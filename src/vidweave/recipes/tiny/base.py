@@ -37,7 +37,7 @@ from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.processor import Processor
 from vidweave.pipelines.slot import SlotPipeline
 from vidweave.systems.tiny.preset import PIXELS, VOCAB_SIZE, WIDTH, t5_config, tiny_base
-from vidweave.tiny.asset_files import write_facts, write_language_model, write_weights
+from vidweave.tiny.asset_files import write_encoder, write_facts, write_language_model
 from vidweave.tiny.clip_questions import DESCRIBE, ClipLosses, QuartersFromConnector, ReadBatchFacts, collate_clips
 from vidweave.tiny.fact_reading import ReadFacts, collate_facts
 from vidweave.tiny.patch_labels import DenseLabels, collate_frames, dense_heads
@@ -268,7 +268,7 @@ def _finish(root: TinyRoot, out: Path, *, examples: int, settings: Mapping[str, 
     model = root.model.half().float().eval()  # the precision of the saved weights
     figures = accuracy(root, -1, examples=examples, seed=1)
     tokenizer = model.processor.tokenizers["language"]
-    write_weights(assets / ENCODER / "model.safetensors", model.encoders["rgb"].state_dict())
+    write_encoder(assets / ENCODER, "rgb", model.encoders["rgb"], model.spec.encoders["rgb"])
     for name, language in {LLAMA: model.language_model, T5: root.t5}.items():
         write_language_model(assets / name, language, tokenizer)
     model.half().save_pretrained(assets / BASE, bases={"encoders.rgb": ENCODER, "language_model": LLAMA})

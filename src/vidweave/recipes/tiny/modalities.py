@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from vidweave.systems.tiny.modalities import MODALITY_ENCODERS, MODALITY_WIDTH, modality_encoders
-from vidweave.tiny.asset_files import write_facts, write_weights
+from vidweave.tiny.asset_files import write_encoder, write_facts
 from vidweave.tiny.modalities import LabeledModalities
 from vidweave.tiny.modality_labels import ModalityLabels, collate_modalities, modality_heads
 from vidweave.training.schedule import Schedule
@@ -111,7 +111,7 @@ def _finish(root: ModalitiesRoot, out: Path, *, scenes: int, settings: Mapping[s
     for name, asset in ASSETS.items():
         folder = out / "assets" / asset
         encoder: Any = root.model.encoders[name]  # type: ignore[index]
-        write_weights(folder / "model.safetensors", encoder.state_dict())
+        write_encoder(folder, name, encoder, modality_encoders()[name])
         training = {"seed": settings["seed"], "steps": settings[f"{name}_steps"]}
         write_facts(
             folder / "asset.json",

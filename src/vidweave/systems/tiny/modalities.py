@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from vidweave.encoders.patch import PatchEncoderConfig
 from vidweave.encoders.pillars import PillarEncoderConfig
-from vidweave.types import AudioSpec, ComponentConfig, PointSpec, VisualSpec
+from vidweave.types import AudioSpec, EncoderConfig, PointSpec, VisualSpec
 
 __all__ = ["MODALITY_ENCODERS", "MODALITY_WIDTH", "modality_encoders"]
 
@@ -32,7 +32,7 @@ _RANGES = {
 }
 
 
-def modality_encoders() -> dict[str, ComponentConfig]:
+def modality_encoders() -> dict[str, EncoderConfig]:
     """Build encoder name → configuration; together about 340,000 parameters."""
     audio = AudioSpec(sample_rate=16_000, window_seconds=2.0, mel_bins=8, frame_seconds=1 / 32, hop_seconds=1 / 32)
     cloud = PointSpec(num_points=768, normalize=False)

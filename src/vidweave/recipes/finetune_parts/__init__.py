@@ -1,0 +1,1 @@
+"""The parts of the recipe `finetune`: data, trainable parameters, validation, and what it writes."""
