@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from vidweave.evaluation.tasks.dataset import DatasetTask
     from vidweave.types import Answerer
 
-__all__ = ["BenchmarkOptions", "measure_and_show"]
+__all__ = ["BenchmarkOptions", "measure_and_show", "timing_lines"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +32,12 @@ class BenchmarkOptions:
     judge_url: str | None
     metrics: Sequence[str]
     submission: str | None
+    baselines: bool
     predictions: str | None
     batch_size: int
     limit: int | None
     shard: tuple[int, int] | None
+    workers: int
     decoding: Mapping[str, Any]
 
 
@@ -51,10 +53,12 @@ def measure_and_show(
             judge=_judge(options, path),
             metrics=options.metrics,
             submission=_submission(options, task),
+            baselines=options.baselines,
             batch_size=options.batch_size,
             limit=options.limit,
             decoding=options.decoding,
             shard=options.shard,
+            workers=options.workers,
         )
         result = measure(answerer, task, path, measurement)
     data = {**result.to_dict(), "predictions": options.predictions}
@@ -113,8 +117,26 @@ def _context_lines(result: BenchmarkResult, report: Report) -> list[str]:
     if result.clustered is not None:
         low, high = result.clustered.low, result.clustered.high
         lines.append(f"95% interval by recording ({counts.videos} recordings): {low:.1%} to {high:.1%}")
-    lines += [f"blind baseline, {rule.name}: {rule.overall:.1%}" for rule in report.baselines]
+    lines += [
+        f"baseline, {rule.name}: {rule.overall:.1%} (model {rule.gain:+.1%}, 95% interval {rule.low:+.1%} to {rule.high:+.1%})"
+        for rule in report.baselines
+    ]
+    if result.remainder is not None:
+        lines.append(
+            f"over the {result.remainder.num_items} questions that no baseline of the model answers: "
+            f"{result.remainder.show()}%"
+        )
+    lines += timing_lines(report.timing)
     for row in report.published:
         if row.overall is not None:
             lines.append(f"published, {row.name}: {row.overall:g} ({row.metric}; {row.source})")
     return lines
+
+
+def timing_lines(timing: Mapping[str, Any]) -> list[str]:
+    """Format where the time of a run went; no line if nothing was asked."""
+    seconds = {name: value for name, value in timing.get("seconds", {}).items() if value >= 0.005}
+    if timing.get("bookkeeping_cpu_ms_per_question") is None or not seconds:
+        return []
+    parts = ", ".join(f"{name} {value:.2f} s" for name, value in seconds.items())
+    return [f"time: {parts}; bookkeeping {timing['bookkeeping_cpu_ms_per_question']:.2f} ms of CPU per question"]

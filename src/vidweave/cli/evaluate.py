@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vidweave.cli.accuracies import accuracy_table
+from vidweave.cli.benchmarks import BenchmarkOptions, measure_and_show, timing_lines
 from vidweave.cli.loading import load_pipeline
 from vidweave.cli.options import DEFAULT_MODEL, MAX_SEED, Adapter, Device, Dtype, FeatureCache, ModelName
 from vidweave.cli.output import Json, show
@@ -42,7 +43,12 @@ def evaluate(
     ] = None,
     examples: Annotated[int | None, typer.Option(min=1, help="Questions per question type (examples=…).")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Evaluate only the first N items.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Questions per forward pass.")] = 16,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Questions per forward pass; halved if they do not fit into memory.")
+    ] = 16,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Batches in flight: with 2, media are decoded while the model computes.")
+    ] = 1,
     seed: Annotated[
         int | None, typer.Option(min=0, max=MAX_SEED, help="Seed of the unseen questions (seed=…).")
     ] = None,
@@ -77,6 +83,13 @@ def evaluate(
     metric: Annotated[
         list[str] | None, typer.Option(help="Additional caption metric that needs Java: meteor, spice.")
     ] = None,
+    baselines: Annotated[
+        bool,
+        typer.Option(
+            "--baselines",
+            help="Run the model also on the options alone, on the question without the clip, and on one middle frame.",
+        ),
+    ] = False,
     submission: Annotated[
         str | None,
         typer.Option(
@@ -116,31 +129,39 @@ def evaluate(
     answerer = load_pipeline(model, device=device, dtype=dtype, cache_folder=cache, adapter=adapter)
     decoding = {} if frames is None else {"num_frames": frames}
     if isinstance(chosen, DatasetTask):
-        from vidweave.cli.benchmarks import BenchmarkOptions, measure_and_show
-
         benchmark_options = BenchmarkOptions(
             wording=wording,
             judge=judge,
             judge_url=judge_url,
             metrics=metric or [],
             submission=submission,
+            baselines=baselines,
             predictions=predictions,
             batch_size=batch_size,
             limit=limit,
             shard=part,
+            workers=workers,
             decoding=decoding,
         )
         measure_and_show(answerer, chosen, benchmark_options, report_file=report_file, as_json=as_json)
         return
-    _refuse_for_tasks(judge=judge, metric=metric, submission=submission)
+    _refuse_for_tasks(judge=judge, metric=metric, submission=submission, baselines=baselines)
     with predictions_path(predictions) as path:
         report = run(
-            answerer, chosen, path, batch_size=batch_size, limit=limit, decoding=decoding, wording=wording, shard=part
+            answerer,
+            chosen,
+            path,
+            batch_size=batch_size,
+            limit=limit,
+            decoding=decoding,
+            wording=wording,
+            shard=part,
+            workers=workers,
         )
     notes = chosen.notes() if hasattr(chosen, "notes") else []  # type: ignore[attr-defined]
     data_out = {**report.to_dict(), "notes": notes, "predictions": predictions}
     write_report(report_file, data_out)
-    show(data_out, "\n".join([accuracy_table(report), *notes]), as_json=as_json)
+    show(data_out, "\n".join([accuracy_table(report), *timing_lines(report.timing), *notes]), as_json=as_json)
 
 
 def _wording(prompt: str | None, parser: str | None) -> Wording:

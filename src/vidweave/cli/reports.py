@@ -31,12 +31,12 @@ def check_report_file(path: Path | None) -> None:
 
 
 def write_report(path: Path | None, data: Mapping[str, Any]) -> None:
-    """Write a result, or a comparison of two results (`data` then has a `first` key)."""
+    """Write a result, or a comparison of results (`data` then has a `first` or a `comparisons` key)."""
     if path is None:
         return
     from vidweave.report.results import comparison_markdown, comparison_page, results_markdown, results_page
 
-    is_comparison = "first" in data
+    is_comparison = "first" in data or "comparisons" in data
     if path.suffix == ".html":
         (comparison_page if is_comparison else results_page)(data).save(path)
     elif path.suffix == ".md":

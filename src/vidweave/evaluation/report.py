@@ -35,6 +35,7 @@ class Report:
         manifest: Manifest of the run (`run_manifest`).
         num_resumed: Number of items recorded by earlier runs.
         seconds: Wall time of this call.
+        timing: How it splits into decoding, encoding, answering and bookkeeping (`evaluation.timing`).
     """
 
     task: Mapping[str, Any]
@@ -48,6 +49,7 @@ class Report:
     manifest: Mapping[str, Any] = field(default_factory=dict)
     num_resumed: int = 0
     seconds: float = 0.0
+    timing: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -62,6 +64,7 @@ class Report:
         baselines: Mapping[str, Mapping[str, float]] | None = None,
         num_resumed: int = 0,
         seconds: float = 0.0,
+        timing: Mapping[str, Any] | None = None,
     ) -> Report:
         """Build the report of at least one prediction.
 
@@ -86,6 +89,7 @@ class Report:
             ),
             num_resumed=num_resumed,
             seconds=seconds,
+            timing=dict(timing or {}),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -103,6 +107,7 @@ class Report:
             "manifest": dict(self.manifest),
             "num_resumed": self.num_resumed,
             "seconds": self.seconds,
+            "timing": dict(self.timing),
         }
 
     def table(self) -> Table:

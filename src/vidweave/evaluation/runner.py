@@ -6,27 +6,30 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from vidweave.data.schema import Example
 from vidweave.errors import ConfigError, NonFiniteError, PredictionError
+from vidweave.evaluation.batches import BatchRunner
 from vidweave.evaluation.benchmarks.wording import Wording
 from vidweave.evaluation.metrics import is_correct
+from vidweave.evaluation.parts import batches_by_recording, in_shard
 from vidweave.evaluation.predictions import Prediction, PredictionFile
 from vidweave.evaluation.report import Report
 from vidweave.evaluation.shown_media import MediaHashes, changed
-from vidweave.types import Answer, Answerer
+from vidweave.evaluation.timing import TimeSplit
+from vidweave.types import Answer, Answerer, Query
 
 __all__ = [
+    "Ablation",
     "Collected",
+    "HasSizes",
     "Judge",
     "Task",
     "ask",
-    "batches_by_recording",
     "collect",
-    "in_shard",
     "progress_bar",
     "accuracy_by_type",
     "run",
@@ -59,6 +62,28 @@ class Task(Protocol):
         ...
 
 
+@runtime_checkable
+class HasSizes(Protocol):
+    """A task that knows the length of every question without building its example."""
+
+    def sizes(self) -> Sequence[int]:
+        """Length of each question in characters, in the order of `ids`."""
+        ...
+
+
+class Ablation(Protocol):
+    """A part of the input that is removed from every question; see `evaluation.ablations`."""
+
+    @property
+    def name(self) -> str:
+        """Name, e.g. `one middle frame`."""
+        ...
+
+    def apply(self, query: Query) -> Query:
+        """The question without that part."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Collected:
     """Predictions of all requested examples, and information about the run.
@@ -68,16 +93,20 @@ class Collected:
         manifest: Manifest of the prediction file: task, model, decoding.
         num_resumed: Number of predictions of earlier runs.
         seconds: Wall time.
+        timing: How it splits, see `evaluation.timing`.
+        notes: Reductions of the batch size.
     """
 
     predictions: tuple[Prediction, ...]
     manifest: Mapping[str, Any]
     num_resumed: int
     seconds: float
+    timing: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def report(self, **more_arguments: Any) -> Report:
         """Build the report of the predictions; `more_arguments` are passed to `Report.of`."""
-        facts = {"num_resumed": self.num_resumed, "seconds": self.seconds}
+        facts = {"num_resumed": self.num_resumed, "seconds": self.seconds, "timing": self.timing}
         known = {name: self.manifest[name] for name in ("task", "model", "decoding") if name in self.manifest}
         more = {name: value for name, value in self.manifest.items() if name not in known}
         return Report.of(self.predictions, **known, more=more, **facts, **more_arguments)
@@ -100,6 +129,8 @@ def collect(
     judge: Judge | None = None,
     wording: Wording | None = None,
     shard: tuple[int, int] | None = None,
+    ablation: Ablation | None = None,
+    workers: int = 1,
 ) -> Collected:
     """Answer a task's questions and record each answer; questions already in `predictions_path` are skipped.
 
@@ -115,8 +146,11 @@ def collect(
         wording: Prompt template of the questions; part of the manifest.
         shard: (i, n) uses only the i-th of n parts (i from 0); all questions about a recording are in the same part. It is
             not part of the manifest, so that the files of all parts can be merged.
+        ablation: Removes a part of the input of every question; its name is part of the manifest.
+        workers: Batches in flight: with 2, media of the next batch are decoded while the model computes. The model must
+            allow calls from several threads, as pipelines do.
 
-    Questions about one recording share a batch where possible, so that its media are decoded once. Predictions are returned
+    A batch that does not fit into memory is halved and asked again, and `Collected.notes` says so. Questions about one recording share a batch where possible, so that its media are decoded once. Predictions are returned
     in the order of the task.
 
     Raises:
@@ -127,68 +161,53 @@ def collect(
     if batch_size < 1 or (limit is not None and limit < 1):
         raise ConfigError(f"batch_size and limit must be at least 1, got {batch_size} and {limit}")
     start = time.perf_counter()
+    split = TimeSplit()
     decoding = dict(decoding or {})
     ids = list(task.ids())[:limit]
     if not ids:
         raise ConfigError("the task has no examples")
     recordings = _recordings(task, len(ids))
     part = in_shard(recordings, shard)
+    sizes = None
+    if isinstance(task, HasSizes):
+        of_all = task.sizes()
+        sizes = [of_all[i] for i in part]
     ids = [ids[i] for i in part]
     recordings = [recordings[i] for i in part]
     manifest = {"task": task.describe(), "model": answerer.describe(), "decoding": decoding}
     if wording is not None and (described := wording.describe()):
         manifest["wording"] = described
-    hashes = MediaHashes()
+    if ablation is not None:
+        manifest["ablation"] = ablation.name
+    asking = _Asking(
+        answerer=answerer,
+        decoding=decoding,
+        judge=judge or gives_the_answer,
+        wording=wording,
+        ablation=ablation,
+        split=split,
+    )
+    batches = BatchRunner(lambda batch: asking.predictions([part[i] for i in batch], task), workers=workers)
     with PredictionFile(predictions_path, manifest) as file:
         todo = [i for i, name in enumerate(ids) if name not in file.predictions]
         known = {part[i]: file.predictions[name] for i, name in enumerate(ids) if name in file.predictions}
-        _check_shown(task, known, hashes, file)
-        with progress_bar("answering", len(ids), done=len(ids) - len(todo), show=progress) as advance:
-            for batch in batches_by_recording(todo, recordings, batch_size):
-                examples = [task.example(part[i]) for i in batch]
-                file.add(_answer(answerer, examples, decoding, judge or gives_the_answer, hashes, wording))
-                advance(len(examples))
+        with split.part("hash"):
+            _check_shown(task, known, asking.hashes, file)
+        what = "answering" if ablation is None else f"answering ({ablation.name})"
+        with progress_bar(what, len(ids), done=len(ids) - len(todo), show=progress) as advance:
+            for predictions in batches.run(batches_by_recording(todo, recordings, batch_size, sizes)):
+                with split.part("bookkeeping"):
+                    file.add(predictions)
+                advance(len(predictions))
         predictions = [file.predictions[name] for name in ids]
-    seconds = time.perf_counter() - start
     return Collected(
-        predictions=tuple(predictions), manifest=manifest, num_resumed=len(ids) - len(todo), seconds=seconds
+        predictions=tuple(predictions),
+        manifest=manifest,
+        num_resumed=len(ids) - len(todo),
+        seconds=time.perf_counter() - start,
+        timing=split.to_dict(len(todo)),
+        notes=tuple(batches.notes),
     )
-
-
-def in_shard(recordings: Sequence[str], shard: tuple[int, int] | None) -> list[int]:
-    """Return the positions of the questions in a part: recording j, in order of first appearance, is in part j modulo n.
-
-    Raises:
-        ConfigError: Not 0 <= i < n, or the part has no questions.
-    """
-    if shard is None:
-        return list(range(len(recordings)))
-    index, number = shard
-    if not 0 <= index < number:
-        raise ConfigError(f"a shard is i/n with i from 1 to n, got {index + 1}/{number}")
-    place = {name: j for j, name in enumerate(dict.fromkeys(recordings))}
-    positions = [i for i, name in enumerate(recordings) if place[name] % number == index]
-    if not positions:
-        raise ConfigError(f"shard {index + 1}/{number} has no questions; there are {len(place)} recordings")
-    return positions
-
-
-def batches_by_recording(todo: Sequence[int], recordings: Sequence[str], batch_size: int) -> Iterator[list[int]]:
-    """Yield batches of at most `batch_size` positions; a recording is split only if it exceeds a batch."""
-    groups: dict[str, list[int]] = {}
-    for i in todo:
-        groups.setdefault(recordings[i], []).append(i)
-    batch: list[int] = []
-    for members in groups.values():
-        if batch and len(batch) + len(members) > batch_size:
-            yield batch
-            batch = []
-        batch += members
-        while len(batch) > batch_size:
-            yield batch[:batch_size]
-            batch = batch[batch_size:]
-    if batch:
-        yield batch
 
 
 def _recordings(task: Task, number: int) -> list[str]:
@@ -220,22 +239,40 @@ def _check_shown(task: Task, recorded: Mapping[int, Prediction], hashes: MediaHa
         )
 
 
-def _answer(
-    answerer: Answerer,
-    examples: Sequence[Example],
-    decoding: Mapping[str, Any],
-    judge: Judge,
-    hashes: MediaHashes,
-    wording: Wording | None,
-) -> list[Prediction]:
-    asked = examples if wording is None else [replace(e, query=wording.put(e.query), **_UNLABELED) for e in examples]
-    answers = ask(answerer, asked, decoding)
-    return [
-        Prediction.of(
-            example, answer, correct=example.is_labeled and judge(example, answer.text), media=hashes.of(example)
-        )
-        for example, answer in zip(examples, answers, strict=True)
-    ]
+@dataclass(frozen=True, kw_only=True)
+class _Asking:
+    """Asks one batch of a run; threads may share one."""
+
+    answerer: Answerer
+    decoding: Mapping[str, Any]
+    judge: Judge
+    wording: Wording | None
+    ablation: Ablation | None
+    split: TimeSplit
+    hashes: MediaHashes = field(default_factory=MediaHashes)
+
+    def predictions(self, batch: Sequence[int], task: Task) -> list[Prediction]:
+        """Ask the questions at these positions of the task."""
+        with self.split.part("examples"):
+            examples = [task.example(i) for i in batch]
+            asked = [self._asked(example) for example in examples]
+        with self.split.part("hash"):
+            media = [self.hashes.of(example) for example in examples]
+        start = time.perf_counter()
+        answers = ask(self.answerer, asked, self.decoding)
+        self.split.add_answers(answers, time.perf_counter() - start)
+        with self.split.part("bookkeeping"):
+            return [
+                Prediction.of(e, a, correct=e.is_labeled and self.judge(e, a.text), media=hashes)
+                for e, a, hashes in zip(examples, answers, media, strict=True)
+            ]
+
+    def _asked(self, example: Example) -> Example:
+        if self.wording is None and self.ablation is None:
+            return example
+        query = example.query if self.ablation is None else self.ablation.apply(example.query)
+        query = query if self.wording is None else self.wording.put(query)
+        return replace(example, query=query, **_UNLABELED)
 
 
 def ask(answerer: Answerer, examples: Sequence[Example], decoding: Mapping[str, Any] | None = None) -> list[Answer]:

@@ -19,6 +19,7 @@ __all__ = [
     "binomial_pmf",
     "binomial_two_sided",
     "holm",
+    "holm_adjusted",
     "paired_at_least",
     "paired_power",
     "power_at_chance",
@@ -88,6 +89,19 @@ def holm(p_values: Sequence[float], alpha: float) -> list[bool]:
             break
         rejected[index] = True
     return rejected
+
+
+def holm_adjusted(p_values: Sequence[float]) -> list[float]:
+    """Return Holm's adjusted p-values: a hypothesis is rejected at family-wise error rate `alpha` if its value is at most
+    `alpha`.
+
+    Source: Holm 1979, Scand. J. Stat. 6, 65-70; adjusted values as in Wright 1992, Biometrics 48, 1005-1013.
+    """
+    adjusted, highest = [1.0] * len(p_values), 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = highest
+    return adjusted
 
 
 def power_at_chance(total: int, chance: float, share: float, alpha: float) -> float:

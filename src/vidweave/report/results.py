@@ -46,25 +46,32 @@ def results_markdown(results: Results) -> str:
 
 
 def comparison_page(comparison: Results) -> Page:
-    """Build the page of two compared runs, given as the JSON data that `vidweave compare --json` prints."""
-    charts = dict(_differences(comparison))
+    """Build the page of compared runs, given as the JSON data that `vidweave compare --json` prints."""
+    charts = {title: rows for one in _comparisons(comparison) for title, rows in _differences(*one)}
     ends = (abs(end) for rows in charts.values() for row in rows for end in (row.low, row.high) if end is not None)
     reach = max(0.04, *ends)
     sections = _charts(charts, -reach, reach)
-    sections.append(("Compared", _lines(_compared(comparison))))
-    return Page("Two runs compared", tuple(sections), _json(comparison), "all figures")
+    compared = [line for _, one in _comparisons(comparison) for line in _compared(one)]
+    sections.append(("Compared", _lines(list(dict.fromkeys(compared)))))
+    return Page("Runs compared", tuple(sections), _json(comparison), "all figures")
 
 
 def comparison_markdown(comparison: Results) -> str:
     """Format the same values as Markdown tables."""
-    parts = ["# Two runs compared", *(f"- {line}" for line in _compared(comparison))]
-    for title, rows in _differences(comparison):
+    compared = [line for _, one in _comparisons(comparison) for line in _compared(one)]
+    parts = ["# Runs compared", *(f"- {line}" for line in dict.fromkeys(compared))]
+    for title, rows in (item for one in _comparisons(comparison) for item in _differences(*one)):
         header = ("", "first minus second", "95% interval", "accuracies")
         parts += [
             f"## {title}",
             _table(header, ([row.name, f"{row.value:+.1%}", _span(row), row.note] for row in rows)),
         ]
     return _joined(parts)
+
+
+def _comparisons(data: Results) -> list[tuple[str, Results]]:
+    """List the name of each second run with its comparison; the name is empty if there is only one."""
+    return list(data["comparisons"].items()) if "comparisons" in data else [("", data)]
 
 
 # -- rows
@@ -140,20 +147,19 @@ def _choices(results: Results) -> list[Figure]:
     ]
 
 
-def _differences(comparison: Results) -> Iterator[tuple[str, list[Figure]]]:
-    yield (
-        f"Overall: {_named(comparison, 'first')} minus {_named(comparison, 'second')}",
-        [_difference(comparison["overall"])],
-    )
+def _differences(name: str, comparison: Results) -> Iterator[tuple[str, list[Figure]]]:
+    second, run = (name, f" ({name})") if name else (_named(comparison, "second"), "")
+    yield f"Overall: {_named(comparison, 'first')} minus {second}", [_difference(comparison["overall"])]
     if has_distinct_types(comparison["question_types"], comparison["facets"]):
-        yield "By question type", [_difference(row) for row in comparison["question_types"]]
+        yield f"By question type{run}", [_difference(row) for row in comparison["question_types"]]
     for facet, rows in comparison["facets"].items():
         if len(rows) > 1:
-            yield f"By {facet}", [_difference(row) for row in rows]
+            yield f"By {facet}{run}", [_difference(row) for row in rows]
 
 
 def _difference(row: Mapping[str, Any]) -> Figure:
-    note = f"{row['first']:.1%}, {row['second']:.1%} of {row['num_items']}; p {row['p_value']:.1g}"
+    p_values = f"p {row['p_value']:.1g}, Holm {row['p_holm']:.1g}"
+    note = f"{row['first']:.1%}, {row['second']:.1%} of {row['num_items']}; {p_values}"
     return Figure(name=row["name"], value=row["difference"], low=row["low"], high=row["high"], note=note)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -82,3 +83,29 @@ def test_files_say_what_was_compared(tmp_path) -> None:
     assert data["facets"]["scenes"][0]["name"] == "mc_2"
     with pytest.raises(PredictionError, match="cannot use the prediction file"):
         compare_files(tmp_path / "a", tmp_path / "none")
+
+
+def test_p_values_are_adjusted_for_all_reported_tests() -> None:
+    ours, theirs = made_predictions(60, 0.9, seed=1), made_predictions(60, 0.5, seed=2)
+    result = compare(ours, theirs)
+    reported = [row for rows in result.groups.values() for row in rows]
+    assert list(result.groups) == ["", "question type", "scenes", "selection"]
+    assert result.num_tests == len(reported) == 1 + 2 + 3 + 2
+    ordered = sorted(reported, key=lambda row: row.p_value)
+    assert ordered[0].p_holm == min(1.0, len(reported) * ordered[0].p_value)
+    for before, after in pairwise(ordered):
+        assert before.p_holm <= after.p_holm  # monotone
+    assert all(row.p_value <= row.p_holm <= 1 for row in reported)
+
+
+def test_a_breakdown_that_repeats_another_is_no_further_test() -> None:
+    predictions = [
+        made_prediction(n, n % 3 > 0, facets={"kind": ("odd", "even")[n % 2 == 0], "set": "one"}) for n in range(20)
+    ]
+    result = compare(predictions, [made_prediction(n, n % 4 > 0, facets=p.facets) for n, p in enumerate(predictions)])
+    assert list(result.groups) == ["", "kind"]
+    assert result.num_tests == 3
+    assert {row.name: row.p_holm for row in result.question_types} == {
+        row.name: row.p_holm for row in result.facets["kind"]
+    }
+    assert result.facets["set"][0].p_holm == result.overall.p_holm

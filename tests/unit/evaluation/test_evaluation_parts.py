@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from vidweave.data.schema import Example
 from vidweave.errors import ConfigError, PredictionError
 from vidweave.evaluation.merging import merge_predictions
+from vidweave.evaluation.parts import batches_by_recording, in_shard
 from vidweave.evaluation.predictions import read_predictions
-from vidweave.evaluation.runner import batches_by_recording, collect, in_shard
+from vidweave.evaluation.runner import collect
 from vidweave.types import Answer, Query
 
 RECORDINGS = [f"clip-{i % 5}" for i in range(13)]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vidweave.errors import ShapeError
-from vidweave.evaluation.significance import binomial_at_least, binomial_two_sided, holm, paired_at_least
+from vidweave.evaluation.significance import binomial_at_least, binomial_two_sided, holm, holm_adjusted, paired_at_least
 from vidweave.evaluation.statistics import (
     at_chance,
     at_least,
@@ -260,3 +260,16 @@ def test_a_bootstrap_of_single_items_is_that_of_pairs():
     one, other = clustered_bootstrap(scores, [str(i) for i in range(57)]), paired_bootstrap(scores, 0.0)
     assert abs(one.low - other.low) < 0.02
     assert abs(one.high - other.high) < 0.02
+
+
+def test_holms_adjusted_p_values() -> None:
+    assert holm_adjusted([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])  # by hand
+    assert holm_adjusted([0.5, 0.4]) == [0.8, 0.8]
+    assert holm_adjusted([]) == []
+
+
+@given(st.lists(st.floats(0, 1), max_size=12), st.floats(0.001, 0.5))
+def test_adjusted_p_values_decide_as_holms_method(p_values, alpha) -> None:
+    adjusted = holm_adjusted(p_values)
+    for value, is_rejected in zip(adjusted, holm(p_values, alpha), strict=True):
+        assert (value <= alpha) == is_rejected or value == pytest.approx(alpha)

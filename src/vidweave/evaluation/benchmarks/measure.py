@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,15 @@ from vidweave.errors import ConfigError
 from vidweave.evaluation.benchmarks.blind import blind_baselines
 from vidweave.evaluation.benchmarks.captions import JAVA_METRICS, captions_with
 from vidweave.evaluation.benchmarks.judging import judge_outcomes, judge_prompt_hash
+from vidweave.evaluation.benchmarks.model_baselines import ModelBaselines, run_baselines
 from vidweave.evaluation.benchmarks.outcome import Outcome, chosen_position, join_outcomes
 from vidweave.evaluation.benchmarks.result import BenchmarkResult, Counts
 from vidweave.evaluation.benchmarks.scoring import Score, Scorer, is_strictly_right
 from vidweave.evaluation.benchmarks.submission import write_submission
 from vidweave.evaluation.benchmarks.wording import Wording
+from vidweave.evaluation.parts import in_shard
 from vidweave.evaluation.predictions import Prediction
+from vidweave.evaluation.report import Report
 from vidweave.evaluation.runner import Collected, collect, gives_the_answer
 from vidweave.evaluation.scorers.table import Tally
 from vidweave.evaluation.statistics import clustered_bootstrap
@@ -47,17 +50,20 @@ class Measurement:
         judge: Judges open answers besides exact match; None judges nothing.
         metrics: Further caption metrics, which need Java: `meteor`, `spice`.
         submission: File for the replies where the data set keeps answers to itself; None writes none.
-        batch_size, limit, decoding, shard: As of `evaluation.runner.collect`.
+        baselines: Run the model on parts of the input too (`evaluation.ablations`).
+        batch_size, limit, decoding, shard, workers: As of `evaluation.runner.collect`.
     """
 
     wording: Wording = field(default_factory=Wording)
     judge: Engine | None = None
     metrics: Sequence[str] = ()
     submission: Path | None = None
+    baselines: bool = False
     batch_size: int = 16
     limit: int | None = None
     decoding: Mapping[str, Any] = field(default_factory=dict)
     shard: tuple[int, int] | None = None
+    workers: int = 1
 
 
 def scorer_of(name: str, examples: Sequence[Example] = ()) -> Scorer:
@@ -78,33 +84,38 @@ def measure(
     """Ask, record and score; what `predictions_path` already holds is not asked again.
 
     Raises:
-        ConfigError: caption metrics for a set that has no captions.
+        ConfigError: caption metrics for a set that has no captions, or baselines for captions.
         EngineError: the judge cannot be reached; the replies and what was judged are kept.
     """
     examples = _asked_for(task, measurement)
     kind = DATASETS.entry(task.name).facts.kind if task.name in DATASETS else "open"
     if measurement.metrics and kind != "caption":
         raise ConfigError(f"{', '.join(measurement.metrics)} are metrics of captions; {task.name} has none")
-    result = collect(
-        answerer,
-        task,
-        predictions_path,
-        batch_size=measurement.batch_size,
-        limit=measurement.limit,
-        decoding=measurement.decoding,
-        judge=_judged_by(measurement.wording),
-        wording=measurement.wording,
-        shard=measurement.shard,
-    )
+    if measurement.baselines and kind == "caption":
+        raise ConfigError(f"--baselines compares right answers; {task.name} has captions, which are scored as a set")
+    options: dict[str, Any] = {
+        "batch_size": measurement.batch_size,
+        "limit": measurement.limit,
+        "judge": _judged_by(measurement.wording),
+        "wording": measurement.wording,
+        "shard": measurement.shard,
+        "workers": measurement.workers,
+    }
+    result = collect(answerer, task, predictions_path, decoding=measurement.decoding, **options)
+    measured = None
+    if measurement.baselines:
+        path = Path(predictions_path)
+        measured = run_baselines(answerer, task, path, examples, decoding=measurement.decoding, **options)
     outcomes = join_outcomes(examples, result.predictions, measurement.wording.parser or "vidweave")
     return BenchmarkResult(
-        report=_report(result, outcomes, examples, measurement),
+        report=_report(result, outcomes, examples, measurement, measured),
         scores=tuple(_scores(task.name, kind, outcomes, measurement)),
         counts=_counts(examples, result.predictions),
         all_questions=_tally(outcomes),
         clustered=_clustered(outcomes),
-        written=_written(task.name, examples, result.predictions, measurement),
-        notes=tuple(task.notes()),
+        remainder=None if measured is None else measured.remainder(_labeled(result, outcomes)),
+        written=_written(task.name, examples, result.predictions, measurement, measured),
+        notes=(*task.notes(), *result.notes, *(() if measured is None else measured.notes)),
     )
 
 
@@ -113,8 +124,6 @@ def _asked_for(task: DatasetTask, measurement: Measurement) -> list[Example]:
     examples = list(task.annotations())
     if measurement.limit is None and measurement.shard is None:
         return examples
-    from vidweave.evaluation.runner import in_shard
-
     ids = list(task.ids())[: measurement.limit]
     asked = {ids[i] for i in in_shard(list(task.recordings())[: len(ids)], measurement.shard)}
     return [example for example in examples if example.id in asked]
@@ -129,14 +138,24 @@ def _judged_by(wording: Wording):
     return is_right
 
 
-def _report(result: Collected, outcomes: Sequence[Outcome], examples: Sequence[Example], measurement: Measurement):
+def _labeled(result: Collected, outcomes: Sequence[Outcome]) -> tuple[Prediction, ...]:
     labeled = {o.example.id for o in outcomes}
-    predictions = tuple(prediction for prediction in result.predictions if prediction.id in labeled)
+    return tuple(prediction for prediction in result.predictions if prediction.id in labeled)
+
+
+def _report(
+    result: Collected,
+    outcomes: Sequence[Outcome],
+    examples: Sequence[Example],
+    measurement: Measurement,
+    measured: ModelBaselines | None,
+) -> Report | None:
+    predictions = _labeled(result, outcomes)
     if not predictions:
         return None
-    from dataclasses import replace
-
     baselines = blind_baselines([e for e in examples if e.id in {prediction.id for prediction in predictions}])
+    if measured is not None:
+        baselines |= {name: dict(scores) for name, scores in measured.scores.items()}
     manifest = result.manifest
     if measurement.judge is not None:
         manifest = {**manifest, "judge": {**measurement.judge.describe(), "prompt": judge_prompt_hash()}}
@@ -178,12 +197,14 @@ def _clustered(outcomes: Sequence[Outcome]):
 
 
 def _written(
-    name: str, examples: Sequence[Example], predictions: Sequence[Prediction], measurement: Measurement
+    name: str,
+    examples: Sequence[Example],
+    predictions: Sequence[Prediction],
+    measurement: Measurement,
+    measured: ModelBaselines | None,
 ) -> tuple[tuple[str, str], ...]:
+    files = () if measured is None else tuple((f"baseline {n}", str(path)) for n, path in measured.files.items())
     if measurement.submission is None:
-        return ()
-    return tuple(
-        write_submission(
-            name, measurement.submission, examples, predictions, measurement.wording.parser or "vidweave"
-        ).items()
-    )
+        return files
+    parser = measurement.wording.parser or "vidweave"
+    return (*write_submission(name, measurement.submission, examples, predictions, parser).items(), *files)

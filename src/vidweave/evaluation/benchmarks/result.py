@@ -56,6 +56,7 @@ class BenchmarkResult:
         counts: How many questions were asked, answered and scored.
         all_questions: Strict accuracy over all labeled questions; one that could not be asked is wrong.
         clustered: 95% interval of the strict accuracy, whole recordings resampled.
+        remainder: Accuracy over the questions that no baseline of the model answers; None without these baselines.
         written: Files that were written: what they hold → path.
         notes: Lines about what is left out or changed.
     """
@@ -65,6 +66,7 @@ class BenchmarkResult:
     counts: Counts
     all_questions: Tally
     clustered: Interval | None
+    remainder: Tally | None = None
     written: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -75,6 +77,7 @@ class BenchmarkResult:
             "counts": self.counts.to_dict(),
             "all_questions": _tally(self.all_questions),
             "clustered_interval": None if self.clustered is None else [self.clustered.low, self.clustered.high],
+            "remainder": None if self.remainder is None else _tally(self.remainder),
             "written": dict(self.written),
             "notes": list(self.notes),
         }

@@ -56,6 +56,11 @@ class DatasetTask:
             return [example.media or example.id for example in self._examples.annotations]
         return [example.media or example.id for example in self._examples]
 
+    def sizes(self) -> Sequence[int]:
+        """Characters of each question with its options."""
+        asked = self._examples.annotations if isinstance(self._examples, Dataset) else self._examples
+        return [len(example.query.text) + sum(map(len, example.query.options)) for example in asked]
+
     def annotations(self) -> Sequence[Example]:
         """All examples, including those dropped because their media are missing; no media are opened."""
         return self._examples.all_annotations if isinstance(self._examples, Dataset) else self._examples
