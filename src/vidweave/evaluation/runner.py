@@ -174,7 +174,7 @@ def collect(
         sizes = [of_all[i] for i in part]
     ids = [ids[i] for i in part]
     recordings = [recordings[i] for i in part]
-    manifest = {"task": task.describe(), "model": answerer.describe(), "decoding": decoding}
+    manifest: dict[str, Any] = {"task": task.describe(), "model": answerer.describe(), "decoding": decoding}
     if wording is not None and (described := wording.describe()):
         manifest["wording"] = described
     if ablation is not None:

@@ -33,7 +33,7 @@ class TimeSplit:
     """
 
     def __init__(self) -> None:
-        self._seconds = dict.fromkeys(PARTS, 0.0)
+        self._seconds: dict[str, float] = dict.fromkeys(PARTS, 0.0)
         self._cpu_seconds = 0.0
         self._lock = Lock()
 
