@@ -19,6 +19,9 @@ import pytest
 from documented import documented, placed
 from readme import ROOT
 
+from tests.unit.evaluation.evaluation_predictions import made_predictions
+from vidweave.evaluation.predictions import PredictionFile
+
 SCRIPT = Path(sys.executable).with_name("vidweave")
 HARNESS = """
 import contextlib, io, json, runpy, sys
@@ -95,6 +98,9 @@ def elsewhere(tmp_path, monkeypatch) -> Path:
     for name in ("my.jsonl", "questions.jsonl"):
         row = {"video": "clip.mp4", "question": "Which color?", "options": ["red", "blue"], "answer": "red"}
         (tmp_path / name).write_text(json.dumps(row) + "\n")
+    for seed, name in enumerate(("a.jsonl", "b.jsonl", "c.jsonl")):
+        with PredictionFile(tmp_path / name, {"model": {"model": name}}) as file:
+            file.add(made_predictions(30, 0.5 + seed / 10, seed=seed))
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
