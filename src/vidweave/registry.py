@@ -36,6 +36,7 @@ __all__ = [
     "SELECTORS",
     "TASKS",
     "TRUNKS",
+    "VLM_FAMILIES",
     "Entry",
     "Registry",
 ]
@@ -241,6 +242,21 @@ for _type in ("blip-2", "instructblip", "instructblipvideo"):
 # our own models (`CHECKPOINT_FORMATS`) load as `vidweave` does.
 PIPELINES = Registry("pipeline", group="vidweave.pipelines")
 PIPELINES.register("vidweave", "vidweave.pipelines.slot:SlotPipeline.load")
+# Whole vision-language models of transformers: `model_type` → a class that prepares their frames (pipelines/vlm/family.py).
+# Types that no entry names are read as `general`.
+VLM_FAMILIES = Registry("vision-language family", group="vidweave.vlm_families")
+_FAMILIES = "vidweave.pipelines.vlm.families"
+VLM_FAMILIES.register("qwen2_vl", f"{_FAMILIES}.qwen2_vl:Qwen2VL", summary="Qwen2-VL; times reach the model: no")
+VLM_FAMILIES.register("qwen2_5_vl", f"{_FAMILIES}.qwen2_5_vl:Qwen25VL", summary="Qwen2.5-VL; times: positions")
+VLM_FAMILIES.register("qwen3_vl", f"{_FAMILIES}.qwen3_vl:Qwen3VL", summary="Qwen3-VL; times: text")
+VLM_FAMILIES.register("qwen3_vl_moe", f"{_FAMILIES}.qwen3_vl:Qwen3VLMoe", summary="Qwen3-VL, experts; times: text")
+VLM_FAMILIES.register("qwen3_5", f"{_FAMILIES}.qwen3_vl:Qwen35", summary="Qwen3.5; times: text")
+VLM_FAMILIES.register("qwen3_5_moe", f"{_FAMILIES}.qwen3_vl:Qwen35Moe", summary="Qwen3.5, experts; times: text")
+VLM_FAMILIES.register(
+    "llava_onevision", f"{_FAMILIES}.llava_onevision:LlavaOnevision", summary="LLaVA-OneVision; times: no"
+)
+VLM_FAMILIES.register("smolvlm", f"{_FAMILIES}.smolvlm:SmolVLM", summary="SmolVLM, SmolVLM2; times: text, MM:SS")
+VLM_FAMILIES.register("general", f"{_FAMILIES}.general:GeneralFamily", summary="any other; frames as stills")
 # Released files that `vidweave convert` turns into folders of ours: layout → a function(Request) → Report
 # (model/conversion.py).
 CONVERTERS = Registry("checkpoint layout", ConverterFacts, group="vidweave.converters")
@@ -657,6 +673,6 @@ REGISTRIES = {
             LANGUAGE_MODELS,
             LAYOUTS,
         ),
-        *(CARRIERS, MODALITIES, PANELS, CONVERTERS, CHECKPOINT_FORMATS, PIPELINES),
+        *(CARRIERS, MODALITIES, PANELS, CONVERTERS, CHECKPOINT_FORMATS, PIPELINES, VLM_FAMILIES),
     )
 }

@@ -137,9 +137,10 @@ def answer_clip(
         answer = pipe.ask(clip, text, options=options, **ask_arguments)
     if attributes and len(list(clip)) > 1:
         from vidweave.pipelines.attribution import leave_one_out
+        from vidweave.pipelines.slot import SlotPipeline
 
-        attribution = leave_one_out(pipe, query, answer, num_frames=ask_arguments.get("num_frames"))
-        if answer.trace is not None:
+        if answer.trace is not None and isinstance(pipe, SlotPipeline):
+            attribution = leave_one_out(pipe, query, answer, num_frames=ask_arguments.get("num_frames"))
             answer.trace.panels["attribution"] = attribution
     return query, answer
 

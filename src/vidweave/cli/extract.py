@@ -232,8 +232,9 @@ def _frame_encoder(name: str, stream: str, device: str) -> Any:
 
     from vidweave.errors import UnknownNameError
     from vidweave.media.preprocess import apply
+    from vidweave.pipelines.load import require_slots
 
-    model = load_pipeline(name, device=device).model
+    model = require_slots(load_pipeline(name, device=device), "vidweave extract").model
     if stream not in model.spec.streams:
         raise UnknownNameError("stream", stream, model.spec.streams)
     wiring = model.spec.streams[stream]

@@ -9,11 +9,12 @@ from vidweave.cli.progress import show_elapsed
 
 if TYPE_CHECKING:
     from vidweave.pipelines.slot import SlotPipeline
+    from vidweave.pipelines.vlm.pipeline import VlmPipeline
 
 __all__ = ["load_pipeline"]
 
 
-def load_pipeline(name: str, **options: Any) -> SlotPipeline:
+def load_pipeline(name: str, **options: Any) -> SlotPipeline | VlmPipeline:
     """Load the pipeline `name` as `vidweave.load` does, and show the elapsed time if loading is slow.
 
     Hub ids show the progress of their downloads instead.

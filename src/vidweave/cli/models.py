@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,9 @@ from vidweave.errors import UnknownNameError
 from vidweave.loading import check_dtype
 from vidweave.registration import import_object
 from vidweave.registry import CHECKPOINT_FORMATS, MODELS
+
+if TYPE_CHECKING:
+    from vidweave.model.describe import SlotCost
 
 __all__ = ["app", "list_models", "show_model"]
 
@@ -58,9 +61,7 @@ def show_model(
 
     import torch
 
-    from vidweave.model.describe import describe_model
-
-    costs = describe_model(_config(name), dtype=getattr(torch, dtype))
+    costs = _costs(name, getattr(torch, dtype))
     slots = [
         {"slot": c.slot, "parameters": c.parameters, "weight_bytes": c.weight_bytes, "flops": c.flops, "note": c.note}
         for c in costs
@@ -73,6 +74,19 @@ def show_model(
     rows = [(s["slot"], *_cells(s), s["note"]) for s in slots] + [("total", *_cells(total), f"weights in {dtype}")]
     data = {"name": name, "dtype": dtype, "slots": slots, "total": total}
     show(data, table(rows, ("slot", "parameters", "weights", "FLOPs per question", "note")), as_json=as_json)
+
+
+def _costs(name: str, dtype: Any) -> list[SlotCost]:
+    from vidweave.model.describe import describe_model
+    from vidweave.model.files import read_model_type
+    from vidweave.model.look_first import is_vision_language
+    from vidweave.pipelines.vlm.describe import describe_folder
+
+    if name not in MODELS:
+        held = read_model_type(Path(name))
+        if held not in CHECKPOINT_FORMATS and is_vision_language(held):
+            return describe_folder(Path(name), dtype=dtype)
+    return describe_model(_config(name), dtype=dtype)
 
 
 def _cells(cost: dict[str, Any]) -> tuple[str, str, str]:

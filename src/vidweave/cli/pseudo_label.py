@@ -62,9 +62,10 @@ def pseudo_label(
 
     from vidweave.evaluation.runner import progress_bar
     from vidweave.pipelines.frame_scores import FrameScorer
+    from vidweave.pipelines.load import require_slots
     from vidweave.training.pseudo_labels import MEASURES, label_clips
 
-    base = load_pipeline(model, device=device, dtype=dtype)
+    base = require_slots(load_pipeline(model, device=device, dtype=dtype), "vidweave pseudo-label")
     scorer = FrameScorer(base, num_candidates=candidates, measure=MEASURES[score], batch_size=batch_size)
     count, seconds = 0, 0.0
     with progress_bar("pseudo-label", len(examples)) as advance:

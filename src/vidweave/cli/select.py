@@ -66,6 +66,12 @@ def select(
 def _select(pipe: Any, entry: Any, clip: Any, question: str, num_frames: int, isolate: bool) -> dict[str, Any]:
     from dataclasses import replace
 
+    from vidweave.media.limits import Limits
+    from vidweave.pipelines.slot import SlotPipeline
+
+    if not isinstance(pipe, SlotPipeline):  # such a model has no selector inside
+        given = None if entry.name == "grounding" else entry.name
+        return pipe.select(clip, question, num_frames=num_frames, selector=given, limits=Limits(isolate=isolate))
     limits = replace(pipe.processor.limits, isolate=True) if isolate else None
     own = pipe.model.spec.selector.kind
     if entry.name == "grounding" and own != "grounding":

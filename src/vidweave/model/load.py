@@ -18,7 +18,7 @@ from vidweave.model.names import find_model
 from vidweave.registration import import_object
 from vidweave.registry import CHECKPOINT_FORMATS, MODELS
 
-__all__ = ["find_folder", "load_model"]
+__all__ = ["find_folder", "load_model", "weights_dtype"]
 
 
 def load_model(
@@ -53,7 +53,7 @@ def load_model(
         raise MissingExtraError("accelerate", "large", "device_map")
     find_model(name)  # report a wrong name before a device is used
     place = None if device is None else usable_device(device)
-    dtype = _dtype(dtype, place, device_map)
+    dtype = weights_dtype(dtype, place, device_map)
     folder = find_folder(name) if folder is None else folder
     with quiet_loading():
         quantized = {} if quantization_config is None else {"quantization_config": quantization_config}
@@ -82,7 +82,8 @@ def _read(name: str, folder: Path, **options: Any) -> VideoLanguageModel:
     raise CheckpointError(f"{folder} holds a {held!r} model; vidweave reads folders of: {known}")
 
 
-def _dtype(dtype: torch.dtype | str | None, device: torch.device | None, device_map: Any) -> Any:
+def weights_dtype(dtype: torch.dtype | str | None, device: torch.device | None, device_map: Any) -> Any:
+    """The dtype to load weights in: as requested, else float32 on the CPU and the checkpoint's own ("auto") elsewhere."""
     if isinstance(dtype, str):
         return dtype if dtype == "auto" else getattr(torch, check_dtype(dtype, also=("auto",)))
     if dtype is None:

@@ -10,9 +10,9 @@ from pathlib import Path
 from vidweave.errors import CheckpointError
 from vidweave.model.assets import asset_folder
 from vidweave.model.files import DOWNLOADED, locate, reaching, read_model_type
-from vidweave.registry import CHECKPOINT_FORMATS
+from vidweave.registry import CHECKPOINT_FORMATS, VLM_FAMILIES
 
-__all__ = ["locate_model", "locate_part", "refuse_kind"]
+__all__ = ["is_vision_language", "locate_model", "locate_part", "refuse_kind"]
 
 _log = logging.getLogger(__name__)
 _PICKLED = ("pytorch_model*.bin", "pytorch_model.bin.index.json")
@@ -30,7 +30,9 @@ def locate_model(source: str | Path) -> Path:
     if not _is_on_hub(source):
         return locate(source)
     folder = _config_folder(name)
-    refuse_kind(repr(name), read_model_type(folder), ["vidweave", *CHECKPOINT_FORMATS])
+    held = read_model_type(folder)
+    if not is_vision_language(held):
+        refuse_kind(repr(name), held, ["vidweave", *CHECKPOINT_FORMATS])
     return locate(name, pickled=_announced(name))
 
 
@@ -56,6 +58,13 @@ def _is_on_hub(source: str | Path) -> bool:
     name = str(source)
     is_id = isinstance(source, str) and name.count("/") == 1 and not name.startswith((".", "/"))
     return is_id and not Path(source).is_dir() and asset_folder(name) is None
+
+
+def is_vision_language(model_type: str) -> bool:
+    """Whether a folder of this kind holds a whole vision-language model that transformers has, or a family of ours names."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+
+    return model_type in VLM_FAMILIES or model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
 
 def refuse_kind(where: str, held: str, known: Collection[str]) -> None:

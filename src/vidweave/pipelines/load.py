@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from vidweave.errors import ConfigError
 from vidweave.loading import check_dtype, usable_device
 from vidweave.model.files import read_model_type
 from vidweave.model.load import find_folder
+from vidweave.model.look_first import is_vision_language
 from vidweave.model.names import find_model
 from vidweave.pipelines.slot import SlotPipeline
-from vidweave.registry import PIPELINES
+from vidweave.pipelines.vlm.pipeline import VlmPipeline
+from vidweave.registry import CHECKPOINT_FORMATS, PIPELINES
+from vidweave.types import Pipeline
 
-__all__ = ["load"]
+__all__ = ["load", "require_slots"]
 
 
 def load(
@@ -26,7 +31,8 @@ def load(
     quantization_config: Any = None,
     cache_folder: str | Path | None = None,
     adapter: str | Path | None = None,
-) -> SlotPipeline:
+    **settings: Any,
+) -> SlotPipeline | VlmPipeline:
     """Load a model with its processor, in evaluation mode.
 
     Args:
@@ -39,11 +45,13 @@ def load(
             the language model alone.
         adapter: Folder of a LoRA adapter for the language model, as PEFT and `vidweave train finetune stage=lora` write it.
         cache_folder: Keep features of the encoders there, which are then frozen; None recomputes them.
+        settings: Of the kind of pipeline; those of whole vision-language models are `selector`, `num_frames`, `max_pixels`,
+            `times` and `choices` (`VlmPipeline.load`).
 
     Raises:
         UnknownNameError: there is no model, device or dtype of that name; lists near matches.
-        ConfigError: a device that this machine does not have, or a quantization that cannot be limited to the language
-            model.
+        ConfigError: a device that this machine does not have, a quantization that cannot be limited to the language model,
+            or settings that this kind of model does not take.
         MissingExtraError: `device_map` without accelerate, `quantization_config` without its library.
         CheckpointError: a folder without a model that vidweave can load, or whose weights do not fit.
     """
@@ -53,7 +61,32 @@ def load(
         check_dtype(dtype)
     folder = find_folder(name)
     held = read_model_type(folder)
-    read = PIPELINES.get(held) if held in PIPELINES else SlotPipeline.load  # raises for unknown kinds
+    read = _reader(held)
     weights = {"dtype": dtype, "device_map": device_map, "quantization_config": quantization_config}
-    more = {} if adapter is None else {"adapter": adapter}
-    return read(name, folder=folder, device=place, cache_folder=cache_folder, **more, **weights)
+    if unknown := [setting for setting in settings if setting not in signature(read).parameters]:
+        raise ConfigError(f"models of type {held!r} take no setting {', '.join(unknown)}; leave it out")
+    if adapter is not None:
+        if read == VlmPipeline.load:
+            raise ConfigError(
+                f"an adapter belongs to the language model of a model of slots; merge it into the {held!r} model with PEFT first"
+            )
+        settings["adapter"] = adapter
+    return read(name, folder=folder, device=place, cache_folder=cache_folder, **weights, **settings)
+
+
+def require_slots(pipe: Pipeline, purpose: str) -> SlotPipeline:
+    """Return `pipe` if it is a model of vidweave's slots; else raise ConfigError: `purpose` needs one."""
+    if isinstance(pipe, SlotPipeline):
+        return pipe
+    raise ConfigError(
+        f"{purpose} needs a model of vidweave's slots, got {type(pipe).__name__} {pipe.config.name!r}; see `vidweave models list`"
+    )
+
+
+def _reader(model_type: str) -> Any:
+    """The function that loads models of this kind; that of our own models raises for unknown kinds."""
+    if model_type in PIPELINES:
+        return PIPELINES.get(model_type)
+    if model_type not in CHECKPOINT_FORMATS and is_vision_language(model_type):
+        return VlmPipeline.load
+    return SlotPipeline.load

@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import vidweave
 from vidweave.connectors.connector import ConnectorConfig
 from vidweave.connectors.mixer import MixerConfig
 from vidweave.connectors.modality_adapters import AdapterConfig
@@ -30,6 +29,7 @@ from vidweave.language.tiny import VOCAB_SIZE, llama_config
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.config import ModelSpec, StreamConfig, VideoLanguageConfig
 from vidweave.model.processor import Processor
+from vidweave.pipelines.slot import SlotPipeline
 from vidweave.selectors.grounding import GroundingSelectorConfig
 from vidweave.tiny.scenes import train_scene
 from vidweave.toyworld.questions import questions
@@ -125,7 +125,7 @@ def recipe(**overrides: Any) -> Run:
     s = Settings(**overrides)
     config = combination(s.num_frames, s.memory)
     model = VideoLanguageModel(config)
-    model.processor = Processor(config, vidweave.load("tiny-base").processor.tokenizers)
+    model.processor = Processor(config, SlotPipeline.load("tiny-base").processor.tokenizers)
     stage = Stage(
         name="answers",
         objective=AnswerLoss(),

@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-import vidweave
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.cache import module_fingerprint
 from vidweave.model.processor import Processor
+from vidweave.pipelines.slot import SlotPipeline
 from vidweave.systems.merv.tiny import (
     tiny_merv,
 )
@@ -126,7 +126,7 @@ def _features(name: str, encoder: nn.Module, folder: Path, clips: int) -> dict[s
     if file.is_file():
         return load_file(file)
     config = tiny_merv(name)
-    processor = Processor(config, vidweave.load("tiny-base").processor.tokenizers)
+    processor = Processor(config, SlotPipeline.load("tiny-base").processor.tokenizers)
     values, seconds = [], []
     for index in range(clips):
         clip = Clip(video=render(train_scene(index), "video"))

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-import vidweave
 from vidweave.data.schema import Example
 from vidweave.errors import ConfigError
 from vidweave.media.frames import HeldFrames
@@ -19,6 +18,7 @@ from vidweave.media.motion import read_motion
 from vidweave.media.open import open_source
 from vidweave.media.write import write_video
 from vidweave.pipelines.frame_scores import FrameScorer
+from vidweave.pipelines.slot import SlotPipeline
 from vidweave.systems.videotgb.tiny import GRID, MOTION_FPS, MotionSource
 from vidweave.tiny.scenes import train_scene
 from vidweave.toyworld.questions import questions
@@ -89,7 +89,7 @@ def labeled_clips(
     has_frames: bool,
 ) -> list[EncodedClip]:
     """Encode all clips and label their questions by single frames; the labels are kept in a file."""
-    base = vidweave.load(base_name)
+    base = SlotPipeline.load(base_name)
     scorer = FrameScorer(base, num_candidates=candidates, batch_size=candidates)
     frame_encoder = FrameScorer(base, num_candidates=num_frames) if has_frames else None
     scenes = [train_scene(index, length="long", num_frames=num_frames) for index in range(count)]
