@@ -22,8 +22,8 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, Literal
 
-import vidweave
 from vidweave.errors import ConfigError
+from vidweave.pipelines.load import load, require_slots
 from vidweave.recipes.finetune_parts.data import check_apart, mixture, read_examples
 from vidweave.recipes.finetune_parts.outputs import finish
 from vidweave.recipes.finetune_parts.parts import LEARNING_RATES, StageName, trainable_passes
@@ -92,7 +92,7 @@ def recipe(**overrides: Any) -> Run:
     training = mixture(parts, _numbers(s.weights), seed=s.seed)
     held_out = [example for file in _names(s.val) for example in read_examples(file, s.dataset, s.media)]
     check_apart(training, held_out)
-    pipe = vidweave.load(s.model, cache_folder=s.cache or None)
+    pipe = require_slots(load(s.model, cache_folder=s.cache or None), "the recipe finetune")
     passes = trainable_passes(pipe.model, s.stage, sequential=s.sequential, rank=s.rank, alpha=s.alpha)
     batch = min(s.batch_size, len(training))
     per_epoch = max(1, len(training) // batch)
