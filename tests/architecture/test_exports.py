@@ -12,12 +12,12 @@ import vidweave
 SOURCE = Path(__file__).parents[2] / "src" / "vidweave"
 
 
-def test_modules_tell_the_truth_about_themselves():
+def test_modules_export_what_they_define():
     result = {str(p.relative_to(SOURCE)): reply for p in sorted(SOURCE.rglob("*.py")) if (reply := complaints(p))}
     assert result == {}
 
 
-def test_rooms_take_only_what_others_export():
+def test_packages_import_only_what_others_export():
     assert borrowed(SOURCE) == []
 
 
@@ -28,7 +28,7 @@ def test_taking_a_private_part_is_found(tmp_path):
     assert borrowed(tmp_path / "vidweave") == ["vidweave.cli:1 takes g from vidweave.nn.a, which does not export it"]
 
 
-def test_the_front_door_offers_what_it_names():
+def test_the_package_exports_what_it_names():
     assert set(vidweave.__all__) <= {*dir(vidweave), "__version__"}
     assert vidweave.Clip("a.mp4")["video"] == "a.mp4"
     with pytest.raises(AttributeError, match="'vidweave' has no attribute 'video'"):

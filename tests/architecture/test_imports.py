@@ -25,7 +25,7 @@ def test_imports_point_one_way():
     assert violations(SOURCE) == []
 
 
-def test_every_room_is_in_the_table():
+def test_every_package_is_in_the_table():
     rooms = {p.stem for p in SOURCE.iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()}
     assert rooms - set(MAY_IMPORT) <= {"__init__", "__main__", "cli", "recipes", "serving"}
 

@@ -4,7 +4,7 @@ Six fake streams on one road, Selection → frames → Features → connector �
 
     rgb_a, rgb_b   one modality seen by two encoders
     depth          a second modality seen by the first encoder, in the same trunk pass, with other query tokens
-    sound          windows of its own length and number, every token alone, joined to rgb_a's times
+    audio          windows of its own length and number, every token alone, joined to rgb_a's times
     touch          missing for some scenes; learned tokens stand in
     long           every frame, segment by segment, in a memory
 
@@ -77,7 +77,7 @@ TIMESTAMPS = 3
 
 
 class FakeEncoder:
-    """Every token is a fixed random projection of one picture."""
+    """Every token is a fixed random projection of one frame."""
 
     def __init__(self, modalities, width, num_tokens, seed):
         generator = torch.Generator().manual_seed(seed)
@@ -213,7 +213,7 @@ def read_questions(queries):
 
 
 def pixels(pair, modality, times):
-    """The made-up medium: pictures (T, 1, 3, 2, 3) that depend on clip, modality and time only."""
+    """The made-up medium: frames (T, 1, 3, 2, 3) that depend on clip, modality and time only."""
     seed = 100 * PAIRS.index(pair) + 10 * sorted(["video", "depth", "audio", "touch"]).index(modality)
     return torch.stack(
         [torch.randn(1, 3, 2, 3, generator=torch.Generator().manual_seed(seed + int(t * 4))) for t in times]
@@ -221,7 +221,7 @@ def pixels(pair, modality, times):
 
 
 def times_of(pair, name):
-    """Times (T,) of a stream: selected timestamps, every frame for the memory, its own windows for sound."""
+    """Times (T,) of a stream: selected timestamps, every frame for the memory, its own windows for audio."""
     every = torch.arange(FRAMES[pair], dtype=torch.float64) / 2
     if name == "long":
         selector = AllFramesSelectorConfig().build()

@@ -1,4 +1,4 @@
-"""An interrupt in the first moments: the console script has not even imported its commands."""
+"""An interrupt in the first timestamps: the console script has not even imported its commands."""
 
 from __future__ import annotations
 

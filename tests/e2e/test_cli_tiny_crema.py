@@ -1,4 +1,4 @@
-"""The shipped model of all senses, from files alone: what is heard, and what takes two senses at once."""
+"""The shipped model of all modalities, from files alone: what is heard, and what takes two modalities at once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def asked(world, question_type):
     return next(line for line in world[1] if line["question_type"] == question_type)
 
 
-def test_the_command_line_hears_and_tells_how_far_each_sense_counted(world, capsys):
+def test_the_command_line_reports_the_share_of_each_modality(world, capsys):
     folder, line = world[0], asked(world, "beeps")
     words = [word for option in line["options"] for word in ("--option", option)]
     files = [f"--audio={folder / line['paths']['audio']}", f"--depth={folder / line['paths']['depth']}"]
@@ -42,7 +42,7 @@ def test_which_is_nearer_takes_colours_and_distances(world):
     right = []
     for line in world[1]:
         if line["question_type"] in ("nearer", "distance", "pitch"):
-            clip = vidweave.Clip(**{sense: folder / line["paths"][sense] for sense in MODALITIES})
+            clip = vidweave.Clip(**{modality: folder / line["paths"][modality] for modality in MODALITIES})
             right.append(model.ask(clip, line["question"], options=line["options"]).text == line["answer"])
     assert len(right) >= 8
     assert sum(right) >= len(right) - 1

@@ -36,9 +36,7 @@ def test_a_stream_remembers_the_beginning_to_the_end():
     live, options = vidweave.load("tiny-malmm").stream(), ["yellow", "blue", "red", "green"]
     for start in (0.0, 12.5, 25.0):
         live.push(vidweave.Clip(CLIP, start_seconds=start, end_seconds=start + 12.5))
-    assert live.segments == {
-        "video": 102
-    }  # a hundred pictures in 37.5 s, as it was trained; each piece begins with one
+    assert live.segments == {"video": 102}  # a hundred frames in 37.5 s, as it was trained; each piece begins with one
     answer = live.ask("What colour is the first object?", options=options)
     assert answer.text == "yellow"
     assert answer.trace is not None

@@ -18,7 +18,7 @@ def model():
     return vidweave.load("tiny-videotgb")
 
 
-def test_most_moments_lie_in_the_event_that_is_asked_for(model, tmp_path):
+def test_most_timestamps_lie_in_the_event_that_is_asked_for(model, tmp_path):
     inside = []
     for seed in scene_seeds(77, 6):
         scene = sample_scene(seed, length="long", num_frames=150)
@@ -31,7 +31,7 @@ def test_most_moments_lie_in_the_event_that_is_asked_for(model, tmp_path):
     assert np.mean(inside) > 0.5  # 4% of a clip is in its event
 
 
-def test_a_plain_video_model_looks_at_the_moments(repository, capsys):
+def test_a_plain_video_model_uses_the_timestamps(repository, capsys):
     spec = importlib.util.spec_from_file_location("select_moments_example", repository / "examples/select_moments.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

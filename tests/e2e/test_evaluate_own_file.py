@@ -54,10 +54,10 @@ def test_own_questions_from_an_empty_folder(tmp_path, monkeypatch, capsys):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted({*FILES} - {"audiocaps"}))
 def test_the_shipped_model_answers_every_data_set(name, tmp_path, capsys):
-    """All but sound alone, which tiny-base does not take."""
-    video, sound = made(tmp_path / "clip.mp4", fps=0.2), tmp_path / "clip.wav"
-    write_audio(sound, Waveform(np.zeros(9_000, np.float32), 8_000))
-    files = write_files(name, tmp_path, {".mp4": video, ".avi": video, ".webm": video, ".wav": sound})
+    """All but audio alone, which tiny-base does not take."""
+    video, audio = made(tmp_path / "clip.mp4", fps=0.2), tmp_path / "clip.wav"
+    write_audio(audio, Waveform(np.zeros(9_000, np.float32), 8_000))
+    files = write_files(name, tmp_path, {".mp4": video, ".avi": video, ".webm": video, ".wav": audio})
     settings = [f"{key}={value}" for key, value in files.settings.items()]
     words = ("evaluate", name, f"data={tmp_path / files.data}", f"media={tmp_path / 'media'}", *settings)
     result = json.loads(output_of(capsys, *words, "--model", "tiny-base", "--json"))

@@ -34,8 +34,8 @@ def test_a_folder_of_thousands_of_clips_survives_kills(tmp_path):
     clips, out = tmp_path / "clips", tmp_path / "out"
     clips.mkdir()
     rng = np.random.default_rng(0)
-    pictures = Frames.from_array(rng.integers(0, 255, (PICTURES, 16, 16, 3), dtype=np.uint8), fps=5)
-    first = write_video(clips / "clip_0000.mp4", pictures, fps=5)
+    frames = Frames.from_array(rng.integers(0, 255, (PICTURES, 16, 16, 3), dtype=np.uint8), fps=5)
+    first = write_video(clips / "clip_0000.mp4", frames, fps=5)
     for i in range(1, CLIPS):
         os.link(first, clips / f"clip_{i:04d}.mp4")
 

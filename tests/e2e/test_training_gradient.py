@@ -16,7 +16,7 @@ _CHILD = Path(__file__).with_name("gradient_child.py")
 
 
 def _step(out: Path, devices: int, accumulate: int) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
-    """AdamW's first moments after one step, a tenth of the gradient, and the row that was logged."""
+    """AdamW's first timestamps after one step, a tenth of the gradient, and the row that was logged."""
     command = [sys.executable, "-W", "error", str(_CHILD), str(out), str(devices), str(accumulate)]
     done = subprocess.run(
         command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=200, check=False

@@ -98,7 +98,7 @@ def test_a_disk_that_fills_up_leaves_a_run_that_resumes(tmp_path, name):
 
 
 @pytest.mark.parametrize("size", [53, 7])
-def test_two_processes_learn_what_one_does(tmp_path, size):
+def test_two_processes_train_what_one_does(tmp_path, size):
     """Sums over a batch are taken in another order, so losses agree to rounding, which 55 AdamW steps enlarge."""
     one, two = tmp_path / "one", tmp_path / "two"
     first, second = _finish(one, 1, size, 6), _finish(two, 2, size, 6)

@@ -76,7 +76,7 @@ def test_truncated_with_the_index_at_the_end(tmp_path):
     refuse(tmp_path / "x.mp4", MediaDecodeError)
 
 
-def test_truncated_with_the_index_in_front_is_used_and_told(clip, tmp_path):
+def test_truncated_with_the_index_in_front_is_used_and_reported(clip, tmp_path):
     data = clip.read_bytes()
     (tmp_path / "x.mp4").write_bytes(data[: len(data) * 8 // 10])
     with open_source(tmp_path / "x.mp4", "video") as source:
@@ -102,7 +102,7 @@ def test_flipped_payload_bytes(clip):
         assert frames.num_lost or reader.num_corrupt_packets or reader.notes
 
 
-def test_no_picture_decodes_at_all(clip):
+def test_no_image_decodes_at_all(clip):
     data = bytearray(clip.read_bytes())
     start = data.index(b"mdat") + 4
     data[start:] = RNG.bytes(len(data) - start)
@@ -119,7 +119,7 @@ def inspect_file_of(data):
         return _video(reader)
 
 
-def test_sound_only_as_video(tmp_path):
+def test_audio_only_as_video(tmp_path):
     path = write_wav(tmp_path / "s.wav", tone(0.5, 8_000)[None], 8_000)
     with pytest.raises(MediaTypeError, match=r"audio but no video.*--audio"):
         open_source(path, "video")
@@ -160,7 +160,7 @@ def test_a_movie_that_refers_to_another_file(clip, tmp_path):
         assert reader.num_frames in (0, 90)
 
 
-def test_decompression_bomb_many_large_pictures(tmp_path):
+def test_decompression_bomb_many_large_images(tmp_path):
     still = np.zeros((12, 1_024, 1_024, 3), np.uint8)
     path = encode(tmp_path / "bomb.mp4", size=(1_024, 1_024), pictures=still, options={"preset": "ultrafast"})
     assert path.stat().st_size < 60_000
@@ -180,7 +180,7 @@ def test_decompression_bomb_after_resizing():
 
 
 @pytest.mark.parametrize(("side", "message"), [(20_000, "bomb"), (10_000, "too many pixels")])
-def test_picture_bomb(tmp_path, side, message):
+def test_image_bomb(tmp_path, side, message):
     path = tmp_path / "bomb.png"
     path.write_bytes(one_bit_png(side))
     assert path.stat().st_size < 60_000
@@ -317,10 +317,10 @@ def test_too_large_a_file_names_the_setting(clip):
         VideoReader(clip, limits=Limits(max_file_bytes=1_000))
 
 
-# ---- pictures, arrays and clouds
+# ---- frames, arrays and clouds
 
 
-def test_truncated_and_broken_pictures(tmp_path):
+def test_truncated_and_broken_images(tmp_path):
     from PIL import Image
 
     noise = Image.fromarray(RNG.integers(0, 255, (80, 60, 3), dtype=np.uint8))

@@ -1,4 +1,4 @@
-"""Odd depth, sound and points, as they reach CREMA's encoders: refused by name, or as documented."""
+"""Odd depth, audio and points, as they reach CREMA's encoders: refused by name, or as documented."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def test_depth_with_nan_or_infinity(tmp_path, value):
 
 
 @pytest.mark.parametrize("rate", [8_000, 16_000, 44_100])
-def test_sound_of_any_rate_gives_windows_of_frames(tmp_path, rate):
+def test_audio_of_any_rate_gives_windows_of_frames(tmp_path, rate):
     tone = np.sin(np.arange(rate * 2) * 2 * np.pi * 440 / rate).astype(np.float32) / 4
     path = write_audio(tmp_path / "tone.wav", Waveform(tone, rate))
     windows, seconds = apply(BEATS_AUDIO, read_audio(path, sample_rate=16_000))
@@ -34,7 +34,7 @@ def test_sound_of_any_rate_gives_windows_of_frames(tmp_path, rate):
     assert not windows[1].any()  # nothing but padding
 
 
-def test_sound_shorter_than_a_frame_and_empty_sound(tmp_path):
+def test_audio_shorter_than_a_frame_and_empty_audio(tmp_path):
     with pytest.raises(ShapeError, match="less than one mel frame of 400"):
         apply(BEATS_AUDIO, Waveform(np.zeros(100, np.float32), 16_000))
     (tmp_path / "empty.wav").touch()
@@ -42,7 +42,7 @@ def test_sound_shorter_than_a_frame_and_empty_sound(tmp_path):
         read_audio(tmp_path / "empty.wav", sample_rate=16_000)
 
 
-def test_long_sound_is_spread_and_capped():
+def test_long_audio_is_spread_and_capped():
     minutes = Waveform(np.zeros(16_000 * 180, np.float32), 16_000)
     windows, seconds = apply(BEATS_AUDIO, minutes)
     assert windows.shape[0] == BEATS_AUDIO.max_windows

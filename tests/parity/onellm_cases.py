@@ -138,7 +138,7 @@ def features(theirs, scene=0, rows=1, tokens=None):
 
 @cache
 def connected(theirs):
-    """What the connector makes of a recorded input, computed once (sounds take seconds), and what it computed meanwhile."""
+    """What the connector makes of a recorded input, computed once (audio take seconds), and what it computed meanwhile."""
     built, seen, ours = whole_model(), features(theirs), NAMES[theirs]
     trunk, result = built.connector.trunks["universal"], {"results": []}
 

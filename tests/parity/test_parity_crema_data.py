@@ -1,4 +1,4 @@
-"""CREMA's sound, pictures, frame numbers, prompts and marks against recorded outputs of the original code."""
+"""CREMA's audio, frames, frame numbers, prompts and marks against recorded outputs of the original code."""
 
 import json
 from dataclasses import replace
@@ -32,8 +32,8 @@ def audio_spec(mode, rate, mel_bins, **changes):
     return replace(BEATS_AUDIO, sample_rate=rate, window_seconds=seconds, mel_bins=mel_bins, **changes)
 
 
-def test_sound():
-    """Training hears the first windows; the other mode of the original (its padding rule is its own) frames alike."""
+def test_audio():
+    """Training hears the first windows; the other mode of the original (its padding rule is its own) frames the same."""
     modes, tensors = read("audio_fbank*.json"), load_only(SYSTEM, "audio_fbank*.safetensors")
     samples = tensors["in.waveform"].numpy().astype(np.float32) / 32768
     waveform = Waveform(samples, modes["sampling_rate"])
@@ -54,36 +54,36 @@ def test_sound():
         close(padded[: len(padded) // length * length].unflatten(0, (-1, length)), expected, 1e-3)
 
 
-def test_windows_over_the_whole_clip_are_cut_from_one_picture():
+def test_windows_over_the_whole_clip_are_cut_from_one_frame():
     samples = np.random.default_rng(0).standard_normal(16_000 * 12).astype(np.float32) / 10
     spec = AudioSpec(sample_rate=16_000, window_seconds=2.56, mel_bins=32, windows_of="frames")
     windows, seconds = apply(spec, Waveform(samples, 16_000))
     whole = AudioSpec(sample_rate=16_000, window_seconds=12.8, mel_bins=32, windows_of="frames")
-    picture = apply(whole, Waveform(samples, 16_000))[0][0]
-    torch.testing.assert_close(windows.flatten(0, 1), picture)
+    frame = apply(whole, Waveform(samples, 16_000))[0][0]
+    torch.testing.assert_close(windows.flatten(0, 1), frame)
     assert seconds[0].tolist() == [0.0, 2.56]
     assert float(seconds[-1, 1]) == 12.0
 
 
-def test_pictures():
+def test_frames():
     tensors = load_only(SYSTEM, "image_loading*.safetensors")
     kinds = [key.removeprefix("raw.") for key in tensors if key.startswith("raw.")]
     for kind in kinds:
         raw, out = tensors[f"raw.{kind}"], tensors[f"out.{kind}"]
-        pictures = _source(tensors, kind)[tensors[f"indices.{kind}"]].numpy()
-        if kind == "flow":  # the authors' pictures of flow lie on their side
-            pictures = np.ascontiguousarray(pictures.swapaxes(1, 2))
-        frames = Frames(pictures, np.arange(len(pictures)) / 1.0, np.arange(len(pictures)))
+        images = _source(tensors, kind)[tensors[f"indices.{kind}"]].numpy()
+        if kind == "flow":  # the authors' frames of flow lie on their side
+            images = np.ascontiguousarray(images.swapaxes(1, 2))
+        frames = Frames(images, np.arange(len(images)) / 1.0, np.arange(len(images)))
         plain = VisualSpec(height=raw.shape[2], width=raw.shape[3], scale=1.0, resampler="pillow")
         spec = replace(plain, scale=1 / 255, mean=CLIP_MEAN, std=CLIP_STD)
         for requested, (got, _), atol in ((raw, apply(plain, frames), 0.0), (out, apply(spec, frames), 1e-5)):
             close(got.transpose(0, 1), requested, atol)
         number = len(tensors["in.rgb_png"]) - 1
-        assert spread(len(pictures), number, "borders").tolist() == tensors[f"indices.{kind}"].tolist()
+        assert spread(len(images), number, "borders").tolist() == tensors[f"indices.{kind}"].tolist()
 
 
 def _source(tensors, kind):
-    """Depth is stored in gray; every other map as a picture."""
+    """Depth is stored in gray; every other map as a frame."""
     gray = tensors["in.gray_png"][..., None].expand(-1, -1, -1, 3)
     return gray if kind == "depth" else tensors["in.rgb_png"]
 

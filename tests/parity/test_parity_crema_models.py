@@ -89,7 +89,7 @@ def model(modalities, task="concate", fusion_weights=None, point_prefix="Audio: 
     return built
 
 
-def pictures(name):
+def frames_of(name):
     """(B, T, 3, H, W), whichever of the original's two layouts the file has."""
     values = inputs()[f"in.{name}"]
     return values if name == "rgb" else values.transpose(1, 2)
@@ -100,10 +100,10 @@ def features(built, names):
     result = {}
     for name in names:
         values = {
-            "video": lambda: pictures("rgb")[:, :, None],
-            "depth": lambda: pictures("depth")[:, :, None],
-            "flow": lambda: pictures("flow")[:, :, None],
-            "normals": lambda: pictures("norm")[:, :, None],
+            "video": lambda: frames_of("rgb")[:, :, None],
+            "depth": lambda: frames_of("depth")[:, :, None],
+            "flow": lambda: frames_of("flow")[:, :, None],
+            "normals": lambda: frames_of("norm")[:, :, None],
             "audio": lambda: inputs()["in.audio"],
             "point_cloud": lambda: torch.cat([inputs()["in.pc"], inputs()["in.pc_feat"]], -1)[:, None],
         }[name]()

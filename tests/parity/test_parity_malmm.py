@@ -266,7 +266,7 @@ def test_key_tables_there_and_back():
     assert all(torch.equal(back[key], weights()[key]) for key in back)
 
 
-# ---- eyes
+# ---- encoders
 
 
 @files("eva_vit*")
@@ -354,7 +354,7 @@ def test_frame_indices(file):
     assert checked
 
 
-# ---- what the language model learns
+# ---- targets of the language model
 
 
 @files("llm_sequence*")

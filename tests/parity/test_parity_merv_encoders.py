@@ -62,7 +62,7 @@ def fill(encoder, state):
 
 @torch.no_grad()
 def encode(encoder, pictures):
-    """Pictures (B, 3, H, W), each a segment."""
+    """Frames (B, 3, H, W), each a segment."""
     return encoder.encode(pictures[:, None, None], "video")[:, 0]
 
 

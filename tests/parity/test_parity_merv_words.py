@@ -132,7 +132,7 @@ def test_choices():
     assert sum(right) / len(right) == pytest.approx(data["accuracy"])
 
 
-def test_pictures():
+def test_frames():
     data = read("frames*.json")
     for case in data["load_video"]:
         nan = float("nan")

@@ -183,7 +183,7 @@ def test_decoding_by_the_released_cache(name):
 
 
 def test_answers_depend_on_their_neighbors_with_the_released_cache_alone():
-    """O6: the longer prompt of a batch is read token by token. The second picture of the record is the first, mirrored."""
+    """O6: the longer prompt of a batch is read token by token. The second frame of the record is the first, mirrored."""
     case, built = cases()["batch_of_unequal_prompts"], whole_model(PLAIN)
     queries = [query_of(text, 0) for text in case["prompts"]]
     image = media("image")
@@ -226,7 +226,7 @@ def test_the_released_cache_holds_one_number_of_inputs():
 
 
 def loss_setup(scenes, mention, **options):
-    """The released text has a token for the space in front of the answer, which is not learnt, and no end to learn."""
+    """The released text has a token for the space in front of the answer, which is no target, and no end as a target."""
     case, bare = cases()["finetune"], PROMPTS["contra4_bare"]
     answer = replace(bare.answer, legacy_first_mention=mention == "first_mention")
     built = whole_model(replace(bare, text="{question} ", answer=answer))
@@ -259,9 +259,9 @@ def test_logits_of_finetuning():
     close(logits_of(built, embeds)[0], expected[0, : embeds.values.shape[1]], 1e-4)
 
 
-@pytest.mark.slow  # sounds of full length go through all experts, and back
+@pytest.mark.slow  # audio of full length go through all experts, and back
 def test_gradients_of_finetuning():
-    """CLIP is not trained, what reads sound in front of it is."""
+    """CLIP is not trained, what reads audio in front of it is."""
     golden, mark = tensors("language"), "finetune.all_scenes.grad."
     grads = {f"llma.{k.removeprefix(mark)}": v for k, v in golden.items() if k.startswith(mark)}
     assert grads

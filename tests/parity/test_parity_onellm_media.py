@@ -25,7 +25,7 @@ def frames_of(pictures):
     return Frames(values=pictures, pts_seconds=np.arange(float(count)), indices=np.arange(count))
 
 
-# ---- pictures
+# ---- frames
 
 
 def test_images():
@@ -57,7 +57,7 @@ def test_clips_of_a_video(row):
     assert clip_starts(row["duration"], len(starts)).tolist() == pytest.approx(starts, abs=1e-9)
 
 
-# ---- sound
+# ---- audio
 
 
 def sounds():
@@ -66,7 +66,7 @@ def sounds():
 
 
 @pytest.mark.parametrize("name", sounds())
-def test_sounds(name):
+def test_audio(name):
     """The original hears the first channel."""
     golden = tensors("processors")
     expected, spec = golden[f"audio.{name}"], SPECS["audio"]

@@ -13,9 +13,9 @@ def test_flow_is_drawn_and_normalised_as_recorded():
     for file in golden_files("videotgb", "flow_utils*.safetensors"):
         recorded = load(file)
         flow = recorded["flow"].numpy().astype(np.float32)
-        pictures = np.ascontiguousarray(flow.transpose(0, 2, 3, 1))
+        frames = np.ascontiguousarray(flow.transpose(0, 2, 3, 1))
         assert np.array_equal(colour_wheel(), recorded["colorwheel"].numpy())
-        assert np.array_equal(flow_to_rgb(pictures), recorded["rgb"].numpy())
+        assert np.array_equal(flow_to_rgb(frames), recorded["rgb"].numpy())
         spec = MotionSpec(source="flow", fps=1, height=flow.shape[2], width=flow.shape[3], normalize="clip_max")
-        maps = read_motion(HeldFrames(Frames.from_array(pictures, fps=1)), spec)
+        maps = read_motion(HeldFrames(Frames.from_array(frames, fps=1)), spec)
         np.testing.assert_allclose(maps.values, recorded["normalized"].numpy(), atol=1e-4, rtol=1e-4)

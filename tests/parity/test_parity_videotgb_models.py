@@ -249,7 +249,7 @@ def test_joint_training(family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_answers_and_scores_of_single_pictures(family):
+def test_answers_and_scores_of_single_frames(family):
     model, case, _ = build(family, "concat")
     (file,) = golden_files(SYSTEM, "sf_train_strings*.json")
     info = json.loads(file.read_text())[f"sf_train_{family}"]

@@ -59,8 +59,8 @@ def test_frames_are_read_as_recorded():
     v = facts()["video"]
     _, indices = head_tail(v["frames"], v["fps"], v["n_frms"])
     rows, columns = np.mgrid[: v["size"][0], : v["size"][1]]
-    pictures = [np.stack([11 * rows % 256, 7 * columns % 256, np.full(rows.shape, i % 256)], -1) for i in indices]
-    frames, side = frames_of(np.stack(pictures).astype(np.uint8)), v["image_size"]
+    images = [np.stack([11 * rows % 256, 7 * columns % 256, np.full(rows.shape, i % 256)], -1) for i in indices]
+    frames, side = frames_of(np.stack(images).astype(np.uint8)), v["image_size"]
     read = tensors("processors")["video.clip_bgr_uint8_as_float"]
     as_read = VisualSpec(
         height=read.shape[2], width=read.shape[3], resize="none", read_short_side=side, channels="bgr", scale=1.0
@@ -83,7 +83,7 @@ def test_images(name, prompt):
     close(seen[0], expected, 1e-5)
 
 
-# ---- sound
+# ---- audio
 
 
 def sounds():
@@ -92,7 +92,7 @@ def sounds():
 
 
 @pytest.mark.parametrize(("mode", "name"), sounds())
-def test_sounds(mode, name):
+def test_audio(mode, name):
     """Two channels are averaged, of others the original hears the first alone; training hears the first windows."""
     a, channels = facts()["audio"], tensors("processors")[f"audio.waveform.{name}"]
     samples = channels.mean(0) if len(channels) == 2 else channels[0]
@@ -104,7 +104,7 @@ def test_sounds(mode, name):
     close(seen, tensors("processors")[f"audio.{mode}.{name}"], 1e-3)
 
 
-def test_a_sound_that_cannot_be_read_is_no_silence(tmp_path):
+def test_audio_that_cannot_be_read_is_no_silence(tmp_path):
     for key in (f"audio.{mode}.bad" for mode in ("train", "eval")):
         silence = tensors("processors")[key]  # what the original answers from
         assert not silence.any()

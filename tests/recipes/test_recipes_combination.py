@@ -33,7 +33,7 @@ def test_the_four_slots_compose(tmp_path):
     assert trace.tokens["video"] == trace.tokens["sound"] == 4
 
 
-def test_without_sound_it_still_answers():
+def test_without_audio_it_still_answers():
     run = recipe_run("combination", ["steps=1"])
     module = __import__("sys").modules[run.stages[0].collate.func.__module__]
     query, _ = module.clip_and_question(0)

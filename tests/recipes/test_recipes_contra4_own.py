@@ -32,7 +32,7 @@ def _no_waiting_for_the_disk(monkeypatch):
 
 @pytest.fixture(scope="module")
 def media(tmp_path_factory):
-    """Four sounds, three pictures, and videos of toy scenes with one to three things."""
+    """Four audio, three frames, and videos of toy scenes with one to three things."""
     root = tmp_path_factory.mktemp("media")
     for modality in ("audio", "image", "video"):
         (root / modality).mkdir()
@@ -137,7 +137,7 @@ def test_captions_of_a_split_are_what_the_caption_baseline_reads(media, blip, tm
     assert "A hum of 1002 samples" in result["manifest"]["prompt"]
 
 
-def test_what_is_missing_is_told(tmp_path, capsys):
+def test_what_is_missing_is_reported(tmp_path, capsys):
     (tmp_path / "image").mkdir()
     assert command(["contra4", "generate", "contra4/own", f"media={tmp_path}"]) == 2
     assert "needs folders of two modalities with captioners, got image" in capsys.readouterr().err

@@ -57,20 +57,20 @@ def test_filters_take_out_what_is_wrong(result):
     assert tally["passed majority_permute"] > tally["passed unanimous_permute"]
 
 
-def test_looking_at_modalities_alone_is_guessing(result):
+def test_modalities_alone_are_guessing(result):
     questions = read_questions(result.questions)
     for order in (MODALITIES, MODALITIES[::-1], ("flow", "video", "audio", "depth")):
         assert score(by_modality(order), questions) == pytest.approx(uniform_score(questions))
 
 
-def test_scenes_are_drawn_when_they_are_looked_at(result):
+def test_scenes_are_rendered_on_access(result):
     questions = read_questions(result.questions)[:5]
     assert {examined.status for examined in examine(questions, Media())} == {"ok"}
     query = Media().query(questions[0])
     assert [next(iter(scene.clip)) for scene in query.scenes] == [s.clip_modality for s in questions[0].scenes]
 
 
-def test_all_senses(tmp_path):
+def test_all_modalities(tmp_path):
     requested = '["' + '","'.join(MODALITIES) + '"]'
     result = made(tmp_path, "per_combination=1", "media=9", f"modalities={requested}")
     questions = read_questions(result.questions)
@@ -79,11 +79,11 @@ def test_all_senses(tmp_path):
     assert all(right_scenes(question) == [question.answer] for question in questions)
 
 
-def test_words_of_the_senses():
+def test_words_of_the_modalities():
     scene = sample_scene(11)
     shapes = [thing.shape for thing in scene.objects]
-    for sense in MODALITIES[1:]:
-        caption = modality_caption(scene, sense)
+    for modality in MODALITIES[1:]:
+        caption = modality_caption(scene, modality)
         assert caption.startswith(NUMBERS[len(shapes) - 1])
         assert [word for word in re.findall(r"\w+", caption) if word in shapes] == shapes
     assert re.fullmatch(r"(one|two|three|four) (low|middle|high) beeps?", modality_caption(scene, "audio"))

@@ -1,4 +1,4 @@
-"""CREMA's recipe on tiny files of the real layout: exactly what it says learns, and the folder it leaves answers."""
+"""CREMA's recipe on tiny files of the real layout: it trains exactly what it says, and the folder it leaves answers."""
 
 import csv
 import json
@@ -61,7 +61,7 @@ def settings(world, **changes):
     return [f"{key}={value}" for key, value in words.items()]
 
 
-def test_one_pass_per_modality_and_nothing_else_learns(world):
+def test_one_pass_per_modality_and_nothing_else_is_trained(world):
     run = recipe_run(RECIPE, settings(world, exit_temperature=-1))
     before = {name: p.detach().clone() for name, p in run.model.named_parameters()}
     (stage,) = run.stages
@@ -128,7 +128,7 @@ def test_a_batch_without_a_modality_moves_nothing_of_it(world, sequential):
             assert float(row["loss"]) == pytest.approx(fmean(loss for loss in losses if not math.isnan(loss)))
 
 
-def test_matrices_of_every_modality_decay_alike(world):
+def test_matrices_of_every_modality_decay_the_same(world):
     """`normals` is no norm."""
     run = recipe_run(RECIPE, settings(world))
     (stage,) = run.stages

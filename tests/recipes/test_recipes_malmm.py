@@ -1,4 +1,4 @@
-"""The recipe of tiny-malmm: every row builds, learns only what it says, and writes a connector that loads."""
+"""The recipe of tiny-malmm: every row builds, trains only what it says, and writes a connector that loads."""
 
 import json
 
@@ -32,7 +32,7 @@ def trained(request, tmp_path_factory):
     return request.param, run, train(run, out, has_progress=False, has_events=False)
 
 
-def test_the_connector_learns_and_its_bases_stay(trained):
+def test_the_connector_is_trained_and_its_bases_stay(trained):
     _, run, _ = trained
     for stage in run.stages:
         learnt = {name for names in stage.trainable(run.model).values() for name in names}
@@ -68,7 +68,7 @@ def test_the_asset_loads_and_answers_as_the_trained_model_does(trained):
 
 
 def test_a_memory_filled_once_is_read_as_the_model_reads_the_clip():
-    """What training looks at is what a user gets: same tokens from the stored memory and from the pictures."""
+    """What training looks at is what a user gets: same tokens from the stored memory and from the frames."""
     torch.manual_seed(0)
     root = LongRoot(new_model("memory")).eval()
     source = SharedSource(lambda root: build_memories(root, clips=4, folder=""))

@@ -47,7 +47,7 @@ def test_frozen_trains_all_but_the_encoders(tmp_path):
 
 
 @pytest.mark.slow
-def test_full_goes_on_from_all_that_the_first_stage_learnt(tmp_path):
+def test_full_goes_on_from_all_that_the_first_stage_trained(tmp_path):
     run = recipe_run(FULL, [*settings("full_align"), *settings("finetune")])
     assert [stage.name for stage in run.stages] == ["full-align", "finetune"]
     first = copy.copy(run)
@@ -81,7 +81,7 @@ def test_the_papers_numbers():
 
 @torch.no_grad()
 def test_a_mixed_batch_equals_its_parts():
-    """Conversations about clips and about nothing together: the loss is the mean over all learnt tokens."""
+    """Conversations about clips and about nothing together: the loss is the mean over all target tokens."""
     run = recipe_run(FROZEN, settings("finetune"))
     model, data = run.model.eval(), run.stages[0].examples
     processor = model.processor

@@ -35,7 +35,7 @@ def trained(tmp_path_factory):
     return run, train(run, out, has_progress=False, has_events=False)
 
 
-def test_stages_learn_exactly_what_they_say(trained):
+def test_stages_train_exactly_what_they_say(trained):
     run, _ = trained
     learnt = {
         stage.name: {n.rsplit(".weight")[0] for ns in stage.trainable(run.model).values() for n in ns}

@@ -1,4 +1,4 @@
-"""The recipe of tiny-merv: eyes, language model and rows are made, learn only what they say, and load again."""
+"""The recipe of tiny-merv: encoders, language model and rows are made, train only what they say, and load again."""
 
 import json
 
@@ -44,7 +44,7 @@ def row(request, parts):
     return request.param, *made(request.param, parts)
 
 
-def test_a_row_learns_ports_mixer_and_special_trunks(row):
+def test_a_row_trains_ports_mixer_and_special_trunks(row):
     name, run, _ = row
     for stage in run.stages:
         (learnt,) = stage.trainable(run.model).values()
@@ -79,7 +79,7 @@ def test_what_is_written_is_what_was_trained(row):
         assert score == pytest.approx(known, abs=1e-3)
 
 
-def test_the_vectors_tell_texture_and_speed_where_something_is():
+def test_the_vectors_report_texture_and_speed_where_something_is():
     vectors = FactVectors(NUM_FACTS, 8)
     labels = torch.tensor([[[2, -1], [-1, -1], [0, 1], [-1, -1]]])
     added = with_facts(vectors, torch.zeros(1, 6, 8), labels)[0]

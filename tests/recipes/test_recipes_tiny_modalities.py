@@ -1,4 +1,4 @@
-"""The recipes of the further senses: they build, take a few steps, and write what loads."""
+"""The recipes of the further modalities: they build, take a few steps, and write what loads."""
 
 import json
 
@@ -78,16 +78,16 @@ def test_what_the_bases_hold_stays_as_it_was(trained):
             assert torch.equal(parameter.half(), before[name].half()), name
 
 
-def test_the_language_model_learns_to_read_and_is_frozen_before_any_sense_speaks(trained):
+def test_the_language_model_is_trained_to_read_and_is_frozen_before_any_modality_speaks(trained):
     run, before, _ = trained
-    own = {f"model.{name}" for sense in MODALITIES for name in parameters_of(run.model.model, sense)}
+    own = {f"model.{name}" for modality in MODALITIES for name in parameters_of(run.model.model, modality)}
     reads = {n for n in before if n.startswith(("model.language_model.", "codes."))}
     for stage in run.stages:
         (learnt,) = stage.trainable(run.model).values()
         assert set(learnt) == (reads if stage.name in ("sheets", "questions") else own), stage.name
 
 
-def test_every_question_comes_with_the_senses_that_it_needs(trained):
+def test_every_question_comes_with_the_modalities_that_it_needs(trained):
     run, _, _ = trained
     stage = stage_named(run, "questions")
     examples = stage.examples(run.model)
@@ -97,25 +97,25 @@ def test_every_question_comes_with_the_senses_that_it_needs(trained):
     for asked, has in zip(rows, batch.questions.has.tolist(), strict=True):
         assert asked.needs <= {
             "video",
-            *(sense for sense, there in zip(MODALITIES, has, strict=True) if there),
+            *(modality for modality, there in zip(MODALITIES, has, strict=True) if there),
         }
 
 
-def test_a_sense_learns_its_facts_from_its_own_clips_alone(trained):
+def test_a_modality_is_trained_on_its_own_clips_alone(trained):
     run, _, _ = trained
     root, batch = run.model, batch_of(run, "vectors")
     root.requires_grad_(True)
     losses = stage_named(run, "vectors").objective(root, batch)
-    for sense in MODALITIES:
+    for modality in MODALITIES:
         root.zero_grad()
-        losses[sense].backward(retain_graph=True)
+        losses[modality].backward(retain_graph=True)
         for other in MODALITIES:
             grads = [root.model.get_parameter(name).grad for name in parameters_of(root.model, other)]
-            assert any(g is not None and bool(g.any()) for g in grads) == (other == sense)
+            assert any(g is not None and bool(g.any()) for g in grads) == (other == modality)
     assert all(p.grad is None for p in root.model.language_model.parameters())
 
 
-def test_what_senses_say_in_training_is_what_the_connector_makes_of_them(trained):
+def test_what_modalities_say_in_training_is_what_the_connector_makes_of_them(trained):
     run, _, _ = trained
     model = run.model.model.eval()
     clip = vidweave.Clip(**{m: render(sample_scene(5), m) for m in ("video", *MODALITIES)})

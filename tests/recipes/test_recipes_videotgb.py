@@ -1,4 +1,4 @@
-"""VideoTGB's stages: exactly what they say learns, by the spec's numbers, and a loss that falls in tiny runs."""
+"""VideoTGB's stages: they train exactly what they say, by the spec's numbers, and a loss that falls in tiny runs."""
 
 import json
 import sys
@@ -26,13 +26,13 @@ from tiny_models import tiny_config, toy_tokenizer
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Clips, a picture, and question files of both forms."""
+    """Clips, a frame, and question files of both forms."""
     folder = tmp_path_factory.mktemp("data")
     rng = np.random.default_rng(0)
     videos, conversations = {}, []
     for index in range(4):
-        pictures = rng.integers(0, 256, (10, 32, 32, 3), dtype=np.uint8)
-        write_video(folder / f"v{index}.mp4", Frames.from_array(pictures, fps=5))
+        frames = rng.integers(0, 256, (10, 32, 32, 3), dtype=np.uint8)
+        write_video(folder / f"v{index}.mp4", Frames.from_array(frames, fps=5))
         videos[str(index)] = {"q": "what colour is the circle ?", "a": "red", "video_id": f"v{index}"}
         turns = [{"from": "human", "value": "what is the square ?\n<video>"}, {"from": "gpt", "value": "blue"}]
         conversations.append({"id": f"c{index}", "video": f"v{index}.mp4", "conversations": turns})
@@ -97,7 +97,7 @@ QFORMER = {"connector.trunks.qformer", "connector.ports.video"}
     ("stage", "roots"),
     [("sf", BRIDGE | QFORMER), ("tg", BRIDGE), ("iv", QFORMER), ("ivt", QFORMER | {"language_model.model"})],
 )
-def test_a_stage_learns_exactly_what_it_says_and_its_loss_falls(folder, family, stage, roots, tmp_path):
+def test_a_stage_trains_exactly_what_it_says_and_its_loss_falls(folder, family, stage, roots, tmp_path):
     model = tiny(family)
     made = stage_of(model, folder, stage, steps=8, batch=4, learning_rate=0.01)
     (learnt,) = made.trainable(model).values()
@@ -120,7 +120,7 @@ def test_a_stage_learns_exactly_what_it_says_and_its_loss_falls(folder, family, 
 
 
 def loss_of(model, made, batch):
-    """As training computes it: the selector chooses where it learns; no dropout is set."""
+    """As training computes it: the selector chooses where it is trained; no dropout is set."""
     model.eval().selector.train()
     return float(made.objective(model, batch)["loss"].detach())
 
@@ -144,7 +144,7 @@ def test_numbers_of_the_spec(folder):
     assert all(later > 0 for later in factors)  # the original's was 1, 0, 1, 0 from epoch to epoch
 
 
-def test_what_is_missing_is_said(folder):
+def test_what_is_missing_is_reported(folder):
     with pytest.raises(ConfigError, match="give a model and data: model=FOLDER data=FILE"):
         recipe.recipe()
     with pytest.raises(

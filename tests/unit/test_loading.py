@@ -13,7 +13,7 @@ from vidweave.loading import DEVICES, DTYPES, check_device, check_dtype, quiet_l
 
 
 @pytest.mark.parametrize("name", [*DEVICES, "cuda:0", "cuda:12", "cpu:1"])
-def test_devices_are_told_by_their_names(name):
+def test_devices_are_reported_by_their_names(name):
     assert check_device(name) == name
 
 

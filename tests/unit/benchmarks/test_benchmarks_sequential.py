@@ -1,4 +1,4 @@
-"""The comparison of sequential and joint training: what is counted, and runs that learn what they say."""
+"""The comparison of sequential and joint training: what is counted, and runs that train what they say."""
 
 import pytest
 
@@ -19,13 +19,13 @@ def clips():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("form", "temperature"), [("joint", None), ("sequential", 1.8)])
-def test_a_form_updates_the_senses_and_nothing_else(root, clips, form, temperature, tmp_path):
+def test_a_form_updates_the_modalities_and_nothing_else(root, clips, form, temperature, tmp_path):
     run = sequential.new_run(root, clips, 1, 1, temperature=temperature, clips_per_step=2)
     before = {name: tensor.clone() for name, tensor in root.state_dict().items()}
     train(run, tmp_path, has_progress=False, has_events=False)
     passes = {"all"} if form == "joint" else set(sequential.MODALITIES)
     assert sequential.updates(tmp_path / "logs" / "answers.csv") == dict.fromkeys(passes, 1)
-    own = {f"model.{name}" for sense in sequential.MODALITIES for name in parameters_of(root.model, sense)}
+    own = {f"model.{name}" for modality in sequential.MODALITIES for name in parameters_of(root.model, modality)}
     moved = {name for name, tensor in root.state_dict().items() if not tensor.equal(before[name])}
     assert moved
     assert moved <= own
@@ -41,7 +41,7 @@ def test_only_sequential_training_exits():
     assert sequential.forms([1.8, 1.0]) == {"joint": None, "sequential, exit at 1.8": 1.8, "sequential, exit at 1": 1.0}
 
 
-def test_means_are_told_for_each_form():
+def test_means_are_reported_for_each_form():
     rows = [
         {"form": "joint", "accuracy": 0.8, "updates": {"all": 60}, "seconds": 10.0},
         {"form": "joint", "accuracy": 1.0, "updates": {"all": 60}, "seconds": 12.0},

@@ -1,4 +1,4 @@
-"""The claim about further senses: rows that differ in what they say, controls that can fail, facts beside."""
+"""The claim about further modalities: rows that differ in what they say, controls that can fail, facts beside."""
 
 import io
 
@@ -35,14 +35,14 @@ def test_every_row_answers_what_it_should(claim):
 
 @pytest.mark.slow
 def test_a_model_that_knows_nothing_does_not_pass(claim):
-    doubted = {c.name for c in claim.criteria if c.p_value < 0.01}  # two items a question_type cannot reject that many
+    doubted = {c.name for c in claim.criteria if c.p_value < 0.01}  # two items a question type cannot reject that many
     assert any("at least 95%" in name for name in doubted)
 
 
 @pytest.mark.slow
 def test_the_table_counts_tokens_and_parameters(claim):
     facts = claim.to_dict()["facts"]
-    assert list(facts) == ["video", *(f"+ {sense}" for sense in MODALITIES)]
+    assert list(facts) == ["video", *(f"+ {modality}" for modality in MODALITIES)]
     assert [row["tokens"] for row in facts.values()] == [16] * (1 + len(MODALITIES))
     assert all(20_000 < row["trained parameters"] < 65_000 for name, row in facts.items() if name != "video")
     from rich.console import Console

@@ -24,7 +24,7 @@ SEED, EXAMPLES = 11, 24
 JUDGED = question_types(needs={"video"}, scope="short", encoder="general")
 
 
-def picture(query) -> str:
+def frame(query) -> str:
     return hashlib.sha256(query.scenes[0].clip["video"].values.tobytes()).hexdigest()
 
 
@@ -35,7 +35,7 @@ class Guesser:
         return [Answer(self.choose(query)) for query in queries]
 
     def choose(self, query) -> str:
-        return random.Random(query.text + picture(query)).choice(sorted(query.options))
+        return random.Random(query.text + frame(query)).choice(sorted(query.options))
 
     def describe(self):
         return {"model": type(self).__name__}
@@ -56,10 +56,10 @@ class Seer(Guesser):
         self.known = {}
         for example in (items[i] for i in range(len(items))):
             if example.needs == {"video"} and example.scope == "short":
-                self.known[picture(example.query), example.query.text] = example.answer
+                self.known[frame(example.query), example.query.text] = example.answer
 
     def choose(self, query) -> str:
-        return self.known.get((picture(query), query.text)) or super().choose(query)
+        return self.known.get((frame(query), query.text)) or super().choose(query)
 
 
 class Cheat(Guesser):
@@ -77,7 +77,7 @@ class Cheat(Guesser):
 
 
 class Parrot(Seer):
-    """Sees, but only while the options stand as it learnt them."""
+    """Sees, but only while the options stand as it trained them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ class Hears(Seer):
         super().__init__()
         items = toy_items(SEED, EXAMPLES, ["pitch"])
         for example in (items[i] for i in range(len(items))):
-            self.known[picture(example.query), example.query.text] = example.answer
+            self.known[frame(example.query), example.query.text] = example.answer
 
 
 def measure(model) -> Claim:
@@ -118,7 +118,7 @@ def test_a_model_that_sees_keeps_the_claim(seen):
 
 
 @pytest.mark.parametrize("model", [Guesser, Constant])
-def test_a_model_that_sees_nothing_fails_every_family_and_no_control(model):
+def test_a_blind_model_fails_every_question_type_and_no_control(model):
     claim = measure(model())
     requested = {f"right clip: {question_type} at least 95%" for question_type in JUDGED}
     assert {name for name in failed(claim) if name.startswith("right clip")} == requested
@@ -134,7 +134,7 @@ def test_a_model_that_needs_no_clip_is_found_out():
 
 
 @pytest.mark.slow
-def test_a_model_that_learnt_the_order_of_options_is_found_out():
+def test_a_model_that_knows_the_order_of_options_is_detected():
     names = failed(measure(Parrot()))
     assert "shuffled options: colour loses at most 2% to right clip" in names
     assert not any("at chance" in name for name in names)
@@ -160,7 +160,7 @@ def test_the_json_is_as_agreed_and_adds_up(seen):
     assert set(data["unjudged"]) >= {"texture", "speed", "order"}
 
 
-def test_rows_pair_up_and_families_that_need_more_are_held_to_chance(seen):
+def test_rows_pair_up_and_question_types_that_need_more_are_at_chance(seen):
     assert set(seen.question_types("no clip")) == set(seen.question_types("another clip")) == set(JUDGED)
     names = [criterion.name for criterion in seen.criteria]
     for question_type in ("beeps", "pitch", "distance", "nearer", "spin"):
@@ -172,15 +172,15 @@ def test_rows_pair_up_and_families_that_need_more_are_held_to_chance(seen):
 def test_another_clip_is_never_the_own_one_and_every_clip_serves_once():
     items = toy_items(SEED, 9, ["colour", "size"])
     other = another_clip(items, 3)
-    own = [picture(items[i].query) for i in range(len(items))]
-    got = [picture(other[i].query) for i in range(len(items))]
+    own = [frame(items[i].query) for i in range(len(items))]
+    got = [frame(other[i].query) for i in range(len(items))]
     for question_type in ("colour", "size"):
         members = [i for i, name in enumerate(items.question_types) if name == question_type]
         assert sorted(own[i] for i in members) == sorted(got[i] for i in members)
     assert all(a != b for a, b in zip(own, got, strict=True))
     assert [other[i].id for i in range(18)] == [items[i].id for i in range(18)]
-    assert got == [picture(another_clip(items, 3)[i].query) for i in range(len(items))]
-    assert got != [picture(another_clip(items, 4)[i].query) for i in range(len(items))]
+    assert got == [frame(another_clip(items, 3)[i].query) for i in range(len(items))]
+    assert got != [frame(another_clip(items, 4)[i].query) for i in range(len(items))]
 
 
 def test_no_clip_is_grey_and_as_long():
@@ -248,7 +248,7 @@ def fakes():
         CLAIMS.unregister(name)
 
 
-def test_many_rows_stand_below_one_another_with_those_that_were_asked_alike():
+def test_many_rows_are_grouped_by_their_question_types():
     claim = Claim("many", progress=False)
     (*_, last) = examples = toy_items(SEED, 1, question_types=["colour", "size"])
     for row in "abcdefghi":
@@ -291,7 +291,7 @@ def test_too_few_examples_are_refused(count, capsys):
 
 
 def simulated(rng, question_types: int, items: int, right: float, known: float = 0.0, seen: float = 0.97) -> Claim:
-    """A claim of four rows over `question_types` question_types of four options; the first question_type of "other" knows `known` more."""
+    """A claim of four rows over `question_types` question types of four options; the first question type of "other" knows `known` more."""
     claim, none = Claim("simulated", progress=False), np.zeros(1)
     for question_type in range(question_types):
         scores = {

@@ -15,7 +15,7 @@ from vidweave.types import Answer, Clip, Frames, PrecomputedFeatures, Query, Str
 SEED, EXAMPLES = 12, 40
 
 
-def picture(query):
+def frame(query):
     return hashlib.sha256(query.scenes[0].clip["video"].values.tobytes()).hexdigest()
 
 
@@ -29,13 +29,13 @@ class Guesser:
         self.share, self.needs_clip = share, needs_clip
 
     def key(self, query, needs_clip):
-        return query.text, frozenset(query.options), picture(query) if needs_clip else ""
+        return query.text, frozenset(query.options), frame(query) if needs_clip else ""
 
     def answer(self, queries, **_):
         return [Answer(self.choose(query)) for query in queries]
 
     def choose(self, query):
-        die = random.Random(query.text + picture(query))
+        die = random.Random(query.text + frame(query))
         known = self.known.get(self.key(query, self.needs_clip))
         return known if known is not None and die.random() < self.share else die.choice(sorted(query.options))
 
@@ -84,7 +84,7 @@ def test_a_memory_that_needs_no_clip_fails(blind):
 
 
 class Stub:
-    """Its eye counts what it looks at; a picture's feature is its mean."""
+    """Its encoder counts what it looks at; a frame's feature is its mean."""
 
     def __init__(self):
         self.looked, self.asked = 0, []
@@ -110,7 +110,7 @@ class Stub:
         return [Answer("red") for _ in queries]
 
 
-def test_equal_pictures_are_encoded_once_for_all_rows():
+def test_equal_frames_are_encoded_once_for_all_rows():
     values = np.zeros((9, 4, 6, 3), np.uint8)
     values[3] = 50
     values[6] = 90

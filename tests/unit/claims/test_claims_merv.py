@@ -1,4 +1,4 @@
-"""The claim about special eyes, with fake models: a mixture that knows less than an eye fails, and one that cheats does too."""
+"""The claim about special encoders, with fake models: a mixture that knows less than an encoder fails, and one that cheats does too."""
 
 import random
 
@@ -16,7 +16,7 @@ SEED, EXAMPLES = 12, 60
 
 
 class Knower:
-    """Right in the question_types whose speciality is among `eyes`; guesses by a die elsewhere."""
+    """Right in the question types whose speciality is among `encoders`; guesses by a die elsewhere."""
 
     def __init__(self, answers, *encoders):
         self.answers, self.encoders = answers, encoders
@@ -38,10 +38,10 @@ def answers():
 
     items = toy_items(SEED, EXAMPLES, list(SPECIALITIES))
     examples = [items[i] for i in range(len(items))]
-    pictures = [example.query.scenes[0].clip["video"].values.tobytes() for example in examples]
+    frames = [example.query.scenes[0].clip["video"].values.tobytes() for example in examples]
     return {
         (e.query.text, tuple(e.query.options), shown): (e.question_type, e.answer)
-        for e, shown in zip(examples, pictures, strict=True)
+        for e, shown in zip(examples, frames, strict=True)
     }
 
 
@@ -59,7 +59,7 @@ def test_the_claim_is_registered_and_says_whose_speciality_is_what():
     assert all(QUESTION_TYPES[name].needs == {"video"} for name in SPECIALITIES)
 
 
-def test_a_mixture_that_knows_what_each_eye_knows_holds(answers):
+def test_a_mixture_that_knows_what_each_encoder_knows_holds(answers):
     claim = merv(SEED, EXAMPLES, progress=False, models=models(answers))
     assert claim.ok
     assert list(claim.rows) == [*ROWS, *WITHOUT]

@@ -41,13 +41,13 @@ def vid(capsys) -> Callable[..., Outcome]:
 
 @pytest.fixture(scope="session")
 def clip(tmp_path_factory) -> Path:
-    """Seven small pictures with a sound track."""
+    """Seven small frames with a audio track."""
     from vidweave.media.write import write_video
 
-    pictures = np.random.default_rng(3).integers(0, 255, (7, 34, 46, 3), dtype=np.uint8)
-    sound = Waveform(np.zeros(14_000, np.float32), 8_000)
+    frames = np.random.default_rng(3).integers(0, 255, (7, 34, 46, 3), dtype=np.uint8)
+    audio = Waveform(np.zeros(14_000, np.float32), 8_000)
     path = tmp_path_factory.mktemp("clips") / "clip.mp4"
-    return write_video(path, Frames.from_array(pictures, fps=4), audio=sound)
+    return write_video(path, Frames.from_array(frames, fps=4), audio=audio)
 
 
 class FakeModel:

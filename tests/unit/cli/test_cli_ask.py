@@ -12,7 +12,7 @@ from vidweave.registry import MODALITIES
 
 
 @pytest.fixture
-def sound(tmp_path):
+def audio(tmp_path):
     path = tmp_path / "sound.wav"
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
@@ -38,27 +38,27 @@ def test_json_holds_answer_options_and_trace(vid, model, clip):
     assert set(data["trace"]) >= {"frames", "tokens", "seconds"}
 
 
-def test_hands_everything_on(vid, model, clip, sound):
+def test_hands_everything_on(vid, model, clip, audio):
     done = vid(
         *("ask", clip, "What happens?", "--model", "some/model", "--start", "0.5", "--end", 1.25, "--frames", 3),
-        *("--audio", sound, "--max-new-tokens", 9, "--num-beams", 2, "--temperature", 0.7, "--device", "cpu"),
+        *("--audio", audio, "--max-new-tokens", 9, "--num-beams", 2, "--temperature", 0.7, "--device", "cpu"),
         *("--dtype", "bfloat16", "--normalize", "mean", "--full-trace"),
     )
     assert done.code == 0
     assert done.out.startswith("WHAT HAPPENS?\n")
     assert model.loads == [("some/model", {"device": "cpu", "dtype": "bfloat16", "cache_folder": None})]
     asked = model.asked[0]
-    assert dict(asked["clip"]) == {"video": str(clip), "audio": str(sound)}
+    assert dict(asked["clip"]) == {"video": str(clip), "audio": str(audio)}
     assert (asked["clip"].start_seconds, asked["clip"].end_seconds) == (0.5, 1.25)
     assert asked["num_frames"] == 3
     assert (asked["max_new_tokens"], asked["num_beams"], asked["temperature"], asked["do_sample"]) == (9, 2, 0.7, True)
     assert (asked["trace"], asked["normalize"]) == ("full", "mean")
 
 
-def test_a_question_about_sound_alone(vid, model, sound):
-    done = vid("ask", "What is heard?", "--audio", sound)
+def test_a_question_about_audio_alone(vid, model, audio):
+    done = vid("ask", "What is heard?", "--audio", audio)
     assert done.code == 0
-    assert dict(model.asked[0]["clip"]) == {"audio": str(sound)}
+    assert dict(model.asked[0]["clip"]) == {"audio": str(audio)}
     assert model.asked[0]["question"] == "What is heard?"
 
 
@@ -68,8 +68,8 @@ def test_there_is_an_option_for_every_modality(vid):
         assert name == "video" or f"--{name.replace('_', '-')} SOURCE" in reply
 
 
-def test_sound_given_as_the_video_names_the_option(vid, model, sound):
-    done = vid("ask", sound, "What is heard?")
+def test_audio_given_as_the_video_names_the_option(vid, model, audio):
+    done = vid("ask", audio, "What is heard?")
     assert done.code == 2
     assert "--audio" in done.err
     assert not model.loads
@@ -120,6 +120,6 @@ def test_a_folder_of_frames_gets_its_rate_from_an_option(vid, model, folder, ver
     assert model.asked[0]["clip"].fps == 2.5
 
 
-def test_a_rate_for_a_file_that_has_its_own_times_is_told(clip):
+def test_a_rate_for_a_file_that_has_its_own_times_is_reported(clip):
     with open_source(clip, "video", fps=5) as source:
         assert source.notes == [f"fps=5 is ignored: '{clip}' has times of its own"]

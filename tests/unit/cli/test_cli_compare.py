@@ -54,7 +54,7 @@ def test_a_report_that_cannot_be_written_is_refused_before_any_work(vid, model, 
     assert not model.loads
 
 
-def test_compare_refuses_what_is_no_record_file(vid, runs, tmp_path):
+def test_compare_refuses_what_is_no_prediction_file(vid, runs, tmp_path):
     (tmp_path / "c").write_text("{}\n")
     done = vid("compare", runs[0], tmp_path / "c")
     assert (done.code, "is not a prediction file" in done.err) == (1, True)

@@ -6,14 +6,14 @@ import pytest
 from PIL import Image
 
 
-def test_writes_a_page_and_a_picture(vid, model, clip, tmp_path):
+def test_writes_a_page_and_a_frame(vid, model, clip, tmp_path):
     out = tmp_path / "page.html"
     done = vid("explain", clip, "Which?", "--option", "red", "--option", "blue", "--out", out, "--frames", 5)
     assert (done.code, done.err) == (0, "")
     assert done.out.splitlines() == ["red", str(out), str(tmp_path / "page.png")]
     assert "Which?" in out.read_text(encoding="utf-8")
-    with Image.open(tmp_path / "page.png") as picture:
-        assert picture.width > 1000
+    with Image.open(tmp_path / "page.png") as frame:
+        assert frame.width > 1000
     assert (model.asked[0]["num_frames"], model.asked[0]["trace"]) == (5, True)
 
 

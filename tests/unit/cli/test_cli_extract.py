@@ -48,7 +48,7 @@ def test_a_cut_and_a_failure(world, tmp_path, capsys):
     assert "--annotations needs --videos" in capsys.readouterr().err
 
 
-def test_features_of_points_by_the_shipped_eye(world, tmp_path, capsys):
+def test_features_of_points_by_the_shipped_encoder(world, tmp_path, capsys):
     scene = tmp_path / "scene0001_00"
     scene.mkdir()
     (scene / "color.mp4").write_bytes((world / "clip_0000.mp4").read_bytes())

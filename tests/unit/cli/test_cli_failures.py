@@ -121,7 +121,7 @@ def test_an_exit_that_says_nothing_keeps_its_code(vid, raising, code, expected):
     assert (done.code, done.err) == (expected, "")
 
 
-def test_a_reader_that_left_is_told_nothing(raising, monkeypatch, capsys):
+def test_a_reader_that_left_gets_no_report(raising, monkeypatch, capsys):
     from vidweave.cli.main import run
 
     raising(BrokenPipeError())

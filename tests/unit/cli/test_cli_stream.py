@@ -76,7 +76,7 @@ def test_json_and_spans(vid, live, model, clip):
     assert model.loads[0][1] == {"device": "cpu", "dtype": None}
 
 
-def test_pieces_without_a_picture_are_left_out(vid, live, clip):
+def test_pieces_without_a_frame_are_left_out(vid, live, clip):
     vid("stream", clip, "What?", "--every", "0.1s")
     assert len(live.pushed) == 7
     assert live.pushed[0][:2] == (0.0, 0.1)

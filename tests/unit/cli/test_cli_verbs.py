@@ -19,12 +19,12 @@ from vidweave.types import Query
 from vidweave.types.recipe import recipe_names
 
 
-def test_inspect_tells_counted_and_header_numbers(vid, clip):
+def test_inspect_reports_counted_and_header_numbers(vid, clip):
     data = vid("inspect", clip, "--json").data
     assert data["duration_seconds"] == pytest.approx(1.75, abs=0.1)
-    picture, sound = data["streams"]
-    assert (picture["num_frames"], picture["num_frames_from_header"], picture["rotation"]) == (7, 7, 0)
-    assert sound["sample_rate"] == 8_000
+    frame, audio = data["streams"]
+    assert (frame["num_frames"], frame["num_frames_from_header"], frame["rotation"]) == (7, 7, 0)
+    assert audio["sample_rate"] == 8_000
     text = vid("inspect", clip).out
     assert "streams[0]:\n  type: video\n" in text
     assert "duration_seconds: 1.75" in text
@@ -102,7 +102,7 @@ def test_world_make_writes_clips_and_questions(vid, tmp_path):
     assert "is not an empty folder" in again.err
 
 
-def test_world_show_draws_a_picture(vid, tmp_path):
+def test_world_show_draws_a_frame(vid, tmp_path):
     assert vid("toyworld", "show", "--seed", 3, "--out", tmp_path / "s.png").code == 0
     assert (tmp_path / "s.png").read_bytes().startswith(b"\x89PNG")
     assert "--length must be short or long, got 'tall'" in vid("toyworld", "show", "--length", "tall").err
@@ -160,7 +160,7 @@ def test_train_refuses_bad_input(vid, arguments, complaint):
     assert complaint in done.err
 
 
-def test_evaluate_prints_families_and_resumes(vid, model, tmp_path):
+def test_evaluate_prints_question_types_and_resumes(vid, model, tmp_path):
     options = (
         "evaluate",
         "--examples",

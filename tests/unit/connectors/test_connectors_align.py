@@ -93,12 +93,12 @@ def _row(block, index):
 
 
 def test_concat_puts_tokens_side_by_side():
-    video, sound, depth = blocks([[0.0, 1.0]], tokens=2), blocks([[0.5]], tokens=3, seed=1), blocks([[7.0]], seed=2)
+    video, audio, depth = blocks([[0.0, 1.0]], tokens=2), blocks([[0.5]], tokens=3, seed=1), blocks([[7.0]], seed=2)
     fusion = ConcatFusionConfig(streams=("video", "sound")).build(("depth", "sound", "video"))
     assert fusion.block_names == ("fused", "depth")
-    got, info = fusion({"video": video, "sound": sound, "depth": depth})
+    got, info = fusion({"video": video, "sound": audio, "depth": depth})
     assert list(got) == ["fused", "depth"]
-    assert torch.equal(got["fused"].values[0, 1], torch.cat([video.values[0, 1], sound.values[0, 0]]))
+    assert torch.equal(got["fused"].values[0, 1], torch.cat([video.values[0, 1], audio.values[0, 0]]))
     assert got["depth"] is depth
     assert info == {"fused": {"fused": ["video", "sound"]}}
 

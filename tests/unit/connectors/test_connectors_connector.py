@@ -87,10 +87,10 @@ def test_clip_span_gives_one_segment_over_the_whole_clip():
 @pytest.mark.parametrize("times", [0, 6])
 def test_batch_equals_one_by_one(span, times):
     connector = build({"video": port(span=span, num_time_positions=times, input_norm=True), "sound": port()})
-    video, sound = features([4, 2, 5]), features([1, 3, 2], tokens=8, seed=2)
-    batch, _ = connector({"video": video, "sound": sound}, *pairs(3))
+    video, audio = features([4, 2, 5]), features([1, 3, 2], tokens=8, seed=2)
+    batch, _ = connector({"video": video, "sound": audio}, *pairs(3))
     for index in range(3):
-        alone, _ = connector({"video": row(video, index), "sound": row(sound, index)}, *pairs(1))
+        alone, _ = connector({"video": row(video, index), "sound": row(audio, index)}, *pairs(1))
         for name in batch:
             torch.testing.assert_close(
                 real_tokens(batch[name], index), real_tokens(alone[name], 0), rtol=1e-4, atol=1e-5
@@ -229,13 +229,13 @@ def test_absent_zero_stands_at_the_times_of_the_others():
     )
     given = {"video": features([4, 3]), "depth": features([2], items=[0], seed=5)}
     blocks, info = connector(given, *pairs(2))
-    depth, sound = blocks["depth"], blocks["sound"]
+    depth, audio = blocks["depth"], blocks["sound"]
     assert info["absent"] == {"depth": [(1, 0)], "sound": [(0, 0), (1, 0)]}
     assert depth.mask[..., 0].tolist() == [[True, True, False], [True, True, True]]
     assert not depth.values[1].any()
     assert torch.equal(depth.seconds[1, :3], given["video"].seconds[1, :3])
-    assert sound.mask.all()
-    assert sound.seconds[:, 0].tolist() == [[0.0, 4.0], [0.0, 3.0]]
+    assert audio.mask.all()
+    assert audio.seconds[:, 0].tolist() == [[0.0, 4.0], [0.0, 3.0]]
     expected, _ = build({"depth": port(num_query_tokens=2)})({"depth": given["depth"]}, *pairs(1))
     assert torch.equal(depth.mask[0, :2], expected["depth"].mask[0])
 

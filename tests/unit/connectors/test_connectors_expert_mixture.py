@@ -68,7 +68,7 @@ def test_tokens_stand_between_the_tags_of_their_port():
     assert not torch.allclose(blocks["a"].values, blocks["b"].values)
 
 
-def test_all_that_a_port_has_learns():
+def test_every_parameter_of_a_port_is_trained():
     built, seen = connector(a=PORT), features(1)
     blocks, _ = built({"a": seen}, seen.item, seen.scene)
     blocks["a"].values.square().sum().backward()

@@ -149,7 +149,7 @@ def test_the_order_of_streams_is_in_the_names_of_the_weights():
         connector(ADD, ("video", "touch", "audio")).load_state_dict(whole.state_dict())
 
 
-def test_gates_and_shares_are_told():
+def test_gates_and_shares_are_reported():
     _, info = connector(ADD)(seen(video=[3, 2], audio=[2, 0], depth=[3, 0]), *pairs(2))
     (gate,) = info["gates"]  # the second row has nothing that could be gated
     assert (gate["item"], gate["scene"], list(gate["share"])) == (0, 0, ["audio", "depth"])

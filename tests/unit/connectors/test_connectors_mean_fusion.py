@@ -20,9 +20,9 @@ def block(lengths, tokens=3, width=5):
 def test_tokens_are_the_mean_of_their_segments():
     config = MeanFusionConfig(streams=("video",))
     assert component_from_dict(FUSIONS, config.to_dict()) == config
-    video, sound = block([4, 1, 0]), block([2, 2, 1])
-    fused, info = config.build(("video", "sound"))({"video": video, "sound": sound})
-    assert fused["sound"] is sound
+    video, audio = block([4, 1, 0]), block([2, 2, 1])
+    fused, info = config.build(("video", "sound"))({"video": video, "sound": audio})
+    assert fused["sound"] is audio
     assert fused["video"].values.shape == (3, 1, 3, 5)
     torch.testing.assert_close(fused["video"].values[0, 0], video.values[0].mean(0))
     torch.testing.assert_close(fused["video"].values[1, 0], video.values[1, 0])

@@ -230,7 +230,7 @@ def test_faults():
         build(num_time_positions=4)(GIVEN, *PAIRS)
 
 
-def test_what_the_memory_holds_is_told_per_item_where_somebody_asks():
+def test_what_the_memory_holds_is_reported_per_item_where_somebody_asks():
     from vidweave.connectors.qformer import QFormerConfig
     from vidweave.connectors.qformer_memory import MemoryConfig
 

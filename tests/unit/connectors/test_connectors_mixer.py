@@ -40,7 +40,7 @@ def weights_of(info):
 
 
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
-def test_a_weighted_sum_whose_weights_are_told(weighting):
+def test_a_weighted_sum_whose_weights_are_reported(weighting):
     mixer = build(MixerConfig(name="mix", weighting=weighting, query_width=5))
     blocks = three([4, 4])
     fused, info = mixer(blocks)

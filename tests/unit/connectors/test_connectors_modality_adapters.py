@@ -75,7 +75,7 @@ def test_a_fresh_adapter_changes_nothing():
     assert torch.equal(result.values, expected.values)
 
 
-def test_only_the_stream_s_own_adapter_learns():
+def test_only_the_stream_s_own_adapter_is_trained():
     whole = connector(video=SMALL, depth=SMALL).train()
     blocks, _ = whole({"depth": features([2, 1]), "video": features([2, 1])}, *pairs(2))
     blocks["depth"].values[blocks["depth"].mask].sum().backward()

@@ -96,7 +96,7 @@ def test_pieces_equal_the_whole_and_every_step_the_loop(cuts):
 
 @pytest.mark.parametrize("mode", ["eval", "train"])
 def test_gradients_equal_those_of_the_plain_loop(mode):
-    """Banks carry no gradient; projections learn from them. In training mode the first layer has its bank or not."""
+    """Banks carry no gradient; projections train from them. In training mode the first layer has its bank or not."""
     qformer = build(hidden_dropout=0.0, attention_dropout=0.0).train(mode == "train")
     queries, keys, text, text_mask = given(7, seed=2)
     tokens = queries[:1].clone()

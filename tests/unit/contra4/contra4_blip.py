@@ -1,4 +1,4 @@
-"""A tiny random BLIP in a folder: a captioner of pictures without a chat template."""
+"""A tiny random BLIP in a folder: a captioner of frames without a chat template."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def save_blip(folder: Path) -> str:
     with torch.no_grad():
         model.text_decoder.cls.predictions.bias[: -len(WORDS)] = -100.0  # words, not signs
     model.save_pretrained(folder)
-    pictures = BlipImageProcessor(size={"height": 16, "width": 16})
+    frames = BlipImageProcessor(size={"height": 16, "width": 16})
     tokenizer = BertTokenizerFast(str(folder / "vocab.txt"), bos_token="[DEC]")
-    BlipProcessor(pictures, tokenizer).save_pretrained(folder)
+    BlipProcessor(frames, tokenizer).save_pretrained(folder)
     return str(folder)

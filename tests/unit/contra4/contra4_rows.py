@@ -110,13 +110,13 @@ def pipeline(
 
 
 def measured(request: Any) -> str:
-    """A captioner that says how loud a sound is, or how wide a picture."""
+    """A captioner that says how loud a audio is, or how wide a frame."""
     part = request.prompt[0]["content"][0]
     if part["type"] == "input_audio":
         with wave.open(io.BytesIO(base64.b64decode(part["input_audio"]["data"]))) as wav:
             return f"a sound at loudness {wav.getnframes()}"
-    with Image.open(io.BytesIO(base64.b64decode(part["image_url"]["url"].partition(",")[2]))) as picture:
-        return f"a picture at loudness {picture.width}"
+    with Image.open(io.BytesIO(base64.b64decode(part["image_url"]["url"].partition(",")[2]))) as frame:
+        return f"a picture at loudness {frame.width}"
 
 
 def asker(request: Any) -> str:

@@ -143,8 +143,8 @@ def test_media_arrive_as_they_are() -> None:
     engine = Recorder()
     shown = question(scenes=4, answer=2).reordered([2, 0])
     EndpointAnswerer(engine=engine).answer(queries(shown, locate=clip_of))
-    _, picture, _, sound, *_ = sent(engine)
-    kind, data = picture["image_url"]["url"].split(",")
+    _, frame, _, audio, *_ = sent(engine)
+    kind, data = frame["image_url"]["url"].split(",")
     assert kind == "data:image/jpeg;base64"
     image, (clip, *_) = (
         Image.open(io.BytesIO(base64.b64decode(data))),
@@ -152,7 +152,7 @@ def test_media_arrive_as_they_are() -> None:
     )
     assert image.size == (14, 12)
     assert abs(int(np.asarray(image).mean()) - int(clip["image"].values.mean())) <= 2
-    with wave.open(io.BytesIO(base64.b64decode(sound["input_audio"]["data"]))) as wav:
+    with wave.open(io.BytesIO(base64.b64decode(audio["input_audio"]["data"]))) as wav:
         assert (wav.getframerate(), wav.getnchannels()) == (16_000, 1)
 
 
@@ -210,7 +210,7 @@ def toy(text: str, modality: str = "video") -> list[Probe]:
     return asks_toy_world(Query(text, (Scene("Scene A", clip),)), Scene("Scene A", clip))
 
 
-def test_probes_ask_in_words_that_models_have_learnt() -> None:
+def test_probes_use_words_that_models_know() -> None:
     learnt = {}
     for question_type in ("exists", "count", "beeps"):
         for seed in range(900_000, 900_400):

@@ -136,7 +136,7 @@ def seen(request):
 
 @pytest.fixture
 def media(tmp_path):
-    """A picture, a video of five pictures and half a second of sound."""
+    """A frame, a video of five frames and half a second of audio."""
     files = {"image": "a.png", "video": "b.mp4", "audio": "c.wav"}
     folders = {name: tmp_path / name for name in files}
     for folder in folders.values():
@@ -161,7 +161,7 @@ def test_an_endpoint_is_shown_media_and_the_published_prompt(media):
     assert json.loads(json.dumps(stage.describe()))["captioners"]["image"]["engine"]["model"] == "m"
 
 
-def test_what_an_endpoint_said_is_kept_and_counted(media, tmp_path):
+def test_what_an_endpoint_reported_is_kept_and_counted(media, tmp_path):
     engine = Counted()
     captioner = EngineCaptioner(engine=engine, batch_size=1)
     stages = (media, Captioning(captioners=dict.fromkeys(media.folders, captioner), media=media.media()))
@@ -200,8 +200,8 @@ def test_a_medium_that_an_endpoint_refuses_is_named_or_left_out(media, caplog):
                 for r in requests
             ]
 
-    picture, *others = media.run_all(())
-    rows = [picture, {**picture, "id": "copy.png"}, *others]
+    frame, *others = media.run_all(())
+    rows = [frame, {**frame, "id": "copy.png"}, *others]
     Path(media.folders["image"], "copy.png").write_bytes(Path(media.folders["image"], "a.png").read_bytes())
     who = dict.fromkeys(media.folders, EngineCaptioner(engine=Prude(seen, "prude")))
     with pytest.raises(EngineError, match="2 of 2 requests failed"):

@@ -27,7 +27,7 @@ QUESTIONS = [brightest(n) for n in range(24)]
 WHAT = Evaluation(questions=QUESTIONS, locate=clip_of, file_hash="ab", progress=False, controls=True, orders=True)
 
 
-def test_a_model_that_looks_is_told_from_rules_that_do_not(tmp_path) -> None:
+def test_a_model_that_sees_media_is_distinguished_from_blind_rules(tmp_path) -> None:
     result = evaluate(Brightest(), WHAT, tmp_path / "r.jsonl")
     assert result["overall"]["accuracy"] == 1.0
     assert result["coverage"] == {"asked": 24, "left_out": 0}

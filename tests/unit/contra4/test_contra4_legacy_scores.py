@@ -13,7 +13,7 @@ def question(name, q_type="mc_2", selection="random", **more):
     return {"id": name, "q_type": q_type, "selection_type": selection, "modalities": modalities, **more}
 
 
-def test_2025_counts_what_contains_the_truth() -> None:
+def test_2025_counts_what_contains_the_answer() -> None:
     questions = [question("a", gt_answer="B"), question("b", "mc_3", "similarity", gt_answer="Scene C")]
     reply = [
         {"id": "a", "pred_ans": "Because it is loud", "gt_answer": "B"},
@@ -56,7 +56,7 @@ def test_2024_is_lenient_in_known_ways(answer, reply, right) -> None:
     assert score_2024([question("a")], [{"id": "a", "pred_ans": reply, "gt_ans": answer}])["correct"] == right
 
 
-def test_2024_refuses_another_truth() -> None:
+def test_2024_refuses_another_answer() -> None:
     with pytest.raises(AnnotationError, match="must be Scene A to Scene D, got 'the first'"):
         score_2024([question("a")], [{"id": "a", "pred_ans": "a", "gt_ans": "the first"}])
 

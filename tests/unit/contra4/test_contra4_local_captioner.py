@@ -22,34 +22,34 @@ from vidweave.tiny.tokenizer import train_tokenizer
 from vidweave.types import Clip, Frames, PointCloud, Waveform
 
 
-def picture(level: int, modality: str = "image", count: int = 1) -> Clip:
+def image(level: int, modality: str = "image", count: int = 1) -> Clip:
     return Clip(**{modality: Frames.from_array(np.full((count, 24, 24, 3), level, np.uint8), fps=2)})
 
 
-def sound(loudness: float) -> Clip:
+def waveform(loudness: float) -> Clip:
     return Clip(audio=Waveform(np.full(4_000, loudness, np.float32), 16_000))
 
 
 @pytest.fixture(scope="module")
 def blip(tmp_path_factory) -> str:
-    """No chat template: it is shown a picture and writes on."""
+    """No chat template: it is shown a frame and writes on."""
     return save_blip(tmp_path_factory.mktemp("blip"))
 
 
-def test_pictures_and_videos_are_described_one_by_one(blip):
+def test_images_and_videos_are_described_one_by_one(blip):
     captioner = TransformersCaptioner(blip, max_tokens=8)
-    clips = [picture(20), picture(240), picture(120, "video", 5)]
+    clips = [image(20), image(240), image(120, "video", 5)]
     reply = captioner.caption(clips)
     assert all(text and set(text.split()) <= {*WORDS} for text in reply)
     assert len(set(reply)) > 1  # it does look
     assert reply == [captioner.caption([clip])[0] for clip in clips] == captioner.caption(clips)
-    (of_video,) = TransformersCaptioner(blip, max_tokens=8).caption([picture(120)])
-    assert reply[2] == of_video  # the middle picture
+    (of_video,) = TransformersCaptioner(blip, max_tokens=8).caption([image(120)])
+    assert reply[2] == of_video  # the middle frame
 
 
 def test_a_prompt_is_continued(blip):
     asked = TransformersCaptioner(blip, prompt="a picture of", max_tokens=8)
-    (text,) = asked.caption([picture(20)])
+    (text,) = asked.caption([image(20)])
     assert text
     assert asked.describe() != TransformersCaptioner(blip, max_tokens=8).describe()
     json.dumps(asked.describe())
@@ -57,10 +57,10 @@ def test_a_prompt_is_continued(blip):
 
 def test_workers_get_it_without_its_weights(blip):
     captioner = TransformersCaptioner(blip, max_tokens=4)
-    reply = captioner.caption([picture(20)])
+    reply = captioner.caption([image(20)])
     sent = pickle.dumps(captioner)
     assert len(sent) < 1_000
-    assert pickle.loads(sent).caption([picture(20)]) == reply  # noqa: S301
+    assert pickle.loads(sent).caption([image(20)]) == reply  # noqa: S301
 
 
 def test_what_it_cannot_describe_is_refused(blip, tmp_path):
@@ -68,14 +68,14 @@ def test_what_it_cannot_describe_is_refused(blip, tmp_path):
     with pytest.raises(ModalityError, match="transformers captioners accept image, video and audio, not point_cloud"):
         captioner.caption([Clip(point_cloud=PointCloud(np.zeros((4, 3), np.float32)))])
     with pytest.raises(ModalityError, match="does not support audio"):
-        captioner.caption([sound(0.1)])
+        captioner.caption([waveform(0.1)])
     with pytest.raises(CheckpointError, match=r"there is no config\.json"):
         TransformersCaptioner(str(tmp_path))
 
 
 @pytest.fixture(scope="module")
 def listener(tmp_path_factory) -> str:
-    """A chat template: it is asked about a sound."""
+    """A chat template: it is asked about a audio."""
     torch.manual_seed(2)
     folder = tmp_path_factory.mktemp("listener")
     words = train_tokenizer([" ".join(WORDS)] * 9, 300)
@@ -96,9 +96,9 @@ def listener(tmp_path_factory) -> str:
     return str(folder)
 
 
-def test_sounds_are_described_by_a_model_that_hears(listener):
+def test_audio_is_described_by_a_model_that_hears(listener):
     captioner = TransformersCaptioner(listener, max_tokens=6)
-    clips = [sound(0.01), sound(0.9)]
+    clips = [waveform(0.01), waveform(0.9)]
     reply = captioner.caption(clips)
     assert reply == [captioner.caption([clip])[0] for clip in clips]
     assert all("Describe" not in text for text in reply)  # what was asked is not repeated

@@ -57,12 +57,12 @@ def folders(tmp_path):
     rng = np.random.default_rng(0)
     for name in RELEASED:
         (tmp_path / name).mkdir()
-    sound = Waveform(rng.uniform(-0.5, 0.5, 8000).astype(np.float32), 16_000)
+    audio = Waveform(rng.uniform(-0.5, 0.5, 8000).astype(np.float32), 16_000)
     for name in ("audiocaps", "clotho"):
-        write_audio(tmp_path / name / NAMES[name], sound)
-    pictures = Frames.from_array(rng.integers(0, 255, (7, 48, 64, 3), np.uint8), fps=5)
-    write_video(tmp_path / "msrvtt" / NAMES["msrvtt"], pictures, fps=5)
-    write_image(tmp_path / "coco" / "a.png", pictures.values[0])
+        write_audio(tmp_path / name / NAMES[name], audio)
+    frames = Frames.from_array(rng.integers(0, 255, (7, 48, 64, 3), np.uint8), fps=5)
+    write_video(tmp_path / "msrvtt" / NAMES["msrvtt"], frames, fps=5)
+    write_image(tmp_path / "coco" / "a.png", frames.values[0])
     (tmp_path / "coco" / "a.png").rename(tmp_path / "coco" / NAMES["coco"])  # what a file is, its content says
     np.savez(tmp_path / "objaverse" / NAMES["objaverse"], rng.standard_normal((59, 3)).astype(np.float32))
     return {name: str(tmp_path / name) for name in RELEASED}

@@ -275,7 +275,7 @@ def request(text, **changes):
     return Request(prompt=text, sampling=Sampling(**changes))
 
 
-def test_cache_keys_tell_everything_apart():
+def test_cache_keys_distinguish_everything():
     keys = {
         request_key({"model": model}, asked)
         for model in ("a", "b")

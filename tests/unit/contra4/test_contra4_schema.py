@@ -67,7 +67,7 @@ def test_older_keys_of_question_caption_meta_and_selection():
         ({"category": 3}, "'category' must be a string, got 3"),
     ],
 )
-def test_what_is_wrong_is_said(changes, message):
+def test_what_is_wrong_is_reported(changes, message):
     with pytest.raises(AnnotationError, match=message):
         question_from_dict(released() | changes, "here")
 

@@ -172,7 +172,7 @@ def test_verdicts_that_nobody_asked_for_are_not_the_verifiers_nonsense():
     assert reply == {f"first says Scene {letter}": count for letter, count in {"A": 2, "B": 4, "C": 2}.items()}
 
 
-def test_a_tally_tells_refusals_and_scenes_that_do_not_exist_from_choices():
+def test_a_tally_distinguishes_refusals_and_unknown_scenes_from_choices():
     row = tuple_row(0, 2, 0) | {"answer_first": ["", "Scene D"], "answer_second": ["Scene A", "both"]}
     tally = Filters(verifiers=NAMES).tally([row])
     assert {name: count for name, count in tally.items() if " says " in name} == {

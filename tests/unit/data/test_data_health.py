@@ -92,8 +92,8 @@ def test_a_file_that_ends_in_the_middle_is_one_finding(tmp_path, video):
 
 def test_what_is_known_of_media_is_not_decoded_again(tmp_path, video, monkeypatch):
     path, looked = questions(tmp_path, video, [{"answer": "x"}, {"video": "b.mp4", "answer": "x"}]), []
-    look = health._probe
-    monkeypatch.setattr(health, "_probe", lambda *arguments: looked.append(arguments[0]) or look(*arguments))
+    encode = health._probe
+    monkeypatch.setattr(health, "_probe", lambda *arguments: looked.append(arguments[0]) or encode(*arguments))
     journal = tmp_path / "check.jsonl"
     assert check_dataset(ExamplesFile(data=path), journal=journal, num_workers=1).num_known == 0
     lines = journal.read_bytes().splitlines(keepends=True)

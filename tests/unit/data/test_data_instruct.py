@@ -84,7 +84,7 @@ def test_conversations_of_videos_images_and_text(tmp_path):
         ("x", r"entry 0: expected an object, got 'x'"),
     ],
 )
-def test_broken_conversations_are_told_with_their_place(entry, message, tmp_path):
+def test_broken_conversations_are_reported_with_their_place(entry, message, tmp_path):
     with pytest.raises(AnnotationError, match=message):
         read_instruct(written(tmp_path / "m.json", [entry]), tmp_path)
 

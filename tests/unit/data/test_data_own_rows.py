@@ -63,7 +63,7 @@ def test_open_answers_and_none(tmp_path):
         ({"answer": "x", "videos": ["a.mp4", "b.mp4"]}, "videos must contain one file"),
     ],
 )
-def test_bad_rows_are_told_with_their_place(tmp_path, row, message):
+def test_bad_rows_are_reported_with_their_place(tmp_path, row, message):
     with pytest.raises(AnnotationError, match=rf"own.jsonl:2, .*{message}"):
         read(tmp_path, {"answer": "x"}, row)
 

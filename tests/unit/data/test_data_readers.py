@@ -92,7 +92,7 @@ def test_the_official_table_gives_the_examples_of_sevilas_form(tmp_path):
     assert official.annotations[0].query.options == ("None.", "angry.", "to greet.", "NA.", "point up.")
 
 
-def test_equal_options_are_told_apart_by_position(tmp_path):
+def test_equal_options_are_distinguished_by_position(tmp_path):
     (example,) = NextQA(data=written(tmp_path / "v.json", [{**NEXTQA, "a0": "b."}])).annotations
     assert (example.query.options, example.answer, example.position) == (("b.", "b."), "b.", 1)
     with pytest.raises(QueryError, match="options repeat"):
@@ -164,7 +164,7 @@ def test_questions_and_answers_in_two_files_are_joined_by_id(tmp_path):
         len(SQA3D(data=asked, answers=written(tmp_path / "a.json", {"annotations": given[1:]})))
 
 
-def test_all_accepted_answers_are_kept_and_repeated_ids_are_told(tmp_path):
+def test_all_accepted_answers_are_kept_and_repeated_ids_are_reported(tmp_path):
     dataset = ThreeDLLM(data=written(tmp_path / "d.json", [SCENE, SCENE, {**SCENE, "scene_id": "s1"}]))
     assert dataset.ids == ["scene0", "scene0#2", "s1"]
     assert dataset.notes == ["1 repeated ids in d.json got a suffix"]

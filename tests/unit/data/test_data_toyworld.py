@@ -20,7 +20,7 @@ from vidweave.types import Query
 SHORT = [name for name in available_question_types() if QUESTION_TYPES[name].scope == "short"]
 
 
-def test_every_family_has_its_number_and_every_answer_its_share():
+def test_every_question_type_has_its_number_and_every_answer_its_share():
     made = ToyQuestions(5, 13)
     assert Counter(made.question_types) == dict.fromkeys(available_question_types(), 13)
     answers = {name: Counter() for name in available_question_types()}
@@ -159,7 +159,7 @@ def test_lines_that_are_no_objects(tmp_path):
         read_toyworld(tmp_path / "none")
 
 
-def test_an_example_knows_its_truth():
+def test_an_example_knows_its_answer():
     with pytest.raises(AnnotationError, match="example 'x' has no answer"):
         Example(id="x", question_type="f", query=Query.about("a.mp4", "?"), answer=" ")
 

@@ -56,7 +56,7 @@ def folders(tmp_path_factory):
     made = tmp_path_factory.mktemp("models")
     models = {"zoedepth": zoedepth(), "metric": depth_anything(), "relative": depth_anything("relative")}
     for name, model in models.items():
-        for weight in (p for p in model.parameters() if p.ndim > 1):  # large, so that pictures make a difference
+        for weight in (p for p in model.parameters() if p.ndim > 1):  # large, so that frames make a difference
             torch.nn.init.normal_(weight, std=0.1)
         model.save_pretrained(made / name)
     return {name: str(made / name) for name in models}
@@ -65,8 +65,8 @@ def folders(tmp_path_factory):
 @pytest.mark.parametrize("name", ["zoedepth", "metric", "relative"])
 def test_an_estimator_gives_one_depth_per_pixel(folders, name):
     estimator = DepthEstimator(folders[name])
-    pictures = render(sample_scene(3), "video", frames=[0, 5, 9], size=50)
-    wide = Frames(pictures.values[:, :35], pictures.pts_seconds, pictures.indices)
+    frames = render(sample_scene(3), "video", frames=[0, 5, 9], size=50)
+    wide = Frames(frames.values[:, :35], frames.pts_seconds, frames.indices)
     depth = estimator(wide)
     assert depth.shape == (3, 35, 50, 1)
     assert depth.dtype == np.float32

@@ -1,4 +1,4 @@
-"""Flow on disk: arrays beside their times, and pictures of it."""
+"""Flow on disk: arrays beside their times, and frames of it."""
 
 import numpy as np
 import pytest
@@ -18,10 +18,10 @@ from vidweave.types import Frames, MotionSpec
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
-    pictures = np.full((5, 40, 56, 3), 30, np.uint8)
-    for i, picture in enumerate(pictures):
-        picture[8:28, 4 + 3 * i : 24 + 3 * i] = np.arange(20, dtype=np.uint8)[:, None] * 10 + 40
-    return write_video(tmp_path_factory.mktemp("flow") / "clip.mp4", Frames.from_array(pictures, fps=4), fps=4)
+    frames = np.full((5, 40, 56, 3), 30, np.uint8)
+    for i, frame in enumerate(frames):
+        frame[8:28, 4 + 3 * i : 24 + 3 * i] = np.arange(20, dtype=np.uint8)[:, None] * 10 + 40
+    return write_video(tmp_path_factory.mktemp("flow") / "clip.mp4", Frames.from_array(frames, fps=4), fps=4)
 
 
 def raft(side=128):
@@ -30,7 +30,7 @@ def raft(side=128):
     return MotionEncoderConfig(height=side, width=side, patch=side, iterations=1, specs={"video": spec}).build().eval()
 
 
-def test_vectors_of_the_codec_with_pictures(clip, tmp_path):
+def test_vectors_of_the_codec_with_frames(clip, tmp_path):
     job = FlowJob(estimator=None, name="motion vectors", fps=4, height=10, width=14, has_rgb=True)
     report = work(job, {"a/clip": clip}, tmp_path)
     assert report.made == ["a/clip"]
@@ -39,8 +39,8 @@ def test_vectors_of_the_codec_with_pictures(clip, tmp_path):
         values = flow.read_frames([0, 1, 2, 3]).values
     assert values.shape == (4, 10, 14, 2)
     assert values[..., 0].sum() > 5 * abs(values[..., 1].sum())
-    with open_source(tmp_path / "a/clip_rgb.mp4", "video") as pictures:
-        assert np.array_equal(pictures.read_frames([0, 1, 2, 3]).values, flow_to_rgb(values))
+    with open_source(tmp_path / "a/clip_rgb.mp4", "video") as frames:
+        assert np.array_equal(frames.read_frames([0, 1, 2, 3]).values, flow_to_rgb(values))
     assert work(job, {"a/clip": clip}, tmp_path).kept == ["a/clip"]
 
 
@@ -53,7 +53,7 @@ def test_raft_in_chunks_is_raft_at_once(clip, tmp_path):
     np.testing.assert_allclose(one, nine, atol=1e-3)
 
 
-def test_one_picture_has_one_map_of_zeros(tmp_path):
+def test_one_frame_has_one_map_of_zeros(tmp_path):
     path = write_video(tmp_path / "one.mp4", Frames.from_array(np.zeros((1, 16, 16, 3), np.uint8), fps=1), fps=1)
     work(FlowJob(estimator=raft(), name="random", height=128, width=128), {"one": path}, tmp_path / "out")
     assert not np.load(tmp_path / "out/one.npy").any()

@@ -20,17 +20,17 @@ from vidweave.types import Frames, Waveform
 
 
 def numbered(count, height=24, width=36):
-    """Pictures whose grey level tells their number."""
+    """Frames whose grey level tells their number."""
     return np.broadcast_to(np.arange(count, dtype=np.uint8)[:, None, None, None] * 5, (count, height, width, 3)).copy()
 
 
 @pytest.fixture
 def clip(tmp_path):
     path = tmp_path / "clip.mp4"
-    sound = Waveform(np.zeros(32_000, np.float32), 16_000)
-    pictures = Frames.from_array(numbered(40), fps=20)
+    audio = Waveform(np.zeros(32_000, np.float32), 16_000)
+    frames = Frames.from_array(numbered(40), fps=20)
     return write_video(
-        path, pictures, fps=20, audio=sound, options={"g": "10", "crf": "1", "bf": "0", "sc_threshold": "0"}
+        path, frames, fps=20, audio=audio, options={"g": "10", "crf": "1", "bf": "0", "sc_threshold": "0"}
     )
 
 
@@ -38,7 +38,7 @@ def levels(values):
     return np.rint(values.mean(axis=(1, 2, 3)) / 5).astype(int).tolist()
 
 
-def test_pictures_at_a_rate_are_those_on_show_then(clip, tmp_path):
+def test_frames_at_a_rate_are_those_on_show_then(clip, tmp_path):
     report = work(FrameJob(fps=10), {"a/b": clip}, tmp_path / "out")
     assert report.made == ["a/b"]
     folder = tmp_path / "out" / "a" / "b"
@@ -49,7 +49,7 @@ def test_pictures_at_a_rate_are_those_on_show_then(clip, tmp_path):
         assert levels(source.read_frames(range(20)).values) == list(range(0, 40, 2))
 
 
-def test_every_picture_scaled_under_another_name(clip, tmp_path):
+def test_every_frame_scaled_under_another_name(clip, tmp_path):
     work(FrameJob(height=12, pattern="frame%06d.png"), {"x": clip}, tmp_path / "out")
     folder = tmp_path / "out" / "x"
     assert len(list(folder.glob("frame*.png"))) == 40
@@ -80,7 +80,7 @@ def test_lost_frames_and_notes_are_passed_on(clip, tmp_path):
     assert set(FrameJob().run(clip, "c", tmp_path / "out")) == {"outputs", "num_frames"}
 
 
-def test_the_command_tells_of_lost_frames(clip, tmp_path, capsys):
+def test_the_command_reports_lost_frames(clip, tmp_path, capsys):
     source, out = damaged(clip, tmp_path / "damaged.mp4"), tmp_path / "out"
     for _ in range(2):  # also of what was made before
         assert run(["extract", "frames", str(source), str(clip), "--out", str(out)]) == 0
@@ -137,8 +137,8 @@ def test_a_cut_holds_the_span_from_the_key_frame_before_it(clip, tmp_path, start
         shown = reader.read(range(reader.num_frames)).values
         np.testing.assert_array_equal(shown, whole.read(range(first, last + 1)).values)
         assert reader.pts_seconds[0] == pytest.approx(0, abs=0.05)
-    with open_source(out, "audio") as sound:
-        assert sound.read_waveform(16_000).duration_seconds == pytest.approx((last + 1 - first) / 20, abs=0.15)
+    with open_source(out, "audio") as audio:
+        assert audio.read_waveform(16_000).duration_seconds == pytest.approx((last + 1 - first) / 20, abs=0.15)
 
 
 def test_cuts_that_cannot_be_made(clip, tmp_path):

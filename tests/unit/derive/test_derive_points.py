@@ -12,7 +12,7 @@ from vidweave.errors import AnnotationError, ConfigError, ShapeError
 from vidweave.media.write import write_array, write_video
 from vidweave.types import Frames
 
-INTRINSICS = (10.0, 10.0, 6.0, 4.0)  # of pictures of 12 x 8
+INTRINSICS = (10.0, 10.0, 6.0, 4.0)  # of frames of 12 x 8
 
 
 def eye(*offset):
@@ -24,7 +24,7 @@ def eye(*offset):
 def test_a_wall_seen_from_two_places_is_one_wall():
     """Two cameras side by side look at a wall: a point gets the mean of what both say of it."""
     depth = np.full((2, 8, 12), 5.0)
-    cameras = Cameras(INTRINSICS, np.stack([eye(), eye(0.5, 0, 0)]))  # the second picture is shifted by one pixel
+    cameras = Cameras(INTRINSICS, np.stack([eye(), eye(0.5, 0, 0)]))  # the second frame is shifted by one pixel
     tokens = torch.arange(2 * 16 * 3, dtype=torch.float32).view(2, 16, 3)
     features, voxels = features_of_points(tokens, depth, cameras, grid=13)
     assert features.shape == (len(voxels), 3)
@@ -73,8 +73,8 @@ def test_the_order_of_views_changes_nothing():
 def write_scene(home, poses=6):
     home.mkdir(parents=True)
     rng = np.random.default_rng(2)
-    pictures = Frames.from_array(rng.integers(0, 255, (6, 8, 12, 3), dtype=np.uint8), fps=5)
-    write_video(home / "color.mp4", pictures, fps=5, lossless=True)
+    frames = Frames.from_array(rng.integers(0, 255, (6, 8, 12, 3), dtype=np.uint8), fps=5)
+    write_video(home / "color.mp4", frames, fps=5, lossless=True)
     write_array(home / "depth.npy", Frames.from_array(rng.uniform(1, 3, (6, 8, 12, 1)).astype(np.float32), fps=5))
     info = {"intrinsics": INTRINSICS, "poses": [eye(i).tolist() if i else eye().tolist() for i in range(poses)]}
     (home / "cameras.json").write_text(json.dumps(info))

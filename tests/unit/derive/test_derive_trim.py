@@ -130,21 +130,21 @@ def with_beep(path, video_start, audio_start, beep):
         audio = out.add_stream("aac", rate=RATE, layout="mono")
         seconds = np.arange(round((4 - audio_start) * RATE)) / RATE + audio_start
         samples = np.where((seconds >= beep) & (seconds < beep + 0.1), np.sin(2 * np.pi * 800 * seconds), 0)
-        for number, picture in zip(numbers, numbered(numbers), strict=True):
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")
+        for number, image in zip(numbers, numbered(numbers), strict=True):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="yuv420p")
             frame.pts, frame.time_base = number, Fraction(1, 10)
             out.mux(video.encode(frame))
-        sound = av.AudioFrame.from_ndarray(samples[None].astype(np.float32), format="fltp", layout="mono")
-        sound.sample_rate, sound.pts, sound.time_base = RATE, round(audio_start * RATE), Fraction(1, RATE)
-        out.mux(audio.encode(sound))
+        waveform = av.AudioFrame.from_ndarray(samples[None].astype(np.float32), format="fltp", layout="mono")
+        waveform.sample_rate, waveform.pts, waveform.time_base = RATE, round(audio_start * RATE), Fraction(1, RATE)
+        out.mux(audio.encode(waveform))
         out.mux(video.encode(None))
         out.mux(audio.encode(None))
     return path
 
 
 def beep_of(path):
-    sound = read_audio(path, sample_rate=RATE)
-    return sound.start_seconds + np.flatnonzero(np.abs(sound.samples) > 0.4)[0] / RATE
+    audio = read_audio(path, sample_rate=RATE)
+    return audio.start_seconds + np.flatnonzero(np.abs(audio.samples) > 0.4)[0] / RATE
 
 
 def test_codecs_that_mp4_cannot_hold(tmp_path):

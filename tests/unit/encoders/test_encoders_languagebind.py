@@ -30,7 +30,7 @@ def test_keeps_the_contract():
 
 
 @torch.no_grad()
-def test_pictures_of_a_window_see_one_another():
+def test_frames_of_a_window_see_one_another():
     encoder = tiny(drop_cls=True)
     assert encoder.num_tokens == 4 * 4
     values = torch.randn(1, 1, 4, 3, 6, 6)

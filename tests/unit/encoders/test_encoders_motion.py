@@ -85,11 +85,11 @@ def raft_encoder(**spec):
     return MotionEncoderConfig(**size, patch=16, iterations=2, specs=specs).build().eval()
 
 
-def test_raft_watches_pairs_and_encodes_shared_pictures_once(monkeypatch):
+def test_raft_watches_pairs_and_encodes_shared_frames_once(monkeypatch):
     encoder = raft_encoder()
-    pictures = torch.randint(0, 255, (4, 3, 128, 144), dtype=torch.uint8)
-    chain = torch.stack([torch.stack([pictures[i], pictures[i + 1]]) for i in range(3)])
-    expected = encoder.raft(pictures, iterations=2)
+    frames = torch.randint(0, 255, (4, 3, 128, 144), dtype=torch.uint8)
+    chain = torch.stack([torch.stack([frames[i], frames[i + 1]]) for i in range(3)])
+    expected = encoder.raft(frames, iterations=2)
     seen = []
     encode = encoder.raft.fnet.forward
     monkeypatch.setattr(encoder.raft.fnet, "forward", lambda x: seen.append(len(x)) or encode(x))
@@ -102,11 +102,11 @@ def test_raft_watches_pairs_and_encodes_shared_pictures_once(monkeypatch):
     assert tokens.shape == (1, 3, 72, 512)
 
 
-def test_equal_pictures_do_not_move_and_a_clip_is_normalised():
+def test_equal_frames_do_not_move_and_a_clip_is_normalised():
     encoder = raft_encoder(normalize="clip_max")
-    pictures = torch.randint(0, 255, (1, 2, 1, 2, 3, 128, 144), dtype=torch.uint8)
-    pictures[0, 1, 0, 1] = pictures[0, 1, 0, 0]
-    tokens = encoder.encode(pictures, "video").detach()
+    frames = torch.randint(0, 255, (1, 2, 1, 2, 3, 128, 144), dtype=torch.uint8)
+    frames[0, 1, 0, 1] = frames[0, 1, 0, 0]
+    tokens = encoder.encode(frames, "video").detach()
     assert tokens[0, 1].abs().max() == 0
     right, down = tokens[0, 0].unflatten(-1, (2, 256)).unbind(1)
     assert torch.hypot(right, down).max() == pytest.approx(1.0, abs=1e-4)
@@ -117,12 +117,12 @@ def test_a_clip_in_a_batch_is_as_it_is_alone(normalize):
     """With clips that move unequally far: the largest motion of one must not scale the other."""
     encoder = raft_encoder(normalize=normalize)
     generator = torch.Generator().manual_seed(4)
-    pictures = torch.randint(0, 255, (2, 2, 1, 2, 3, 128, 144), generator=generator, dtype=torch.uint8)
-    pictures[1] = pictures[1] // 16 + 100  # faint: another length of flow
+    frames = torch.randint(0, 255, (2, 2, 1, 2, 3, 128, 144), generator=generator, dtype=torch.uint8)
+    frames[1] = frames[1] // 16 + 100  # faint: another length of flow
     with torch.no_grad():
-        together = encoder.encode(pictures, "video")
-        alone = torch.cat([encoder.encode(pictures[[row]], "video") for row in range(2)])
-        maps = encoder.flow(pictures[:, :, 0])
+        together = encoder.encode(frames, "video")
+        alone = torch.cat([encoder.encode(frames[[row]], "video") for row in range(2)])
+        maps = encoder.flow(frames[:, :, 0])
     longest = maps.norm(dim=2).flatten(1).amax(1)
     assert (longest[0] / longest[1] - 1).abs() > 0.05
     torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-3)

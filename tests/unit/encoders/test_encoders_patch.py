@@ -49,7 +49,7 @@ def test_no_rows_or_no_groups(rows_groups):
     assert tiny().build().encode(torch.zeros(*rows_groups, 1, 3, 12, 20), "video").shape == (*rows_groups, 15, 24)
 
 
-def test_sound_windows_are_one_channel_pictures():
+def test_audio_windows_are_one_channel_frames():
     spec = AudioSpec(sample_rate=8000, window_seconds=1.0, mel_bins=20)
     encoder = tiny(channels=1, specs={"audio": spec}).build()
     assert encoder.encode(torch.randn(2, 3, 12, 20), "audio").shape == (2, 3, 15, 24)

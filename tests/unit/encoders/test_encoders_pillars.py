@@ -13,8 +13,8 @@ from vidweave.types import PointSpec, component_from_dict
 
 def tiny(**changes):
     torch.manual_seed(0)
-    pictures = PatchEncoderConfig(size=(6, 8), patch=2, width=20, layers=1, heads=2, channels=3, chunk=2)
-    fields = {"extent_metres": 2.0, "depth_metres": 0.9, "pictures": pictures}
+    frames = PatchEncoderConfig(size=(6, 8), patch=2, width=20, layers=1, heads=2, channels=3, chunk=2)
+    fields = {"extent_metres": 2.0, "depth_metres": 0.9, "pictures": frames}
     return PillarEncoderConfig(**{**fields, "specs": {"point_cloud": PointSpec(num_points=11)}, **changes})
 
 

@@ -25,10 +25,10 @@ def test_publishes_the_named_block():
     for drop, layer in ((True, -1), (False, -2)):
         encoder = TimmTowerConfig(name="vit_tiny", layer=layer, drop_cls=drop, specs={"video": SPEC}).build().eval()
         check_encoder(encoder)
-        pictures = torch.randn(2, 1, 1, 3, 8, 12)
-        (result,) = encoder.tower.forward_intermediates(pictures[:, 0, 0], [3 + layer], False, not drop, True, "NLC")
+        frames = torch.randn(2, 1, 1, 3, 8, 12)
+        (result,) = encoder.tower.forward_intermediates(frames[:, 0, 0], [3 + layer], False, not drop, True, "NLC")
         expected = result if drop else torch.cat([result[1], result[0]], 1)
-        torch.testing.assert_close(encoder.encode(pictures, "video")[:, 0], expected)
+        torch.testing.assert_close(encoder.encode(frames, "video")[:, 0], expected)
 
 
 def test_config_round_trip():

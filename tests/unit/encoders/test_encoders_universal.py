@@ -36,8 +36,8 @@ def test_tokens_of_each_modality_and_the_class_token(encoder, modality):
         assert encoder.encode(torch.randn(2, 1, *PAYLOADS[modality]), modality).shape == (2, 1, TOKENS[modality] + 1, 8)
 
 
-def test_sound_patches_run_along_time_within_each_band(encoder):
-    """Mel bins are the rows of the picture: the lowest bins change the first row of tokens, the highest the last."""
+def test_audio_patches_run_along_time_within_each_band(encoder):
+    """Mel bins are the rows of the frame: the lowest bins change the first row of tokens, the highest the last."""
     tokenizer, values = encoder.tokenizers["audio"], torch.randn(1, 13, 7)
 
     def moved(mel_bin):

@@ -195,7 +195,7 @@ def test_a_server_without_schemas_is_asked_in_words(chat, caplog) -> None:
 # -- settings
 
 
-def test_the_key_is_sent_and_never_told(monkeypatch) -> None:
+def test_the_key_is_sent_and_never_reported(monkeypatch) -> None:
     monkeypatch.setenv("VIDWEAVE_TEST_KEY", "open sesame")
     with serving(echo) as server:
         keyed = engine(server, key_variable="VIDWEAVE_TEST_KEY")
@@ -226,7 +226,7 @@ def test_settings_that_cannot_be_are_refused(wrong, message) -> None:
         OpenAIEngine(model="m", **wrong)
 
 
-def test_without_httpx_the_install_line_is_told(monkeypatch) -> None:
+def test_without_httpx_the_install_line_is_reported(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "httpx", None)
     with pytest.raises(MissingExtraError, match=r"needs httpx; install it with: pip install 'vidweave\[eval\]'"):
         OpenAIEngine(model="m").complete(requests("a"))

@@ -197,7 +197,7 @@ def test_attempts_count_towards_the_bounds_like_requests(world) -> None:
     assert world.starts["a"] == pytest.approx([0.0, 10.0, 20.0])
 
 
-def test_what_a_client_does_if_it_is_told_nothing() -> None:
+def test_what_a_client_does_if_it_is_reported_nothing() -> None:
     plain = OpenAIEngine(model="m")
     settings = plain.concurrency, plain.timeout_seconds, plain.retries, plain.pause_seconds
     assert settings == (16, 120.0, 6, 0.5)

@@ -41,8 +41,8 @@ def media(tmp_path_factory):
     folder = tmp_path_factory.mktemp("media")
     frames = Frames.from_array(np.random.default_rng(5).integers(0, 255, (7, 34, 46, 3), dtype=np.uint8), fps=4)
     video = write_video(folder / "clip.mp4", frames)
-    sound = write_audio(folder / "clip.wav", Waveform(np.zeros(9_000, np.float32), 8_000))
-    return {".mp4": video, ".avi": video, ".webm": video, ".wav": sound}
+    audio = write_audio(folder / "clip.wav", Waveform(np.zeros(9_000, np.float32), 8_000))
+    return {".mp4": video, ".avi": video, ".webm": video, ".wav": audio}
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ def prediction(name: str, correct: bool = True) -> Prediction:
     return Prediction.of(Example(id=name, question_type="colour", query=query, answer="red"), answer, correct=correct)
 
 
-def test_a_record_holds_prompt_frames_and_scores_in_order_and_survives_the_file(tmp_path):
+def test_a_prediction_holds_prompt_frames_and_scores_in_order_and_survives_the_file(tmp_path):
     with PredictionFile(tmp_path / "deep" / "r.jsonl", MANIFEST) as file:
         file.add([prediction("a"), prediction("b")])
     manifest, predictions = read_predictions(tmp_path / "deep" / "r.jsonl")
@@ -36,7 +36,7 @@ def test_a_record_holds_prompt_frames_and_scores_in_order_and_survives_the_file(
     assert (bare.prompt, bare.frames, bare.scores) == (None, (), ())
 
 
-def test_a_file_cut_at_any_byte_is_taken_up_with_exactly_one_record_per_item(tmp_path):
+def test_a_file_cut_at_any_byte_is_taken_up_with_exactly_one_prediction_per_item(tmp_path):
     path = tmp_path / "r.jsonl"
     with PredictionFile(path, MANIFEST) as file:
         for name in "abc":
@@ -53,7 +53,7 @@ def test_a_file_cut_at_any_byte_is_taken_up_with_exactly_one_record_per_item(tmp
         assert path.read_bytes() == whole, cut
 
 
-def test_another_run_may_not_go_on_and_is_told_what_differs(tmp_path):
+def test_another_run_is_refused_with_what_differs(tmp_path):
     path = tmp_path / "r.jsonl"
     with PredictionFile(path, MANIFEST) as file:
         file.add([prediction("a")])

@@ -35,7 +35,7 @@ def test_every_breakdown_counts_every_item_once() -> None:
     assert macro == pytest.approx(sum(a.accuracy for a in result.facets["scenes"]) / 3)
 
 
-def test_a_record_without_a_facet_is_in_none_of_its_groups() -> None:
+def test_a_prediction_without_a_facet_is_in_none_of_its_groups() -> None:
     predictions = [*made_predictions(6, 1.0), made_prediction(6, True, facets={"scenes": "mc_2"})]
     assert sum(map(len, group(predictions, ["selection"]).values())) == 6
     assert sum(a.num_items for a in accuracies(predictions, ["scenes"])) == 7

@@ -22,7 +22,7 @@ from vidweave.types import Answer, Query
 
 
 class LetterTask:
-    """Item i asks for letter i; question_types take turns."""
+    """Item i asks for letter i; question types take turns."""
 
     def __init__(self, count: int = 11) -> None:
         self.count, self.made = count, []
@@ -56,7 +56,7 @@ class Says:
         return {"model": "says", "text": self.text, **self.facts}
 
 
-def test_every_item_is_asked_once_in_batches_and_counted_by_family(tmp_path):
+def test_every_item_is_asked_once_in_batches_and_counted_by_question_type(tmp_path):
     answerer, task = Says("b"), LetterTask()
     report = run(answerer, task, tmp_path / "r.jsonl", batch_size=4, progress=False, decoding={"num_frames": 3})
     assert answerer.batches == [4, 4, 3]
@@ -73,7 +73,7 @@ def test_every_item_is_asked_once_in_batches_and_counted_by_family(tmp_path):
     assert data["model"]["model"] == "says"
 
 
-def test_a_quick_look_counts_by_family_and_keeps_nothing():
+def test_accuracy_by_type_counts_and_keeps_nothing():
     task, answerer = LetterTask(), Says("b")
     examples = [replace(task.example(i), answer="b" if i < 4 else "a") for i in range(11)]
     assert accuracy_by_type(answerer, examples, batch_size=4) == {"two": 2 / 6, "four": 2 / 5}
@@ -113,7 +113,7 @@ def test_another_model_or_setting_needs_another_file(tmp_path):
         run(Says("b"), LetterTask(), path, progress=False, decoding={"num_frames": 5})
 
 
-def test_settings_that_make_no_sense(tmp_path):
+def test_invalid_settings(tmp_path):
     for settings in ({"batch_size": 0}, {"limit": 0}):
         with pytest.raises(ConfigError, match="must be at least 1"):
             run(Says("b"), LetterTask(), tmp_path / "r.jsonl", **settings)
@@ -121,7 +121,7 @@ def test_settings_that_make_no_sense(tmp_path):
         run(Says("b"), LetterTask(0), tmp_path / "r.jsonl")
 
 
-def test_progress_goes_to_stderr_and_the_table_tells_all(tmp_path, capsys):
+def test_progress_goes_to_stderr_and_the_table_reports_all(tmp_path, capsys):
     report = run(Says("b"), LetterTask(), tmp_path / "r.jsonl", progress=True)
     assert capsys.readouterr().out == ""
     text = io.StringIO()
@@ -154,7 +154,7 @@ run(Slow("b"), LetterTask(2000), {path!r}, batch_size=3, progress=False)
 
 
 @pytest.mark.slow
-def test_a_run_killed_again_and_again_ends_with_one_record_per_item(tmp_path):
+def test_a_run_killed_again_and_again_ends_with_one_prediction_per_item(tmp_path):
     path = tmp_path / "r.jsonl"
     code = KILLED.format(here=os.path.dirname(__file__), path=str(path))
     counts = [0]

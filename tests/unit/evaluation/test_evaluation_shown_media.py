@@ -150,7 +150,7 @@ def test_media_in_memory_and_names_of_no_file_are_not_hashed(folder):
         assert MediaHashes().of(example) == {}
 
 
-def test_a_frame_folder_counts_picture_by_picture(tmp_path):
+def test_a_frame_folder_counts_frame_by_frame(tmp_path):
     (tmp_path / "frames").mkdir()
     for index in range(3):
         write_image(tmp_path / "frames" / f"{index}.png", np.full((5, 7, 3), index, np.uint8))

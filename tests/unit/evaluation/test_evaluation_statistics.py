@@ -117,7 +117,7 @@ def test_loses_at_most_allows_its_loss_and_counts_pairs():
         (lambda: loses_at_most([1.0], [1.0, 0.0], 0.1), r"equal length.*got \(1,\) and \(2,\)"),
     ],
 )
-def test_what_cannot_be_computed_is_said(call, message):
+def test_what_cannot_be_computed_is_reported(call, message):
     with pytest.raises(ShapeError, match=message):
         call()
 

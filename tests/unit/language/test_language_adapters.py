@@ -37,7 +37,7 @@ def logits(model):
 
 
 @pytest.mark.parametrize(("family", "matrices"), [("llama", 4), ("t5", 12)])
-def test_adapters_start_at_nothing_learn_and_merge(family, matrices):
+def test_adapters_start_at_nothing_train_and_merge(family, matrices):
     torch.manual_seed(0)
     model = CONFIGS[family].build().eval()
     names, before = set(model.state_dict()), logits(model)
@@ -56,7 +56,7 @@ def test_adapters_start_at_nothing_learn_and_merge(family, matrices):
     assert merge_lora(model) == 0
 
 
-def test_what_is_missing_is_said(monkeypatch):
+def test_what_is_missing_is_reported(monkeypatch):
     gpt2 = CausalConfig(config={"model_type": "gpt2", "vocab_size": 30, "n_embd": 12, "n_layer": 1, "n_head": 2})
     with pytest.raises(ConfigError, match="which matrices of a 'gpt2' model get adapters"):
         add_lora(gpt2.build())

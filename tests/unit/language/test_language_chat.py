@@ -143,14 +143,14 @@ def test_training_equals_asking():
         assert trained.slots == asked.slots
 
 
-def test_a_tokenizer_that_does_not_know_the_end_token_learns_its_own():
+def test_a_tokenizer_without_the_end_token_uses_its_own():
     words = tokenizer(bos="<|begin|>", eos="<|eot_id|>")
     plan = plan_conversations([["What is it?", "red"]], words, LLAMA2_BASE, [None])
     assert plan.ids[0][-1] == words.eos_token_id
     assert "<|begin|>" in LLAMA2_CHAT.spelt_for(words).pieces(TALK)[2]
 
 
-def test_captions_are_learnt_whole():
+def test_captions_are_targets_as_a_whole():
     words = tokenizer()
     plan = plan_captions([" a red cup "], words, ["video"])
     assert plan.slot[0].tolist() == [0, -1, -1, -1, -1]
@@ -243,7 +243,7 @@ def test_blocks_may_stand_inside_the_first_turn():
     assert layout.option_ids(query, words)[0][-1] == words.convert_tokens_to_ids("<|im_end|>")
 
 
-def test_an_end_token_that_is_no_single_token_is_told():
+def test_an_end_token_that_is_no_single_token_is_reported():
     layout = TemplateLayout(parts=(Text(text="{question}"),), answer=AnswerFormat(end="b h"))
     with pytest.raises(ConfigError, match="reads as 2 tokens"):
         layout.answer_ids("a", tokenizer())

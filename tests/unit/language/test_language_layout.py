@@ -122,7 +122,7 @@ SYSTEMS = {
 
 
 def show(plan, tokenizer, item=0, target=False):
-    """A row in words; slots as [block], [block:scene] or [block:scene:segment]; learnt tokens with a star."""
+    """A row in words; slots as [block], [block:scene] or [block:scene:segment]; target tokens with a star."""
     words = []
     for number, slot, learnt in zip(
         plan.ids[item].tolist(), plan.slot[item].tolist(), plan.is_target[item].tolist(), strict=True
@@ -181,7 +181,7 @@ def test_crema_interleaves_frames_and_modalities(tokenizer):
 
 
 def test_crema_answers_with_letters(tokenizer):
-    """Options are learnt and scored as 'Option A'; the decoder's target holds the end token."""
+    """Options are trained and scored as 'Option A'; the decoder's target holds the end token."""
     words = [tokenizer.convert_ids_to_tokens(ids) for ids in CREMA.option_ids(CHOICE, tokenizer)]
     assert words == [["Options", "A", "</s>"], ["Options", "B", "</s>"]]
     target = CREMA.target_tokens([CHOICE, QUESTION], ["green", "green"], tokenizer)

@@ -154,7 +154,7 @@ def test_scoring_needs_options_that_fit(model, rows):
 
 @pytest.mark.parametrize("name", CAUSAL)
 @pytest.mark.parametrize("side", ["left"])
-def test_causal_loss_is_the_mean_over_learnt_tokens(name, side):
+def test_causal_loss_is_the_mean_over_target_tokens(name, side):
     model = make_model(name)
     torch.manual_seed(3)
     ids = [[4, 5, 6, 7, 8], [9, 10, 11], [12, 13, 14, 15, 16, 17, 18]]
@@ -227,7 +227,7 @@ def test_flan_t5_has_an_output_matrix_of_its_own(tmp_path):
     assert tied.lm_head.weight is tied.shared.weight
 
 
-def test_a_folder_tells_its_configuration(tmp_path):
+def test_a_folder_reports_its_configuration(tmp_path):
     inner = make_model("t5").model
     inner.save_pretrained(tmp_path)
     path = tmp_path / "config.json"

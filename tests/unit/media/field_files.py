@@ -16,10 +16,10 @@ def numbered(numbers: list[int], height: int = 48, width: int = 64) -> np.ndarra
     return np.broadcast_to(columns[:, None, :, None], (len(numbers), height, width, 3)).copy()
 
 
-def number_of(picture: np.ndarray) -> int:
+def number_of(frame: np.ndarray) -> int:
     """The number that a frame (H, W, 3) carries; see `numbered`."""
-    height, width = picture.shape[:2]
-    rows = picture[int(height * 0.15) : int(height * 0.5)].mean(axis=(0, 2))
+    height, width = frame.shape[:2]
+    rows = frame[int(height * 0.15) : int(height * 0.5)].mean(axis=(0, 2))
     column = width / 8
     bars = [rows[int(i * column + column * 0.3) : int(i * column + column * 0.7)].mean() > 125 for i in range(8)]
     return sum(int(bar) << i for i, bar in enumerate(bars))
@@ -27,4 +27,4 @@ def number_of(picture: np.ndarray) -> int:
 
 def numbers_of(values: np.ndarray) -> list[int]:
     """The numbers of frames (N, H, W, 3)."""
-    return [number_of(picture) for picture in values]
+    return [number_of(frame) for frame in values]

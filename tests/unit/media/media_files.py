@@ -15,13 +15,13 @@ CLOCK = Fraction(1, 1_000)
 
 
 def pattern(count: int, height: int = 48, width: int = 64) -> np.ndarray:
-    """Pictures (count, H, W, 3) that differ in brightness and in the place of a bar."""
-    pictures = np.zeros((count, height, width, 3), np.uint8)
+    """Frames (count, H, W, 3) that differ in brightness and in the place of a bar."""
+    frames = np.zeros((count, height, width, 3), np.uint8)
     for i in range(count):
-        pictures[i, ..., 0] = (i * 9) % 250
-        pictures[i, :, (3 * i) % width : (3 * i) % width + 5, 1] = 255
-        pictures[i, (2 * i) % height, :, 2] = 200
-    return pictures
+        frames[i, ..., 0] = (i * 9) % 250
+        frames[i, :, (3 * i) % width : (3 * i) % width + 5, 1] = 255
+        frames[i, (2 * i) % height, :, 2] = 200
+    return frames
 
 
 def encode(
@@ -58,23 +58,23 @@ def encode(
             stream.set_display_rotation(rotation)
         if matrix is not None:
             stream.set_display_matrix(matrix)
-        sound: Any = out.add_stream("aac", rate=16_000, layout="mono") if sound_seconds else None
-        for i, picture in enumerate(pictures):
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format=pixel_format)
+        audio: Any = out.add_stream("aac", rate=16_000, layout="mono") if sound_seconds else None
+        for i, image in enumerate(pictures):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format=pixel_format)
             frame.pts = round((start + i / fps) * fps) if times is None else round(times[i] / CLOCK)
             frame.time_base = Fraction(1, fps) if times is None else CLOCK
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
-        if sound is not None:
+        if audio is not None:
             frame = av.AudioFrame.from_ndarray(tone(sound_seconds, 16_000)[None], format="fltp", layout="mono")
             frame.sample_rate, frame.pts = 16_000, 0
-            out.mux(sound.encode(frame))
-            out.mux(sound.encode(None))
+            out.mux(audio.encode(frame))
+            out.mux(audio.encode(None))
     return path
 
 
 def sequential(path: Path) -> np.ndarray:
-    """All pictures, decoded from first to last by PyAV alone."""
+    """All frames, decoded from first to last by PyAV alone."""
     with av.open(str(path)) as container:
         return np.stack([f.to_ndarray(format="rgb24") for f in container.decode(container.streams.video[0])])
 

@@ -1,4 +1,4 @@
-"""Sound: the mean of all channels, at any rate, in any span, in true time."""
+"""Audio: the mean of all channels, at any rate, in any span, in true time."""
 
 import av
 import numpy as np
@@ -15,11 +15,11 @@ from vidweave.types import Frames, Waveform
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 6, 16])
 def test_channels_are_averaged(tmp_path, channels):
-    sound = np.stack([tone(0.5, 8_000, 200 + 50 * k) for k in range(channels)])
-    path = write_wav(tmp_path / "s.wav", sound, 8_000)
+    audio = np.stack([tone(0.5, 8_000, 200 + 50 * k) for k in range(channels)])
+    path = write_wav(tmp_path / "s.wav", audio, 8_000)
     waveform = read_audio(path, sample_rate=8_000)
     assert waveform.samples.dtype == np.float32
-    assert np.allclose(waveform.samples, sound.mean(axis=0), atol=2e-4)
+    assert np.allclose(waveform.samples, audio.mean(axis=0), atol=2e-4)
 
 
 def test_averaging_comes_before_the_rate(tmp_path):
@@ -40,7 +40,7 @@ def test_rates(tmp_path, source, target):
 
 
 @pytest.mark.parametrize("name", ["x.mp4", "x.mkv", "x.webm", "x.avi"])
-def test_the_sound_track_of_a_video(tmp_path, name):
+def test_the_audio_track_of_a_video(tmp_path, name):
     frames = Frames.from_array(np.zeros((20, 48, 64, 3), np.uint8), fps=10)
     codec = "vp9" if name.endswith("webm") else "h264"
     path = write_video(tmp_path / name, frames, audio=Waveform(tone(2.0, 16_000), 16_000), codec=codec)
@@ -53,13 +53,13 @@ def test_the_sound_track_of_a_video(tmp_path, name):
 
 @pytest.mark.parametrize(("start", "end"), [(0.25, 0.75), (0.0, 0.1), (0.5, None), (None, 0.5), (0.9, 5.0)])
 def test_spans(tmp_path, start, end):
-    sound = np.random.default_rng(2).uniform(-0.5, 0.5, 8_000).astype(np.float32)
-    path = write_wav(tmp_path / "s.wav", sound[None], 8_000)
+    audio = np.random.default_rng(2).uniform(-0.5, 0.5, 8_000).astype(np.float32)
+    path = write_wav(tmp_path / "s.wav", audio[None], 8_000)
     first, stop = round((start or 0) * 8_000), min(8_000, round((end or 1) * 8_000))
-    for source in (path, path.read_bytes(), Waveform(sound, 8_000)):
+    for source in (path, path.read_bytes(), Waveform(audio, 8_000)):
         waveform = read_audio(source, sample_rate=8_000, start_seconds=start, end_seconds=end)
         assert waveform.start_seconds == pytest.approx(start or 0.0)
-        assert np.allclose(waveform.samples, sound[first:stop], atol=2e-4)
+        assert np.allclose(waveform.samples, audio[first:stop], atol=2e-4)
 
 
 def test_a_span_of_a_compressed_track(tmp_path):
@@ -70,7 +70,7 @@ def test_a_span_of_a_compressed_track(tmp_path):
     assert np.allclose(part.samples, whole.samples[16_000:32_000], atol=1e-3)
 
 
-def test_no_sound_track(tmp_path):
+def test_no_audio_track(tmp_path):
     path = encode(tmp_path / "v.mp4", count=3)
     for read in (lambda: read_audio(path, sample_rate=8_000), lambda: open_source(path, "audio")):
         with pytest.raises(MediaTypeError, match="has no audio track"):
@@ -114,7 +114,7 @@ def test_holes_are_silence(tmp_path):
     path = tmp_path / "hole.mkv"
     with av.open(str(path), "w") as out:
         stream = out.add_stream("pcm_s16le", rate=8_000, layout="mono")
-        for start in (0, 24_000):  # one second of sound at 0 s and at 3 s
+        for start in (0, 24_000):  # one second of audio at 0 s and at 3 s
             samples = (tone(1.0, 8_000)[None] * 32_767).astype(np.int16)
             frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
             frame.sample_rate, frame.pts = 8_000, start
@@ -126,7 +126,7 @@ def test_holes_are_silence(tmp_path):
     assert np.abs(waveform.samples[25_000:31_000]).max() > 0.3
 
 
-def test_truncated_sound_is_used(tmp_path):
+def test_truncated_audio_is_used(tmp_path):
     data = write_wav(tmp_path / "s.wav", tone(2.0, 8_000)[None], 8_000).read_bytes()
     assert read_audio(data[: len(data) // 2], sample_rate=8_000).duration_seconds == pytest.approx(1.0, abs=0.01)
 

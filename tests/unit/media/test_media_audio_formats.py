@@ -122,11 +122,11 @@ def test_audio_that_starts_after_the_video_and_before_it(tmp_path):
 def join(video, samples, path, start):
     """The packets of a video and PCM audio from `start` seconds on, in one Matroska file."""
     with av.open(str(video)) as source, av.open(str(path), "w") as out:
-        pictures = out.add_stream_from_template(source.streams.video[0])
+        frames = out.add_stream_from_template(source.streams.video[0])
         audio = out.add_stream("pcm_s16le", rate=16_000, layout="mono")
         for packet in source.demux(video=0):
             if packet.size:
-                packet.stream = pictures
+                packet.stream = frames
                 out.mux_one(packet)
         frame = av.AudioFrame.from_ndarray((samples[None] * 32_767).astype(np.int16), format="s16", layout="mono")
         frame.sample_rate, frame.pts = 16_000, round(start * 16_000)
@@ -135,7 +135,7 @@ def join(video, samples, path, start):
     return path
 
 
-def test_channels_that_cancel_are_told(tmp_path):
+def test_channels_that_cancel_are_reported(tmp_path):
     left = sine(0.5, 16_000, LOW)
     path = encode_audio(tmp_path / "x.wav", "pcm_s16le", np.stack([left, -left]), 16_000)
     with open_source(path, "audio") as source:

@@ -17,7 +17,7 @@ RATE = 8_000
 
 
 def times_of_sound(waveform, step=0.02):
-    """Whether each `step` of the waveform is sound (0.25) or silence."""
+    """Whether each `step` of the waveform is audio (0.25) or silence."""
     size = round(step * waveform.sample_rate)
     return (waveform.samples[: len(waveform.samples) // size * size].reshape(-1, size).mean(1) > 0.125).tolist()
 
@@ -131,6 +131,6 @@ def test_samples_without_a_known_range_are_refused(dtype):
         Waveform(np.zeros(4, dtype), RATE)
 
 
-def test_floats_of_another_unit_are_told():
+def test_floats_of_another_unit_are_reported():
     waveform = read_audio(Waveform(np.array([0.0, 20_000.0], np.float32), RATE), sample_rate=RATE)
     assert "reaches 20000, but samples are expected in -1..1" in waveform.notes[0]

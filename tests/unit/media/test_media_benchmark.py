@@ -26,7 +26,7 @@ def test_one_line_per_clip_and_count_and_the_criteria(clip, capsys):
     assert code == (0 if all(criterion["ok"] for criterion in criteria) else 1)
 
 
-def test_wrong_pictures_are_shown_and_not_compared(clip):
+def test_wrong_frames_are_shown_and_not_compared(clip):
     def shifted(path, count):
         return np.roll(decode.sequential_decode(path, count), 8, axis=2)
 

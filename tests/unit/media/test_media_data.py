@@ -198,13 +198,13 @@ def test_facts_are_json_and_counted(tmp_path):
     facts = json.loads(json.dumps(inspect_file(video)))
     assert facts["kind"] == "video"
     assert facts["duration_seconds"] == pytest.approx(3.0, abs=0.1)
-    picture, sound = facts["streams"]
+    frame, audio = facts["streams"]
     expected = {"num_frames": 25, "num_frames_from_header": 25, "num_keyframes": 3, "rotation": 90, "codec": "h264"}
-    assert {key: picture[key] for key in expected} == expected
-    assert (picture["width"], picture["height"], picture["fps"]) == (48, 64, 10.0)
-    assert picture["duration_seconds"] == pytest.approx(2.5)
-    assert picture["is_constant_rate"]
-    assert (sound["codec"], sound["sample_rate"], sound["num_channels"]) == ("aac", 16_000, 1)
+    assert {key: frame[key] for key in expected} == expected
+    assert (frame["width"], frame["height"], frame["fps"]) == (48, 64, 10.0)
+    assert frame["duration_seconds"] == pytest.approx(2.5)
+    assert frame["is_constant_rate"]
+    assert (audio["codec"], audio["sample_rate"], audio["num_channels"]) == ("aac", 16_000, 1)
 
 
 def test_facts_of_everything_else(tmp_path):
@@ -279,14 +279,14 @@ def test_points_keep_their_values(tmp_path):
 
 
 def test_images(tmp_path):
-    picture = pattern(1)
-    write_image(tmp_path / "x.png", Frames.from_array(picture, fps=1))
-    assert np.array_equal(np.asarray(Image.open(tmp_path / "x.png")), picture[0])
-    write_image(tmp_path / "y.png", picture[0][..., :1])
+    frame = pattern(1)
+    write_image(tmp_path / "x.png", Frames.from_array(frame, fps=1))
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "x.png")), frame[0])
+    write_image(tmp_path / "y.png", frame[0][..., :1])
     with pytest.raises(MediaError, match="no suffix of an image format"):
-        write_image(tmp_path / "x.mp4", picture[0])
+        write_image(tmp_path / "x.mp4", frame[0])
     with pytest.raises(ShapeError, match="an image must be uint8"):
-        write_image(tmp_path / "x.png", picture[0].astype(np.float32))
+        write_image(tmp_path / "x.png", frame[0].astype(np.float32))
 
 
 def test_what_cannot_be_written_leaves_nothing(tmp_path):

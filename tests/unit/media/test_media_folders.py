@@ -16,7 +16,7 @@ from vidweave.types import Clip
 
 
 def folder_of(path, names):
-    """A folder of gray pictures whose brightness is their place in `names`."""
+    """A folder of gray frames whose brightness is their place in `names`."""
     path.mkdir(exist_ok=True)
     for place, name in enumerate(names):
         Image.fromarray(np.full((5, 7), place, np.uint8)).save(path / name)
@@ -127,7 +127,7 @@ def test_animations_are_videos_with_their_own_times(name):
 
 
 def test_times_of_an_animation_follow_its_durations(tmp_path):
-    stills = [Image.fromarray(picture) for picture in pattern(4)]
+    stills = [Image.fromarray(frame) for frame in pattern(4)]
     stills[0].save(
         tmp_path / "x.webp", save_all=True, append_images=stills[1:], duration=[40, 500, 0, 250], lossless=True
     )
@@ -142,7 +142,7 @@ def test_times_of_an_animation_follow_its_durations(tmp_path):
 @pytest.mark.parametrize("is_depth", [False, True])
 def test_pages_of_a_tiff_are_frames_at_a_given_rate(tmp_path, is_depth):
     values = (np.arange(3)[:, None, None] * 1_000 + np.arange(35).reshape(5, 7)).astype(np.uint16)
-    stills = [Image.fromarray(page if is_depth else picture) for page, picture in zip(values, pattern(3), strict=True)]
+    stills = [Image.fromarray(page if is_depth else frame) for page, frame in zip(values, pattern(3), strict=True)]
     stills[0].save(tmp_path / "x.tif", save_all=True, append_images=stills[1:])
     modality = "depth" if is_depth else "video"
     with open_source(tmp_path / "x.tif", modality, fps=4) as source:

@@ -1,4 +1,4 @@
-"""Decoding in a killable process: the same pictures, and an end to whatever hangs or dies."""
+"""Decoding in a killable process: the same frames, and an end to whatever hangs or dies."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ def clip(tmp_path_factory):
     return encode(tmp_path_factory.mktemp("isolate") / "clip.mp4")
 
 
-def test_pictures_and_motion_are_those_of_the_same_process(clip):
+def test_frames_and_motion_are_those_of_the_same_process(clip):
     spec = MotionSpec(source="motion_vectors", fps=10, height=3, width=4)
     with open_source(clip, "video") as here, open_source(clip, "video", limits=ISOLATED) as there:
         for ours, theirs in zip(here.timeline(), there.timeline(), strict=True):
@@ -33,7 +33,7 @@ def test_pictures_and_motion_are_those_of_the_same_process(clip):
         assert there.notes == here.notes == []
 
 
-def test_bad_files_are_told_as_ever(tmp_path):
+def test_bad_files_are_reported_in_the_same_words(tmp_path):
     (tmp_path / "text.mp4").write_text("this is no video")
     with pytest.raises(MediaDecodeError, match="not an audio or video file"):
         open_source(tmp_path / "text.mp4", "video", limits=ISOLATED)
@@ -61,7 +61,7 @@ def test_a_decoder_that_hangs_while_it_decodes_is_killed(clip):
         assert not process.is_alive()
 
 
-def test_a_decoder_that_dies_is_told(clip):
+def test_a_decoder_that_dies_is_reported(clip):
     with open_source(clip, "video", limits=ISOLATED) as source:
         os.kill(source._frames._process.pid, signal.SIGSEGV)
         with pytest.raises(MediaDecodeError, match=r"the process that decodes it died \(exit code -11\)"):

@@ -1,4 +1,4 @@
-"""Motion on one clock: what moved, how far, and when, whatever the source, the codec and the rate of the pictures."""
+"""Motion on one clock: what moved, how far, and when, whatever the source, the codec and the rate of the frames."""
 
 import av
 import numpy as np
@@ -14,21 +14,21 @@ from vidweave.media.video import VideoReader
 from vidweave.types import Frames, MotionSpec
 
 HEIGHT, WIDTH, SIDE, FPS = 80, 112, 32, 10
-SPEED = np.array([3, -2])  # pixels per picture, right and down
+SPEED = np.array([3, -2])  # pixels per frame, right and down
 GRID = {"height": 5, "width": 7}  # cells of 16 x 16 pixels
 VECTORS = MotionSpec(source="motion_vectors", fps=FPS, **GRID)
 
 
 def square(count=16, still=(), speed=SPEED):
-    """A textured square that moves over a still, textured ground; pictures of `still` repeat the one before."""
+    """A textured square that moves over a still, textured ground; frames of `still` repeat the one before."""
     rng = np.random.default_rng(5)
     ground = rng.integers(20, 50, (HEIGHT, WIDTH, 3), dtype=np.uint8)
     block = rng.integers(60, 250, (SIDE // 4, SIDE // 4, 3), dtype=np.uint8).repeat(4, 0).repeat(4, 1)
-    pictures, at = np.repeat(ground[None], count, 0), np.array([16, 40])
-    for i, picture in enumerate(pictures):
+    frames, at = np.repeat(ground[None], count, 0), np.array([16, 40])
+    for i, frame in enumerate(frames):
         at = at + (speed if i and i not in still else 0)
-        picture[at[1] : at[1] + SIDE, at[0] : at[0] + SIDE] = block
-    return pictures
+        frame[at[1] : at[1] + SIDE, at[0] : at[0] + SIDE] = block
+    return frames
 
 
 FULL = MotionSpec(source="motion_vectors", fps=FPS, height=HEIGHT, width=WIDTH)
@@ -62,7 +62,7 @@ def written(folder, name, codec="libx264", pictures=None, **arguments):
         ("no_times.avi", "libx264", {"b_frames": 2}),
     ],
 )
-def test_vectors_of_the_codec_tell_how_far_something_moved(name, codec, arguments, folder):
+def test_vectors_of_the_codec_report_how_far_something_moved(name, codec, arguments, folder):
     path = written(folder, f"far_{name}", codec, **arguments)
     fps = arguments.get("fps", FPS)
     with VideoReader(path) as reader:
@@ -86,7 +86,7 @@ def test_where_something_moved_and_where_nothing_did(folder):
 
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])
-def test_motion_turns_with_the_picture(degrees, folder):
+def test_motion_turns_with_the_frame(degrees, folder):
     plain = written(folder, "plain.mp4", b_frames=0)
     turned = written(folder, f"turned_{degrees}.mp4", b_frames=0, rotation=degrees)
     with VideoReader(plain) as one, VideoReader(turned) as other:
@@ -125,7 +125,7 @@ def test_a_variable_rate_moves_as_far(folder):
     assert np.abs(maps.values[2]).sum() > 0
 
 
-def test_pictures_that_stand_still_do_not_move(folder):
+def test_frames_that_stand_still_do_not_move(folder):
     with VideoReader(written(folder, "pause.mp4", pictures=square(still=range(6, 11)), b_frames=0)) as reader:
         maps = read_motion(reader, VECTORS)
     energy = np.abs(maps.values).sum((1, 2, 3))
@@ -154,7 +154,7 @@ def test_codecs_without_vectors_are_named_and_replaced(codec, name, arguments, w
     assert np.allclose(np.median(at_centre(maps), 0), SPEED, atol=0.6)
 
 
-def test_pictures_in_memory_have_their_vectors_estimated():
+def test_frames_in_memory_have_their_vectors_estimated():
     frames = Frames.from_array(square(), fps=FPS)
     maps = read_motion(HeldFrames(frames), FULL)
     assert np.allclose(np.median(at_centre(maps), 0), SPEED, atol=0.6)
@@ -164,7 +164,7 @@ def test_pictures_in_memory_have_their_vectors_estimated():
 
 
 @pytest.mark.parametrize("source", ["motion_vectors", "frame_differences", "pictures"])
-def test_one_picture_has_one_map_without_motion(source, folder):
+def test_one_frame_has_one_map_without_motion(source, folder):
     spec = MotionSpec(source=source, fps=2, **GRID)
     with VideoReader(written(folder, f"one_{source}.mp4", pictures=square(1))) as reader:
         maps = read_motion(reader, spec)
@@ -178,7 +178,7 @@ def test_one_picture_has_one_map_without_motion(source, folder):
 
 
 @pytest.mark.parametrize("source", ["motion_vectors", "frame_differences"])
-def test_no_motion_at_all_is_told(source, folder):
+def test_no_motion_at_all_is_reported(source, folder):
     with VideoReader(written(folder, f"still_{source}.mp4", pictures=square(9, still=range(9)))) as reader:
         maps = read_motion(reader, MotionSpec(source=source, fps=FPS, normalize="clip_max", **GRID))
     assert np.abs(maps.values).max() < (1e-6 if source == "motion_vectors" else 1.001)
@@ -207,19 +207,19 @@ def test_what_is_no_flow_is_refused():
         read_motion(source, MotionSpec(source="flow", fps=FPS, **GRID))
 
 
-def test_flow_is_no_picture():
+def test_flow_is_no_frame():
     source = HeldFrames(Frames.from_array(np.zeros((3, 8, 8, 2), np.float32), fps=FPS))
     with pytest.raises(MediaTypeError, match=r"8-bit frames.*give flow as the modality flow"):
         read_motion(source, MotionSpec(source="frame_differences", fps=FPS, **GRID))
 
 
-def test_frame_differences_tell_what_came_and_what_went():
-    pictures = np.zeros((4, 5, 7, 3), np.uint8)
-    pictures[1, 2, 3] = 255  # comes
-    pictures[2, 2, 4] = 102  # the first one goes, a fainter one comes
-    pictures[3] = pictures[2]
+def test_frame_differences_report_what_came_and_what_went():
+    frames = np.zeros((4, 5, 7, 3), np.uint8)
+    frames[1, 2, 3] = 255  # comes
+    frames[2, 2, 4] = 102  # the first one goes, a fainter one comes
+    frames[3] = frames[2]
     spec = MotionSpec(source="frame_differences", fps=FPS, **GRID)
-    came, went = read_motion(HeldFrames(Frames.from_array(pictures, fps=FPS)), spec).values.transpose(1, 0, 2, 3)
+    came, went = read_motion(HeldFrames(Frames.from_array(frames, fps=FPS)), spec).values.transpose(1, 0, 2, 3)
     assert came[0, 2, 3] == pytest.approx(1.0)
     assert went[1, 2, 3] == pytest.approx(1.0)
     assert came[1, 2, 4] == pytest.approx(0.4)
@@ -227,21 +227,21 @@ def test_frame_differences_tell_what_came_and_what_went():
     assert went.sum() == pytest.approx(1.0)
 
 
-def test_pairs_of_pictures_are_one_step_apart():
-    pictures = square(12)
+def test_pairs_of_frames_are_one_step_apart():
+    frames = square(12)
     maps = read_motion(
-        HeldFrames(Frames.from_array(pictures, fps=FPS)),
+        HeldFrames(Frames.from_array(frames, fps=FPS)),
         MotionSpec(source="pictures", fps=FPS / 2, height=HEIGHT, width=WIDTH),
     )
     assert maps.values.dtype == np.uint8
     assert maps.values.shape == (6, 2, 3, HEIGHT, WIDTH)
-    shown = pictures[[0, 2, 4, 6, 8, 10, 11]].transpose(0, 3, 1, 2)
+    shown = frames[[0, 2, 4, 6, 8, 10, 11]].transpose(0, 3, 1, 2)
     assert np.array_equal(maps.values[:, 0], shown[:-1])
     assert np.array_equal(maps.values[:, 1], shown[1:])
 
 
 @pytest.mark.parametrize("source", ["motion_vectors", "frame_differences", "pictures"])
-def test_too_many_maps_are_thinned_and_told(source):
+def test_too_many_maps_are_thinned_and_reported(source):
     frames = HeldFrames(Frames.from_array(square(14), fps=FPS))
     whole = read_motion(frames, MotionSpec(source=source, fps=FPS, **GRID))
     thinned = read_motion(frames, MotionSpec(source=source, fps=FPS, max_maps=4, **GRID))
@@ -287,9 +287,9 @@ def test_impossible_specs_are_refused(wrong):
         MotionSpec(**{"source": "motion_vectors", "fps": 2.0, "height": 5, "width": 7, **wrong})
 
 
-def test_dense_pictures_are_left_out_and_the_motion_stays(folder):
-    pictures = square(40, speed=np.array([1, 0]))
-    with VideoReader(written(folder, "dense.mp4", pictures=pictures, b_frames=3, fps=40)) as reader:
+def test_dense_frames_are_left_out_and_the_motion_stays(folder):
+    frames = square(40, speed=np.array([1, 0]))
+    with VideoReader(written(folder, "dense.mp4", pictures=frames, b_frames=3, fps=40)) as reader:
         every, few = (list(codec_vectors(reader, limits=Limits(), is_sparse=is_sparse)) for is_sparse in (False, True))
         maps = read_motion(reader, MotionSpec(source="motion_vectors", fps=4, **GRID))
     assert len(few) < 0.6 * len(every)

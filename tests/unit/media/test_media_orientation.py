@@ -18,15 +18,15 @@ MATRICES = [(a, 0, 0, d) for a, d in itertools.product((1, -1), repeat=2)]
 MATRICES += [(0, b, c, 0) for b, c in itertools.product((1, -1), repeat=2)]
 
 
-def shown(picture, matrix):
+def shown(frame, matrix):
     """What the definition says: each pixel goes to its new place, and the whole is moved back to the origin."""
     a, b, c, d = matrix
-    height, width = picture.shape[:2]
+    height, width = frame.shape[:2]
     y, x = np.mgrid[:height, :width]
     new_x, new_y = a * x + c * y, b * x + d * y
     new_x, new_y = new_x - new_x.min(), new_y - new_y.min()
-    out = np.zeros((new_y.max() + 1, new_x.max() + 1, *picture.shape[2:]), picture.dtype)
-    out[new_y, new_x] = picture
+    out = np.zeros((new_y.max() + 1, new_x.max() + 1, *frame.shape[2:]), frame.dtype)
+    out[new_y, new_x] = frame
     return out
 
 
@@ -64,9 +64,9 @@ def test_motion_is_oriented_like_what_moves(is_mirrored, quarters):
 def test_a_mirrored_phone_video():
     """Corners as players show them: green and red on top, white and blue below."""
     with VideoReader(FIELD / "m_hflip.mp4") as reader:
-        picture = reader.read([0]).values[0].astype(int)
-    height, width = picture.shape[:2]
-    corners = [picture[y, x] for y in (height // 4, 3 * height // 4) for x in (width // 4, 3 * width // 4)]
+        frame = reader.read([0]).values[0].astype(int)
+    height, width = frame.shape[:2]
+    corners = [frame[y, x] for y in (height // 4, 3 * height // 4) for x in (width // 4, 3 * width // 4)]
     expected = [(0, 255, 0), (255, 0, 0), (255, 255, 255), (0, 0, 255)]
     assert all(np.abs(got - want).max() < 60 for got, want in zip(corners, expected, strict=True)), corners
 

@@ -20,7 +20,7 @@ def test_index_rules():
 
 
 @pytest.mark.parametrize("rounding", ["none", "truncate", "wrap"])
-def test_rounding_of_resized_pictures(rounding):
+def test_rounding_of_resized_frames(rounding):
     noise = np.random.default_rng(3).choice([0, 255], (2, 9, 11, 3)).astype(np.uint8)
     spec = VisualSpec(height=7, width=5, antialias=False, scale=1.0, rounding=rounding)
     got, _ = apply(spec, Frames.from_array(noise, fps=1))
@@ -34,7 +34,7 @@ def test_rounding_of_resized_pictures(rounding):
         assert value == pytest.approx(expected, abs=1e-4)
 
 
-def test_pictures_of_the_right_size_stay_as_they_are():
+def test_frames_of_the_right_size_stay_as_they_are():
     noise = np.random.default_rng(4).integers(0, 256, (1, 7, 5, 3), dtype=np.uint8)
     results = []
     for rounding in ("none", "truncate", "wrap"):

@@ -1,4 +1,4 @@
-"""Picture files, folders of them, arrays, and the one door to them all."""
+"""Frame files, folders of them, arrays, and the one reader of them all."""
 
 import json
 
@@ -58,7 +58,7 @@ def test_modes_become_rgb(tmp_path, mode):
         assert np.array_equal(values, PICTURE)
 
 
-def test_several_pictures_are_no_image(tmp_path):
+def test_several_images_are_no_image(tmp_path):
     stills = [Image.fromarray(p) for p in pattern(3)]
     stills[0].save(tmp_path / "x.gif", save_all=True, append_images=stills[1:], duration=200)
     for read in (read_image, lambda p: open_source(p, "image")):
@@ -70,7 +70,7 @@ def test_several_pictures_are_no_image(tmp_path):
         open_source(encode(tmp_path / "v.mp4", count=3), "image")
 
 
-def test_text_is_no_picture(tmp_path):
+def test_text_is_no_image(tmp_path):
     (tmp_path / "x.jpg").write_text("hello there, this is text")
     with pytest.raises(MediaTypeError, match="not an image in a supported format"):
         read_image(tmp_path / "x.jpg")
@@ -90,23 +90,23 @@ def test_pixels_are_capped(tmp_path):
 
 def folder_of(path, pictures, name="{}.png"):
     path.mkdir()
-    for i, picture in enumerate(pictures):
-        Image.fromarray(picture).save(path / name.format(i + 1))
+    for i, frame in enumerate(pictures):
+        Image.fromarray(frame).save(path / name.format(i + 1))
     (path / "Thumbs.db").write_text("x")
     (path / ".hidden.png").write_text("x")
     return path
 
 
 def test_folder_in_natural_order_with_its_rate(tmp_path):
-    pictures = pattern(12)
-    folder = folder_of(tmp_path / "f", pictures, "frame_{}.png")
+    images = pattern(12)
+    folder = folder_of(tmp_path / "f", images, "frame_{}.png")
     (folder / "frames.json").write_text(json.dumps({"fps": 4}))
     with open_source(folder, "video") as source:
         pts, duration = source.timeline()
         assert np.allclose(pts, np.arange(12) / 4)
         assert duration == 3.0
         frames = source.read_frames([11, 0, 9])
-    assert np.array_equal(frames.values, pictures[[11, 0, 9]])
+    assert np.array_equal(frames.values, images[[11, 0, 9]])
     with open_source(folder, "video", fps=8) as source:  # what is given goes before what is written
         assert source.timeline()[1] == 1.5
 
@@ -182,7 +182,7 @@ def test_array_as_bytes():
 
 
 @pytest.mark.parametrize("values", [np.zeros((3, 5, 5, 7)), np.zeros((3,)), np.zeros((2, 3, 4, 5, 6))])
-def test_arrays_that_are_no_pictures(tmp_path, values):
+def test_arrays_that_are_no_images(tmp_path, values):
     np.save(tmp_path / "x.npy", values)
     with pytest.raises(MediaTypeError, match=r"has shape .*; frames must be"):
         open_source(tmp_path / "x.npy", "depth", fps=1)
@@ -202,23 +202,23 @@ def test_integers_have_no_known_range(tmp_path, dtype):
 
 
 @pytest.mark.parametrize("modality", IMAGE_LIKE)
-def test_every_image_like_modality_takes_every_picture_source(tmp_path, modality):
-    picture = pattern(1)
-    Image.fromarray(picture[0]).save(tmp_path / "x.png")
-    np.save(tmp_path / "x.npy", picture)
-    folder = folder_of(tmp_path / "f", picture)
-    for source in (tmp_path / "x.png", str(tmp_path / "x.npy"), folder, Frames.from_array(picture, fps=1)):
+def test_every_image_like_modality_takes_every_image_source(tmp_path, modality):
+    frame = pattern(1)
+    Image.fromarray(frame[0]).save(tmp_path / "x.png")
+    np.save(tmp_path / "x.npy", frame)
+    folder = folder_of(tmp_path / "f", frame)
+    for source in (tmp_path / "x.png", str(tmp_path / "x.npy"), folder, Frames.from_array(frame, fps=1)):
         with open_source(source, modality) as opened:
             assert opened.carrier == "frames"
             assert len(opened.timeline()[0]) == 1
-            assert np.array_equal(opened.read_frames([0]).values, picture)
+            assert np.array_equal(opened.read_frames([0]).values, frame)
     if modality != "image":
         path = encode(tmp_path / "v.mp4", count=4)
         with open_source(path, modality) as opened:
             assert np.array_equal(opened.read_frames([1, 3]).values, sequential(path)[[1, 3]])
 
 
-def test_sound_and_points(tmp_path):
+def test_audio_and_points(tmp_path):
     wav = write_wav(tmp_path / "s.wav", tone(0.5, 8_000)[None], 8_000)
     with open_source(wav, "audio") as source:
         assert source.read_waveform(4_000, start_seconds=0.1, end_seconds=0.3).duration_seconds == pytest.approx(

@@ -42,7 +42,7 @@ needs = st.builds(
     span=st.none() | st.tuples(st.floats(0, 0.9), st.floats(0.01, 2.0)),
     timestamps=st.none() | st.lists(st.floats(-5, 200), min_size=1, max_size=9),
 )
-def test_any_plan_is_sound(requested, gaps, span, timestamps):
+def test_any_plan_is_valid(requested, gaps, span, timestamps):
     pts = np.cumsum(gaps)
     duration = float(pts[-1] + 0.1)
     borders = None if span is None else (span[0] * duration, span[0] * duration + span[1] * duration)
@@ -101,7 +101,7 @@ def test_more_than_exist_repeats_and_says_so():
     assert plan.notes == ["a: 8 frames were asked for, 3 are there; 3 are used, some twice"]
 
 
-def test_one_picture_serves_any_need():
+def test_one_frame_serves_any_need():
     for need in (FrameNeed(num_frames=6, window=2), FrameNeed(fps=2.0), FrameNeed(), FrameNeed(window=4)):
         plan = plan_frames({"a": need}, np.zeros(1), 0.0)
         assert set(picked(plan, "a").tolist()) == {0}
@@ -131,12 +131,12 @@ def test_a_span_between_two_frames_takes_the_one_on_show():
     assert "no frame starts within" in plan.notes[0]
 
 
-def test_a_span_past_the_end_is_told():
+def test_a_span_past_the_end_is_reported():
     plan = plan_frames({"a": FrameNeed(num_frames=1)}, times(80), 8.0, span=(6.0, 30.0))
     assert "after the clip (8.000 s)" in plan.notes[0]
 
 
-def test_moments():
+def test_timestamps():
     needs = {
         "near": FrameNeed(num_frames=3),
         "groups": FrameNeed(num_frames=9, window=3),
@@ -181,12 +181,12 @@ def test_impossible_times(bad):
 
 
 @pytest.mark.parametrize("bad", [[], [np.nan], [[1.0]]])
-def test_impossible_moments(bad):
+def test_impossible_timestamps(bad):
     with pytest.raises(ShapeError, match="timestamps must be"):
         plan_frames({"a": FrameNeed(num_frames=1)}, times(3), 1.0, timestamps=bad)
 
 
-def test_strides_see_the_same_moments():
+def test_strides_see_the_same_timestamps():
     """An encoder of 16 frames sees every second one of an encoder of 32; one decode serves both."""
     dense, thin = FrameNeed(num_frames=32, rule="truncate"), FrameNeed(num_frames=16, rule="truncate", stride=2)
     plan = plan_frames({"dense": dense, "thin": thin}, np.arange(601) / 29.97, 601 / 29.97)

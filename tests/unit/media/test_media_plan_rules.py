@@ -161,7 +161,7 @@ def test_windows_lie_around_their_moment(window, timestamp, expected):
 @pytest.mark.parametrize(
     ("count", "expected"), [(1, [2]), (2, [1, 3]), (3, [0, 2, 4]), (4, [0, 1, 3, 4]), (7, [0, 1, 1, 2, 3, 3, 4])]
 )
-def test_moments_are_thinned_or_repeated_evenly(count, expected):
+def test_timestamps_are_thinned_or_repeated_evenly(count, expected):
     timestamps = [10.0, 20.0, 40.0, 50.0, 90.0]
     plan = plan_frames({"a": FrameNeed(num_frames=count)}, np.array([0.0, *timestamps]), 100.0, timestamps=timestamps)
     assert (plan.indices[plan.streams["a"]] - 1).tolist() == expected

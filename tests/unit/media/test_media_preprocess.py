@@ -50,9 +50,9 @@ def test_overshoot_is_clamped():
 
 
 def test_crop_keeps_the_middle():
-    picture = np.zeros((1, 40, 80, 3), np.uint8)
-    picture[:, :, 20:60] = 200
-    out, _ = apply(VisualSpec(height=20, width=20, resize="crop"), frames(picture))
+    frame = np.zeros((1, 40, 80, 3), np.uint8)
+    frame[:, :, 20:60] = 200
+    out, _ = apply(VisualSpec(height=20, width=20, resize="crop"), frames(frame))
     assert out.shape == (1, 3, 20, 20)
     assert torch.allclose(out[..., 2:-2], torch.full((1, 3, 20, 16), 200 / 255), atol=1e-3)
 
@@ -105,20 +105,20 @@ def test_chunks_equal_one_piece(monkeypatch):
     assert torch.equal(whole, chunked)
 
 
-# ---- sound
+# ---- audio
 
 
 def test_windows_cover_the_clip():
     spec = AudioSpec(sample_rate=1_000, window_seconds=0.5)
-    sound = np.arange(1_200, dtype=np.float32) / 1_200
-    out, seconds = apply(spec, Waveform(sound, 1_000, start_seconds=2.0))
+    audio = np.arange(1_200, dtype=np.float32) / 1_200
+    out, seconds = apply(spec, Waveform(audio, 1_000, start_seconds=2.0))
     assert out.shape == (3, 500)
-    assert np.allclose(out.flatten()[:1_200], sound)
+    assert np.allclose(out.flatten()[:1_200], audio)
     assert (out.flatten()[1_200:] == 0).all()
     assert np.allclose(seconds, [[2.0, 2.5], [2.5, 3.0], [3.0, 3.2]])
 
 
-def test_too_many_windows_are_thinned_and_told():
+def test_too_many_windows_are_thinned_and_reported():
     spec = AudioSpec(sample_rate=1_000, window_seconds=0.1, max_windows=4)
     starts, notes = audio_windows(2_000, spec)
     assert (starts / 100).tolist() == [2, 7, 12, 17]
@@ -135,14 +135,14 @@ def test_rate_must_fit():
 
 def test_log_mel_against_a_plain_formula():
     spec = AudioSpec(sample_rate=16_000, window_seconds=0.1, mel_bins=23)
-    sound = np.random.default_rng(0).normal(size=1_600).astype(np.float32)
-    out = log_mel(torch.from_numpy(sound)[None], spec)
+    audio = np.random.default_rng(0).normal(size=1_600).astype(np.float32)
+    out = log_mel(torch.from_numpy(audio)[None], spec)
     assert out.shape == (1, 8, 23)
     mel = lambda hertz: 1127 * np.log(1 + hertz / 700)  # noqa: E731
     edges = np.linspace(mel(20), mel(8_000), 25)
     bins = mel(np.arange(256) * 16_000 / 512)
     for f in range(8):
-        frame = sound[f * 160 : f * 160 + 400].astype(np.float64)
+        frame = audio[f * 160 : f * 160 + 400].astype(np.float64)
         frame = frame - frame.mean()
         frame = frame - 0.97 * np.concatenate([frame[:1], frame[:-1]])
         window = (0.5 - 0.5 * np.cos(2 * math.pi * np.arange(400) / 399)) ** 0.85
@@ -206,6 +206,6 @@ def test_sizes_are_capped():
             apply(spec, carrier, limits=limits)
 
 
-def test_three_crops_are_cut_along_a_picture():
+def test_three_crops_are_cut_along_a_frame():
     with pytest.raises(ConfigError, match="crops=3 cut a picture along its long side; use resize='crop'"):
         VisualSpec(height=4, width=4, crops=3)

@@ -206,7 +206,7 @@ def test_a_huge_header_size_is_refused_before_allocation(tmp_path, size):
     tracemalloc.stop()
     assert f"the header claims {size} bytes" in bad.reason
     assert peak < 5_000_000
-    assert same(FeatureStore(tmp_path).get("k0"), some_tensors(0))  # its bytes are sound, and never read by the header
+    assert same(FeatureStore(tmp_path).get("k0"), some_tensors(0))  # its bytes are valid, and never read by the header
 
 
 def with_index(root: Path, change) -> None:

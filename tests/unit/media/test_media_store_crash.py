@@ -98,7 +98,7 @@ def test_a_flush_that_fails_at_any_step_leaves_the_old_entries_and_no_bad_one(tm
         assert check(root) == ["1", "2", "3"]
 
 
-def test_a_full_disk_is_said_clearly(tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_clearly(tmp_path, monkeypatch):
     store = FeatureStore(tmp_path)
     store.put("1", {"t": value_of("1")})
     Faults(monkeypatch, 2, OSError(errno.ENOSPC, "No space left on device"))

@@ -91,14 +91,14 @@ def test_images_of_unknown_range_are_refused(tmp_path, values):
 
 
 @pytest.mark.parametrize(("mode", "alpha", "is_told"), [("RGBA", 128, True), ("LA", 0, True), ("RGBA", 255, False)])
-def test_transparency_that_is_dropped_is_told(tmp_path, mode, alpha, is_told):
+def test_transparency_that_is_dropped_is_reported(tmp_path, mode, alpha, is_told):
     image = Image.fromarray(pattern(1)[0]).convert(mode)
     image.putalpha(alpha)
     image.save(tmp_path / "x.png")
     assert [("transparency was dropped" in note) for note in read_image(tmp_path / "x.png").notes] == [True] * is_told
 
 
-def test_the_main_picture_of_a_photograph_with_previews():
+def test_the_main_image_of_a_photograph_with_previews():
     frames = read_image(FIELD / "dji.jpg")
     assert frames.values.shape == (1, 128, 256, 3)
     assert number_of(frames.values[0]) == 5
@@ -199,14 +199,14 @@ def test_ply_colors_of_every_type_name_and_order_are_0_to_1(form, kind, options)
 
 
 @pytest.mark.parametrize(("kind", "full"), [("float", 255), ("ushort", 255), ("double", 65_535)])
-def test_ply_colors_in_a_wider_type_are_scaled_and_told(kind, full):
+def test_ply_colors_in_a_wider_type_are_scaled_and_reported(kind, full):
     cloud = read_points(ply("ascii", kind, full=full))
     assert cloud.features is not None
     assert np.allclose(cloud.features, COLORS, atol=3e-3)
     assert f"colors 0..{full} were scaled to 0..1" in cloud.notes[0]
 
 
-def test_properties_that_are_left_out_are_told():
+def test_properties_that_are_left_out_are_reported():
     data = ply("ascii", "uchar", names=("nx", "ny", "nz"))
     assert "the vertex properties nx, ny, nz were dropped" in read_points(data).notes[0]
 
@@ -275,7 +275,7 @@ def test_far_coordinates_keep_their_shape(tmp_path, form):
     assert "coordinates were moved by -(447256, 5411932, 310) to keep precision" in cloud.notes[0]
 
 
-def test_precision_that_a_file_has_lost_is_told_and_ordinary_rooms_stay_where_they_are(tmp_path):
+def test_lost_precision_is_reported_and_ordinary_rooms_stay_where_they_are(tmp_path):
     np.save(tmp_path / "x.npy", UTM.astype(np.float32))
     assert "float32 rounds coordinates to 0.5 so far from zero" in read_points(tmp_path / "x.npy").notes[0]
     np.save(tmp_path / "y.npy", POINTS + 100)

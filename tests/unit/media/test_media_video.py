@@ -1,4 +1,4 @@
-"""The index reader: any pictures, in any order, equal those of a sequential decode, bit for bit."""
+"""The index reader: any frames, in any order, equal those of a sequential decode, bit for bit."""
 
 import re
 import time
@@ -39,7 +39,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", CODECS)
-def test_pictures_equal_those_of_a_sequential_decode(name, folder):
+def test_frames_equal_those_of_a_sequential_decode(name, folder):
     codec, options = CODECS[name]
     if codec not in av.codecs_available:
         pytest.skip(f"this PyAV has no encoder {codec}")
@@ -62,7 +62,7 @@ def test_pictures_equal_those_of_a_sequential_decode(name, folder):
 
 
 @pytest.mark.slow
-def test_av1_pictures_equal_those_of_a_sequential_decode(folder):
+def test_av1_frames_equal_those_of_a_sequential_decode(folder):
     path = encode(folder / "av1.mp4", "libsvtav1", options={"preset": "12"})
     expected = sequential(path)
     with VideoReader(path) as reader:
@@ -122,7 +122,7 @@ def test_variable_rate_keeps_its_times(folder):
         assert np.array_equal(reader.read([2, 6]).values, sequential(path)[[2, 6]])
 
 
-def test_one_picture(folder):
+def test_one_frame(folder):
     path = encode(folder / "one.mp4", count=1)
     with VideoReader(path) as reader:
         assert reader.num_frames == 1
@@ -130,7 +130,7 @@ def test_one_picture(folder):
         assert reader.read([0, 0]).values.shape == (2, 48, 64, 3)
 
 
-def test_sound_does_not_count_as_pictures(folder):
+def test_audio_does_not_count_as_frames(folder):
     path = encode(folder / "sound.mp4", sound_seconds=3.0)
     with VideoReader(path) as reader:
         assert reader.num_frames == reader.num_frames_from_header == 30
@@ -148,7 +148,7 @@ def test_sound_does_not_count_as_pictures(folder):
         ((4, 3), {"transfer": 1}, [r"not square", r"10 bits per channel were reduced to 8"]),
     ],
 )
-def test_what_is_converted_is_told(aspect, options, expected, folder):
+def test_what_is_converted_is_reported(aspect, options, expected, folder):
     path = folder / "told.mp4"
     with av.open(str(path), "w") as out:
         stream = out.add_stream("libx264", rate=10)
@@ -158,8 +158,8 @@ def test_what_is_converted_is_told(aspect, options, expected, folder):
             stream.codec_context.sample_aspect_ratio = Fraction(*aspect)
         if options:
             stream.codec_context.color_trc = options["transfer"]
-        for picture in pattern(3):
-            out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format=stream.pix_fmt)))
+        for frame in pattern(3):
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(format=stream.pix_fmt)))
         out.mux(stream.encode(None))
     with VideoReader(path) as reader:
         notes = reader.notes
@@ -168,7 +168,7 @@ def test_what_is_converted_is_told(aspect, options, expected, folder):
     assert all(re.search(pattern, note) for pattern, note in zip(expected, notes, strict=True)), notes
 
 
-def test_threads_give_the_same_pictures(folder):
+def test_threads_give_the_same_frames(folder):
     path = encode(folder / "threads.mp4", count=60)
     with VideoReader(path, num_threads=1) as one, VideoReader(path, num_threads=3) as three:
         asked = [1, 14, 33, 58]
@@ -243,7 +243,7 @@ def test_a_header_that_claims_too_much_is_not_believed(folder):
         assert np.array_equal(frames.values, sequential(path)[[0, reader.num_frames // 2]])
 
 
-def test_sound_only_names_the_right_option(folder):
+def test_audio_only_names_the_right_option(folder):
     path = folder / "only.m4a"
     with av.open(str(path), "w", format="mp4") as out:
         stream = out.add_stream("aac", rate=16_000, layout="mono")
@@ -297,15 +297,15 @@ def remux(source, target, keep=lambda i: True, shift=0):
     return target
 
 
-def test_two_video_streams_are_told_apart(folder):
+def test_two_video_streams_are_distinguished(folder):
     path = folder / "two.mkv"
     with av.open(str(path), "w") as out:
         streams = [out.add_stream("ffv1", rate=10) for _ in range(2)]
         for stream, size in zip(streams, [(64, 48), (32, 24)], strict=True):
             stream.width, stream.height, stream.pix_fmt = *size, "yuv444p"
-        for picture in pattern(4):
+        for frame in pattern(4):
             for stream, step in zip(streams, (1, 2), strict=True):
-                small = np.ascontiguousarray(picture[::step, ::step])
+                small = np.ascontiguousarray(frame[::step, ::step])
                 out.mux(stream.encode(av.VideoFrame.from_ndarray(small, format="rgb24").reformat(format="yuv444p")))
         for stream in streams:
             out.mux(stream.encode(None))
@@ -317,7 +317,7 @@ def test_two_video_streams_are_told_apart(folder):
 def test_cover_art_is_no_video(folder):
     path = folder / "song.mp4"
     with av.open(str(path), "w") as out:
-        sound = out.add_stream("aac", rate=16_000, layout="mono")
+        audio = out.add_stream("aac", rate=16_000, layout="mono")
         cover = out.add_stream("mjpeg", rate=1)
         cover.width, cover.height, cover.pix_fmt = 64, 48, "yuvj420p"
         cover.disposition = av.stream.Disposition.attached_pic
@@ -325,8 +325,8 @@ def test_cover_art_is_no_video(folder):
         out.mux(cover.encode(None))
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 16_000), np.float32), format="fltp", layout="mono")
         frame.sample_rate = 16_000
-        out.mux(sound.encode(frame))
-        out.mux(sound.encode(None))
+        out.mux(audio.encode(frame))
+        out.mux(audio.encode(None))
     with pytest.raises(MediaTypeError, match="audio but no video"):
         VideoReader(path)
 
@@ -337,7 +337,7 @@ def test_missing_keyframe_at_the_start(folder):
     expected = sequential(whole)
     with VideoReader(path) as reader:
         assert reader.num_frames == 31
-        frames = reader.read([10, 20, 30])  # pictures 15, 25, 35 of the whole
+        frames = reader.read([10, 20, 30])  # frames 15, 25, 35 of the whole
         assert np.array_equal(frames.values, expected[[15, 25, 35]])
         assert frames.num_lost == 0
         early = reader.read([2, 20])  # nothing before the first keyframe can be decoded

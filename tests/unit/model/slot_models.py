@@ -42,7 +42,7 @@ def _own_fields(name: str) -> dict:
 
 
 TOWERS = {name: {"model_type": name, **_own_fields(name)} for name in _OWN}
-# Halved three times between its stages: pictures of another size, wider at the end.
+# Halved three times between its stages: frames of another size, wider at the end.
 TOWERS["hiera"] = {"model_type": "hiera", "embed_dim": 2, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 1, 1]}
 TOWERS["hiera"] |= {"image_size": [32, 32]}
 _OPT = {"hidden_size": 24, "ffn_dim": 44, "num_hidden_layers": 2, "num_attention_heads": 4, "word_embed_proj_dim": 24}

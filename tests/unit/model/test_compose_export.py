@@ -53,7 +53,7 @@ def test_transformers_own_class_gives_equal_logits(tmp_path, tower, language):
     text = "<image>" * 3 + f"Question: {QUESTION}\nAnswer:"
     if processor.chat_template:
         text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
-    images = [Image.fromarray(picture) for picture in PICTURES]
+    images = [Image.fromarray(frame) for frame in PICTURES]
     inputs = processor(images=images, text=text, return_tensors="pt", add_special_tokens=False)
     with torch.no_grad():
         ours = pipe.model(pipe.inputs(Query.about(CLIP, QUESTION))).logits[0]
@@ -71,7 +71,7 @@ def test_transformers_own_class_gives_equal_logits(tmp_path, tower, language):
         ("deit", "llama", {}, "cannot cut the tokens out of DeiTModel"),
     ],
 )
-def test_what_no_class_holds_is_told(tmp_path, tower, language, settings, words):
+def test_what_no_class_holds_is_reported(tmp_path, tower, language, settings, words):
     with pytest.raises(ConfigError, match=words):
         composed(tmp_path, tower, language, **settings).export(tmp_path / "llava")
     assert not (tmp_path / "llava").exists()

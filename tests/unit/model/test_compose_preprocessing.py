@@ -52,13 +52,13 @@ def test_a_processor_within_processor_config_is_found(tmp_path):
         ({"size": "large"}, "size='large'"),
     ],
 )
-def test_steps_that_are_not_done_are_told(tmp_path, changes, words):
+def test_steps_that_are_not_done_are_reported(tmp_path, changes, words):
     data = {"image_processor_type": "CLIPImageProcessor", **changes}
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(data))
     with pytest.raises(CheckpointError, match=words):
         visual_spec(tmp_path)
 
 
-def test_a_missing_file_is_told(tmp_path):
+def test_a_missing_file_is_reported(tmp_path):
     with pytest.raises(CheckpointError, match="has no preprocessor_config"):
         visual_spec(tmp_path)

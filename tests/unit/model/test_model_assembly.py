@@ -145,11 +145,11 @@ def test_a_given_selection_decides_the_frames(model, frames):
 
 
 def test_an_image_enters_by_the_video_port(model, frames):
-    picture = Frames(frames.values[:1], frames.pts_seconds[:1], frames.indices[:1])
-    assert SlotPipeline(model).ask(Clip(image=picture), QUESTION).trace.frames
+    frame = Frames(frames.values[:1], frames.pts_seconds[:1], frames.indices[:1])
+    assert SlotPipeline(model).ask(Clip(image=frame), QUESTION).trace.frames
 
 
-def test_a_modality_that_nothing_looks_at_is_refused(model, frames):
+def test_a_modality_that_no_stream_takes_is_refused(model, frames):
     with pytest.raises(ModalityError, match=r"thermal was given.*it takes image, video"):
         SlotPipeline(model).ask(Clip(video=frames, thermal=frames), QUESTION)
 

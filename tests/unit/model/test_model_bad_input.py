@@ -101,7 +101,7 @@ def test_options_that_cannot_be_chosen_from(model, frames, options, message):
         (lambda f: Clip(point_cloud=PointCloud([0.0])), ShapeError, "coordinates must be an array, got list"),
     ],
 )
-def test_a_clip_that_cannot_be_looked_at(model, frames, clip, error, message):
+def test_a_clip_that_cannot_be_read(model, frames, clip, error, message):
     with pytest.raises(error, match=message):
         SlotPipeline(model).ask(clip(frames), QUESTION)
 
@@ -124,8 +124,8 @@ def test_more_frames_than_there_are(model, frames):
         SlotPipeline(model).ask(Clip(frames), QUESTION, num_frames=10)
     with pytest.raises(MediaError, match="the video has 2 in the chosen span"):
         SlotPipeline(model).ask(Clip(frames, start_seconds=1.0), QUESTION, num_frames=3)
-    picture = Frames(frames.values[:1], frames.pts_seconds[:1], frames.indices[:1])
-    assert SlotPipeline(model).ask(Clip(image=picture), QUESTION, num_frames=2).text
+    frame = Frames(frames.values[:1], frames.pts_seconds[:1], frames.indices[:1])
+    assert SlotPipeline(model).ask(Clip(image=frame), QUESTION, num_frames=2).text
 
 
 def test_what_is_no_query_is_named(model, frames):
@@ -138,9 +138,9 @@ def test_what_is_no_query_is_named(model, frames):
 
 
 def test_unlike_clips_are_answered_as_if_one_by_one(model, frames):
-    """Pictures, a video and given features feed one stream; none of them can share a batch with another."""
-    picture = Frames(frames.values[:1], frames.pts_seconds[:1], frames.indices[:1])
-    clips = [Clip(frames), Clip(image=picture), Clip(_features()), Clip(frames, end_seconds=0.7), Clip(image=picture)]
+    """Frames, a video and given features feed one stream; none of them can share a batch with another."""
+    frame = Frames(frames.values[:1], frames.pts_seconds[:1], frames.indices[:1])
+    clips = [Clip(frames), Clip(image=frame), Clip(_features()), Clip(frames, end_seconds=0.7), Clip(image=frame)]
     queries = [Query.about(clip, QUESTION, ("red", "blue")) for clip in clips]
     together = SlotPipeline(model).answer(queries)
     alone = [SlotPipeline(model).answer(query)[0] for query in queries]

@@ -48,7 +48,7 @@ def test_a_folder_of_transformers_is_a_base_of_an_encoder(model_type, layer, tmp
 
 
 @pytest.mark.parametrize("kind", ["CLIP", "Siglip"])
-def test_a_folder_with_eyes_and_words_is_a_base_of_the_eyes(kind, tmp_path):
+def test_a_folder_with_encoders_and_words_is_a_base_of_the_encoders(kind, tmp_path):
     vision = {key: value for key, value in TOWERS["clip_vision_model"].items() if key != "model_type"}
     text = {"vocab_size": 20, "hidden_size": 12, "intermediate_size": 16, "num_hidden_layers": 1}
     text |= {"num_attention_heads": 2, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}

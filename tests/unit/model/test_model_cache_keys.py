@@ -302,7 +302,7 @@ def test_no_new_field_is_forgotten(kind, named):
         lambda encoder: encoder.linear.bias.requires_grad_(True),
     ],
 )
-def test_an_encoder_that_learns_or_drops_out_is_not_served(change):
+def test_an_encoder_that_is_trained_or_drops_out_is_not_served(change):
     module = Encoder().eval().requires_grad_(False)
     spec: Any = types.SimpleNamespace(encoders={}, streams={"rgb": Case().stream})
     store: Any = Keys()

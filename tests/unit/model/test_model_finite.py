@@ -68,7 +68,7 @@ def test_a_bad_word_embedding_is_not_blamed_on_the_connector(family, frames):
         SlotPipeline(model).ask(Clip(frames), QUESTION)
 
 
-def test_a_number_too_large_for_float16_is_told_with_the_way_out(frames):
+def test_a_number_too_large_for_float16_is_reported_with_the_way_out(frames):
     model = with_processor(tiny_config("causal"))
     with torch.no_grad():
         model.encoders["rgb"].norm.weight.fill_(6e4)

@@ -52,13 +52,13 @@ def test_what_is_no_number_of_frames_is_refused(requested, error, message):
         counts_by_stream(requested, NEEDS)
 
 
-def test_a_model_with_several_encoders_looks_at_each_number_of_frames():
+def test_a_model_with_several_encoders_samples_each_number_of_frames():
     model = vidweave.load("tiny-merv").model
     names = list(model.spec.connector_streams)
     assert len(names) == 3
     requested = {name: 4 * stream.need.window for name, stream in model.spec.connector_streams.items()}
-    pictures = np.random.default_rng(7).integers(0, 255, (37, 52, 44, 3), dtype=np.uint8)
-    clip = Clip(Frames.from_array(pictures, fps=8))
+    frames = np.random.default_rng(7).integers(0, 255, (37, 52, 44, 3), dtype=np.uint8)
+    clip = Clip(Frames.from_array(frames, fps=8))
     ask = {"question": "What pattern has the triangle?", "options": ["striped", "plain"]}
     by_name = SlotPipeline(model).ask(clip, num_frames=requested, **ask)
     by_order = SlotPipeline(model).ask(clip, num_frames=list(requested.values()), **ask)

@@ -1,4 +1,4 @@
-"""Scores of single pictures: as if each had been asked about alone, on both language families."""
+"""Scores of single frames: as if each had been asked about alone, on both language families."""
 
 import math
 
@@ -19,7 +19,7 @@ def alone(frames, index):
 
 
 @pytest.mark.parametrize("batch_size", [2, 9])
-def test_likelihood_among_options_is_that_of_each_picture_alone(model, frames, batch_size):
+def test_likelihood_among_options_is_that_of_each_frame_alone(model, frames, batch_size):
     options = ("red", "blue", "green")
     scorer = FrameScorer(SlotPipeline(model), num_candidates=4, batch_size=batch_size)
     query = Query.about(Clip(video=frames), QUESTION, options)
@@ -58,7 +58,7 @@ def test_written_answers_are_measured(model, frames):
     assert scores == [unigram_recall("red circle", text) for text in expected]
 
 
-def test_a_clip_is_looked_at_once_for_all_questions(model, frames, monkeypatch):
+def test_a_clip_is_encoded_once_for_all_questions(model, frames, monkeypatch):
     looks = []
     encode = model.encoders["rgb"].encode
     monkeypatch.setattr(model.encoders["rgb"], "encode", lambda *a: looks.append(a) or encode(*a))

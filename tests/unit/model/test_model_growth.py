@@ -1,4 +1,4 @@
-"""A modality is added to a model: it answers as before to the bit, is saved and read back, and only its part learns."""
+"""A modality is added to a model: it answers as before to the bit, is saved and read back, and only its part is trained."""
 
 from dataclasses import replace
 
@@ -46,7 +46,7 @@ def test_answers_stay_bit_identical(model):
     before = scores(model, "video")
     grown = add_modality(model, "depth", adapter=SMALL)
     assert scores(grown, "video") == before
-    assert scores(grown, "video", "depth") == before  # it has learnt nothing yet
+    assert scores(grown, "video", "depth") == before  # it has trained nothing yet
     twice = add_modality(grown, "touch", like="depth")
     assert scores(twice, "video") == scores(twice, "video", "depth", "touch") == before
     assert twice.spec.connector.fusion.members(()) == ("video", "depth", "touch")

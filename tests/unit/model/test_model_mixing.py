@@ -72,7 +72,7 @@ def fetch(model, selection=None, spans=None):
         return model.processor.fetch(prepared, chosen, targets=["red", "blue green"], target_spans=spans)
 
 
-def test_hard_mixing_gives_what_decoding_the_moments_gives(family):
+def test_hard_mixing_gives_what_decoding_the_timestamps_gives(family):
     model = grounded(family, train_through="hard")
     mixed = fetch(model)
     assert mixed.streams["video"].mask.sum(1).tolist() == [6, 4]
@@ -106,7 +106,7 @@ def test_the_loss_of_the_answer_reaches_the_bridge(family, way):
     assert min(losses[1:]) < losses[0]
 
 
-def test_spans_and_answers_are_learnt_together(family):
+def test_spans_and_answers_are_trained_together(family):
     model = grounded(family, train_through="straight_through", sampling="gumbel")
     model.selector.train()
     spans = torch.tensor([[[0.4, 0.8]], [[torch.nan, torch.nan]]])
@@ -124,7 +124,7 @@ def test_spans_and_answers_are_learnt_together(family):
     assert GroundedAnswerLoss(span_weight=0.0)(model, inputs).keys() == {"loss", "answer"}
 
 
-def test_what_is_missing_is_said(family):
+def test_what_is_missing_is_reported(family):
     model = grounded(family, train_through="hard", sampling="gumbel")
     model.selector.train()
     with pytest.raises(ConfigError, match="sampling spans needs a generator"):

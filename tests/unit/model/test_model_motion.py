@@ -1,4 +1,4 @@
-"""A selector that watches motion, in a whole model: from a file to moments, an answer, and their account."""
+"""A selector that watches motion, in a whole model: from a file to timestamps, an answer, and their account."""
 
 import json
 
@@ -62,11 +62,11 @@ def motion_model(family="causal", fallback="reencode", source="motion_vectors", 
 
 
 def moving(count=24):
-    pictures = np.full((count, 32, 48, 3), 30, np.uint8)
+    frames = np.full((count, 32, 48, 3), 30, np.uint8)
     for i in range(count):
         x = 2 + max(0, min(i - 8, 8)) * 3  # moves in the middle of the clip
-        pictures[i, 10:22, x : x + 12] = np.arange(12, dtype=np.uint8)[:, None] * 18 + 40
-    return Frames.from_array(pictures, fps=10)
+        frames[i, 10:22, x : x + 12] = np.arange(12, dtype=np.uint8)[:, None] * 18 + 40
+    return Frames.from_array(frames, fps=10)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def clip(tmp_path_factory):
 
 
 @pytest.mark.parametrize("family", ["causal", "seq2seq"])
-def test_an_answer_tells_which_moments_and_why(family, clip):
+def test_an_answer_reports_which_timestamps_and_why(family, clip):
     trace = SlotPipeline(motion_model(family)).ask(clip, QUESTION).trace
     assert {use.why for use in trace.frames} == {"grounding"}
     assert len(trace.frames) == 3
@@ -107,7 +107,7 @@ def test_flow_that_was_given_is_watched_in_place_of_the_video(clip):
     assert np.flatnonzero(energy).tolist() == [3]
 
 
-def test_pooled_vectors_are_kept_and_so_is_what_was_told(tmp_path, monkeypatch):
+def test_pooled_vectors_and_notes_are_kept(tmp_path, monkeypatch):
     model, frames = motion_model(), moving()
     pipe = SlotPipeline(model, cache_folder=tmp_path)
     first = pipe.ask(Clip(video=frames), QUESTION)
@@ -125,7 +125,7 @@ def test_pooled_vectors_are_kept_and_so_is_what_was_told(tmp_path, monkeypatch):
     assert "estimated" in again.trace.notes[0]
 
 
-def test_one_picture_and_no_motion_are_told():
+def test_one_frame_and_no_motion_are_reported():
     one = Frames.from_array(moving().values[:1], fps=10)
     trace = SlotPipeline(motion_model()).ask(Clip(video=one), QUESTION).trace
     assert "motion: the clip has one frame, so there is no motion" in trace.notes
@@ -186,7 +186,7 @@ def test_curves_stay_small():
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_a_model_in_half_precision_chooses_the_same_moments(dtype, clip, tmp_path):
+def test_a_model_in_half_precision_chooses_the_same_timestamps(dtype, clip, tmp_path):
     exact = motion_model()
     exact.save_pretrained(tmp_path)
     half = VideoLanguageModel.from_pretrained(tmp_path, dtype=dtype).eval()

@@ -222,7 +222,7 @@ def test_a_folder_with_adapters_needs_peft(tmp_path, monkeypatch):
         vidweave.load(tmp_path)
 
 
-def test_adapters_answer_alike_after_loading_and_start_at_zero_in_a_fresh_model(tmp_path, frames):
+def test_adapters_answer_the_same_after_loading_and_start_at_zero_in_a_fresh_model(tmp_path, frames):
     model = with_lora(plain())
     change_everything(model)
     model.save_pretrained(tmp_path)
@@ -352,7 +352,7 @@ def test_a_kill_at_any_change_leaves_a_model_that_loads(old_and_new, tmp_path):
         shutil.rmtree(folder)
 
 
-def test_a_full_disk_is_told_and_leaves_the_old_model(old_and_new, tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_and_leaves_the_old_model(old_and_new, tmp_path, monkeypatch):
     old, _, save, _ = old_and_new
     before = _files(old)
     message = r"could not save to .*No space left.*existing files are unchanged"

@@ -1,4 +1,4 @@
-"""`vidweave select`: moments, spans and scores of any model with a selector."""
+"""`vidweave select`: timestamps, spans and scores of any model with a selector."""
 
 import json
 from types import SimpleNamespace
@@ -30,7 +30,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-def test_moments_spans_and_scores(vid, folder):
+def test_timestamps_spans_and_scores(vid, folder):
     reply = vid("select", folder / "clip.mp4", "what moves left ?", "--k", 4, "--model", folder / "model", "--json")
     assert reply.code == 0, reply.err
     data = reply.data
@@ -67,7 +67,7 @@ def test_other_selectors_need_no_bridge(selector, vid, folder):
         assert all(0.6 < t < 2.0 for t in data["seconds"])  # where it moves
 
 
-def test_what_cannot_be_selected_is_said(vid, folder):
+def test_what_cannot_be_selected_is_reported(vid, folder):
     model = ("--model", folder / "model")
     assert "unknown selector 'best'" in vid("select", folder / "clip.mp4", "x", "--selector", "best", *model).err
     assert "the question is empty" in vid("select", folder / "clip.mp4", " ", *model).err

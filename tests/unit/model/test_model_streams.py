@@ -1,4 +1,4 @@
-"""Many streams through one model: several eyes on one video, sound beside it, several scenes, missing ones, spans."""
+"""Many streams through one model: several encoders on one video, audio beside it, several scenes, missing ones, spans."""
 
 from dataclasses import replace
 
@@ -24,7 +24,7 @@ MEL_FRAMES = 48  # of one window, 25 ms wide and 10 ms apart
 
 
 def _config(family: str) -> VideoLanguageConfig:
-    """Two eyes with their own rates and sizes, fused; sound through a plain projector; scenes with labels."""
+    """Two encoders with their own rates and sizes, fused; audio through a plain projector; scenes with labels."""
     base = tiny_config(family).parse()
     wide = VisualSpec(height=24, width=24, resize="crop")
     encoders = {
@@ -81,7 +81,7 @@ def model(family):
     return with_processor(_config(family))
 
 
-def test_two_scenes_and_a_missing_sound_equal_one_by_one(model):
+def test_two_scenes_and_a_missing_audio_equal_one_by_one(model):
     asked = [Query(q.text, q.scenes, ("red", "blue", "green")) for q in _queries()]
     together, alone = SlotPipeline(model).answer(asked), [SlotPipeline(model).answer([q])[0] for q in asked]
     for a, b in zip(together, alone, strict=True):
@@ -99,7 +99,7 @@ def test_the_trace_names_streams_scenes_tokens_and_what_was_not_heard(model):
     assert any("2.0 s of 9.0 s heard" in note for note in one.trace.notes)
 
 
-def test_one_decode_serves_all_eyes(model, monkeypatch):
+def test_one_decode_serves_all_encoders(model, monkeypatch):
     from vidweave.media.open import OpenSource
 
     calls = []

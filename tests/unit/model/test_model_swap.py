@@ -108,7 +108,7 @@ def test_after_a_kill_at_any_change_the_old_or_the_new_files_count(fresh, monkey
 
 
 @pytest.mark.parametrize("has_links", [True, False])
-def test_a_full_disk_at_any_write_is_told_and_leaves_the_old_or_the_new_files(fresh, monkeypatch, has_links):
+def test_a_full_disk_at_any_write_is_reported_and_leaves_the_old_or_the_new_files(fresh, monkeypatch, has_links):
     if not has_links:
         monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(errno.EPERM, "no links")))
     for at in range(count_changes(fresh("count"), is_full=True)):

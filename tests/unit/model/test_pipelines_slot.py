@@ -300,7 +300,7 @@ def _scores(answer):
         (messages(QUESTION, " ", QUESTION, about=Clip("a")), "a turn of the history is empty"),
     ],
 )
-def test_conversations_that_make_no_sense_are_refused(wrong, complaint):
+def test_invalid_conversations_are_refused(wrong, complaint):
     with pytest.raises(QueryError, match=complaint):
         query_of(wrong)
 

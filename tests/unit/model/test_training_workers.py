@@ -20,8 +20,8 @@ from vidweave.types import Clip, Frames, Query
 
 def _query(seed):
     draw = np.random.default_rng(seed)
-    pictures = draw.integers(0, 256, (5 + seed % 3, 20, 24, 3), dtype=np.uint8)
-    return Query.about(Clip(Frames.from_array(pictures, fps=5)), "what colour is the circle ?")
+    frames = draw.integers(0, 256, (5 + seed % 3, 20, 24, 3), dtype=np.uint8)
+    return Query.about(Clip(Frames.from_array(frames, fps=5)), "what colour is the circle ?")
 
 
 def _collate(processor, seeds):
@@ -100,7 +100,7 @@ def _die(seeds):
 
 
 @pytest.mark.slow
-def test_a_worker_that_dies_is_told():
+def test_a_worker_that_dies_is_reported():
     source = _source(_die, 1)
     with pytest.raises(
         TrainingError, match=r"a worker process that prepares batches ended \(.*\); set a smaller loader_w"

@@ -14,7 +14,7 @@ ROWS, TOKENS, WIDTH = 3, 4, 5
 
 
 def random_walk(steps, seed, dtype=torch.float64):
-    """Neighbours are alike, no two pairs equally so."""
+    """Neighbours are the same, no two pairs equally so."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(ROWS, steps, TOKENS, WIDTH, generator=generator, dtype=dtype).cumsum(1)
 
@@ -193,7 +193,7 @@ def test_faults():
         BankRule(limit=3, window=4)
 
 
-def test_runs_tell_what_each_entry_averages():
+def test_runs_report_what_each_entry_averages():
     rule, bank = BankRule(limit=3), empty_bank(2, 3, 5, 4, torch.zeros(1))
     torch.manual_seed(5)
     frames = torch.randn(2, 1, 5, 4) + 0.3 * torch.randn(2, 8, 5, 4).cumsum(1)

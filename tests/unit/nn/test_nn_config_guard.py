@@ -98,13 +98,13 @@ def test_of_a_whole_model_the_tower_is_taken(whole):
         ("videoprism", "use a folder of videoprism_vision_model"),
     ],
 )
-def test_towers_that_read_pictures_in_another_way_are_told_in_one_line(model_type, message):
+def test_towers_with_other_preprocessing_are_refused_in_one_line(model_type, message):
     with pytest.raises(ConfigError, match=message) as caught:
         VisionTowerConfig(config={"model_type": model_type})
     assert "\n" not in str(caught.value)
 
 
-def test_what_is_left_out_is_told_once_and_together(caplog):
+def test_what_is_left_out_is_reported_once_and_together(caplog):
     caplog.set_level("INFO", logger="vidweave")
     data = {
         "model_type": "opt",
@@ -195,11 +195,11 @@ def test_what_is_no_regular_file_is_not_opened(tmp_path, name, kind):
         os.mkfifo(tmp_path / name)
     else:
         (tmp_path / name).symlink_to("/dev/zero")
-    for look in (source_config, load_tokenizer, guard_source):
-        if look is source_config and name == "tokenizer.json":
+    for encode in (source_config, load_tokenizer, guard_source):
+        if encode is source_config and name == "tokenizer.json":
             continue
         with pytest.raises(CheckpointError, match=f"{name} is {kind}; a model folder may only contain regular files"):
-            look(str(tmp_path))
+            encode(str(tmp_path))
 
 
 def test_a_link_to_a_regular_file_is_read(tmp_path):

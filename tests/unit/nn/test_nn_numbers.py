@@ -22,7 +22,7 @@ def test_the_stage_the_part_and_the_dtype_are_named(bad, dtype, advice):
         require_finite("features of {part!r}", {"sound": (fine, None), "rgb": (values, None)})
 
 
-def test_only_what_counts_is_looked_at():
+def test_only_finite_parts_are_checked():
     values = torch.zeros(2, 3, 7)
     values[1, 2] = torch.nan
     mask = torch.ones(2, 3, dtype=torch.bool)

@@ -35,7 +35,7 @@ def test_window_equals_bilinear_sampling():
 
 
 @torch.no_grad()
-def test_any_chunk_and_any_order_give_the_same_and_each_picture_is_encoded_once(raft, pictures):
+def test_any_chunk_and_any_order_give_the_same_and_each_frame_is_encoded_once(raft, pictures):
     seen = []
     hook = raft.fnet.register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
     whole = raft(pictures, iterations=2)
@@ -61,7 +61,7 @@ def test_training_mode_changes_nothing(raft, pictures):
         raft.eval()
 
 
-def test_small_pictures_are_refused(raft):
+def test_small_frames_are_refused(raft):
     with pytest.raises(ShapeError, match=r"at least 128 pixels per side, got \(2, 3, 120, 200\); enlarge them first"):
         raft(torch.zeros(2, 3, 120, 200))
 

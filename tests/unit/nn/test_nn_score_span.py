@@ -16,6 +16,6 @@ def test_no_rectangle_is_larger(scores, subtract):
         assert (first, last) == (0, len(scores) - 1)
 
 
-def test_steps_of_pictures():
+def test_steps_of_frames():
     assert [frame_to_step(p, 5, 9) for p in range(5)] == [0, 2, 4, 6, 8]
     assert frame_to_step(0, 1, 9) == 0

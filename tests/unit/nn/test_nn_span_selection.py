@@ -91,7 +91,7 @@ def test_padding_never_competes():
     torch.testing.assert_close(top_spans(logits, mask, 1)[1], alone[1])
 
 
-def test_moments_are_the_middles_of_what_lies_inside():
+def test_timestamps_are_the_middles_of_what_lies_inside():
     times = torch.arange(10.0)[None]
     far = inside_spans(times, torch.tensor([[[2.0, 5.0], [8.0, 8.0]]]), torch.ones(1, 2, dtype=torch.bool))
     assert far[0].tolist() == [2, 1, 0, 0, 0, 0, 1, 1, 0, 1]
@@ -112,7 +112,7 @@ def test_short_and_empty_clips_give_exactly_k(k):
     assert pick_candidates(torch.zeros(2, 0), torch.zeros(2, 0, dtype=torch.bool), k)[1].tolist() == [[False] * k] * 2
 
 
-def test_soft_moments_agree_with_hard_ones_on_sure_spans():
+def test_soft_timestamps_agree_with_hard_ones_on_sure_spans():
     density = torch.tensor([[0.0, 0, 1, 1, 1, 1, 0, 0]])
     mask = torch.ones(1, 8, dtype=torch.bool)
     mix = candidate_weights(density, mask, 4)

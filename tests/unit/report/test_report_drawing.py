@@ -1,4 +1,4 @@
-"""Drawings: what is put on a sheet is there, as SVG and as a picture, at the same place."""
+"""Drawings: what is put on a sheet is there, as SVG and as a frame, at the same place."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_svg_is_one_well_formed_element_with_every_shape():
     assert root.attrib["viewBox"] == "0 0 70 30"
 
 
-def test_the_picture_has_the_shapes_where_the_drawing_has_them():
+def test_the_image_has_the_shapes_where_the_drawing_has_them():
     image = np.asarray(to_image(sheet(), scale=3))
     assert image.shape == (90, 210, 3)
     assert (image[9 * 3, 20 * 3] == (255, 0, 0)).all()

@@ -1,4 +1,4 @@
-"""The panel of a mixer: one bar per encoder, one square of tokens per picture."""
+"""The panel of a mixer: one bar per encoder, one square of tokens per frame."""
 
 import numpy as np
 
@@ -22,7 +22,7 @@ def encoder_weights():
     ]
 
 
-def test_a_square_of_tokens_per_encoder_and_picture():
+def test_a_square_of_tokens_per_encoder_and_frame():
     drawing = encoders_panel(encoder_weights(), PanelContext(Trace(), (0.0, 3.0)))
     cells = [shape for shape in drawing.shapes if isinstance(shape, Box) and shape.title]
     assert len(cells) == 2 * 3 * 4

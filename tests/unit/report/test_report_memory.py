@@ -50,14 +50,14 @@ def test_what_a_forgetful_memory_lost_is_left_blank():
     assert boxes(drawing, RUNS)[0].x == pytest.approx(context.x(14))
 
 
-def test_times_are_those_of_the_pictures_where_all_are_listed():
+def test_times_are_those_of_the_frames_where_all_are_listed():
     uses = [FrameUse(i, float(i * i)) for i in range(10)]
     context = PanelContext(Trace(uses), (0.0, 81.0))
     runs = boxes(memory_panel([memory_info(seconds=[0.0, 81.0])], context), RUNS)
     assert [box.x for box in runs[:3]] == pytest.approx([context.x(0), context.x(16), context.x(25)])
 
 
-def test_nothing_told_draws_nothing():
+def test_nothing_reported_draws_nothing():
     assert memory_panel([], PanelContext(Trace(), (0.0, 1.0))) is None
     empty = {"tokens": [], "sizes": [], "similarity": []}
     assert (

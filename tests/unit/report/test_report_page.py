@@ -29,7 +29,7 @@ from vidweave.types import (
 )
 
 
-def pictures(count: int = 9, fps: float = 3.0) -> Frames:
+def frames_of_clip(count: int = 9, fps: float = 3.0) -> Frames:
     values = np.stack([np.full((20, 30, 3), 20 * i, np.uint8) for i in range(count)])
     return Frames.from_array(values, fps=fps)
 
@@ -41,10 +41,10 @@ def answered(**panels) -> Answer:
 
 
 def query() -> Query:
-    return Query.about(Clip(pictures()), "Which & why?", ["red", "<b>blue</b>"])
+    return Query.about(Clip(frames_of_clip()), "Which & why?", ["red", "<b>blue</b>"])
 
 
-def test_the_page_tells_question_answer_pictures_costs_and_notes():
+def test_the_page_reports_question_answer_frames_costs_and_notes():
     page = explain(query(), answered()).html()
     for text in ("Which &amp; why?", ">red<", "3 frames, uniform", "1 frames, asked", "16 tokens", "250 ms"):
         assert text in page
@@ -64,10 +64,10 @@ def test_the_account_holds_the_whole_trace():
     assert account["trace"]["panels"] == {"gate": [0.25]}
 
 
-def test_page_and_picture_are_written_side_by_side(tmp_path):
-    page, picture = explain(query(), answered()).save(tmp_path / "a.html")
-    assert (page.name, picture.name) == ("a.html", "a.png")
-    with Image.open(picture) as image:
+def test_page_and_image_are_written_side_by_side(tmp_path):
+    page, frame = explain(query(), answered()).save(tmp_path / "a.html")
+    assert (page.name, frame.name) == ("a.html", "a.png")
+    with Image.open(frame) as image:
         assert image.width == 2 * 980
     with pytest.raises(QueryError, match=r"cannot be named .a\.png.; end its name in \.html"):
         explain(query(), answered()).save(tmp_path / "a.png")
@@ -78,7 +78,7 @@ def test_an_answer_without_a_trace_cannot_be_explained():
         explain(query(), Answer("red"))
 
 
-def test_a_registered_panel_draws_its_key_and_others_are_told_as_text():
+def test_a_registered_panel_draws_its_key_and_others_are_reported_as_text():
     def gates(value, context: PanelContext):
         return bars(context, [(name, share, f"{share:.0%}") for name, share in value.items()], most=1.0)
 
@@ -94,14 +94,14 @@ def test_a_registered_panel_draws_its_key_and_others_are_told_as_text():
     assert "75%" in page.html()
 
 
-def test_thumbnails_are_some_of_the_pictures_that_were_used():
+def test_thumbnails_are_some_of_the_frames_that_were_used():
     uses = [FrameUse(i, i / 3) for i in range(9)]
-    shown = thumbnails(Clip(pictures()), uses, most=3)
+    shown = thumbnails(Clip(frames_of_clip()), uses, most=3)
     assert [seconds for seconds, _ in shown] == [0.0, 4 / 3, 8 / 3]
     assert [int(pixels[0, 0, 0]) for _, pixels in shown] == [0, 80, 160]
 
 
-def test_clips_without_pictures_have_a_page_too():
+def test_clips_without_frames_have_a_page_too():
     for clip in (
         Clip(audio=Waveform(np.zeros(800, np.float32), 400)),
         Clip(
@@ -122,16 +122,16 @@ def test_depth_and_flow_are_shown_in_colours_that_can_be_seen():
 
 
 def test_every_scene_has_its_own_timeline():
-    scenes = (Scene("A", Clip(pictures())), Scene("B", Clip(pictures(5))))
+    scenes = (Scene("A", Clip(frames_of_clip())), Scene("B", Clip(frames_of_clip(5))))
     trace = Trace([FrameUse(1, 1 / 3, scene="A"), FrameUse(2, 2 / 3, scene="B")])
     page = explain(Query("Which?", scenes), Answer("A", trace=trace))
     assert [title for title, _ in page.sections][1:3] == ["Clip A", "Clip B"]
 
 
 def test_a_span_shows_only_that_part():
-    clip = Clip(pictures(), start_seconds=1.0, end_seconds=2.0)
+    clip = Clip(frames_of_clip(), start_seconds=1.0, end_seconds=2.0)
     assert clip_span(clip, []) == (1.0, 2.0)
-    assert clip_span(Clip(pictures()), []) == (0.0, pytest.approx(3.0))
+    assert clip_span(Clip(frames_of_clip()), []) == (0.0, pytest.approx(3.0))
     context = PanelContext(Trace(), (1.0, 2.0))
     assert context.x(1.5) == pytest.approx(context.left + context.inner / 2)
     assert context.x(99.0) == context.left + context.inner

@@ -252,10 +252,10 @@ def test_a_clip_is_shown_over_its_span(start, end, span):
     assert clip_span(Clip(frames, start_seconds=start, end_seconds=end), []) == pytest.approx(span)
 
 
-# -- the picture
+# -- the frame
 
 
-def test_the_picture_shows_every_shape_at_its_scaled_place_to_the_pixel():
+def test_the_frame_shows_every_shape_at_its_scaled_place_to_the_pixel():
     drawing = Drawing(60, 40)
     drawing.add(Box(7, 11, 13, 5, "#ff0000"), Line(((30, 6), (50, 6)), "#0000ff", 2.0))
     drawing.add(Bitmap(33, 21, 10, 6, np.full((6, 10, 3), 77, np.uint8)))

@@ -30,7 +30,7 @@ def results():
     return json.loads(json.dumps({**report.to_dict(), "published": [row]}))
 
 
-def test_the_page_tells_ours_rules_papers_and_breakdowns(results):
+def test_the_page_reports_ours_rules_papers_and_breakdowns(results):
     page = results_page(results).html()
     overall = results["overall"]
     for text in (
@@ -54,7 +54,7 @@ def test_the_page_tells_ours_rules_papers_and_breakdowns(results):
         assert text in page
 
 
-def test_families_that_are_a_facet_too_are_told_once(results):
+def test_question_types_that_are_a_facet_too_are_reported_once(results):
     question_types = results["facets"]["scenes"]
     again = {**results, "question_types": question_types}
     assert "By question type" not in results_page(again).html()
@@ -64,7 +64,7 @@ def test_families_that_are_a_facet_too_are_told_once(results):
     assert "By question type" not in comparison_page({**result, "question_types": result["facets"]["scenes"]}).html()
 
 
-def test_long_names_are_told_whole_and_colours_stay_from_chart_to_chart(results):
+def test_long_names_are_reported_whole_and_colours_stay_from_chart_to_chart(results):
     name = "similarity, mc_4, audio+image+pc+video, audio"
     groups = [{**results["overall"], "question_type": name + end} for end in ("", ".")]
     published = [
@@ -78,7 +78,7 @@ def test_long_names_are_told_whole_and_colours_stay_from_chart_to_chart(results)
     assert len(set(legends)) == 1
 
 
-def test_controls_measures_and_coverage_are_told(results):
+def test_controls_measures_and_coverage_are_reported(results):
     control = {**results["overall"], "accuracy": 0.125, "question_type": "question alone"}
     more = {
         "controls": {"question alone": control},
@@ -94,9 +94,9 @@ def test_the_page_stands_alone_and_runs_nothing(results, tmp_path):
     page = results_page(results)
     assert "<b>tiny" not in page.html()
     assert not re.search(r'(src|href)="(?!data:)|<script', page.html())
-    html, picture = page.save(tmp_path / "r.html")
+    html, frame = page.save(tmp_path / "r.html")
     assert html.stat().st_size > 1000
-    assert picture.read_bytes()[:4] == b"\x89PNG"
+    assert frame.read_bytes()[:4] == b"\x89PNG"
 
 
 def test_markdown_has_the_same_figures(results):

@@ -1,4 +1,4 @@
-"""The panel of a selection: motion, probability, spans and moments stand at their times."""
+"""The panel of a selection: motion, probability, spans and timestamps stand at their times."""
 
 import pytest
 

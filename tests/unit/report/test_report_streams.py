@@ -33,7 +33,7 @@ def test_what_was_joined():
     )
 
 
-def test_nothing_to_tell():
+def test_nothing_to_report():
     assert absent_panel({}, CONTEXT) is None
     assert fused_panel({}, CONTEXT) is None
     assert PANELS.get("absent") is absent_panel

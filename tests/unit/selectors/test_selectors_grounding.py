@@ -101,7 +101,7 @@ def test_the_question_matters_and_so_does_the_order_of_motion():
     assert not torch.allclose(selector(turned, words, *candidates, k=3).logits.flip(1), logits, atol=1e-3)
 
 
-def test_moments_come_from_the_spans():
+def test_timestamps_come_from_the_spans():
     selector = build(num_spans=1)
     chosen = selector(motion([7]), text([4]), *clip([28], step=0.125), k=2)
     first, last = chosen.spans[0, 0].tolist()
@@ -118,7 +118,7 @@ def test_sixteen_times_as_long_as_the_tables_ever_were():
     )
     chosen = selector(tiled, words, *clip([200]), k=4)
     assert chosen.logits.shape == (1, 96, 2)
-    # Rotary positions see distances alone: far from both ends, the same motion scores alike wherever it stands.
+    # Rotary positions see distances alone: far from both ends, the same motion scores the same wherever it stands.
     torch.testing.assert_close(chosen.logits[0, 18:42], chosen.logits[0, 48:72], atol=1e-4, rtol=1e-4)
     as_released = build(window=3, cross_position="both")(tiled, words, *clip([200]), k=4).logits
     assert not torch.allclose(as_released[0, 18:42], as_released[0, 48:72], atol=1e-2)
@@ -202,7 +202,7 @@ def test_a_row_without_motion_is_spread_over_the_clip_and_says_so():
 
 @pytest.mark.parametrize("rounding", ["seconds", "ends", "ends_inclusive", "share"])
 @pytest.mark.parametrize("k", [1, 4, 11])
-def test_more_moments_than_pictures_one_picture_and_none(rounding, k):
+def test_more_timestamps_than_frames_one_frame_and_none(rounding, k):
     selector = build(rounding=rounding)
     chosen = selector(motion([7, 1, 1]), text([4, 2, 3]), *clip([3, 1, 0]), k=k)
     assert chosen.seconds.shape == (3, k)
@@ -231,7 +231,7 @@ def test_patches_and_pooled_vectors_are_one():
         )
 
 
-def test_what_does_not_fit_is_said():
+def test_what_does_not_fit_is_reported():
     selector = build()
     good = (motion([7]), text([4]), *clip([13]))
     with pytest.raises(ConfigError, match="needs k >= 1, got k=0"):

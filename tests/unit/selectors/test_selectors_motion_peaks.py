@@ -53,7 +53,7 @@ def test_too_few_peaks_are_filled_up_and_stillness_is_spread():
     assert still.tolist() == [TIMES[2], TIMES[7]]
 
 
-def test_what_is_missing_is_said():
+def test_what_is_missing_is_reported():
     selector = MotionPeaksSelectorConfig().build()
     times, mask = torch.zeros(2, 3), torch.ones(2, 3, dtype=torch.bool)
     with pytest.raises(ConfigError, match="needs motion"):

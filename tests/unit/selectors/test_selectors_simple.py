@@ -21,7 +21,7 @@ def test_uniform_takes_the_middle_of_equal_parts():
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 30])
-def test_uniform_with_as_many_moments_as_frames_hits_each_frame(count):
+def test_uniform_with_as_many_timestamps_as_frames_hits_each_frame(count):
     candidates = torch.arange(count, dtype=torch.float64)[None] / 25
     chosen = UniformSelectorConfig().build()(None, None, candidates, torch.ones(1, count, dtype=torch.bool), k=count)
     nearest = (chosen.seconds[0, :, None] - candidates[0]).abs().argmin(-1)

@@ -113,7 +113,7 @@ def _frames(count: int) -> Frames:
 
 
 def _their_inputs(model, inputs, plan_ids, frames):
-    """What transformers wants for the same pictures and text: placeholder tokens first, then the text."""
+    """What transformers wants for the same frames and text: placeholder tokens first, then the text."""
     pixels = inputs.streams["video"].values[:, :, 0]
     has_video = "Video" in type(model).__name__
     ids = torch.cat([torch.full((1, NUM_QUERIES * frames), IMAGE_TOKEN), plan_ids], 1)
@@ -149,7 +149,7 @@ def test_logits_equal_those_of_transformers(saved, num_frames):
     torch.testing.assert_close(got, expected, atol=2e-5, rtol=1e-4)
 
 
-def test_an_image_is_one_picture(saved):
+def test_an_image_is_one_frame(saved):
     """As transformers' image classes see it; a video of the same folder has its four."""
     folder, theirs, kind = saved
     if "Video" in type(theirs).__name__:

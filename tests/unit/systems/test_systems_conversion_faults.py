@@ -416,7 +416,7 @@ def test_dtypes_stay_and_several_are_noted(case_of, tmp_path):
     assert any(line.startswith("weights keep their dtypes: ") for line in report.lines())
 
 
-def test_progress_is_told_for_hashes_and_weights(case_of, tmp_path):
+def test_progress_is_reported_for_hashes_and_weights(case_of, tmp_path):
     case, seen = case_of("malmm"), []
     run("malmm", case, request_of(case, tmp_path / "out", progress=lambda *done: seen.append(done)))
     assert list(dict.fromkeys(what for what, *_ in seen)) == ["hashing files", "writing weights"]

@@ -360,7 +360,7 @@ def test_bases_and_data_sets_that_do_not_fit(whole, tmp_path):
         build(("video",), fusion="none", sizes=Sizes(language={"model_type": "llama", "hidden_size": 8}))
 
 
-def test_costs_of_sound_and_points_are_counted():
+def test_costs_of_audio_and_points_are_counted():
     """Windows that are cut from mel frames, and points, whose values a count does not have."""
     rows = {row.slot: row for row in describe_model(build(ALL, sizes=SIZES))}
     assert rows["encoders.audio"].flops > 0
@@ -380,7 +380,7 @@ def test_the_command_lists_and_refuses(capsys):
     assert "there is no file" in capsys.readouterr().err
 
 
-def test_keys_of_a_file_are_told():
+def test_keys_of_a_file_are_reported():
     renamed = rename({"rgb_gradsel_embed": torch.zeros(1), "ln_pc.weight": torch.zeros(1)})
     assert renamed.dropped == {
         "rgb_gradsel_embed": "never used",
@@ -399,17 +399,17 @@ def asked(whole):
     return whole
 
 
-def pictures(count=6, seed=0):
+def frames_of(count=6, seed=0):
     values = np.random.default_rng(seed).integers(0, 255, (count, 30, 34, 3), dtype=np.uint8)
     return Frames(values, np.arange(count) / 4, np.arange(count))
 
 
 def test_all_modalities_cost_as_many_tokens_as_two(asked):
-    two = SlotPipeline(asked).ask(Clip(video=pictures(), depth=pictures(seed=1)), "what is a cat ?").trace
+    two = SlotPipeline(asked).ask(Clip(video=frames_of(), depth=frames_of(seed=1)), "what is a cat ?").trace
     more = (
         SlotPipeline(asked)
         .ask(
-            Clip(video=pictures(), depth=pictures(seed=1), normals=pictures(seed=2), flow=pictures(seed=3)),
+            Clip(video=frames_of(), depth=frames_of(seed=1), normals=frames_of(seed=2), flow=frames_of(seed=3)),
             "what is a cat ?",
         )
         .trace
@@ -419,15 +419,17 @@ def test_all_modalities_cost_as_many_tokens_as_two(asked):
     assert list(more.panels["gates"][0]["share"]) == ["flow", "depth", "normals"]
 
 
-def test_maps_of_another_number_and_length_and_a_single_picture(asked):
+def test_maps_of_another_number_and_length_and_a_single_frame(asked):
     for video, depth in ((6, 3), (1, 6), (1, 1)):
-        answer = SlotPipeline(asked).ask(Clip(video=pictures(video), depth=pictures(depth, seed=1)), "what is a cat ?")
+        answer = SlotPipeline(asked).ask(
+            Clip(video=frames_of(video), depth=frames_of(depth, seed=1)), "what is a cat ?"
+        )
         assert answer.trace.tokens["fused"] == answer.trace.tokens["video"]
 
 
 def test_video_must_be_there(asked):
     with pytest.raises(ModalityError, match=r"'video'.*is missing"):
-        SlotPipeline(asked).ask(Clip(depth=pictures()), "what is a cat ?")
+        SlotPipeline(asked).ask(Clip(depth=frames_of()), "what is a cat ?")
 
 
 def test_strict_marks():

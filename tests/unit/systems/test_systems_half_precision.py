@@ -48,10 +48,10 @@ SHIPPED = sorted(name for name in asset_names() if name in MODELS)
 def clip(**more):
     rng = np.random.default_rng(3)
 
-    def pictures():
+    def frames_of():
         return Frames.from_array(rng.integers(0, 255, (6, 32, 36, 3), dtype=np.uint8), fps=2)
 
-    return Clip(pictures(), **{name: pictures() for name in more.get("maps", ())})
+    return Clip(frames_of(), **{name: frames_of() for name in more.get("maps", ())})
 
 
 def released(form="blip2", kind="t5", memory=False):

@@ -166,7 +166,7 @@ def test_the_command_converts_a_finetuned_file(folder, tmp_path, capsys):
 
 
 def test_a_finetuned_model_as_a_stream_of_any_length(folder, tmp_path):
-    """Only the picture that is asked about has a time: the one row that training has touched."""
+    """Only the frame that is asked about has a time: the one row that training has touched."""
     base = vidweave.load(folder).model
     file, connector = finetuned_file(base, tmp_path, rows=11)
     strict, _ = load_finetuned(file, base, length=4, num_frames=6)
@@ -175,11 +175,11 @@ def test_a_finetuned_model_as_a_stream_of_any_length(folder, tmp_path):
     assert port.last_time_position == 5
     keys = torch.zeros(1, 5, 24)
     assert torch.equal(port.mark_last(keys)[0, 0], connector["ports.video.time_embedding"][5])
-    pictures = clip(14)["video"]
+    frames = clip(14)["video"]
     with pytest.raises(ShapeError, match="14 segments, its time table 11 rows"):
-        SlotPipeline(strict).stream(QUESTION).push(pictures)
+        SlotPipeline(strict).stream(QUESTION).push(frames)
     stream = SlotPipeline(endless).stream(QUESTION)
-    stream.push(pictures)
+    stream.push(frames)
     assert stream.segments == {"video": 14}
     assert stream.ask(QUESTION, max_new_tokens=2, num_beams=1).trace.panels["stream"]["exact"]
 

@@ -202,7 +202,7 @@ def test_rates_spans_and_features(asked):
     ],
     ids=["dtype", "float", "channels", "empty", "no features", "width", "feature dtype"],
 )
-def test_what_is_no_picture_is_refused_and_the_stream_goes_on(asked, source, error, message):
+def test_what_is_no_frame_is_refused_and_the_stream_goes_on(asked, source, error, message):
     stream = SlotPipeline(asked).stream(QUESTION)
     stream.push(cut(frames(), 0, 4))
     before = stream.ask(QUESTION, options=OPTIONS)
@@ -212,7 +212,7 @@ def test_what_is_no_picture_is_refused_and_the_stream_goes_on(asked, source, err
         stream.push(source)
     expect_equal(stream.ask(QUESTION, options=OPTIONS), before)
     larger = Frames(np.zeros((1, 60, 40, 3), np.uint8), np.array([20.0]), np.array([9]))
-    stream.push(larger)  # pictures of any size are brought to that of the eye
+    stream.push(larger)  # frames of any size are brought to that of the encoder
     assert stream.segments == {"video": 5}
 
 

@@ -1,4 +1,4 @@
-"""The tiny MA-LMM and its rows: alike but for the memory, small enough to ship, exact for any question at any time."""
+"""The tiny MA-LMM and its rows: the same but for the memory, small enough to ship, exact for any question at any time."""
 
 from dataclasses import replace
 
@@ -34,7 +34,7 @@ def frames(count=14):
     return Frames.from_array(values, fps=2)
 
 
-def test_rows_differ_in_their_memory_and_their_pictures_alone():
+def test_rows_differ_in_their_memory_and_their_frames_alone():
     specs = {row: tiny_malmm_row(row).parse() for row in ROWS}
     sizes = {}
     for row, spec in specs.items():
@@ -69,7 +69,7 @@ def test_any_question_at_any_time_is_exact_though_the_connector_reads_it(model):
         assert answer.trace.notes == []
 
 
-def test_the_trace_tells_what_the_memory_holds(model):
+def test_the_trace_reports_what_the_memory_holds(model):
     answer = SlotPipeline(model).ask(Clip(frames()), "What colour is the last object?", options=OPTIONS, num_frames=14)
     (info,) = answer.trace.panels["memory"]
     assert (info["stream"], info["segments"], info["policy"], info["length"]) == ("video", 14, "merge", 10)

@@ -151,7 +151,7 @@ def test_the_language_model_pays_for_one_encoder():
 
 @pytest.mark.parametrize(("pooling", "inside"), [("average", 0), ("conv3d", 2 * 8 * 36 * 27 * 128 * 128)])
 def test_what_a_projector_that_merges_time_costs(pooling, inside):
-    """8 pictures of 36 tokens become 4 segments of 4, and go through one linear layer."""
+    """8 frames of 36 tokens become 4 segments of 4, and go through one linear layer."""
     spec = tiny_merv("general").parse()
     projector = ProjectorConfig(key_width=128, pooling=pooling, num_tokens=4, time=2, widths=(128,))
     port = PortConfig(trunk="pool", input_width=128, span="clip", output_proj=False)

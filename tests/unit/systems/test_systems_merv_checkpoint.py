@@ -166,7 +166,7 @@ def test_a_released_file_becomes_a_model(folder):
     assert sum(map(len, report.loaded.values())) == len(model.state_dict())
 
 
-def test_folded_it_answers_alike(folder):
+def test_folded_it_answers_the_same(folder):
     convert("merv", request(folder))
     convert("merv", request(folder, "small", options={"fold": "true"}))
     whole, small = (vidweave.load(folder / name).model for name in ("out", "small"))
@@ -244,7 +244,7 @@ def test_bad_files(folder):
         checkpoint.modules_of(read_checkpoint(file))
 
 
-def test_other_ways_of_resizing_are_told(folder):
+def test_other_ways_of_resizing_are_reported(folder):
     (folder / "config.json").write_text(json.dumps(describe(image_resize_strategy="letterbox")))
     assert "trained with frames resized by 'letterbox'" in convert("merv", request(folder)).lines()[-1]
 

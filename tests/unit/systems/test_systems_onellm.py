@@ -157,11 +157,11 @@ def test_preset_faults():
 
 def clip_of(*modalities, **options):
     draw = np.random.default_rng(3)
-    pictures = draw.integers(0, 255, (31, 33, 41, 3), dtype=np.uint8)
-    pair = Frames(pictures[:2], np.arange(2.0), np.arange(2))
+    frames = draw.integers(0, 255, (31, 33, 41, 3), dtype=np.uint8)
+    pair = Frames(frames[:2], np.arange(2.0), np.arange(2))
     sources = {
-        "image": Frames(pictures[:1], np.zeros(1), np.zeros(1, dtype=np.int64)),
-        "video": Frames(pictures, np.arange(31.0) / 5, np.arange(31)),
+        "image": Frames(frames[:1], np.zeros(1), np.zeros(1, dtype=np.int64)),
+        "video": Frames(frames, np.arange(31.0) / 5, np.arange(31)),
         "audio": Waveform(draw.normal(size=16_000).astype(np.float32), 16_000),
         "point_cloud": PointCloud(draw.normal(size=(41, 3)).astype(np.float32)),
         "rgbd": pair,
@@ -350,7 +350,7 @@ def test_a_file_of_some_modalities(model, tmp_path):
     assert list(vidweave.load(tmp_path / "out").model.connector.ports) == list(keep)
 
 
-def test_layouts_are_told_apart(model, tmp_path):
+def test_layouts_are_distinguished(model, tmp_path):
     file = tmp_path / "consolidated.00-of-01.pth"
     torch.save(released(model), file)
     with pytest.raises(CheckpointError, match="it looks like one of layout 'onellm'"):

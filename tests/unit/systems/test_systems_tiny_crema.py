@@ -1,4 +1,4 @@
-"""tiny-crema's configuration: any set of senses, never a token more, and no parameter that belongs to two."""
+"""tiny-crema's configuration: any set of modalities, never a token more, and no parameter that belongs to two."""
 
 import pytest
 import torch
@@ -22,39 +22,39 @@ def model():
     return model.eval()
 
 
-def clip(*senses):
+def clip(*modalities):
     scene = sample_scene(11)
-    return vidweave.Clip(**{name: render(scene, name) for name in ("video", *senses)})
+    return vidweave.Clip(**{name: render(scene, name) for name in ("video", *modalities)})
 
 
-def test_it_has_every_sense_that_a_question_needs():
+def test_it_has_every_modality_that_a_question_needs():
     needed = {modality for family in QUESTION_TYPES.values() for modality in family.needs}
     assert needed == {"video", *MODALITIES}
 
 
-def test_the_number_of_tokens_does_not_grow_with_the_senses(model):
+def test_the_number_of_tokens_does_not_grow_with_the_modalities(model):
     counts = {}
-    for senses in ((), MODALITIES[:1], MODALITIES[2:5], MODALITIES):
-        answer = SlotPipeline(model).ask(clip(*senses), "How many objects are there?", options=["1", "2"])
-        counts[len(senses)] = sum(n for block, n in answer.trace.tokens.items() if block != "text")
+    for modalities in ((), MODALITIES[:1], MODALITIES[2:5], MODALITIES):
+        answer = SlotPipeline(model).ask(clip(*modalities), "How many objects are there?", options=["1", "2"])
+        counts[len(modalities)] = sum(n for block, n in answer.trace.tokens.items() if block != "text")
     assert counts == {0: 16, 1: 16, 3: 16, 7: 16}
 
 
-def test_the_trace_tells_which_sense_had_which_share(model):
+def test_the_trace_reports_which_modality_had_which_share(model):
     answer = SlotPipeline(model).ask(clip("depth", "audio"), "Is the circle near or far?", options=["near", "far"])
     (gates,) = answer.trace.panels["gates"]
     assert set(gates["share"]) == {"depth", "audio"}
     assert sum(gates["share"].values()) == pytest.approx(1, abs=1e-4)
 
 
-def test_no_parameter_belongs_to_two_senses(model):
-    own = [set(parameters_of(model, sense)) for sense in MODALITIES]
+def test_no_parameter_belongs_to_two_modalities(model):
+    own = [set(parameters_of(model, modality)) for modality in MODALITIES]
     assert sum(map(len, own)) == len(set.union(*own))
     sizes = {name: p.numel() for name, p in model.named_parameters()}
     assert all(sum(sizes[name] for name in names) < 65_000 for names in own)
 
 
-def test_some_senses_alone_are_a_model_too():
+def test_some_modalities_alone_are_a_model_too():
     spec = tiny_crema(modalities=("touch", "audio")).parse()
     assert set(spec.connector_streams) == {"video", "touch", "audio"}
     assert set(spec.encoders) == {"rgb", "pictures", "sound"}

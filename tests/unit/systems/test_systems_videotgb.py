@@ -198,7 +198,7 @@ def test_a_released_file_becomes_a_model_that_answers(form, wrapped, tmp_path):
     answer = SlotPipeline(model).ask(clip(), "what is the colour of a cat ?")
     assert len(answer.trace.frames) >= 4
     assert {use.why for use in answer.trace.frames if use.stream == "video"} == {"grounding"}
-    assert answer.trace.tokens["video"] == NUM_QUERIES  # averaged over the pictures
+    assert answer.trace.tokens["video"] == NUM_QUERIES  # averaged over the frames
     assert "selection" in answer.trace.panels
     image = Clip(image=Frames.from_array(np.zeros((1, 30, 30, 3), dtype=np.uint8), fps=1))
     assert SlotPipeline(model).ask(image, "what is here ?").trace.tokens["video"] == NUM_QUERIES
@@ -232,7 +232,7 @@ def test_the_command_converts_and_brings_tokenizers(form, tmp_path, monkeypatch)
 
 
 @pytest.mark.slow
-def test_pooled_motion_and_patches_choose_alike(tmp_path):
+def test_pooled_motion_and_patches_choose_the_same(tmp_path):
     state, *_ = replica("blip2")
     torch.save(state, tmp_path / "LSTP.ckpt")
     chosen = []

@@ -145,10 +145,10 @@ def processor(config):
 
 def clip_of(*modalities):
     draw = np.random.default_rng(3)
-    pictures = draw.integers(0, 255, (5, 31, 37, 3), dtype=np.uint8)
+    frames = draw.integers(0, 255, (5, 31, 37, 3), dtype=np.uint8)
     sources = {
-        "image": Frames(pictures[:1], np.zeros(1), np.zeros(1, dtype=np.int64)),
-        "video": Frames(pictures, np.arange(5.0), np.arange(5)),
+        "image": Frames(frames[:1], np.zeros(1), np.zeros(1, dtype=np.int64)),
+        "video": Frames(frames, np.arange(5.0), np.arange(5)),
         "audio": Waveform(draw.normal(size=16_000).astype(np.float32), 16_000),
         "point_cloud": PointCloud(draw.normal(size=(41, 3)).astype(np.float32)),
     }
@@ -306,7 +306,7 @@ def test_files_that_do_not_fit(whole, files, tmp_path):
     assert not out.exists()
 
 
-def test_layouts_are_told_apart(files, tmp_path):
+def test_layouts_are_distinguished(files, tmp_path):
     with pytest.raises(CheckpointError, match="it looks like one of layout 'xinstructblip'"):
         convert_file("videotgb", Request(file=files["audio_qformer"], out=tmp_path / "out"))
     assert set(checkpoint.PARTS) == set(CONVERTERS.entry("xinstructblip").facts.parts)

@@ -1,4 +1,4 @@
-"""Long clips as training data: labels say what the scene says, and equal pictures are looked at once."""
+"""Long clips as training data: labels say what the scene says, and equal frames are looked at once."""
 
 import numpy as np
 import pytest

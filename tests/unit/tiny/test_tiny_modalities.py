@@ -1,4 +1,4 @@
-"""What senses have to say of a scene, token by token."""
+"""What modalities have to say of a scene, token by token."""
 
 from vidweave.tiny.modalities import MODALITY_FACTS, MODALITY_SLOTS, modality_facts
 from vidweave.tiny.scenes import train_scene
@@ -9,18 +9,18 @@ def facts_of(reply, token):
     return {MODALITY_FACTS[i][1:] for i in reply[token].nonzero()[0]}
 
 
-def test_senses_that_know_places_tell_their_fact_in_the_quarter_of_each_object():
+def test_modalities_that_know_places_report_their_fact_in_the_quarter_of_each_object():
     for index in range(20):
         scene = train_scene(index)
         reply = modality_facts(scene, 16)
-        for sense, name in a.MODALITY_ATTRIBUTES.items():
-            if sense != "touch":
-                info = {token: facts_of(reply[sense], token) for token in range(16)}
+        for modality, name in a.MODALITY_ATTRIBUTES.items():
+            if modality != "touch":
+                info = {token: facts_of(reply[modality], token) for token in range(16)}
                 known = {obj.quarter: {(name, getattr(obj, name))} for obj in scene.objects}
                 assert {token: facts for token, facts in info.items() if facts} == known
 
 
-def test_touch_tells_shape_by_shape_and_sound_in_one_token():
+def test_touch_reports_shape_by_shape_and_audio_in_one_token():
     for index in range(20):
         scene = train_scene(index)
         reply = modality_facts(scene, 16)
@@ -35,7 +35,7 @@ def test_touch_tells_shape_by_shape_and_sound_in_one_token():
         assert reply["audio"].any(1).sum() == 1
 
 
-def test_no_two_senses_say_the_same():
+def test_no_two_modalities_show_the_same_fact():
     reply = modality_facts(train_scene(3), 16)
-    own = {sense: {MODALITY_FACTS[i][0] for i in info.any(0).nonzero()[0]} for sense, info in reply.items()}
-    assert own == {sense: {sense} for sense in MODALITY_SLOTS}
+    own = {modality: {MODALITY_FACTS[i][0] for i in info.any(0).nonzero()[0]} for modality, info in reply.items()}
+    assert own == {modality: {modality} for modality in MODALITY_SLOTS}

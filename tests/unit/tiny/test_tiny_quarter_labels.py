@@ -1,4 +1,4 @@
-"""Connectors learn what is in each quarter of the picture."""
+"""Connectors train what is in each quarter of the frame."""
 
 import torch
 from parts_of_losses import assert_parts_make_the_whole
@@ -9,7 +9,7 @@ from vidweave.tiny.scenes import QUARTERS, SLOT_CLASSES, quarter_labels, train_s
 from vidweave.types import Blocks
 
 
-def test_labels_tell_each_object_where_it_is():
+def test_labels_report_each_object_where_it_is():
     for index in range(30):
         scene = train_scene(index)
         labels = quarter_labels(scene)
@@ -19,7 +19,7 @@ def test_labels_tell_each_object_where_it_is():
         assert sum(s == "nothing" for s in names["shape"]) == QUARTERS - len(scene.objects)
 
 
-def test_the_first_tokens_learn_the_quarters():
+def test_the_first_tokens_are_trained_on_the_quarters():
     torch.manual_seed(0)
     root = nn.Module()
     root.quarter_heads = quarter_heads(12)

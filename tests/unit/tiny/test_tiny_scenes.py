@@ -13,7 +13,7 @@ def test_training_scenes_are_of_the_training_split():
     assert all(train_scene(i).seed in SEEDS["train"] for i in (0, 5, 2**39, 2**41 + 3))
 
 
-def test_pictures_carry_a_label_for_every_patch():
+def test_frames_carry_a_label_for_every_patch():
     source = LabeledFrames(frames=3)
     example, again = source[17], source[17]
     assert example.frames.shape == (3, 48, 48, 3)
@@ -24,7 +24,7 @@ def test_pictures_carry_a_label_for_every_patch():
     assert not np.array_equal(example.frames, source[18].frames)
 
 
-def test_fact_sheets_hold_the_answer_and_cover_every_family():
+def test_fact_sheets_hold_the_answer_and_cover_every_question_type():
     source = FactQuestions()
     examples = [source[i] for i in range(300)]
     assert [source[i] for i in range(5)] == examples[:5]
@@ -33,14 +33,14 @@ def test_fact_sheets_hold_the_answer_and_cover_every_family():
     assert all(e.answer in e.facts for e in direct)
 
 
-def test_without_other_senses_a_sheet_tells_only_what_the_question_needs():
+def test_without_other_modalities_a_sheet_reports_only_what_the_question_needs():
     source = FactQuestions(other_modalities=0.0)
     about_sound = [e for e in (source[i] for i in range(200)) if "beeps" in e.question]
     assert about_sound
     assert all("red" not in e.facts for e in about_sound)
 
 
-def test_a_clip_is_encoded_once_and_asked_about_in_distinct_families():
+def test_a_clip_is_encoded_once_and_asked_distinct_question_types():
     encoded = []
     source = ClipQuestions(
         5, ["colour", "shape", "count", "size"], lambda scene: encoded.append(scene.seed) or scene.seed
@@ -57,6 +57,6 @@ def test_a_clip_is_encoded_once_and_asked_about_in_distinct_families():
     assert len(encoded) <= 5
 
 
-def test_more_questions_than_families_are_refused():
+def test_more_questions_than_question_types_are_refused():
     with pytest.raises(ConfigError, match=r"per_clip must be 1 to 2 .* got 3"):
         ClipQuestions(5, list(QUESTION_TYPES)[:2], lambda scene: None, per_clip=3)

@@ -1,4 +1,4 @@
-"""Labels of tokens: what shows there most, over as many pictures as the token begins from."""
+"""Labels of tokens: what shows there most, over as many frames as the token begins from."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def named(labels, name, where):
 
 
 @pytest.mark.parametrize("index", SCENES)
-def test_what_is_there_is_told_and_what_is_not_is_not(index):
+def test_what_is_there_is_reported_and_what_is_not_is_not(index):
     scene, example = train_scene(index), LabeledTokens(NAMES, patch=8, tube=8, frames=8)[index]
     labels, there = example.labels, example.labels["presence"]
     assert example.frames.shape == (8, 48, 48, 3)
@@ -33,7 +33,7 @@ def test_what_is_there_is_told_and_what_is_not_is_not(index):
     np.testing.assert_array_equal(labels["quarter"][~there], OWN[~there])
 
 
-def test_a_token_of_one_picture_shows_what_is_there_at_that_moment():
+def test_a_token_of_one_frame_shows_what_is_there_at_its_time():
     source = LabeledTokens(("texture",), patch=4, tube=1, frames=2)
     example = source[5]
     frames = np.random.default_rng([5, 16]).integers(0, 16, 2)
@@ -51,6 +51,6 @@ def test_a_token_over_time_shows_what_is_there_most():
     assert halves.tolist() == [0, NOTHING, 1, 0]
 
 
-def test_pictures_that_tokens_cannot_share_evenly():
+def test_frames_that_tokens_cannot_share_evenly():
     with pytest.raises(ConfigError, match="frames must be a multiple of tube, got 8 and 3"):
         LabeledTokens(NAMES, patch=8, tube=3, frames=8)

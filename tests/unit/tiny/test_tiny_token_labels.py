@@ -49,7 +49,7 @@ def test_windows_and_labels_line_up(batch):
     torch.testing.assert_close(whole["pixels"][0, 0], batch["pixels"][0, :, 0])
 
 
-def test_weights_count_and_only_what_is_told(batch):
+def test_weights_count_and_only_what_is_reported(batch):
     even = TokenLabels("eye", {"quarter": 1.0, "texture": 3.0})(root(), batch)
     assert even["quarter"].item() == pytest.approx(torch.tensor(4.0).log().item(), rel=1e-5)
     assert even["texture"].item() == pytest.approx(3 * even["quarter"].item(), rel=1e-5)

@@ -1,4 +1,4 @@
-"""Captions name what is there; a fact sheet holds the answer of every question_type, and only of the senses it is limited to."""
+"""Captions name what is there; a fact sheet holds the answer of every question type, and only of the modalities it is limited to."""
 
 from dataclasses import fields, replace
 
@@ -26,7 +26,7 @@ def test_captions_name_every_object():
     "attribute",
     ["shape", "colour", "size", "texture", "spin", "temperature", "relief", "firmness", "consistency", "distance"],
 )
-def test_a_fact_sheet_tells_every_attribute(length, attribute):
+def test_a_fact_sheet_names_every_attribute(length, attribute):
     scene = sample_scene(6, length=length)
     sheet = fact_sheet(scene, rng=np.random.default_rng(0))
     assert sheet == fact_sheet(scene, rng=np.random.default_rng(0))
@@ -34,7 +34,7 @@ def test_a_fact_sheet_tells_every_attribute(length, attribute):
     assert attribute in {f.name for f in fields(scene.objects[0])}
 
 
-def test_a_limited_sheet_holds_its_senses_alone():
+def test_a_limited_sheet_holds_its_modalities_alone():
     scene = sample_scene(11)
     seen = fact_sheet(scene, modalities=["video"])
     assert not any(word in seen for word in ("near", "far", "hot", "cold", "warm", "beep", "turns", "dented"))
@@ -47,7 +47,7 @@ def test_a_limited_sheet_holds_its_senses_alone():
     assert "beep" in felt
 
 
-def test_a_sheet_tells_one_from_many():
+def test_a_sheet_distinguishes_one_from_many():
     sheets = {len(s.objects): fact_sheet(s) for s in map(sample_scene, range(30))}
     assert sheets[1].startswith("1 object;")
     assert sheets[3].startswith("3 objects;")

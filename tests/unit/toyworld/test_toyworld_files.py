@@ -1,4 +1,4 @@
-"""Worlds on disk: all there or nothing, the pictures bit for bit, and a sheet to look at."""
+"""Worlds on disk: all there or nothing, the frames bit for bit, and a sheet to look at."""
 
 import json
 
@@ -43,11 +43,11 @@ def test_a_written_world_holds_what_was_rendered(tmp_path):
     np.testing.assert_array_equal(
         read_points(paths["point_cloud"]).coordinates, render(scene, "point_cloud").coordinates
     )
-    sound = read_audio(paths["audio"], sample_rate=16_000)
-    np.testing.assert_allclose(sound.samples, render(scene, "audio").samples, atol=1e-4)
+    audio = read_audio(paths["audio"], sample_rate=16_000)
+    np.testing.assert_allclose(audio.samples, render(scene, "audio").samples, atol=1e-4)
 
 
-def test_a_world_of_long_clips_without_other_senses(tmp_path):
+def test_a_world_of_long_clips_without_other_modalities(tmp_path):
     write_toyworld(tmp_path, 3, 1, length="long", modalities=("video",), num_frames=64, size=40)
     lines = [json.loads(line) for line in (tmp_path / "questions.jsonl").read_text().splitlines()]
     assert {line["scope"] for line in lines} == {"long"}

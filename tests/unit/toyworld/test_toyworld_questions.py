@@ -54,7 +54,7 @@ def test_answers_are_even(name, asked):
 
 @pytest.mark.parametrize("name", AVAILABLE)
 def test_reading_the_text_does_not_help(name, asked):
-    """The most frequent answer of each text and option set, learnt on one half, is at chance on the other."""
+    """The most frequent answer of each text and option set, trained on one half, is at chance on the other."""
     question_type, result = q.QUESTION_TYPES[name], asked[name]
     half = len(result) // 2
     for key in (lambda one: one.text, lambda one: tuple(sorted(one.options)), lambda one: one.options):
@@ -88,7 +88,7 @@ def test_questions_repeat_with_their_seed():
         q.questions(scene, question_types=["coutn"])
 
 
-def test_families_are_found_by_their_tags():
+def test_question_types_are_found_by_their_tags():
     base = q.question_types(needs={"video"}, scope="short", encoder="general")
     assert {"colour", "shape", "motion", "count"} <= set(base)
     assert "texture" not in base
@@ -98,7 +98,7 @@ def test_families_are_found_by_their_tags():
     assert all(f.is_available for f in q.question_types().values())
 
 
-def test_a_family_without_its_renderer_is_not_asked(monkeypatch):
+def test_a_question_type_without_its_renderer_is_not_asked(monkeypatch):
     monkeypatch.delitem(q.RENDERERS, "thermal")
     assert not q.QUESTION_TYPES["temperature"].is_available
     assert "temperature" not in q.question_types()

@@ -1,4 +1,4 @@
-"""Renderers and dense labels show the scene's truth, and nothing of what another sense has to tell."""
+"""Renderers and dense labels show the scene, and nothing of what another modality has to tell."""
 
 from dataclasses import replace
 
@@ -47,7 +47,7 @@ OTHER_VALUES |= {"distance_metres": 6.1, "beeps": (3, 6)}
 
 
 def rendered(scene, modality):
-    """The numbers that a sense makes of a scene."""
+    """The numbers that a modality makes of a scene."""
     sense = render(scene, modality)
     return getattr(sense, {"audio": "samples", "point_cloud": "coordinates"}.get(modality, "values"))
 
@@ -58,7 +58,7 @@ def test_rendering_is_deterministic(modality):
 
 
 @pytest.mark.parametrize("modality", sorted(RENDERERS))
-def test_a_sense_tells_what_it_should_and_keeps_the_secrets_of_the_others(modality):
+def test_a_modality_reports_what_it_should_and_keeps_the_secrets_of_the_others(modality):
     scene = sample_scene(30)
     before = rendered(scene, modality)
     changed = set()
@@ -152,18 +152,18 @@ def test_points_fill_solid_bodies_and_leave_hollow_ones_empty():
     assert len(info) > 6
 
 
-def test_sound_beeps_when_and_as_high_as_the_scene_says():
+def test_audio_beeps_when_and_as_high_as_the_scene_says():
     for seed in range(12):
         scene = sample_scene(seed)
-        sound = render_audio(scene)
-        assert len(sound.samples) == 32_000
-        loud = np.abs(sound.samples.reshape(16, -1)).max(axis=1) > 0.1
+        audio = render_audio(scene)
+        assert len(audio.samples) == 32_000
+        loud = np.abs(audio.samples.reshape(16, -1)).max(axis=1) > 0.1
         assert set(np.flatnonzero(loud)) == set(scene.beeper.beeps)
-        spectrum = np.abs(np.fft.rfft(sound.samples))
+        spectrum = np.abs(np.fft.rfft(audio.samples))
         assert abs(spectrum.argmax() / 2 - a.PITCHES[scene.beeper.pitch]) < 10
 
 
-def test_dense_labels_agree_with_the_picture():
+def test_dense_labels_agree_with_the_frame():
     scene = sample_scene(17)
     labels = dense_labels(scene, size=64, patch=16)
     ids = render_ids(scene, size=64).reshape(16, 4, 16, 4, 16)
@@ -192,13 +192,13 @@ def test_faults_are_named():
 
 
 @pytest.mark.parametrize("modality", sorted(set(MODALITY_CLASSES) - {"audio"}))
-def test_sense_labels_tell_what_each_patch_shows(modality):
+def test_modality_labels_report_what_each_patch_shows(modality):
     scene = sample_scene(19)
     frames = np.array([1, 7, 15])
     labels = modality_labels(scene, modality, frames=frames, patch=12)
     info = MODALITY_CLASSES[modality]
     assert set(labels) == set(info)
-    picture = rendered(scene, modality)
+    frame = rendered(scene, modality)
     there = labels["shape"] < len(a.SHAPES)
     assert there.shape == (1 if modality == "point_cloud" else 3, 4, 4)
     assert there.any()
@@ -212,11 +212,11 @@ def test_sense_labels_tell_what_each_patch_shows(modality):
         assert "quarter" not in info or labels["quarter"][t, y, x] == quarter
     if modality in ("depth", "thermal", "touch"):  # where nothing is, nothing is seen
         ground = {"depth": 10.0, "thermal": 20.0, "touch": 0.0}[modality]
-        patches = picture[frames][..., 0].reshape(3, 4, 12, 4, 12).transpose(0, 1, 3, 2, 4)[~there]
+        patches = frame[frames][..., 0].reshape(3, 4, 12, 4, 12).transpose(0, 1, 3, 2, 4)[~there]
         assert np.median(np.abs(patches - ground)) < 0.5
 
 
-def test_sound_labels_count_the_beeps_of_each_part():
+def test_audio_labels_count_the_beeps_of_each_part():
     for seed in range(8):
         scene = sample_scene(seed)
         labels = audio_labels(scene, 4)

@@ -46,7 +46,7 @@ def test_long_visits_do_not_meet_and_stay_inside(event_frames):
 
 
 def test_every_kind_of_motion_has_the_same_energy():
-    """Path length per frame, and picture area that moves, are equal between the visits of a clip."""
+    """Path length per frame, and frame area that moves, are equal between the visits of a clip."""
     scene = sample_scene(3, length="long")
     for obj in scene.objects:
         frames = np.arange(obj.start_frame, obj.end_frame - 1)

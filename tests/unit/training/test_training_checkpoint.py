@@ -109,7 +109,7 @@ def test_weights_and_buffers_come_back_bit_for_bit():
     assert not torch.equal(other.tower[0].weight, model.tower[0].weight)
 
 
-def test_other_names_or_shapes_are_told():
+def test_other_names_or_shapes_are_reported():
     model = TinyNet()
     tensors = trainable_tensors(model, ["head.weight"])
     with pytest.raises(TrainingError, match=r"differ in 1 tensors: head.bias"):

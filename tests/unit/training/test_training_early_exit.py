@@ -1,4 +1,4 @@
-"""Passes that stop when their gradients jump: decided alike after a kill, and by the mean of an epoch or its last step."""
+"""Passes that stop when their gradients jump: decided the same after a kill, and by the mean of an epoch or its last step."""
 
 import json
 
@@ -73,7 +73,7 @@ def test_a_pass_leaves_and_the_other_goes_on(tmp_path):
     assert all(row[b] != "" for row in log[1:])
 
 
-def test_a_resumed_run_decides_alike(tmp_path):
+def test_a_resumed_run_decides_the_same(tmp_path):
     whole, torn = run(), run()
     quietly(whole, tmp_path / "whole")
 

@@ -38,7 +38,7 @@ def test_a_new_part_in_the_middle_is_an_error_and_a_missing_one_an_empty_cell(tm
     assert (tmp_path / "a.csv").read_text().splitlines()[2] == "2,1.0,"
 
 
-def test_a_full_disk_is_told(tmp_path):
+def test_a_full_disk_is_reported(tmp_path):
     log = CsvLog(tmp_path / "a.csv", last_step=0)
     log._file = open("/dev/full", "ab", buffering=0)  # noqa: SIM115
     with pytest.raises(TrainingError, match=r"a.csv could not be written \(.*No space left.*\); free space and resume"):

@@ -197,7 +197,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
     assert quietly(tiny_run(tiny_stage(objective=breaks)), tmp_path).total_steps == 12
 
 
-def test_numbers_that_are_not_finite_inside_the_model_are_told_with_stage_and_step(tmp_path):
+def test_numbers_that_are_not_finite_inside_the_model_are_reported_with_stage_and_step(tmp_path):
     def breaks(model, batch):
         require_finite("features of stream {part!r}", {"rgb": (torch.tensor([1.0, torch.nan]), None)})
 
@@ -243,7 +243,7 @@ def test_a_collate_that_fails_names_the_examples(tmp_path):
         quietly(tiny_run(tiny_stage(collate=refuse)), tmp_path)
 
 
-def test_a_loss_without_gradient_is_told(tmp_path):
+def test_a_loss_without_gradient_is_reported(tmp_path):
     def detached(model, batch):
         return {"loss": squared_error(model, batch)["loss"].detach()}
 
@@ -386,7 +386,7 @@ def test_without_fabric_the_error_says_how_to_install_it(tmp_path, monkeypatch):
         quietly(tiny_run(), tmp_path)
 
 
-def test_settings_that_cannot_be_are_told(tmp_path):
+def test_impossible_settings_are_reported(tmp_path):
     with pytest.raises(ConfigError, match="checkpoint_every and log_every must be at least 1, got 0 and 1"):
         quietly(tiny_run(), tmp_path, checkpoint_every=0)
     with pytest.raises(TrainingError, match=r"cannot train on 1 device\(s\) of 'abacus' with 'auto'"):
@@ -402,7 +402,7 @@ def test_events_and_progress_are_written(tmp_path, capsys):
     assert "only step 12: score 0.5" in captured.err
 
 
-def test_what_learns_is_logged(tmp_path, caplog):
+def test_trainable_parameters_are_logged(tmp_path, caplog):
     with caplog.at_level("INFO", logger="vidweave.training"):
         quietly(tiny_run(tiny_stage(passes=(Pass("head", ("head.*",)),))), tmp_path)
     assert "stage only, pass head trains head.*" in caplog.text

@@ -15,7 +15,7 @@ from vidweave.training.pseudo_labels import MEASURES, PseudoLabel, label_clips, 
 from vidweave.types import Query
 
 
-def test_a_picture_reaches_half_way_to_its_neighbours():
+def test_a_frame_reaches_half_way_to_its_neighbours():
     seconds = [1.0, 2.0, 4.0, 5.0, 9.0]
     assert span_seconds(seconds, [0, 0, 1, 1, 0]) == (3.0, 7.0)
     assert span_seconds(seconds, [1, 0, 0, 0, 0]) == (0.5, 1.5)
@@ -30,7 +30,7 @@ def test_what_is_taken_off_first_makes_spans_sharper():
     assert span_seconds(seconds, scores) == (0.0, 5.5)
     assert span_seconds(seconds, scores, "min") == (2.5, 4.5)
     assert span_seconds(seconds, scores, "median") == (2.5, 4.5)
-    scores[5] = 0.1  # one picture that lies below the many that say nothing
+    scores[5] = 0.1  # one frame that lies below the many that say nothing
     assert span_seconds(seconds, scores, "min") == (0.0, 4.5)
     assert span_seconds(seconds, scores, "median") == (2.5, 4.5)
 
@@ -42,7 +42,7 @@ def test_scores_by_name():
 
 
 class FakeScorer:
-    """The later the picture, the better; counts clips."""
+    """The later the frame, the better; counts clips."""
 
     def __init__(self, name="fake"):
         self.name, self.calls = name, []
@@ -64,7 +64,7 @@ def examples(count=6):
     ]
 
 
-def test_the_share_tells_whether_scores_stand_up_elsewhere():
+def test_the_share_reports_whether_scores_stand_up_elsewhere():
     def label(*scores):
         seconds = tuple(range(len(scores)))
         start, end = span_seconds(seconds, scores, "median")
@@ -77,7 +77,7 @@ def test_the_share_tells_whether_scores_stand_up_elsewhere():
     assert span_share(label(0.2, 0.2, 0.2), "median") == 0
 
 
-def test_clips_are_looked_at_once_and_labels_told_in_full(tmp_path):
+def test_clips_are_encoded_once_and_labels_kept_in_full(tmp_path):
     scorer, out = FakeScorer(), tmp_path / "labels.jsonl"
     labels = list(label_clips(scorer, examples(), out, subtract="median", provenance={"data": "d"}))
     assert [clip for clip, _ in scorer.calls] == ["clip0.mp4", "clip1.mp4", "clip2.mp4"]

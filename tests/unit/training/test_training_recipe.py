@@ -89,7 +89,7 @@ def test_overrides_reach_inside():
         ("optimizer.lr=-1", ConfigError, r"lr > 0"),
     ],
 )
-def test_bad_overrides_are_told(text, error, message):
+def test_bad_overrides_are_reported(text, error, message):
     with pytest.raises(error, match=message):
         override(_Settings(), [text])
 
@@ -105,7 +105,7 @@ def test_a_recipe_file_makes_the_same_run_each_time(tmp_path):
     assert not torch.equal(run.model.weight, recipe_run(path, ["seed=5"]).model.weight)
 
 
-def test_files_that_are_no_recipe_are_told(tmp_path):
+def test_files_that_are_no_recipe_are_reported(tmp_path):
     with pytest.raises(ConfigError, match=r"there is no recipe file .*nothing.py; give the path of a Python file"):
         recipe_run(tmp_path / "nothing.py")
     (tmp_path / "text.txt").write_text("hello")

@@ -59,7 +59,7 @@ def test_an_uneven_batch_names_the_multiple():
     Sampler(size=9, batch_size=8, seed=0).batch(0, world_size=2, parts=2)
 
 
-def test_no_examples_and_changed_data_are_told():
+def test_no_examples_and_changed_data_are_reported():
     with pytest.raises(TrainingError, match="no examples to train with"):
         Sampler(size=0, batch_size=1, seed=0)
     with pytest.raises(TrainingError, match="batch_size must be at least 1"):

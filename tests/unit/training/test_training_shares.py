@@ -109,7 +109,7 @@ def test_processes_have_the_gradient_of_one(cuts, world):
         torch.testing.assert_close(grad, right, rtol=1e-6, atol=1e-6)
 
 
-def test_examples_count_alike_where_an_objective_declares_nothing():
+def test_examples_have_equal_weight_where_an_objective_declares_nothing():
     def objective(net, batch):
         return {"loss": net(batch[0]).square().mean(), "size": torch.tensor(float(len(batch[0])))}
 

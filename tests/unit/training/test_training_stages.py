@@ -8,7 +8,7 @@ from vidweave.training.identity import check_same_run, describe_run, run_hash
 from vidweave.training.stages import match_parameters
 
 
-def test_passes_say_exactly_what_learns():
+def test_passes_name_exactly_the_trainable_parameters():
     stage = tiny_stage(passes=(Pass("tower", ("tower.0.*",)), Pass("head", ("head.*", "tower.1.bias"))))
     assert stage.trainable(TinyNet()) == {
         "tower": ["tower.0.weight", "tower.0.bias"],
@@ -80,7 +80,7 @@ def test_equal_recipes_have_equal_hashes_and_differences_are_named():
         check_same_run(first, changed)
 
 
-def test_other_frozen_weights_are_noticed_and_other_learnt_ones_are_not():
+def test_other_frozen_weights_are_noticed_and_other_trained_ones_are_not():
     stage = tiny_stage(passes=(Pass("head", ("head.*",)),))
     run, learnt, frozen = tiny_run(stage), tiny_run(stage), tiny_run(stage)
     with torch.no_grad():
@@ -110,7 +110,7 @@ def test_objectives_combine():
     assert float(AnswerLoss()(lambda batch: {"loss": torch.tensor(2.0)}, None)["loss"]) == 2.0
 
 
-def test_objectives_that_return_no_loss_are_told():
+def test_objectives_that_return_no_loss_are_reported():
     with pytest.raises(TrainingError, match="the model returned no loss; give the batch its targets"):
         AnswerLoss()(lambda batch: {"logits": 1}, None)
     with pytest.raises(TrainingError, match=r"of x must return a mapping with 'loss', got \['los'\]"):

@@ -155,7 +155,7 @@ def test_what_is_printed():
     assert repr(Query.about("a.mp4", "What?")) == "Query(text='What?', scenes=[1 Scene])"
 
 
-def test_what_media_make_of_them_prints_alike():
+def test_what_media_make_of_them_prints_the_same():
     maps = MotionMaps(np.zeros((9, 2, 30, 40), np.float32), np.zeros((9, 2)), [LONG] * 9)
     plan = plan_frames({"video": FrameNeed(num_frames=300)}, np.arange(900.0), 900.0)
     assert repr(maps).startswith("MotionMaps(values=float32 (9, 2, 30, 40), seconds=float64 (9, 2), notes=[9 str])")
