@@ -46,7 +46,6 @@ class SlotPipeline:
         cache_folder: Keep features of frozen encoders there, and use those that are there.
 
     Attributes:
-        processor: Queries → inputs of the model; it belongs to the pipeline, and other pipelines of the model may have others.
         bases: Sources of the frozen parts of a composed model, for `save_pretrained(bases=pipe.bases)`.
     """
 
@@ -60,7 +59,7 @@ class SlotPipeline:
         if not isinstance(model, VideoLanguageModel):
             raise ConfigError(f"expected a VideoLanguageModel, got {type(model).__name__}; load one with vidweave.load")
         self.model = model
-        self.processor = model.processor if processor is None else processor
+        self._processor = processor
         self.bases: dict[str, str] = {}
         self._cache_folder = None if cache_folder is None else CacheFolder(cache_folder)
 
@@ -83,6 +82,11 @@ class SlotPipeline:
 
     def __repr__(self) -> str:
         return f"SlotPipeline({self.config.name or 'unnamed'}, {self.device}, {self.dtype})"
+
+    @property
+    def processor(self) -> Processor:
+        """Queries → inputs of the model; the pipeline's own, or the one that was loaded with the model."""
+        return self.model.processor if self._processor is None else self._processor
 
     @property
     def config(self) -> VideoLanguageConfig:
@@ -276,7 +280,7 @@ class SlotPipeline:
 
     def save_pretrained(self, folder: str | Path, **options: Any) -> None:
         """Write model and processor into `folder`, from which `vidweave.load` reads them; see the model's own method."""
-        self.model.save_pretrained(folder, processor=self.processor, **options)
+        self.model.save_pretrained(folder, processor=self._processor, **options)
 
     def export(self, folder: str | Path) -> None:
         """Write the model as transformers' `LlavaForConditionalGeneration`, which vLLM and llama.cpp read too.
