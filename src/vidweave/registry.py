@@ -57,6 +57,18 @@ FRAME_SELECTORS.register(
     "vidweave.pipelines.frame_selection.uniform:UniformFrames",
     summary="evenly spaced frames, regardless of the question",
 )
+FRAME_SELECTORS.register(
+    "similarity",
+    "vidweave.pipelines.frame_selection.similarity:SimilaritySelector",
+    needs_model=True,
+    summary="frames similar to the question by a dual encoder (CLIP, SigLIP), spread over the clip",
+)
+FRAME_SELECTORS.register(
+    "ground",
+    "vidweave.pipelines.frame_selection.similarity:GroundSelector",
+    needs_model=True,
+    summary="frames inside the spans most similar to the question",
+)
 
 ENCODERS = Registry("encoder", group="vidweave.encoders")
 ENCODERS.register("vision_tower", "vidweave.encoders.vision_tower:VisionTowerConfig")
