@@ -21,7 +21,10 @@ from vidweave.cli.options import (
     FolderRate,
     ModelName,
     NumFrames,
+    SelectorModel,
+    SelectorName,
     Start,
+    chosen_selector,
 )
 from vidweave.cli.output import Json, show, table
 from vidweave.cli.progress import show_elapsed
@@ -58,6 +61,8 @@ def ask(
     end: End = None,
     fps: FolderRate = None,
     frames: NumFrames = None,
+    selector: SelectorName = None,
+    selector_model: SelectorModel = None,
     max_new_tokens: Annotated[
         int | None, typer.Option(min=1, help="Maximum answer length in tokens (without options).")
     ] = None,
@@ -88,6 +93,7 @@ def ask(
         )
     if normalize not in ("sum", "mean"):
         raise QueryError(f"--normalize must be sum or mean, got {normalize!r}")
+    chosen = chosen_selector(selector, selector_model)
     decoding = _decoding(max_new_tokens, num_beams, temperature)
     if decoding and option:
         raise QueryError(f"{', '.join(decoding)} would have no effect: options are scored, not generated")
@@ -97,7 +103,14 @@ def ask(
         text,
         option or [],
         {"start_seconds": start, "end_seconds": end, "fps": fps},
-        {"name": model, "device": device, "dtype": dtype, "cache_folder": cache, "adapter": adapter},
+        {
+            "name": model,
+            "device": device,
+            "dtype": dtype,
+            "cache_folder": cache,
+            "adapter": adapter,
+            "selector": chosen,
+        },
         {"num_frames": frames, "trace": "full" if full_trace else True, "normalize": normalize, **decoding},
     )
     rows = [(f"  {choice.text}", f"{choice.score:.3f}") for choice in answer.options]

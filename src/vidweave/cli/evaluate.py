@@ -9,7 +9,18 @@ import typer
 from vidweave.cli.accuracies import accuracy_table
 from vidweave.cli.benchmarks import BenchmarkOptions, measure_and_show, timing_lines
 from vidweave.cli.loading import load_pipeline
-from vidweave.cli.options import DEFAULT_MODEL, MAX_SEED, Adapter, Device, Dtype, FeatureCache, ModelName
+from vidweave.cli.options import (
+    DEFAULT_MODEL,
+    MAX_SEED,
+    Adapter,
+    Device,
+    Dtype,
+    FeatureCache,
+    ModelName,
+    SelectorModel,
+    SelectorName,
+    chosen_selector,
+)
 from vidweave.cli.output import Json, show
 from vidweave.cli.predictions_file import predictions_path
 from vidweave.cli.quiet import narrate
@@ -64,6 +75,8 @@ def evaluate(
     frames: Annotated[
         int | None, typer.Option(min=1, help="Frames per question (default: the model's own number).")
     ] = None,
+    selector: SelectorName = None,
+    selector_model: SelectorModel = None,
     prompt: Annotated[
         str | None,
         typer.Option(help="neutral, short, merv, sevila, or a template with {question} and {options}."),
@@ -117,6 +130,7 @@ def evaluate(
         raise ConfigError("--folder and --data are the same; give one")
     if judge_url is not None and judge is None:
         raise ConfigError("--judge-url needs --judge NAME, the model that the endpoint serves")
+    in_front = chosen_selector(selector, selector_model)
     wording, part = _wording(prompt, parser), _shard(shard)
     from vidweave.evaluation.runner import run
     from vidweave.evaluation.targets import make_task
@@ -126,7 +140,7 @@ def evaluate(
     options = {"seed": seed, "examples": examples, "question_types": question_type, "modalities": modality}
     given = {name: tuple(v) if isinstance(v, list) else v for name, v in options.items() if v is not None}
     chosen = make_task(resolved, texts, given)
-    answerer = load_pipeline(model, device=device, dtype=dtype, cache_folder=cache, adapter=adapter)
+    answerer = load_pipeline(model, device=device, dtype=dtype, cache_folder=cache, adapter=adapter, selector=in_front)
     decoding = {} if frames is None else {"num_frames": frames}
     if isinstance(chosen, DatasetTask):
         benchmark_options = BenchmarkOptions(

@@ -8,7 +8,20 @@ from typing import Annotated
 import typer
 
 from vidweave.cli.ask import answer_clip, with_modalities
-from vidweave.cli.options import DEFAULT_MODEL, Choices, Device, Dtype, End, FolderRate, ModelName, NumFrames, Start
+from vidweave.cli.options import (
+    DEFAULT_MODEL,
+    Choices,
+    Device,
+    Dtype,
+    End,
+    FolderRate,
+    ModelName,
+    NumFrames,
+    SelectorModel,
+    SelectorName,
+    Start,
+    chosen_selector,
+)
 from vidweave.cli.output import Json, show
 from vidweave.errors import QueryError
 
@@ -26,6 +39,8 @@ def explain(
     end: End = None,
     fps: FolderRate = None,
     frames: NumFrames = None,
+    selector: SelectorName = None,
+    selector_model: SelectorModel = None,
     device: Device = None,
     dtype: Dtype = None,
     full_trace: Annotated[
@@ -49,7 +64,8 @@ def explain(
         raise QueryError(f"--out must end in .html, got {out.name!r}; the image is written beside it as .png")
     if not out.parent.is_dir():
         raise QueryError(f"the folder of --out does not exist: {str(out.parent)!r}")
-    load_arguments = {"name": model, "device": device, "dtype": dtype}
+    chosen = chosen_selector(selector, selector_model)
+    load_arguments = {"name": model, "device": device, "dtype": dtype, "selector": chosen}
     ask_arguments = {"num_frames": frames, "trace": "full" if full_trace else True}
     query, answer = answer_clip(
         video,

@@ -11,6 +11,7 @@ from vidweave.cli.amounts import parse_seconds
 from vidweave.errors import ConfigError
 from vidweave.loading import check_device, check_dtype
 from vidweave.model.names import find_model
+from vidweave.pipelines.frame_selection.names import check_frame_selector
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -26,11 +27,14 @@ __all__ = [
     "ModelName",
     "NumFrames",
     "Overrides",
+    "SelectorModel",
+    "SelectorName",
     "Start",
     "checked_device",
     "checked_dtype",
     "checked_model",
     "checked_recipe",
+    "chosen_selector",
     "given_recipe",
     "parsed_duration",
     "parsed_time",
@@ -76,6 +80,20 @@ def given_recipe(recipe: str | None) -> str:
     if recipe is None:
         raise typer.BadParameter("RECIPE is missing; give a name (--list prints them) or the path of a Python file")
     return recipe
+
+
+def chosen_selector(name: str | None, model: str | None) -> str | None:
+    """`NAME:MODEL` from --selector and --selector-model, checked before torch is imported; None without --selector.
+
+    Raises:
+        ConfigError, UnknownNameError: a selector that does not exist, or a model that is missing, given twice or not taken.
+    """
+    if name is None:
+        if model is not None:
+            raise ConfigError("--selector-model needs --selector, e.g. --selector similarity")
+        return None
+    kind, source = check_frame_selector(name, model)
+    return kind if source is None else f"{kind}:{source}"
 
 
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings of the recipe.")]
@@ -130,6 +148,18 @@ ModelName = Annotated[
     str, typer.Option(help="A name from `vidweave models list`, a folder or a hub id.", callback=checked_model)
 ]
 NumFrames = Annotated[int | None, typer.Option(min=1, help="Frames to sample (default: the model's own number).")]
+SelectorName = Annotated[
+    str | None,
+    typer.Option(
+        "--selector",
+        metavar="NAME[:MODEL]",
+        help="Choose frames with uniform, similarity:MODEL or ground:MODEL (`vidweave list frame_selectors`).",
+    ),
+]
+SelectorModel = Annotated[
+    str | None,
+    typer.Option("--selector-model", metavar="MODEL", help="Dual encoder (CLIP, SigLIP): a folder or a hub id."),
+]
 Start = Annotated[
     float | None, typer.Option(help="Start of the span: seconds, or 1:30.", metavar="TIME", parser=parsed_time)
 ]

@@ -156,6 +156,7 @@ class VideoLanguageConfig(PreTrainedConfig):
         spec: A ModelSpec or its JSON data.
         name: Name of the model, for predictions and traces.
         bases: State-dict root → {"source", "sha256"} of frozen weights that are kept elsewhere.
+        frame_selector: Name of the frame selector in front of the model, e.g. `similarity:FOLDER`; empty for none.
     """
 
     model_type = "vidweave"
@@ -165,12 +166,15 @@ class VideoLanguageConfig(PreTrainedConfig):
         spec: ModelSpec | dict[str, Any] | None = None,
         name: str = "",
         bases: dict[str, Any] | None = None,
+        frame_selector: str = "",
         **kwargs: Any,
     ) -> None:
         super().__init__(**_allowed(kwargs))
-        if not isinstance(name, str):
-            raise ConfigError(f"name must be a string, got {name!r}")
+        for field_name, value in {"name": name, "frame_selector": frame_selector}.items():
+            if not isinstance(value, str):
+                raise ConfigError(f"{field_name} must be a string, got {value!r}")
         self.name = name
+        self.frame_selector = frame_selector
         self.bases = _checked_bases({} if bases is None else bases)
         spec = config_to_dict({} if spec is None else spec)
         if not isinstance(spec, dict):

@@ -15,12 +15,16 @@ from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.cache import FeatureCache
 from vidweave.model.frame_counts import FrameCounts
 from vidweave.model.gather import route
+from vidweave.model.prepared import Prepared
 from vidweave.model.processor import Processor
+from vidweave.pipelines.frame_selection.scenes import add_choices, as_selection, choose_prepared
 from vidweave.pipelines.selecting import add_selection_panel, check_cancelled
 from vidweave.pipelines.trace import Stopwatch, build_traces
 from vidweave.types import (
     Answer,
     Embeds,
+    FrameSelection,
+    FrameSelector,
     ModelInputs,
     OptionScore,
     PrecomputedFeatures,
@@ -42,6 +46,7 @@ class CallOptions:
         normalize: Option scores are log-probabilities, `sum` over tokens or `mean` per token.
         limits: Limits on media, instead of the processor's.
         cancel: Set it from another thread to stop the call.
+        selector: Chooses the frames of videos in place of the model's own selector.
         decoding: Arguments of `generate`; they apply to queries without options.
     """
 
@@ -50,6 +55,7 @@ class CallOptions:
     normalize: str = "sum"
     limits: Limits | None = None
     cancel: Event | None = None
+    selector: FrameSelector | None = None
     decoding: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -103,6 +109,7 @@ class ReadQueries:
     embeds: Embeds
     info: dict[str, Any]
     selection: Selection | None
+    choices: dict[tuple[int, int], FrameSelection]
     energy: Any
     watch: Stopwatch
 
@@ -119,10 +126,11 @@ def read_queries(
     watch, cache = Stopwatch(model.device), None if cache is None else cache.with_own_counts()
     options.check_cancelled()
     with watch.stage("open"):
-        prepared = processor.prepare(queries, num_frames=options.num_frames, cache=cache, limits=options.limits)
+        arguments = {"num_frames": options.num_frames, "cache": cache, "limits": options.limits}
+        prepared = processor.prepare(queries, has_motion=options.selector is None, **arguments)
     with prepared:
         with watch.stage("select"):
-            selection = model.select(prepared)
+            choices, selection = _select(model, prepared, options)
         options.check_cancelled()
         with watch.stage("decode"):
             inputs = processor.fetch(prepared, selection, cache=cache)
@@ -132,7 +140,17 @@ def read_queries(
     if cache is not None:
         cache.store.flush()
         info["cache"] = asdict(cache.counts)
-    return ReadQueries(queries, inputs, embeds, info, selection, prepared.energy, watch)
+    return ReadQueries(queries, inputs, embeds, info, selection, choices, prepared.energy, watch)
+
+
+def _select(
+    model: VideoLanguageModel, prepared: Prepared, options: CallOptions
+) -> tuple[dict[tuple[int, int], FrameSelection], Selection | None]:
+    """Choices of the frame selector, if there is one, and the timestamps to decode."""
+    if options.selector is None:
+        return {}, model.select(prepared)
+    choices = choose_prepared(options.selector, prepared, limits=options.limits, cancel=options.cancel)
+    return choices, as_selection(choices)
 
 
 def _batches(model: VideoLanguageModel, queries: Sequence[Query]) -> list[list[int]]:
@@ -197,7 +215,10 @@ def _traces(processor: Processor, read: ReadQueries, full: bool) -> list[Trace]:
     traces = build_traces(read.queries, inputs.provenance, tokens, read.watch.seconds, info, full=full)
     for item, note in inputs.plan.notes:
         traces[item].notes.append(note)
-    add_selection_panel(traces, read.queries, read.selection, read.energy)
+    if read.choices:
+        add_choices(traces, read.queries, read.choices)
+    else:
+        add_selection_panel(traces, read.queries, read.selection, read.energy)
     for item, prompt in enumerate(processor.prompts(inputs.plan)):
         traces[item].panels["prompt"] = prompt
     return traces

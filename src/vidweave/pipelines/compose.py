@@ -11,6 +11,7 @@ import torch
 from vidweave.loading import check_dtype, quiet_loading, usable_device
 from vidweave.model.compose.build import compose_model
 from vidweave.model.compose.settings import Choices, Composition, ConnectorKind
+from vidweave.pipelines.frame_selection.names import check_frame_selector, names_frame_selector
 from vidweave.pipelines.slot import SlotPipeline
 
 __all__ = ["compose"]
@@ -51,7 +52,9 @@ def compose(
             that attend once. `mixer`: the encoders' tokens as a weighted sum, as in MERV.
         num_frames: Frames sampled from a video.
         tokens_per_frame: Visual tokens of each frame; None keeps all patch tokens (`mlp` and `mixer` only).
-        selector: A name in `vidweave list selectors`, or a selector's configuration. `grounding` is VideoTGB's bridge.
+        selector: A name in `vidweave list selectors`, or a selector's configuration. `grounding` is VideoTGB's bridge. Or a
+            frame selector, which scores frames itself: `similarity:MODEL` or `ground:MODEL` with the folder or hub id of a
+            dual encoder (CLIP, SigLIP); its name is saved with the model.
         memory: Entries of MA-LMM's memory banks: all frames then become `tokens_per_frame` tokens (`qformer` only).
         qformer: Folder or hub id of BLIP-2 or InstructBLIP, whose Q-Former the connector starts from.
         adapter_rank: Rank of CREMA's adapter, one for each encoder, in the shared Q-Former; 0 is none.
@@ -63,6 +66,9 @@ def compose(
         CheckpointError: a part that is not there, or lacks a file.
         ConfigError, UnknownNameError: settings or parts that do not fit each other.
     """
+    is_in_front = names_frame_selector(selector)
+    if is_in_front and isinstance(selector, str):
+        check_frame_selector(selector)
     names = (encoders,) if isinstance(encoders, (str, Path)) else tuple(encoders)
     settings = Composition(
         encoders=names,
@@ -70,7 +76,7 @@ def compose(
         connector=connector,
         num_frames=num_frames,
         tokens_per_frame=tokens_per_frame,
-        selector=selector,
+        selector="uniform" if is_in_front else selector,
         memory=memory,
         qformer=qformer,
         adapter_rank=adapter_rank,
@@ -83,6 +89,8 @@ def compose(
         model, bases = compose_model(settings, dtype=chosen or torch.float32)
     if place is not None:
         model.to(place)  # type: ignore[arg-type]  # transformers' wrapper of `to` loses its signature
-    pipe = SlotPipeline(model)
+    if is_in_front and isinstance(selector, str):
+        model.config.frame_selector = selector
+    pipe = SlotPipeline(model, selector=selector if is_in_front else None)
     pipe.bases = bases
     return pipe

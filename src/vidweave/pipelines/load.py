@@ -14,10 +14,11 @@ from vidweave.model.files import read_model_type
 from vidweave.model.load import find_folder
 from vidweave.model.look_first import is_vision_language
 from vidweave.model.names import find_model
+from vidweave.pipelines.frame_selection.check import check_frame_selector
 from vidweave.pipelines.slot import SlotPipeline
 from vidweave.pipelines.vlm.pipeline import VlmPipeline
 from vidweave.registry import CHECKPOINT_FORMATS, PIPELINES
-from vidweave.types import Pipeline
+from vidweave.types import FrameSelector, Pipeline
 
 __all__ = ["load", "require_slots"]
 
@@ -31,6 +32,7 @@ def load(
     quantization_config: Any = None,
     cache_folder: str | Path | None = None,
     adapter: str | Path | None = None,
+    selector: str | FrameSelector | None = None,
     **settings: Any,
 ) -> SlotPipeline | VlmPipeline:
     """Load a model with its processor, in evaluation mode.
@@ -45,8 +47,10 @@ def load(
             the language model alone.
         adapter: Folder of a LoRA adapter for the language model, as PEFT and `vidweave train finetune stage=lora` write it.
         cache_folder: Keep features of the encoders there, which are then frozen; None recomputes them.
-        settings: Of the kind of pipeline; those of whole vision-language models are `selector`, `num_frames`, `max_pixels`,
-            `times` and `choices` (`VlmPipeline.load`).
+        selector: Chooses the frames of videos: `uniform`, or `similarity:MODEL` or `ground:MODEL` with the folder or hub id
+            of a dual encoder (CLIP, SigLIP), or any `types.FrameSelector`; None leaves that to the model.
+        settings: Of the kind of pipeline; those of whole vision-language models are `num_frames`, `max_pixels`, `times` and
+            `choices` (`VlmPipeline.load`).
 
     Raises:
         UnknownNameError: there is no model, device or dtype of that name; lists near matches.
@@ -56,6 +60,8 @@ def load(
         CheckpointError: a folder without a model that vidweave can load, or whose weights do not fit.
     """
     find_model(name)  # report a wrong name before a device is used
+    if isinstance(selector, str):
+        check_frame_selector(selector)
     place = None if device is None else usable_device(device)
     if isinstance(dtype, str):
         check_dtype(dtype)
@@ -63,6 +69,8 @@ def load(
     held = read_model_type(folder)
     read = _reader(held)
     weights = {"dtype": dtype, "device_map": device_map, "quantization_config": quantization_config}
+    if selector is not None:
+        settings["selector"] = selector
     if unknown := [setting for setting in settings if setting not in signature(read).parameters]:
         raise ConfigError(f"models of type {held!r} take no setting {', '.join(unknown)}; leave it out")
     if adapter is not None:

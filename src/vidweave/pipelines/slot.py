@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,11 +27,14 @@ from vidweave.model.frame_counts import FrameCounts
 from vidweave.model.load import load_model
 from vidweave.model.processor import Processor
 from vidweave.pipelines.answering import CallOptions, answer_queries, read_queries
+from vidweave.pipelines.frame_selection.names import PipelineSelector
+from vidweave.pipelines.frame_selection.panel import select_frames
+from vidweave.pipelines.frame_selection.scenes import select_prepared
 from vidweave.pipelines.live import Stream
 from vidweave.pipelines.messages import query_of
 from vidweave.pipelines.selecting import select_timestamps
 from vidweave.pipelines.writing import write_pieces
-from vidweave.types import Answer, Clip, ModelInputs, OptionScore, Pipeline, Query, config_to_dict
+from vidweave.types import Answer, Clip, FrameSelector, ModelInputs, OptionScore, Pipeline, Query, config_to_dict
 
 __all__ = ["SlotPipeline"]
 
@@ -44,6 +48,8 @@ class SlotPipeline:
         model: The model with its weights; `pipe.model` is for training, and for use as in transformers.
         processor: Queries → inputs of the model; None uses the one that was loaded with the model.
         cache_folder: Keep features of frozen encoders there, and use those that are there.
+        selector: Chooses the frames of videos in place of the model's own selector: a frame selector or its name, see
+            `pipelines.frame_selection.names.frame_selector`.
 
     Attributes:
         bases: Sources of the frozen parts of a composed model, for `save_pretrained(bases=pipe.bases)`.
@@ -55,6 +61,7 @@ class SlotPipeline:
         processor: Processor | None = None,
         *,
         cache_folder: str | Path | None = None,
+        selector: str | FrameSelector | None = None,
     ) -> None:
         if not isinstance(model, VideoLanguageModel):
             raise ConfigError(f"expected a VideoLanguageModel, got {type(model).__name__}; load one with vidweave.load")
@@ -62,6 +69,8 @@ class SlotPipeline:
         self._processor = processor
         self.bases: dict[str, str] = {}
         self._cache_folder = None if cache_folder is None else CacheFolder(cache_folder)
+        given = model.config.frame_selector or None if selector is None else selector
+        self._selector = PipelineSelector(given, device=model.device, cache_folder=cache_folder)
 
     @classmethod
     def load(
@@ -70,6 +79,7 @@ class SlotPipeline:
         *,
         cache_folder: str | Path | None = None,
         adapter: str | Path | None = None,
+        selector: str | FrameSelector | None = None,
         **options: Any,
     ) -> Self:
         """Read a model; arguments as of `vidweave.load`."""
@@ -78,7 +88,7 @@ class SlotPipeline:
             load_adapter(model, adapter)
         if cache_folder is not None:  # features can be reused only while the encoders are frozen
             model.encoders.requires_grad_(False)
-        return cls(model, cache_folder=cache_folder)
+        return cls(model, cache_folder=cache_folder, selector=selector)
 
     def __repr__(self) -> str:
         return f"SlotPipeline({self.config.name or 'unnamed'}, {self.device}, {self.dtype})"
@@ -102,6 +112,11 @@ class SlotPipeline:
     def dtype(self) -> torch.dtype:
         """Of the model's weights."""
         return self.model.dtype
+
+    @property
+    def selector(self) -> FrameSelector | None:
+        """Chooses the frames of videos; None leaves that to the model's own selector."""
+        return self._selector.own
 
     @property
     def cache(self) -> FeatureCache | None:
@@ -140,6 +155,7 @@ class SlotPipeline:
         *,
         options: Sequence[str] = (),
         num_frames: FrameCounts | None = None,
+        selector: str | FrameSelector | None = None,
         start_seconds: float | None = None,
         end_seconds: float | None = None,
         trace: bool | str = True,
@@ -155,6 +171,7 @@ class SlotPipeline:
             clip: A path of a video, or a Clip with any modalities that the model supports.
             options: Answers to choose from, scored by log-probability; without them the answer is generated.
             num_frames: Frames to sample instead of the configured number; one number, or one for each stream.
+            selector: Chooses the frames of this call, e.g. ``"similarity:google/siglip2-base-patch16-224"``.
             start_seconds, end_seconds: The span to use.
             trace: False leaves the Trace out; "full" keeps every frame in it.
             stream: Return an iterator of text pieces, yielded while the model generates; without a Trace.
@@ -166,9 +183,8 @@ class SlotPipeline:
         if isinstance(clip, (str, Path)) or start_seconds is not None or end_seconds is not None:
             clip = _as_clip(clip, start_seconds, end_seconds)
         query = Query.about(clip, question, options)
-        settings = CallOptions(
-            num_frames=num_frames, trace=trace, normalize=normalize, limits=limits, cancel=cancel, decoding=decoding
-        )
+        call = {"trace": trace, "normalize": normalize, "limits": limits, "cancel": cancel, "decoding": decoding}
+        settings = CallOptions(num_frames=num_frames, selector=self._selector.of(selector), **call)
         return self._write(query, settings) if stream else self._answer([query], settings)[0]
 
     def answer(
@@ -176,6 +192,7 @@ class SlotPipeline:
         queries: Query | Sequence[Query],
         *,
         num_frames: FrameCounts | None = None,
+        selector: str | FrameSelector | None = None,
         trace: bool | str = True,
         normalize: str = "sum",
         limits: Limits | None = None,
@@ -183,9 +200,8 @@ class SlotPipeline:
         **decoding: Any,
     ) -> list[Answer]:
         """Return one answer per query, in as few batches as their media allow; arguments as for `ask`."""
-        options = CallOptions(
-            num_frames=num_frames, trace=trace, normalize=normalize, limits=limits, cancel=cancel, decoding=decoding
-        )
+        call = {"trace": trace, "normalize": normalize, "limits": limits, "cancel": cancel, "decoding": decoding}
+        options = CallOptions(num_frames=num_frames, selector=self._selector.of(selector), **call)
         return self._answer(queries, options)
 
     def score(self, queries: Query | Sequence[Query], **options: Any) -> list[tuple[OptionScore, ...]]:
@@ -220,7 +236,8 @@ class SlotPipeline:
         if not stream:
             return self.answer([query], **arguments)[0]
         known = {name: arguments.pop(name) for name in ("num_frames", "limits", "cancel") if name in arguments}
-        return self._write(query, CallOptions(**known, decoding=arguments))
+        selector = self._selector.of(arguments.pop("selector", None))
+        return self._write(query, CallOptions(**known, selector=selector, decoding=arguments))
 
     def select(
         self,
@@ -228,7 +245,7 @@ class SlotPipeline:
         question: str,
         *,
         num_frames: int,
-        selector: nn.Module | None = None,
+        selector: nn.Module | FrameSelector | str | None = None,
         limits: Limits | None = None,
         cancel: Event | None = None,
     ) -> dict[str, Any]:
@@ -236,18 +253,23 @@ class SlotPipeline:
 
         Args:
             num_frames: How many timestamps.
-            selector: Used instead of the model's own, with the same motion.
+            selector: Used instead of the pipeline's: a frame selector or its name, or a module, which gets the model's motion.
 
         Returns:
             `reason`, `seconds`, `indices` of the frames at these times, `spans` with `start`, `end` and `score`; for
-            selectors with a motion stream also `steps`, `energy` and `probability`; `notes`.
+            selectors with a motion stream also `steps`, `energy` and `probability`; for frame selectors `scores` and
+            `costs`; `notes`.
 
         Raises:
             ModalityError: the clip has no frames, or lacks the selector's motion input.
         """
         clip = clip if isinstance(clip, Clip) else Clip(clip)
-        call = {"num_frames": num_frames, "limits": limits, "cancel": cancel, "cache": self.cache}
-        return select_timestamps(self.model, self.processor, clip, question, selector=selector, **call)
+        call: dict[str, Any] = {"num_frames": num_frames, "limits": limits, "cancel": cancel}
+        chooser = None if isinstance(selector, nn.Module) else self._selector.of(selector)
+        if chooser is not None:
+            return select_frames(chooser, clip, question, **call)
+        own: Any = selector
+        return select_timestamps(self.model, self.processor, clip, question, selector=own, cache=self.cache, **call)
 
     def stream(self, question: str | Sequence[str] | None = None, *, limits: Limits | None = None) -> Stream:
         """Open a live stream or long clip that is pushed piece by piece and answers questions at any time.
@@ -264,7 +286,9 @@ class SlotPipeline:
         Args:
             arguments: Arguments of the processor, e.g. `targets` for training and `num_frames`.
         """
-        return self.processor(queries, select=self.model.select, cache=self.cache, **arguments)
+        chooser = self.selector
+        select = self.model.select if chooser is None else partial(select_prepared, chooser)
+        return self.processor(queries, select=select, cache=self.cache, **arguments)
 
     def describe(self) -> dict[str, Any]:
         """Name, fingerprints of all weights and of the settings (frames, prompt, …), and dtype, for the record of a run."""
@@ -274,6 +298,7 @@ class SlotPipeline:
             "weights": module_fingerprint(self.model),
             "settings": sha256(settings.encode()).hexdigest(),
             "dtype": str(self.dtype),
+            **self._selector.describe(),
         }
 
     # -- files ---------------------------------------------------------------------------------------------------
@@ -312,6 +337,7 @@ class SlotPipeline:
     def close(self) -> None:
         """Write the features that are still in memory, and close the feature cache; the pipeline keeps working without one."""
         self.use_cache_folder(None)
+        self._selector.close()
 
     def __enter__(self) -> Self:
         return self

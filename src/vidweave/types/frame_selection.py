@@ -41,19 +41,22 @@ class FrameSelection(Summarized):
 
     Attributes:
         seconds: Chosen timestamps, ascending, in seconds of the file: each the time of a frame inside the clip's span.
+        indices: Their frames in the file; empty where the selector knows times alone.
         reason: Why these: the selector's name, or `uniform` where it left the choice to uniform sampling.
         scores: One score per timestamp, on the selector's own scale; empty where it has none.
         spans: Spans that it found relevant, best first.
         curve: Score over time, as pairs (seconds, score), ascending in time; empty where it has none.
         notes: What the user should know, for the Trace.
-        costs: What the choice cost: counts (`frames_scored`, `frames_decoded`, …) and `seconds` of wall time.
+        costs: What the choice cost: counts (`frames_scored`, `frames_decoded`, …), `seconds` of wall time, and
+            `seconds_per_hour` of video.
 
     Raises:
-        QueryError: timestamps that are not ascending, or another number of scores.
+        QueryError: timestamps that are not ascending, or another number of scores or indices.
     """
 
     seconds: tuple[float, ...]
     reason: str
+    indices: tuple[int, ...] = ()
     scores: tuple[float, ...] = ()
     spans: tuple[ScoredSpan, ...] = ()
     curve: tuple[tuple[float, float], ...] = ()

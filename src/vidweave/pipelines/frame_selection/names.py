@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from vidweave.errors import ConfigError
-from vidweave.registry import FRAME_SELECTORS
+from vidweave.registry import FRAME_SELECTORS, SELECTORS
 from vidweave.types import FrameSelector
 
-__all__ = ["check_frame_selector", "frame_selector", "split_name"]
+__all__ = ["PipelineSelector", "check_frame_selector", "frame_selector", "names_frame_selector"]
 
 
 def frame_selector(
@@ -47,7 +48,7 @@ def frame_selector(
 
 def check_frame_selector(given: str, model: str | Path | None = None) -> tuple[str, str | None]:
     """Name and model of a selector that is given as text, checked without importing torch; raises as `frame_selector`."""
-    name, source = split_name(given)
+    name, source = _split(given)
     entry = FRAME_SELECTORS.entry(name)
     if source is not None and model is not None:
         raise ConfigError(f"the selector's model is given twice, as {source!r} and as {str(model)!r}; give one")
@@ -62,7 +63,53 @@ def check_frame_selector(given: str, model: str | Path | None = None) -> tuple[s
     return name, source
 
 
-def split_name(given: str) -> tuple[str, str | None]:
+def names_frame_selector(given: Any) -> bool:
+    """Whether a `selector=` that may also be a selector of our slots is a frame selector, or would be one if it were known."""
+    if isinstance(given, str):
+        return given not in SELECTORS and (":" in given or given in FRAME_SELECTORS)
+    return isinstance(given, FrameSelector)
+
+
+class PipelineSelector:
+    """The frame selector of a pipeline, and those that single calls name, each loaded once. Threads may share one.
+
+    Args:
+        given: As of `frame_selector`, for all calls that name no other.
+        device, cache_folder: As of `frame_selector`.
+    """
+
+    def __init__(
+        self, given: str | FrameSelector | None = None, *, device: Any = None, cache_folder: str | Path | None = None
+    ) -> None:
+        self._place = {"device": device, "cache_folder": cache_folder}
+        self._named: dict[str, FrameSelector | None] = {}
+        self._lock = Lock()
+        self.own = self._find(given)
+
+    def of(self, given: str | FrameSelector | None) -> FrameSelector | None:
+        """The selector of one call; None is the pipeline's own."""
+        return self.own if given is None else self._find(given)
+
+    def describe(self) -> dict[str, Any]:
+        """The pipeline's own selector, for the record of a run; empty without one."""
+        return {} if self.own is None else {"selector": self.own.describe()}
+
+    def close(self) -> None:
+        """Write features that are still in memory; may be called again."""
+        for selector in (self.own, *self._named.values()):
+            if selector is not None:
+                selector.close()
+
+    def _find(self, given: str | FrameSelector | None) -> FrameSelector | None:
+        if not isinstance(given, str):
+            return frame_selector(given)
+        with self._lock:
+            if given not in self._named:
+                self._named[given] = frame_selector(given, **self._place)
+            return self._named[given]
+
+
+def _split(given: str) -> tuple[str, str | None]:
     """`NAME` or `NAME:MODEL` → name and model."""
     name, colon, source = given.partition(":")
     return name, source if colon else None

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from threading import Event
 from typing import Any
 
 import numpy as np
 
-from vidweave.types import FrameSelection
+from vidweave.media.limits import Limits
+from vidweave.types import Clip, FrameSelection, FrameSelector
 
-__all__ = ["describe_selection", "selection_panel"]
+__all__ = ["describe_selection", "select_frames", "selection_panel"]
 
 MAX_STEPS = 256  # of a curve; longer curves are reduced to the maximum of neighboring steps
 
@@ -18,6 +20,21 @@ def selection_panel(selections: Mapping[str, FrameSelection]) -> dict[str, Any]:
     """The Trace's panel `selection`: scene label → choice, with the reason of the first."""
     scenes = {label: describe_selection(selection) for label, selection in selections.items()}
     return {"reason": next(iter(selections.values())).reason, "scenes": scenes}
+
+
+def select_frames(
+    selector: FrameSelector,
+    clip: Clip,
+    question: str,
+    *,
+    num_frames: int,
+    limits: Limits | None = None,
+    cancel: Event | None = None,
+) -> dict[str, Any]:
+    """The timestamps of `clip` that the question is about as plain data, as every pipeline's `select` returns them."""
+    selection = selector.select(clip, question, num_frames=num_frames, limits=limits, cancel=cancel)
+    facts = {"indices": list(selection.indices), "notes": list(selection.notes)}
+    return {"reason": selection.reason, **describe_selection(selection), **facts}
 
 
 def describe_selection(selection: FrameSelection) -> dict[str, Any]:

@@ -49,6 +49,49 @@ class _Scored:
     features: np.ndarray
 
 
+@dataclass(frozen=True, eq=False)
+class _Call:
+    """One question about one clip, and what it has cost since `started`."""
+
+    candidates: Candidates
+    num_frames: int
+    counts: Counts
+    started: float
+
+    def selection(
+        self,
+        positions: np.ndarray,
+        reason: str,
+        *,
+        scored: _Scored | None,
+        spans: Sequence[SpanOfFrames] = (),
+        scores: np.ndarray | None = None,
+        notes: tuple[str, ...] = (),
+    ) -> FrameSelection:
+        """The frames at `positions` of the candidates as plain values."""
+        curve = [] if scored is None else zip(scored.seconds.tolist(), scored.scores.tolist(), strict=True)
+        start, end = self.candidates.span
+        seconds = time.perf_counter() - self.started
+        return FrameSelection(
+            seconds=tuple(self.candidates.seconds[positions].tolist()),
+            indices=tuple(self.candidates.indices[positions].tolist()),
+            reason=reason,
+            scores=() if scores is None else tuple(scores.tolist()),
+            spans=tuple(ScoredSpan(start=s.start, end=s.end, score=s.score) for s in spans[:MAX_SPANS]),
+            curve=tuple(curve),
+            notes=notes,
+            costs={
+                "frames_scored": self.counts.scored,
+                "frames_decoded": self.counts.decoded,
+                "encoder_calls": self.counts.calls,
+                "seconds": seconds,
+                "video_frames": len(self.candidates.seconds),
+                "video_seconds": end - start,
+                "seconds_per_hour": 3600 * seconds / max(end - start, 1e-3),
+            },
+        )
+
+
 class SimilaritySelector:
     """Choose frames whose features are similar to the question's, spread over the clip.
 
@@ -107,18 +150,18 @@ class SimilaritySelector:
         started, caps = time.perf_counter(), DEFAULT_LIMITS if limits is None else limits
         check_cancelled(cancel)
         with open_candidates(clip, num_frames, caps) as candidates:
+            call = _Call(candidates, num_frames, Counts(), started)
             if self.settings.gate and is_global_question(question):
-                return self._uniform(candidates, num_frames, "the question is about the whole clip", Counts(), started)
+                return self._uniform(call, "the question is about the whole clip")
             text = self.model.embed_text(question)
             content = self._hashes.of(clip["video"], caps) + ("" if clip.fps is None else f"@{clip.fps:g}")
-            features = ClipFeatures(candidates, content, self.model, self._kept, caps, cancel)
+            features = ClipFeatures(candidates, content, self.model, self._kept, caps, cancel, call.counts)
             scored = self._score(features, text, num_frames)
             self._kept.flush()
             if self.settings.gate and not stands_out(scored.scores):
-                note = "no frame stands out for this question"
-                return self._uniform(candidates, num_frames, note, features.counts, started, scored)
+                return self._uniform(call, "no frame stands out for this question", scored)
             spans = find_spans(scored.scores, scored.seconds, self.settings.relevant)
-            return self._choose(candidates, scored, spans, num_frames, features.counts, started)
+            return self._choose(call, scored, spans)
 
     def describe(self) -> dict[str, Any]:
         """See `types.FrameSelector.describe`."""
@@ -145,58 +188,16 @@ class SimilaritySelector:
         where, stacked = where[order], stacked[order]
         return _Scored(where, candidates.seconds[where], stacked @ text.numpy(), stacked)
 
-    def _choose(
-        self,
-        candidates: Candidates,
-        scored: _Scored,
-        spans: list[SpanOfFrames],
-        num_frames: int,
-        counts: Counts,
-        started: float,
-    ) -> FrameSelection:
-        chosen = choose_frames(scored.scores, scored.features, scored.seconds, num_frames, self.settings)
-        seconds, scores = scored.seconds[chosen], scored.scores[chosen]
-        return self._selection(seconds, scores, self.name, scored, spans, counts, started)
-
-    def _uniform(
-        self,
-        candidates: Candidates,
-        num_frames: int,
-        note: str,
-        counts: Counts,
-        started: float,
-        scored: _Scored | None = None,
-    ) -> FrameSelection:
-        seconds = candidates.seconds[coarse_positions(num_frames, len(candidates.seconds))]
-        notes = (f"{self.name}: {note}; frames are sampled uniformly",)
-        return self._selection(seconds, None, "uniform", scored, [], counts, started, notes)
-
-    def _selection(
-        self,
-        seconds: np.ndarray,
-        scores: np.ndarray | None,
-        reason: str,
-        scored: _Scored | None,
-        spans: list[SpanOfFrames],
-        counts: Counts,
-        started: float,
-        notes: tuple[str, ...] = (),
-    ) -> FrameSelection:
-        curve = () if scored is None else zip(scored.seconds.tolist(), scored.scores.tolist(), strict=True)
-        return FrameSelection(
-            seconds=tuple(seconds.tolist()),
-            reason=reason,
-            scores=() if scores is None else tuple(scores.tolist()),
-            spans=tuple(ScoredSpan(start=s.start, end=s.end, score=s.score) for s in spans[:MAX_SPANS]),
-            curve=tuple(curve),
-            notes=notes,
-            costs={
-                "frames_scored": counts.scored,
-                "frames_decoded": counts.decoded,
-                "encoder_calls": counts.calls,
-                "seconds": time.perf_counter() - started,
-            },
+    def _choose(self, call: _Call, scored: _Scored, spans: list[SpanOfFrames]) -> FrameSelection:
+        chosen = choose_frames(scored.scores, scored.features, scored.seconds, call.num_frames, self.settings)
+        return call.selection(
+            scored.positions[chosen], self.name, scored=scored, spans=spans, scores=scored.scores[chosen]
         )
+
+    def _uniform(self, call: _Call, why: str, scored: _Scored | None = None) -> FrameSelection:
+        positions = coarse_positions(call.num_frames, len(call.candidates.seconds))
+        note = f"{self.name}: {why}; frames are sampled uniformly"
+        return call.selection(positions, "uniform", scored=scored, notes=(note,))
 
 
 class GroundSelector(SimilaritySelector):
@@ -219,18 +220,9 @@ class GroundSelector(SimilaritySelector):
     def describe(self) -> dict[str, Any]:
         return {**super().describe(), "num_spans": self.num_spans}
 
-    def _choose(
-        self,
-        candidates: Candidates,
-        scored: _Scored,
-        spans: list[SpanOfFrames],
-        num_frames: int,
-        counts: Counts,
-        started: float,
-    ) -> FrameSelection:
+    def _choose(self, call: _Call, scored: _Scored, spans: list[SpanOfFrames]) -> FrameSelection:
         best = spans[: self.num_spans]
         held = [(int(scored.positions[s.first]), int(scored.positions[s.last])) for s in best]
-        chosen = dense_positions(held, num_frames, len(candidates.seconds))
-        seconds = candidates.seconds[chosen]
-        scores = np.interp(seconds, scored.seconds, scored.scores)
-        return self._selection(seconds, scores, self.name, scored, best, counts, started)
+        positions = dense_positions(held, call.num_frames, len(call.candidates.seconds))
+        scores = np.interp(call.candidates.seconds[positions], scored.seconds, scored.scores)
+        return call.selection(positions, self.name, scored=scored, spans=best, scores=scores)

@@ -7,8 +7,6 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-import numpy as np
-
 from vidweave.errors import ConfigError
 from vidweave.media.limits import Limits
 from vidweave.media.plan import spread
@@ -45,10 +43,13 @@ class UniformFrames:
         """See `types.FrameSelector.select`; question and options are ignored."""
         check_cancelled(cancel)
         with open_candidates(clip, num_frames, limits) as candidates:
-            seconds = candidates.seconds[spread(num_frames, len(candidates.seconds))]
+            chosen = spread(num_frames, len(candidates.seconds))
             start, end = candidates.span
         return FrameSelection(
-            seconds=tuple(np.sort(seconds).tolist()), reason=self.name, spans=(ScoredSpan(start=start, end=end),)
+            seconds=tuple(candidates.seconds[chosen].tolist()),
+            indices=tuple(candidates.indices[chosen].tolist()),
+            reason=self.name,
+            spans=(ScoredSpan(start=start, end=end),),
         )
 
     def describe(self) -> dict[str, Any]:

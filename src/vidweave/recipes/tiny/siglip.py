@@ -37,13 +37,13 @@ UNSEEN = 2**31 - 100_000  # first example held out for evaluation
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Settings of the recipe. The defaults trained the shipped asset."""
+    """Settings of the recipe. The defaults trained the shipped asset, in seven minutes of one core."""
 
     seed: int = 0
     width: int = 64
     layers: int = 3
     text_layers: int = 2
-    steps: int = 2500
+    steps: int = 1800
     batch_size: int = 96
     learning_rate: float = 1.5e-3
     evaluation_examples: int = 512
