@@ -11,7 +11,7 @@ from vidweave.cli.amounts import parse_seconds
 from vidweave.errors import ConfigError
 from vidweave.loading import check_device, check_dtype
 from vidweave.model.names import find_model
-from vidweave.pipelines.frame_selection.names import check_frame_selector
+from vidweave.pipelines.frame_selection.check import check_frame_selector
 
 __all__ = [
     "DEFAULT_MODEL",

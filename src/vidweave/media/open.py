@@ -86,6 +86,11 @@ class OpenSource:
             check_times(frames.pts_seconds)
         return frames.pts_seconds, frames.duration_seconds
 
+    def keyframes(self) -> np.ndarray:
+        """Return indices of frames that are cheap to decode alone, ascending; empty where there is no difference."""
+        frames = self._pictures()
+        return frames.keyframes if isinstance(frames, VideoReader) else np.zeros(0, dtype=np.int64)
+
     def read_frames(self, indices: Sequence[int] | np.ndarray) -> Frames:
         """Read frames by index, in the requested order."""
         frames = self._pictures().read(indices)

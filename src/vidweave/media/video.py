@@ -85,6 +85,14 @@ class VideoReader:
         return self._index
 
     @property
+    def keyframes(self) -> np.ndarray:
+        """Indices (K,) of frames at which decoding can start, ascending, as the container marks them; empty if unknown."""
+        if not self._index.has_own_pts:
+            return np.zeros(0, dtype=np.int64)
+        place = np.searchsorted(self._index.pts, self._index.key_pts).clip(0, self.num_frames - 1)
+        return np.unique(place[self._index.pts[place] == self._index.key_pts])
+
+    @property
     def stream(self) -> VideoStream:
         """PyAV's stream, for header facts."""
         return self._decoder.stream

@@ -11,6 +11,7 @@ from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
 from transformers import CONFIG_MAPPING, PreTrainedConfig
+from transformers.utils import logging
 
 from vidweave.errors import CheckpointError
 
@@ -110,10 +111,14 @@ def known_keys(cls: type[PreTrainedConfig]) -> frozenset[str]:
 
 
 def _written(cls: type[PreTrainedConfig]) -> set[str]:
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # defaults that transformers warns about (SigLIP's) are not those of any file
     try:
         return set(cls().to_dict())
     except (AttributeError, StrictDataclassError, TypeError, ValueError):  # no defaults; what it declares is known
         return set()
+    finally:
+        logging.set_verbosity(verbosity)
 
 
 def _read(cls: type[PreTrainedConfig]) -> set[str]:

@@ -11,7 +11,8 @@ import torch
 from vidweave.loading import check_dtype, quiet_loading, usable_device
 from vidweave.model.compose.build import compose_model
 from vidweave.model.compose.settings import Choices, Composition, ConnectorKind
-from vidweave.pipelines.frame_selection.names import check_frame_selector, names_frame_selector
+from vidweave.pipelines.frame_selection.check import check_frame_selector
+from vidweave.pipelines.frame_selection.names import names_frame_selector
 from vidweave.pipelines.slot import SlotPipeline
 
 __all__ = ["compose"]

@@ -20,6 +20,7 @@ __all__ = [
     "find_spans",
     "is_global_question",
     "refined_positions",
+    "snapped",
     "stands_out",
 ]
 
@@ -59,6 +60,7 @@ class SimilaritySettings:
         per_cell: Frames that are scored between two neighbors of the coarse grid.
         diversity: 0..1: how far a frame that looks like a chosen one and is near it in time is held back.
         max_redundancy: A frame more redundant than this is not chosen for its relevance; see `choose_frames`.
+        near_seconds: Scale of time on which frames that look alike count as near, at most.
         relevant: Part of the way from the median to the best score above which a frame is relevant.
         gate: Leave global questions and flat curves to uniform sampling.
     """
@@ -69,6 +71,7 @@ class SimilaritySettings:
     per_cell: int = 4
     diversity: float = 0.8
     max_redundancy: float = 0.9
+    near_seconds: float = 20.0
     relevant: float = 0.5
     gate: bool = True
 
@@ -76,12 +79,18 @@ class SimilaritySettings:
         parts = (self.share, self.diversity, self.max_redundancy, self.relevant)
         if not all(0 <= part <= 1 for part in parts) or not self.share or not self.relevant:
             raise ConfigError(f"share, diversity, max_redundancy and relevant must lie in 0..1, got {self}")
-        if self.min_scored < 2 or self.refined < 0 or self.per_cell < 1:
-            raise ConfigError(f"min_scored must be at least 2, refined 0 and per_cell 1, got {self}")
+        if self.min_scored < 2 or self.refined < 0 or self.per_cell < 1 or self.near_seconds <= 0:
+            raise ConfigError(
+                f"min_scored must be at least 2, refined 0, per_cell 1, and near_seconds above 0, got {self}"
+            )
+
+    def budget(self, num_candidates: int) -> int:
+        """Frames to score for one question."""
+        return max(self.min_scored, math.floor(self.share * num_candidates))
 
     def coarse_count(self, num_candidates: int, num_frames: int) -> int:
         """Frames of the coarse grid: all of a short clip; never fewer than twice the `num_frames` to choose."""
-        budget = max(self.min_scored, math.floor(self.share * num_candidates))
+        budget = self.budget(num_candidates)
         if num_candidates <= budget:
             return num_candidates
         count = budget - self.refined_count(budget)
@@ -118,6 +127,16 @@ def coarse_positions(count: int, available: int) -> np.ndarray:
     return (2 * np.arange(count, dtype=np.int64) + 1) * available // (2 * count)
 
 
+def snapped(grid: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """Move each position of a grid to the nearest of `keys` (ascending) at most half a step away, which is cheaper to decode."""
+    if len(grid) < 2 or not len(keys):
+        return grid
+    right = np.searchsorted(keys, grid).clip(0, len(keys) - 1)
+    left = (right - 1).clip(0)
+    nearest = np.where(grid - keys[left] <= keys[right] - grid, keys[left], keys[right])
+    return np.unique(np.where(2 * np.abs(nearest - grid) <= np.diff(grid).min(), nearest, grid))
+
+
 def refined_positions(grid: np.ndarray, scores: np.ndarray, count: int, per_cell: int) -> list[np.ndarray]:
     """Positions to score next, for each of the best cells of a grid: between it and its right neighbor.
 
@@ -147,9 +166,9 @@ def choose_frames(
 
     Greedy, as in maximal marginal relevance: the next frame has the largest r * (1 - diversity * q), where r in 0..1 is its
     score between the median and the best, and q in 0..1 is the largest redundancy with a chosen frame: cosine similarity of
-    the features, centered on the clip's mean, times exp(-distance in time / tau), tau = duration / (4 * count). When no
-    relevant frame with q <= max_redundancy is left, the largest gaps in time are filled, so that the context of the clip is
-    seen as well.
+    the features, centered on the clip's mean, times exp(-distance in time / tau), with tau = duration / (4 * count), at most
+    `near_seconds`. When no relevant frame with q <= max_redundancy is left, the largest gaps in time are filled, so that the
+    context of the clip is seen as well.
 
     Args:
         features: (S, D) of unit length.
@@ -158,7 +177,7 @@ def choose_frames(
     relevance = ((scores - median) / max(float(scores.max()) - median, MIN_SIGMA)).clip(0, 1)
     centered = features - features.mean(0)
     centered = centered / np.maximum(np.linalg.norm(centered, axis=1, keepdims=True), 1e-6)
-    tau = max(float(seconds[-1] - seconds[0]) / (4 * count), 1e-6)
+    tau = max(min(float(seconds[-1] - seconds[0]) / (4 * count), settings.near_seconds), 1e-6)
     redundancy, is_chosen = np.zeros(len(scores)), np.zeros(len(scores), dtype=bool)
     is_relevant = relevance >= settings.relevant
     for _ in range(min(count, len(scores))):

@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,13 +16,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from vidweave.media.preprocess import apply
+from vidweave.tiny.patch_labels import DenseLabels
 from vidweave.tiny.scenes import ENDLESS, train_scene
 from vidweave.toyworld import attributes as a
 from vidweave.toyworld.render import render_rgb
 from vidweave.toyworld.scene import ToyScene
-from vidweave.types import Frames, VisualSpec
+from vidweave.types import Frames, MeanOver, VisualSpec
 
-__all__ = ["CONTENTS", "FrameText", "FrameTexts", "MatchTexts", "collate_frame_texts"]
+__all__ = ["CONTENTS", "FrameText", "FrameTexts", "LabelPatches", "MatchTexts", "collate_frame_texts"]
 
 CONTENTS = (*((c, s) for c in a.COLOURS for s in a.SHAPES), None)
 """What a frame can show: a color with a shape; None stands for an empty frame."""
@@ -139,6 +142,27 @@ def collate_frame_texts(
     ids = tokenizer(texts, padding="max_length", max_length=num_tokens, truncation=True, return_tensors="pt")
     shown, meant = (torch.from_numpy(np.stack([getattr(e, n) for e in examples])) for n in ("shown", "meant"))
     return {"pixel_values": pixels, "input_ids": ids["input_ids"], "matches": meant @ shown.T > 0}
+
+
+@dataclass(frozen=True)
+class LabelPatches:
+    """Dense labels (`patch_labels.DenseLabels`) predicted from the patch tokens of a dual encoder's vision tower."""
+
+    labels: DenseLabels = field(default_factory=lambda: DenseLabels("vision"))
+
+    def __call__(self, root: Any, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        tower = SimpleNamespace(encode=partial(_patch_tokens, root.model.vision_model))
+        view = SimpleNamespace(encoders={"vision": tower})
+        return self.labels(SimpleNamespace(training=root.training, heads=root.heads, model=view), batch)
+
+    def means(self, batch: dict[str, Tensor]) -> dict[str, MeanOver]:
+        """Terms of the loss, see `Objective`."""
+        return self.labels.means(batch)
+
+
+def _patch_tokens(vision: Any, pixels: Tensor, modality: str) -> Tensor:
+    """(B, 1, 1, 3, H, W) → (B, 1, N, C)."""
+    return vision(pixel_values=pixels[:, 0, 0]).last_hidden_state[:, None]
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from vidweave.toyworld.scene import ToyScene, sample_scene
 from vidweave.toyworld.splits import SEEDS, split_seed
 
 __all__ = [
+    "ENDLESS",
     "LABEL_CLASSES",
     "NOTHING",
     "QUARTERS",

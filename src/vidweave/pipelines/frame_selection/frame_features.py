@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from threading import Event
 from typing import Any
@@ -29,11 +30,10 @@ BATCH_PIXELS = 2**26  # and fewer where frames are large
 
 @dataclass
 class Counts:
-    """Frames that were `scored`, `decoded` and `encoded` for one question, and `calls` of the encoder."""
+    """Frames that were `scored` for one question, those that were `decoded` and encoded now, and `calls` of the encoder."""
 
     scored: int = 0
     decoded: int = 0
-    encoded: int = 0
     calls: int = 0
 
 
@@ -53,42 +53,80 @@ class ClipFeatures:
     limits: Limits = DEFAULT_LIMITS
     cancel: Event | None = None
     counts: Counts = field(default_factory=Counts)
+    _step: int = 4  # frames of the next piece; the first ones tell how large they are
 
-    def of(self, positions: np.ndarray) -> Tensor:
-        """Features (M, D) of the frames at ascending positions of the candidates, kept in entries of `ENTRY_FRAMES`.
+    def of(self, groups: Sequence[np.ndarray]) -> list[Tensor]:
+        """Features (M, D) of each group of ascending positions of the candidates; each piece of a group is one stored entry.
 
         Raises:
             CancelledError: `cancel` was set; complete entries are kept.
         """
-        self.counts.scored += len(positions)
-        parts = [
-            self._entry(positions[first : first + ENTRY_FRAMES]) for first in range(0, len(positions), ENTRY_FRAMES)
-        ]
-        return torch.cat(parts)
+        pieces = [_pieces(group) for group in groups]
+        entries = [self._entry(piece) for group in pieces for piece in group]
+        known = {entry.key: self.kept.get(entry.key) for entry in entries}
+        unknown = [entry for entry in entries if known[entry.key] is None]
+        for batch in _batches(unknown):
+            known |= self._compute(batch)
+        self.counts.scored += sum(len(group) for group in groups)
+        features = iter(entries)
+        return [torch.cat([_present(known[next(features).key]) for _ in group]) for group in pieces]
 
-    def _entry(self, positions: np.ndarray) -> Tensor:
+    def _entry(self, positions: np.ndarray) -> _Entry:
         indices = self.candidates.indices[positions]
-        key = store_key(
-            reading=READING, content=self.content, frames=indices.tolist(), dual_encoder=self.model.fingerprint
-        )
-        known = self.kept.get(key)
-        if known is not None:
-            return known
-        features = self._compute(indices)
-        info: dict[str, Any] = {"modality": "video", "encoder": self.model.source, "frames": len(indices)}
-        self.kept.put(key, features, info)
-        return features
+        parts = {"content": self.content, "frames": indices.tolist(), "dual_encoder": self.model.fingerprint}
+        return _Entry(store_key(reading=READING, **parts), indices)
 
-    def _compute(self, indices: np.ndarray) -> Tensor:
-        parts, first, step = [], 0, 1  # the first frame alone tells how large they are
+    def _compute(self, entries: Sequence[_Entry]) -> dict[str, Tensor]:
+        """Decode and encode the frames of some entries together, in order of time, and keep the entries."""
+        indices = np.unique(np.concatenate([entry.indices for entry in entries]))
+        features = self._encode(indices)
+        computed = {}
+        for entry in entries:
+            own = features[np.searchsorted(indices, entry.indices)]
+            info: dict[str, Any] = {"modality": "video", "encoder": self.model.source, "frames": len(own)}
+            self.kept.put(entry.key, own, info)
+            computed[entry.key] = own
+        self.kept.flush()
+        return computed
+
+    def _encode(self, indices: np.ndarray) -> Tensor:
+        parts, first = [], 0
         while first < len(indices):
             check_cancelled(self.cancel)
-            frames = self.candidates.source.read_frames(indices[first : first + step])
+            frames = self.candidates.source.read_frames(indices[first : first + self._step])
             parts.append(self.model.embed_frames(frames, self.limits))
             self.counts.decoded += len(frames.values)
-            self.counts.encoded += len(frames.values)
             self.counts.calls += 1
-            first += step
+            first += len(frames.values)
             height, width = frames.values.shape[1:3]
-            step = max(1, min(BATCH_FRAMES, BATCH_PIXELS // (height * width)))
+            self._step = max(1, min(BATCH_FRAMES, BATCH_PIXELS // (height * width)))
         return torch.cat(parts)
+
+
+@dataclass(frozen=True, eq=False)
+class _Entry:
+    """A stored entry: its key, and indices (M,) of its frames in the file, ascending."""
+
+    key: str
+    indices: np.ndarray
+
+
+def _pieces(positions: np.ndarray) -> list[np.ndarray]:
+    return [positions[first : first + ENTRY_FRAMES] for first in range(0, len(positions), ENTRY_FRAMES)]
+
+
+def _batches(entries: Sequence[_Entry]) -> Iterator[list[_Entry]]:
+    """Entries that are computed together: at least `ENTRY_FRAMES` frames, as far as there are so many."""
+    batch: list[_Entry] = []
+    for entry in entries:
+        batch.append(entry)
+        if sum(len(e.indices) for e in batch) >= ENTRY_FRAMES:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _present(features: Tensor | None) -> Tensor:
+    assert features is not None
+    return features

@@ -7,10 +7,11 @@ from threading import Lock
 from typing import Any
 
 from vidweave.errors import ConfigError
+from vidweave.pipelines.frame_selection.check import check_frame_selector
 from vidweave.registry import FRAME_SELECTORS, SELECTORS
 from vidweave.types import FrameSelector
 
-__all__ = ["PipelineSelector", "check_frame_selector", "frame_selector", "names_frame_selector"]
+__all__ = ["PipelineSelector", "frame_selector", "names_frame_selector"]
 
 
 def frame_selector(
@@ -44,23 +45,6 @@ def frame_selector(
         return given
     name, source = check_frame_selector(given, model)
     return FRAME_SELECTORS.get(name)(source, device=device, cache_folder=cache_folder)
-
-
-def check_frame_selector(given: str, model: str | Path | None = None) -> tuple[str, str | None]:
-    """Name and model of a selector that is given as text, checked without importing torch; raises as `frame_selector`."""
-    name, source = _split(given)
-    entry = FRAME_SELECTORS.entry(name)
-    if source is not None and model is not None:
-        raise ConfigError(f"the selector's model is given twice, as {source!r} and as {str(model)!r}; give one")
-    source = source if model is None else str(model)
-    if entry.facts.needs_model and not source:
-        raise ConfigError(
-            f"the selector {name!r} needs the folder or hub id of a dual encoder (CLIP, SigLIP), e.g. "
-            f"{name}:google/siglip2-base-patch16-224"
-        )
-    if source and not entry.facts.needs_model:
-        raise ConfigError(f"the selector {name!r} takes no model, got {source!r}; leave it out")
-    return name, source
 
 
 def names_frame_selector(given: Any) -> bool:
@@ -107,9 +91,3 @@ class PipelineSelector:
             if given not in self._named:
                 self._named[given] = frame_selector(given, **self._place)
             return self._named[given]
-
-
-def _split(given: str) -> tuple[str, str | None]:
-    """`NAME` or `NAME:MODEL` → name and model."""
-    name, colon, source = given.partition(":")
-    return name, source if colon else None

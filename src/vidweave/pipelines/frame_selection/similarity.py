@@ -12,6 +12,7 @@ from threading import Event
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from vidweave.errors import ConfigError
@@ -30,6 +31,7 @@ from vidweave.selectors.similarity import (
     find_spans,
     is_global_question,
     refined_positions,
+    snapped,
     stands_out,
 )
 from vidweave.types import Clip, FrameSelection, ScoredSpan
@@ -157,7 +159,6 @@ class SimilaritySelector:
             content = self._hashes.of(clip["video"], caps) + ("" if clip.fps is None else f"@{clip.fps:g}")
             features = ClipFeatures(candidates, content, self.model, self._kept, caps, cancel, call.counts)
             scored = self._score(features, text, num_frames)
-            self._kept.flush()
             if self.settings.gate and not stands_out(scored.scores):
                 return self._uniform(call, "no frame stands out for this question", scored)
             spans = find_spans(scored.scores, scored.seconds, self.settings.relevant)
@@ -177,13 +178,17 @@ class SimilaritySelector:
         candidates, settings = features.candidates, self.settings
         count = settings.coarse_count(len(candidates.seconds), num_frames)
         grid = coarse_positions(count, len(candidates.seconds))
-        positions, values = [grid], [features.of(grid).numpy()]
-        if count < len(candidates.seconds):
-            more = settings.refined_count(max(settings.min_scored, int(settings.share * len(candidates.seconds))))
-            for cell in refined_positions(grid, values[0] @ text.numpy(), more, settings.per_cell):
-                positions.append(cell)
-                values.append(features.of(cell).numpy())
-        where, stacked = np.concatenate(positions), np.concatenate(values)
+        if count == len(candidates.seconds):
+            groups, values = [grid], features.of([grid])
+        else:
+            grid = snapped(grid, candidates.keyframes())
+            groups, values = [grid], features.of([grid])
+            more = settings.refined_count(settings.budget(len(candidates.seconds)))
+            scores = (values[0] @ text).numpy()
+            cells = refined_positions(grid, scores, more, settings.per_cell)
+            values += features.of(cells)
+            groups += cells
+        where, stacked = np.concatenate(groups), torch.cat(values).numpy()
         order = np.argsort(where)
         where, stacked = where[order], stacked[order]
         return _Scored(where, candidates.seconds[where], stacked @ text.numpy(), stacked)

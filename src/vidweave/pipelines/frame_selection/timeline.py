@@ -37,11 +37,10 @@ class Candidates:
         """Times of the first and the last frame."""
         return float(self.seconds[0]), float(self.seconds[-1])
 
-    def nearest(self, seconds: np.ndarray) -> np.ndarray:
-        """Positions of the frames nearest to the given times; the earlier one where two are as near."""
-        right = np.searchsorted(self.seconds, seconds).clip(0, len(self.seconds) - 1)
-        left = (right - 1).clip(0)
-        return np.where(seconds - self.seconds[left] <= self.seconds[right] - seconds, left, right)
+    def keyframes(self) -> np.ndarray:
+        """Positions of frames that are cheap to decode alone, ascending."""
+        keys = self.source.keyframes()
+        return np.flatnonzero(np.isin(self.indices, keys))
 
 
 @contextmanager
