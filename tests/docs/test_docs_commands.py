@@ -40,6 +40,7 @@ for words in json.load(sys.stdin):
 # Words of calls that need what no repository holds: released weights, a user's own data, a server, a device.
 ELSEWHERE = (
     "Salesforce/",
+    "google/",
     "/data/",
     "./",
     "FOLDER",

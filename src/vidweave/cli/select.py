@@ -62,9 +62,11 @@ def select(
 
     Timestamps are in seconds of the file, so that any other model can use them.
     """
-    in_front = None
-    if selector not in SELECTORS or selector_model is not None:
-        in_front = chosen_selector(_known(selector), selector_model)
+    in_front = None if selector in SELECTORS else chosen_selector(_known(selector), selector_model)
+    if in_front is None and selector_model is not None:
+        raise ConfigError(
+            f"the selector {selector!r} takes no --selector-model, got {selector_model!r}; use --selector similarity or ground"
+        )
     import vidweave
     from vidweave.media.open import open_clip
 

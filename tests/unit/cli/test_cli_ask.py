@@ -46,9 +46,8 @@ def test_hands_everything_on(vid, model, clip, audio):
     )
     assert done.code == 0
     assert done.out.startswith("WHAT HAPPENS?\n")
-    assert model.loads == [
-        ("some/model", {"device": "cpu", "dtype": "bfloat16", "cache_folder": None, "adapter": None})
-    ]
+    given = {"device": "cpu", "dtype": "bfloat16", "cache_folder": None, "adapter": None, "selector": None}
+    assert model.loads == [("some/model", given)]
     asked = model.asked[0]
     assert dict(asked["clip"]) == {"video": str(clip), "audio": str(audio)}
     assert (asked["clip"].start_seconds, asked["clip"].end_seconds) == (0.5, 1.25)

@@ -13,12 +13,13 @@ from typing import Any
 from torch import Tensor
 
 from vidweave.encoders.dual_encoder import DUAL_FAMILIES, DualEncoder, dual_config
-from vidweave.errors import CheckpointError, QueryError
+from vidweave.errors import CheckpointError, ModelNotFoundError, QueryError
 from vidweave.language.tokenizer import load_tokenizer
 from vidweave.loading import quiet_loading, usable_device
 from vidweave.media.limits import DEFAULT_LIMITS, Limits
 from vidweave.media.preprocess import apply
 from vidweave.media.store import store_key
+from vidweave.model.assets import asset_folder
 from vidweave.model.cache import module_fingerprint
 from vidweave.model.compose.preprocessing import visual_spec
 from vidweave.model.files import listed, read_json, read_weights
@@ -41,13 +42,13 @@ class FrameTextModel:
         device: None is the CPU.
 
     Raises:
-        CheckpointError: nothing is there, a file is missing, or weights do not fit.
+        ModelNotFoundError, CheckpointError: nothing is there, a file is missing, or weights do not fit.
         ConfigError: a model of another kind.
     """
 
     def __init__(self, source: str | Path, *, device: Any = None) -> None:
         self.source = str(source)
-        self.folder = locate_part(source, _config)
+        self.folder = _folder(source)
         config = _config(self.folder)
         self._tokenizer = load_tokenizer(self.folder)
         self._lock = RLock()  # a tokenizer is set up for each call, so only one thread may use it at a time
@@ -113,6 +114,13 @@ def _grid(height: int, width: int, most: int) -> tuple[int, int]:
         low, high = (middle, high) if rows * columns <= most else (low, middle)
     rows, columns = (max(1, math.ceil(low * side / max(height, width))) for side in (height, width))
     return rows, columns
+
+
+def _folder(source: str | Path) -> Path:
+    name = str(source)
+    if not Path(source).is_dir() and "/" not in name and asset_folder(name) is None:
+        raise ModelNotFoundError(f"{name!r} is neither a folder, nor a shipped asset, nor a hub id (owner/name)")
+    return locate_part(source, _config)
 
 
 def _config(folder: Path) -> Any:

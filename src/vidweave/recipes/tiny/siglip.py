@@ -11,6 +11,7 @@ models do; like them it sees single frames, so that it knows nothing of motion o
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -59,6 +60,10 @@ class DualRoot(nn.Module):
     def __init__(self, config: SiglipConfig) -> None:
         super().__init__()
         self.model = SiglipModel(config)
+        nn.init.constant_(
+            self.model.logit_scale, math.log(10.0)
+        )  # transformers starts at 0, from where it takes too long
+        nn.init.constant_(self.model.logit_bias, -3.0)
         self.heads = dense_heads(config.vision_config.hidden_size)
 
 
