@@ -15,8 +15,8 @@ _BAND = 14.0  # height of a row of spans or of frames, in pixels
 
 
 def selection_panel(value: Any, context: PanelContext) -> Drawing | None:
-    """Draw per scene the motion energy (share of its maximum) and the probability that a span covers a step, as curves over
-    the page's time axis; below them the spans with their scores, and a mark per selected frame."""
+    """Draw per scene the motion energy (share of its maximum), the probability that a span covers a step, or the similarity to
+    the question, as curves over the page's time axis; below them the spans with their scores, and a mark per selected frame."""
     scenes = value.get("scenes", {}) if isinstance(value, Mapping) else {}
     if not scenes:
         return None
@@ -39,6 +39,10 @@ def _curves(context: PanelContext, info: Mapping[str, Any]) -> Drawing:
         lines["motion (share of the maximum)"] = [(t, e / most) for t, e in zip(steps, info["energy"], strict=True)]
     if steps and info.get("probability"):
         lines["in the span (probability)"] = list(zip(steps, info["probability"], strict=True))
+    if steps and info.get("similarity"):
+        low, high = min(info["similarity"]), max(info["similarity"])
+        scaled = [(value - low) / max(high - low, 1e-6) for value in info["similarity"]]
+        lines[f"similarity to the question ({low:.2f} to {high:.2f})"] = list(zip(steps, scaled, strict=True))
     return curves(context, lines, low=0.0, high=1.0) if lines else context.sheet()
 
 
@@ -48,6 +52,8 @@ def _rows(context: PanelContext, info: Mapping[str, Any], reason: str) -> Drawin
     for number, span in enumerate(spans[:6]):
         left, right = context.x(span["start"]), context.x(span["end"])
         score = "" if span["score"] is None else f", {span['score']:.0%}"
+        if score and "similarity" in info:  # a cosine, no probability
+            score = f", similarity {span['score']:.2f}"
         text = f"{span['start']:.2f} to {span['end']:.2f} s{score}"
         context.label(drawing, y + 11, "spans" if number == 0 else "")
         drawing.add(Box(left, y, max(2.0, right - left), _BAND - 2, PALETTE[number % len(PALETTE)], text))

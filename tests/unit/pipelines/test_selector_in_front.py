@@ -183,7 +183,8 @@ def test_ask_explain_and_evaluate_take_a_selector(capsys, video, tmp_path):
     page = tmp_path / "page.html"
     code, _, err = call(capsys, "explain", video, asked, "--selector", GROUND, "--out", page)
     assert code == 0, err
-    assert "ground" in page.read_text()
+    for words in ("chosen by ground", "similarity to the question (", ", similarity 0."):
+        assert words in page.read_text()
     command = ("evaluate", "toyworld", "examples=2", "question_types=colour", "--predictions", tmp_path / "p.jsonl")
     code, out, err = call(capsys, *command, "--selector", SIMILARITY, "--json")
     assert code == 0, err

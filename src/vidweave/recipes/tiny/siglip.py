@@ -57,14 +57,14 @@ class Settings:
 class DualRoot(nn.Module):
     """The model, and heads that are discarded afterwards."""
 
-    def __init__(self, config: SiglipConfig) -> None:
+    def __init__(self, config: SiglipConfig, width: int) -> None:
         super().__init__()
         self.model = SiglipModel(config)
         nn.init.constant_(
             self.model.logit_scale, math.log(10.0)
         )  # transformers starts at 0, from where it takes too long
         nn.init.constant_(self.model.logit_bias, -3.0)
-        self.heads = dense_heads(config.vision_config.hidden_size)
+        self.heads = dense_heads(width)
 
 
 def recipe(**overrides: Any) -> Run:
@@ -103,7 +103,7 @@ def recipe(**overrides: Any) -> Run:
     ]
     return Run(
         name=ASSET,
-        model=DualRoot(_config(s)),
+        model=DualRoot(_config(s), s.width),
         stages=stages,
         seed=s.seed,
         finish=partial(_finish, tokenizer, collate, settings=asdict(s)),
