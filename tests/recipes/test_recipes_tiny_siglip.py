@@ -56,17 +56,14 @@ def test_the_recipe_writes_a_folder_of_transformers(tmp_path):
     assert torch.allclose(found, cosine[0], atol=1e-5)
 
 
-def test_the_shipped_encoder_tells_colors_and_shapes_apart():
+def test_the_shipped_encoder_tells_colors_apart():
     model, source = FrameTextModel("tiny-siglip"), FrameTexts()
     examples = [source[2**31 - 50_000 + i] for i in range(200)]
     frames = model.embed_frames(Frames.from_array(np.stack([e.frame for e in examples]), fps=1))
-    for names, place in ((tuple(a.COLOURS), 0), (a.SHAPES, 1)):
-        for name in names:
-            text = f"a {name} object" if place == 0 else f"a {name}"
-            scores = (frames @ model.embed_text(text)).numpy()
-            shown = np.array([any(c and c[place] == name for c in _contents(e)) for e in examples])
-            auc = (scores[shown][:, None] > scores[~shown][None]).mean()
-            assert auc > 0.9, (name, auc)
+    for colour in a.COLOURS:
+        scores = (frames @ model.embed_text(f"What shape is the {colour} object?")).numpy()
+        shown = np.array([any(c and c[0] == colour for c in _contents(e)) for e in examples])
+        assert (scores[shown][:, None] > scores[~shown][None]).mean() > 0.95, colour
 
 
 def _contents(example):

@@ -175,7 +175,7 @@ def test_the_select_command_tells_costs(capsys, video, tmp_path):
     assert call(capsys, "select", video, asked, "--selector", GROUND, "--isolate")[0] == 0
 
 
-def test_ask_explain_and_evaluate_take_a_selector(capsys, video, tmp_path):
+def test_ask_and_explain_take_a_selector(capsys, video, tmp_path):
     asked = question(scene().objects[0])
     code, out, err = call(capsys, "ask", video, asked, "--selector", SIMILARITY, "--json")
     assert code == 0, err
@@ -185,10 +185,14 @@ def test_ask_explain_and_evaluate_take_a_selector(capsys, video, tmp_path):
     assert code == 0, err
     for words in ("chosen by ground", "similarity to the question (", ", similarity 0."):
         assert words in page.read_text()
+
+
+@pytest.mark.slow  # evaluates twice
+def test_evaluate_takes_a_selector_and_records_it(capsys, tmp_path):
     command = ("evaluate", "toyworld", "examples=2", "question_types=colour", "--predictions", tmp_path / "p.jsonl")
-    code, out, err = call(capsys, *command, "--selector", SIMILARITY, "--json")
+    code, _, err = call(capsys, *command, "--selector", SIMILARITY, "--json")
     assert code == 0, err
-    code, out, err = call(capsys, *command)
+    code, _, err = call(capsys, *command)
     assert code == 1  # predictions of another selector are not continued
     assert err.count("\n") == 1
 

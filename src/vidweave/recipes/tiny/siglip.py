@@ -2,10 +2,11 @@
 
     vidweave train tiny/siglip --out runs/tiny-siglip
 
-Two stages: the vision tower is trained to predict the content of each patch (from texts alone it learned colors in 1,800 steps,
-but no shapes); then frames and texts (captions and questions) are embedded side by side, and trained with SigLIP's sigmoid loss
-to tell which text is about which frame. It finds frames for the selectors `similarity` and `ground`, as published CLIP and SigLIP
-models do; like them it sees single frames, so that it knows nothing of motion or order.
+Two stages: the vision tower is trained to predict the content of each patch; then frames and texts (captions and questions) are
+embedded side by side, and trained with SigLIP's sigmoid loss to tell which text is about which frame. It finds frames for the
+selectors `similarity` and `ground`, as published CLIP and SigLIP models do; like them it sees single frames, so that it knows
+nothing of motion or order. Among unseen frames of visits it tells colors apart without an error, and shapes hardly better than by
+chance (areas under the curve 0.50 to 0.63).
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ UNSEEN = 2**31 - 100_000  # first example held out for evaluation
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Settings of the recipe. The defaults trained the shipped asset, in seven minutes of one core."""
+    """Settings of the recipe. The defaults trained the shipped asset, in 15 minutes of one core of a busy machine."""
 
     seed: int = 0
     width: int = 64
