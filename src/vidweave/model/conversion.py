@@ -26,6 +26,7 @@ from vidweave.model.processor import Processor
 from vidweave.model.released import Checkpoint, read_checkpoint
 from vidweave.model.sharded import LazyTensor, write_sharded
 from vidweave.model.staging import check_free, staged_folder
+from vidweave.nn.numbers import is_finite
 from vidweave.registry import CONVERTERS
 from vidweave.types import config_from_dict, config_to_dict
 
@@ -401,7 +402,7 @@ def _write(folder: Path, tensors: Mapping[str, LazyTensor], request: Request, mo
     def checked(key: str, lazy: LazyTensor) -> LazyTensor:
         def make() -> Tensor:
             tensor = lazy.make()
-            if not _is_finite(tensor):
+            if not is_finite(tensor):
                 bad.append(key)
                 if not request.allow_nonfinite:
                     raise _NotFiniteError
@@ -415,7 +416,7 @@ def _write(folder: Path, tensors: Mapping[str, LazyTensor], request: Request, mo
         lazies = {key: checked(key, lazy) for key, lazy in tensors.items()}
         write_sharded(folder, lazies, max_shard_bytes=most, progress=report)
     except _NotFiniteError:
-        bad = [key for key, lazy in tensors.items() if not _is_finite(lazy.make())]
+        bad = [key for key, lazy in tensors.items() if not is_finite(lazy.make())]
         raise CheckpointError(_not_finite(bad, request)) from None
     return [f"weights with NaN or infinity, written as they are: {_shortened(bad)}"] if bad else []
 
@@ -431,13 +432,6 @@ def _not_finite(bad: Sequence[str], request: Request) -> str:
         f"{len(bad)} weights hold NaN or infinity{what}: {_shortened(bad)}; {advice}get another copy of the file, or convert "
         "it as it is with --allow-nonfinite"
     )
-
-
-def _is_finite(tensor: Tensor) -> bool:
-    """Without a second tensor of its size: NaN and infinity reach the least or the largest value."""
-    if not tensor.is_floating_point() or not tensor.numel():
-        return True
-    return bool(torch.isfinite(torch.stack(tensor.aminmax())).all())
 
 
 def _account(request: Request, sources: Sequence[Source], settings: Any, dtype: torch.dtype) -> dict[str, Any]:

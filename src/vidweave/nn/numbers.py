@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from vidweave.errors import NonFiniteError
 
-__all__ = ["Checked", "floating_dtype", "not_finite", "require_finite"]
+__all__ = ["Checked", "floating_dtype", "is_finite", "not_finite", "require_finite"]
 
 Checked = tuple[Tensor, Tensor | None]
 """Values, and a mask over their leading axes that is True where they are used (None: everywhere)."""
@@ -20,6 +20,13 @@ HALF = {torch.float16: "bfloat16 or float32", torch.bfloat16: "float32"}
 def floating_dtype(module: nn.Module, default: torch.dtype) -> torch.dtype:
     """Dtype of the first floating-point parameter of `module`, skipping integers (packed weights)."""
     return next((p.dtype for p in module.parameters() if p.is_floating_point()), default)
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Return whether all values are finite, without a second tensor of that size: NaN and infinity reach an extreme."""
+    if not tensor.is_floating_point() or not tensor.numel():
+        return True
+    return bool(torch.isfinite(torch.stack(tensor.aminmax())).all())
 
 
 def require_finite(stage: str, parts: Mapping[str, Checked]) -> None:

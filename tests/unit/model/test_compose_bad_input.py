@@ -8,9 +8,11 @@ import pytest
 import transformers as tf
 from hub_folders import CHATML, byte_tokenizer, write_language_model, write_tower
 from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError
+from safetensors.torch import load_file, save_file
 
 import vidweave
 from vidweave.errors import VidweaveError
+from vidweave.model.assets import asset_folder
 
 REFUSING = CHATML.replace("{% for", "{{ raise_exception('no turns today') }}{% for", 1)
 
@@ -161,3 +163,24 @@ def test_an_output_folder_that_is_there(tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(VidweaveError, match="choose another folder for --out"):
         compose(["a"], "b", tmp_path)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_weights_that_are_not_finite_are_refused(parts, tmp_path, which):
+    def poison(folder):
+        state = load_file(folder / "model.safetensors")
+        name = next(name for name, tensor in state.items() if tensor.is_floating_point())
+        state[name].view(-1)[0] = float("nan")
+        save_file(state, folder / "model.safetensors", {"format": "pt"})
+
+    both = list(parts)
+    both[which] = broken(parts[which], tmp_path, poison)
+    refused(r"has 1 weights with NaN or infinity: .*; get another copy of", *both)
+
+
+def test_a_folder_of_one_of_our_encoders(tmp_path, parts):
+    shutil.copytree(asset_folder("tiny-rgb"), tmp_path / "rgb")
+    (tmp_path / "rgb" / "config.json").write_text('{"model_type": "vidweave_encoder", "encoder": {"kind": "pach"}}')
+    refused("pach", tmp_path / "rgb", parts[1])
+    (tmp_path / "rgb" / "config.json").write_text('{"model_type": "vidweave_encoder"}')
+    refused("needs a 'kind'", tmp_path / "rgb", parts[1])

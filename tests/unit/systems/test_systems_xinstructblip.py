@@ -120,7 +120,7 @@ def test_preset_faults():
         build(("depth",))
     with pytest.raises(ConfigError, match="needs modalities, each once"):
         build(("audio", "audio"))
-    with pytest.raises(ConfigError, match="language model is causal, got 't5'"):
+    with pytest.raises(ConfigError, match="needs a model_type that is causal, got 't5'"):
         build(sizes=Sizes(language={"model_type": "t5"}))
     with pytest.raises(ConfigError, match=r"read the instruction; give Sizes\.qformer a text_spec"):
         build(sizes=Sizes(qformer=QFormerConfig()))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from vidweave.connectors.connector import Connector
+from vidweave.errors import CheckpointError
 from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.bases import slot_state
 from vidweave.model.compose.connectors import connector_for, pools_for
@@ -19,8 +21,9 @@ from vidweave.model.compose.qformer_start import QFormerStart, read_qformer
 from vidweave.model.compose.settings import Composition
 from vidweave.model.compose.silence import neutral_embedding, silence
 from vidweave.model.config import ModelSpec, StreamConfig, VideoLanguageConfig
-from vidweave.model.files import read_weights
+from vidweave.model.files import listed, read_weights
 from vidweave.model.processor import Processor
+from vidweave.nn.numbers import is_finite
 
 __all__ = ["compose_model"]
 
@@ -79,10 +82,10 @@ def _state(
         skeleton = VideoLanguageModel(config)
     state: dict[str, Tensor] = {}
     for part in parts:
-        root = f"encoders.{part.name}"
-        state |= slot_state(root, read_weights(part.folder), skeleton, f"the encoder {part.source!r}")
+        root, what = f"encoders.{part.name}", f"the encoder {part.source!r}"
+        state |= slot_state(root, _finite_weights(part.folder, what), skeleton, what)
     what = f"the language model {language.source!r}"
-    state |= slot_state("language_model", read_weights(language.folder), skeleton, what)
+    state |= slot_state("language_model", _finite_weights(language.folder, what), skeleton, what)
     spec = skeleton.spec
     table = state[_embedding_name(skeleton)]
     fresh = {"connector": _connector(spec, start, neutral_embedding(table, language.tokenizer))}
@@ -90,6 +93,16 @@ def _state(
     fresh |= {f"encoders.{n}": spec.encoders[n].build() for n in spec.encoders if f"encoders.{n}" not in _roots(parts)}
     for root, module in fresh.items():
         state |= {f"{root}.{name}": tensor for name, tensor in module.state_dict().items()}
+    return state
+
+
+def _finite_weights(folder: Path, what: str) -> dict[str, Tensor]:
+    """All tensors of a folder; raises CheckpointError for NaN or infinity, with which no answer could be trusted."""
+    state = read_weights(folder)
+    if bad := [name for name, tensor in state.items() if not is_finite(tensor)]:
+        raise CheckpointError(
+            f"{what} has {listed('weights with NaN or infinity', bad, 4)}; get another copy of {folder}"
+        )
     return state
 
 

@@ -181,8 +181,9 @@ def build(
     sizes = sizes or Sizes()
     names = tuple(modalities)
     _check(names, fusion)
-    if "d_model" not in sizes.language:
+    if sizes.language.get("model_type") not in ("t5", "mt5"):
         raise ConfigError(f"CREMA's language model is a T5, got {sizes.language.get('model_type')!r}")
+    language = Seq2SeqConfig(config=sizes.language)
     spec = ModelSpec(
         selector=UniformSelectorConfig(),
         encoders=_encoders(names, sizes, original_audio, original_points),
@@ -191,9 +192,9 @@ def build(
             trunks={"qformer": sizes.qformer},
             ports={name: _port(name, sizes, name not in unadapted) for name in names},
             fusion=_fusion(names, fusion),
-            output_width=sizes.language["d_model"],
+            output_width=language.width,
         ),
-        language_model=Seq2SeqConfig(config=sizes.language),
+        language_model=language,
         layout=prompt_layout(names, fusion, dataset, point_prefix=point_prefix),
         decoding=dict(DATASETS[dataset].decoding),
     )

@@ -7,7 +7,6 @@ caller names; timm's files of SigLIP and DINOv2 and LanguageBind's are read unde
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,7 +25,7 @@ from vidweave.model.assembly import VideoLanguageModel
 from vidweave.model.bases import slot_state
 from vidweave.model.config import VideoLanguageConfig
 from vidweave.model.conversion import KeyReport, Request, Source, options_of, read_released, write_model
-from vidweave.model.files import PICKLED_WEIGHTS, locate, read_weights, weight_files
+from vidweave.model.files import PICKLED_WEIGHTS, locate, read_json, read_weights, weight_files
 from vidweave.model.processor import Processor
 from vidweave.model.released import Checkpoint, read_checkpoint
 from vidweave.model.sharded import LazyTensor
@@ -221,7 +220,7 @@ def _read_config(request: Request) -> dict[str, Any]:
     if file is None or not file.is_file():
         raise CheckpointError("a released MERV file has a config.json; give it as part 'config'")
     try:
-        described = json.loads(file.read_text(encoding="utf-8"))["model"]
+        described = read_json(file)["model"]
         needed = ("arch_specifier", "feature_fusion", "video_backbone_ids", "llm_backbone_id", "projector_token_length")
         further = {"num_frames": None, "image_resize_strategy": "resize-naive"}
         return {**{key: described[key] for key in needed}, **{k: described.get(k, v) for k, v in further.items()}}

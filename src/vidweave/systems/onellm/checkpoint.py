@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from vidweave.errors import CheckpointError, UnknownNameError
+from vidweave.language.causal import CausalConfig
 from vidweave.language.tokenizer import load_tokenizer
 from vidweave.model.conversion import KeyReport, Request, Source, options_of, read_released, write_model
 from vidweave.model.files import locate
@@ -79,10 +80,14 @@ def convert(request: Request, *, sizes: Sizes | None = None) -> KeyReport:
         legacy_decoding=settings.legacy_decoding,
         legacy_media=settings.legacy_media,
     )
-    ours, dropped = to_ours(state, sizes.language["num_attention_heads"])
+    ours, dropped = to_ours(state, _num_heads(sizes))
     notes = tuple(note for checkpoint in checkpoints for note in checkpoint.notes)
     source = Source(request.file.name, ours, dropped, tuple(files), notes=notes)
     return write_model(request, config, source, processor=_processor(request, config), settings=settings)
+
+
+def _num_heads(sizes: Sizes) -> int:
+    return int(CausalConfig(config=dict(sizes.language)).transformers_config().num_attention_heads)
 
 
 def shards_of(file: Path) -> list[Path]:

@@ -119,6 +119,7 @@ def build(
     _check(names, sizes)
     specs = {modality: _spec(sizes.specs[modality], legacy_media) for modality in names}
     legacy = {"legacy_inserted": sizes.num_query_tokens} if legacy_decoding else {}
+    language = CausalConfig(config=dict(sizes.language))
     spec = ModelSpec(
         selector=UniformSelectorConfig(),
         encoders={"universal": replace(sizes.encoder, specs=specs)},
@@ -127,9 +128,9 @@ def build(
             trunks={"universal": sizes.experts},
             ports={modality: _port(sizes) for modality in names},
             fusion=NoFusionConfig(),
-            output_width=sizes.language["hidden_size"],
+            output_width=language.width,
         ),
-        language_model=CausalConfig(config=dict(sizes.language)),
+        language_model=language,
         layout=prompt_layout(names, prompt),
         decoding={**prompt.decoding, **legacy},
     )

@@ -103,7 +103,8 @@ def build(
     """
     sizes = sizes or Sizes()
     names = tuple(modalities)
-    _check(names, sizes)
+    _check(names)
+    language = CausalConfig(config=sizes.language)
     spec = ModelSpec(
         selector=UniformSelectorConfig(),
         encoders=_encoders(names, sizes, prompt, shared_vision, legacy_media),
@@ -112,23 +113,21 @@ def build(
             trunks={modality: _trunk(modality, sizes, prompt) for modality in names},
             ports={modality: _port(modality, sizes, legacy_text_rows) for modality in names},
             fusion=NoFusionConfig(),
-            output_width=sizes.language["hidden_size"],
+            output_width=language.width,
         ),
-        language_model=CausalConfig(config=sizes.language),
+        language_model=language,
         layout=prompt_layout(names, prompt),
         decoding=dict(prompt.decoding),
     )
     return VideoLanguageConfig(spec, name=name)
 
 
-def _check(names: tuple[str, ...], sizes: Sizes) -> None:
+def _check(names: tuple[str, ...]) -> None:
     for modality in names:
         if modality not in MODALITIES:
             raise UnknownNameError("modality of X-InstructBLIP", modality, MODALITIES)
     if not names or len(set(names)) != len(names):
         raise ConfigError(f"X-InstructBLIP needs modalities, each once, got {names}")
-    if "hidden_size" not in sizes.language:
-        raise ConfigError(f"X-InstructBLIP's language model is causal, got {sizes.language.get('model_type')!r}")
 
 
 def _encoders(
