@@ -99,6 +99,8 @@ def elsewhere(tmp_path, monkeypatch) -> Path:
     for name in ("my.jsonl", "questions.jsonl"):
         row = {"video": "clip.mp4", "question": "Which color?", "options": ["red", "blue"], "answer": "red"}
         (tmp_path / name).write_text(json.dumps(row) + "\n")
+    row = {"video": "clip.mp4", "question": "When does it move?", "start": 0.5, "end": 1}
+    (tmp_path / "spans.jsonl").write_text(json.dumps(row) + "\n")
     for seed, name in enumerate(("a.jsonl", "b.jsonl", "c.jsonl")):
         with PredictionFile(tmp_path / name, {"model": {"model": name}}) as file:
             file.add(made_predictions(30, 0.5 + seed / 10, seed=seed))

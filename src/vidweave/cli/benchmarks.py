@@ -1,4 +1,4 @@
-"""`vidweave evaluate` on a data set: measure, write files, and print scores next to baselines and published numbers."""
+"""`vidweave evaluate` after the model is loaded: measure, write files, and print scores next to baselines and published numbers."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ if TYPE_CHECKING:
     from vidweave.evaluation.benchmarks.result import BenchmarkResult
     from vidweave.evaluation.benchmarks.wording import Wording
     from vidweave.evaluation.report import Report
+    from vidweave.evaluation.runner import Task
     from vidweave.evaluation.tasks.dataset import DatasetTask
     from vidweave.types import Answerer
 
-__all__ = ["BenchmarkOptions", "measure_and_show", "timing_lines"]
+__all__ = ["RunOptions", "measure_and_show", "report_of", "run_and_show"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchmarkOptions:
-    """Command-line options of `vidweave evaluate` for data sets."""
+class RunOptions:
+    """Command-line options of `vidweave evaluate`; tasks use those that are not about data sets."""
 
     wording: Wording
     judge: str | None
@@ -42,32 +43,70 @@ class BenchmarkOptions:
 
 
 def measure_and_show(
-    answerer: Answerer, task: DatasetTask, options: BenchmarkOptions, *, report_file: Path | None, as_json: bool
+    answerer: Answerer, task: DatasetTask, options: RunOptions, *, report_file: Path | None, as_json: bool
 ) -> None:
     """Evaluate a data set; print and write the results."""
-    from vidweave.evaluation.benchmarks.measure import Measurement, measure
-
     with predictions_path(options.predictions) as path:
-        measurement = Measurement(
-            wording=options.wording,
-            judge=_judge(options, path),
-            metrics=options.metrics,
-            submission=_submission(options, task),
-            baselines=options.baselines,
-            batch_size=options.batch_size,
-            limit=options.limit,
-            decoding=options.decoding,
-            shard=options.shard,
-            workers=options.workers,
-        )
-        result = measure(answerer, task, path, measurement)
+        result = _measured(answerer, task, options, path)
     data = {**result.to_dict(), "predictions": options.predictions}
     if result.report is not None:
         write_report(report_file, data)
     show(data, _text(result), as_json=as_json)
 
 
-def _submission(options: BenchmarkOptions, task: DatasetTask) -> Path | None:
+def _measured(answerer: Answerer, task: DatasetTask, options: RunOptions, path: Path) -> BenchmarkResult:
+    """Evaluate a data set with the prediction file `path`."""
+    from vidweave.evaluation.benchmarks.measure import Measurement, measure
+
+    measurement = Measurement(
+        wording=options.wording,
+        judge=_judge(options, path),
+        metrics=options.metrics,
+        submission=_submission(options, task),
+        baselines=options.baselines,
+        batch_size=options.batch_size,
+        limit=options.limit,
+        decoding=options.decoding,
+        shard=options.shard,
+        workers=options.workers,
+    )
+    return measure(answerer, task, path, measurement)
+
+
+def run_and_show(
+    answerer: Answerer, task: Task, options: RunOptions, *, report_file: Path | None, as_json: bool
+) -> None:
+    """Evaluate a task that scores its own answers; print and write the results."""
+    with predictions_path(options.predictions) as path:
+        report = report_of(answerer, task, options, path)
+    assert report is not None, "every question of a task has a label"
+    notes = task.notes() if hasattr(task, "notes") else []  # type: ignore[attr-defined]
+    data = {**report.to_dict(), "notes": notes, "predictions": options.predictions}
+    write_report(report_file, data)
+    show(data, "\n".join([accuracy_table(report), *_timing_lines(report.timing), *notes]), as_json=as_json)
+
+
+def report_of(answerer: Answerer, task: Task, options: RunOptions, path: Path) -> Report | None:
+    """Evaluate a task or data set with the prediction file `path`; None if no question has a label."""
+    from vidweave.evaluation.runner import run
+    from vidweave.evaluation.tasks.dataset import DatasetTask
+
+    if isinstance(task, DatasetTask):
+        return _measured(answerer, task, options, path).report
+    return run(
+        answerer,
+        task,
+        path,
+        batch_size=options.batch_size,
+        limit=options.limit,
+        decoding=options.decoding,
+        wording=options.wording,
+        shard=options.shard,
+        workers=options.workers,
+    )
+
+
+def _submission(options: RunOptions, task: DatasetTask) -> Path | None:
     """The given file; if no question has a label, a file beside the predictions or in the working directory."""
     if options.submission is not None:
         return Path(options.submission)
@@ -78,7 +117,7 @@ def _submission(options: BenchmarkOptions, task: DatasetTask) -> Path | None:
     return Path(f"{task.name}.submission.jsonl")
 
 
-def _judge(options: BenchmarkOptions, predictions: Path) -> Engine | None:
+def _judge(options: RunOptions, predictions: Path) -> Engine | None:
     """Build the judge engine; its replies are cached beside the predictions."""
     if options.judge is None:
         return None
@@ -126,14 +165,14 @@ def _context_lines(result: BenchmarkResult, report: Report) -> list[str]:
             f"over the {result.remainder.num_items} questions that no baseline of the model answers: "
             f"{result.remainder.show()}%"
         )
-    lines += timing_lines(report.timing)
+    lines += _timing_lines(report.timing)
     for row in report.published:
         if row.overall is not None:
             lines.append(f"published, {row.name}: {row.overall:g} ({row.metric}; {row.source})")
     return lines
 
 
-def timing_lines(timing: Mapping[str, Any]) -> list[str]:
+def _timing_lines(timing: Mapping[str, Any]) -> list[str]:
     """Format where the time of a run went; no line if nothing was asked."""
     seconds = {name: value for name, value in timing.get("seconds", {}).items() if value >= 0.005}
     if timing.get("bookkeeping_cpu_ms_per_question") is None or not seconds:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vidweave.cli.accuracies import accuracy_table
-from vidweave.cli.benchmarks import BenchmarkOptions, measure_and_show, timing_lines
 from vidweave.cli.loading import load_pipeline
 from vidweave.cli.options import (
     DEFAULT_MODEL,
@@ -19,17 +19,19 @@ from vidweave.cli.options import (
     ModelName,
     SelectorModel,
     SelectorName,
-    chosen_selector,
+    chosen_selectors,
 )
-from vidweave.cli.output import Json, show
-from vidweave.cli.predictions_file import predictions_path
+from vidweave.cli.output import Json
 from vidweave.cli.quiet import narrate
-from vidweave.cli.reports import ReportFile, check_report_file, write_report
+from vidweave.cli.reports import ReportFile, check_report_file
 from vidweave.errors import ConfigError
 
 if TYPE_CHECKING:
     from vidweave.evaluation.benchmarks.wording import Wording
+    from vidweave.evaluation.report import Report
+    from vidweave.evaluation.sweep import Setting
     from vidweave.evaluation.targets import Target
+    from vidweave.types import Answerer
 
 __all__ = ["evaluate"]
 
@@ -73,7 +75,17 @@ def evaluate(
         str | None, typer.Option(help="Clips and questions of `vidweave toyworld make` (data=…).")
     ] = None,
     frames: Annotated[
-        int | None, typer.Option(min=1, help="Frames per question (default: the model's own number).")
+        str | None,
+        typer.Option(
+            metavar="N[,N...]",
+            help="Frames per question (default: the model's own number). Several numbers, e.g. 1,4,8, are evaluated one by one.",
+        ),
+    ] = None,
+    fps: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RATE[,RATE...]", help="Frames per second of each clip instead; several are a sweep, too."
+        ),
     ] = None,
     selector: SelectorName = None,
     selector_model: SelectorModel = None,
@@ -87,6 +99,14 @@ def evaluate(
             metavar="NAME",
             help="Generate the choice as text and parse it with vidweave, merv, lmms-eval-mmmu, lmms-eval-perception or "
             "vlmevalkit. By default, options are scored by likelihood.",
+        ),
+    ] = None,
+    grounding: Annotated[
+        str | None,
+        typer.Option(
+            metavar="reply|select",
+            help="Find the span (start, end) of each row instead of answering: read from the model's reply, or found by its "
+            "selector.",
         ),
     ] = None,
     judge: Annotated[
@@ -125,14 +145,21 @@ def evaluate(
     E.g. `vidweave evaluate nextqa data=val.csv media=videos`.
     """
     check_report_file(report_file)
+    from vidweave.cli.benchmarks import RunOptions, measure_and_show, report_of, run_and_show
+    from vidweave.cli.sweeps import parse_settings, sweep_and_show
+
     resolved, texts = _target(target, task, settings or [], data if data is not None else folder)
     if data is not None and folder is not None:
         raise ConfigError("--folder and --data are the same; give one")
     if judge_url is not None and judge is None:
         raise ConfigError("--judge-url needs --judge NAME, the model that the endpoint serves")
-    in_front = chosen_selector(selector, selector_model)
-    wording, part = _wording(prompt, parser), _shard(shard)
-    from vidweave.evaluation.runner import run
+    if grounding not in (None, "reply", "select"):
+        raise ConfigError(f"--grounding must be reply or select, got {grounding!r}")
+    prompt = "grounding" if grounding == "reply" and prompt is None else prompt
+    selectors = chosen_selectors(selector, selector_model)
+    wording, part, swept = _wording(prompt, parser), _shard(shard), parse_settings(frames, fps, selectors)
+    from vidweave.evaluation.frame_rate import AtFrameRate
+    from vidweave.evaluation.grounding import SelectedSpans, grounding_task
     from vidweave.evaluation.targets import make_task
     from vidweave.evaluation.tasks.dataset import DatasetTask
 
@@ -140,42 +167,45 @@ def evaluate(
     options = {"seed": seed, "examples": examples, "question_types": question_type, "modalities": modality}
     given = {name: tuple(v) if isinstance(v, list) else v for name, v in options.items() if v is not None}
     chosen = make_task(resolved, texts, given)
-    answerer = load_pipeline(model, device=device, dtype=dtype, cache_folder=cache, adapter=adapter, selector=in_front)
-    decoding = {} if frames is None else {"num_frames": frames}
-    if isinstance(chosen, DatasetTask):
-        benchmark_options = BenchmarkOptions(
-            wording=wording,
-            judge=judge,
-            judge_url=judge_url,
-            metrics=metric or [],
-            submission=submission,
-            baselines=baselines,
-            predictions=predictions,
-            batch_size=batch_size,
-            limit=limit,
-            shard=part,
-            workers=workers,
-            decoding=decoding,
-        )
-        measure_and_show(answerer, chosen, benchmark_options, report_file=report_file, as_json=as_json)
-        return
-    _refuse_for_tasks(judge=judge, metric=metric, submission=submission, baselines=baselines)
-    with predictions_path(predictions) as path:
-        report = run(
-            answerer,
-            chosen,
-            path,
-            batch_size=batch_size,
-            limit=limit,
-            decoding=decoding,
-            wording=wording,
-            shard=part,
-            workers=workers,
-        )
-    notes = chosen.notes() if hasattr(chosen, "notes") else []  # type: ignore[attr-defined]
-    data_out = {**report.to_dict(), "notes": notes, "predictions": predictions}
-    write_report(report_file, data_out)
-    show(data_out, "\n".join([accuracy_table(report), *timing_lines(report.timing), *notes]), as_json=as_json)
+    if not isinstance(chosen, DatasetTask):
+        _refuse_for_tasks(judge=judge, metric=metric, submission=submission, baselines=baselines, grounding=grounding)
+    elif grounding is not None:
+        chosen = grounding_task(chosen)
+    run_options = RunOptions(
+        wording=wording,
+        judge=judge,
+        judge_url=judge_url,
+        metrics=metric or [],
+        submission=submission,
+        baselines=baselines,
+        predictions=predictions,
+        batch_size=batch_size,
+        limit=limit,
+        shard=part,
+        workers=workers,
+        decoding=swept[0].decoding,
+    )
+
+    def load(in_front: str | None) -> Answerer:
+        pipe = load_pipeline(model, device=device, dtype=dtype, cache_folder=cache, adapter=adapter, selector=in_front)
+        return SelectedSpans(pipe) if grounding == "select" else AtFrameRate(pipe)
+
+    loaded = {swept[0].selector: load(swept[0].selector)}
+    output = {"report_file": report_file, "as_json": as_json}
+    if len(swept) > 1:
+
+        def measure(setting: Setting, path: Path) -> Report | None:
+            if setting.selector not in loaded:
+                loaded.clear()  # one model at a time
+                loaded[setting.selector] = load(setting.selector)
+            options = replace(run_options, decoding=setting.decoding)
+            return report_of(loaded[setting.selector], chosen, options, path)
+
+        sweep_and_show(swept, measure, predictions=predictions, **output)
+    elif isinstance(chosen, DatasetTask):
+        measure_and_show(loaded[swept[0].selector], chosen, run_options, **output)
+    else:
+        run_and_show(loaded[swept[0].selector], chosen, run_options, **output)
 
 
 def _wording(prompt: str | None, parser: str | None) -> Wording:

@@ -35,6 +35,7 @@ __all__ = [
     "checked_model",
     "checked_recipe",
     "chosen_selector",
+    "chosen_selectors",
     "given_recipe",
     "parsed_duration",
     "parsed_time",
@@ -94,6 +95,21 @@ def chosen_selector(name: str | None, model: str | None) -> str | None:
         return None
     kind, source = check_frame_selector(name, model)
     return kind if source is None else f"{kind}:{source}"
+
+
+def chosen_selectors(names: str | None, model: str | None) -> list[str]:
+    """As `chosen_selector`, for names separated by commas; several have their models as NAME:MODEL.
+
+    Raises:
+        ConfigError, UnknownNameError: As `chosen_selector`; or --selector-model with several selectors.
+    """
+    parts = [] if names is None else names.split(",")
+    if len(parts) > 1 and model is not None:
+        raise ConfigError(
+            "--selector-model belongs to one selector; give each its own, e.g. --selector uniform,similarity:MODEL"
+        )
+    chosen = [chosen_selector(part, model) for part in parts or [None]]
+    return [selector for selector in chosen if selector is not None]
 
 
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings of the recipe.")]

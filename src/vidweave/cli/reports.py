@@ -31,15 +31,21 @@ def check_report_file(path: Path | None) -> None:
 
 
 def write_report(path: Path | None, data: Mapping[str, Any]) -> None:
-    """Write a result, or a comparison of results (`data` then has a `first` or a `comparisons` key)."""
+    """Write a result, a comparison (`data` then has a `first` or `comparisons` key), or a sweep (`sweep`)."""
     if path is None:
         return
     from vidweave.report.results import comparison_markdown, comparison_page, results_markdown, results_page
+    from vidweave.report.sweep import sweep_markdown, sweep_page
 
     is_comparison = "first" in data or "comparisons" in data
+    page, markdown = results_page, results_markdown
+    if "sweep" in data:
+        page, markdown = sweep_page, sweep_markdown
+    elif is_comparison:
+        page, markdown = comparison_page, comparison_markdown
     if path.suffix == ".html":
-        (comparison_page if is_comparison else results_page)(data).save(path)
+        page(data).save(path)
     elif path.suffix == ".md":
-        path.write_text((comparison_markdown if is_comparison else results_markdown)(data), encoding="utf-8")
+        path.write_text(markdown(data), encoding="utf-8")
     else:
         path.write_text(json.dumps(data, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-__all__ = ["span_iou", "span_scores", "step_iou"]
+__all__ = ["best_iou", "grounding_scores", "span_iou", "span_scores", "step_iou"]
 
 Span = Sequence[float]
 
@@ -36,3 +36,35 @@ def span_scores(
     count = max(len(values), 1)
     shares = {f"iou>={least}": sum(value >= least for value in values) / count for least in (0.3, 0.5)}
     return {"iou": sum(values) / count, **shares}
+
+
+def best_iou(ranked: Sequence[Span], targets: Sequence[Span], k: int | None = None) -> float:
+    """Compute the highest IoU of the first `k` predicted spans (None: all) with any target; 0 without spans or targets."""
+    return max((span_iou(span, target) for span in ranked[:k] for target in targets), default=0.0)
+
+
+def grounding_scores(
+    ranked: Sequence[Sequence[Span]],
+    targets: Sequence[Sequence[Span]],
+    *,
+    ranks: Sequence[int] = (1, 5),
+    thresholds: Sequence[float] = (0.3, 0.5, 0.7),
+) -> dict[str, float]:
+    """Compute mIoU and R@k at IoU thresholds, as fractions of all questions.
+
+    ``mIoU`` is the mean of `best_iou` of the first prediction. ``R@k, IoU>=t`` is the share of questions one of whose first k
+    predictions has an IoU of at least t with a target. A question without predictions counts 0.
+
+    Args:
+        ranked: Predicted spans of each question, best first.
+        targets: Annotated spans of each question.
+
+    Source: Gao et al. 2017, arXiv 1705.02101, section 5 (R@n, IoU=m).
+    """
+    pairs = list(zip(ranked, targets, strict=True))
+    count = max(len(pairs), 1)
+    result = {"mIoU": sum(best_iou(spans, right, 1) for spans, right in pairs) / count}
+    for k in ranks:
+        best = [best_iou(spans, right, k) for spans, right in pairs]
+        result |= {f"R@{k}, IoU>={t:g}": sum(value >= t for value in best) / count for t in thresholds}
+    return result

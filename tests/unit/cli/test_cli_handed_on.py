@@ -152,7 +152,11 @@ TASK_OPTIONS: dict[str, list[Any]] = {
     "question_type": ["--question-type", "colour", "--question-type", "size"],
     "modality": ["--modality", "audio"],
     "folder": ["--folder", "FOLDER"],
+    "workers": ["--workers", 2],
     "frames": ["--frames", 7],
+    "fps": ["--fps", 2],
+    "selector": ["--selector", "uniform"],
+    "selector_model": ["--selector", "similarity", "--selector-model", "FOLDER"],
     "prompt": ["--prompt", "short"],
     "parser": ["--parser", "merv"],
     "shard": ["--shard", "2/3"],
@@ -166,12 +170,16 @@ DATASET_OPTIONS: dict[str, list[Any]] = {
     "judge_url": ["--judge", "m", "--judge-url", "http://127.0.0.1:9/v1"],
     "metric": ["--metric", "meteor"],
     "submission": ["--submission", "FOLDER/p.jsonl"],
+    "baselines": ["--baselines"],
+    "grounding": ["--grounding", "reply"],
+    "workers": ["--workers", 2],
     "prompt": ["--prompt", "short"],
     "parser": ["--parser", "merv"],
     "shard": ["--shard", "2/3"],
     "limit": ["--limit", 3],
     "batch_size": ["--batch-size", 5],
     "frames": ["--frames", 7],
+    "fps": ["--fps", 2],
 }
 
 
@@ -231,7 +239,8 @@ def test_every_option_of_a_data_set_arrives(vid, model, clip, tmp_path, monkeypa
 
     monkeypatch.setattr(measure, "measure", spy)
     monkeypatch.setattr(local, "TransformersEngine", lambda name: type("Local", (), {"model": name})())
-    (tmp_path / "own.jsonl").write_text(json.dumps({"video": str(clip.name), "question": "Which?", "answer": "it"}))
+    row = {"video": str(clip.name), "question": "Which?", "answer": "it", "start": 0, "end": 1}
+    (tmp_path / "own.jsonl").write_text(json.dumps(row))
 
     def outcome(*options: Any) -> str:
         arrived.clear()

@@ -19,10 +19,11 @@ from vidweave.evaluation.benchmarks.result import BenchmarkResult, Counts
 from vidweave.evaluation.benchmarks.scoring import Score, Scorer, is_strictly_right
 from vidweave.evaluation.benchmarks.submission import write_submission
 from vidweave.evaluation.benchmarks.wording import Wording
+from vidweave.evaluation.grounding import is_grounded, target_spans
 from vidweave.evaluation.parts import in_shard
 from vidweave.evaluation.predictions import Prediction
 from vidweave.evaluation.report import Report
-from vidweave.evaluation.runner import Collected, collect, gives_the_answer
+from vidweave.evaluation.runner import Collected, Judge, collect, gives_the_answer
 from vidweave.evaluation.scorers.table import Tally
 from vidweave.evaluation.statistics import clustered_bootstrap
 from vidweave.evaluation.tasks.dataset import DatasetTask
@@ -38,6 +39,7 @@ BY_KIND = {
     "open": "vidweave.evaluation.benchmarks.scoring:open_answers",
     "caption": "vidweave.evaluation.benchmarks.captions:captions",
     "class": "vidweave.evaluation.benchmarks.scoring:open_answers",
+    "grounding": "vidweave.evaluation.benchmarks.grounding:grounding",
 }
 
 
@@ -68,6 +70,8 @@ class Measurement:
 
 def scorer_of(name: str, examples: Sequence[Example] = ()) -> Scorer:
     """The scorer of a data set: its own, or that of its kind of answers (of what the examples are, where it says neither)."""
+    if examples and all(target_spans(example) for example in examples):
+        return import_object(BY_KIND["grounding"])
     facts = DATASETS.entry(name).facts if name in DATASETS else None
     if facts is not None and facts.scorer:
         return import_object(facts.scorer)
@@ -89,6 +93,8 @@ def measure(
     """
     examples = _asked_for(task, measurement)
     kind = DATASETS.entry(task.name).facts.kind if task.name in DATASETS else "open"
+    if any(target_spans(example) for example in examples):
+        kind = "grounding"
     if measurement.metrics and kind != "caption":
         raise ConfigError(f"{', '.join(measurement.metrics)} are metrics of captions; {task.name} has none")
     if measurement.baselines and kind == "caption":
@@ -129,8 +135,10 @@ def _asked_for(task: DatasetTask, measurement: Measurement) -> list[Example]:
     return [example for example in examples if example.id in asked]
 
 
-def _judged_by(wording: Wording):
+def _judged_by(wording: Wording) -> Judge:
     def is_right(example: Example, output: str) -> bool:
+        if target_spans(example):
+            return is_grounded(example, output)
         if example.query.options and wording.parser:
             return chosen_position(example, output, parser=wording.parser) == example.position
         return gives_the_answer(example, output)
@@ -153,7 +161,8 @@ def _report(
     predictions = _labeled(result, outcomes)
     if not predictions:
         return None
-    baselines = blind_baselines([e for e in examples if e.id in {prediction.id for prediction in predictions}])
+    blind = [] if any(target_spans(e) for e in examples) else examples  # no two spans are equal
+    baselines = blind_baselines([e for e in blind if e.id in {prediction.id for prediction in predictions}])
     if measured is not None:
         baselines |= {name: dict(scores) for name, scores in measured.scores.items()}
     manifest = result.manifest
@@ -168,7 +177,7 @@ def _scores(name: str, kind: str, outcomes: Sequence[Outcome], measurement: Meas
     scores = list(scorer_of(name, [o.example for o in outcomes])(outcomes))
     if java := [metric for metric in measurement.metrics if metric in JAVA_METRICS]:
         scores += captions_with(outcomes, java)
-    if measurement.judge is not None and not all(o.example.query.options for o in outcomes):
+    if measurement.judge is not None and kind != "grounding" and not all(o.example.query.options for o in outcomes):
         scores += judge_outcomes(measurement.judge, outcomes)
     return scores
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from vidweave.errors import PredictionError
 from vidweave.evaluation.benchmarks.outcome import Outcome, by_position, by_text
+from vidweave.evaluation.grounding import is_grounded, target_spans
 from vidweave.evaluation.metrics import is_correct
 from vidweave.evaluation.scorers.activitynetqa import activitynetqa_official, activitynetqa_strict
 from vidweave.evaluation.scorers.music_avqa import music_avqa_official, music_avqa_strict
@@ -248,8 +249,10 @@ def _number(text: str | None) -> float | None:
 
 
 def is_strictly_right(outcome: Outcome) -> bool:
-    """Whether a reply is right by the strict rule that every report counts by: the position, or an accepted text."""
+    """Whether a reply is right by the strict rule that every report counts by: the position, an accepted text, or a span."""
     example, choice = outcome.example, outcome.choice
+    if target_spans(example):
+        return outcome.reply is not None and is_grounded(example, outcome.reply)
     if example.query.options:
         is_listed = choice is not None and example.query.options[choice] in example.accepted[1:]
         return choice == example.position or is_listed

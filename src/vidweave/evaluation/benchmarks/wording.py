@@ -20,6 +20,9 @@ PROMPTS = {
         "{question} Select the correct answer from the following options. Write your answer as only one of {letters} "
         "and nothing else.\n\n    {options}"
     ),
+    "grounding": (
+        "When in the video does this happen: {question} Answer with the start and the end in seconds, such as 3.5 to 12."
+    ),
     "sevila": (
         "Question: {question} {inline} Considering the information presented in the frame, select the correct answer "
         "from the options."

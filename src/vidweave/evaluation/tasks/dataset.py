@@ -23,12 +23,21 @@ class DatasetTask:
         name: Name of the data set.
         examples: The examples; a `Dataset` builds them on access.
         settings: Settings of the data set. Files are identified by name and content, so that they may be moved.
+        notes: Further notes about excluded or changed examples.
     """
 
-    def __init__(self, name: str, examples: Iterable[Example], settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self, name: str, examples: Iterable[Example], settings: Mapping[str, Any], *, notes: Sequence[str] = ()
+    ) -> None:
         self.name = name
+        self.settings = settings
         self._examples: Sequence[Example] = examples if isinstance(examples, Sequence) else list(examples)
-        self._settings = settings
+        self._notes = list(notes)
+
+    @property
+    def source(self) -> Sequence[Example]:
+        """The examples, as given."""
+        return self._examples
 
     @cached_property
     def _ids(self) -> Sequence[str]:
@@ -72,12 +81,12 @@ class DatasetTask:
 
     def notes(self) -> list[str]:
         """Notes about excluded or changed examples."""
-        return self._examples.notes if isinstance(self._examples, Dataset) else []
+        return [*(self._examples.notes if isinstance(self._examples, Dataset) else []), *self._notes]
 
     def describe(self) -> dict[str, Any]:
         """Describe the data set: name, settings, and name and hash of each file; media are hashed in the predictions."""
         facts: dict[str, Any] = {"name": self.name}
-        for name, value in self._settings.items():
+        for name, value in self.settings.items():
             if name == "media" or value is None:
                 continue
             path = Path(value) if isinstance(value, (str, Path)) and str(value) else None
