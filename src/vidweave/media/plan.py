@@ -13,7 +13,16 @@ import numpy as np
 from vidweave.errors import MediaError, MediaLimitError, ShapeError
 from vidweave.types import FrameNeed, Summarized
 
-__all__ = ["FramePlan", "check_times", "clip_starts", "plan_frames", "segment_borders", "spread", "spread_between"]
+__all__ = [
+    "FramePlan",
+    "check_times",
+    "clip_starts",
+    "frames_inside",
+    "plan_frames",
+    "segment_borders",
+    "spread",
+    "spread_between",
+]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -58,7 +67,7 @@ def plan_frames(
         ShapeError: no frame, times that do not ascend, or no timestamp.
     """
     times = check_times(pts_seconds)
-    first, stop, notes = _inside(times, duration_seconds, span)
+    first, stop, notes = frames_inside(times, duration_seconds, span)
     chosen: dict[str, np.ndarray] = {}
     reasons: dict[str, None] = {}
     for name, need in needs.items():
@@ -131,8 +140,12 @@ def _check_timestamps(timestamps: Sequence[float] | np.ndarray) -> np.ndarray:
     return chosen
 
 
-def _inside(times: np.ndarray, duration: float, span: tuple[float, float] | None) -> tuple[int, int, list[str]]:
-    """Frames first..stop-1 that lie in the span; the one on show if the span lies between two."""
+def frames_inside(times: np.ndarray, duration: float, span: tuple[float, float] | None) -> tuple[int, int, list[str]]:
+    """Frames first..stop-1 that lie in a span, and notes: its end is exclusive; the one on show if it lies between two.
+
+    Raises:
+        MediaError: the span lies outside the clip.
+    """
     if span is None:
         return 0, len(times), []
     start, end = span

@@ -134,6 +134,16 @@ def test_spans_of_the_clip_are_kept_to(similarity, ground):
         assert chosen.seconds[-1] == 14.875
 
 
+def test_the_end_of_a_span_is_exclusive_and_one_frame_is_always_on_show(similarity, ground):
+    for selector in (similarity, ground, UniformFrames()):
+        upto = Clip(clip()["video"], start_seconds=10.0, end_seconds=11.0)
+        assert selector.select(upto, "a ring", num_frames=8).seconds[-1] == 10.875
+        between = Clip(clip()["video"], start_seconds=10.01, end_seconds=10.1)
+        assert selector.select(between, "a ring", num_frames=1).seconds == (10.0,)
+    with pytest.raises(MediaError, match=r"the span starts at 99\.0 s, but the clip ends at"):
+        similarity.select(Clip(clip()["video"], start_seconds=99.0), "a ring", num_frames=1)
+
+
 def test_large_numbers_get_distinct_frames(similarity, ground):
     for selector in (similarity, ground):
         chosen = selector.select(clip(), question(scene().objects[0]), num_frames=200)

@@ -15,7 +15,7 @@ from vidweave.pipelines.attribution import leave_one_out
 from vidweave.pipelines.frame_selection.scenes import as_selection, choose_scenes
 from vidweave.pipelines.frame_selection.similarity import SimilaritySelector
 from vidweave.pipelines.slot import SlotPipeline
-from vidweave.types import Clip, Query, Scene, Waveform
+from vidweave.types import Clip, Frames, Query, Scene, Waveform
 
 SIMILARITY, GROUND = f"similarity:{MODEL}", f"ground:{MODEL}"
 
@@ -23,6 +23,11 @@ SIMILARITY, GROUND = f"similarity:{MODEL}", f"ground:{MODEL}"
 @pytest.fixture(scope="module")
 def pipe():
     return vidweave.load("tiny-base", selector=SIMILARITY)
+
+
+@pytest.fixture(scope="module")
+def similarity(pipe):
+    return pipe.selector
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +94,28 @@ def test_a_clip_shorter_than_the_configured_number(pipe):
     short = Clip(clip()["video"], start_seconds=0.0, end_seconds=0.5)
     answer = pipe.ask(short, "What shape is the red object?")
     assert len(answer.trace.frames) == 8  # some twice, as without a selector
+
+
+def test_a_span_between_two_frames(pipe):
+    between = Clip(clip()["video"], start_seconds=10.01, end_seconds=10.1)
+    assert {frame.pts_seconds for frame in pipe.ask(between, "a red object").trace.frames} == {10.0}
+
+
+def test_a_vision_language_model_gets_the_chosen_frames(vlm, similarity):
+    visit = scene().objects[2]
+    answer = vlm("qwen3_vl").ask(clip(), question(visit), options=["ring", "cross"], num_frames=4, selector=similarity)
+    chosen = similarity.select(clip(), question(visit), num_frames=4)
+    assert [frame.pts_seconds for frame in answer.trace.frames] == list(chosen.seconds)
+    assert {frame.why for frame in answer.trace.frames} == {"similarity"}
+    for seconds in chosen.seconds:
+        assert f"<{seconds:.1f} seconds>" in answer.trace.panels["prompt"]
+
+
+def test_a_vision_language_model_takes_more_frames_than_one_stream_may_have(vlm, similarity):
+    long = Clip(Frames.from_array(np.zeros((4_500, 16, 16, 3), dtype=np.uint8), fps=10))
+    answer = vlm("qwen3_vl").ask(long, "What is there?", options=["a", "b"], num_frames=3, selector=similarity)
+    assert [frame.why for frame in answer.trace.frames] == ["uniform"] * 3
+    assert len(vlm("qwen3_vl").ask(long, "What is there?", options=["a", "b"], num_frames=3).trace.frames) == 3
 
 
 def test_select_returns_what_other_selectors_return(pipe):

@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from vidweave.errors import ModalityError
 from vidweave.media.limits import Limits
+from vidweave.media.plan import frames_inside
 from vidweave.model.prepared import Prepared
 from vidweave.pipelines.frame_selection.panel import selection_panel
 from vidweave.types import FrameSelection, FrameSelector, PrecomputedFeatures, Query, Scene, Selection, Trace
@@ -56,11 +57,11 @@ def choose_prepared(
 ) -> Choices:
     """As `choose_scenes`, with the number of frames that the streams of a model of our slots need, or fewer if there are fewer."""
     most = max((need.num_frames or 1 for need in prepared.needs.values()), default=1)
-    pairs = zip(prepared.item.tolist(), prepared.scene.tolist(), strict=True)
-    held = {pair: int(n) for pair, n in zip(pairs, prepared.mask.sum(1).tolist(), strict=True)}
 
     def count(item: int, scene: int) -> int:
-        return min(most, held.get((item, scene), 0))
+        opened = prepared.scenes[item, scene]
+        first, stop, _ = frames_inside(*opened.source("video").timeline(), opened.span)
+        return min(most, stop - first)
 
     return choose_scenes(selector, prepared.queries, count, limits=limits, cancel=cancel)
 

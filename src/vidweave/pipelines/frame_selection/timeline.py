@@ -13,9 +13,10 @@ import numpy as np
 from vidweave.errors import MediaError, ModalityError
 from vidweave.media.limits import DEFAULT_LIMITS, Limits
 from vidweave.media.open import OpenSource, open_clip
+from vidweave.media.plan import frames_inside
 from vidweave.types import Clip, PrecomputedFeatures
 
-__all__ = ["Candidates", "open_candidates"]
+__all__ = ["Candidates", "open_candidates", "span_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +44,13 @@ class Candidates:
         return np.flatnonzero(np.isin(self.indices, keys))
 
 
+def span_of(clip: Clip) -> tuple[float, float] | None:
+    """Start and end of a clip in seconds; None where it has no span."""
+    if clip.start_seconds is None and clip.end_seconds is None:
+        return None
+    return clip.start_seconds or 0.0, np.inf if clip.end_seconds is None else clip.end_seconds
+
+
 @contextmanager
 def open_candidates(clip: Clip, num_frames: int, limits: Limits | None = None) -> Iterator[Candidates]:
     """Open the clip's video and index it; nothing is decoded.
@@ -55,9 +63,9 @@ def open_candidates(clip: Clip, num_frames: int, limits: Limits | None = None) -
         given = "features of a video" if "video" in clip else ", ".join(clip)
         raise ModalityError(f"a frame selector needs a video with frames, the clip has {given}; leave out the selector")
     with open_clip(clip, "video", limits=DEFAULT_LIMITS if limits is None else limits) as source:
-        seconds, _ = source.timeline()
-        start, end = clip.start_seconds or 0.0, np.inf if clip.end_seconds is None else clip.end_seconds
-        indices = np.flatnonzero((seconds >= start) & (seconds <= end))
+        seconds, duration = source.timeline()
+        first, stop, _ = frames_inside(seconds, duration, span_of(clip))
+        indices = np.arange(first, stop)
         if num_frames < 1:
             raise MediaError(f"at least 1 frame must be requested, got {num_frames}")
         if num_frames > len(indices):

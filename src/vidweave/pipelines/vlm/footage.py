@@ -13,7 +13,8 @@ import numpy as np
 from vidweave.errors import MediaError, ModalityError, ShapeError
 from vidweave.media.limits import DEFAULT_LIMITS, Limits
 from vidweave.media.open import OpenSource, open_clip
-from vidweave.media.plan import plan_frames
+from vidweave.media.plan import frames_inside, plan_frames
+from vidweave.pipelines.frame_selection.timeline import span_of
 from vidweave.pipelines.selecting import check_cancelled
 from vidweave.pipelines.trace import Stopwatch
 from vidweave.pipelines.vlm.family import Footage
@@ -115,9 +116,9 @@ def _choose(
     clip: Clip, query: Query, times: np.ndarray, duration: float, default: int, options: FrameOptions
 ) -> tuple[np.ndarray, str, list[str], FrameSelection | None]:
     """Indices of the frames to use, ascending, why these, notes, and the selector's choice."""
-    span = _span(clip)
-    plan = plan_frames({"video": FrameNeed()}, times, duration, span=span)
-    available = len(plan.indices)
+    span = span_of(clip)
+    first, stop, _ = frames_inside(times, duration, span)
+    available = stop - first
     if options.fps is not None:
         plan = plan_frames({"video": FrameNeed(fps=options.fps)}, times, duration, span=span)
         return plan.indices[plan.streams["video"]], plan.why, plan.notes, None
@@ -133,14 +134,8 @@ def _choose(
         clip, query.text, num_frames=count, options=query.options, limits=options.limits, cancel=options.cancel
     )
     at = np.asarray(chosen.seconds)
-    plan = plan_frames({"video": FrameNeed()}, times, duration, span=span, timestamps=at)
+    plan = plan_frames({"video": FrameNeed(num_frames=len(at))}, times, duration, span=span, timestamps=at)
     return plan.indices[plan.streams["video"]], chosen.reason, [*chosen.notes], chosen
-
-
-def _span(clip: Clip) -> tuple[float, float] | None:
-    if clip.start_seconds is None and clip.end_seconds is None:
-        return None
-    return clip.start_seconds or 0.0, np.inf if clip.end_seconds is None else clip.end_seconds
 
 
 def _as_rgb(values: Any, modality: str) -> np.ndarray:
