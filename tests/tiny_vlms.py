@@ -30,12 +30,51 @@ SPECIALS = (
     "<fake_token_around_image>",
     "<global-img>",
     "<end_of_utterance>",
+    "<IMG_CONTEXT>",
+    "<img>",
+    "</img>",
+    "<|image|>",
+    "<|video|>",
+    "<|image>",
+    "<image|>",
+    "<|begin_of_image|>",
+    "<|end_of_image|>",
+    "<|begin_of_video|>",
+    "<|end_of_video|>",
+    "<im_patch>",
+    "<im_col>",
+    "<im_start>",
+    "<low_res_im_start>",
+    "<frame_start>",
+    "<im_end>",
+    "<frame_end>",
+    "<im_low>",
 )
 # Tokens that a family's tokenizer gives names of their own
-NAMED_TOKENS: dict[str, dict[str, str]] = {}
+NAMED_TOKENS: dict[str, dict[str, str]] = {
+    "internvl": {
+        "video_token": "<video>",
+        "context_image_token": "<IMG_CONTEXT>",
+        "start_image_token": "<img>",
+        "end_image_token": "</img>",
+    },
+    "gemma4": {
+        "image_token": "<|image|>",
+        "boi_token": "<|image>",
+        "eoi_token": "<image|>",
+        "audio_token": "<|audio|>",
+        "boa_token": "<|audio>",
+        "eoa_token": "<audio|>",
+    },
+}
 QWEN_MARKS = {
     "video": "<|vision_start|><|video_pad|><|vision_end|>",
     "image": "<|vision_start|><|image_pad|><|vision_end|>",
+}
+BAR_MARKS = {"video": "<|video|>", "image": "<|image|>"}
+GLM_MARKS = {
+    "video": "<|begin_of_video|><|video|><|end_of_video|>",
+    "image": "<|begin_of_image|><|image|><|end_of_image|>",
 }
 PLAIN_MARKS = {"video": "<video>", "image": "<image>"}
 
@@ -75,7 +114,7 @@ LM: dict[str, Any] = {
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
-    "vocab_size": 320,
+    "vocab_size": 384,
     "max_position_embeddings": 4096,
     "initializer_range": 0.3,
 }
@@ -119,7 +158,138 @@ QWEN3_PIXELS = {
     "image_std": [0.5] * 3,
 }
 
+CLIP_PIXELS = {"size": {"shortest_edge": 28}, "do_center_crop": True, "crop_size": {"height": 28, "width": 28}}
+CLIP_VIS = {"model_type": "clip_vision_model", "image_size": 28, "patch_size": 7, **VIS, "num_hidden_layers": 3}
+
+
+def _llava_ids(i: Callable[[str], int]) -> dict[str, int]:
+    return {"image_token_index": i("<image>"), "video_token_index": i("<video>")}
+
+
+def _glm(config: Any) -> Callable[[Callable[[str], int], dict[str, Any]], Any]:
+    return lambda i, lm: config(
+        text_config={**lm, "head_dim": 8, "rope_parameters": {**ROPE, "partial_rotary_factor": 1.0}},
+        vision_config={
+            "depth": 2,
+            "hidden_size": 32,
+            "num_heads": 2,
+            "out_hidden_size": 32,
+            "intermediate_size": 48,
+            "image_size": 56,
+        },
+        image_token_id=i("<|image|>"),
+        video_token_id=i("<|video|>"),
+        image_start_token_id=i("<|begin_of_image|>"),
+        image_end_token_id=i("<|end_of_image|>"),
+        video_start_token_id=i("<|begin_of_video|>"),
+        video_end_token_id=i("<|end_of_video|>"),
+    )
+
+
+GLM_PIXELS = {"size": {"shortest_edge": 28 * 28, "longest_edge": 56 * 56 * 6}}
+
 FAMILIES: dict[str, Tiny] = {
+    "internvl": Tiny(
+        lambda i, lm: tf.InternVLConfig(
+            text_config={"model_type": "qwen2", **lm},
+            vision_config={"image_size": [56, 56], "patch_size": [14, 14], **VIS},
+            image_token_id=i("<IMG_CONTEXT>"),
+            image_seq_length=4,
+        ),
+        {"size": {"height": 56, "width": 56}},
+        PLAIN_MARKS,
+        None,
+        "InternVLForConditionalGeneration",
+    ),
+    "gemma4": Tiny(
+        lambda i, lm: tf.Gemma4Config(
+            text_config={
+                **lm,
+                "head_dim": 8,
+                "global_head_dim": 8,
+                "layer_types": ["sliding_attention", "full_attention"],
+                "sliding_window": 64,
+                "vocab_size_per_layer_input": 384,
+                "hidden_size_per_layer_input": 8,
+            },
+            vision_config={**VIS, "num_key_value_heads": 2, "head_dim": 16, "position_embedding_size": 64},
+            audio_config=None,
+            image_token_id=i("<|image|>"),
+            video_token_id=i("<|video|>"),
+            boi_token_id=i("<|image>"),
+            eoi_token_id=i("<image|>"),
+        ),
+        {"max_soft_tokens": 70, "patch_size": 16, "pooling_kernel_size": 3},
+        BAR_MARKS,
+        None,
+        "Gemma4ForConditionalGeneration",
+    ),
+    "glm4v": Tiny(_glm(tf.Glm4vConfig), GLM_PIXELS, GLM_MARKS, None, "Glm4vForConditionalGeneration", is_paired=True),
+    "glm46v": Tiny(
+        _glm(tf.Glm46VConfig), GLM_PIXELS, GLM_MARKS, None, "Glm46VForConditionalGeneration", is_paired=True
+    ),
+    "video_llava": Tiny(
+        lambda i, lm: tf.VideoLlavaConfig(
+            text_config={"model_type": "llama", **lm}, vision_config=CLIP_VIS, image_seq_length=16, **_llava_ids(i)
+        ),
+        CLIP_PIXELS,
+        PLAIN_MARKS,
+        None,
+        "VideoLlavaForConditionalGeneration",
+    ),
+    "llava_next_video": Tiny(
+        lambda i, lm: tf.LlavaNextVideoConfig(
+            text_config={"model_type": "llama", **lm}, vision_config=CLIP_VIS, **_llava_ids(i)
+        ),
+        CLIP_PIXELS,
+        PLAIN_MARKS,
+        None,
+        "LlavaNextVideoForConditionalGeneration",
+    ),
+    "video_llama_3": Tiny(
+        lambda i, lm: tf.VideoLlama3Config(
+            text_config={"model_type": "qwen2", **lm},
+            vision_config={**VIS, "patch_size": 14},
+            image_token_id=i("<|image_pad|>"),
+            video_token_id=i("<|video_pad|>"),
+        ),
+        {"size": {"shortest_edge": 28 * 28, "longest_edge": 56 * 56 * 6}},
+        {"video": "<|video_pad|>", "image": "<|image_pad|>"},
+        None,
+        "VideoLlama3ForConditionalGeneration",
+    ),
+    "molmo2": Tiny(
+        lambda i, lm: tf.Molmo2Config(
+            text_config={**lm, "head_dim": 8, "additional_vocab_size": 8},
+            vision_config={
+                **VIS,
+                "num_key_value_heads": 2,
+                "head_dim": 16,
+                "image_size": [42, 42],
+                "patch_size": 14,
+                "num_position_embeddings": 9,
+            },
+            adapter_config={
+                "vision_feature_layer": [-1],
+                "hidden_size": 32,
+                "num_attention_heads": 2,
+                "num_key_value_heads": 2,
+                "head_dim": 16,
+                "intermediate_size": 48,
+                "text_hidden_size": 32,
+            },
+            image_patch_id=i("<im_patch>"),
+            image_start_token_id=i("<im_start>"),
+            image_end_token_id=i("<im_end>"),
+            low_res_image_start_token_id=i("<low_res_im_start>"),
+            frame_start_token_id=i("<frame_start>"),
+            frame_end_token_id=i("<frame_end>"),
+        ),
+        {"size": {"height": 42, "width": 42}, "pooling_size": [2, 2], "do_rescale": True, "do_normalize": True},
+        BAR_MARKS,
+        None,
+        "Molmo2ForConditionalGeneration",
+    ),
     "qwen2_vl": Tiny(
         lambda i, lm: tf.Qwen2VLConfig(
             text_config={**lm, "rope_parameters": ROPE},

@@ -268,6 +268,17 @@ VLM_FAMILIES.register(
     "llava_onevision", f"{_FAMILIES}.llava_onevision:LlavaOnevision", summary="LLaVA-OneVision; times: no"
 )
 VLM_FAMILIES.register("smolvlm", f"{_FAMILIES}.smolvlm:SmolVLM", summary="SmolVLM, SmolVLM2; times: text, MM:SS")
+VLM_FAMILIES.register("internvl", f"{_FAMILIES}.internvl:InternVL", summary="InternVL 3.x; times: no")
+VLM_FAMILIES.register("gemma4", f"{_FAMILIES}.gemma4:Gemma4", summary="Gemma 4; times: text, MM:SS")
+VLM_FAMILIES.register("glm4v", f"{_FAMILIES}.glm4v:Glm4V", summary="GLM-4.1V; times: text, whole seconds")
+VLM_FAMILIES.register("glm4v_moe", f"{_FAMILIES}.glm4v:Glm4VMoe", summary="GLM-4.5V; times: text, whole seconds")
+VLM_FAMILIES.register("glm46v", f"{_FAMILIES}.glm4v:Glm46V", summary="GLM-4.6V; times: text")
+VLM_FAMILIES.register("video_llava", f"{_FAMILIES}.video_llava:VideoLlava", summary="Video-LLaVA; times: no")
+VLM_FAMILIES.register(
+    "llava_next_video", f"{_FAMILIES}.video_llava:LlavaNextVideo", summary="LLaVA-NeXT-Video; times: no"
+)
+VLM_FAMILIES.register("video_llama_3", f"{_FAMILIES}.video_llama3:VideoLlama3", summary="VideoLLaMA3; times: text")
+VLM_FAMILIES.register("molmo2", f"{_FAMILIES}.molmo2:Molmo2", summary="Molmo2; times: text")
 VLM_FAMILIES.register("general", f"{_FAMILIES}.general:GeneralFamily", summary="any other; frames as stills")
 # Released files that `vidweave convert` turns into folders of ours: layout → a function(Request) → Report
 # (model/conversion.py).

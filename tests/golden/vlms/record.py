@@ -28,7 +28,7 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parents[1] / "parity"), str(HERE.parents[1])]
 
 from tiny_vlms import FAMILIES, tokenizer  # noqa: E402
-from vlm_cases import CASES, PROMPT, STRIDE, Case, frames_of, quantized  # noqa: E402
+from vlm_cases import CASES, PROMPT, Case, frames_of, kept, quantized  # noqa: E402
 
 
 def _processor(name: str, **more: Any) -> Any:
@@ -49,12 +49,24 @@ PROCESSORS: dict[str, tuple[Any, Any, Any]] = {
         tf.LlavaOnevisionVideoProcessor,
         tf.LlavaOnevisionProcessor,
     ),
+    "internvl": (tf.GotOcr2ImageProcessorPil, tf.InternVLVideoProcessor, tf.InternVLProcessor),
+    "gemma4": (tf.Gemma4ImageProcessorPil, tf.Gemma4VideoProcessor, tf.Gemma4Processor),
+    "glm4v": (tf.Glm4vImageProcessorPil, tf.Glm4vVideoProcessor, tf.Glm4vProcessor),
+    "glm46v": (tf.Glm46VImageProcessorPil, tf.Glm46VVideoProcessor, tf.Glm46VProcessor),
+    "video_llava": (tf.VideoLlavaImageProcessor, tf.VideoLlavaVideoProcessor, tf.VideoLlavaProcessor),
+    "llava_next_video": (tf.LlavaNextImageProcessorPil, tf.LlavaNextVideoVideoProcessor, tf.LlavaNextVideoProcessor),
+    "video_llama_3": (tf.VideoLlama3ImageProcessorPil, tf.VideoLlama3VideoProcessor, tf.VideoLlama3Processor),
+    "molmo2": (tf.Molmo2ImageProcessor, tf.Molmo2VideoProcessor, tf.Molmo2Processor),
     "smolvlm": (tf.SmolVLMImageProcessorPil, tf.SmolVLMVideoProcessor, tf.SmolVLMProcessor),
 }
 # Arguments of the processor beside its parts
 MORE: dict[str, dict[str, Any]] = {
     "llava_onevision": {"num_image_tokens": 16, "vision_feature_select_strategy": "full"},
     "smolvlm": {"image_seq_len": 4},
+    "internvl": {"image_seq_length": 4},
+    "gemma4": {"feature_extractor": tf.Gemma4AudioFeatureExtractor()},
+    "video_llava": {"patch_size": 7, "vision_feature_select_strategy": "default", "num_additional_image_tokens": 1},
+    "llava_next_video": {"patch_size": 7, "vision_feature_select_strategy": "default"},
 }
 
 
@@ -97,7 +109,7 @@ def main() -> None:
             for k, v in tensors.items():
                 flat = v.reshape(-1)
                 if v.is_floating_point():
-                    pixels[f"{key}/{k}"] = quantized(flat[::STRIDE].contiguous())
+                    pixels[f"{key}/{k}"] = quantized(kept(flat))
                     pixels[f"{key}/{k}/first"] = flat[:8].clone()
                 elif flat.numel() < 100:
                     pixels[f"{key}/{k}"] = flat.clone()

@@ -70,7 +70,7 @@ def _full_score(pipe, prepared, tokens):
     return float(logits.log_softmax(-1).gather(1, more[0][:, None]).sum())
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", sorted(set(FAMILIES) - {"molmo2"}))  # which reads one video per prompt
 def test_scenes_and_stills_go_into_one_prompt(name, vlm, uneven):
     still = clip_at([0.0], seed=3)["video"]
     scenes = (Scene("Scene A", Clip(clip_at([0.0, 0.5, 2.5, 7.0], seed=1)["video"])), Scene("Scene B", uneven))

@@ -147,6 +147,10 @@ class VlmFamily:
         """Further tokens that stand for visual tokens in the prompt, beside the two placeholders."""
         return ()
 
+    def opened(self, text: str) -> str:
+        """The whole prompt with what the family's processor puts before it."""
+        return text
+
     def flags(self, ids: Tensor) -> dict[str, Tensor]:
         """Further arguments of the forward pass that follow from the prompt's token ids (1, L)."""
         return {}

@@ -64,7 +64,7 @@ class PromptWriter:
         """
         media = self._media(query, parts, times_as_text)
         messages = self._messages(query, media)
-        text = self._render(messages, len(parts))
+        text = self.family.opened(self._render(messages, len(parts)))
         with self._lock:
             begins = bool(self.tokenizer.bos_token) and text.startswith(self.tokenizer.bos_token)
             whole = self._fill(text, [part.block.text for part in parts])
