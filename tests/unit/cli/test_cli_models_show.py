@@ -19,7 +19,7 @@ def test_every_registered_model_is_shown(vid, name):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({"model_type": "qwen3_vl"}, "holds a 'qwen3_vl' model; vidweave reads folders of: vidweave, blip-2"),
+        ({"model_type": "llama"}, "holds a 'llama' model; vidweave reads folders of: vidweave, blip-2"),
         (
             {"model_type": "blip-2", "text_config": {}, "qformer_config": {}}
             | {"vision_config": {"_attn_implementation": "owner/kernel"}},

@@ -262,8 +262,8 @@ def test_a_folder_without_the_q_formers_tokenizer_says_where_it_is(saved):
 def test_wrong_folders_are_refused(saved):
     folder, _, _ = saved
     data = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**data, "model_type": "llava"}))
-    with pytest.raises(CheckpointError, match="holds a 'llava' model; vidweave reads folders of: vidweave, blip-2"):
+    (folder / "config.json").write_text(json.dumps({**data, "model_type": "llama"}))
+    with pytest.raises(CheckpointError, match="holds a 'llama' model; vidweave reads folders of: vidweave, blip-2"):
         vidweave.load(folder)
     (folder / "config.json").write_text(json.dumps({"model_type": "blip-2"}))
     with pytest.raises(CheckpointError, match=r"no readable config.json of BLIP-2 or InstructBLIP"):
