@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vidweave.cli.amounts import format_bytes, format_count
+from vidweave.cli.amounts import format_bytes, format_count, parse_bytes
+from vidweave.cli.card import fits_on, fitting_lines
 from vidweave.cli.output import Json, show, table
 from vidweave.errors import UnknownNameError
 from vidweave.loading import check_dtype
@@ -31,20 +32,44 @@ def list_models(as_json: Json = False) -> None:
     for name in MODELS:
         facts = MODELS.entry(name).facts
         weights = str(facts.weights)
+        is_shipped = asset_folder(weights) is not None
+        state = "shipped" if is_shipped else _state(weights)
         rows.append(
             {
                 "name": name,
                 "summary": facts.summary,
                 "weights": weights,
-                "shipped": asset_folder(weights) is not None,
+                "shipped": is_shipped,
+                "state": state,
+                "loads_now": state in ("shipped", "downloaded"),
             }
         )
-    lines = [(r["name"], _where(r), r["summary"]) for r in rows]
-    show({"models": rows}, table(lines, ("name", "weights", "summary")), as_json=as_json)
+    lines = [
+        (r["name"], r["state"], r["weights"] if r["state"] in ("downloaded", "hub") else "", r["summary"]) for r in rows
+    ]
+    text = "\n".join([table(lines, ("name", "state", "hub id", "summary")), "", *HINTS])
+    show({"models": rows}, text, as_json=as_json)
 
 
-def _where(row: dict[str, Any]) -> str:
-    return "shipped" if row["shipped"] else f"hub: {row['weights']}" if row["weights"] else "vidweave convert"
+HINTS = (
+    "shipped, downloaded: loads now, offline: vidweave ask CLIP QUESTION --model NAME",
+    "hub: the same command downloads the weights first",
+    "convert: give the released file once: vidweave convert LAYOUT FILE --out FOLDER; then --model FOLDER",
+    "any other folder or hub id of BLIP-2, InstructBLIP or a whole vision-language model of transformers loads too",
+)
+
+
+def _state(weights: str) -> str:
+    """`downloaded` if the hub's cache holds configuration and weights, else `hub`; `convert` for a model without a hub id."""
+    if not weights:
+        return "convert"
+    from huggingface_hub import try_to_load_from_cache
+
+    def is_there(name: str) -> bool:
+        return isinstance(try_to_load_from_cache(weights, name), str)
+
+    has_weights = any(map(is_there, ("model.safetensors", "model.safetensors.index.json")))
+    return "downloaded" if has_weights and is_there("config.json") else "hub"
 
 
 @app.command("show")
@@ -53,9 +78,14 @@ def show_model(
     dtype: Annotated[
         str, typer.Option(help="Dtype of the weights, to compute their size.", callback=lambda name: check_dtype(name))
     ] = "bfloat16",
+    card: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Also estimate which precisions fit on a graphics card, e.g. 24GB."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show parameters, memory and FLOPs per slot; no weights are loaded (meta device)."""
+    card_bytes = None if card is None else parse_bytes(card)
     if name not in MODELS and not (Path(name) / "config.json").is_file():
         raise UnknownNameError("model", name, MODELS, "(a folder with a config.json works too)")
 
@@ -73,7 +103,11 @@ def show_model(
     }
     rows = [(s["slot"], *_cells(s), s["note"]) for s in slots] + [("total", *_cells(total), f"weights in {dtype}")]
     data = {"name": name, "dtype": dtype, "slots": slots, "total": total}
-    show(data, table(rows, ("slot", "parameters", "weights", "FLOPs per question", "note")), as_json=as_json)
+    text = table(rows, ("slot", "parameters", "weights", "FLOPs per question", "note"))
+    if card_bytes is not None:
+        data["card"] = {"bytes": card_bytes, "estimates": fits_on(slots, card_bytes)}
+        text = "\n".join([text, "", *fitting_lines(data["card"]["estimates"], card_bytes)])
+    show(data, text, as_json=as_json)
 
 
 def _costs(name: str, dtype: Any) -> list[SlotCost]:

@@ -41,3 +41,18 @@ def test_a_folder_of_transformers_is_shown(vid, tmp_path):
     done = vid("models", "show", str(tmp_path), "--json")
     assert done.code == 0, done.err
     assert {row["slot"] for row in done.data["slots"]} >= {"encoders.vision", "connector", "language_model"}
+
+
+@pytest.mark.slow
+def test_what_fits_on_a_card_is_estimated_per_precision(vid):
+    done = vid("models", "show", "blip2-flan-t5-xl", "--card", "12GB")
+    assert "float32: about 19.6 GB of 12.0 GB, does not fit" in done.out
+    assert "bfloat16: about 10.2 GB of 12.0 GB, fits" in done.out
+    assert "estimated: weights" in done.out
+    data = vid("models", "show", "blip2-flan-t5-xl", "--card", "12GB", "--json").data
+    needed = [row["needed_bytes"] for row in data["card"]["estimates"]]
+    assert needed == sorted(needed, reverse=True)
+    total = data["total"]["parameters"]
+    assert needed[1] == int(2 * total * 1.2 + 0.7e9)
+    wrong = vid("models", "show", "blip2-flan-t5-xl", "--card", "big")
+    assert (wrong.code, "'big' is not a size" in wrong.err) == (2, True)

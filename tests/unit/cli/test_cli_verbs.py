@@ -366,3 +366,22 @@ def test_doctor_finds_a_cache_that_cannot_be_written(monkeypatch, tmp_path):
     (finding,) = doctor._check_cache()
     assert finding.status == "problem"
     assert "VIDWEAVE_CACHE" in finding.fix
+
+
+def test_models_list_says_what_loads_now_and_what_to_type(vid, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    states = {row["name"]: (row["state"], row["loads_now"]) for row in vid("models", "list", "--json").data["models"]}
+    assert states["tiny-base"] == ("shipped", True)
+    assert states["blip2-flan-t5-xl"] == ("hub", False)
+    assert states["merv-full"] == ("convert", False)
+    snapshot = tmp_path / "models--Salesforce--blip2-flan-t5-xl" / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text("abc")
+    (snapshot / "config.json").write_text("{}")
+    listed = {row["name"]: row["state"] for row in vid("models", "list", "--json").data["models"]}
+    assert listed["blip2-flan-t5-xl"] == "hub"  # half downloaded
+    (snapshot / "model.safetensors.index.json").write_text("{}")
+    listed = {row["name"]: row["state"] for row in vid("models", "list", "--json").data["models"]}
+    assert listed["blip2-flan-t5-xl"] == "downloaded"
+    assert "vidweave convert LAYOUT FILE --out FOLDER" in vid("models", "list").out
