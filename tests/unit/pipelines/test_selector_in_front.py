@@ -229,6 +229,7 @@ BAD = [
     (("--selector", "simlarity:a"), "'simlarity'; did you mean 'similarity'"),
     (("--selector", "similarity:tiny-base"), "model is no dual encoder of frames and texts"),
     (("--selector", "similarity:nowhere"), "'nowhere' is neither a folder, nor a shipped asset, nor a hub id"),
+    (("--selector", "similarity:./clip.mp4"), "'./clip.mp4' is neither a folder, nor a shipped asset, nor a hub id"),
     (("--selector", "similarity:a", "--selector-model", "b"), "the selector's model is given twice, as 'a' and as 'b'"),
 ]
 ONLY_ASK = [

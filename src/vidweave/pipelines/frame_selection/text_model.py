@@ -118,7 +118,8 @@ def _grid(height: int, width: int, most: int) -> tuple[int, int]:
 
 def _folder(source: str | Path) -> Path:
     name = str(source)
-    if not Path(source).is_dir() and "/" not in name and asset_folder(name) is None:
+    looks_like_id = name.count("/") == 1 and not name.startswith((".", "/", "~"))
+    if not Path(source).is_dir() and not looks_like_id and asset_folder(name) is None:
         raise ModelNotFoundError(f"{name!r} is neither a folder, nor a shipped asset, nor a hub id (owner/name)")
     return locate_part(source, _config)
 
