@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ class RunOptions:
     wording: Wording
     judge: str | None
     judge_url: str | None
+    judge_batch: bool
     metrics: Sequence[str]
     submission: str | None
     baselines: bool
@@ -123,15 +125,35 @@ def _judge(options: RunOptions, predictions: Path) -> Engine | None:
         return None
     from vidweave.engines.cache import CachedEngine, ResponseCache, Usage
 
-    if options.judge_url is not None:
-        from vidweave.engines.openai import OpenAIEngine
-
-        engine: Any = OpenAIEngine(model=options.judge, base_url=options.judge_url)
-    else:
+    cache = ResponseCache(predictions.with_suffix(".judge"))
+    if options.judge_url is None:
         from vidweave.engines.local import TransformersEngine
 
-        engine = TransformersEngine(options.judge)
-    return CachedEngine(engine, ResponseCache(predictions.with_suffix(".judge")), Usage())
+        return CachedEngine(TransformersEngine(options.judge), cache, Usage())
+    from vidweave.engines.openai import OpenAIEngine
+
+    endpoint = OpenAIEngine(model=options.judge, base_url=options.judge_url)
+    if not options.judge_batch:
+        return CachedEngine(endpoint, cache, Usage())
+    from vidweave.engines.batch import OpenAIBatchEngine
+
+    state = predictions.with_suffix(".judge-batch.json")
+    batch = OpenAIBatchEngine(engine=endpoint, state=state, progress=_BatchLines())
+    return CachedEngine(batch, cache, Usage(), requests_per_call=sys.maxsize)
+
+
+class _BatchLines:
+    """Print the progress of batches on stderr whenever it changes."""
+
+    def __init__(self) -> None:
+        self._last = -1
+
+    def __call__(self, done: int, total: int) -> None:
+        if done != self._last:
+            print(
+                f"judging in a batch: {done} of {total}; you may stop and run the same command later", file=sys.stderr
+            )
+        self._last = done
 
 
 def _text(result: BenchmarkResult) -> str:

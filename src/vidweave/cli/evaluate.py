@@ -113,6 +113,10 @@ def evaluate(
         str | None, typer.Option(help="Language model that judges open answers: a folder, or a name at --judge-url.")
     ] = None,
     judge_url: Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint of the judge, with /v1.")] = None,
+    judge_batch: Annotated[
+        bool,
+        typer.Option("--judge-batch", help="Judge through the endpoint's batch interface, cheaper, within a day."),
+    ] = False,
     metric: Annotated[
         list[str] | None, typer.Option(help="Additional caption metric that needs Java: meteor, spice.")
     ] = None,
@@ -153,6 +157,8 @@ def evaluate(
         raise ConfigError("--folder and --data are the same; give one")
     if judge_url is not None and judge is None:
         raise ConfigError("--judge-url needs --judge NAME, the model that the endpoint serves")
+    if judge_batch and (judge_url is None or predictions is None):
+        raise ConfigError("--judge-batch needs --judge-url, and --predictions FILE, beside which the batch is kept")
     if grounding not in (None, "reply", "select"):
         raise ConfigError(f"--grounding must be reply or select, got {grounding!r}")
     prompt = "grounding" if grounding == "reply" and prompt is None else prompt
@@ -175,6 +181,7 @@ def evaluate(
         wording=wording,
         judge=judge,
         judge_url=judge_url,
+        judge_batch=judge_batch,
         metrics=metric or [],
         submission=submission,
         baselines=baselines,

@@ -134,10 +134,17 @@ class Usage:
 
 
 class CachedEngine:
-    """Engine with a cache; counts into `usage`. Failed requests are not cached."""
+    """Engine with a cache; counts into `usage`. Failed requests are not cached.
 
-    def __init__(self, engine: Engine, cache: ResponseCache, usage: Usage) -> None:
+    Args:
+        requests_per_call: The engine gets at most this number of requests at once, after which its completions are stored.
+    """
+
+    def __init__(
+        self, engine: Engine, cache: ResponseCache, usage: Usage, *, requests_per_call: int = REQUESTS_PER_CALL
+    ) -> None:
         self.engine, self.cache, self.usage = engine, cache, usage
+        self._requests_per_call = requests_per_call
 
     def describe(self) -> dict[str, Any]:
         return self.engine.describe()
@@ -156,8 +163,8 @@ class CachedEngine:
     def _ask(self, requests: dict[bytes, Request]) -> dict[bytes, Completion]:
         """Send requests to the engine, cache successes and return failures."""
         keys, failed = list(requests), {}
-        for start in range(0, len(keys), REQUESTS_PER_CALL):
-            chunk = keys[start : start + REQUESTS_PER_CALL]
+        for start in range(0, len(keys), self._requests_per_call):
+            chunk = keys[start : start + self._requests_per_call]
             completions = self.engine.complete([requests[key] for key in chunk])
             pairs = list(zip(chunk, completions, strict=True))
             self.cache.put([(key, completion) for key, completion in pairs if not completion.error])

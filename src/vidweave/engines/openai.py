@@ -163,7 +163,7 @@ class OpenAIEngine:
 
         from vidweave.engines.connection import Lost
 
-        path, body = self._body(request)
+        path, body = self.body_of(request)
         async with self._throttle.turn(_size(request)) as started:
             try:
                 with anyio.fail_after(self.timeout_seconds):
@@ -191,7 +191,7 @@ class OpenAIEngine:
             _log.warning("%s does not enforce JSON schemas; the model is asked for one in the prompt", self.base_url)
         self._enforces_schemas = False
 
-    def _body(self, request: Request) -> tuple[str, dict[str, Any]]:
+    def body_of(self, request: Request) -> tuple[str, dict[str, Any]]:
         """Return path and JSON body of a request."""
         sampling = request.sampling
         body: dict[str, Any] = {"model": self.model, "temperature": sampling.temperature, "top_p": sampling.top_p}

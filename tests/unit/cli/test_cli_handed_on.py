@@ -168,6 +168,10 @@ TASK_OPTIONS: dict[str, list[Any]] = {
 DATASET_OPTIONS: dict[str, list[Any]] = {
     "judge": ["--judge", "m"],
     "judge_url": ["--judge", "m", "--judge-url", "http://127.0.0.1:9/v1"],
+    "judge_batch": [
+        *("--judge", "m", "--judge-url", "http://127.0.0.1:9/v1", "--judge-batch"),
+        *("--predictions", "FOLDER/judged.jsonl"),
+    ],
     "metric": ["--metric", "meteor"],
     "submission": ["--submission", "FOLDER/p.jsonl"],
     "baselines": ["--baselines"],
@@ -231,7 +235,7 @@ def test_every_option_of_a_data_set_arrives(vid, model, clip, tmp_path, monkeypa
 
     def spy(answerer, task, path, arguments):
         judge = arguments.judge and {
-            k: v for k, v in vars(arguments.judge.engine).items() if k in ("model", "base_url")
+            k: str(v) for k, v in vars(arguments.judge.engine).items() if k in ("model", "base_url", "state")
         }
         facts = {f.name: getattr(arguments, f.name) for f in fields(arguments)} | {"judge": judge}
         arrived.append((task.name, facts))

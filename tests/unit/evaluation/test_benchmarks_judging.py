@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
+import vidweave
+from tests.unit.engines.batch_server import serving_batches
+from vidweave.cli.main import run
 from vidweave.data.schema import Example, named
 from vidweave.engines import Completion
 from vidweave.engines.cache import CachedEngine, ResponseCache, Usage
 from vidweave.errors import EngineError
 from vidweave.evaluation.benchmarks.judging import judge_outcomes, judge_prompt_hash
 from vidweave.evaluation.benchmarks.outcome import Outcome
+from vidweave.types import Answer
 
 REPLIES = {"dog": "{'pred': 'yes', 'score': 5}", "a dog": '```json\n{"pred": "yes", "score": 4}\n```',
            "cat": "{'pred': 'no', 'score': 1}", "eyes": "I cannot judge this.", "": ""}  # fmt: skip
@@ -69,3 +75,38 @@ def test_nothing_to_judge():
     (strict, *_) = judge_outcomes(Judge(), outcomes(None, None))
     assert (strict.values["accuracy"], strict.values["num_no"]) == (0.0, 2)
     assert "agreement" not in strict.values
+
+
+def test_judging_in_a_batch_from_the_command_line(tmp_path, monkeypatch, capsys):
+    """Submitted once; the agreement with exact match stands beside; a second command asks nothing."""
+
+    class Says:
+        def answer(self, queries, **decoding):
+            return [Answer(("dog", "a dog", "cat")[int(q.text.split()[1])]) for q in queries]
+
+        def describe(self):
+            return {"model": "says"}
+
+    def reply(body):
+        return REPLIES[body["messages"][1]["content"].partition("Predicted Answer: ")[2].partition("\n")[0]]
+
+    monkeypatch.setitem(vars(vidweave), "load", lambda name, **arguments: Says())
+    (tmp_path / "a.mp4").write_bytes(b"never opened")
+    rows = [{"video": "a.mp4", "question": f"Question {i}", "answer": "dog"} for i in range(3)]
+    (tmp_path / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with serving_batches(reply) as server:
+        server.polls = 1
+        words = ["evaluate", str(tmp_path / "own.jsonl"), "--judge", "gpt", "--judge-url", server.url, "--judge-batch"]
+        words += ["--predictions", str(tmp_path / "r.jsonl"), "--json"]
+        results = []
+        for _ in range(2):
+            assert run(words) == 0
+            results.append(json.loads(capsys.readouterr().out)["scores"])
+        assert server.calls.count("POST /v1/batches") == 1
+        assert len(server.lines()) == 3
+    strict = next(score for score in results[0] if score["scorer"] == "judge-strict")["values"]
+    assert (strict["accuracy"], strict["exact_match"], strict["agreement"]) == pytest.approx((2 / 3, 1 / 3, 2 / 3))
+    assert results[0] == results[1]
+    for missing in (words[:4] + words[6:], [w for w in words if w not in ("--predictions", str(tmp_path / "r.jsonl"))]):
+        assert run(missing) == 2
+        assert "--judge-batch needs --judge-url, and --predictions FILE" in capsys.readouterr().out
