@@ -109,10 +109,13 @@ def report_of(answerer: Answerer, task: Task, options: RunOptions, path: Path) -
 
 
 def _submission(options: RunOptions, task: DatasetTask) -> Path | None:
-    """The given file; if no question has a label, a file beside the predictions or in the working directory."""
+    """The given file; if no question has a label, a file beside the predictions or in the working directory.
+
+    A part of a run writes none by itself.
+    """
     if options.submission is not None:
         return Path(options.submission)
-    if any(example.is_labeled for example in task.annotations()):
+    if options.shard is not None or any(example.is_labeled for example in task.annotations()):
         return None
     if options.predictions is not None:
         return Path(options.predictions).with_suffix(".submission.jsonl")

@@ -150,6 +150,7 @@ def evaluate(
     """
     check_report_file(report_file)
     from vidweave.cli.benchmarks import RunOptions, measure_and_show, report_of, run_and_show
+    from vidweave.cli.processes import device_of, evaluate_part, this_part
     from vidweave.cli.sweeps import parse_settings, sweep_and_show
 
     resolved, texts = _target(target, task, settings or [], data if data is not None else folder)
@@ -164,6 +165,7 @@ def evaluate(
     prompt = "grounding" if grounding == "reply" and prompt is None else prompt
     selectors = chosen_selectors(selector, selector_model)
     wording, part, swept = _wording(prompt, parser), _shard(shard), parse_settings(frames, fps, selectors)
+    process = this_part(shard, predictions, len(swept))
     from vidweave.evaluation.frame_rate import AtFrameRate
     from vidweave.evaluation.grounding import SelectedSpans, grounding_task
     from vidweave.evaluation.targets import make_task
@@ -194,7 +196,14 @@ def evaluate(
     )
 
     def load(in_front: str | None) -> Answerer:
-        pipe = load_pipeline(model, device=device, dtype=dtype, cache_folder=cache, adapter=adapter, selector=in_front)
+        pipe = load_pipeline(
+            model,
+            device=device_of(process, device),
+            dtype=dtype,
+            cache_folder=cache,
+            adapter=adapter,
+            selector=in_front,
+        )
         return SelectedSpans(pipe) if grounding == "select" else AtFrameRate(pipe)
 
     loaded = {swept[0].selector: load(swept[0].selector)}
@@ -209,10 +218,19 @@ def evaluate(
             return report_of(loaded[setting.selector], chosen, options, path)
 
         sweep_and_show(swept, measure, predictions=predictions, **output)
-    elif isinstance(chosen, DatasetTask):
-        measure_and_show(loaded[swept[0].selector], chosen, run_options, **output)
+        return
+
+    def report_all(options: RunOptions) -> None:
+        answerer = loaded[swept[0].selector]
+        if isinstance(chosen, DatasetTask):
+            measure_and_show(answerer, chosen, options, **output)
+        else:
+            run_and_show(answerer, chosen, options, **output)
+
+    if process is not None:
+        evaluate_part(loaded[swept[0].selector], chosen, run_options, process, report_all, as_json=as_json)
     else:
-        run_and_show(loaded[swept[0].selector], chosen, run_options, **output)
+        report_all(run_options)
 
 
 def _wording(prompt: str | None, parser: str | None) -> Wording:

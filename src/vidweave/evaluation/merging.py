@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vidweave.errors import PredictionError
 from vidweave.evaluation.predictions import Prediction, PredictionFile, read_predictions
-from vidweave.storage import changed_settings
+from vidweave.storage import atomic_path, changed_settings, lock_file
 
 __all__ = ["merge_predictions"]
 
@@ -35,6 +35,8 @@ def merge_predictions(files: Sequence[Path], out: Path) -> int:
                 raise PredictionError(
                     f"item {prediction.id!r} was answered differently in {where} and {path}; run it once"
                 )
-    with PredictionFile(out, manifest) as file:
-        file.add([prediction for prediction, _ in merged.values()])
+    with atomic_path(out) as scratch:
+        with PredictionFile(scratch, manifest) as file:
+            file.add([prediction for prediction, _ in merged.values()])
+        lock_file(scratch).unlink(missing_ok=True)
     return len(merged)

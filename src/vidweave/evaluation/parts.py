@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from vidweave.errors import ConfigError
 
-__all__ = ["batches_by_recording", "in_shard"]
+__all__ = ["batches_by_recording", "in_shard", "recordings_of"]
+
+
+def recordings_of(task: Any, number: int) -> list[str]:
+    """Return the recording of each of the first `number` questions; without `task.recordings`, each has its own."""
+    recordings = getattr(task, "recordings", None)
+    return [str(i) for i in range(number)] if recordings is None else list(recordings())[:number]
 
 
 def in_shard(recordings: Sequence[str], shard: tuple[int, int] | None) -> list[int]:

@@ -15,7 +15,7 @@ from vidweave.errors import ConfigError, NonFiniteError, PredictionError
 from vidweave.evaluation.batches import BatchRunner
 from vidweave.evaluation.benchmarks.wording import Wording
 from vidweave.evaluation.metrics import is_correct
-from vidweave.evaluation.parts import batches_by_recording, in_shard
+from vidweave.evaluation.parts import batches_by_recording, in_shard, recordings_of
 from vidweave.evaluation.predictions import Prediction, PredictionFile
 from vidweave.evaluation.report import Report
 from vidweave.evaluation.shown_media import MediaHashes, changed
@@ -166,7 +166,7 @@ def collect(
     ids = list(task.ids())[:limit]
     if not ids:
         raise ConfigError("the task has no examples")
-    recordings = _recordings(task, len(ids))
+    recordings = recordings_of(task, len(ids))
     part = in_shard(recordings, shard)
     sizes = None
     if isinstance(task, HasSizes):
@@ -208,12 +208,6 @@ def collect(
         timing=split.to_dict(len(todo)),
         notes=tuple(batches.notes),
     )
-
-
-def _recordings(task: Task, number: int) -> list[str]:
-    """Return the recording of each question; without `task.recordings`, each question has its own."""
-    recordings = getattr(task, "recordings", None)
-    return [str(i) for i in range(number)] if recordings is None else list(recordings())[:number]
 
 
 def gives_the_answer(example: Example, output: str) -> bool:

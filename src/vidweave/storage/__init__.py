@@ -9,7 +9,7 @@ from vidweave.storage.files import (
     write_atomically,
 )
 from vidweave.storage.journal import Journal, changed_settings, read_journal
-from vidweave.storage.lock import locked, waiting_lock
+from vidweave.storage.lock import lock_file, locked, waiting_lock
 
 __all__ = [
     "Journal",
@@ -17,6 +17,7 @@ __all__ = [
     "atomic_folder",
     "atomic_path",
     "changed_settings",
+    "lock_file",
     "locked",
     "read_bounded",
     "read_journal",

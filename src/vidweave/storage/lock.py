@@ -11,10 +11,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-__all__ = ["locked", "waiting_lock"]
+__all__ = ["lock_file", "locked", "waiting_lock"]
 
 
-def _lock_file(path: Path) -> Path:
+def lock_file(path: Path) -> Path:
     """Return the file that guards `path`: hidden inside a folder, hidden beside a file."""
     return path / ".lock" if path.is_dir() else path.with_name(f".{path.name}.lock")
 
@@ -29,7 +29,7 @@ def locked(path: Path, busy: Exception) -> Iterator[None]:
     Raises:
         OSError: the lock file cannot be created.
     """
-    lock = FileLock(_lock_file(path), blocking=False)
+    lock = FileLock(lock_file(path), blocking=False)
     try:
         lock.acquire()
     except Timeout:
