@@ -648,7 +648,7 @@ DATASETS.register(
 
 # Keys of `Trace.panels` → a function(value, PanelContext) that draws it, see `report.panels`.
 PANELS = Registry("panel", PanelFacts, group="vidweave.panels")
-PANELS.register("selection", "vidweave.report.selection:selection_panel", title="Which moments, and why")
+PANELS.register("selection", "vidweave.report.selection:selection_panel", title="Selected timestamps, and why")
 PANELS.register("memory", "vidweave.report.memory:memory_panel", title="What the memory holds")
 PANELS.register("gates", "vidweave.report.attribution:gates_panel", title="How far the gate is open, and for what")
 PANELS.register(
@@ -671,8 +671,8 @@ for _name, _carrier in {
     "thermal": "frames",
     "touch": "frames",
     "audio": "waveform",
-    "rgbd": "frames",  # a picture and its depth map, as two frames
-    "rgbn": "frames",  # a picture and its normal map
+    "rgbd": "frames",  # an image and its depth map, as two frames
+    "rgbn": "frames",  # an image and its normal map
     "point_cloud": "points",
     "imu": "series",
     "fmri": "series",

@@ -218,7 +218,9 @@ def test_the_released_cache_holds_one_number_of_inputs():
             position_ids=(mask.long().cumsum(1) - 1).clamp(min=0),
             blocks_end=torch.cat([one.blocks_end, two.blocks_end]),
         )
-        with pytest.raises(ShapeError, match=r"equally much inserted, got \[\d+, \d+\] positions; ask one question"):
+        with pytest.raises(
+            ShapeError, match=r"equal numbers of inserted positions, got \[\d+, \d+\]; ask one question"
+        ):
             built.language_model.generate(both, **legacy())
 
 

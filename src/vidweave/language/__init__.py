@@ -1,1 +1,1 @@
-"""The slot that answers: causal and sequence-to-sequence language models, prompt layouts, and the splice."""
+"""Language models (causal and sequence-to-sequence), prompt layouts, and the splice of text and visual tokens."""

@@ -13,7 +13,7 @@ from vidweave.language.pretrained import PretrainedLanguageModel
 
 __all__ = ["add_lora", "merge_lora"]
 
-# Query and value matrices, PEFT's own choice, by the names that families of transformers give them
+# Query and value matrices (PEFT's own choice), by their names in the model families of transformers
 TARGETS = (("q_proj", "v_proj"), ("q", "v"), ("query_key_value",), ("qkv_proj",))
 
 
@@ -25,19 +25,19 @@ def add_lora(
     dropout: float = 0.1,
     targets: Sequence[str] = (),
 ) -> list[str]:
-    """Put adapters beside matrices of the model, in place; they start at zero, so nothing changes yet.
+    """Add adapters to matrices of the model, in place; they start at zero, so outputs do not change yet.
 
-    The model's configuration names them, so that a saved model has them again when it is loaded.
+    They are part of the model's configuration, so a saved model has them again when it is loaded.
 
     Args:
-        targets: Ends of module names; empty takes the query and value matrices.
+        targets: Suffixes of module names; empty means the query and value matrices.
 
     Returns:
         Names of the new parameters, relative to `language_model`.
 
     Raises:
         MissingExtraError: PEFT is not installed.
-        ConfigError: no matrix of a known name and no targets, or a model that has adapters already.
+        ConfigError: no targets and no matrix with a known name, or a model that already has adapters.
     """
     if language_model.config.lora is not None:
         raise ConfigError("the language model has LoRA adapters already; train those, or merge_lora them first")
@@ -59,7 +59,7 @@ def _default_targets(language_model: PretrainedLanguageModel) -> tuple[str, ...]
 
 
 def merge_lora(language_model: PretrainedLanguageModel) -> int:
-    """Merge all adapters into the matrices they change, in place; the model has its plain names again.
+    """Merge all adapters into their matrices, in place; the model gets its plain parameter names back.
 
     Returns:
         Number of merged matrices.

@@ -45,7 +45,7 @@ class CausalConfig(PretrainedConfig):
 
 
 class CausalLanguageModel(PretrainedLanguageModel):
-    """A causal language model: prompts are padded on the left, answers follow them."""
+    """Causal language model: prompts are padded on the left, and answers follow them."""
 
     side = "left"
 
@@ -53,35 +53,35 @@ class CausalLanguageModel(PretrainedLanguageModel):
         super().__init__(config, build_model(AutoModelForCausalLM, config.transformers_config()))
 
     def loss(self, embeds: Embeds, target: TextTokens | None = None) -> Tensor:
-        """Mean cross-entropy of the tokens that `embeds.labels` marks, each predicted from what stands before it.
+        """Compute the mean cross-entropy of the tokens marked by `embeds.labels`, each predicted from those before it.
 
         Raises:
-            ShapeError: nothing to learn, a separate target, or a prompt longer than the model's positions.
+            ShapeError: no labels to train on, a separate target, or a prompt longer than the model's positions.
         """
         if target is not None:
             raise ShapeError(
-                "a causal language model learns `embeds.labels`, not a separate target; plan the prompt with targets"
+                "a causal language model is trained on `embeds.labels`, not on a separate target; plan with targets"
             )
         if embeds.labels is None:
-            raise ShapeError("the prompt marks no target to learn; plan it with targets")
+            raise ShapeError("the prompt has no target to train on; plan it with targets")
         self._check_length(embeds, 0)
         # Position s predicts s + 1; a token with only padding before it cannot be predicted.
         labels = embeds.labels[:, 1:].masked_fill(~embeds.mask[:, :-1], -100)
-        learnt = (labels != -100).any(0).nonzero()
-        if not len(learnt):
+        is_target = (labels != -100).any(0).nonzero()
+        if not len(is_target):
             raise ShapeError(f"none of the {embeds.labels.numel()} positions is a target with something before it")
-        keep = embeds.labels.shape[1] - int(learnt[0])  # logits are large: compute those from the first target on
+        keep = embeds.labels.shape[1] - int(is_target[0])  # logits are large: compute only the needed ones
         logits = self._read(embeds, logits_to_keep=keep).logits[:, :-1]
         return F.cross_entropy(logits.float().flatten(0, 1), labels[:, -(keep - 1) :].flatten(), ignore_index=-100)
 
     def generate(
         self, embeds: Embeds, *, streamer: Any = None, cancel: Cancel | None = None, **decoding: Any
     ) -> Tensor:
-        """New token ids (B * num_return_sequences, L), padded on the right; settings as in `Decoding`.
+        """Generate token ids (B * num_return_sequences, L), padded on the right; settings as in `Decoding`.
 
         Args:
-            streamer: Of transformers; gets each token as it is made.
-            cancel: Events; generation stops early once one is set.
+            streamer: Streamer of transformers that receives each new token.
+            cancel: Events; generation stops early as soon as one is set.
         """
         settings = Decoding.of(decoding)
         self._check_length(embeds, settings.max_new_tokens)
@@ -137,13 +137,13 @@ class CausalLanguageModel(PretrainedLanguageModel):
         )
 
     def _ends(self, settings: Decoding) -> tuple[list[int], int]:
-        """Tokens that end an answer, and the one that pads."""
+        """Return the tokens that end an answer, and the padding token."""
         base = settings.generation_config(self.model.generation_config)
         ends = base.eos_token_id if isinstance(base.eos_token_id, list) else [base.eos_token_id]
         return [int(end) for end in ends if end is not None], int(base.pad_token_id)
 
     def prefill(self, embeds: Embeds) -> Prefix:
-        """Read the prompt once: the keys and values, and the logits of the next token (see `next_logits`)."""
+        """Run the prompt once; keep its keys and values, and the logits of the next token (see `next_logits`)."""
         self._check_length(embeds, 0)
         cache = DynamicCache(config=self.model.config)
         out = self._read(embeds, **self._cached(cache), logits_to_keep=1)
@@ -157,7 +157,7 @@ class CausalLanguageModel(PretrainedLanguageModel):
     def score(
         self, prefix: Prefix, options: Sequence[Sequence[Sequence[int]]], *, normalize: str = "sum"
     ) -> list[list[float]]:
-        """Log-probability of each option's tokens after the prompt; `prefix` stays as it was.
+        """Compute the log-probability of each option's tokens after the prompt; `prefix` is not modified.
 
         Args:
             prefix: From `prefill`.
@@ -172,7 +172,7 @@ class CausalLanguageModel(PretrainedLanguageModel):
         return batch.scores(logits, normalize)
 
     def _continue(self, prefix: Prefix, batch: OptionBatch) -> Tensor:
-        """(N, M - 1, V): logits after each option token but the last, all options in one pass over a repeated cache."""
+        """Logits (N, M - 1, V) after each option token but the last, for all options in one pass over a repeated cache."""
         ids, real, before = batch.ids[:, :-1], batch.mask[:, :-1], prefix.embeds.mask[batch.item]
         self._check_length(prefix.embeds, batch.ids.shape[1])
         steps = torch.arange(ids.shape[1], device=ids.device)
@@ -184,7 +184,7 @@ class CausalLanguageModel(PretrainedLanguageModel):
         ).logits
 
     def _cached(self, cache: Any) -> dict[str, Any]:
-        """Arguments that hand the model a cache to fill; transformers renamed the first of them in 5.24."""
+        """Return the arguments that pass the model a cache to fill; transformers renamed the first of them in 5.24."""
         name = "cache" if "cache" in inspect.signature(self.model.forward).parameters else "past_key_values"
         return {name: cache, "use_cache": True}
 
@@ -205,9 +205,9 @@ class CausalLanguageModel(PretrainedLanguageModel):
 
 
 def _repeat_cache(cache: Any, rows: Tensor) -> Any:
-    """A copy of `cache` with batch entries `rows`; `cache` itself stays as it was.
+    """Copy batch entries `rows` of `cache`, which is not modified.
 
-    The memo hands deepcopy the selected tensors, so each is copied once and every layer keeps its own counters.
+    The memo gives deepcopy the selected tensors, so each is copied once and every layer keeps its own counters.
     """
     held = [t for layer in cache.layers for t in (layer.keys, layer.values) if t is not None]
     return copy.deepcopy(cache, {id(tensor): tensor[rows] for tensor in held})

@@ -1,8 +1,8 @@
-"""How conversations are written for language models: base models, chat models of the Llama family, and any tokenizer with a
+"""Conversation formats for language models: base models, chat models of the Llama family, and any tokenizer with a
 chat template.
 
-One format writes training texts and prompts alike, so that a model is asked the way it was taught. Blocks of tokens stand
-in front of all words, behind the begin token: `layout` places them, whatever the words are.
+Training texts and prompts use the same format, so a model is asked in the form it was trained on. Token blocks stand
+before all text, after the begin token: `layout` places them, independent of the text.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ class ChatFormat:
     """Templates of turns; {message} and {system} are filled in.
 
     Attributes:
-        human: A question and all that stands before its answer.
-        first: Instead of `human` for the first question, for formats that tell the system's words there.
-        start: Before everything, for formats with a turn for the system's words.
-        answer: An answer, with the token that ends it.
+        human: A question and everything before its answer.
+        first: Replaces `human` for the first question, in formats that put the system prompt there.
+        start: Stands before everything, in formats with a separate turn for the system prompt.
+        answer: An answer, with its end token.
         end: That token, as text.
-        system: What the model is told that it is.
-        placeholders: Words that data sets put where a picture belongs; they are taken out of questions.
-        empty: Stands for an empty answer.
-        strips: A prompt's last blanks are dropped, since these tokenizers join a blank with the word behind it.
+        system: The system prompt.
+        placeholders: Markers for an image or video in questions of data sets; they are removed.
+        empty: Replaces an empty answer.
+        strips: Whether trailing spaces of a prompt are dropped, for tokenizers that join a space with the next word.
     """
 
     human: str
@@ -59,7 +59,7 @@ class ChatFormat:
     strips: bool = True
 
     def pieces(self, messages: Sequence[str]) -> list[str]:
-        """Question, answer, question, … → one text each; the first one begins with what the system is told.
+        """Question, answer, question, … → one text each; the first one begins with the system prompt.
 
         Raises:
             QueryError: no message.
@@ -69,14 +69,14 @@ class ChatFormat:
         return [self._answer(m) if turn % 2 else self._question(m, turn == 0) for turn, m in enumerate(messages)]
 
     def prompt(self, messages: Sequence[str]) -> str:
-        """All pieces as one text, as a model is asked."""
+        """Join all pieces to the prompt of a model."""
         text = "".join(self.pieces(messages))
         return text.rstrip() if self.strips else text
 
-    def spelt_for(self, tokenizer: Any) -> ChatFormat:
-        """The same with begin and end tokens as the tokenizer spells them, where it does not know these.
+    def spelled_for(self, tokenizer: Any) -> ChatFormat:
+        """Return this format with the tokenizer's own begin and end tokens where it does not know the format's.
 
-        A base model's tokenizer that reads `</s>` as five letters would never learn to stop.
+        A base model whose tokenizer splits `</s>` into several tokens would never be trained to stop.
         """
         if self.end in tokenizer.all_special_tokens or not tokenizer.eos_token:
             return self
@@ -89,16 +89,16 @@ class ChatFormat:
         )
 
     def question_template(self) -> str:
-        """The prompt of one question, with {question}{options} where it stands; other braces are doubled."""
+        """Return the prompt of one question, with {question}{options} in its place; other braces are doubled."""
         return _template(self.prompt([_MARK]))
 
     def turn_template(self) -> str:
-        """A further question of a conversation, in the same form; it follows the token that ends an answer."""
+        """Return the template of a further question of a conversation; it follows the end token of an answer."""
         text = self._question(_MARK, is_first=False)
         return _template(text.rstrip() if self.strips else text)
 
     def layout(self, block: str = "video", options: OptionsFormat | None = None) -> TemplateLayout:
-        """Begin token if the tokenizer has one, the block's tokens, then the words; answers end with the end token."""
+        """Lay out the begin token (if there is one), the block's tokens, then the text; answers end with the end token."""
         return TemplateLayout(
             parts=(Special(token="bos", if_any=True), Slot(block=block), Text(text=self.question_template())),
             options=options or OptionsFormat(prefix="\n", item="{letter}. {option}", separator="\n"),
@@ -109,9 +109,9 @@ class ChatFormat:
     def turn_layout(
         self, slots: Sequence[Slot], tokenizer: Any, options: OptionsFormat, answer: AnswerFormat
     ) -> TemplateLayout:
-        """The blocks' tokens inside the first turn, where its message begins; later turns are written as the format says.
+        """Place the blocks' tokens inside the first turn, where its message begins; later turns follow the format.
 
-        The words get the tokens that they have without blocks, also where the turn opens with a blank.
+        The text is tokenized as it is without blocks, also if the turn begins with a space.
         """
         before, after = self._question(_MARK, is_first=True).split(_MARK)
         after = after.rstrip() if self.strips else after
@@ -129,7 +129,7 @@ class ChatFormat:
         )
 
     def clean(self, message: str) -> str:
-        """A message without placeholders."""
+        """Remove the placeholders from a message."""
         for word in self.placeholders:
             message = message.replace(word, "")
         return message.strip()
@@ -147,12 +147,12 @@ _MARK = "\0"
 
 
 def _template(text: str) -> str:
-    """`text` with {question}{options} for the mark, and its own braces doubled."""
+    """Replace the mark in `text` with {question}{options}, and double its own braces."""
     return _escaped(text).replace(_MARK, "{question}{options}")
 
 
 def _blank_moved(before: str, tokenizer: Any) -> tuple[str, str]:
-    """`before` without a blank at its end, and what must stand in front of the next word for it."""
+    """Strip the trailing space of `before`; also return the text to put before the next word in its place."""
     stem, word = before.rstrip(" "), "What"
     if stem == before:
         return before, ""
@@ -170,7 +170,7 @@ def _escaped(text: str) -> str:
 
 
 def _fill(template: str, system: str, message: str) -> str:
-    """Both fields at once, so that a message that holds a field's name is left as it is."""
+    """Fill both fields at once, so that a message that contains the name of a field is not changed."""
     before, _, after = template.partition("{message}")
     return before.replace("{system}", system) + message + after
 
@@ -216,21 +216,21 @@ CHAT_FORMATS = {
 
 
 def chat_format(tokenizer: Any, system: str | None = ASSISTANT) -> ChatFormat:
-    """The format of a tokenizer's own chat template: what it writes around two questions and an answer, taken apart.
+    """Derive the format of a tokenizer's own chat template from the text it writes around two questions and an answer.
 
     Args:
-        system: The system prompt; None keeps the one that the template itself writes, if any.
+        system: The system prompt; None keeps the template's own, if any.
 
     Raises:
-        ConfigError: no template, or one that refuses or changes messages or leaves the system's words out.
+        ConfigError: no template, or one that refuses or changes messages or omits the system prompt.
     """
     if not getattr(tokenizer, "chat_template", None):
         raise ConfigError(f"the tokenizer has no chat template; take one of {', '.join(CHAT_FORMATS)}")
-    one, reply, two = "\ue001", "\ue002", "\ue003"  # no template changes characters of private use
+    one, reply, two = "\ue001", "\ue002", "\ue003"  # no template changes private-use characters
     first, whole = _written(tokenizer, system, one, reply, two)
     bos = getattr(tokenizer, "bos_token", None) or ""
     opening = first.partition(one)[2]
-    # A begin token that opens every turn (SmolLM2's `<|im_start|>`) is part of the turn; any other one the layout writes.
+    # A begin token that opens every turn (SmolLM2's `<|im_start|>`) is part of the turn; the layout adds others.
     start = first.partition(one)[0] if bos and bos in opening else first.removeprefix(bos).partition(one)[0]
     between = whole.partition(reply)[2].partition(two)[0]
     end = _end_of_turn(tokenizer, between)
@@ -251,9 +251,9 @@ def chat_format(tokenizer: Any, system: str | None = ASSISTANT) -> ChatFormat:
 
 
 def _written(tokenizer: Any, system: str | None, one: str, reply: str, two: str) -> tuple[str, str]:
-    """What the template makes of one question, and of question, reply and question.
+    """Apply the template to one question, and to question, reply and question.
 
-    A template that takes no turn of the system's, as Mistral's and Gemma's, gets its words before the first question.
+    For templates without a system turn, such as Mistral's and Gemma's, the system prompt precedes the first question.
     """
     plain = [{"role": "user", "content": one}]
     asked = [{"role": "system", "content": system}, *plain]
@@ -276,6 +276,6 @@ def _written(tokenizer: Any, system: str | None, one: str, reply: str, two: str)
 
 
 def _end_of_turn(tokenizer: Any, text: str) -> str:
-    """The special token that an answer ends with: the first one behind it."""
+    """Find the special token that ends an answer: the first one after it."""
     special = [token for token in tokenizer.all_special_tokens if token and text.startswith(token)]
     return max(special, key=len, default="")

@@ -1,4 +1,4 @@
-"""Conversations and captions as training prompts: whole texts with blocks in front, of which only answers are learnt."""
+"""Training prompts from conversations and captions: whole texts after token blocks, with a loss on answers only."""
 
 # Axes: B items, L plan positions
 
@@ -15,7 +15,7 @@ from vidweave.types import PromptPlan
 
 __all__ = ["Turns", "plan_captions", "plan_conversations", "plan_turns"]
 
-Turns = Sequence[tuple[Sequence[int], bool]]  # token ids, and whether they are learnt
+Turns = Sequence[tuple[Sequence[int], bool]]  # token ids, and whether they are trained on
 
 
 def plan_conversations(
@@ -26,18 +26,18 @@ def plan_conversations(
     *,
     max_tokens: int = 2048,
 ) -> PromptPlan:
-    """Question, answer, question, … of each item; `blocks` names what stands in front of each (None: words alone).
+    """Plan question, answer, question, … of each item; `blocks` names the block before each (None: text only).
 
-    Turns are tokenised one by one, so that the border between question and answer is that of a prompt. Where the tokenizer
-    has no begin token, nothing is masked in its stead.
+    Turns are tokenized one by one, so that the border between question and answer is the same as in a prompt. If the
+    tokenizer has no begin token, nothing is masked in its place.
 
     Args:
-        max_tokens: Longest text; what is longer is cut at the end.
+        max_tokens: Maximum length of a text; longer ones are cut at the end.
 
     Raises:
         QueryError: a conversation that does not end with an answer.
     """
-    rows, chat = [], chat.spelt_for(tokenizer)
+    rows, chat = [], chat.spelled_for(tokenizer)
     for messages in conversations:
         if len(messages) % 2 or not messages:
             raise QueryError(f"a conversation must end with an answer, got {len(messages)} messages")
@@ -50,7 +50,7 @@ def plan_conversations(
 def plan_captions(
     captions: Sequence[str], tokenizer: Any, blocks: Sequence[str | None], *, max_tokens: int = 2048
 ) -> PromptPlan:
-    """Begin token, block, caption, end token: all words are learnt, no question is asked."""
+    """Plan begin token, block, caption, end token: no question, and a loss on the whole caption."""
     rows = [[([*_ids(tokenizer, caption.strip()), tokenizer.eos_token_id], True)] for caption in captions]
     return plan_turns(rows, _begin(tokenizer), blocks, max_tokens=max_tokens)
 
@@ -66,7 +66,7 @@ def _begin(tokenizer: Any) -> list[int]:
 def plan_turns(
     rows: Sequence[Turns], begin: Sequence[int], blocks: Sequence[str | None], *, max_tokens: int = 2048
 ) -> PromptPlan:
-    """Turns of token ids, behind the `begin` tokens and the blocks; cut to `max_tokens` and padded on the right."""
+    """Plan turns of token ids after the `begin` tokens and the blocks; cut to `max_tokens` and padded on the right."""
     if len(rows) != len(blocks):
         raise QueryError(f"{len(blocks)} blocks are given for {len(rows)} texts; give one name (or None) each")
     slots: dict[tuple[str, int, int | None], int] = {}
@@ -74,7 +74,7 @@ def plan_turns(
     for turns, block in zip(rows, blocks, strict=True):
         words = [(begin, False), *turns]
         ids = [i for part, _ in words for i in part][:max_tokens]
-        target = [learnt for part, learnt in words for _ in part][:max_tokens]
+        target = [is_target for part, is_target in words for _ in part][:max_tokens]
         slot = [-1] * len(ids)
         if block is not None:
             at = len(begin)

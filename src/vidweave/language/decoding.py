@@ -1,4 +1,4 @@
-"""How text is generated: a checked set of transformers' words, turned into one generation config."""
+"""Generation settings: a checked subset of transformers' options, converted to one generation config."""
 
 from __future__ import annotations
 
@@ -28,28 +28,29 @@ from vidweave.types import config_from_dict
 __all__ = ["Cancel", "Decoding", "stopping"]
 
 Cancel = Event | Sequence[Event]
-"""Events of which one stops a generation, once it is set."""
+"""Events; generation stops as soon as one of them is set."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decoding:
-    """Generation settings, by transformers' names. The defaults are greedy.
+    """Generation settings, with transformers' names. The default is greedy decoding.
 
     Attributes:
-        max_new_tokens: Upper bound of generated tokens.
-        min_new_tokens: The end token is forbidden before that many tokens.
-        do_sample: Draw tokens; `temperature`, `top_k` and `top_p` are then in force, and only then.
-        top_k: Draw among that many tokens (0 = all).
-        num_beams: Beams of beam search; `length_penalty` and `early_stopping` matter only with two or more.
+        max_new_tokens: Maximum number of generated tokens.
+        min_new_tokens: Minimum number of tokens before the end token.
+        do_sample: Sample tokens; only then do `temperature`, `top_k` and `top_p` have an effect.
+        top_k: Sample among this many most likely tokens (0 = all).
+        num_beams: Beams of beam search; `length_penalty` and `early_stopping` have an effect only with two or more.
         num_return_sequences: Answers per prompt, best first; at most `num_beams` unless sampling.
         repetition_penalty: Divides scores of tokens generated before; the prompt does not count.
-        use_cache: Keep keys and values; same result without, slower.
-        legacy_start: A token that beam search counts as the first of each answer, though it is never read, as transformers
-            did before 4.35 when prompts were embeddings (`legacy_beams`); for published figures only. A released
-            `max_length` is then `max_new_tokens` + 1.
-        legacy_inserted: Positions that the cache counts for all that stands between the begin token and the end of the last
-            block, however much it is: OneLLM's released decoder (`legacy_cache`), greedy; for published figures only.
-        seed: Of the draws, which then come from a generator of their own; None draws from torch's global one.
+        use_cache: Keep keys and values; without them the result is the same, but slower.
+        legacy_start: A token that beam search counts as the first of each answer although the model never reads it, as
+            in transformers before 4.35 for prompts of embeddings (`legacy_beams`); only to reproduce published figures.
+            A released `max_length` is then `max_new_tokens` + 1.
+        legacy_inserted: Number of positions that the cache counts between the begin token and the end of the last
+            block, regardless of their real number: OneLLM's released decoder (`legacy_cache`), greedy; only to
+            reproduce published figures.
+        seed: Seed of a separate generator for sampling; None samples from torch's global one.
     """
 
     max_new_tokens: int = 32
@@ -103,17 +104,17 @@ class Decoding:
             )
 
     def _is_plain(self) -> bool:
-        """Whether the most likely token is taken, and nothing else asked for."""
+        """Whether decoding is plain greedy, without any other option."""
         changed = (self.do_sample, self.num_beams > 1, self.repetition_penalty != 1.0, self.min_new_tokens)
         return not any((*changed, self.no_repeat_ngram_size, self.legacy_start is not None))
 
     @classmethod
     def of(cls, settings: dict[str, Any]) -> Decoding:
-        """Settings by name; UnknownNameError lists near matches for a name that is none."""
+        """Build settings from names; UnknownNameError lists near matches of an unknown name."""
         return config_from_dict(cls, settings, "the generation settings")
 
     def generation_config(self, base: GenerationConfig) -> GenerationConfig:
-        """transformers' form, with the special tokens of `base`; settings that are off are left out."""
+        """Convert to transformers' form, with the special tokens of `base`; settings that are off are omitted."""
         end, pad = base.eos_token_id, base.pad_token_id
         if pad is None:
             pad = end[0] if isinstance(end, list) else end
@@ -132,10 +133,11 @@ class Decoding:
         return GenerationConfig(**settings)
 
     def processors(self, dtype: torch.dtype) -> LogitsProcessorList:
-        """A check that scores are finite in the model's `dtype`, and what changes those of tokens generated before.
+        """Return logits processors: a check for finite scores in the model's `dtype`, and the repetition penalty.
 
-        Not left to the generation config: with embedded prompts transformers would take the prompt's padding for
-        generated tokens and leave the first ones out, so that an answer depended on its neighbours in the batch.
+        This is not left to the generation config, because with embedded prompts transformers would treat the prompt's
+        padding as generated tokens and omit the first real ones, so that an answer would depend on its neighbors in the
+        batch.
         """
         processors = LogitsProcessorList([_RequireFinite(dtype)])
         if self.repetition_penalty != 1.0:
@@ -145,14 +147,14 @@ class Decoding:
         return processors
 
     def seeded(self, device: torch.device) -> AbstractContextManager[Any]:
-        """A context for `generate`: draws depend on `seed` alone, and leave torch's global state as it was."""
+        """Return a context in which sampling depends only on `seed` and does not change torch's global state."""
         if self.seed is None or not self.do_sample:
             return nullcontext()
         return SeededDraws(self.seed, device)
 
 
 def stopping(cancel: Cancel | None) -> StoppingCriteriaList:
-    """What transformers asks after each token: whether one of the events was set."""
+    """Return stopping criteria that check after each token whether one of the events was set."""
     events = [] if cancel is None else [cancel] if isinstance(cancel, Event) else list(cancel)
     return StoppingCriteriaList([_Cancelled(events)] if events else [])
 
@@ -167,12 +169,12 @@ class _Cancelled(StoppingCriteria):
 
 
 class _RequireFinite(LogitsProcessor):
-    """Raise NonFiniteError where a step's scores hold NaN or infinity, which sampling and `argmax` would choose by."""
+    """Raise NonFiniteError if a step's scores contain NaN or infinity, which would corrupt sampling and `argmax`."""
 
     def __init__(self, dtype: torch.dtype) -> None:
-        self.dtype = dtype  # that of the model: scores come in float32
+        self.dtype = dtype  # dtype of the model: scores come in float32
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        # The largest alone: NaN wins over all, and -inf forbids single tokens (the end token before min_new_tokens).
+        # Only the maximum: NaN exceeds everything, and -inf excludes tokens (the end token before min_new_tokens).
         require_finite("logits of the language model in generation", {"": (scores.amax(-1).to(self.dtype), None)})
         return scores

@@ -1,4 +1,4 @@
-"""Random draws of generation that depend on their own seed alone, whatever other threads draw meanwhile."""
+"""Seeded sampling for generation, independent of what other threads sample at the same time."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ __all__ = ["SeededDraws", "check_seed"]
 
 
 def check_seed(seed: int) -> int:
-    """`seed`, or ConfigError where torch's generators cannot take it."""
+    """Return `seed`; raise ConfigError if torch's generators do not accept it."""
     if not 0 <= seed < 2**64:
         raise ConfigError(f"seed must be between 0 and 2**64 - 1, got {seed}; choose a smaller one")
     return seed
 
 
 class SeededDraws(TorchFunctionMode):
-    """A context in which this thread's `torch.multinomial` draws from generators of its own.
+    """Context in which this thread's `torch.multinomial` draws from its own generators.
 
-    transformers' sampling takes no generator and draws from torch's global one, which all threads share. This hands it
-    one: the numbers are those of the global generator after `torch.manual_seed(seed)`, which itself is left alone.
+    transformers' sampling accepts no generator and draws from torch's global one, which all threads share. This
+    provides one: the numbers are those of the global generator after `torch.manual_seed(seed)`, but the global state
+    does not change.
 
     Args:
-        seed: Of the whole batch; or one for each row, which then draws what it would draw alone.
+        seed: One seed for the whole batch, or one per row, which then draws the same numbers as it would alone.
     """
 
     def __init__(self, seed: int | Sequence[int], device: torch.device) -> None:

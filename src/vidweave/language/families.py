@@ -1,4 +1,4 @@
-"""Configurations of language models that several systems build on, in transformers' words."""
+"""Configurations of language models shared by several systems, with transformers' names."""
 
 __all__ = ["BLIP2_FLAN_T5_XL", "FLAN_T5_XL", "LLAMA2_7B", "VICUNA_13B", "VICUNA_7B"]
 
@@ -15,7 +15,7 @@ LLAMA2_7B = {
     "eos_token_id": 2,
 }
 
-# Vicuna v1.1 as LAVIS uses it: `</s>` is begin, end and unknown; a padding token is added.
+# Vicuna v1.1 as used by LAVIS: `</s>` is the begin, end and unknown token; a padding token is added.
 VICUNA_7B = {
     "model_type": "llama",
     "vocab_size": 32001,
@@ -48,5 +48,5 @@ FLAN_T5_XL = {
     "tie_word_embeddings": False,
     "decoder_start_token_id": 0,
 }
-# BLIP-2 opens Flan-T5 with the exact GELU instead of the tanh approximation that Flan-T5 was trained with.
+# BLIP-2 loads Flan-T5 with the exact GELU instead of the tanh approximation that Flan-T5 was trained with.
 BLIP2_FLAN_T5_XL = {**FLAN_T5_XL, "dense_act_fn": "gelu"}

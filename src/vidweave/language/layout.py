@@ -1,4 +1,4 @@
-"""Prompt layouts: where words and blocks of tokens stand, as data.
+"""Prompt layouts as data: the positions of text and token blocks.
 
 A layout is a list of parts (`vidweave.language.parts`). `plan` writes one row per query; `splice` fills in embeddings.
 """
@@ -48,7 +48,7 @@ OPTION_FIELDS = {"letter", "number", "option"}
 
 
 def _format_option(template: str, position: int, option: str) -> str:
-    """`template` with {letter} (A…Z), {number} (from 1) and {option}."""
+    """Fill {letter} (A…Z), {number} (from 1) and {option} of `template`."""
     if position >= len(ascii_uppercase) and "{letter}" in template:
         raise _no_letters()
     letter = ascii_uppercase[position] if position < len(ascii_uppercase) else ""
@@ -61,9 +61,9 @@ def _no_letters() -> QueryError:
 
 @dataclass(frozen=True, kw_only=True)
 class OptionsFormat:
-    """How {options} is written: each option as `item`, joined, with `prefix` and `suffix` only if there are options.
+    """Format of {options}: each option as `item`, joined, with `prefix` and `suffix` only if there are options.
 
-    `prefix` and `suffix` may hold {letters}: A, B, … of all options.
+    `prefix` and `suffix` may contain {letters}: A, B, … of all options.
     """
 
     item: str = "{letter}. {option}"
@@ -77,7 +77,7 @@ class OptionsFormat:
             fields_of(around, {"letters"}, "prefix or suffix of the options")
 
     def render(self, options: Sequence[str]) -> str:
-        """The text that stands for {options}; empty without options."""
+        """Return the text that replaces {options}; empty without options."""
         if not options:
             return ""
         if len(options) > len(ascii_uppercase) and "{letters}" in self.prefix + self.suffix:
@@ -91,7 +91,7 @@ class OptionsFormat:
 
 @dataclass(frozen=True)
 class _Shown:
-    """Options that are written where a prompt shows them: one that shows none needs no letters for them."""
+    """Options rendered only when a prompt shows them, so a prompt without them needs no letters."""
 
     format: OptionsFormat
     options: Sequence[str]
@@ -102,18 +102,19 @@ class _Shown:
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerFormat:
-    """How an answer is written, for learning and for scoring alike.
+    """Format of an answer, the same in training and in scoring.
 
     Attributes:
-        prefix: Stands before every answer and is learnt with it (a space, for tokenizers that join words with it).
-        option: How an answer that is one of the query's options is written; {letter}, {number}, {option}.
-        eos: The end token closes it.
-        end: That token as the tokenizer spells it, e.g. the one that ends a turn; empty is the tokenizer's eos token.
-        scores_eos: It counts when options are scored; False scores an option's own words alone.
-        stop: What is written ends before this text, for models that go on with the next turn; empty is no such text.
-        legacy_first_mention: What is learnt is the first place behind the last block where the prompt has the answer, not the
-            answer: a fault of Contra4's fine-tuning (F3), for comparison only.
-        max_tokens: Longest answer, the end token included; the layout's `on_overflow` says what happens above.
+        prefix: Precedes every answer and is trained with it (a space, for tokenizers that join words with it).
+        option: Format of an answer that is one of the query's options; {letter}, {number}, {option}.
+        eos: Whether the answer ends with the end token.
+        end: That token as text, e.g. the one that ends a turn; empty is the tokenizer's eos token.
+        scores_eos: Whether it counts when options are scored; False scores only the text of an option.
+        stop: Generated text is cut before this text, for models that continue with the next turn; empty does not cut.
+        legacy_first_mention: The loss is on the first occurrence of the answer in the prompt after the last block, not
+            on the answer: a fault of Contra4's fine-tuning (F3), for comparison only.
+        max_tokens: Maximum length of an answer, including the end token; see `on_overflow` of the layout for longer
+            ones.
     """
 
     prefix: str = ""
@@ -129,26 +130,26 @@ class AnswerFormat:
         fields_of(self.option, OPTION_FIELDS, "answer option")
         if self.max_tokens is not None and self.max_tokens < 1 + self.eos:
             raise ConfigError(
-                f"an answer of {self.max_tokens} tokens has no room; max_tokens must be at least {1 + self.eos}"
+                f"no answer fits into {self.max_tokens} tokens; max_tokens must be at least {1 + self.eos}"
             )
 
     def cut(self, text: str) -> str:
-        """Generated text up to `stop`."""
+        """Cut generated text before `stop`."""
         return text.partition(self.stop)[0] if self.stop else text
 
     def write(self, text: str, options: Sequence[str]) -> str:
-        """The words of the answer `text`."""
+        """Format the answer `text`."""
         shown = _format_option(self.option, list(options).index(text), text) if text in options else text
         return self.prefix + shown
 
 
 @dataclass(frozen=True, kw_only=True)
 class TurnFormat:
-    """How a chat goes on after an answer.
+    """Format of a further turn after an answer.
 
     Attributes:
-        text: A further question and all that stands before its answer; may hold {question} and {options}.
-        end: The token that ends an answer, as text; the tokenizer's end token stands for one that it does not have.
+        text: A further question and everything before its answer; may contain {question} and {options}.
+        end: The token that ends an answer, as text; replaced by the tokenizer's end token if it does not have this one.
     """
 
     text: str
@@ -159,7 +160,7 @@ class TurnFormat:
             raise ConfigError(f"a turn needs the field {{question}}, but its text is {self.text!r}")
 
     def spelled_for(self, tokenizer: Any) -> TurnFormat:
-        """The same with begin and end tokens as `tokenizer` spells them, where it does not know these."""
+        """Return this format with the begin and end tokens of `tokenizer` where it does not know the format's."""
         if self.end in tokenizer.all_special_tokens or not tokenizer.eos_token:
             return self
         return TurnFormat(text=self.text.replace("<s>", tokenizer.bos_token or ""), end=tokenizer.eos_token)
@@ -167,15 +168,15 @@ class TurnFormat:
 
 @dataclass(frozen=True, kw_only=True)
 class TemplateLayout(ComponentConfig):
-    """A prompt as a list of parts.
+    """Prompt layout as a list of parts.
 
     Attributes:
-        parts: What stands in the prompt, from left to right; the answer follows when there is a target.
-        options: How {options} is written.
-        answer: How answers are written.
-        turn: How a conversation goes on, for prompts of chat models; None repeats the text that holds the question.
-        label_separator: Between the scene labels of {labels}.
-        on_overflow: A text above its `max_tokens` is an `error`, or is cut and noted in the plan (`truncate`).
+        parts: Parts of the prompt, from left to right; the answer follows if there is a target.
+        options: Format of {options}.
+        answer: Format of answers.
+        turn: Format of further turns, for prompts of chat models; None repeats the text that contains the question.
+        label_separator: Separator of the scene labels of {labels}.
+        on_overflow: A text longer than its `max_tokens` is an `error`, or is cut and noted in the plan (`truncate`).
     """
 
     kind: ClassVar[str] = "template"
@@ -203,12 +204,12 @@ class TemplateLayout(ComponentConfig):
                         raise ConfigError(f"the field {{{name}}} of {part.text!r} has a meaning only inside {loop!r}")
 
     def build(self) -> TemplateLayout:
-        """The layout itself: it has no weights."""
+        """Return the layout itself: it has no weights."""
         return self
 
     @property
     def blocks(self) -> frozenset[str]:
-        """Names of all blocks that the layout has a place for."""
+        """Names of all blocks that have a place in the layout."""
         return frozenset(part.block for part, _ in walk(self.parts) if isinstance(part, Slot))
 
     def plan(
@@ -223,9 +224,9 @@ class TemplateLayout(ComponentConfig):
         Args:
             queries: One per item.
             tokenizer: The language model's transformers tokenizer.
-            segments: (block, item, scene) → number of segments of that block there; missing or 0 = not there.
-            targets: One answer per query, to be learnt after the prompt (causal models only; for a
-                sequence-to-sequence model leave it out and take `target_tokens`).
+            segments: (block, item, scene) → number of segments of that block; missing or 0 means that it is absent.
+            targets: One answer per query, trained on after the prompt (causal models only; for a sequence-to-sequence
+                model omit it and use `target_tokens`).
 
         Raises:
             ModalityError: a block that has no place in the layout, or a place without its block.
@@ -252,7 +253,7 @@ class TemplateLayout(ComponentConfig):
         return _stack(rows, tuple(slots))
 
     def _write_turns(self, row: RowWriter, query: Query, wording: Wording) -> None:
-        """The earlier turns of the conversation with their answers, then the question."""
+        """Write the earlier turns of the conversation with their answers, then the question."""
         turn = None if self.turn is None or not query.history else self.turn.spelled_for(wording.tokenizer)
         parts = self.parts
         for text, answer in query.history:
@@ -268,7 +269,7 @@ class TemplateLayout(ComponentConfig):
 
     @property
     def _later_parts(self) -> tuple[Part, ...]:
-        """A further question of a conversation, written as the first one without begin token, token blocks and scenes."""
+        """Return the parts of a further question: those of the first without begin token, token blocks and scenes."""
         texts = tuple(part for part in self.parts if isinstance(part, Text) and "question" in part.text)
         if not texts:
             raise QueryError(
@@ -277,17 +278,17 @@ class TemplateLayout(ComponentConfig):
         return texts
 
     def option_ids(self, query: Query, tokenizer: Any) -> list[list[int]]:
-        """Token ids of each option of `query`, written as an answer is: what `LanguageModel.score` takes."""
+        """Return the token ids of each option of `query`, in the format of answers, for `LanguageModel.score`."""
         wording = Wording(tokenizer, self.on_overflow)
         rows = [self._answer_ids(option, query.options, wording) for option in query.options]
         return rows if self.answer.scores_eos or not self.answer.eos else [row[:-1] for row in rows]
 
     def answer_ids(self, text: str, tokenizer: Any, options: Sequence[str] = ()) -> list[int]:
-        """Token ids of one answer, as it is learnt; one of `options` is written as the layout writes options."""
+        """Return the token ids of one answer as a training target; one of `options` gets the layout's option format."""
         return self._answer_ids(text, options, Wording(tokenizer, self.on_overflow))
 
     def target_tokens(self, queries: Sequence[Query], targets: Sequence[str], tokenizer: Any) -> TextTokens:
-        """Answers (B, L) for a sequence-to-sequence model, padded on the right."""
+        """Return answers (B, L) for a sequence-to-sequence model, padded on the right."""
         if len(targets) != len(queries):
             raise ShapeError(f"{len(targets)} targets are given for {len(queries)} queries")
         wording = Wording(tokenizer, self.on_overflow)
@@ -308,7 +309,7 @@ class TemplateLayout(ComponentConfig):
 
     def _answer_ids(self, text: str, options: Sequence[str], wording: Wording) -> list[int]:
         if not text.strip():
-            raise QueryError("a target answer is empty; give what is to be learnt")
+            raise QueryError("a target answer is empty; give the text to train on")
         ids = wording.ids(self.answer.write(wording.typed(text, "answer"), options))
         end = self._end_ids(wording) if self.answer.eos else []
         most = self.answer.max_tokens
@@ -327,7 +328,7 @@ class TemplateLayout(ComponentConfig):
 
 
 def _pad(rows: Sequence[Sequence[Any]], filler: Any) -> torch.Tensor:
-    """Rows of unequal length → (B, L), padded on the right; at least one column."""
+    """Pad rows of unequal length on the right to (B, L); at least one column."""
     longest = max((len(row) for row in rows), default=0)
     padded = [list(row) + [filler] * (longest - len(row)) for row in rows]
     return torch.tensor(padded, dtype=torch.bool if isinstance(filler, bool) else torch.int64).reshape(

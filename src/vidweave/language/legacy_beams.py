@@ -1,7 +1,7 @@
-"""Beam search as transformers ran it from embeddings until 4.34, with a start token that is never read but counts.
+"""Beam search from embeddings as in transformers until 4.34, with a start token that is never read but counts.
 
-Published figures were made so: the start token is one of `max_length`, the repetition penalty hits it from the first step,
-and hypotheses are ranked by sums over a length that counts it and not the end token.
+Published figures were computed this way: the start token is included in `max_length`, the repetition penalty applies to
+it from the first step, and hypotheses are ranked by their sums over a length that includes it but not the end token.
 """
 
 # Axes: B items, k beams, V vocabulary
@@ -23,7 +23,7 @@ Step = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass
 class _Item:
-    """One prompt: its running beams (tokens, start token first) and the finished hypotheses, best first."""
+    """State of one prompt: its running beams (tokens, start token first) and the finished hypotheses, best first."""
 
     settings: Decoding
     beams: list[list[int]]
@@ -37,7 +37,7 @@ class _Item:
         del self.finished[self.settings.num_beams :]
 
     def check_done(self, best_total: float) -> None:
-        """No running beam can still be better than the worst that is kept."""
+        """Set `done` if no running beam can still exceed the worst kept hypothesis."""
         if self.done or len(self.finished) < self.settings.num_beams:
             return
         attainable = best_total / (len(self.beams[0])) ** self.settings.length_penalty
@@ -48,21 +48,21 @@ def legacy_beam_search(first: Tensor, step: Step, settings: Decoding, ends: Coll
     """Search from the logits (B, V) of the first token.
 
     Args:
-        step: ``(tokens (B * k,), parents (B * k,)) -> logits (B * k, V)``: reads one more token of each beam; parents are
-            the rows of the step before that the beams go on from.
-        settings: With a `legacy_start`.
+        step: ``(tokens (B * k,), parents (B * k,)) -> logits (B * k, V)``: reads one more token of each beam; parents
+            are the rows of the previous step that the beams continue.
+        settings: Settings with a `legacy_start`.
         ends: Tokens that end an answer.
-        pad: Fills answers to equal length.
+        pad: Token that pads answers to equal length.
 
     Returns:
-        (B * num_return_sequences, L) new token ids, as `generate` gives them.
+        (B * num_return_sequences, L) new token ids, as from `generate`.
     """
     assert settings.legacy_start is not None
     size, vocabulary = settings.num_beams, first.shape[-1]
     items = [_Item(settings, [[settings.legacy_start]] * size) for _ in first]
     logits = first.repeat_interleave(size, 0)
     totals = torch.full((len(first), size), -1e9, device=first.device)
-    totals[:, 0] = 0.0  # all beams begin alike: only one of them counts
+    totals[:, 0] = 0.0  # all beams start equal: only one of them counts
     processors = settings.processors(first.dtype)
     for number in range(settings.max_new_tokens):
         scores = logits.float().log_softmax(-1)
@@ -87,7 +87,7 @@ def legacy_beam_search(first: Tensor, step: Step, settings: Decoding, ends: Coll
 def _advance(
     item: _Item, totals: list[float], places: list[tuple[int, int]], ends: Collection[int], pad: int
 ) -> list[tuple[float, int]]:
-    """Take the best continuations, best first; returns (total, parent) of each running beam."""
+    """Select the best continuations, best first; return (total, parent) of each running beam."""
     size = len(item.beams)
     if item.done:
         item.beams = [[*beam, pad] for beam in item.beams]

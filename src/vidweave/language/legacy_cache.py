@@ -1,9 +1,10 @@
-"""Greedy decoding by OneLLM's released cache, which counts one number of positions for all inputs, however long they are.
+"""Greedy decoding with OneLLM's released cache, which counts a fixed number of positions whatever the length of the
+inputs.
 
-Generated tokens then overwrite what stands behind the counted positions, get positions that were given before, and see only
-what stands in front of them. In a batch, the prompt is read at once only as far as the shortest one reaches; the rest of
-longer prompts follows token by token, at the wrong positions, so that an answer depends on its neighbors. Published figures
-were made so.
+Generated tokens then overwrite entries after the counted positions, reuse positions that are already taken, and attend
+only to what precedes them. In a batch, prompts are read in one pass only up to the length of the shortest; the rest of
+longer ones follows token by token, at the wrong positions, so that an answer depends on its neighbors. Published
+figures were computed this way.
 """
 
 # Axes: B items, S positions, D width, V vocabulary
@@ -41,18 +42,20 @@ def legacy_cache_decoding(
     """Decode from the prompts `embeds`.
 
     Args:
-        prefill: ``(values (B, S, D), lag) -> logits (B, V)``: reads a prompt, of whose cache the last `lag` positions go.
+        prefill: ``(values (B, S, D), lag) -> logits (B, V)``: reads a prompt, then drops the last `lag` cache
+            positions.
         step: ``(values (B, 1, D), position) -> logits (B, V)``: reads one more token.
         embed: (n,) ids → (n, D).
-        settings: With `legacy_inserted`.
+        settings: Settings with `legacy_inserted`.
         ends: Tokens that end an answer.
-        pad: Fills answers to equal length.
+        pad: Token that pads answers to equal length.
 
     Returns:
         (B, L) new token ids.
 
     Raises:
-        ShapeError: prompts of one batch with unequally much inserted, which the released cache cannot hold.
+        ShapeError: prompts of one batch with different numbers of inserted positions, which the released cache cannot
+            hold.
     """
     prompts = [row[real] for row, real in zip(embeds.values, embeds.mask, strict=True)]
     lag, shortest = _lag(embeds, settings), min(map(len, prompts))
@@ -82,14 +85,14 @@ def legacy_cache_decoding(
 
 
 def _lag(embeds: Embeds, settings: Decoding) -> int:
-    """Positions by which the cache falls short of the prompt."""
+    """Return the number of prompt positions that the cache does not count."""
     if embeds.blocks_end is None or settings.legacy_inserted is None:
-        raise ConfigError("legacy_inserted needs prompts that say where their blocks end (Embeds.blocks_end)")
+        raise ConfigError("legacy_inserted needs prompts with the end of their blocks (Embeds.blocks_end)")
     inserted = [max(0, end - 1) for end in embeds.blocks_end.tolist()]
     if len(set(inserted)) > 1:
         raise ShapeError(
-            f"legacy_inserted decodes prompts with equally much inserted, got {sorted(set(inserted))} positions; ask one "
-            "question at a time"
+            f"legacy_inserted needs prompts with equal numbers of inserted positions, got {sorted(set(inserted))}; "
+            "ask one question at a time"
         )
     return max(0, inserted[0] - settings.legacy_inserted)
 

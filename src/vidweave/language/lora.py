@@ -1,4 +1,4 @@
-"""LoRA (arXiv 2106.09685) as a part of a language model's configuration: matrices with adapters of PEFT beside them."""
+"""LoRA (arXiv 2106.09685) as part of a language model's configuration, through PEFT."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class LoraSpec:
 
     Attributes:
         rank: Width of the adapters.
-        alpha: They are scaled by alpha / rank.
-        dropout: Of their inputs, in training.
-        targets: Ends of the names of the modules that have one.
+        alpha: Adapters are scaled by alpha / rank.
+        dropout: Dropout of their inputs, in training.
+        targets: Suffixes of the names of the adapted modules.
     """
 
     rank: int = 8
@@ -31,7 +31,7 @@ class LoraSpec:
 
 
 def attach_lora(model: nn.Module, spec: LoraSpec) -> None:
-    """Put adapters beside matrices of `model`, in place; they start at zero.
+    """Add adapters to matrices of `model`, in place; they start at zero.
 
     Raises:
         MissingExtraError: PEFT is not installed.
@@ -43,7 +43,7 @@ def attach_lora(model: nn.Module, spec: LoraSpec) -> None:
     peft.inject_adapter_in_model(config, model)
     model.train(model.training)  # the new dropouts too
     for name, parameter in model.named_parameters():
-        if ".lora_" in name:  # transformers starts linear layers of a fresh model anew; these stay at zero
+        if ".lora_" in name:  # transformers reinitializes linear layers of a fresh model; these stay at zero
             parameter._is_hf_initialized = True  # type: ignore[attr-defined]
 
 

@@ -1,4 +1,4 @@
-"""The parts that a prompt template is made of: plain values, checked when made."""
+"""Parts of a prompt template: plain values, checked on creation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TEXT_FIELDS = {"question", "options", "labels", "label", "index"}
 
 
 def fields_of(template: str, known: set[str], what: str) -> set[str]:
-    """Names in braces of `template`; ConfigError for one that is not known, or that does more than stand there."""
+    """Return the names in braces of `template`; ConfigError for an unknown one, or one with an index or format."""
     result = set()
     try:
         parsed = list(Formatter().parse(template))
@@ -32,13 +32,13 @@ def fields_of(template: str, known: set[str], what: str) -> set[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Text:
-    """Words, tokenised as one string without special tokens.
+    """Text, tokenized as one string without special tokens.
 
     Attributes:
-        text: May hold {question}, {options}, {labels} (all scene labels), {label} (inside `EachScene`) and {index}
-            (from 1, inside `EachSegment`). A special token that is spelled out here is tokenised as such.
-        max_tokens: Longest this text may get; None is unbounded. The layout's `on_overflow` says what happens above.
-        cut: What is dropped then: tokens on the `left` or the `right`, or words at the end of the `question`.
+        text: May contain {question}, {options}, {labels} (all scene labels), {label} (inside `EachScene`) and {index}
+            (from 1, inside `EachSegment`). A special token that is spelled out here is tokenized as such.
+        max_tokens: Maximum length of this text; None is unbounded. See `on_overflow` of the layout for longer ones.
+        cut: Part to drop then: tokens on the `left` or the `right`, or words at the end of the `question`.
     """
 
     kind: ClassVar[str] = "text"
@@ -65,9 +65,9 @@ class Special:
 
 @dataclass(frozen=True, kw_only=True)
 class Slot:
-    """The tokens of a block: of the current segment inside `EachSegment`, else of all segments in order of time.
+    """Tokens of a block: of the current segment inside `EachSegment`, else of all segments in temporal order.
 
-    `optional` skips it for an item that has no such block.
+    `optional` skips it for items without this block.
     """
 
     kind: ClassVar[str] = "slot"
@@ -77,7 +77,7 @@ class Slot:
 
 @dataclass(frozen=True, kw_only=True)
 class EachSegment:
-    """`parts` once per segment of `block`; `single`, if given, instead of them when there is one segment only."""
+    """Repeat `parts` for each segment of `block`; `single`, if given, replaces them if there is only one segment."""
 
     kind: ClassVar[str] = "each_group"
     block: str
@@ -88,7 +88,7 @@ class EachSegment:
 
 @dataclass(frozen=True, kw_only=True)
 class EachScene:
-    """`parts` once per scene of the query; `first`, if given, instead of them for the first scene."""
+    """Repeat `parts` for each scene of the query; `first`, if given, replaces them for the first scene."""
 
     kind: ClassVar[str] = "each_scene"
     parts: tuple[Part, ...]
@@ -97,7 +97,7 @@ class EachScene:
 
 @dataclass(frozen=True, kw_only=True)
 class When:
-    """`parts` if the scene has every block of `present` and none of `absent`, else `otherwise`.
+    """Write `parts` if the scene has every block of `present` and none of `absent`, else `otherwise`.
 
     Outside `EachScene` a block counts as present if any scene of the query has it.
     """
@@ -113,7 +113,7 @@ Part = Text | Special | Slot | EachSegment | EachScene | When
 
 
 def walk(parts: tuple[Part, ...], inside: frozenset[str] = frozenset()) -> Iterator[tuple[Part, frozenset[str]]]:
-    """Every part, however deep, and the kinds of loops that it stands in."""
+    """Yield every part at any depth, with the kinds of loops around it."""
     for part in parts:
         yield part, inside
         loop = {part.kind} if isinstance(part, (EachSegment, EachScene)) else set()
@@ -122,7 +122,7 @@ def walk(parts: tuple[Part, ...], inside: frozenset[str] = frozenset()) -> Itera
 
 
 def _nested(part: Part) -> tuple[tuple[Part, ...], ...]:
-    """The parts inside a part: as a rule, and otherwise."""
+    """Return the parts inside a part: the usual ones, and the alternatives."""
     if isinstance(part, EachSegment):
         return part.parts, part.single or ()
     if isinstance(part, EachScene):

@@ -1,4 +1,4 @@
-"""transformers configurations from plain dicts by allow-list, and models from them, without code from elsewhere."""
+"""transformers configurations from plain dicts by allow-list, and models built from them, without remote code."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainedConfig(ComponentConfig):
-    """A language model of transformers.
+    """Configuration of a language model of transformers.
 
     Attributes:
-        config: transformers' own configuration, with `model_type`: what its `to_dict()` or a config.json holds. Only
-            what the model's class reads is kept; a key that it does not know, or that is dangerous, is an error.
+        config: transformers' own configuration with `model_type`, as in `to_dict()` or a config.json. Only keys that
+            the model's class reads are kept; unknown or dangerous ones are errors.
         lora: Adapters on the model, see `adapters.add_lora`; None: the plain model.
     """
 
@@ -54,7 +54,7 @@ class PretrainedConfig(ComponentConfig):
         self.transformers_config()
 
     def transformers_config(self) -> PreTrainedConfig:
-        """The checked configuration as transformers' class, which knows the defaults; a fresh one at each call."""
+        """Return the checked configuration as transformers' class, with defaults filled in; a fresh one at each call."""
         return transformers_config(self.config, self.family, self.what)
 
     @property
@@ -74,16 +74,16 @@ def _family_class(data: Mapping[str, Any], family: Iterable[str], what: str, whe
 
 
 def transformers_config(data: Mapping[str, Any], family: Iterable[str], what: str) -> PreTrainedConfig:
-    """Make a transformers configuration from a plain dict.
+    """Build a transformers configuration from a plain dict.
 
     Args:
-        data: What a config.json or `to_dict()` holds, with `model_type`; what is harmless in it is dropped.
-        family: Model types that are possible.
-        what: The family in words, for messages.
+        data: Content of a config.json or `to_dict()`, with `model_type`; harmless unknown keys are dropped.
+        family: Supported model types.
+        what: Description of the family, for messages.
 
     Raises:
-        CheckpointError: a key that can run code from elsewhere.
-        ConfigError: a model type outside `family`, keys that the model does not have, a value that does not fit.
+        CheckpointError: a key that can run remote code.
+        ConfigError: a model type outside `family`, keys that the model does not have, or an invalid value.
     """
     where = f"the configuration of a {what} language model"
     refuse_dangerous(data, where)
@@ -92,14 +92,14 @@ def transformers_config(data: Mapping[str, Any], family: Iterable[str], what: st
 
 
 def build_model(auto_class: Any, config: PreTrainedConfig) -> nn.Module:
-    """Fresh weights for `config`, and a neutral generation config, so that only what is asked for takes effect."""
+    """Build a model with fresh weights, and a neutral generation config, so that only requested options take effect."""
     model = auto_class.from_config(config, trust_remote_code=False)
     _neutral_generation(model)
     return model
 
 
 class PretrainedLanguageModel(nn.Module):
-    """What every wrapped language model says about itself; its weights stand under `model.`."""
+    """Facts about a wrapped language model; its weights are stored under `model.`."""
 
     def __init__(self, config: PretrainedConfig, model: nn.Module) -> None:
         super().__init__()
@@ -115,7 +115,7 @@ class PretrainedLanguageModel(nn.Module):
 
     @property
     def max_positions(self) -> int | None:
-        """Longest sequence it was made for (a prompt, where an encoder reads); None: no bound (relative positions)."""
+        """Maximum sequence length (of the prompt, for an encoder-decoder); None: unbounded (relative positions)."""
         return getattr(self.model.config, "max_position_embeddings", None)
 
     @property
@@ -124,7 +124,7 @@ class PretrainedLanguageModel(nn.Module):
         return _ids(self.model.generation_config.eos_token_id)
 
     def require_end(self, token: int | None, where: str) -> None:
-        """Raise ConfigError unless generation stops at `token`, which `where` teaches as the end of an answer."""
+        """Raise ConfigError unless generation stops at `token`, which `where` uses as the end of an answer."""
         if token not in self.end_tokens:
             stops = ", ".join(map(str, self.end_tokens)) or "none"
             raise ConfigError(
@@ -133,12 +133,12 @@ class PretrainedLanguageModel(nn.Module):
             )
 
     def embed(self, ids: Tensor) -> Tensor:
-        """(…) token ids → (…, D), as prompts are read."""
+        """Embed token ids (…) → (…, D), as for prompts."""
         return self.model.get_input_embeddings()(ids)
 
 
 def finite_logits(logits: Tensor) -> Tensor:
-    """`logits`, or NonFiniteError where one is NaN or infinite."""
+    """Return `logits`; raise NonFiniteError if one is NaN or infinite."""
     require_finite("logits of the language model", {"": (logits, None)})
     return logits
 
@@ -153,9 +153,9 @@ def _neutral_generation(model: Any) -> None:
 
 
 def source_config(source: str, revision: str | None = None) -> dict[str, Any]:
-    """The configuration of a folder or hub id as the dict that `PretrainedConfig.config` wants.
+    """Read the configuration of a folder or hub id as the dict for `PretrainedConfig.config`.
 
-    Only what describes the architecture is taken; generation settings and remarks of the file are left behind.
+    Only the description of the architecture is kept; generation settings and remarks in the file are dropped.
     """
     where = f"the configuration of {source!r}"
     raw = without_remote_code(config_of(source, revision), where)
@@ -168,13 +168,13 @@ def source_config(source: str, revision: str | None = None) -> dict[str, Any]:
 
 
 def with_end_tokens(config: dict[str, Any], source: str | Path, revision: str | None = None) -> dict[str, Any]:
-    """`config` whose `eos_token_id` also names the end tokens of the source's generation_config.json, if it has one.
+    """Add the end tokens of the source's generation_config.json, if it has one, to `eos_token_id` of `config`.
 
-    Chat models often name the token that ends a turn there alone (Llama 3). The result is the one place where our
-    models look: an int, or a list if there are several.
+    Chat models often name the token that ends a turn only there (Llama 3). Our models read end tokens only from the
+    result: an int, or a list if there are several.
 
     Raises:
-        CheckpointError: a file that cannot be read, or end tokens that are no token ids.
+        CheckpointError: a file that cannot be read, or end tokens that are not token ids.
     """
     file = source_file(source, "generation_config.json", revision)
     if file is None:
@@ -188,7 +188,7 @@ def with_end_tokens(config: dict[str, Any], source: str | Path, revision: str | 
 
 
 def _ids(value: Any) -> tuple[int, ...]:
-    """Token ids of a configuration: None, one, or several."""
+    """Return the token ids of a configuration entry: None, one, or several."""
     ids = (() if value is None else (value,)) if not isinstance(value, (list, tuple)) else tuple(value)
     if any(not isinstance(i, int) or isinstance(i, bool) for i in ids):
         raise TypeError(f"eos_token_id must be a token id or a list of them, got {value!r}")

@@ -1,4 +1,4 @@
-"""Writes one query's prompt: walks the parts of a layout and puts down ids and slots."""
+"""Write one query's prompt: walk the parts of a layout and append ids and slots."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ SlotName = tuple[str, int, int | None]
 
 
 class RowWriter:
-    """One row of a plan in the making.
+    """Builder of one row of a plan.
 
     Args:
-        query: What is asked.
-        wording: Tokenises.
-        segments: (block, scene) → number of segments, of this item, for what is there.
-        slots: Slot names → numbers, shared by all rows of a plan; new names are added.
-        fields: {question}, {options}, {labels}.
+        query: The query to write.
+        wording: Tokenizes the texts.
+        segments: (block, scene) → number of segments of this item, for present blocks.
+        slots: Slot name → number, shared by all rows of a plan; new names are added.
+        fields: Values of {question}, {options} and {labels}.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class RowWriter:
         )
 
     def write_all(self, parts: tuple[Part, ...], fields: Mapping[str, Any] | None = None) -> None:
-        """Put down `parts`, one after the other; `fields` take the place of the row's own."""
+        """Write `parts` in order; `fields` override the row's own."""
         outer, self.fields = self.fields, self.fields | dict(fields or {})
         for position, part in enumerate(parts):
             if not self._is_spelled_out(part, parts[position + 1 :]):
@@ -55,30 +55,30 @@ class RowWriter:
         self.fields = outer
 
     def _is_spelled_out(self, part: Part, following: tuple[Part, ...]) -> bool:
-        """Whether a begin token is the first word of the next text: in ChatML of some models it opens every turn."""
+        """Whether the next text already starts with the begin token, as every turn does in ChatML of some models."""
         if not isinstance(part, Special) or part.token != "bos":
             return False
         words = next((p.text for p in following if isinstance(p, Text)), "")
-        token = getattr(self.wording.tokenizer, "bos_token", None)  # minimal tokenizers have the id alone
+        token = getattr(self.wording.tokenizer, "bos_token", None)  # minimal tokenizers only have the id
         return bool(token) and words.startswith(token)
 
     def add_answer(self, ids: list[int]) -> None:
-        """Put down an answer that was given before, and is not trained on."""
+        """Append an earlier answer, which is not trained on."""
         self._put(ids)
 
     def add_target(self, ids: list[int]) -> None:
-        """Put down the answer that is to be learnt."""
+        """Append the answer to train on."""
         self._put(ids, target=True)
 
     def add_mentioned(self, ids: list[int], count: int) -> None:
-        """Put down an answer, and learn the first place behind the last block that has its first `count` ids."""
+        """Append an answer, but mark the first occurrence of its first `count` ids after the last block as target."""
         self._put(ids)
         first = max((i for i, slot in enumerate(self.slot) if slot >= 0), default=-1) + 1
         start = next(i for i in range(first, len(self.ids)) if self.ids[i : i + count] == ids[:count])
         self.is_target[start : start + count] = [True] * count
 
     def check_complete(self) -> None:
-        """Every block of the item has its place, or ModalityError."""
+        """Raise ModalityError unless every block of the item has a place."""
         for block, scene in self.segments:
             if (block, scene) not in self._placed:
                 raise ModalityError(
@@ -150,7 +150,7 @@ class RowWriter:
         return any((block, scene) in self.segments for scene in scenes)
 
     def _count(self, part: Slot | EachSegment) -> int:
-        """Number of segments of the part's block here; 0 if it is not there and may be missing."""
+        """Return the number of segments of the part's block here; 0 if it is absent and optional."""
         scene = self._scene_number()
         count = self.segments.get((part.block, scene), 0)
         if count == 0 and not part.optional:
@@ -164,7 +164,7 @@ class RowWriter:
         if self._scene is not None:
             return self._scene
         if len(self.query.scenes) > 1:
-            raise QueryError(f"the query has {len(self.query.scenes)} scenes, but this model's prompt has room for one")
+            raise QueryError(f"the query has {len(self.query.scenes)} scenes, but this model's prompt takes only one")
         return 0
 
     def _where(self, block: str, scene: int) -> str:

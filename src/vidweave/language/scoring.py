@@ -1,4 +1,4 @@
-"""Options of many items as one batch, and their log-probabilities back as one list per item."""
+"""Batch the options of many items, and split their log-probabilities into one list per item."""
 
 # Axes: B items, N options of all items, M tokens of the longest option, V vocabulary
 
@@ -17,14 +17,14 @@ __all__ = ["OptionBatch", "token_logprobs"]
 
 
 def token_logprobs(logits: Tensor, ids: Tensor) -> Tensor:
-    """Log-probability (…) of token `ids` (…) under `logits` (…, V), in float32."""
+    """Compute the log-probability (…) of token `ids` (…) under `logits` (…, V), in float32."""
     logits = logits.float()
     return logits.gather(-1, ids[..., None])[..., 0] - logits.logsumexp(-1)
 
 
 @dataclass(frozen=True, eq=False)
 class OptionBatch:
-    """Options of all items, right-padded: `ids` (N, M), `mask` (N, M), `item` (N,) whose option it is."""
+    """Options of all items, padded on the right: `ids` (N, M), `mask` (N, M), and the `item` (N,) of each option."""
 
     ids: Tensor
     mask: Tensor
@@ -33,10 +33,10 @@ class OptionBatch:
 
     @classmethod
     def of(cls, options: Sequence[Sequence[Sequence[int]]], num_items: int, device: torch.device) -> OptionBatch:
-        """Token ids per item and option, as `LanguageModel.score` takes them.
+        """Batch token ids per item and option, in the form of `LanguageModel.score`.
 
         Raises:
-            ShapeError: not one option list per item; the message gives both numbers.
+            ShapeError: the number of option lists differs from the number of items; the message gives both.
             QueryError: an option without a token.
         """
         if len(options) != num_items:
@@ -54,7 +54,7 @@ class OptionBatch:
         return cls(ids.to(device), mask.to(device), item.to(device), counts)
 
     def scores(self, logits: Tensor, normalize: str) -> list[list[float]]:
-        """Logits (N, M, V) → one number per option: the `sum` of its tokens' log-probabilities, or their `mean`.
+        """Logits (N, M, V) → one score per option: the `sum` or `mean` of its tokens' log-probabilities.
 
         Raises:
             ConfigError: another `normalize`.
@@ -63,7 +63,7 @@ class OptionBatch:
         if normalize not in ("sum", "mean"):
             raise ConfigError(f"normalize must be 'sum' or 'mean', got {normalize!r}")
         logprobs = token_logprobs(logits, self.ids)
-        # in the dtype of the logits, which the message names; a number that is too large for it was infinite before
+        # in the dtype of the logits, which the message names; numbers too large for it were already infinite
         require_finite("scores of the options from the language model", {"": (logprobs.to(logits.dtype), self.mask)})
         total = torch.where(self.mask, logprobs, 0.0).sum(1)
         if normalize == "mean":

@@ -32,9 +32,9 @@ __all__ = ["Seq2SeqConfig", "Seq2SeqLanguageModel"]
 
 @dataclass(frozen=True, kw_only=True)
 class Seq2SeqConfig(PretrainedConfig):
-    """An encoder-decoder language model; see `PretrainedConfig`.
+    """Configuration of an encoder-decoder language model; see `PretrainedConfig`.
 
-    ``"tie_word_embeddings": False`` gives T5 an output matrix of its own, as Flan-T5 has; transformers 5 would tie it.
+    ``"tie_word_embeddings": False`` gives T5 a separate output matrix, as in Flan-T5; transformers 5 would tie it.
     """
 
     kind: ClassVar[str] = "seq2seq"
@@ -42,9 +42,9 @@ class Seq2SeqConfig(PretrainedConfig):
     what: ClassVar[str] = "sequence-to-sequence"
 
     def transformers_config(self) -> PreTrainedConfig:
-        """The checked configuration as transformers' class; a fresh one at each call.
+        """Return the checked configuration as transformers' class; a fresh one at each call.
 
-        The decoder starts from `decoder_start_token_id`, or from the padding token (T5's habit) if that is not given.
+        The decoder starts from `decoder_start_token_id`, or from the padding token (as T5 does) if that is not given.
         """
         config = transformers_config(self.config, self.family, self.what)
         if getattr(config, "decoder_start_token_id", None) is None:
@@ -58,7 +58,7 @@ class Seq2SeqConfig(PretrainedConfig):
 
 
 class Seq2SeqLanguageModel(PretrainedLanguageModel):
-    """A sequence-to-sequence language model: prompts are padded on the right, answers are the decoder's own."""
+    """Sequence-to-sequence language model: prompts are padded on the right, and the decoder holds only the answer."""
 
     side = "right"
 
@@ -67,15 +67,15 @@ class Seq2SeqLanguageModel(PretrainedLanguageModel):
         self._untie()
 
     def loss(self, embeds: Embeds, target: TextTokens | None = None) -> Tensor:
-        """Mean cross-entropy of the real tokens of `target`, the end token included if it is there.
+        """Compute the mean cross-entropy of the real tokens of `target`, including the end token if present.
 
         Raises:
-            ShapeError: no target, an empty one, or learnt tokens inside the prompt.
+            ShapeError: no target, an empty one, or labels inside the prompt.
         """
         if embeds.labels is not None:
-            raise ShapeError("a sequence-to-sequence model learns `target`; plan the prompt without targets")
+            raise ShapeError("a sequence-to-sequence model is trained on `target`; plan the prompt without targets")
         if target is None or not bool(target.mask.any()):
-            raise ShapeError("a sequence-to-sequence model needs a target with at least one token to learn")
+            raise ShapeError("a sequence-to-sequence model needs a target with at least one token")
         logits = self._decode(self._encode(embeds), embeds.mask, target.ids)
         labels = target.ids.masked_fill(~target.mask, -100)
         return F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=-100)
@@ -83,9 +83,9 @@ class Seq2SeqLanguageModel(PretrainedLanguageModel):
     def generate(
         self, embeds: Embeds | Prefix, *, streamer: Any = None, cancel: Cancel | None = None, **decoding: Any
     ) -> Tensor:
-        """New token ids (B * num_return_sequences, L), padded on the right; arguments as of `CausalLanguageModel`.
+        """Generate token ids (B * num_return_sequences, L), padded on the right; arguments as in `CausalLanguageModel`.
 
-        A `Prefix` of `prefill` is not read again.
+        A `Prefix` from `prefill` is not encoded again.
         """
         settings = Decoding.of(decoding)
         if settings.legacy_start is not None or settings.legacy_inserted is not None:
@@ -106,11 +106,11 @@ class Seq2SeqLanguageModel(PretrainedLanguageModel):
         return ids[:, 1:]  # without the start token
 
     def prefill(self, embeds: Embeds) -> Prefix:
-        """Read the prompt once: the encoder states, and the logits of the first token."""
+        """Run the prompt once; keep the encoder states and the logits of the first token."""
         states = self._encode(embeds)
         first = embeds.position_ids.new_zeros(
             len(states), 1
-        )  # only its length counts: the decoder sees the start token
+        )  # only its length matters: the decoder sees the start token
         return Prefix(embeds, states, finite_logits(self._decode(states, embeds.mask, first)[:, 0]))
 
     def next_logits(self, embeds: Embeds) -> Tensor:
@@ -122,7 +122,7 @@ class Seq2SeqLanguageModel(PretrainedLanguageModel):
     def score(
         self, prefix: Prefix, options: Sequence[Sequence[Sequence[int]]], *, normalize: str = "sum"
     ) -> list[list[float]]:
-        """Log-probability of each option's tokens as the answer; arguments as in `CausalLanguageModel.score`."""
+        """Compute the log-probability of each option as the answer; arguments as in `CausalLanguageModel.score`."""
         batch = OptionBatch.of(options, len(prefix.embeds.mask), prefix.embeds.values.device)
         if not len(batch.item):
             return [[] for _ in options]
@@ -130,7 +130,7 @@ class Seq2SeqLanguageModel(PretrainedLanguageModel):
         return batch.scores(logits, normalize)
 
     def _encode(self, embeds: Embeds) -> Tensor:
-        """(B, S, D) states of the encoder."""
+        """Return the states (B, S, D) of the encoder."""
         length, most = embeds.mask.shape[1], self.max_positions
         if most is not None and length > most:
             raise ShapeError(
@@ -142,7 +142,7 @@ class Seq2SeqLanguageModel(PretrainedLanguageModel):
     def _decode(self, states: Tensor, mask: Tensor, ids: Tensor) -> Tensor:
         """Logits (B, L, V) of each of `ids` (B, L), given the encoder and the ids before it.
 
-        Padding stands on the right, where a causal decoder cannot see it.
+        Padding is on the right, where a causal decoder cannot see it.
         """
         start = ids.new_full((len(ids), 1), self.model.config.decoder_start_token_id)
         return self.model(
@@ -153,9 +153,9 @@ class Seq2SeqLanguageModel(PretrainedLanguageModel):
         ).logits
 
     def _untie(self) -> None:
-        """Give the output matrix its own weights where the configuration asks for it.
+        """Give the output matrix its own weights if the configuration requests it.
 
-        transformers' list of tied weights is corrected too, so that saving and loading keep the two apart.
+        transformers' list of tied weights is updated as well, so that saving and loading keep the two separate.
         """
         model = self.model
         head, table = model.get_output_embeddings(), model.get_input_embeddings()

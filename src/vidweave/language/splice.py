@@ -1,4 +1,4 @@
-"""The only place where text and tokens meet: a plan and blocks of tokens become one padded sequence per item."""
+"""Merge text and visual tokens: a plan and token blocks become one padded sequence per item. Nothing else does this."""
 
 # Axes: B items, L plan positions, S sequence length, D width, R rows of a block, T segments, Q tokens per segment
 # A source is the list of all vectors that may be placed: text tokens in plan order, then each block's R * T * Q tokens.
@@ -21,21 +21,21 @@ __all__ = ["splice"]
 def splice(
     plan: PromptPlan, blocks: Mapping[str, Blocks], embed: Callable[[Tensor], Tensor], side: Literal["left", "right"]
 ) -> Embeds:
-    """Put the real tokens of `blocks` into the slots of `plan`.
+    """Insert the real tokens of `blocks` into the slots of `plan`.
 
     Args:
         plan: Text ids and slots.
         blocks: By name; one row per (item, scene); values are cast to the dtype and device of the text embeddings.
         embed: (n,) ids → (n, D).
-        side: Where padding goes, once, on the outside.
+        side: Side of the padding.
 
     Returns:
         Values (B, S, D), zero where padded; the mask; position ids counted over real tokens; labels if the plan has
-        targets; where the last block of each prompt ends.
+        targets; the end of the last block of each prompt.
 
     Raises:
-        ShapeError: a slot whose block, row or segment does not exist, or segments that the plan leaves out; with counts.
-        ModalityError: a block row that has no token, or that the plan does not place at all.
+        ShapeError: a slot whose block, row or segment does not exist, or segments that the plan omits; with counts.
+        ModalityError: a block row without tokens, or one that the plan does not place.
         NonFiniteError: NaN or infinity in a block or in the text embeddings.
     """
     if side not in ("left", "right"):
@@ -46,7 +46,7 @@ def splice(
     source = [text, *(b.values.flatten(0, 2).to(text) for b in blocks.values()), text.new_zeros(1, text.shape[1])]
     _check_widths(blocks, text.shape[1])
 
-    # Each plan position is a run of vectors: `start` in the list of real ones, `length` of them.
+    # Each plan position is a run of `length` vectors, from `start` in the list of real ones.
     start, length = torch.zeros_like(ids), is_text.long()
     start[is_text] = torch.arange(int(is_text.sum()))
     real = [torch.arange(len(text))]
@@ -82,7 +82,7 @@ def splice(
 
 
 def _require_finite(values: Tensor, text: Tensor, blocks: Mapping[str, Blocks]) -> None:
-    """One check of all that was placed; where it came from is looked up only if it fails."""
+    """Check all placed vectors at once; their origin is determined only if the check fails."""
     try:
         require_finite("embeddings of the prompt", {"": (values, None)})
     except NonFiniteError:
@@ -99,13 +99,13 @@ def _check_widths(blocks: Mapping[str, Blocks], width: int) -> None:
 
 
 def _positions_of(name: str, plan: PromptPlan, slot: Tensor) -> Tensor:
-    """(B, L) True where a slot of block `name` stands."""
+    """Mark the slots of block `name`: (B, L) bool."""
     ours = torch.tensor([block == name for block, _, _ in plan.slots] + [False])  # the last one is slot -1: none
     return ours[slot]
 
 
 def _runs(name: str, block: Blocks, plan: PromptPlan, slot: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-    """Of each slot position of a block: where its run starts among the block's real tokens, and its length."""
+    """Return the start among the block's real tokens, and the length, of the run of each slot position."""
     num_rows, num_segments, _ = block.mask.shape
     item, number = positions.nonzero()[:, 0], slot[positions]
     scene = torch.tensor([s for _, s, _ in plan.slots], dtype=torch.int64)[number]
@@ -141,7 +141,7 @@ def _runs(name: str, block: Blocks, plan: PromptPlan, slot: Tensor, positions: T
 
 
 def _rows(name: str, block: Blocks, num_items: int, num_scenes: int) -> Tensor:
-    """(B, scenes) → row of the block, -1 where it has none."""
+    """Return the block's row of each (item, scene): (B, scenes), -1 where there is none."""
     item, scene = block.item.cpu(), block.scene.cpu()
     if len(item) and int(item.max()) >= num_items:
         raise ShapeError(
@@ -157,7 +157,7 @@ def _rows(name: str, block: Blocks, num_items: int, num_scenes: int) -> Tensor:
 
 
 def _check_placed(name: str, block: Blocks, has_tokens: Tensor, row: Tensor, segment: Tensor) -> None:
-    """Every row with tokens is placed, and with all its segments (R, T)."""
+    """Raise unless every row with tokens is placed, with all its segments (R, T)."""
     placed = torch.zeros_like(has_tokens)
     placed[row[segment < 0]] = True
     placed[row[segment >= 0], segment[segment >= 0]] = True

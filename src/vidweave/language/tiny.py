@@ -1,4 +1,4 @@
-"""The shipped language models of the toy world as configurations; every tiny system builds on them."""
+"""Configurations of the shipped language models of the toy world, shared by all tiny systems."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ VOCAB_SIZE = 520
 
 
 def llama_config() -> CausalConfig:
-    """A Llama of about a million parameters."""
+    """Return the configuration of a Llama with about a million parameters."""
     return CausalConfig(
         config={
             "model_type": "llama",
@@ -32,7 +32,7 @@ def llama_config() -> CausalConfig:
 
 
 def t5_config() -> Seq2SeqConfig:
-    """A T5 of about a million parameters."""
+    """Return the configuration of a T5 with about a million parameters."""
     return Seq2SeqConfig(
         config={
             "model_type": "t5",
@@ -53,7 +53,7 @@ def t5_config() -> Seq2SeqConfig:
 
 
 def layout() -> TemplateLayout:
-    """What tiny-base reads: the block `video`, then the question."""
+    """Return the prompt layout of tiny-base: the block `video`, then the question."""
     return TemplateLayout(
         parts=(Special(token="bos"), Slot(block="video"), Text(text=" {question}")), answer=AnswerFormat(prefix=" ")
     )

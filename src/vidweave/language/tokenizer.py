@@ -1,4 +1,4 @@
-"""Tokenizers from a folder or the hub, never with code."""
+"""Load tokenizers from a folder or the hub, never with remote code."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["load_tokenizer"]
 
 
 def load_tokenizer(source: str | Path, *, revision: str | None = None) -> Any:
-    """A transformers tokenizer from a folder (then nothing is downloaded) or a hub id.
+    """Load a transformers tokenizer from a folder (without any download) or a hub id.
 
     Raises:
-        CheckpointError: it is not there, holds anything but regular files, cannot be read, or would need to run code of its own.
+        CheckpointError: it does not exist, contains other than regular files, cannot be read, or needs remote code.
     """
     is_local = Path(source).is_dir()
     if is_local:
@@ -26,7 +26,7 @@ def load_tokenizer(source: str | Path, *, revision: str | None = None) -> Any:
         return AutoTokenizer.from_pretrained(
             str(source), revision=revision, local_files_only=is_local, trust_remote_code=False
         )
-    except Exception as error:  # a hostile or damaged folder can fail anywhere in transformers
+    except Exception as error:  # a malicious or damaged folder can fail anywhere in transformers
         raise CheckpointError(
             f"cannot load a tokenizer from {str(source)!r}: {' '.join(str(error).split())}"
         ) from error

@@ -1,4 +1,4 @@
-"""Text → ids with a tokenizer, guarded: what a user typed never becomes a special token."""
+"""Tokenize text safely: user input never becomes a special token."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ __all__ = ["Wording"]
 
 
 class Wording:
-    """Encodes the texts of one plan with one tokenizer; equal texts are tokenised once.
+    """Tokenize the texts of one plan with one tokenizer; equal texts are tokenized once.
 
     Args:
         tokenizer: A transformers tokenizer.
-        on_overflow: What happens to a text above its `max_tokens`: an `error`, or it is cut (`truncate`) and noted.
+        on_overflow: A text longer than its `max_tokens` is an `error`, or is cut (`truncate`) and noted.
     """
 
     def __init__(self, tokenizer: Any, on_overflow: Literal["error", "truncate"]) -> None:
@@ -25,7 +25,7 @@ class Wording:
         self._special = [token for token in tokenizer.all_special_tokens if token]
 
     def ids(self, text: str) -> list[int]:
-        """Token ids of `text`, without special tokens around it."""
+        """Return the token ids of `text`, without special tokens around it."""
         if text not in self._known:
             self._known[text] = (
                 list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]) if text else []
@@ -33,7 +33,7 @@ class Wording:
         return self._known[text]
 
     def special(self, name: str, if_any: bool = False) -> list[int]:
-        """The id of special token `name` (`bos`, `eos`, …) as a list; empty if there is none and `if_any`."""
+        """Return the id of special token `name` (`bos`, `eos`, …) as a list; empty if there is none and `if_any`."""
         number = getattr(self.tokenizer, f"{name}_token_id", None)
         if number is None and not if_any:
             raise ConfigError(
@@ -42,7 +42,7 @@ class Wording:
         return [] if number is None else [int(number)]
 
     def typed(self, text: str, what: str) -> str:
-        """`text` as it is, or QueryError if it spells a special token of the tokenizer."""
+        """Return `text` unchanged; raise QueryError if it contains a special token of the tokenizer."""
         for token in self._special:
             if token in text:
                 raise QueryError(
@@ -51,7 +51,7 @@ class Wording:
         return text
 
     def fit(self, part: Text, fields: dict[str, Any]) -> tuple[list[int], str]:
-        """Ids of `part` with `fields` filled in, at most `part.max_tokens`, and a note if it had to be cut."""
+        """Return the ids of `part` with `fields` filled in, at most `part.max_tokens`, and a note if it was cut."""
         ids, most = self.ids(part.text.format(**fields)), part.max_tokens
         if most is None or len(ids) <= most:
             return ids, ""
@@ -62,14 +62,14 @@ class Wording:
         return cut, f"the prompt text was cut from {len(ids)} to {len(cut)} tokens ({part.cut})"
 
     def refuse(self, got: int, most: int, what: str) -> None:
-        """Raise QueryError unless over-long texts are to be cut."""
+        """Raise QueryError unless texts that are too long are cut."""
         if self.on_overflow == "error":
             raise QueryError(
                 f"the {what} has {got} tokens, at most {most} are allowed; shorten the question or the options"
             )
 
     def _shorten_question(self, part: Text, fields: dict[str, Any], most: int) -> list[int]:
-        """The longest beginning of the question, in words, with which the whole text fits."""
+        """Shorten the question to its longest prefix of whole words with which the whole text fits."""
         words = fields["question"].split()
 
         def with_words(count: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""Reading the carriers of `registry.CARRIERS`: an `.npy` file, whole, with the rate that stands beside it."""
+"""Read the carriers of `registry.CARRIERS`: a whole `.npy` file, with the rate in the file beside it."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def read_carrier(
     fps: float | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> ArrayCarrier:
-    """Read an `.npy` file (or an `.npz` of one array) as `cls`; one that is given is returned as it is.
+    """Read an `.npy` file (or an `.npz` of one array) as `cls`; an instance of `cls` is returned unchanged.
 
     Args:
-        fps: Values per second; None reads `fps` of `NAME.npy.json`, if there is one.
+        fps: Values per second; None reads `fps` from `NAME.npy.json`, if it exists.
 
     Raises:
         MediaTypeError: not an array. MediaDecodeError: truncated, empty, or NaN or infinity in it.
         MediaLimitError: above `Limits.max_decoded_bytes`.
-        ShapeError: an array that `cls` does not take.
+        ShapeError: an array that `cls` does not accept.
     """
     if isinstance(source, ArrayCarrier):
         return source

@@ -43,7 +43,7 @@ def inspect_file(path: str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMIT
     with GuardedFile(path, limits=limits) as file:
         kind, size = kind_of(file.head()), file.size
     facts = {
-        "picture": _image,
+        "image": _image,
         "array": _array,
         "map": _map,
         "points": _points,

@@ -1,4 +1,4 @@
-"""Log-mel pictures of sound, as Kaldi computes its filter banks (without dither)."""
+"""Log-mel spectrograms, computed as Kaldi's filter banks (without dither)."""
 
 # Axes: V windows, S samples, F frames, M mel bins, B frequency bins
 
@@ -21,12 +21,12 @@ _FLOOR = torch.finfo(torch.float32).eps
 
 
 def log_mel(windows: Tensor, spec: AudioSpec) -> Tensor:
-    """(V, S) → (V, F, mel_bins): frames of `frame_seconds` every `hop_seconds`, only those that fit whole.
+    """(V, S) → (V, F, mel_bins): frames of `frame_seconds` every `hop_seconds`, only complete ones.
 
     Per frame: mean removed, pre-emphasis 0.97, Povey or Hann window, power spectrum, triangular mel filters, log.
 
     Raises:
-        ShapeError: a window that is shorter than one frame.
+        ShapeError: a window shorter than one frame.
 
     Source: Kaldi, `compute-fbank-feats` with its defaults and no dither.
     """

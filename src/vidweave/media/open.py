@@ -32,7 +32,7 @@ __all__ = ["OpenSource", "open_clip", "open_source"]
 
 _CARRIERS = {"frames": Frames, "waveform": Waveform, "points": PointCloud}
 _KIND_WORDS = {
-    "picture": "an image",
+    "image": "an image",
     "array": "an .npy array",
     "map": "a float map (.flo or .pfm)",
     "points": "a PLY point cloud",
@@ -132,9 +132,9 @@ class OpenSource:
         return cloud
 
     def read_carrier(self, *, start_seconds: float | None = None, end_seconds: float | None = None) -> ArrayCarrier:
-        """What a carrier of `registry.CARRIERS` holds, or a span of it."""
+        """Read a carrier of `registry.CARRIERS`, or a span of it."""
         if self.carrier not in CARRIERS:
-            raise ModalityError(f"the {self.modality} source is {self.carrier}, which has a reader of its own")
+            raise ModalityError(f"the {self.modality} source is {self.carrier}, which has its own reader")
         cls = CARRIERS.get(self.carrier)
         carrier = read_carrier(self._source, cls, fps=self._fps, limits=self._limits)
         self._notes |= dict.fromkeys(carrier.notes)
@@ -217,8 +217,8 @@ def open_source(source: Any, modality: str, *, fps: float | None = None, limits:
 
 
 def _frames_of(source: Any, modality: str, kind: Kind, fps: float | None, limits: Limits) -> FrameSource:
-    if kind == "picture" or (modality == "image" and kind == "container" and _is_gif(source, limits)):
-        if modality != "image" and kind == "picture" and num_pages(source, limits=limits) > 1:
+    if kind == "image" or (modality == "image" and kind == "container" and _is_gif(source, limits)):
+        if modality != "image" and kind == "image" and num_pages(source, limits=limits) > 1:
             return PageFrames(source, fps=fps, modality=modality, limits=limits)
         image = read_image(source, modality=modality, limits=limits)
         return HeldFrames(image, modality=modality, limits=limits, label=describe(source))

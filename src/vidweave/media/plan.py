@@ -1,4 +1,4 @@
-"""Which frames to decode: one plan serves every stream, each with its own need. Pure: no file, no randomness."""
+"""Plan which frames to decode: one plan for all streams, each with its own need. Pure: no files, no randomness."""
 
 # Axes: N frames of the source, M frames of the plan, T segments, k timestamps
 
@@ -27,13 +27,13 @@ __all__ = [
 
 @dataclass(frozen=True, eq=False, repr=False)
 class FramePlan(Summarized):
-    """What to decode, and who gets which frames.
+    """Frames to decode, and their assignment to streams.
 
     Attributes:
         indices: (M,) int64 frames of the source, ascending, each once.
-        streams: Stream → (T * window,) int64 positions into `indices`, in order of time; repeats where needed.
+        streams: Stream → (T * window,) int64 positions into `indices`, in temporal order; repeats where needed.
         why: `uniform`, `fps`, `every frame`, `selected`, or several joined by `+`.
-        notes: What the user should know: frames used twice, spans between two frames.
+        notes: Notes for the user: frames used twice, spans between two frames.
     """
 
     indices: np.ndarray
@@ -50,21 +50,21 @@ def plan_frames(
     span: tuple[float, float] | None = None,
     timestamps: Sequence[float] | np.ndarray | None = None,
 ) -> FramePlan:
-    """Decide the frames of all streams at once.
+    """Plan the frames of all streams at once.
 
     Args:
-        needs: Stream → what it wants.
+        needs: Stream → the frames it needs.
         pts_seconds: (N,) ascending times of the frames.
-        duration_seconds: When the last frame ends.
-        span: Start and end in seconds; frames outside do not exist for this plan. The end is exclusive.
-        timestamps: (k,) seconds that a selector chose; followed by streams with `follow_selection`. A stream that wants
-            k frames gets the nearest of each timestamp; one that wants another number gets timestamps repeated or thinned
-            evenly; with `window` > 1 and other than k frames, each timestamp brings its neighbours.
+        duration_seconds: End of the last frame.
+        span: Start and end in seconds; frames outside are ignored. The end is exclusive.
+        timestamps: (k,) seconds chosen by a selector, for streams with `follow_selection`. A stream that needs k frames
+            gets the nearest to each timestamp; one that needs another number gets timestamps repeated or thinned
+            evenly; with `window` > 1 and other than k frames, each timestamp includes its neighbors.
 
     Raises:
         MediaError: the span lies outside the clip.
         MediaLimitError: more frames than `FrameNeed.max_frames`.
-        ShapeError: no frame, times that do not ascend, or no timestamp.
+        ShapeError: no frames, times that do not ascend, or no timestamps.
     """
     times = check_times(pts_seconds)
     first, stop, notes = frames_inside(times, duration_seconds, span)
@@ -85,10 +85,10 @@ def plan_frames(
 
 
 def spread(count: int, available: int, rule: str = "midpoint") -> np.ndarray:
-    """`count` indices into 0..available-1, evenly spread; ascending, with repeats if there are too few.
+    """Return `count` evenly spread indices into 0..available-1; ascending, with repeats if there are too few.
 
-    `midpoint`: middle of equal parts. `linspace`: first and last included, rounded half to even. `floor`:
-    floor(i * available / count), as transformers does it. `truncate`: as `linspace`, cut off. `borders`: halfway between
+    `midpoint`: middle of equal parts. `linspace`: first and last included, rounded half to even. `floor`: floor(i *
+    available / count), as in transformers. `truncate`: as `linspace`, truncated. `borders`: halfway between
     whole-numbered borders.
     """
     steps = np.arange(count, dtype=np.int64)
@@ -105,21 +105,21 @@ def spread(count: int, available: int, rule: str = "midpoint") -> np.ndarray:
 
 
 def spread_between(first: float, last: float, count: int, *, truncate: bool = False) -> np.ndarray:
-    """`count` indices from `first` to `last`, both included: rounded half to even, or cut off (`truncate`).
+    """Return `count` indices from `first` to `last`, both included: rounded half to even, or truncated (`truncate`).
 
-    Cut off, an index may stand before the nearest frame; `last` is the caller's to keep inside the clip.
+    A truncated index may lie before the nearest frame; the caller must keep `last` inside the clip.
     """
     places = np.linspace(first, last, count)
     return (places if truncate else np.rint(places)).astype(np.int64)
 
 
 def segment_borders(first: float, stop: float, count: int) -> np.ndarray:
-    """(count + 1,) borders of equal segments: training draws one frame from each [border, next border)."""
+    """Return (count + 1,) borders of equal segments: training draws one frame from each [border, next border)."""
     return spread_between(first, stop, count + 1, truncate=True)
 
 
 def clip_starts(seconds: float, count: int) -> np.ndarray:
-    """Starts (count,) of clips of one second: k * (seconds - 1) / count, or all 0 in what is shorter than one."""
+    """Return the starts (count,) of one-second clips: k * (seconds - 1) / count, or all 0 if it is shorter than that."""
     return np.arange(count) * (max(0.0, seconds - 1.0) / count)
 
 
@@ -141,7 +141,7 @@ def _check_timestamps(timestamps: Sequence[float] | np.ndarray) -> np.ndarray:
 
 
 def frames_inside(times: np.ndarray, duration: float, span: tuple[float, float] | None) -> tuple[int, int, list[str]]:
-    """Frames first..stop-1 that lie in a span, and notes: its end is exclusive; the one on show if it lies between two.
+    """Return the frames first..stop-1 inside a span and notes; the end is exclusive; between two frames, the displayed one.
 
     Raises:
         MediaError: the span lies outside the clip.
@@ -161,7 +161,7 @@ def frames_inside(times: np.ndarray, duration: float, span: tuple[float, float] 
     if first < stop:
         return first, stop, notes
     on_show = max(0, first - 1)
-    return on_show, on_show + 1, [*notes, f"no frame starts within {start}..{end} s; the one on show then was used"]
+    return on_show, on_show + 1, [*notes, f"no frame starts within {start}..{end} s; the frame displayed then was used"]
 
 
 def _over_span(
@@ -173,7 +173,7 @@ def _over_span(
     duration: float,
     span: tuple[float, float] | None,
 ) -> tuple[np.ndarray, str]:
-    """Frames by the need's own rule, and what the rule is called."""
+    """Return frames by the need's own rule, and the name of the rule."""
     if need.num_frames is not None:
         _check_count(name, need, need.num_frames)
         if need.rule == "clip_starts":
@@ -193,7 +193,7 @@ def _over_span(
 
 
 def _on_show(times: np.ndarray, requested: np.ndarray) -> np.ndarray:
-    """The frame on show at each time; a hair later, so that rounding does not pick the one before."""
+    """Return the frame displayed at each time; slightly later, so that rounding does not pick the previous one."""
     return (np.searchsorted(times, requested + 1e-6, side="right") - 1).astype(np.int64)
 
 
@@ -221,14 +221,14 @@ def _at_timestamps(need: FrameNeed, times: np.ndarray, first: int, stop: int, ti
 
 
 def _nearest(times: np.ndarray, timestamps: np.ndarray) -> np.ndarray:
-    """Index of the time nearest to each timestamp; the earlier one if two are as near."""
+    """Return the index of the time nearest to each timestamp; the earlier one on a tie."""
     right = np.searchsorted(times, timestamps).clip(0, len(times) - 1)
     left = (right - 1).clip(0)
     return np.where(timestamps - times[left] <= times[right] - timestamps, left, right).astype(np.int64)
 
 
 def _whole_segments(picked: np.ndarray, window: int) -> tuple[np.ndarray, int]:
-    """Repeat the last frame until the segments are whole."""
+    """Repeat the last frame until all segments are complete."""
     padding = -len(picked) % window
     return np.concatenate([picked, np.repeat(picked[-1:], padding)]), padding
 
@@ -238,7 +238,7 @@ def _notes(name: str, picked: np.ndarray, padding: int, available: int) -> list[
     distinct = len(np.unique(picked))
     if len(picked) - padding > distinct:
         notes.append(
-            f"{name}: {len(picked)} frames were asked for, {available} are there; {distinct} are used, some twice"
+            f"{name}: {len(picked)} frames were requested, {available} are available; {distinct} are used, some twice"
         )
     if padding:
         notes.append(f"{name}: the last frame is repeated {padding} times to fill the last segment")

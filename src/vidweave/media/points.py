@@ -172,7 +172,9 @@ def _read_ply(file: GuardedFile, limits: Limits) -> PointCloud:
     values = np.stack([table[name].astype(np.float64) for name in colors], axis=1)
     kinds = {kind for name, kind in header.properties if name in colors}
     full = _FULL.get(kinds.pop()) if len(kinds) == 1 else None
-    if full and not 1 < values.max(initial=0.0) <= 255 < full:  # 16 bits that hold 8 are told from the values
+    if (
+        full and not 1 < values.max(initial=0.0) <= 255 < full
+    ):  # 8-bit values in 16 bits are recognized by their maximum
         values = values / full
     return _cloud(xyz, values.astype(np.float32), file.label, *notes)
 

@@ -1,6 +1,6 @@
-"""Executing preprocessing specs in plain torch: carriers in, model-ready tensors out."""
+"""Apply preprocessing specs in plain torch: carriers in, model-ready tensors out."""
 
-# Axes: T frames, H height, W width, K channels, V windows of sound, S samples, P points, C point features
+# Axes: T frames, H height, W width, K channels, V windows of audio, S samples, P points, C point features
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from vidweave.types import (
 
 __all__ = ["apply", "audio_windows"]
 
-_CHUNK_PIXELS = 2**23  # source pixels that are held as floats at a time
+_CHUNK_PIXELS = 2**23  # source pixels held as floats at a time
 
 
 def apply(
@@ -39,16 +39,16 @@ def apply(
     *,
     limits: Limits = DEFAULT_LIMITS,
 ) -> tuple[Tensor, Tensor]:
-    """Turn a carrier into what an encoder takes.
+    """Convert a carrier to the input of an encoder.
 
     Returns:
         VisualSpec and Frames: (T, 3, height, width) float32 and the times (T,) float64.
-        AudioSpec and Waveform: (V, S) or (V, frames, mel_bins) float32 and start and end of each window (V, 2) float64.
-        CarrierSpec and ArrayCarrier: what the spec's own `apply` makes.
-        PointSpec and PointCloud: (1, num_points, 3 + feature_width) float32 and zeros (1, 2).
+        AudioSpec and Waveform: (V, S) or (V, frames, mel_bins) float32, and start and end of each window (V, 2)
+        float64. CarrierSpec and ArrayCarrier: the result of the spec's own `apply`. PointSpec and PointCloud: (1,
+        num_points, 3 + feature_width) float32 and zeros (1, 2).
 
     Raises:
-        ShapeError: a carrier that does not fit the spec; the message says what was expected.
+        ShapeError: a carrier that does not match the spec; the message states what was expected.
         MediaLimitError: the tensor would be above `Limits.max_decoded_bytes`.
     """
     if isinstance(spec, VisualSpec) and isinstance(carrier, Frames):
@@ -64,7 +64,7 @@ def apply(
 
 
 def audio_windows(num_samples: int, spec: AudioSpec) -> tuple[np.ndarray, list[str]]:
-    """First sample (V,) of each window over the clip, and a note if `max_windows` left some out."""
+    """Return the first sample (V,) of each window over the clip, and a note if `max_windows` omitted some."""
     if spec.windows_of == "frames":
         hop, size = round(spec.hop_seconds * spec.sample_rate), round(spec.frame_seconds * spec.sample_rate)
         frames = max(0, num_samples - size) // hop + 1
@@ -80,7 +80,7 @@ def audio_windows(num_samples: int, spec: AudioSpec) -> tuple[np.ndarray, list[s
     if count <= spec.max_windows:
         return kept * step, []
     options = "the first ones" if spec.coverage == "head" else "evenly spread"
-    return kept * step, [f"{most} of {count} windows of sound are used, {options} (AudioSpec.max_windows)"]
+    return kept * step, [f"{most} of {count} windows of audio are used, {options} (AudioSpec.max_windows)"]
 
 
 # ---- frames
@@ -115,7 +115,7 @@ def _check_unit(spec: VisualSpec, frames: Frames) -> None:
 
 
 def _to_planes(values: np.ndarray) -> Tensor:
-    """(T, H, W, K) → (T, 3, H, W) float32: one channel is repeated, two (flow) get a third of zeros."""
+    """(T, H, W, K) → (T, 3, H, W) float32: one channel is repeated, two (flow) are extended by zeros."""
     planes = torch.from_numpy(np.ascontiguousarray(values)).permute(0, 3, 1, 2).float()
     if planes.shape[1] == 1:
         return planes.expand(-1, 3, -1, -1)
@@ -125,7 +125,7 @@ def _to_planes(values: np.ndarray) -> Tensor:
 
 
 def _as_read(spec: VisualSpec, planes: Tensor) -> Tensor:
-    """Frames as a reader gives them that scales while it decodes, as OpenCV does: bilinear, without smoothing."""
+    """Resize like a reader that scales while decoding, such as OpenCV's: bilinear, without antialiasing."""
     if spec.read_short_side is None:
         return planes
     height, width = planes.shape[-2:]
@@ -135,8 +135,8 @@ def _as_read(spec: VisualSpec, planes: Tensor) -> Tensor:
 
 
 def _to_unit(spec: VisualSpec, planes: Tensor, dtype: np.dtype) -> Tensor:
-    """Resized and scaled. Bicubic overshoot is clamped to the range that the values can have."""
-    if dtype == np.uint8:  # a frame file of depth holds its range as 0..255
+    """Resize and scale. Bicubic overshoot is clamped to the possible range of values."""
+    if dtype == np.uint8:  # a frame file of depth stores its range as 0..255
         scale = spec.scale if spec.value_range is None else 1 / 255
         return _to_8_bit(spec, _resize(spec, planes)) * scale
     if spec.value_range is None:
@@ -146,7 +146,7 @@ def _to_unit(spec: VisualSpec, planes: Tensor, dtype: np.dtype) -> Tensor:
 
 
 def _to_8_bit(spec: VisualSpec, planes: Tensor) -> Tensor:
-    """What an 8-bit frame can hold, or (`rounding="none"`) its range with fractions."""
+    """Round to the values of an 8-bit frame, or (`rounding="none"`) only clamp to their range."""
     if spec.rounding == "wrap":
         return planes.trunc().remainder(256)
     return planes.clamp(0, 255).trunc() if spec.rounding == "truncate" else planes.clamp(0, 255)
@@ -172,7 +172,7 @@ def _resize(spec: VisualSpec, planes: Tensor) -> Tensor:
 
 
 def _along(spec: VisualSpec, planes: Tensor) -> Tensor:
-    """(T, 3, H, W) → (T * 3, 3, height, width): at the start, the middle (rounded up) and the end of each axis."""
+    """(T, 3, H, W) → (T * 3, 3, height, width): crops at the start, the middle (rounded up) and the end of each axis."""
     over = [have - want for have, want in zip(planes.shape[-2:], (spec.height, spec.width), strict=True)]
     places = [[0, -(-rest // 2), rest] for rest in over]
     cut = [planes[..., y : y + spec.height, x : x + spec.width] for y, x in zip(*places, strict=True)]
@@ -180,7 +180,7 @@ def _along(spec: VisualSpec, planes: Tensor) -> Tensor:
 
 
 def _pad(spec: VisualSpec, planes: Tensor) -> Tensor:
-    """Centre the frame on a ground that normalises to zero."""
+    """Center the frame on a background that normalizes to zero."""
     rows, columns = planes.shape[-2:]
     unit = spec.scale if spec.value_range is None else 1.0
     ground = torch.tensor(spec.mean).view(3, 1, 1) / unit
@@ -203,7 +203,7 @@ def _interpolate(spec: VisualSpec, planes: Tensor, height: int, width: int) -> T
 
 
 def _by_pillow(spec: VisualSpec, planes: Tensor, height: int, width: int) -> Tensor:
-    """8-bit planes (T, 3, H, W), resized by Pillow: rows first, then columns, whatever order its version takes."""
+    """Resize 8-bit planes (T, 3, H, W) with Pillow: rows first, then columns, independent of its version's order."""
     method = getattr(Image.Resampling, spec.interpolation.upper())
     images = planes.permute(0, 2, 3, 1).to(torch.uint8).numpy()
     rows = (Image.fromarray(image).resize((width, planes.shape[2]), method) for image in images)
@@ -211,18 +211,18 @@ def _by_pillow(spec: VisualSpec, planes: Tensor, height: int, width: int) -> Ten
     return torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2).float()
 
 
-# ---- sound
+# ---- audio
 
 
 def _sound(spec: AudioSpec, waveform: Waveform, limits: Limits) -> tuple[Tensor, Tensor]:
     if waveform.sample_rate != spec.sample_rate:
         raise ShapeError(
-            f"the spec takes sound at {spec.sample_rate} Hz, got {waveform.sample_rate} Hz; read it at that rate"
+            f"the spec expects audio at {spec.sample_rate} Hz, got {waveform.sample_rate} Hz; read it at that rate"
         )
     size = max(1, round(spec.window_seconds * spec.sample_rate))
     starts, _ = audio_windows(len(waveform.samples), spec)
     limits.check(
-        "max_decoded_bytes", 4 * size * len(starts), f"{len(starts)} windows of sound would take too many bytes"
+        "max_decoded_bytes", 4 * size * len(starts), f"{len(starts)} windows of audio would take too many bytes"
     )
     samples = torch.from_numpy(np.asarray(waveform.samples, dtype=np.float32).copy())
     samples = samples - samples.mean() if spec.zero_mean and len(samples) else samples
@@ -234,17 +234,17 @@ def _sound(spec: AudioSpec, waveform: Waveform, limits: Limits) -> tuple[Tensor,
 
 
 def _cut_samples(spec: AudioSpec, samples: Tensor, starts: np.ndarray, size: int) -> Tensor:
-    """Windows of samples, each with its own mel frames: (V, S) or (V, F, M)."""
+    """Cut windows of samples, each with its own mel frames: (V, S) or (V, F, M)."""
     parts = (samples[start : start + size] for start in starts)
     windows = torch.stack([functional.pad(part, (0, size - len(part))) for part in parts])
     return _normalized(spec, log_mel(windows, spec)) if spec.mel_bins else windows
 
 
 def _cut_frames(spec: AudioSpec, samples: Tensor, starts: np.ndarray, size: int) -> Tensor:
-    """Windows of the mel frames of the whole sound, (V, F, M); frames reach beyond the end of their window."""
+    """Cut windows (V, F, M) from the mel frames of the whole audio; frames extend beyond the end of their window."""
     hop, width = round(spec.hop_seconds * spec.sample_rate), round(spec.frame_seconds * spec.sample_rate)
     if len(samples) < width:
-        raise ShapeError(f"the sound has {len(samples)} samples, less than one mel frame of {width}; give a longer one")
+        raise ShapeError(f"the audio has {len(samples)} samples, less than one mel frame of {width}; give a longer one")
     windows = torch.zeros(len(starts), spec.window_frames, spec.mel_bins)
     windows = _normalized(spec, windows) if spec.pads_as_sound else windows
     for window, start in zip(windows, starts, strict=True):
@@ -269,7 +269,7 @@ def _cloud(spec: PointSpec, cloud: PointCloud, limits: Limits) -> tuple[Tensor, 
     if spec.without_features == "coordinates" and cloud.features is None:
         cloud, width = replace(cloud, features=cloud.coordinates), 3
     if spec.feature_width and width != spec.feature_width:
-        raise ShapeError(f"the spec takes points with {spec.feature_width} features, got {width}")
+        raise ShapeError(f"the spec expects points with {spec.feature_width} features, got {width}")
     limits.check(
         "max_decoded_bytes", 4 * spec.num_points * (3 + spec.feature_width), "the points would take too many bytes"
     )
@@ -290,9 +290,9 @@ def _cloud(spec: PointSpec, cloud: PointCloud, limits: Limits) -> tuple[Tensor, 
 
 
 def _rows_of_points(spec: PointSpec, cloud: PointCloud) -> tuple[np.ndarray, int]:
-    """Which points are taken before they are placed, and how many zeros stand behind them."""
+    """Return the points to sample before they are placed, and the number of zeros after them."""
     if len(cloud) >= spec.num_points:
-        keeps_all = spec.sampling == "farthest"  # which are far from each other is seen on the placed points
+        keeps_all = spec.sampling == "farthest"  # distances are measured between placed points
         return (np.arange(len(cloud)) if keeps_all else spread(spec.num_points, len(cloud), "floor")), 0
     if spec.fill == "zero":
         return np.arange(len(cloud)), spec.num_points - len(cloud)
@@ -300,8 +300,9 @@ def _rows_of_points(spec: PointSpec, cloud: PointCloud) -> tuple[np.ndarray, int
 
 
 def _farthest(points: Tensor, count: int) -> np.ndarray:
-    """Rows of points, each the farthest from all before, from the first on (as `nn.points` finds them in batches, which
-    data workers do without)."""
+    """Return rows of points, each the farthest from all previous ones, starting at the first (data workers do not
+    import the batched form in `nn.points`).
+    """
     chosen = np.zeros(count, dtype=np.int64)
     distance = torch.full((len(points),), torch.inf, dtype=points.dtype)
     for step in range(1, count):
@@ -311,13 +312,13 @@ def _farthest(points: Tensor, count: int) -> np.ndarray:
 
 
 def _in_sphere(points: Tensor) -> Tensor:
-    """The center goes to 0, the farthest point to distance 1; a single point stays at 0."""
+    """Move the center to 0 and scale the farthest point to distance 1; a single point stays at 0."""
     points = points - points.mean(dim=0)
     return points / points.norm(dim=1).max().clamp(min=1e-6)
 
 
 def _in_cube(points: Tensor, voxels: int) -> Tensor:
-    """(P, 3) → whole numbers 0..voxels-1, in the smallest cube that holds the points."""
+    """(P, 3) → integers 0..voxels-1, in the smallest cube that contains the points."""
     low = points.amin(0)
     side = (points - low).max().clamp(min=1e-6)
     return ((points - low) / side * (voxels - 1)).round()

@@ -8,10 +8,10 @@ from vidweave.errors import MediaTypeError
 
 __all__ = ["FOREIGN_FORMATS", "HEAD_BYTES", "Kind", "holds_array", "kind_of", "refuse_foreign"]
 
-Kind = Literal["picture", "array", "map", "points", "features", "container"]
+Kind = Literal["image", "array", "map", "points", "features", "container"]
 HEAD_BYTES = 512  # enough for every format below
 
-_PICTURES = (
+_IMAGES = (
     *(b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\0", b"MM\0*"),
     *(b"P%d%c" % (number, space) for number in range(1, 7) for space in b"\n\r "),  # PBM, PGM, PPM
 )
@@ -87,8 +87,8 @@ def holds_array(head: bytes) -> bool:
 
 def kind_of(head: bytes) -> Kind:
     """Return the kind of the file starting with `head` (at least 16 bytes); `container` if nothing else matches."""
-    if head.startswith(_PICTURES) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
-        return "picture"
+    if head.startswith(_IMAGES) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
+        return "image"
     if head.startswith(b"\x93NUMPY") or holds_array(head):
         return "array"
     if head.startswith(_MAPS):

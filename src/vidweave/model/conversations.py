@@ -85,7 +85,7 @@ def require_ends(model: VideoLanguageModel, tokenizer: Any, chat: ChatFormat | N
 
 def _end_token(chat: ChatFormat, tokenizer: Any) -> int | None:
     """Id of the token that ends an answer of `chat` with this tokenizer; None if it is several tokens."""
-    ids = tokenizer(chat.spelt_for(tokenizer).end, add_special_tokens=False, verbose=False)["input_ids"]
+    ids = tokenizer(chat.spelled_for(tokenizer).end, add_special_tokens=False, verbose=False)["input_ids"]
     return ids[0] if len(ids) == 1 else None
 
 

@@ -329,7 +329,7 @@ def test_one_loop_wants_equal_numbers_of_segments(tokenizer):
 
 
 def test_several_scenes_need_a_scene_loop(tokenizer):
-    with pytest.raises(QueryError, match="the query has 3 scenes, but this model's prompt has room for one"):
+    with pytest.raises(QueryError, match="the query has 3 scenes, but this model's prompt takes only one"):
         TINY.plan([SCENES], tokenizer, {("video", 0, s): 1 for s in range(3)})
 
 
@@ -381,7 +381,7 @@ def test_more_options_than_letters(tokenizer):
             "'each_scene' cannot stand inside 'each_group'; only segments in scenes can",
         ),
         (lambda: OptionsFormat(item="{question}"), "option item"),
-        (lambda: AnswerFormat(max_tokens=1), "no room; max_tokens must be at least 2"),
+        (lambda: AnswerFormat(max_tokens=1), "no answer fits into 1 tokens; max_tokens must be at least 2"),
     ],
 )
 def test_wrong_layouts_are_refused(make, message):

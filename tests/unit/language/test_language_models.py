@@ -272,7 +272,7 @@ def test_losses_without_a_target_are_refused():
     left, right = (pad_embeds([torch.randn(3, m.width)], m.side) for m in (causal, t5))
     marked = pad_embeds([torch.randn(3, t5.width)], "right", [[-100, -100, 4]])
     target = TextTokens(torch.tensor([[4]]), torch.tensor([[True]]))
-    with pytest.raises(ShapeError, match="marks no target to learn; plan it with targets"):
+    with pytest.raises(ShapeError, match="has no target to train on; plan it with targets"):
         causal.loss(left)
     with pytest.raises(ShapeError, match="not a separate target"):
         causal.loss(left, target)

@@ -89,7 +89,7 @@ def test_faults_of_files(tmp_path):
         open_source(Waveform(np.zeros(3, dtype=np.float32), 16_000), "imu")
     with (
         open_source(Waveform(np.zeros(3, dtype=np.float32), 16_000), "audio") as opened,
-        pytest.raises(ModalityError, match="the audio source is waveform, which has a reader of its own"),
+        pytest.raises(ModalityError, match="the audio source is waveform, which has its own reader"),
     ):
         opened.read_carrier()
     for values, message in ((STEPS.astype(str), "must hold numbers"), (STEPS[:0], "must be an array")):

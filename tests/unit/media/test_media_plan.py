@@ -98,7 +98,7 @@ def test_one_decode_serves_every_stream():
 def test_more_than_exist_repeats_and_says_so():
     plan = plan_frames({"a": FrameNeed(num_frames=8)}, times(3), 0.3)
     assert picked(plan, "a").tolist() == [0, 0, 0, 1, 1, 2, 2, 2]
-    assert plan.notes == ["a: 8 frames were asked for, 3 are there; 3 are used, some twice"]
+    assert plan.notes == ["a: 8 frames were requested, 3 are available; 3 are used, some twice"]
 
 
 def test_one_frame_serves_any_need():

@@ -122,7 +122,7 @@ def test_too_many_windows_are_thinned_and_reported():
     spec = AudioSpec(sample_rate=1_000, window_seconds=0.1, max_windows=4)
     starts, notes = audio_windows(2_000, spec)
     assert (starts / 100).tolist() == [2, 7, 12, 17]
-    assert notes == ["4 of 20 windows of sound are used, evenly spread (AudioSpec.max_windows)"]
+    assert notes == ["4 of 20 windows of audio are used, evenly spread (AudioSpec.max_windows)"]
     out, seconds = apply(spec, Waveform(tone(2.0, 1_000), 1_000))
     assert out.shape == (4, 100)
     assert seconds[:, 0].tolist() == pytest.approx([0.2, 0.7, 1.2, 1.7])

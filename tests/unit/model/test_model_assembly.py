@@ -172,7 +172,7 @@ def test_a_clip_shorter_than_the_configured_number_repeats_frames_and_says_so(mo
     two = Frames(frames.values[:2], frames.pts_seconds[:2], frames.indices[:2])
     trace = SlotPipeline(model).ask(Clip(video=two), QUESTION).trace
     assert [use.index for use in trace.frames] == [0, 0, 1] or [use.index for use in trace.frames] == [0, 1, 1]
-    assert any("3 frames were asked for, 2 are there" in note for note in trace.notes)
+    assert any("3 frames were requested, 2 are available" in note for note in trace.notes)
 
 
 def test_a_span_limits_the_frames(model, frames):

@@ -216,7 +216,7 @@ def test_scenes_of_contra4():
     assert SlotPipeline(model).answer(query)
     one = tiny()
     one.processor = Processor(one.config, {"language": _tokenizer(False)})
-    with pytest.raises(QueryError, match="the query has 3 scenes, but this model's prompt has room for one"):
+    with pytest.raises(QueryError, match="the query has 3 scenes, but this model's prompt takes only one"):
         SlotPipeline(one).answer(query)
 
 
@@ -233,7 +233,7 @@ def test_released_decoding_is_greedy_and_alone(chat):
         pipeline.answer(query, legacy_inserted=4, num_beams=2)
     assert pipeline.answer(query, legacy_inserted=4, max_new_tokens=3)
     embeds, _ = chat.embed(chat.processor([query]))
-    with pytest.raises(ConfigError, match="needs prompts that say where their blocks end"):
+    with pytest.raises(ConfigError, match="needs prompts with the end of their blocks"):
         chat.language_model.generate(replace(embeds, blocks_end=None), legacy_inserted=4)
 
 

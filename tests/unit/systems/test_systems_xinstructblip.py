@@ -183,7 +183,7 @@ def test_scenes_of_contra4():
     query = Query("which", scenes, tuple(scene.label for scene in scenes))
     model, answers = asked("contra4", [query])
     assert answers
-    with pytest.raises(QueryError, match="the query has 3 scenes, but this model's prompt has room for one"):
+    with pytest.raises(QueryError, match="the query has 3 scenes, but this model's prompt takes only one"):
         asked("released", [query])
     inputs = model.processor([query])
     blocks = [name for name, _, _ in inputs.plan.slots]

@@ -53,7 +53,7 @@ class TensorPlace:
 
 @dataclass(frozen=True)
 class Entry:
-    """Index record of one entry; `digest` covers key, info, names, dtypes, shapes and all bytes."""
+    """Index entry for one stored item; `digest` covers key, info, names, dtypes, shapes and all bytes."""
 
     key: str
     tensors: tuple[TensorPlace, ...]

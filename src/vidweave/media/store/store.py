@@ -73,7 +73,7 @@ class FeatureStore:
 
     @_one_at_a_time
     def get(self, key: str) -> dict[str, Tensor] | None:
-        """The tensors of `key`, checked against their checksum, or None if they must be computed.
+        """Return the tensors of `key`, verified against their checksum, or None if they must be computed.
 
         Raises:
             StoreError: the store cannot be read at all (permissions, a broken mount).
@@ -188,7 +188,7 @@ class FeatureStore:
             return PruneReport(len(doomed), self._catalog.forget(doomed), freed)
 
     def close(self) -> None:
-        """Flush."""
+        """Flush pending entries."""
         self.flush()
 
     def __enter__(self) -> Self:
@@ -201,7 +201,8 @@ class FeatureStore:
         return len(self.keys())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A data worker opens the folder once, and pending entries stay here; what comes back from it is this object.
+        # A data worker opens the folder once; pending entries stay here, and an object it sends back becomes this one
+        # again.
         return _reopen, (self._identity, self.root, self.flush_bytes)
 
     def _copy_pending(self, key: str) -> dict[str, Tensor] | None:
@@ -257,7 +258,7 @@ _OPEN: weakref.WeakValueDictionary[str, FeatureStore] = weakref.WeakValueDiction
 
 
 def _reopen(identity: str, root: Path, flush_bytes: int) -> FeatureStore:
-    """The store that was pickled, in a process that has it; in another one, its folder."""
+    """Return the pickled store in the process that owns it; open its folder in any other."""
     store = _OPEN.get(identity)
     if store is None:
         store = FeatureStore(root, flush_bytes=flush_bytes)
