@@ -141,7 +141,7 @@ def _check_timestamps(timestamps: Sequence[float] | np.ndarray) -> np.ndarray:
 
 
 def frames_inside(times: np.ndarray, duration: float, span: tuple[float, float] | None) -> tuple[int, int, list[str]]:
-    """Return the frames first..stop-1 inside a span and notes; the end is exclusive; between two frames, the displayed one.
+    """Return the frames first..stop-1 inside a span (end exclusive; the displayed frame if it lies between two), and notes.
 
     Raises:
         MediaError: the span lies outside the clip.
