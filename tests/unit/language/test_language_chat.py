@@ -147,7 +147,7 @@ def test_a_tokenizer_without_the_end_token_uses_its_own():
     words = tokenizer(bos="<|begin|>", eos="<|eot_id|>")
     plan = plan_conversations([["What is it?", "red"]], words, LLAMA2_BASE, [None])
     assert plan.ids[0][-1] == words.eos_token_id
-    assert "<|begin|>" in LLAMA2_CHAT.spelt_for(words).pieces(TALK)[2]
+    assert "<|begin|>" in LLAMA2_CHAT.spelled_for(words).pieces(TALK)[2]
 
 
 def test_captions_are_targets_as_a_whole():
