@@ -274,7 +274,7 @@ def test_losses_without_a_target_are_refused():
     target = TextTokens(torch.tensor([[4]]), torch.tensor([[True]]))
     with pytest.raises(ShapeError, match="has no target to train on; plan it with targets"):
         causal.loss(left)
-    with pytest.raises(ShapeError, match="not a separate target"):
+    with pytest.raises(ShapeError, match="not on a separate target"):
         causal.loss(left, target)
     with pytest.raises(ShapeError, match="none of the 3 positions is a target"):
         causal.loss(pad_embeds([torch.randn(3, causal.width)], "left", [[4, -100, -100]]))

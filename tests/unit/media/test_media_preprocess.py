@@ -129,7 +129,7 @@ def test_too_many_windows_are_thinned_and_reported():
 
 
 def test_rate_must_fit():
-    with pytest.raises(ShapeError, match="sound at 1000 Hz, got 8000 Hz"):
+    with pytest.raises(ShapeError, match="audio at 1000 Hz, got 8000 Hz"):
         apply(AudioSpec(sample_rate=1_000, window_seconds=1.0), Waveform(tone(1.0, 8_000), 8_000))
 
 
