@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 import transformers as tf
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -77,6 +78,14 @@ GLM_MARKS = {
     "image": "<|begin_of_image|><|image|><|end_of_image|>",
 }
 PLAIN_MARKS = {"video": "<video>", "image": "<image>"}
+
+
+QUICK = ("qwen2_5_vl", "qwen3_vl", "llava_onevision", "smolvlm")
+
+
+def quick_first(names: Iterable[str]) -> list[Any]:
+    """Parameters of a test: families that every run of the suite tries, and the others, which are slow tests."""
+    return [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
 def tokenizer(name: str = "") -> tf.PreTrainedTokenizerFast:
@@ -324,6 +333,27 @@ FAMILIES: dict[str, Tiny] = {
         QWEN_MARKS,
         {"image_processor_type": "Qwen2VLImageProcessor", **QWEN3_PIXELS},
         "Qwen3VLForConditionalGeneration",
+        is_paired=True,
+    ),
+    "qwen3_5": Tiny(
+        lambda i, lm: tf.Qwen3_5Config(
+            text_config={
+                **lm,
+                "head_dim": 8,
+                "rope_parameters": {**ROPE, "mrope_section": [1, 1, 2], "partial_rotary_factor": 1.0},
+                "layer_types": ["linear_attention", "full_attention"],
+                "linear_key_head_dim": 8,
+                "linear_value_head_dim": 8,
+                "linear_num_key_heads": 2,
+                "linear_num_value_heads": 4,
+            },
+            vision_config={**QWEN_VIS, "patch_size": 16},
+            **_qwen_ids(i),
+        ),
+        QWEN3_PIXELS,
+        QWEN_MARKS,
+        {"image_processor_type": "Qwen2VLImageProcessor", **QWEN3_PIXELS},
+        "Qwen3_5ForConditionalGeneration",
         is_paired=True,
     ),
     "llava_onevision": Tiny(

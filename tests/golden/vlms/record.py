@@ -44,6 +44,7 @@ PROCESSORS: dict[str, tuple[Any, Any, Any]] = {
     "qwen2_vl": (tf.Qwen2VLImageProcessorPil, tf.Qwen2VLVideoProcessor, tf.Qwen2VLProcessor),
     "qwen2_5_vl": (tf.Qwen2VLImageProcessorPil, tf.Qwen2VLVideoProcessor, tf.Qwen2_5_VLProcessor),
     "qwen3_vl": (tf.Qwen2VLImageProcessorPil, tf.Qwen3VLVideoProcessor, tf.Qwen3VLProcessor),
+    "qwen3_5": (tf.Qwen2VLImageProcessorPil, tf.Qwen3VLVideoProcessor, tf.Qwen3VLProcessor),
     "llava_onevision": (
         tf.LlavaOnevisionImageProcessorPil,
         tf.LlavaOnevisionVideoProcessor,

@@ -60,6 +60,7 @@ def test_select_uses_uniform_sampling_by_default(vid, vlm_folder, clip):
     assert json.loads(out)["reason"] == "uniform"
 
 
+@pytest.mark.slow
 def test_explain_writes_a_page(vid, vlm_folder, clip, tmp_path):
     page = tmp_path / "page.html"
     code, _, _ = vid(
@@ -70,6 +71,7 @@ def test_explain_writes_a_page(vid, vlm_folder, clip, tmp_path):
     assert "seconds&gt;" in page.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_evaluate_and_compare(vid, vlm_folder, tmp_path):
     files = [tmp_path / f"{name}.jsonl" for name in ("qwen3_vl", "video_llava")]
     for file in files:

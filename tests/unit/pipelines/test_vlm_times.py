@@ -19,6 +19,7 @@ QUESTION = "What happens?"
 # Family → pattern of a time in its prompt, and how far rounding may move it
 PATTERNS = {
     "qwen3_vl": (r"<([\d.]+) seconds>", 0.05),
+    "qwen3_5": (r"<([\d.]+) seconds>", 0.05),
     "glm46v": (r"<\|end_of_image\|>([\d.]+) seconds", 0.05),
     "glm4v": (r"<\|end_of_image\|>(\d+)", 1.0),
     "video_llama_3": (r"Time ([\d.]+)s:", 0.05),
@@ -66,7 +67,7 @@ def test_every_family_with_times_as_text_is_checked_here():
     assert set(WITHOUT) | set(PATTERNS) | {"qwen2_5_vl"} == set(FAMILIES)
 
 
-@pytest.mark.parametrize("picks", PICKS)
+@pytest.mark.parametrize("picks", ["irregular", *(pytest.param(p, marks=pytest.mark.slow) for p in ("one", "close"))])
 @pytest.mark.parametrize("name", PATTERNS)
 def test_chosen_times_stand_in_the_prompt(name, picks, vlm):
     chosen = PICKS[picks]

@@ -110,6 +110,7 @@ class VlmFamily:
         num_frames: Frames of a clip unless a number is requested.
         defaults: Settings of its video processor that a folder may leave out.
         video_mark, image_mark: Placeholders that the chat template writes.
+        video_part: Part of a message that stands for a video: `image` for chat templates that know no videos.
         template: Chat template of folders that have none.
         has_budget: Whether `max_pixels` changes the size of its frames.
         reads_stills: Whether stills have a form of their own; otherwise they go in as videos of one frame.
@@ -123,6 +124,7 @@ class VlmFamily:
     defaults: ClassVar[Mapping[str, Any]] = {}
     video_mark: str = "<video>"
     image_mark: str = "<image>"
+    video_part: ClassVar[str] = "video"
     template: ClassVar[str] = ""
     has_budget: ClassVar[bool] = False
     reads_stills: ClassVar[bool] = False

@@ -90,6 +90,8 @@ def _settings(folder: Path, processor: Mapping[str, Any], key: str, names: tuple
     for name in names:
         if (folder / name).is_file():
             return read_json_mapping(folder / name)
+    if isinstance(processor.get("image_processor"), Mapping):  # saved by a program without torchvision
+        return processor["image_processor"]
     raise CheckpointError(
         f"{folder} has no preprocessing settings ({', '.join(names)}); fetch the folder's files again"
     )

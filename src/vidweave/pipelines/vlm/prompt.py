@@ -109,7 +109,7 @@ class PromptWriter:
             if times_as_text and part.modality == "video":
                 content.append({"type": "text", "text": times_sentence(part.block)})
             is_still = part.modality == "image" and self.family.reads_stills
-            content.append({"type": "image" if is_still else "video"})
+            content.append({"type": "image" if is_still else self.family.video_part})
             if label:
                 content.append({"type": "text", "text": "\n"})
         return content

@@ -28,6 +28,7 @@ class GeneralFamily(VlmFamily):
     times = "text"
     num_frames = 8
     reads_stills = True
+    video_part = "image"
     defaults: ClassVar[Mapping[str, Any]] = {"size": {}}
 
     def __init__(self, files: FamilyFiles) -> None:
@@ -72,7 +73,7 @@ class GeneralFamily(VlmFamily):
         tokenizer = self.files.tokenizer
         ids = out["input_ids"][0].tolist()
         around = set(tokenizer("", verbose=False)["input_ids"])
-        return "".join(tokenizer.convert_ids_to_tokens([i for i in ids if i not in around]))
+        return str(tokenizer.decode([i for i in ids if i not in around], skip_special_tokens=False))
 
     def _tensors(self, out: Mapping[str, Any]) -> dict[str, Tensor]:
         texts = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")
