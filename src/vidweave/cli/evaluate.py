@@ -101,6 +101,10 @@ def evaluate(
             "vlmevalkit. By default, options are scored by likelihood.",
         ),
     ] = None,
+    beams: Annotated[
+        int | None,
+        typer.Option(min=2, help="Beam search for open answers; all beams are kept, e.g. 5 for MA-LMM's top-5."),
+    ] = None,
     grounding: Annotated[
         str | None,
         typer.Option(
@@ -179,6 +183,7 @@ def evaluate(
         _refuse_for_tasks(judge=judge, metric=metric, submission=submission, baselines=baselines, grounding=grounding)
     elif grounding is not None:
         chosen = grounding_task(chosen)
+    searched = {} if beams is None else {"num_beams": beams, "num_return_sequences": beams}
     run_options = RunOptions(
         wording=wording,
         judge=judge,
@@ -192,7 +197,7 @@ def evaluate(
         limit=limit,
         shard=part,
         workers=workers,
-        decoding=swept[0].decoding,
+        decoding={**swept[0].decoding, **searched},
     )
 
     def load(in_front: str | None) -> Answerer:
@@ -214,7 +219,7 @@ def evaluate(
             if setting.selector not in loaded:
                 loaded.clear()  # one model at a time
                 loaded[setting.selector] = load(setting.selector)
-            options = replace(run_options, decoding=setting.decoding)
+            options = replace(run_options, decoding={**setting.decoding, **searched})
             return report_of(loaded[setting.selector], chosen, options, path)
 
         sweep_and_show(swept, measure, predictions=predictions, **output)

@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Literal
 
+from vidweave.data.found_media import describe_found
 from vidweave.data.jsonl import read_rows
 from vidweave.data.schema import Example
 from vidweave.errors import AnnotationError, ConfigError
@@ -91,9 +92,10 @@ class Dataset(Sequence[Example]):
         example = self.annotations[index]
         clip = self.clip(example)
         if clip is None:
-            roots = ", ".join(map(str, self.media)) or "no folder (give media=FOLDER)"
-            modalities = ", ".join(self._modalities)
-            raise AnnotationError(f"{self.name} {example.id}: no file of {modalities} for {example.media!r} in {roots}")
+            raise AnnotationError(
+                f"{self.name} {example.id}: no file{self._of_modalities} for {example.media!r}"
+                f"{self._searched(example.media)}"
+            )
         return example.about(clip)
 
     @property
@@ -122,22 +124,38 @@ class Dataset(Sequence[Example]):
         if self.missing == "leave_out":
             if not self.annotations:
                 raise AnnotationError(
-                    f"{self.name}: none of {len(self._rows_read)} examples has media{self._searched()}"
+                    f"{self.name}: none of {len(self._rows_read)} examples has media"
+                    f"{self._searched(self._rows_read[0].media)}"
                 )
             return
         without = [example for example in self._rows_read if not self.sources(example)]
         if without:
             raise AnnotationError(
                 f"{self.name}: {len(without)} of {len(self._rows_read)} examples have no media, the first is "
-                f"{without[0].id}: no file of {', '.join(self._modalities)} for {without[0].media!r}{self._searched()}; "
+                f"{without[0].id}: no file{self._of_modalities} for {without[0].media!r}{self._searched(without[0].media)}; "
                 "check media=FOLDER, or use missing=leave_out to skip them"
             )
 
-    def _searched(self) -> str:
-        roots = ", ".join(map(str, self.media)) or "no folder (give media=FOLDER)"
-        modality = self._modalities[0]
-        paths = [path.format(root="FOLDER", name="NAME", stem="NAME") for path in self.layout.get(modality, ())]
-        return f" in {roots}" + (f" (looked for {', '.join(paths[:4])})" if paths else "")
+    @property
+    def _of_modalities(self) -> str:
+        return f" of {', '.join(self._modalities)}" if self._modalities else ""
+
+    def _searched(self, name: str) -> str:
+        """The layout that is expected, and what the folders have instead."""
+        roots = self._roots
+        if not roots:
+            return " in no folder (give media=FOLDER)"
+        paths = [
+            path.format(root="FOLDER", name=name, stem=PurePosixPath(name).name)
+            for path in self.layout.get(next(iter(self._modalities), ""), ())
+        ]
+        expected = f" (expected {', '.join(paths[:4])}{', …' if len(paths) > 4 else ''})" if paths else ""
+        return f" in {', '.join(map(str, roots))}{expected}; {describe_found(roots, name)}"
+
+    @property
+    def _roots(self) -> tuple[Path, ...]:
+        """Folders where media are looked for."""
+        return tuple(map(Path, self.media))
 
     @property
     def notes(self) -> list[str]:

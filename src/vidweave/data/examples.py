@@ -78,5 +78,8 @@ class ExamplesFile(Dataset):
         return {name: path for name, path in paths.items() if path is not None}
 
     def _file(self, name: str) -> str | None:
-        roots = self.media or (Path(self.data).parent,)
-        return next((str(path) for root in roots if (path := Path(root) / name).exists()), None)
+        return next((str(path) for root in self._roots if (path := root / name).exists()), None)
+
+    @property
+    def _roots(self) -> tuple[Path, ...]:
+        return tuple(map(Path, self.media)) or (Path(self.data).parent,)

@@ -32,7 +32,7 @@ Kind = Literal[
 KINDS: tuple[Kind, ...] = Kind.__args__  # type: ignore[attr-defined]
 _FILE_COUNTS = ("frame_count",)  # of the video file
 _FOLDER_COUNTS = ("num_frames_actual", "frame_length", "num_frames")  # of frames extracted at the data set's rate
-_ANSWER = re.compile(r"answer (is -?\d|.* is not among the options|\d+ is neither an option)")
+_ANSWER = re.compile(r"answer (is (-?\d|empty)|.* is not among the options|\d+ is neither an option)")
 _TOLERANCE_SECONDS = 1.0  # of spans and durations, which annotations round
 
 

@@ -63,7 +63,8 @@ class Example:
             raise AnnotationError(f"example {self.id!r} is marked as unlabeled, but has the answer {self.answer!r}")
         if self.span is not None and not 0 <= self.span[0] < self.span[1] < inf:
             raise AnnotationError(
-                f"example {self.id!r}: a span must be finite, with 0 <= start < end, got {self.span[0]} and {self.span[1]}"
+                f"example {self.id!r}: a span must be finite, with 0 <= start < end, got {self.span[0]} and {self.span[1]}; "
+                "correct the row, or omit start and end to use the whole clip"
             )
 
     def about(self, clip: Clip) -> Example:

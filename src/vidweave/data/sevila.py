@@ -43,9 +43,10 @@ class SevilaForm(Dataset):
         }
         if row.get("answer") is None and cls.may_lack_answers:
             return Example(**common, answer="", is_labeled=False)
-        answer = int(row["answer"])
-        if not 0 <= answer < len(options):
-            raise ValueError(f"answer is {answer}, expected 0 to {len(options) - 1}")
+        given = str(row["answer"])
+        if not given.isdigit() or int(given) >= len(options):
+            raise ValueError(f"answer is {given or 'empty'}, expected 0 to {len(options) - 1}")
+        answer = int(given)
         return Example(**common, answer=options[answer], answer_index=answer)
 
     may_lack_answers: ClassVar[bool] = False

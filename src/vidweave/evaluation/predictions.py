@@ -35,6 +35,7 @@ class Prediction:
         scores: Log-probability of each option, in the order of `options`; None if the model gave none.
         correct: Whether the output is correct.
         media: Content hashes of the media files (`evaluation.shown_media`): scene and modality → hash.
+        alternatives: Further beams, best first, where several were kept.
     """
 
     id: str
@@ -49,6 +50,7 @@ class Prediction:
     correct: bool
     facets: Mapping[str, str] = field(default_factory=dict)
     media: Mapping[str, str] = field(default_factory=dict)
+    alternatives: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, example: Example, answer: Answer, *, correct: bool, media: Mapping[str, str] | None = None) -> Self:
@@ -70,6 +72,7 @@ class Prediction:
             correct=correct,
             facets=dict(example.facets),
             media=dict(media or {}),
+            alternatives=answer.alternatives,
         )
 
     @classmethod
@@ -77,7 +80,7 @@ class Prediction:
         """Build a prediction from JSON data; raises TypeError for anything but a mapping with exactly these fields."""
         if not isinstance(data, Mapping):
             raise TypeError(f"expected an object, got {data!r}")
-        lists = {name: tuple(data.get(name, ())) for name in ("options", "frames", "scores")}
+        lists = {name: tuple(data.get(name, ())) for name in ("options", "frames", "scores", "alternatives")}
         return cls(**{**data, **lists})
 
 

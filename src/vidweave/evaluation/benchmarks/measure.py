@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -121,8 +122,26 @@ def measure(
         clustered=_clustered(outcomes),
         remainder=None if measured is None else measured.remainder(_labeled(result, outcomes)),
         written=_written(task.name, examples, result.predictions, measurement, measured),
-        notes=(*task.notes(), *result.notes, *(() if measured is None else measured.notes)),
+        notes=(*_split_notes(task), *task.notes(), *result.notes, *(() if measured is None else measured.notes)),
     )
+
+
+def _split_notes(task: DatasetTask) -> list[str]:
+    """A note if the annotation file is named like another split than the one that published numbers are about."""
+    facts = DATASETS.entry(task.name).facts if task.name in DATASETS else None
+    data = task.settings.get("data")
+    if facts is None or not facts.split or not isinstance(data, (str, Path)):
+        return []
+    expected = _SPLITS.get(facts.split.split()[0])
+    found = [_SPLITS[word] for word in re.split(r"[^a-z]+", Path(data).stem.lower()) if word in _SPLITS]
+    if not found or expected is None or expected in found:
+        return []
+    return [f"{Path(data).name} is named like the split {found[-1]}; published numbers are about {facts.split}"]
+
+
+_SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test"} | dict.fromkeys(
+    ("val", "valid", "validation", "dev"), "val"
+)
 
 
 def _asked_for(task: DatasetTask, measurement: Measurement) -> list[Example]:

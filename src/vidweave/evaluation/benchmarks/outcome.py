@@ -24,12 +24,14 @@ class Outcome:
         example: As annotated; its media were not looked for.
         reply: The model's text; None where the question was not asked, because its media are missing.
         scores: Log-probability of each option; empty where the reply was written.
+        alternatives: Further beams, best first.
         parser: Rule that reads a written choice (`evaluation.scorers.mcq_parsing`).
     """
 
     example: Example
     reply: str | None
     scores: tuple[float | None, ...] = ()
+    alternatives: tuple[str, ...] = ()
     parser: str = "vidweave"
 
     @property
@@ -68,8 +70,18 @@ def join_outcomes(
     outcomes = []
     for example in (e for e in examples if e.is_labeled):
         prediction = result.get(example.id)
-        reply, scores = (None, ()) if prediction is None else (prediction.output, prediction.scores)
-        outcomes.append(Outcome(example=example, reply=reply, scores=scores, parser=parser))
+        if prediction is None:
+            outcomes.append(Outcome(example=example, reply=None, parser=parser))
+            continue
+        outcomes.append(
+            Outcome(
+                example=example,
+                reply=prediction.output,
+                scores=prediction.scores,
+                alternatives=prediction.alternatives,
+                parser=parser,
+            )
+        )
     return outcomes
 
 

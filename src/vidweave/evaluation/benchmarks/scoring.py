@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vidweave.errors import PredictionError
@@ -224,20 +224,13 @@ def _exact(outcomes: Iterable[Outcome], normalization: str) -> ScoreTable:
 
 def _malmm(outcomes: Sequence[Outcome], *, cuts_at_space: bool) -> list[Score]:
     answers = {o.example.id: o.example.answer for o in outcomes}
-    beams = {o.example.id: (o.reply,) for o in outcomes if o.reply is not None}
+    beams = {o.example.id: (o.reply, *o.alternatives) for o in outcomes if o.reply is not None}
     official = beam_accuracy_malmm(answers, beams, cuts_at_space=cuts_at_space)
     strict = beam_accuracy_strict(answers, beams)
-    # One reply per question is kept, of which top-5 says nothing
-    return [
-        ScoreTable(
-            scorer=table.scorer,
-            groups={"top1": table.groups["top1"]},
-            overall=table.overall,
-            answered=table.answered,
-            defects=table.defects,
-        )
-        for table in (official, strict)
-    ]
+    if any(len(result) > 1 for result in beams.values()):
+        return [official, strict]
+    # Without further beams, top-5 says nothing
+    return [replace(table, groups={"top1": table.groups["top1"]}) for table in (official, strict)]
 
 
 def _number(text: str | None) -> float | None:
