@@ -1,8 +1,8 @@
-"""A mixture of projection experts: several small transformers side by side, weighed by each port's router.
+"""Mixture of projection experts: several small transformers in parallel, weighted by each port's router.
 
-OneLLM's universal projection (arXiv 2312.03700): query tokens and keys are one sequence, which every expert reads without
-positions and in both directions; the experts' results at the query tokens are added, each times its weight. A router sees
-the tokens before any expert has, so what it says of a query token depends on the stream alone, not on the input.
+OneLLM's universal projection (arXiv 2312.03700): query tokens and keys form one sequence, which every expert processes
+bidirectionally and without positions; the result is the weighted sum of the experts' outputs at the query tokens. The
+router reads the query tokens before any expert, so its weights depend only on the stream, not on the input.
 """
 
 # Axes: R rows, Q queries, K keys, S = Q + K positions, W width, E experts
@@ -28,12 +28,12 @@ __all__ = ["Expert", "ExpertMixture", "ExpertMixtureConfig"]
 
 @dataclass(frozen=True, kw_only=True)
 class ExpertMixtureConfig(ComponentConfig):
-    """Sizes; the defaults are those of OneLLM's three experts.
+    """Sizes of the mixture; the defaults are those of OneLLM's three experts.
 
     Attributes:
         width: W, of keys, queries and results.
-        num_experts, layers, heads, intermediate: Of the experts; heads divide the width.
-        norm_eps: Of the root-mean-square norms.
+        num_experts, layers, heads, intermediate: Sizes of the experts; `heads` divides `width`.
+        norm_eps: Epsilon of the RMS norms.
     """
 
     kind: ClassVar[str] = "expert_mixture"
@@ -53,7 +53,7 @@ class ExpertMixtureConfig(ComponentConfig):
 
 
 class _Block(nn.Module):
-    """A block of LLaMA without positions and without a causal mask."""
+    """Block of LLaMA without positions and without a causal mask."""
 
     def __init__(self, config: ExpertMixtureConfig) -> None:
         super().__init__()
@@ -75,14 +75,14 @@ class _Block(nn.Module):
 
 
 class Expert(nn.Module):
-    """One of the experts."""
+    """One expert: a stack of blocks."""
 
     def __init__(self, config: ExpertMixtureConfig) -> None:
         super().__init__()
         self.layers = nn.ModuleList(_Block(config) for _ in range(config.layers))
 
     def forward(self, tokens: Tensor, mask: Tensor | None, keep: int) -> Tensor:
-        """tokens (R, S, W), mask (R, S) → (R, keep, W): the last block computes the positions that are kept alone."""
+        """tokens (R, S, W), mask (R, S) → (R, keep, W): the last block only computes the kept positions."""
         last = len(self.layers) - 1
         for number, layer in enumerate(self.layers):
             tokens = layer(tokens, mask, keep if number == last else None)
@@ -90,7 +90,7 @@ class Expert(nn.Module):
 
 
 class ExpertMixture(Trunk):
-    """See the module; the routers are those of the connector's ports."""
+    """See the module; the routers belong to the connector's ports."""
 
     def __init__(self, config: ExpertMixtureConfig) -> None:
         super().__init__()
@@ -101,13 +101,13 @@ class ExpertMixture(Trunk):
         reset_normal(self)
 
     def attach_routers(self, routers: Sequence[Router | None]) -> None:
-        self._routers = tuple(routers)  # a tuple: their weights are the ports'
+        self._routers = tuple(routers)  # a tuple: their weights belong to the ports
 
     def forward(self, inputs: TrunkInput) -> Tensor:
-        """Results (R, Q, W) at the query tokens.
+        """Compute the results (R, Q, W) at the query tokens.
 
         Raises:
-            ConfigError: text, which it does not read; no query tokens; no adapter, or one of a port without a router.
+            ConfigError: text, which it does not read; no query tokens; no adapter, or that of a port without a router.
         """
         self.refuse(text=inputs.text)
         queries, mask = inputs.queries, inputs.mask
@@ -121,7 +121,7 @@ class ExpertMixture(Trunk):
         return torch.stack(results, -1).mul(weights[:, :, None]).sum(-1)
 
     def _weights(self, queries: Tensor, adapter: Tensor | None) -> Tensor:
-        """(R, Q, E), each row by the router of its port."""
+        """Compute the weights (R, Q, E), each row with the router of its port."""
         if adapter is None:
             raise ConfigError("an expert mixture needs the index of each row's port (adapter), got none")
         if adapter.is_meta:  # costs are counted on tensors without values

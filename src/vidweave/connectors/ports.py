@@ -32,7 +32,7 @@ class PortConfig:
         norm_eps: Its epsilon.
         num_query_tokens: Q; 0 for a trunk without queries.
         adapter: The stream's LoRA in the shared trunk; None is no adapter.
-        router_width: Hidden width of the router that weights the experts of a trunk that has experts.
+        router_width: Hidden width of the router, for a trunk with experts.
         span: `group`: the trunk processes each segment separately; `clip`: all segments of a row at once, at reading.
         num_time_positions: Rows of a learned table, added to the keys by the index of the segment in its row. It starts
             at zero, so a fresh one changes nothing. 0 is no table.

@@ -1,4 +1,4 @@
-"""Routers: how much each expert of a shared trunk counts for one stream (OneLLM, arXiv 2312.03700)."""
+"""Routers: the weight of each expert of a shared trunk for one stream (OneLLM, arXiv 2312.03700)."""
 
 # Axes: S positions, W width, E experts
 
@@ -11,13 +11,13 @@ __all__ = ["Router"]
 
 
 class Router(nn.Module):
-    """A small MLP that weighs experts token by token; it belongs to its stream's port.
+    """Small MLP that weights experts per token; it belongs to its stream's port.
 
     The weights are sigmoids, divided by their sum (OneLLM's code; its paper says softmax).
 
     Args:
-        width: W of the tokens.
-        hidden: Width inside.
+        width: W, width of the tokens.
+        hidden: Hidden width.
         num_experts: E.
     """
 

@@ -108,7 +108,7 @@ def whole_span(seconds: Tensor, real: Tensor) -> Tensor:
 
 
 def merge_seconds(seconds: Tensor, time: int) -> Tensor:
-    """(R, T, 2) → (R, T // time, 2): from the start of the first to the end of the last of `time` neighbours."""
+    """(R, T, 2) → (R, T // time, 2): from the start of the first to the end of the last of `time` neighbors."""
     if time == 1:
         return seconds
     whole = seconds[:, : seconds.shape[1] // time * time].unflatten(1, (-1, time))
@@ -121,7 +121,8 @@ def first_times(
     """Return, per row, the times of the first of `carriers` (same rows, canonical form) that has segments.
 
     Returns:
-        seconds (R, S, 2), real (R, S) and found (R,); S is `num_segments`, by default the longest's.
+        seconds (R, S, 2), real (R, S) and found (R,), True if a carrier has segments; S is `num_segments`, by default
+        the longest.
     """
     longest = max(carrier.mask.shape[1] for carrier in carriers) if num_segments is None else num_segments
     like = carriers[0]

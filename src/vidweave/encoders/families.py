@@ -18,7 +18,7 @@ WHOLE_MODELS = {
     "instructblipvideo": "instructblip_vision_model",
     "siglip": "siglip_vision_model",
 }
-# Towers that look usable by name and input but are not → reason, and an alternative.
+# Towers that seem usable by name and input but are not → reason, and an alternative.
 _UNUSABLE = {
     **dict.fromkeys(
         ("siglip2", "siglip2_vision_model"),
@@ -85,7 +85,7 @@ class Family:
         call: Further arguments of every call.
         side: Field of the configuration with the frame size.
         num_frames: Field of the configuration with the number of frames of a video tower.
-        steps: Time steps that a video tower's patch tokens stand for, ordered in time; from the config.
+        steps: Number of time steps of a video tower's patch tokens, ordered in time; from the config.
     """
 
     model: str
@@ -160,8 +160,8 @@ FAMILIES: dict[str, Family] = {
 def family_of(model_type: str) -> Family:
     """Return the family of a transformers `model_type`.
 
-    A vision model that is in no table is used as it is: with its own last norm, and with the number of tokens before its
-    patches measured.
+    A vision model outside the tables is used unchanged: with its own last norm, and with a measured number of tokens
+    before its patches.
 
     Raises:
         UnknownNameError: transformers has no such vision model; lists similar names.

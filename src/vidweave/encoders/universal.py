@@ -1,8 +1,8 @@
-"""OneLLM's universal encoder: CLIP's frozen vision transformer reads tokens of eight modalities (arXiv 2312.03700).
+"""OneLLM's universal encoder: CLIP's frozen vision transformer for tokens of eight modalities (arXiv 2312.03700).
 
-Frames are cut into patches as CLIP does it. Every other modality has a tokenizer and a table of positions of its own, which
-are trained; the tokens then go through the same transformer. Frames of one group (a clip, or a frame and its depth map)
-are encoded one by one and averaged.
+Frames are cut into patches as in CLIP. Every other modality has its own trained tokenizer and position table; its
+tokens then go through the same transformer. Frames of one group (a clip, or a frame and its depth map) are encoded
+separately and averaged.
 """
 
 # Axes: R rows, T groups in time, G = R * T groups, W frames of a group, N tokens, C width; F mel frames, M mel bins,
@@ -29,17 +29,17 @@ Spec = VisualSpec | AudioSpec | PointSpec | SeriesSpec
 
 @dataclass(frozen=True, kw_only=True)
 class UniversalEncoderConfig(ComponentConfig):
-    """Sizes; the defaults are those of OpenAI's CLIP ViT-L/14 and of OneLLM's tokenizers.
+    """Sizes of the encoder; the defaults are those of OpenAI's CLIP ViT-L/14 and of OneLLM's tokenizers.
 
     Attributes:
-        width, layers, heads, mlp_width, patch, size, norm_eps: Of CLIP.
+        width, layers, heads, mlp_width, patch, size, norm_eps: Sizes of CLIP.
         sound_patch, sound_stride: Patches of log-mel frames, which overlap.
-        num_groups, group_size: Groups of neighboring points, one token each. Neighbors are those by the last three columns
-            (colors, or coordinates before they were normalized).
-        series_kernel: Samples of a series that make a token, at every sample.
-        vector_tokens: Tokens that a series of one sample becomes.
+        num_groups, group_size: Groups of neighboring points, one token each. Neighbors are determined by the last three
+            columns (colors, or coordinates before normalization).
+        series_kernel: Samples of a series per token, with a token at every sample.
+        vector_tokens: Tokens for a series of one sample.
         chunk: Groups encoded at a time; None is all.
-        specs: Modality → how raw media become its values. A spec of frames has no parameters of its own.
+        specs: Modality → preprocessing of its raw media. Frames need no parameters of their own.
     """
 
     kind: ClassVar[str] = "universal"
@@ -128,7 +128,7 @@ class _Samples(nn.Module):
 
 
 class _Vector(nn.Module):
-    """One sample (G, 1, K) → `vector_tokens` tokens; the linear layer's outputs stand channel by channel."""
+    """One sample (G, 1, K) → `vector_tokens` tokens; the linear layer's outputs are ordered by channel."""
 
     def __init__(self, config: UniversalEncoderConfig, spec: SeriesSpec) -> None:
         super().__init__()
@@ -150,7 +150,7 @@ def _tokenizer(config: UniversalEncoderConfig, spec: Spec) -> _Sound | _Points |
 
 
 class _Layer(nn.Module):
-    """A block of CLIP, with its approximate GELU."""
+    """Block of CLIP, with its approximate GELU."""
 
     def __init__(self, config: UniversalEncoderConfig) -> None:
         super().__init__()
@@ -193,7 +193,7 @@ class UniversalEncoder(nn.Module):
 
         Raises:
             ModalityError: no spec for `modality`.
-            ShapeError: values of another shape than its spec makes.
+            ShapeError: values of another shape than that of the spec.
         """
         check_modality(modality, self.specs, "universal")
         values = values.to(self.class_embedding.dtype)

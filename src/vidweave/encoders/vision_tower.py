@@ -179,7 +179,7 @@ def _transformers_config(family: Family, config: VisionTowerConfig) -> Any:
 
 
 def _patch_field(family: Family) -> tuple[str, ...]:
-    """What a family that no table knows must have, for its patches to be counted."""
+    """Return a configuration field that a family outside the table must have, so that its patches can be counted."""
     return ("patch_size",) if family.prefix is None else ()
 
 

@@ -17,7 +17,7 @@ from vidweave.types import Clip, Query
 __all__ = ["InputAblation", "input_ablations"]
 
 NO_QUESTION = "Which of these is the answer?"
-_REMEMBERED = 64  # clips; the questions of a batch are about few
+_REMEMBERED = 64  # clips; the questions of a batch are about a few
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,9 +25,9 @@ class InputAblation:
     """Removes a part of the input of a question.
 
     Attributes:
-        name: As in the report.
+        name: Name in the report.
         slug: Part of the name of its prediction file.
-        ignores: Arguments of decoding that do not apply to what is left.
+        ignores: Arguments of decoding that do not apply to the remaining input.
     """
 
     name: str
@@ -39,7 +39,7 @@ class InputAblation:
     _lock: Lock = field(default_factory=Lock, compare=False, repr=False)
 
     def apply(self, query: Query) -> Query:
-        """The question without that part; questions about one clip share the changed clip."""
+        """Remove that part from the question; questions about one clip share the changed clip."""
         scenes = tuple(replace(scene, clip=self._changed(scene.clip)) for scene in query.scenes)
         if self.question is None:
             return replace(query, scenes=scenes)
@@ -47,7 +47,7 @@ class InputAblation:
 
     def _changed(self, clip: Clip) -> Clip:
         key = (tuple((name, str(source)) for name, source in clip.items()), tuple(clip.settings.values()))
-        if any(not isinstance(source, str) for source in clip.values()):  # in memory: its text says little
+        if any(not isinstance(source, str) for source in clip.values()):  # in memory: its text is not informative
             return self._change(clip)
         with self._lock:
             if key not in self._made:
@@ -66,7 +66,7 @@ class InputAblation:
 def input_ablations(examples: Sequence[Example], modalities: Sequence[str]) -> tuple[list[InputAblation], list[str]]:
     """Return the baselines that apply to a data set, and a line for each that does not.
 
-    Without the clip means with a blank one of the same length: gray frames, silence. A model always gets a clip.
+    "Without the clip" uses a blank one of the same length (gray frames, silence), since a model always gets a clip.
 
     Args:
         examples: The questions.
@@ -95,7 +95,7 @@ def input_ablations(examples: Sequence[Example], modalities: Sequence[str]) -> t
 
 
 def middle_frame(clip: Clip) -> Clip:
-    """Replace a clip by the middle frame of each modality that has frames; other modalities are left out.
+    """Replace a clip by the middle frame of each modality that has frames; other modalities are dropped.
 
     A model that samples more frames gets this one repeated.
 

@@ -27,14 +27,14 @@ def is_out_of_memory(error: BaseException) -> bool:
 class BatchRunner(Generic[Result]):
     """Call a function on batches of positions, in order.
 
-    A batch that does not fit into memory is halved and tried again; later batches have at most the size that fitted.
+    A batch that does not fit into memory is halved and retried; later batches have at most the size that fitted.
 
     Args:
-        call: Called with the positions of a batch; it may be called from several threads.
+        call: Called with the positions of a batch, possibly from several threads.
         workers: Batches in flight. With 2, the media of the next batch are decoded while the model computes.
 
     Attributes:
-        notes: A line for each time that the batch size was reduced.
+        notes: A line for each reduction of the batch size.
     """
 
     def __init__(self, call: Callable[[list[int]], Result], *, workers: int = 1) -> None:
@@ -71,7 +71,7 @@ class BatchRunner(Generic[Result]):
         pending = deque(self._split(batch))
         while pending:
             part = pending.popleft()
-            if len(parts := self._split(part)) > 1:  # the limit became smaller meanwhile
+            if len(parts := self._split(part)) > 1:  # the limit was reduced in the meantime
                 pending.extendleft(reversed(parts))
                 continue
             result = self._try(part)
@@ -81,7 +81,7 @@ class BatchRunner(Generic[Result]):
                 yield result
 
     def _try(self, part: list[int]) -> Result | None:
-        """Return the result, or None after running out of memory, once the memory of the attempt is released."""
+        """Return the result; after running out of memory, release the memory of the attempt and return None."""
         try:
             return self._call(part)
         except Exception as error:

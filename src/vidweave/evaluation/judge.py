@@ -1,6 +1,6 @@
 """Judge open answers with a language model by the Video-ChatGPT protocol: yes or no, and a score from 0 to 5.
 
-The wording is the protocol's, missing spaces included, since published numbers were made with it.
+The wording is the protocol's, including its missing spaces, since published numbers were produced with it.
 """
 
 from __future__ import annotations

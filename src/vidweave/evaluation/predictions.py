@@ -20,7 +20,7 @@ __all__ = ["Prediction", "PredictionFile", "read_predictions"]
 
 FORMAT = "vidweave evaluation predictions"
 VERSION = 2
-READABLE = (1, VERSION)  # version 1 did not record the media
+READABLE = (1, VERSION)  # version 1 did not store the media
 
 
 @dataclass(frozen=True, kw_only=True)

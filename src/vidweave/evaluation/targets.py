@@ -24,7 +24,7 @@ QUESTIONS = "questions.jsonl"  # in a folder of `vidweave toyworld make`
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A task or a data set, found by `find_target`.
+    """A task or a data set, resolved by `find_target`.
 
     Attributes:
         name: Registered name.

@@ -1,4 +1,4 @@
-"""Where the time of a run goes: decoding, encoding, answering, and bookkeeping."""
+"""Time of a run by part: decoding, encoding, answering, and bookkeeping."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vidweave.types import Answer
 
 __all__ = ["PARTS", "TimeSplit"]
 
-# Stage of a Trace → part; what a model does besides its stages is `other`
+# Stage of a Trace → part; a model's time outside of its stages is `other`
 _STAGES = {
     "open": "decode",
     "select": "select",
@@ -39,7 +39,7 @@ class TimeSplit:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Add the time inside to a part."""
+        """Add the time of the ``with`` block to a part."""
         start, cpu = time.perf_counter(), time.thread_time()
         try:
             yield

@@ -10,14 +10,14 @@ from vidweave.report.page import Page
 
 __all__ = ["findings_page"]
 
-MOST_LINES = 200  # of one group; the JSON below has them all
+MOST_LINES = 200  # per group; the JSON below has all lines
 
 
 def findings_page(title: str, groups: Mapping[str, Sequence[str]], account: str) -> Page:
-    """A page with a section of lines per group, of at most 200 lines each.
+    """Build a page with a section per group, of at most 200 lines each.
 
     Args:
-        account: All findings as JSON, shown folded.
+        account: All findings as JSON, collapsed.
     """
     sections = [(f"{name} ({len(lines)})", _lines(lines)) for name, lines in groups.items()]
     return Page(

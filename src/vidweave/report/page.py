@@ -32,7 +32,7 @@ _STYLE = (
 
 @dataclass(frozen=True)
 class Page:
-    """Titled drawings, one below the other; `account` is the complete data as JSON, under its own name."""
+    """Titled drawings, one below the other; `account` is the complete data as JSON."""
 
     title: str
     sections: tuple[tuple[str, Drawing], ...]

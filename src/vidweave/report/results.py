@@ -22,7 +22,7 @@ def results_page(results: Results) -> Page:
     charts = {f"Accuracy of {_title(results)}": _overall(results)}
     charts |= {f"By {title}": rows for title, rows in _breakdowns(results)}
     if results.get("choices"):
-        charts["How often each option was chosen (bar) and right (tick)"] = _choices(results)
+        charts["How often each option was chosen (bar) and correct (tick)"] = _choices(results)
     sections = _charts(charts)
     if sources := [f"{row['name']}: {row['source']}" for row in results.get("published", ())]:
         sections.append(("Sources of published numbers", _lines(sources)))

@@ -1,4 +1,4 @@
-"""The page of a training run: curves, what was trained, and answers to held-out questions."""
+"""Page of a training run: curves, trainable parameters, and answers to held-out questions."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def training_page(
 
     Args:
         losses: (step, training loss).
-        metrics: `accuracy` and `loss` on the validation data → (step, value); may be empty.
-        trained: Slot → parameters in all, and trained.
+        metrics: `accuracy` and `loss` on the validation data: name → (step, value); may be empty.
+        trained: Slot → number of parameters, and how many were trained.
         examples: Held-out questions: `id`, `question`, `answer`, `given`, `right`.
         figures: Final figures, e.g. accuracy and its interval.
-        manifest: Settings and outputs, shown folded.
+        manifest: Settings and outputs, collapsed.
     """
     sections = [("Result", _lines([_result(figures, len(examples))]))]
     curves = {"loss": losses, "validation loss": metrics.get("loss", ())}
@@ -104,7 +104,7 @@ def _plot(lines: Mapping[str, Curve], *, low: float | None = None, high: float |
 
 
 def _thinned(line: Curve) -> Curve:
-    """At most MOST_POINTS points, each the mean of its neighbors."""
+    """Reduce to at most MOST_POINTS points, each the mean of its neighbors."""
     if len(line) <= MOST_POINTS:
         return line
     size = len(line) / MOST_POINTS

@@ -24,7 +24,7 @@ def write_weights(file: Path, state: Mapping[str, Tensor]) -> None:
 
 
 def write_encoder(folder: Path, name: str, encoder: Any, config: EncoderConfig) -> None:
-    """Write an encoder by itself, as `vidweave compose --encoder FOLDER` reads it: weights, and its configuration.
+    """Write a single encoder for `vidweave compose --encoder FOLDER`: its weights and configuration.
 
     Args:
         name: Name of the encoder in a model, and so of its stream.

@@ -32,7 +32,7 @@ ORDINALS = (0, 1, 2, -1)  # first, second, third, last
 # Name → number of classes, and the range of connector tokens that encode it. Six tokens represent the colors
 # (each comes once at most), four the ordinals, five the shapes, and the last one the answer.
 VISIT_LABELS: dict[str, tuple[int, tuple[int, int]]] = {
-    "shape of colour": (len(a.SHAPES) + 1, (0, 6)),  # the last class: does not come
+    "shape of colour": (len(a.SHAPES) + 1, (0, 6)),  # the last class: does not occur
     "rank of colour": (MOST_VISITS, (0, 6)),
     "colour of ordinal": (len(a.COLOURS), (6, 10)),
     "shape of ordinal": (len(a.SHAPES), (6, 10)),

@@ -1,4 +1,4 @@
-"""Batches of a stage, in the sampler's order, prepared when needed, or ahead by threads or spawned processes."""
+"""Batches of a stage in the sampler's order, prepared on demand, or ahead by threads or spawned processes."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from vidweave.training.stages import Examples, Stage
 
 __all__ = ["BatchSource", "MicroBatch", "default_workers", "pickled_source"]
 
-_MOST_TENSOR_BYTES = 1_000_000  # that a collate function takes along; features and labels belong into the examples
+_MOST_TENSOR_BYTES = 1_000_000  # pickled with a collate function; features and labels belong in the examples
 
 
 def default_workers() -> int:
-    """How many processes prepare batches where nobody says: 2 with at least 4 CPU cores, else 0."""
+    """Return the default number of processes that prepare batches: 2 with at least 4 CPU cores, else 0."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return 2 if cores >= 4 else 0
 
@@ -51,7 +51,7 @@ class BatchSource:
     world_size: int = 1
 
     def step(self, step: int) -> list[MicroBatch]:
-        """The micro-batches of `step` (from 0).
+        """Return the micro-batches of `step` (from 0).
 
         Raises:
             TrainingError: an example or a batch could not be built; the message names it.
@@ -60,7 +60,7 @@ class BatchSource:
         return [MicroBatch(self._collate([self.example(i) for i in part], part), tuple(part)) for part in parts]
 
     def steps(self, start: int, stop: int) -> Generator[list[MicroBatch], None, None]:
-        """`step(start)`, …, `step(stop - 1)`."""
+        """Yield `step(start)`, …, `step(stop - 1)`."""
         if not self.stage.loader_threads and not self.stage.loader_workers:
             yield from map(self.step, range(start, stop))
             return
@@ -75,7 +75,7 @@ class BatchSource:
                 yield _received(waiting.popleft())
 
     def _pool(self, held: ExitStack) -> tuple[Callable[[int], Future[Any]], int]:
-        """A pool that prepares steps ahead, and the number that may be ready; the pool ends with `held`."""
+        """Create a pool that prepares steps ahead, and the number that may be ready; the pool ends with `held`."""
         workers = self.stage.loader_workers
         if workers:
             source = pickled_source(self)
@@ -102,11 +102,10 @@ class BatchSource:
 
 
 def pickled_source(source: BatchSource) -> bytes:
-    """Data of a worker: the examples and their collation, without the objective and the rest of the stage.
+    """Pickle the data of a worker: the examples and their collate function, without the rest of the stage.
 
     Raises:
-        TrainingError: something that cannot be pickled, a model, or a collate function that holds tensors of more than
-            1 MB.
+        TrainingError: something that cannot be pickled, a model, or a collate function with tensors of more than 1 MB.
     """
     whole = source.stage
     stage = Stage(
@@ -129,14 +128,14 @@ def pickled_source(source: BatchSource) -> bytes:
 
 
 class _WeightlessPickler(pickle.Pickler):
-    """Pickles data and refuses weights, by what they are: a tokenizer is larger than many a small model."""
+    """Pickle data but reject weights, by type instead of size: a tokenizer may be larger than a small model."""
 
     def __init__(self, file: io.BytesIO, what: str, most_bytes: int | None) -> None:
         super().__init__(file)
         self._what, self._most_bytes, self._bytes = what, most_bytes, 0
 
     def reducer_override(self, obj: Any) -> Any:
-        """Look at `obj`, which is then pickled as ever."""
+        """Check `obj`, which is then pickled as usual."""
         if isinstance(obj, torch.nn.Module):
             raise TrainingError(
                 f"a model ({type(obj).__name__}) in {self._what} would be copied to every worker process; hold its "
@@ -167,15 +166,15 @@ _SOURCE: list[BatchSource] = []  # of a worker process
 
 def _begin_worker(source: bytes) -> None:
     torch.set_num_threads(1)  # the processes share the cores
-    _SOURCE[:] = [pickle.loads(source)]  # noqa: S301  # our parent process wrote it
+    _SOURCE[:] = [pickle.loads(source)]  # noqa: S301  # written by our parent process
 
 
 def _pickled_step(step: int) -> bytes:
-    return pickle.dumps(_SOURCE[0].step(step))  # as bytes: tensors in shared memory would end with their worker
+    return pickle.dumps(_SOURCE[0].step(step))  # as bytes: tensors in shared memory would be freed with their worker
 
 
 def _received(future: Future[Any]) -> list[MicroBatch]:
-    """The batches of a step, from a thread or a worker."""
+    """Return the batches of a step from a thread or a worker."""
     try:
         made = future.result()
     except BrokenProcessPool as error:
@@ -183,4 +182,4 @@ def _received(future: Future[Any]) -> list[MicroBatch]:
             "a worker process that prepares batches ended (out of memory, or a script without `if __name__ == "
             '"__main__":`?); set a smaller loader_workers, or 0 (workers=0 of a recipe)'
         ) from error
-    return pickle.loads(made) if isinstance(made, bytes) else made  # noqa: S301  # our own worker wrote it
+    return pickle.loads(made) if isinstance(made, bytes) else made  # noqa: S301  # written by our own worker

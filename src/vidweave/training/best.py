@@ -21,7 +21,7 @@ __all__ = ["BestState", "KeepBest", "best_file", "read_best", "write_best"]
 
 @dataclass(frozen=True, kw_only=True)
 class KeepBest:
-    """Keep the weights with the best value of a metric that `Stage.evaluate` returns, and finish the run with them.
+    """Keep the weights with the best value of a metric of `Stage.evaluate`, and finish the run with them.
 
     Attributes:
         metric: Name of the metric.
@@ -43,9 +43,9 @@ class BestState:
     """Best value so far.
 
     Attributes:
-        value: Of the metric; None before the first evaluation.
-        step: Of the stage at which it was reached.
-        waited: Evaluations since then.
+        value: Value of the metric; None before the first evaluation.
+        step: Step of the stage at which it was reached.
+        waited: Number of evaluations since then.
     """
 
     value: float | None = None
@@ -80,7 +80,7 @@ class BestState:
 
 
 def best_file(out: Path, stage: str) -> Path:
-    """File of the best weights of a stage."""
+    """Return the file of the best weights of a stage."""
     return out / "best" / f"{stage}.safetensors"
 
 

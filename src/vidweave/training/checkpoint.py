@@ -1,4 +1,4 @@
-"""Checkpoints that survive a kill at any time: JSON and safetensors in a folder that appears complete or not at all."""
+"""Checkpoints that survive a kill at any time: JSON and safetensors in a folder that is created atomically."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _WEIGHTS, _OPTIMIZER, _STATE = "weights.safetensors", "optimizer.safetensors", "
 
 @dataclass(frozen=True, kw_only=True)
 class Position:
-    """Position of a run; `stage` equal to the number of stages means that all are done.
+    """Position of a run; `stage` equals the number of stages once all are done.
 
     Attributes:
         step: Steps done in the stage.
@@ -39,8 +39,8 @@ class Position:
         early_exit: State of the stage's early exit (None without one).
         best: State of the stage's best evaluation (None without `Stage.keep_best`).
         ended: The last stage's own position when the run is complete, so that it can be extended.
-        data: Stage → description of its examples, see `data_identity`; of all stages that have begun.
-        world_size: Processes that trained; None is unknown.
+        data: Stage → description of its examples, see `data_identity`, for all stages that have started.
+        world_size: Number of training processes; None is unknown.
         run: Description of the run, see `identity`.
     """
 
@@ -76,10 +76,10 @@ class Checkpoints:
         return sorted((p for p in self.folder.glob("[0-9]*-[0-9]*") if p.is_dir()), reverse=True)
 
     def save(self, position: Position, weights: Mapping[str, Tensor], optimizer: Mapping[str, Tensor]) -> Path:
-        """Write a checkpoint; it is on the disk when this returns.
+        """Write a checkpoint; it is on disk when this returns.
 
         Raises:
-            TrainingError: it could not be written (disk full); those before it are untouched.
+            TrainingError: it could not be written (disk full); earlier ones are unchanged.
         """
         target = self.folder / f"{position.stage:03d}-{position.step:09d}"
         temporary = self.folder / f".writing-{target.name}"
@@ -90,7 +90,7 @@ class Checkpoints:
             digests = {name: _sha256(temporary / name) for name in (_WEIGHTS, _OPTIMIZER)}
             (temporary / _STATE).write_text(json.dumps({**asdict(position), "sha256": digests}, indent=1))
             sync(*temporary.iterdir(), temporary)
-            if target.exists():  # a damaged one that was passed over when resuming
+            if target.exists():  # a damaged one that was skipped when resuming
                 _remove(target)
             temporary.rename(target)
             sync(self.folder)
@@ -105,7 +105,7 @@ class Checkpoints:
         return target
 
     def latest(self) -> tuple[Position, dict[str, Tensor], dict[str, Tensor]] | None:
-        """Position, weights and optimizer state of the newest undamaged checkpoint; None if there is none at all.
+        """Load position, weights and optimizer state of the newest undamaged checkpoint; None if there is none at all.
 
         Raises:
             TrainingError: there are checkpoints, and all are damaged.
@@ -126,7 +126,7 @@ class Checkpoints:
 
 
 def trainable_tensors(model: nn.Module, names: Iterable[str]) -> dict[str, Tensor]:
-    """Copies of the named parameters and of all persistent buffers, on the CPU."""
+    """Copy the named parameters and all persistent buffers to the CPU."""
     return {
         name: tensor.detach().to("cpu", copy=True).contiguous()
         for name, tensor in _trained_tensors(model, names).items()
@@ -134,7 +134,7 @@ def trainable_tensors(model: nn.Module, names: Iterable[str]) -> dict[str, Tenso
 
 
 def load_trainable(model: nn.Module, names: Iterable[str], tensors: Mapping[str, Tensor]) -> None:
-    """Put `trainable_tensors` back, in place; names and shapes must be the same (TrainingError)."""
+    """Restore `trainable_tensors` in place; names and shapes must match (TrainingError)."""
     own = _trained_tensors(model, names)
     if own.keys() != tensors.keys():
         differing = sorted(own.keys() ^ tensors.keys())
@@ -151,7 +151,7 @@ def load_trainable(model: nn.Module, names: Iterable[str], tensors: Mapping[str,
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
-    """The optimizer's state as flat tensors ``parameter:key``."""
+    """Flatten the optimizer's state to tensors ``parameter:key``."""
     return {
         f"{name}:{key}": torch.as_tensor(value).detach().to("cpu", copy=True).contiguous()
         for name, parameter in parameters.items()
@@ -162,7 +162,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, parameters: Mapping[str,
 def load_optimizer(
     optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter], tensors: Mapping[str, Tensor]
 ) -> None:
-    """Put `optimizer_tensors` back; `step` counters stay on the CPU, where AdamW keeps them."""
+    """Restore `optimizer_tensors`; `step` counters stay on the CPU, where AdamW keeps them."""
     for key, tensor in tensors.items():
         name, _, part = key.rpartition(":")
         if name not in parameters:
@@ -187,7 +187,7 @@ def _read(path: Path) -> tuple[Position, dict[str, Tensor], dict[str, Tensor]]:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a checkpoint; it is never seen half removed."""
+    """Remove a checkpoint atomically."""
     hidden = folder.with_name(f".old-{folder.name}")
     folder.rename(hidden)
     shutil.rmtree(hidden)

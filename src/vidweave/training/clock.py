@@ -1,4 +1,4 @@
-"""Time budgets: how much of a budget a stage may use."""
+"""Time budgets of stages."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Clock:
         return time.monotonic() - self._zero
 
     def begin_stage(self, shares: Sequence[float], started: float) -> None:
-        """A stage began at `started` seconds; `shares` are its own and those of the stages after it."""
+        """Start a stage at `started` seconds; `shares` are its own and those of the stages after it."""
         self.stage_started = started
         if self.budget_seconds is not None:
             self._stage_seconds = max(0.0, self.budget_seconds - started) * shares[0] / sum(shares)
 
     def progress(self, step: int, steps: int, elapsed: float) -> float:
-        """How much of the stage is done, 0..1: by steps, or by time where that is further."""
+        """Return the progress of the stage, 0..1: by steps, or by time if that is further."""
         done = step / steps
         if self._stage_seconds is None:
             return done
@@ -41,8 +41,8 @@ class Clock:
         return min(1.0, max(done, (elapsed - self.stage_started) / self._stage_seconds))
 
     def schedule_step(self, step: int, steps: int, progress: float) -> int:
-        """Step of a schedule: `step`, or, if more of the time is used, the corresponding step of a whole run.
+        """Return the step of a schedule: `step`, or the corresponding step of a whole run if more of the time is used.
 
-        So a warm-up shrinks with its stage, and does not fill a short one.
+        So a warm-up shrinks with its stage instead of filling a short one.
         """
         return step if self._stage_seconds is None else max(step, int(progress * steps))

@@ -22,12 +22,12 @@ _EDGE_BYTES = 2**16
 
 
 def describe_data(source: BatchSource, *, is_derived: bool) -> dict[str, Any]:
-    """JSON data: number of examples, and digests of some, spread from the first to the last.
+    """Describe examples as JSON data: their number, and digests of some, spread from the first to the last.
 
-    Files and folders that an example names count by their size and parts of their content, not by their path.
+    Files and folders named by an example are identified by their size and parts of their content, not by their path.
 
     Args:
-        is_derived: The examples were computed by the model. Their floating-point values are then left out, since they
+        is_derived: The examples were computed by the model. Their floating-point values are then ignored, since they
             may differ in the last bit on another machine.
     """
     size = len(source.examples)
@@ -36,7 +36,7 @@ def describe_data(source: BatchSource, *, is_derived: bool) -> dict[str, Any]:
 
 
 def check_same_data(saved: Mapping[str, Any], source: BatchSource) -> None:
-    """Raise TrainingError unless the examples begin with those that `describe_data` saw; there may be more now."""
+    """Raise TrainingError unless the examples begin with those described by `describe_data`; there may be more now."""
     where, size = f"the data of stage {source.stage.name!r} changed", len(source.examples)
     advice = "resume with the same data (more examples may follow), or train into another folder"
     if size < saved["size"]:
@@ -59,7 +59,7 @@ def _digests(source: BatchSource, indices: Sequence[int], is_derived: bool) -> d
 
 
 def _add(digest: Any, value: Any, is_derived: bool) -> None:
-    """Add a value and all inside it; of objects that are no data, the name of their type."""
+    """Add a value and everything inside it; for objects that are not data, the name of their type."""
     if isinstance(value, Tensor):
         value = value.detach().cpu()
         value = (value.float() if value.is_floating_point() else value).numpy()

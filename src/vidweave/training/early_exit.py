@@ -1,8 +1,8 @@
-"""Passes that stop learning when their gradients jump (CREMA, 3.3: modality-adaptive early exit).
+"""Stop training passes whose gradients jump (CREMA, 3.3: modality-adaptive early exit).
 
 Each pass has a gauge: the norm of the gradients of its measured parameters. After an epoch from `min_epoch` on, a pass
-whose gauge rose above `temperature` times its mean over the epochs before ends for good; the others continue, and the
-forward computes it as before.
+whose gauge exceeds `temperature` times its mean over previous epochs ends permanently; the others continue, and its
+forward computation does not change.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ __all__ = ["EarlyExit", "ExitState", "has_jumped"]
 
 @dataclass(frozen=True, kw_only=True)
 class EarlyExit:
-    """When a pass of a stage is done.
+    """Criterion for the end of a pass of a stage.
 
     Attributes:
         steps_per_epoch: Number of steps in an epoch of the gauge.
-        temperature: How far above its mean the gauge may rise.
-        min_epoch: Epochs (from 0) in which all passes train.
-        statistic: Gauge of an epoch: the mean over its steps, as the paper means it, or the `last` step's, which is all
-            that the released code keeps.
-        measured: Patterns of the parameters that are measured; the paper's are the adapters.
+        temperature: Maximum ratio of the gauge to its mean.
+        min_epoch: Number of epochs (from 0) in which all passes train.
+        statistic: Gauge of an epoch: the mean over its steps, as in the paper, or that of the `last` step, as in the
+            released code.
+        measured: Patterns of the measured parameters; the adapters in the paper.
     """
 
     steps_per_epoch: int
@@ -43,12 +43,12 @@ class EarlyExit:
 
 
 def has_jumped(before: Sequence[float], now: float, *, temperature: float, min_epoch: int) -> bool:
-    """Whether a gauge of `now`, after epochs with `before`, means the end."""
+    """Whether a gauge of `now`, after epochs with `before`, ends the pass."""
     return len(before) >= min_epoch and temperature * sum(before) / len(before) < now
 
 
 class ExitState:
-    """State of the gauges; plain data in and out, so that a resumed run decides as an uninterrupted one."""
+    """State of the gauges; saved as plain data, so that a resumed run makes the same decisions."""
 
     def __init__(self, rule: EarlyExit, passes: Iterable[str], saved: Mapping[str, Any] | None = None) -> None:
         self.rule = rule
@@ -89,5 +89,5 @@ class ExitState:
         return done
 
     def to_dict(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """JSON data for a checkpoint."""
         return {"history": self.history, "exits": self.exits, "steps": self._steps}

@@ -1,4 +1,4 @@
-"""The engine underneath: Lightning Fabric, one process or several."""
+"""Engine of the training loop: Lightning Fabric, with one or several processes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def start_engine(*, accelerator: str, devices: int, strategy: Any) -> Fabric:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a device, or the machine itself, has run out of memory."""
+    """Whether a device or the host ran out of memory."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)

@@ -17,7 +17,7 @@ _SHOWN = 8
 
 
 def check_trainable_dtypes(parameters: Mapping[str, nn.Parameter], stage: str) -> None:
-    """Refuse trainable parameters in half precision: AdamW's steps are smaller than their rounding.
+    """Reject trainable parameters in half precision: AdamW's steps are smaller than their rounding.
 
     Raises:
         TrainingError: gives their number, the first, and the advice.
@@ -36,14 +36,14 @@ def check_trainable_dtypes(parameters: Mapping[str, nn.Parameter], stage: str) -
 def check_finite(
     row: Mapping[str, float], losses: Sequence[float], examples: Sequence[Sequence[int]], *, precision: str, where: str
 ) -> None:
-    """Refuse to step on a loss or gradient that is not finite.
+    """Raise TrainingError on a loss or gradient that is not finite.
 
     Args:
-        row: `loss` and `grad_norm` of the step, over all processes.
-        losses: Of this process's micro-batches.
+        row: `loss` and `grad_norm` of the step, averaged over all processes.
+        losses: Losses of this process's micro-batches.
         examples: Their examples.
-        precision: That the loss was computed in.
-        where: Names the pass.
+        precision: Precision in which the loss was computed.
+        where: Name of the pass, for the message.
 
     Raises:
         TrainingError: names the value that is not finite, the examples and the precision.

@@ -16,8 +16,8 @@ from vidweave.training.stages import Run, Stage
 __all__ = ["check_same_run", "describe_run", "longer_stages", "run_hash"]
 
 _SCHEDULE_LENGTHS = ("warmup_steps", "num_epochs", "steps_per_epoch")
-_CONFIG_LENGTHS = ("epochs", "steps")  # lengths in a recipe's settings; the stages have the resulting ones
-_CONFIG_HOW_NOT_WHAT = ("workers",)  # settings of a recipe that change no batch
+_CONFIG_LENGTHS = ("epochs", "steps")  # lengths in a recipe's settings; stages hold the resulting ones
+_CONFIG_HOW_NOT_WHAT = ("workers",)  # settings of a recipe that do not affect batches
 _SAMPLED_VALUES = 64
 _HOW_NOT_WHAT = (
     "objective",
@@ -34,7 +34,7 @@ _HOW_NOT_WHAT = (
 
 
 def describe_run(run: Run) -> dict[str, Any]:
-    """JSON data: settings, stages, trainable parameters, and a digest of the frozen weights."""
+    """Describe a run as JSON data: settings, stages, trainable parameters, and a digest of the frozen weights."""
     trainable = set(run.trainable())
     frozen = {name: p for name, p in run.model.named_parameters() if name not in trainable}
     return {
@@ -48,12 +48,12 @@ def describe_run(run: Run) -> dict[str, Any]:
 
 
 def run_hash(description: dict[str, Any]) -> str:
-    """A short name for a description."""
+    """Return a short hash of a description."""
     return sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def check_same_run(saved: dict[str, Any], now: dict[str, Any]) -> None:
-    """Raise TrainingError with the differences unless both descriptions are equal; stages may be longer now."""
+    """Raise TrainingError with the differences unless both descriptions are equal, except for longer stages."""
     longer = longer_stages(saved, now)
     before, after = _flat(_lengthened(saved, now, longer)), _flat(now)
     if longer:
@@ -72,13 +72,13 @@ def check_same_run(saved: dict[str, Any], now: dict[str, Any]) -> None:
 
 
 def longer_stages(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Names of stages that have more steps now."""
+    """Return the names of stages that have more steps now."""
     stages = {name: stage for name, stage in saved["stages"].items() if name in now["stages"]}
     return [name for name, stage in stages.items() if now["stages"][name]["steps"] > stage["steps"]]
 
 
 def _lengthened(saved: dict[str, Any], now: dict[str, Any], names: list[str]) -> dict[str, Any]:
-    """`saved` with the lengths of `now` in the stages `names`: their steps, and the lengths of their schedules."""
+    """Return `saved` with the lengths of the stages `names` in `now`: their steps, and those of their schedules."""
     stages = dict(saved["stages"])
     for name in names:
         schedule = {key: now["stages"][name]["schedule"][key] for key in _SCHEDULE_LENGTHS}
@@ -120,7 +120,7 @@ def _flat(value: Any, path: str = "") -> dict[str, Any]:
 
 
 def _digest(parameters: dict[str, torch.nn.Parameter]) -> str:
-    """Names, shapes and some values of each: enough to notice other weights, without reading gigabytes."""
+    """Hash the names, shapes and some values of each: enough to detect other weights, without reading gigabytes."""
     digest = sha256()
     for name, parameter in parameters.items():
         values = parameter.detach().flatten()[:_SAMPLED_VALUES].to("cpu", torch.float64)

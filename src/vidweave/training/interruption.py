@@ -1,4 +1,4 @@
-"""Being stopped in good order, and having a folder for oneself."""
+"""Graceful stops, and exclusive access to the output folder."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class StopRequest:
         self.signal = 0
 
     def end(self, signal_number: int, where: str) -> None:
-        """End the run if a process got a stop signal; a checkpoint has been written.
+        """End the run if a process received a stop signal, after a checkpoint was written.
 
         Raises:
-            KeyboardInterrupt: it was Ctrl-C.
-            SystemExit: it was SIGTERM (a cluster ends a job this way), with the usual code 143.
+            KeyboardInterrupt: after Ctrl-C.
+            SystemExit: after SIGTERM (which clusters send to end a job), with the usual code 143.
         """
         if signal_number == signal.SIGINT:
             raise KeyboardInterrupt(f"stopped {where}; run again to resume")
@@ -37,7 +37,7 @@ class StopRequest:
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """Note SIGINT and SIGTERM instead of dying in the middle of a step; a second one acts at once."""
+    """Record SIGINT and SIGTERM instead of dying in the middle of a step; a second one takes effect immediately."""
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request
@@ -59,10 +59,10 @@ def stop_requests() -> Iterator[StopRequest]:
 
 @contextmanager
 def locked_folder(folder: Path) -> Iterator[None]:
-    """Keep other runs out of `folder`; the system frees it however this process ends.
+    """Lock `folder` against other runs; the operating system releases it however this process ends.
 
     Raises:
-        TrainingError: another process trains into it.
+        TrainingError: another process is training into it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     busy = TrainingError(f"another process trains into {folder}; wait for it, or use another folder")

@@ -17,9 +17,9 @@ __all__ = ["CsvLog", "EventLog", "write_names"]
 
 
 class CsvLog:
-    """Rows of numbers by step. The first row decides the columns; floats are written so that they read back exactly.
+    """Rows of numbers by step. The first row determines the columns; floats are written without loss.
 
-    Opening it drops rows after `last_step` (written after the checkpoint that is resumed) and a half-written line.
+    Opening it drops rows after `last_step` (written after the resumed checkpoint) and an incomplete line.
     """
 
     def __init__(self, path: Path, *, last_step: int) -> None:
@@ -30,10 +30,10 @@ class CsvLog:
             self._truncate(last_step)
 
     def write(self, row: Mapping[str, float]) -> None:
-        """Add a row; it holds `step`.
+        """Add a row that includes `step`.
 
         Raises:
-            TrainingError: the row has a column that the first row had not, or the disk is full.
+            TrainingError: the row has a column that the first row lacks, or the disk is full.
         """
         if not self.columns:
             self.columns = list(row)

@@ -1,4 +1,4 @@
-"""The training loop: stages, steps, checkpoints, resume. Thin, on Lightning Fabric."""
+"""Training loop on Lightning Fabric: stages, steps, checkpoints, resume."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ class TrainResult:
 
     Attributes:
         total_steps: Steps done in all stages, over all interruptions.
-        losses: Last logged loss per stage that trained now.
-        metrics: Last evaluation per stage that was evaluated now.
+        losses: Last logged loss of each stage trained in this call.
+        metrics: Last evaluation of each stage evaluated in this call.
         finish: Return value of the run's `finish`, on the first process.
     """
 
@@ -87,18 +87,18 @@ def train(
     last stage, or with more examples after the old ones; other data and another number of processes are refused.
 
     Args:
-        budget_seconds: Training time over all interruptions; each stage gets its share, and schedules follow the
-            time where it is further than the steps. None: all steps.
-        resume: Go on from the last checkpoint in `out`; False refuses a folder that holds one.
-        devices: Processes. Strategy `auto` is DDP for several; where the loss does not always reach every learning
-            parameter, say `ddp_find_unused_parameters_true`.
+        budget_seconds: Training time over all interruptions; each stage gets its share, and schedules follow the time
+            if it is further than the steps. None: all steps.
+        resume: Continue from the last checkpoint in `out`; False rejects a folder that contains one.
+        devices: Number of processes. Strategy `auto` is DDP for several; if the loss does not always depend on every
+            trainable parameter, use `ddp_find_unused_parameters_true`.
         checkpoint_every: Steps between checkpoints; one more at the end of each stage.
         log_every: Steps between rows of the logs.
         has_events: Write TensorBoard events; None: if tensorboard is installed.
 
     Raises:
         MissingExtraError: the extra `train` is not installed.
-        TrainingError: the run cannot start, go on (NaN, out of memory, disk full) or resume (another recipe).
+        TrainingError: the run cannot start, continue (NaN, out of memory, disk full) or resume (another recipe).
     """
     if checkpoint_every < 1 or log_every < 1:
         raise ConfigError(f"checkpoint_every and log_every must be at least 1, got {checkpoint_every} and {log_every}")
@@ -147,7 +147,7 @@ class _Session:
         self.optimizer_state: dict[str, Tensor] = {}
 
     def open(self, *, resume: bool, budget_seconds: float | None) -> Position:
-        """Where to begin: at the start, or at the last checkpoint, with its weights put back."""
+        """Return the position to begin at: the start, or the last checkpoint, after restoring its weights."""
         if self.fabric.is_global_zero:
             self.checkpoints.clean()
             if not resume and self.checkpoints.complete():
@@ -170,7 +170,7 @@ class _Session:
         return position
 
     def _lengthened(self, position: Position) -> Position:
-        """Position of the run with the current lengths of its stages."""
+        """Adjust the position of the run to the current lengths of its stages."""
         names = [stage.name for stage in self.run.stages]
         done = [name for name in longer_stages(position.run, self.description) if names.index(name) < position.stage]
         if done and (done != names[-1:] or position.ended is None):
@@ -185,7 +185,7 @@ class _Session:
         return position
 
     def _check_surroundings(self, position: Position) -> None:
-        """Raise TrainingError if the processes, or the data of stages that are done, are others than before."""
+        """Raise TrainingError if the number of processes, or the data of finished stages, has changed."""
         if position.stage < len(self.run.stages) and position.world_size not in (None, self.fabric.world_size):
             raise TrainingError(
                 f"the checkpoint was trained by {position.world_size} processes, now there are {self.fabric.world_size}; "
@@ -197,7 +197,7 @@ class _Session:
                 check_same_data(position.data[stage.name], source)
 
     def train(self, position: Position) -> TrainResult:
-        """All stages from `position` on, then `finish`."""
+        """Run all stages from `position` on, then `finish`."""
         while position.stage < len(self.run.stages):
             position = self._train_stage(position)
         self._load_best()
@@ -216,7 +216,7 @@ class _Session:
         )
 
     def _train_stage(self, position: Position) -> Position:
-        """The rest of one stage; the position after it, which is saved."""
+        """Run the rest of one stage; save and return the position after it."""
         stage = self.run.stages[position.stage]
         shares = [later.share for later in self.run.stages[position.stage :]]
         self.clock.begin_stage(shares, position.stage_started_seconds)
@@ -236,10 +236,10 @@ class _Session:
         if report.last_metrics is not None:
             self.metrics[stage.name] = report.last_metrics
         is_last = position.stage == len(self.run.stages) - 1
-        moments = optimizer_tensors(stage_step.raw_optimizer, stage_step.parameters) if is_last else {}
+        state = optimizer_tensors(stage_step.raw_optimizer, stage_step.parameters) if is_last else {}
         self.optimizer_state = {}
         del stage_step
-        gc.collect()  # a DDP wrapper holds hooks on the parameters until it is gone
+        gc.collect()  # a DDP wrapper keeps hooks on the parameters until it is deleted
         elapsed, _ = self._agreed()
         ended = {
             "step": 0,
@@ -251,7 +251,7 @@ class _Session:
             "ended": {name: getattr(position, name) for name in _OF_STAGE} if is_last else None,
         }
         position = replace(position, stage=position.stage + 1, **ended)
-        self._save(position, moments)
+        self._save(position, state)
         return position
 
     def _steps(
@@ -284,7 +284,7 @@ class _Session:
         return position
 
     def _keep_best(self, stage: Stage, position: Position, metrics: Mapping[str, float]) -> tuple[Position, bool]:
-        """Write the weights if the evaluation is the best so far; also tell whether the stage's patience is used up."""
+        """Write the weights if the evaluation is the best so far; return whether the stage's patience is used up."""
         assert stage.keep_best is not None
         before = BestState(**(position.best or {}))
         now = before.after(stage.keep_best, metrics, position.step)
@@ -300,7 +300,7 @@ class _Session:
         return replace(position, best=now.to_dict()), is_exhausted
 
     def _load_best(self) -> None:
-        """Put the best weights of the last stage into the model, if it keeps them."""
+        """Load the best weights of the last stage into the model, if it keeps them."""
         stage = self.run.stages[-1]
         if stage.keep_best is not None:
             load_trainable(self.run.model, self.trainable, read_best(best_file(self.out, stage.name)))
@@ -325,7 +325,7 @@ class _Session:
             ) from error
 
     def _source(self, stage: Stage, position: Position) -> BatchSource:
-        """The stage's batches, checked against the checkpoint."""
+        """Create the stage's batches, checked against the checkpoint."""
         seed_step(self.run.seed, position.stage, -1, 0)
         examples: Any = stage.examples
         if not hasattr(examples, "__getitem__"):
@@ -369,7 +369,7 @@ class _Session:
         ).open()
 
     def _agreed(self) -> tuple[float, int]:
-        """Elapsed seconds and the stop signal, the same on every process."""
+        """Return elapsed seconds and the stop signal, synchronized over all processes."""
         elapsed, stop_signal = self.clock.elapsed(), self.stop.signal
         if self.fabric.world_size == 1:
             return elapsed, stop_signal

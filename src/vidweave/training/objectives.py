@@ -19,7 +19,7 @@ __all__ = ["AnswerLoss", "GroundedAnswerLoss", "SpanLoss", "WeightedSum", "check
 
 @dataclass(frozen=True)
 class AnswerLoss:
-    """The loss that the model itself returns for a batch with targets (``model(batch).loss``).
+    """Loss returned by the model for a batch with targets (``model(batch).loss``).
 
     It is a mean over target tokens if the batch is `ModelInputs`, else over examples.
     """
@@ -38,9 +38,9 @@ class AnswerLoss:
 
 @dataclass(frozen=True)
 class SpanLoss:
-    """How far the selector's spans are from those of the batch; nothing else of the model runs.
+    """Loss of the selector's spans against those of the batch; no other part of the model runs.
 
-    A batch is `SelectorInputs`, or `ModelInputs` that hold them, with `target_spans`. The loss is a mean over spans.
+    A batch is `SelectorInputs`, or `ModelInputs` that contain them, with `target_spans`. The loss is a mean over spans.
     """
 
     def means(self, batch: Any) -> dict[str, MeanOver]:
@@ -54,12 +54,12 @@ class SpanLoss:
 
 @dataclass(frozen=True)
 class GroundedAnswerLoss:
-    """The answer's loss and the selector's, in one pass: joint training of both.
+    """Loss of the answer and of the selector in one pass: joint training of both.
 
-    Where the selector mixes its candidates (`train_through`), the answer's loss reaches it too.
+    If the selector mixes its candidates (`train_through`), the answer's loss also reaches it.
 
     Attributes:
-        span_weight: Weight of the selector's loss added to the answer's; 0 trains with the answer alone.
+        span_weight: Weight of the selector's loss added to the answer's; 0 trains only with the answer.
     """
 
     span_weight: float = 1.0
@@ -88,7 +88,7 @@ def _over_tokens(batch: Any) -> MeanOver:
 
 
 def _over_spans(selector_inputs: Any, weight: float = 1.0) -> MeanOver:
-    """Spans that are there, of rows with motion; other ones are not trained on."""
+    """Mark existing spans of rows with motion; others are not trained on."""
     if selector_inputs is None or selector_inputs.target_spans is None:
         return MeanOver(weight=weight)  # the loss will raise
     is_there = ~selector_inputs.target_spans.isnan().any(-1)
@@ -99,7 +99,7 @@ def _over_spans(selector_inputs: Any, weight: float = 1.0) -> MeanOver:
 
 def _span_loss(model: Any, selection: Any, selector_inputs: Any) -> Tensor:
     if selector_inputs is None or selector_inputs.target_spans is None:
-        raise TrainingError("the batch holds no target_spans; fetch it with them, or train without the span loss")
+        raise TrainingError("the batch has no target_spans; fetch it with them, or train without the span loss")
     return model.selector.loss(selection, selector_inputs.target_spans.to(selection.seconds.device))
 
 
@@ -112,7 +112,7 @@ def _step_generator() -> Any:
 
 @dataclass(frozen=True)
 class WeightedSum:
-    """Several objectives at once: name → (weight, objective). Parts are logged as `name` and `name/part`."""
+    """Weighted sum of objectives: name → (weight, objective). Parts are logged as `name` and `name/part`."""
 
     terms: Mapping[str, tuple[float, Objective]]
 
@@ -140,12 +140,12 @@ class WeightedSum:
 
 
 def declared_means(objective: Any, batch: Any) -> dict[str, MeanOver]:
-    """Terms of the objective's loss for `batch`; an objective without `means` is one mean over examples."""
+    """Return the terms of the objective's loss for `batch`; an objective without `means` is one mean over examples."""
     return dict(objective.means(batch)) if isinstance(objective, DeclaresMeans) else {"loss": MeanOver()}
 
 
 def checked_losses(losses: Any, where: str) -> Mapping[str, Tensor]:
-    """`losses` itself, or TrainingError if it is no mapping of scalars with a `loss`."""
+    """Return `losses`; raise TrainingError unless it is a mapping of scalars with a `loss`."""
     if not isinstance(losses, Mapping) or "loss" not in losses:
         got = sorted(losses) if isinstance(losses, Mapping) else type(losses).__name__
         raise TrainingError(f"the objective of {where} must return a mapping with 'loss', got {got}")

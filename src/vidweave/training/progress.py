@@ -15,7 +15,7 @@ _SECONDS_BETWEEN_LINES = 30.0
 
 
 class ProgressDisplay:
-    """Progress of one stage after the other. With ``is_shown=False`` it prints nothing."""
+    """Progress of the stages of a run. With ``is_shown=False`` it prints nothing."""
 
     def __init__(self, *, is_shown: bool = True) -> None:
         self._console = Console(stderr=True, quiet=not is_shown, soft_wrap=True, highlight=False)
@@ -36,16 +36,16 @@ class ProgressDisplay:
         self._bar.stop()
 
     def say(self, text: str) -> None:
-        """One line."""
+        """Print one line."""
         self._console.print(text, markup=False)
 
     def begin(self, name: str) -> None:
-        """A stage begins."""
+        """Start a stage."""
         self._task = self._bar.add_task(name, total=1.0, numbers="")
         self._last_line = time.monotonic()
 
     def show(self, name: str, step: int, progress: float, loss: float, lr: float) -> None:
-        """A step is done."""
+        """Update after a step."""
         numbers = f"step {step} loss {loss:.4f} lr {lr:.2e}"
         if self._has_bar and self._task is not None:
             self._bar.update(self._task, completed=progress, numbers=numbers)

@@ -1,6 +1,7 @@
-"""Pseudo labels of spans without temporal annotation, from how well single frames alone answer the question.
+"""Pseudo labels of spans without temporal annotation, from scores of single frames for the question.
 
-Bootstrapping (VideoTGB, section 3): a base model's scores of single frames become the target span of a bridge.
+Bootstrapping (VideoTGB, section 3): a base model's scores of single frames are converted to the target span of a
+bridge.
 """
 
 # Axes: T candidate frames, Q questions about one clip
@@ -38,7 +39,7 @@ __all__ = [
 ScoreKind = Literal["recall", "f1", "likelihood"]
 Subtract = Literal["none", "min", "median"]
 MEASURES = {"recall": unigram_recall, "f1": token_f1, "likelihood": None}
-"""Name of a score → the function that compares texts; None compares none."""
+"""Name of a score → function that compares texts; None does not compare texts."""
 
 FORMAT = "vidweave pseudo labels"
 
@@ -49,7 +50,7 @@ class Scorer(Protocol):
     def __call__(
         self, clip: Clip, queries: Sequence[Query], answers: Sequence[str]
     ) -> tuple[list[float], list[list[float]]]:
-        """Times (T,) of the candidates, ascending, and scores (Q, T), none negative."""
+        """Return times (T,) of the candidates, ascending, and scores (Q, T), none negative."""
         ...
 
     def describe(self) -> dict[str, Any]:
@@ -59,13 +60,13 @@ class Scorer(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class PseudoLabel:
-    """The span of one question.
+    """Pseudo label of one question: its span.
 
     Attributes:
-        id: Of the example.
+        id: Id of the example.
         question, answer: The question and its correct answer.
-        start, end: Seconds.
-        seconds, scores: (T,) of the candidates.
+        start, end: Span in seconds.
+        seconds, scores: Times and scores (T,) of the candidates.
     """
 
     id: str
@@ -78,12 +79,12 @@ class PseudoLabel:
 
 
 def span_seconds(seconds: Sequence[float], scores: Sequence[float], subtract: Subtract = "none") -> tuple[float, float]:
-    """Start and end of the largest rectangle under the scores; a frame extends half way to its neighbors.
+    """Return start and end of the largest rectangle under the scores; a frame extends halfway to its neighbors.
 
     Args:
-        subtract: Subtracted from all scores first: nothing (InstructBLIP's labels in the paper's code), the minimum
-            (BLIP-2's), or the median, below which nothing counts. Without it, a wide and low rectangle would win where
-            most of a clip is unrelated to the question but scores above the worst frame.
+        subtract: Value subtracted from all scores first: nothing (InstructBLIP's labels in the paper's code), the
+            minimum (BLIP-2's), or the median, with negative results set to 0. Without it, a wide and low rectangle
+            would win if most of a clip is unrelated to the question but scores above the worst frame.
     """
     first, last = largest_rectangle(_heights(scores, subtract))
     gaps = [later - earlier for earlier, later in pairwise(seconds)] or [0.0]
@@ -93,10 +94,10 @@ def span_seconds(seconds: Sequence[float], scores: Sequence[float], subtract: Su
 
 
 def span_share(label: PseudoLabel, subtract: Subtract = "none") -> float:
-    """Fraction (0..1) of the sum of the scores, after the subtraction, that lies within the span.
+    """Return the fraction (0..1) of the sum of the scores, after the subtraction, that lies within the span.
 
-    A label with high scores elsewhere too, be it that the answer fits several timestamps or that the base model is
-    unsure, has a small share; training may leave it out.
+    A label also has high scores elsewhere, and so a small share, if the answer fits several timestamps or the base
+    model is unsure; training may exclude it.
     """
     heights = _heights(label.scores, subtract)
     inside = (h for h, second in zip(heights, label.seconds, strict=True) if label.start <= second <= label.end)
@@ -116,17 +117,17 @@ def label_clips(
     subtract: Subtract = "min",
     provenance: Mapping[str, Any] | None = None,
 ) -> Iterator[PseudoLabel]:
-    """Label examples and append them to the JSON-lines file `out`, as an iterator over all labels.
+    """Label examples, append the labels to the JSON-lines file `out`, and yield all labels.
 
-    The first line is the provenance of the labels; a resumed run continues after the last whole line and scores
-    no question twice. Successive examples about one clip share its encoded frames.
+    The first line is the provenance of the labels; a resumed run continues after the last complete line and scores no
+    question twice. Successive examples about one clip share its encoded frames.
 
     Args:
         subtract: See `span_seconds`.
         provenance: Further facts for the first line, e.g. the data.
 
     Raises:
-        PredictionError: `out` is of another run, is held by another process, or is damaged.
+        PredictionError: `out` belongs to another run, is locked by another process, or is damaged.
     """
     manifest = {
         "format": FORMAT,
@@ -144,10 +145,10 @@ def label_clips(
 
 
 def read_labels(path: Path | str) -> tuple[dict[str, Any], dict[str, PseudoLabel]]:
-    """The provenance and the labels (by id) of a finished file.
+    """Read the provenance and the labels (by id) of a finished file.
 
     Raises:
-        PredictionError: there is no such file, or it holds something else.
+        PredictionError: there is no such file, or it is of another kind.
     """
     path = Path(path)
     if not path.is_file():
@@ -158,7 +159,7 @@ def read_labels(path: Path | str) -> tuple[dict[str, Any], dict[str, PseudoLabel
 
 
 def _clip_key(example: Example) -> tuple[tuple[str, Any], ...]:
-    """Equal for examples about one clip: by path or content, carriers by identity."""
+    """Return a key that is equal for examples about one clip: by path or content, carriers by identity."""
     clip = example.query.scenes[0].clip
     return tuple((name, s if isinstance(s, (str, bytes, os.PathLike)) else id(s)) for name, s in sorted(clip.items()))
 
@@ -184,7 +185,7 @@ def _label(scorer: Scorer, examples: Sequence[Example], subtract: Subtract) -> l
 
 
 class _LabelFile:
-    """The label file, open for appending by this process alone."""
+    """Label file opened for appending, locked by this process."""
 
     def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
         self.path, self._manifest = path, manifest

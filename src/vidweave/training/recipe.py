@@ -1,4 +1,4 @@
-"""Recipes of training: ``recipe(**overrides) -> Run``."""
+"""Training recipes: ``recipe(**overrides) -> Run``."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ MAX_SEED = 2**32
 
 
 def recipe_run(path: str | Path, overrides: Sequence[str] = ()) -> Run:
-    """The run of a recipe file, with ``key=value`` overrides of its settings (``optimizer.lr=1e-4`` reaches inside).
+    """Build the run of a recipe, with ``key=value`` overrides of its settings (nested: ``optimizer.lr=1e-4``).
 
-    The generators of Python, numpy and torch are seeded with `Settings.seed` (0 without one) before the recipe makes
+    The generators of Python, numpy and torch are seeded with `Settings.seed` (0 without one) before the recipe creates
     its model, so that it is the same model each time.
 
     Raises:

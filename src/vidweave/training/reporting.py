@@ -20,7 +20,7 @@ __all__ = ["StageReport"]
 
 
 class StageReport:
-    """Reports of one stage; on processes but the first (`is_writer` False) it evaluates and writes nothing."""
+    """Reports of one stage; processes other than the first (`is_writer` False) neither evaluate nor write."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class StageReport:
             self._metrics = CsvLog(folder / f"{stage.name}.metrics.csv", last_step=position.step)
 
     def step(self, position: Position, row: Mapping[str, float], progress: float, *, is_last: bool) -> None:
-        """A step is done; one in which no pass had data leaves no row."""
+        """Report a step; one in which no pass had data adds no row."""
         if math.isnan(row["loss"]):
             return
         self.last_loss = row["loss"]
@@ -55,7 +55,7 @@ class StageReport:
             self._send(self.stage.name, row, position)
 
     def evaluate(self, model: nn.Module, position: Position, *, is_last: bool) -> dict[str, float] | None:
-        """Evaluate when it is time for it: in eval mode, without gradients. Returns the metrics, or None."""
+        """Evaluate if it is due, in eval mode and without gradients; return the metrics, or None."""
         stage = self.stage
         is_due = is_last or (stage.evaluate_every > 0 and position.step % stage.evaluate_every == 0)
         if stage.evaluate is None or not is_due:
@@ -73,7 +73,7 @@ class StageReport:
 
     @contextmanager
     def open(self) -> Iterator[StageReport]:
-        """Close the files afterwards."""
+        """Close the files at the end of the context."""
         try:
             yield self
         finally:

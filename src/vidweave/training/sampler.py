@@ -15,10 +15,10 @@ _ROUNDS = 6
 
 @dataclass(frozen=True, kw_only=True)
 class Sampler:
-    """An endless sequence of epochs over `size` examples, each epoch in its own order.
+    """Endless sequence of epochs over `size` examples, each epoch in its own order.
 
-    The order is the same for any number of processes: a step uses the next `batch_size` positions, and each process
-    its part of them. So all processes run the same number of steps for any size, and a batch may cross an epoch.
+    The order is the same for any number of processes: a step uses the next `batch_size` positions, and each process a
+    part of them. So all processes run the same number of steps for any size, and a batch may span two epochs.
     """
 
     size: int
@@ -33,12 +33,12 @@ class Sampler:
             raise TrainingError(f"batch_size must be at least 1, got {self.batch_size}")
 
     def index(self, position: int) -> int:
-        """The example at `position` of the endless sequence."""
+        """Return the example at `position` of the endless sequence."""
         epoch, offset = divmod(position, self.size)
         return permute(offset, self.size, self.seed, epoch) if self.shuffle else offset
 
     def batch(self, step: int, *, rank: int = 0, world_size: int = 1, parts: int = 1) -> list[list[int]]:
-        """The examples of process `rank` in `step`, in `parts` equal micro-batches.
+        """Return the examples of process `rank` in `step`, in `parts` equal micro-batches.
 
         Raises:
             TrainingError: the batch does not divide evenly.
@@ -54,12 +54,12 @@ class Sampler:
         return [indices[i : i + share // parts] for i in range(0, share, share // parts)]
 
     def state(self, step: int) -> dict[str, int]:
-        """Position in the sequence before `step`, for the checkpoint and for people."""
+        """Return the position in the sequence before `step`, for the checkpoint and for readers."""
         epoch, offset = divmod(step * self.batch_size, self.size)
         return {"epoch": epoch, "offset": offset, "size": self.size, "batch_size": self.batch_size}
 
     def as_of(self, state: dict[str, int]) -> Sampler:
-        """This sampler with as many examples as `state` knew, if there are more now: they join the sequence later on."""
+        """Return this sampler with the number of examples of `state`, if there are more now: those are used later."""
         return replace(self, size=state["size"]) if 1 <= state["size"] < self.size else self
 
     def check_state(self, state: dict[str, int], step: int) -> None:
@@ -72,10 +72,10 @@ class Sampler:
 
 
 def permute(index: int, size: int, seed: int, epoch: int) -> int:
-    """Where a seeded permutation of 0..size-1 sends `index`, in constant memory.
+    """Map `index` by a seeded permutation of 0..size-1, in constant memory.
 
-    A Feistel network is a bijection on an even number of bits; values that fall outside 0..size-1 are sent on until
-    they fall inside (cycle walking, at most four times on average).
+    A Feistel network is a bijection on an even number of bits; values outside 0..size-1 are mapped again until they are
+    inside (cycle walking, at most four times on average).
     """
     half = max(1, ((size - 1).bit_length() + 1) // 2)
     mask = (1 << half) - 1

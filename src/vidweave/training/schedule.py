@@ -13,15 +13,16 @@ __all__ = ["Schedule"]
 
 @dataclass(frozen=True)
 class Schedule:
-    """The factor on the learning rate: a linear warm-up times the falling curve over the whole stage.
+    """Factor of the learning rate: a linear warm-up times a decay over the whole stage.
 
     Attributes:
-        kind: `cosine` falls to `min_lr_ratio` at the end of the stage; `constant` stays. `warmup_cosine` begins at 0 and
-            falls from the end of the warm-up on, as transformers' cosine schedule does. `epochs` is LAVIS': epoch 0 rises
-            from `start_ratio` in a line (cut off where it ends) and every later epoch has one rate, on the cosine.
+        kind: `cosine` decays to `min_lr_ratio` at the end of the stage; `constant` does not decay. `warmup_cosine`
+            begins at 0 and decays after the warm-up, like transformers' cosine schedule. `epochs` is LAVIS': epoch 0
+            rises linearly from `start_ratio` (cut off at its end), and every later epoch has a constant rate on the
+            cosine.
         warmup_steps: Steps until the full rate; the first step has 1/warmup_steps of it (`epochs`: `start_ratio`).
         min_lr_ratio: Rate at the end over the full rate, 0..1.
-        num_epochs, steps_per_epoch, start_ratio: Of `epochs`.
+        num_epochs, steps_per_epoch, start_ratio: Settings of `epochs`.
     """
 
     kind: Literal["cosine", "constant", "warmup_cosine", "epochs"]
@@ -43,7 +44,7 @@ class Schedule:
             raise ConfigError(f"warmup_steps must be at least 0 and min_lr_ratio within 0..1, got {self}")
 
     def factor(self, step: int, progress: float) -> float:
-        """The factor of `step` (from 0) when `progress` (0..1) of the stage is done, in steps or in time."""
+        """Return the factor of `step` (from 0) at `progress` (0..1) of the stage, in steps or in time."""
         if self.kind == "epochs":
             return self._by_epoch(step)
         begun = step + (self.kind != "warmup_cosine")
@@ -51,7 +52,7 @@ class Schedule:
         if self.kind == "constant" or (self.kind == "warmup_cosine" and step <= self.warmup_steps):
             return warm
         if self.kind == "warmup_cosine":
-            warming = progress * self.warmup_steps / step  # the share of the stage that the warm-up took
+            warming = progress * self.warmup_steps / step  # the share of the warm-up in the stage
             progress = (progress - warming) / (1 - warming) if warming < 1 else 1.0
         fall = 0.5 * (1 + math.cos(math.pi * min(max(progress, 0.0), 1.0)))
         return warm * (self.min_lr_ratio + (1 - self.min_lr_ratio) * fall)

@@ -1,4 +1,4 @@
-"""Means over a whole optimizer step: how much each micro-batch of each process counts in them."""
+"""Means over a whole optimizer step: the weight of each micro-batch of each process."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Shares:
     """Factors of one micro-batch's values such that their sum over micro-batches, averaged over processes, is the mean.
 
     Attributes:
-        terms: Term of the loss → factor; 0 where the micro-batch holds nothing that the term averages over.
+        terms: Term of the loss → factor; 0 if the micro-batch has nothing that the term averages over.
         weights: Term of the loss → its weight in the loss.
-        examples: Factor of all other values, which count by example.
+        examples: Factor of all other values, which are averaged over examples.
     """
 
     terms: Mapping[str, float]
@@ -33,12 +33,12 @@ class Shares:
     examples: float
 
     def part(self, name: str, value: Tensor) -> Tensor:
-        """This micro-batch's part of the step's mean of the value `name`."""
+        """Return this micro-batch's part of the step's mean of the value `name`."""
         factor = self.terms.get(name, self.examples)
         return factor * value if factor else torch.zeros_like(value)  # a mean over nothing is NaN
 
     def loss(self, losses: Mapping[str, Tensor]) -> Tensor:
-        """This micro-batch's part of the step's loss.
+        """Return this micro-batch's part of the step's loss.
 
         Raises:
             TrainingError: the objective did not return a term that it declared.
@@ -54,7 +54,7 @@ class Shares:
 
 
 def step_shares(objective: Any, micro_batches: Sequence[MicroBatch], world_size: int, total: Sum) -> list[Shares]:
-    """The shares of this process's micro-batches in the means over the whole step.
+    """Compute the shares of this process's micro-batches in the means over the whole step.
 
     Args:
         objective: Declares with ``means(batch) -> {term: MeanOver}`` the counts that the terms of its loss average over.

@@ -22,10 +22,10 @@ def split_modality_batches(
 ) -> list[list[list[int]]]:
     """Return the batches of one epoch: batch → process → indices of examples.
 
-    Examples with vision and those without are shuffled apart and cut into batches; the last batch of each kind is
-    filled from the front of its own order, so a few examples are repeated. Inside a batch, longer examples come first,
-    and each goes to the least loaded process with space left. Batches are shuffled, and the one with the
-    longest example comes first, so that memory runs out at the start or not at all.
+    Examples with and without vision are shuffled separately and cut into batches; the last batch of each kind is filled
+    from the start of its own order, so a few examples are repeated. Inside a batch, longer examples come first, and
+    each is assigned to the least loaded process with space left. Batches are shuffled, and the one with the longest
+    example comes first, so that memory runs out at the start or not at all.
 
     Args:
         lengths: Length of each example, in words or tokens.
@@ -55,7 +55,7 @@ def split_modality_batches(
 
 
 def _filled(indices: list[int], size: int, generator: torch.Generator) -> list[list[int]]:
-    """Shuffle `indices` and cut them into batches of `size`, the last one filled from the front."""
+    """Shuffle `indices` and cut them into batches of `size`, the last one filled from the start."""
     if not indices:
         return []
     order = [indices[i] for i in torch.randperm(len(indices), generator=generator).tolist()]

@@ -23,7 +23,7 @@ __all__ = ["AdamWSettings", "Examples", "HasStream", "Pass", "Run", "Stage", "ma
 
 
 class Examples(Protocol):
-    """A map-style source: example `index` is the same at every call, from any thread."""
+    """Map-style source: example `index` is the same at every call, from any thread."""
 
     def __len__(self) -> int: ...
 
@@ -32,7 +32,7 @@ class Examples(Protocol):
 
 @dataclass(frozen=True)
 class HasStream:
-    """Whether a batch (`ModelInputs`) holds any clip with the stream `name`; for `Pass.has_data`."""
+    """Predicate for `Pass.has_data`: whether a batch (`ModelInputs`) contains any clip with the stream `name`."""
 
     name: str
 
@@ -43,13 +43,13 @@ class HasStream:
 
 @dataclass(frozen=True)
 class Pass:
-    """One forward, backward and optimizer step on a batch, moving only some parameters.
+    """One forward, backward and optimizer step on a batch that updates only some parameters.
 
-    `trainable` holds patterns (`*`, `?`) over the model's parameter names. Parameters of the stage's other passes
-    have no gradient in this one, so the optimizer skips them: neither momentum nor weight decay moves them.
+    `trainable` contains patterns (`*`, `?`) over the model's parameter names. Parameters of the stage's other passes
+    have no gradient in this one, so the optimizer skips them: neither momentum nor weight decay changes them.
 
-    `has_data` is whether a batch has the data that this pass trains on (``HasStream("audio")``); a step whose batches
-    hold none skips the pass, so that nothing moves. None: every batch does.
+    `has_data` tells whether a batch has data for this pass (``HasStream("audio")``); a step whose batches have none
+    skips the pass, so that no parameter changes. None: every batch has data.
     """
 
     name: str = "all"
@@ -68,7 +68,7 @@ class AdamWSettings:
 
     Attributes:
         lr: Learning rate at factor 1 of the schedule.
-        clip_norm: Largest gradient norm of a pass; None does not clip.
+        clip_norm: Maximum gradient norm of a pass; None does not clip.
         no_decay: Patterns of parameter names without weight decay, in addition to those with fewer than `decay_min_ndim` axes.
     """
 
@@ -93,26 +93,26 @@ class AdamWSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """Some steps of one objective on one source of examples.
+    """A number of steps of one objective on one source of examples.
 
     Attributes:
         objective: ``(model, batch) -> {"loss", ...parts}``; plain settings, no parameters of its own.
-        examples: Map-style source, or a function of the model that makes it when the stage begins (features of an
-            encoder that an earlier stage trained); called again on resume.
+        examples: Map-style source, or a function of the model that creates it when the stage begins (features of an
+            encoder trained by an earlier stage); called again on resume.
         collate: List of examples → batch.
-        passes: Optimizer steps per batch; together they name the trainable parameters of this stage, everything else is frozen,
-            holds no gradient and runs in eval mode.
-        early_exit: When a pass stops learning by itself; the stage ends early when all have.
+        passes: Optimizer steps per batch; together they name the trainable parameters of this stage; all others are
+            frozen, have no gradient and run in eval mode.
+        early_exit: Criterion that ends a pass early; the stage ends when all passes have ended.
         batch_size: Examples per step over all processes and micro-batches.
-        accumulate: Micro-batches per step and process. The gradient is that of one big batch: each term of the loss is
-            averaged over the whole step, by what the objective declares that it averages over (`MeanOver`), and over
-            examples if it declares nothing.
-        share: Part of the time budget, relative to the stages that follow.
+        accumulate: Micro-batches per step and process. The gradient is that of one large batch: each term of the loss
+            is averaged over the whole step, by the counts that the objective declares (`MeanOver`), or over examples if
+            it declares none.
+        share: Share of the time budget, relative to the following stages.
         precision: `bf16-mixed` computes the objective under autocast; weights stay as they are.
-        loader_threads: Threads that prepare batches ahead; 0 prepares each when it is needed. Same batches either way.
-        loader_workers: Spawned processes that do this instead of threads, since Python decodes and tokenizes on one core
-            alone. `examples` and `collate` are pickled to each of them once: they may hold a `Processor`, but no model. A
-            script that sets it needs `if __name__ == "__main__":`. See `batches.default_workers`.
+        loader_threads: Threads that prepare batches ahead; 0 prepares each on demand. The batches are the same.
+        loader_workers: Spawned processes that do this instead of threads, since Python threads decode and tokenize on
+            only one core. `examples` and `collate` are pickled to each of them once: they may contain a `Processor`,
+            but no model. A script that sets it needs `if __name__ == "__main__":`. See `batches.default_workers`.
         evaluate: ``(model, step) -> {name: number}``, in eval mode without gradients, every `evaluate_every` steps
             and at the end of the stage; logged.
         keep_best: Finish the run with the weights of the best evaluation; only for the last stage.
@@ -157,7 +157,7 @@ class Stage:
         _check_names("pass", [p.name for p in self.passes], f"stage {self.name!r}")
 
     def trainable(self, model: nn.Module) -> dict[str, list[str]]:
-        """Pass name → names of its trainable parameters.
+        """Map each pass to the names of its trainable parameters.
 
         Raises:
             TrainingError: a pattern matches no parameter; the message lists near names.
@@ -170,14 +170,14 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """All that `train` needs: a recipe returns one.
+    """A training run, as returned by a recipe.
 
     Attributes:
-        model: The module to train. Its frozen weights are not in the checkpoints, so the recipe must create them
-            the same way each time.
+        model: The module to train. Its frozen weights are not in the checkpoints, so the recipe must create the same
+            ones each time.
         finish: ``(model, out)`` at the end, on the first process: writes the result of the run.
-        config: Plain data (or a dataclass) that distinguishes this run from others; a checkpoint resumes only under an equal one.
-            A setting `workers` may differ, since batches do not depend on it.
+        config: Plain data (or a dataclass) that distinguishes this run from others; a checkpoint can only be resumed
+            with an equal one. A setting `workers` may differ, since batches do not depend on it.
     """
 
     name: str
@@ -194,13 +194,13 @@ class Run:
                 raise ConfigError(f"only the last stage can keep its best weights, not {stage.name!r}")
 
     def trainable(self) -> list[str]:
-        """Names of the parameters that are trainable in any stage, in the order of the model."""
+        """Return the names of the parameters that are trainable in any stage, in the order of the model."""
         trainable = {name for stage in self.stages for names in stage.trainable(self.model).values() for name in names}
         return [name for name, _ in self.model.named_parameters() if name in trainable]
 
 
 def match_parameters(names: Sequence[str], patterns: Sequence[str], where: str) -> list[str]:
-    """The `names` that any pattern matches, in order; every pattern must match (TrainingError)."""
+    """Return the `names` that match any pattern, in order; every pattern must match (TrainingError)."""
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
             near = get_close_matches(pattern, names, n=3, cutoff=0.4) or list(names)[:3]

@@ -1,4 +1,4 @@
-"""One step: a batch through the objective, and the optimizer updates of all passes."""
+"""One training step: the objective on a batch, and the optimizer updates of all passes."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ __all__ = ["StageStep", "TrainStep", "freeze", "make_optimizer", "seed_step", "s
 
 
 class _Sealed:
-    """A batch that passes through Fabric's wrappers untouched; they would refuse frozen dataclasses."""
+    """Batch that passes through Fabric's wrappers unchanged; they would reject frozen dataclasses."""
 
     def __init__(self, batch: Any) -> None:
         self.batch = batch
 
 
 class TrainStep(nn.Module):
-    """Model and objective as the one module that Fabric wraps."""
+    """Model and objective as a single module for Fabric to wrap."""
 
     def __init__(self, model: nn.Module, stage: Stage) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class TrainStep(nn.Module):
         self._stage = (stage,)  # in a tuple, so that an objective that is a module is not registered
 
     def forward(self, sealed: _Sealed) -> dict[str, Tensor]:
-        """Losses, each one number in float32."""
+        """Compute the losses, each one number in float32."""
         (stage,) = self._stage
         device = next(self.model.parameters()).device.type
         with torch.autocast(device, dtype=torch.bfloat16, enabled=stage.precision == "bf16-mixed"):
@@ -75,9 +75,9 @@ class StageStep:
         self.module, self.optimizer = fabric.setup(TrainStep(model, stage), self.raw_optimizer)
 
     def __call__(self, micro_batches: Sequence[MicroBatch], lr_factor: float) -> dict[str, float]:
-        """Run the passes that have data; return losses averaged over the step, gradient norms and the learning rate.
+        """Run the passes with data; return losses averaged over the step, gradient norms and the learning rate.
 
-        `loss` is the mean over the passes, NaN where none had data.
+        `loss` is the mean over the passes, NaN if none had data.
 
         Raises:
             TrainingError: a loss or gradient is not finite; nothing of that pass was updated.
@@ -94,11 +94,11 @@ class StageStep:
 
     @property
     def is_done(self) -> bool:
-        """Every pass has left."""
+        """Whether all passes have ended."""
         return self.exits is not None and not self.exits.active
 
     def _passes_with_data(self, micro_batches: Sequence[MicroBatch]) -> list[str]:
-        """Passes that train in this step, the same on every process: a pass has data if any process has some for it."""
+        """Return the passes that train in this step, equal on all processes: those with data on any process."""
         active = list(self.passes) if self.exits is None else self.exits.active
         tests = {name: test for name in active if (test := self._has_data[name]) is not None}
         if not tests:
@@ -108,7 +108,7 @@ class StageStep:
         return [name for name in active if has_data.get(name, 1.0)]
 
     def _report(self, rows: dict[str, dict[str, float]]) -> dict[str, float]:
-        """One row of numbers; a pass that was skipped has NaN, so that every step has the same columns."""
+        """Build one row of numbers; a skipped pass has NaN, so that every step has the same columns."""
         if len(self.passes) == 1:
             return next(iter(rows.values()), {"loss": math.nan})
         loss = fmean(row["loss"] for row in rows.values()) if rows else math.nan
@@ -151,7 +151,7 @@ class StageStep:
         return str(next(iter(self.parameters.values())).dtype).removeprefix("torch.")
 
     def _gauge(self, name: str) -> Tensor:
-        """Norm of the gradients of a pass's measured parameters, before they are clipped."""
+        """Compute the norm of the gradients of a pass's measured parameters, before clipping."""
         assert self.stage.early_exit is not None
         where = f"early exit of pass {name!r} in stage {self.stage.name!r}"
         measured = match_parameters(self.passes[name], self.stage.early_exit.measured, where)
@@ -162,7 +162,7 @@ class StageStep:
     def _backward(
         self, micro_batches: Sequence[MicroBatch], shares: Sequence[Shares]
     ) -> tuple[dict[str, Tensor], list[Tensor]]:
-        """Gradients of the step's mean; this process's part of the mean values, and its losses."""
+        """Compute the gradients of the step's mean; return this process's part of the mean values, and its losses."""
         sums: dict[str, Tensor] = {}
         seen: list[Tensor] = []
         for i, (micro, share) in enumerate(zip(micro_batches, shares, strict=True)):
@@ -180,7 +180,7 @@ class StageStep:
         return sums, seen
 
     def _total(self, numbers: Sequence[float]) -> Sequence[float]:
-        """The sums of numbers over all processes."""
+        """Sum numbers over all processes."""
         if self.fabric.world_size == 1:
             return numbers
         summed: Any = self.fabric.all_reduce(
@@ -189,7 +189,7 @@ class StageStep:
         return summed.tolist()
 
     def _averaged(self, values: dict[str, Tensor]) -> dict[str, float]:
-        """The same numbers on every process, so that all go on or all stop."""
+        """Average numbers over all processes, so that all continue or all stop."""
         keys = sorted(values, key=lambda key: (key != "loss", key))
         numbers = torch.stack([values[key].to(torch.float32) for key in keys])
         reduced: Any = self.fabric.all_reduce(numbers, reduce_op="mean") if self.fabric.world_size > 1 else numbers
@@ -197,7 +197,7 @@ class StageStep:
 
 
 def make_optimizer(parameters: dict[str, nn.Parameter], settings: AdamWSettings) -> torch.optim.AdamW:
-    """AdamW over named parameters in two groups: with weight decay, and without."""
+    """Create AdamW over named parameters in two groups: with and without weight decay."""
     groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
     for name, parameter in parameters.items():
         groups[settings.decays(name, parameter.ndim)].append(parameter)
@@ -214,14 +214,14 @@ def make_optimizer(parameters: dict[str, nn.Parameter], settings: AdamWSettings)
 
 
 def freeze(model: nn.Module, trainable: set[str]) -> None:
-    """Let exactly the parameters in `trainable` require gradients; no parameter keeps an old gradient."""
+    """Set `requires_grad` exactly for the parameters in `trainable`, and clear all gradients."""
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in trainable)
         parameter.grad = None
 
 
 def set_modes(module: nn.Module) -> None:
-    """Training mode, except for modules with only frozen parameters (whose dropout and norms must not change)."""
+    """Set training mode, except for modules with only frozen parameters (whose dropout and norms must not change)."""
     parameters = list(module.parameters())
     if parameters and not any(p.requires_grad for p in parameters):
         module.eval()
@@ -234,8 +234,8 @@ def set_modes(module: nn.Module) -> None:
 def seed_step(seed: int, stage: int, step: int, rank: int) -> None:
     """Seed Python, numpy and torch for one step.
 
-    Every step begins from its own seed, so that a resumed run needs no generator states, and nothing that happens
-    between two steps (evaluation, logging, an interruption) can change what follows.
+    Every step begins from its own seed, so that a resumed run needs no generator states, and nothing between two steps
+    (evaluation, logging, an interruption) can change later steps.
     """
     number = int.from_bytes(blake2b(f"{seed}:{stage}:{step}:{rank}".encode(), digest_size=8).digest(), "little")
     random.seed(number)

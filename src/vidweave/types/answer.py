@@ -44,7 +44,7 @@ class FrameUse(Summarized):
 
 @dataclass(frozen=True, repr=False)
 class PanelSource(Summarized):
-    """A panel that is built only when a Trace needs it, one per item of a batch.
+    """Panel that is built only when a Trace needs it, one per item of a batch.
 
     `make(item, full)` returns JSON data: bounded in size, or everything if `full`.
     """

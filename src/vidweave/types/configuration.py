@@ -14,36 +14,36 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_LAYERS", "ComponentConfig", "check_layers", "component_from_dict", "config_from_dict", "config_to_dict"]
 
-# Far above any real model: a hostile file could name a number of layers that takes all memory to build.
+# Far above any real model: a malicious file could name a number of layers that exhausts memory.
 MAX_LAYERS = 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class ComponentConfig:
-    """Base of every component's configuration.
+    """Base class of every component's configuration.
 
-    A subclass names its `kind` (its key in a registry), declares its fields with plain JSON types or nested
-    dataclasses, checks them in `__post_init__`, and makes the module in `build()`.
+    A subclass sets its `kind` (its key in a registry), declares its fields with plain JSON types or nested dataclasses,
+    checks them in `__post_init__`, and creates the module in `build()`.
     """
 
     kind: ClassVar[str]
 
     def build(self) -> Any:
-        """Make the module with fresh weights (on the meta device under ``torch.device("meta")``)."""
+        """Create the module with fresh weights (on the meta device under ``torch.device("meta")``)."""
         raise NotImplementedError(f"{type(self).__name__} has no build()")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON data; `component_from_dict` reads it back."""
+        """Convert to plain JSON data; `component_from_dict` is the inverse."""
         return config_to_dict(self)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
-        """Read `to_dict`'s data back; unknown or ill-typed fields raise ConfigError."""
+        """Build from the data of `to_dict`; unknown or ill-typed fields raise ConfigError."""
         return config_from_dict(cls, data)
 
 
 def config_to_dict(value: Any) -> Any:
-    """Turn a (nested) dataclass into JSON data; a `kind` class variable becomes a key."""
+    """Convert a (nested) dataclass to JSON data; a `kind` class variable becomes a key."""
     if is_dataclass(value) and not isinstance(value, type):
         data = {f.name: config_to_dict(getattr(value, f.name)) for f in fields(value)}
         kind = getattr(type(value), "kind", None)
@@ -56,7 +56,7 @@ def config_to_dict(value: Any) -> Any:
 
 
 def component_from_dict(registry: Registry, data: Any) -> Any:
-    """Read a component's configuration; its `kind` is looked up in `registry`. A configuration is returned unchanged."""
+    """Build a component's configuration by its `kind` in `registry`. A configuration is returned unchanged."""
     if is_dataclass(data) and not isinstance(data, type):
         return data
     if not isinstance(data, dict) or not isinstance(data.get("kind"), str):
@@ -103,11 +103,11 @@ def config_from_dict(cls: type, data: dict[str, Any], where: str = "") -> Any:
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
-    """`value` (JSON data) as the type `hint`, or ConfigError."""
+    """Convert `value` (JSON data) to the type `hint`; raise ConfigError if that is impossible."""
     origin, args = get_origin(hint), get_args(hint)
     if hint is Any:
         return value
-    if origin is Annotated:  # of a component: the registry that knows its kinds
+    if origin is Annotated:  # for a component: the registry of its kinds
         return component_from_dict(args[1], value)
     if origin in (Union, types.UnionType):
         if value is None and type(None) in args:

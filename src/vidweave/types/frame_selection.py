@@ -1,7 +1,7 @@
-"""Frame selectors that stand in front of a whole pipeline: a clip and a question in, timestamps out, as plain values.
+"""Frame selectors in front of a whole pipeline: from a clip and a question to timestamps, as plain values.
 
-They differ from the selector slot of our own models (`protocols.Selector`, tensors in, tensors out): a frame selector opens
-the file itself, so that every pipeline can use it, whatever model comes after it.
+They differ from the selector slot of our own models (`protocols.Selector`, tensors in, tensors out): a frame selector
+opens the file itself, so every pipeline can use it, with any model.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ __all__ = ["FrameSelection", "FrameSelector", "ScoredSpan"]
 
 @dataclass(frozen=True, kw_only=True)
 class ScoredSpan:
-    """A span of a clip that a frame selector found.
+    """Span of a clip, predicted by a frame selector.
 
     Attributes:
         start, end: Seconds of the file.
-        score: Its score, on the selector's own scale; None where it has none.
+        score: Its score, on the selector's own scale; None if there is none.
     """
 
     start: float
@@ -37,17 +37,18 @@ class ScoredSpan:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class FrameSelection(Summarized):
-    """Timestamps that a frame selector chose from one clip for one question.
+    """Timestamps selected by a frame selector from one clip for one question.
 
     Attributes:
-        seconds: Chosen timestamps, ascending, in seconds of the file: each the time of a frame inside the clip's span.
+        seconds: Selected timestamps, ascending, in seconds of the file: each is the time of a frame inside the clip's
+            span.
         indices: Their frames in the file; empty where the selector knows times alone.
-        reason: Why these: the selector's name, or `uniform` where it left the choice to uniform sampling.
-        scores: One score per timestamp, on the selector's own scale; empty where it has none.
-        spans: Spans that it found relevant, best first.
-        curve: Score over time, as pairs (seconds, score), ascending in time; empty where it has none.
-        notes: What the user should know, for the Trace.
-        costs: What the choice cost: counts (`frames_scored`, `frames_decoded`, …), `seconds` of wall time, and
+        reason: Reason for the selection: the selector's name, or `uniform` if it left the choice to uniform sampling.
+        scores: One score per timestamp, on the selector's own scale; empty if there are none.
+        spans: Relevant spans, best first.
+        curve: Score over time, as pairs (seconds, score), ascending in time; empty if there is none.
+        notes: Notes for the user, for the Trace.
+        costs: Costs of the selection: counts (`frames_scored`, `frames_decoded`, …), `seconds` of wall time, and
             `seconds_per_hour` of video.
 
     Raises:
@@ -79,7 +80,7 @@ class FrameSelection(Summarized):
 
 @runtime_checkable
 class FrameSelector(Protocol):
-    """Chooses timestamps of a clip before a pipeline decodes any frame for its model.
+    """Select timestamps of a clip before a pipeline decodes any frame for its model.
 
     A pipeline takes one as `selector=` and calls `select` once per scene that has a `video`::
 
@@ -89,8 +90,8 @@ class FrameSelector(Protocol):
         trace.notes.extend(chosen.notes)
         trace.panels["selection"] = ...         # pipelines.frame_selection.selection_panel({label: chosen})
 
-    `pipelines.frame_selection.frame_selector(given)` turns what a user gives as `selector=` (None, a selector, or a name
-    such as `similarity:FOLDER`) into one. Selectors keep no state of a call, so threads may share one.
+    `pipelines.frame_selection.frame_selector(given)` converts a user's `selector=` (None, a selector, or a name such as
+    `similarity:FOLDER`) to one. Selectors keep no state between calls, so threads may share one.
     """
 
     @property
@@ -124,9 +125,9 @@ class FrameSelector(Protocol):
         ...
 
     def describe(self) -> dict[str, Any]:
-        """Name, settings and fingerprint of the weights, for the record of a run."""
+        """Return name, settings and fingerprint of the weights, for the manifest of a run."""
         ...
 
     def close(self) -> None:
-        """Write features that are still in memory; may be called again."""
+        """Write pending features; may be called again."""
         ...

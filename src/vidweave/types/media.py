@@ -81,7 +81,7 @@ class Waveform:
             uint8 from 0..255 around 128.
         sample_rate: Hz.
         start_seconds: Time of the first sample in the source.
-        notes: Changes and observations of the reader, e.g. gaps filled with silence.
+        notes: Notes of the reader, e.g. about gaps filled with silence.
 
     Raises:
         ShapeError: more than one axis, a rate that is not positive, or integers of another type (no known range).

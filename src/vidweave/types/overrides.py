@@ -26,7 +26,7 @@ class Setting:
 
 
 def settings_of(target: Any) -> dict[str, Setting]:
-    """The settings of a dataclass, or of a function or class by its parameters; none of any other object."""
+    """Return the settings of a dataclass, or of a function or class by its parameters; none for any other object."""
     if isclass(target) and is_dataclass(target):
         hints = get_type_hints(target)
         return {
@@ -52,7 +52,7 @@ def takes_any_setting(target: Any) -> bool:
 
 
 def parse_settings(target: Callable[..., Any], texts: Sequence[str], what: str) -> dict[str, Any]:
-    """The values of ``key=value`` texts as `target` takes them, each checked against its type; a later one wins.
+    """Parse ``key=value`` texts to the settings of `target`, each checked against its type; a later one wins.
 
     Args:
         target: Dataclass, or function or class with annotated parameters.
@@ -72,7 +72,7 @@ def parse_settings(target: Callable[..., Any], texts: Sequence[str], what: str) 
 
 
 def override(settings: Any, overrides: Sequence[str]) -> Any:
-    """A copy of dataclass `settings` with ``key=value`` texts applied, each checked against the field's type.
+    """Return a copy of dataclass `settings` with ``key=value`` texts applied, each checked against the field's type.
 
     ``optimizer.lr=1e-4`` sets a field of the dataclass in field `optimizer`.
     """
@@ -102,7 +102,7 @@ def _set(settings: Any, keys: list[str], value: str, where: str) -> Any:
 
 
 def _parse(owner: str, name: str, hint: Any, text: str) -> Any:
-    """`text` as the setting's type: JSON, a list of texts split at commas, or the text itself."""
+    """Parse `text` to the setting's type: JSON, a list of texts split at commas, or the text itself."""
     try:
         value = text if hint is str else json.loads(_WORDS.get(text, text))
     except ValueError:

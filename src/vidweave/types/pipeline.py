@@ -97,7 +97,7 @@ class Pipeline(Protocol):
         ...
 
     def describe(self) -> dict[str, Any]:
-        """Name, fingerprints of weights and settings, and dtype, for the record of a run."""
+        """Return name, fingerprints of weights and settings, and dtype, for the manifest of a run."""
         ...
 
     def save_pretrained(self, folder: str | Path, **options: Any) -> None:

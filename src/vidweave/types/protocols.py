@@ -191,7 +191,7 @@ class Answerer(Protocol):
         ...
 
     def describe(self) -> dict[str, Any]:
-        """Name, fingerprint of the weights, and settings, for the record of a run."""
+        """Return name, fingerprint of the weights, and settings, for the manifest of a run."""
         ...
 
 

@@ -42,7 +42,7 @@ def recipe_names(command: str = "") -> list[str]:
 
 
 def command_of(name: str) -> str:
-    """The command of `vidweave` that runs a shipped recipe."""
+    """Return the command of `vidweave` that runs a shipped recipe."""
     return "contra4 generate" if name.startswith("contra4/") else "train"
 
 
@@ -52,7 +52,7 @@ def run_folder(recipe: str | Path) -> Path:
 
 
 def read_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> tuple[Callable[..., Any], dict[str, Any]]:
-    """The function of a recipe, and its settings with ``key=value`` overrides (``optimizer.lr=1e-4`` reaches inside).
+    """Load the function of a recipe, and its settings with ``key=value`` overrides (``optimizer.lr=1e-4`` is nested).
 
     Raises:
         ConfigError: no such file, no recipe in it, or a value of the wrong type.
@@ -65,7 +65,7 @@ def read_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> tuple[Call
 
 
 def find_recipe(recipe: str | Path, command: str = "") -> Path:
-    """The file of a recipe that is given by name or by path.
+    """Find the file of a recipe by name or path.
 
     Args:
         command: Refuse shipped recipes of another command of `vidweave`.
@@ -93,13 +93,13 @@ def find_recipe(recipe: str | Path, command: str = "") -> Path:
 
 
 def _shipped_name(path: Path, names: Sequence[str]) -> str:
-    """The shipped recipe whose file has the longest common end with `path`, as a hint."""
+    """Return the shipped recipe whose file has the longest common suffix with `path`, as a hint."""
     ends = ["/".join(path.with_suffix("").parts[start:]) for start in range(len(path.parts))]
     return next((end for end in ends if end in names), "tiny/base")
 
 
 def load_recipe(recipe: str | Path) -> ModuleType:
-    """Import a recipe by name or path; ConfigError if it is none. A shipped file is imported as a part of the package."""
+    """Import a recipe by name or path; raise ConfigError for other files. Shipped ones belong to the package."""
     path = find_recipe(recipe)
     module = _import_shipped(path) if path.resolve().is_relative_to(SHIPPED.resolve()) else _import_file(path)
     settings = getattr(module, "Settings", None)
@@ -119,6 +119,6 @@ def _import_file(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise ConfigError(f"{path} is not a Python file; a recipe ends in .py")
     module = module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look up their module
+    sys.modules[name] = module  # dataclasses require their module here
     spec.loader.exec_module(module)
     return module

@@ -22,9 +22,9 @@ class Series(ArrayCarrier):
 
     Attributes:
         values: (S, K) float.
-        rate: Samples per second; None for a series that is none in time (repeated trials).
+        rate: Samples per second; None for a series without time (repeated trials).
         start_seconds: Time of the first sample in the source.
-        notes: What the reader changed.
+        notes: Changes made by the reader.
     """
 
     values: np.ndarray
@@ -74,13 +74,13 @@ class Series(ArrayCarrier):
 
 @dataclass(frozen=True, kw_only=True)
 class SeriesSpec(CarrierSpec):
-    """A series → (1, length, channels): one time step.
+    """Preprocessing of a series to (1, length, channels): one time step.
 
     Attributes:
         channels: K.
-        length: Samples; a shorter series is padded with zeros, a longer one refused.
-        rate: Samples per second that the encoder expects; a series of another rate is resampled (linearly). None: no
-            series in time.
+        length: Number of samples; a shorter series is padded with zeros, a longer one is an error.
+        rate: Samples per second that the encoder expects; a series of another rate is resampled (linearly). None: a
+            series without time.
         average: Take the mean over all samples (repeated trials of one scan); `length` is then 1.
     """
 
@@ -95,7 +95,7 @@ class SeriesSpec(CarrierSpec):
         if self.channels < 1 or self.length < 1 or (self.rate is not None and not self.rate > 0):
             raise ConfigError(f"a series spec needs positive channels, length and rate, got {self}")
         if self.average and (self.length != 1 or self.rate is not None):
-            raise ConfigError(f"average=True makes one sample without a time; use length=1 and no rate, got {self}")
+            raise ConfigError(f"average=True gives one sample without a time; use length=1 and no rate, got {self}")
 
     def payload(self) -> tuple[int, ...]:
         return (self.length, self.channels)

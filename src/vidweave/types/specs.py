@@ -59,7 +59,7 @@ class VisualSpec:
         if min(self.std) <= 0:
             raise ConfigError(f"std must be positive, got {self.std}")
         if self.crops != 1 and self.resize != "crop":
-            raise ConfigError(f"crops={self.crops} cut a picture along its long side; use resize='crop'")
+            raise ConfigError(f"crops={self.crops} cut a frame along its long side; use resize='crop'")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +110,7 @@ class AudioSpec:
                 f"an audio spec needs min_windows within 1..max_windows, positive scale and mel_std, got {self}"
             )
         if self.windows_of == "frames" and not self.mel_bins:
-            raise ConfigError("windows_of='frames' needs mel_bins: without them there are samples only")
+            raise ConfigError("windows_of='frames' needs mel_bins: without them there are only samples")
 
     @property
     def window_frames(self) -> int:
@@ -218,7 +218,7 @@ class FrameNeed:
         still: Handling of a single image: `repeat` repeats it `num_frames` times, like a video of one frame; `once`
             gives one segment, for models that were trained with images.
         stride: Sample `num_frames` frames at this stride from a denser uniform grid, the first included, so that
-            encoders with different numbers of frames see the same timestamps.
+            encoders with different numbers of frames use the same timestamps.
     """
 
     num_frames: int | None = None

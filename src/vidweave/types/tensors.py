@@ -91,10 +91,10 @@ class Features(_Movable):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Selection(_Movable):
-    """Timestamps that a selector chose, per row (`media.plan` turns them into frames).
+    """Timestamps selected per row (`media.plan` converts them to frames).
 
-    A trainable selector adds `logits` of start and end at the motion steps, whose times are `steps`; and, when it is
-    trained through the answer, `mix`, the weights of the candidate timestamps (`candidates`) in each chosen one. Then
+    A trainable selector adds `logits` of start and end at the motion steps, whose times are `steps`; and, if it is
+    trained through the answer, `mix`, the weights of the candidate timestamps (`candidates`) in each selected one. Then
     all candidates are encoded, and their features are mixed.
     """
 
@@ -133,7 +133,7 @@ class Selection(_Movable):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Blocks(_Movable):
-    """Tokens that a connector made for the language model; the fusion names them."""
+    """Tokens of a connector for the language model; the fusion names them."""
 
     values: Tensor  # (R, T, Q, D)
     mask: Tensor  # (R, T, Q) bool
@@ -159,19 +159,19 @@ class TextTokens(_Movable):
 
 
 class FeatureSink(Protocol):
-    """Takes features by key; `vidweave.media.store.FeatureStore` is one."""
+    """Protocol of a store of features by key, such as `vidweave.media.store.FeatureStore`."""
 
     def put(self, key: str, tensors: Mapping[str, Tensor], info: Mapping[str, Any] | None = None) -> None:
-        """Keep `tensors` and `info` under `key`."""
+        """Store `tensors` and `info` under `key`."""
         ...
 
 
 @dataclass(frozen=True, repr=False)
 class StoreEntry(Summarized):
-    """Where the features of one row will be kept: the `key` in a feature store, and what is noted beside them.
+    """Destination of the features of one row: the `key` in a feature store, and the information stored with them.
 
     Attributes:
-        store: Takes the features; None keeps nothing.
+        store: Receives the features; None stores nothing.
     """
 
     key: str
@@ -302,7 +302,7 @@ class Prefix(Summarized):
     """A prompt after one pass of the language model: score or generate from it without another pass."""
 
     embeds: Embeds
-    state: Any  # the language model's own: a cache, or encoder states
+    state: Any  # state of the language model: a cache, or encoder states
     next_logits: Tensor | None = None  # (B, vocabulary)
 
 
@@ -340,7 +340,7 @@ class ModelInputs(_Movable):
         """
         return int((self.plan.is_target[:, 1:] if self.target is None else self.target.mask).sum())
 
-    # A mapping of its fields, so that `model.generate(**inputs)` works as it does in transformers.
+    # A mapping of its fields, so that `model.generate(**inputs)` works as in transformers.
     def keys(self) -> Iterator[str]:
         """Names of the fields."""
         return iter([f.name for f in fields(self)])

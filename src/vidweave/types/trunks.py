@@ -90,7 +90,7 @@ class ReadsText(Protocol):
 
     @property
     def text_spec(self) -> TextSpec | None:
-        """How the text is tokenized; None if it reads no text."""
+        """Tokenization of the text; None if it reads no text."""
         ...
 
 
@@ -134,7 +134,7 @@ class SeesClips(MergesTime, Protocol):
 class TakesAdapters(Protocol):
     """A trunk whose linear layers the adapters of its ports may change."""
 
-    has_adapters: bool  # whether `TrunkInput.adapter` is to be given
+    has_adapters: bool  # whether `TrunkInput.adapter` must be given
 
     def sites(self) -> Mapping[Any, Any]:
         """Linear layers that an adapter may change."""
@@ -147,9 +147,9 @@ class TakesAdapters(Protocol):
 
 @runtime_checkable
 class RoutesExperts(Protocol):
-    """A trunk of several computations side by side, whose results the router of each port weighs.
+    """Trunk of several parallel experts, whose results are weighted by each port's router.
 
-    `TrunkInput.adapter` is to be given.
+    `TrunkInput.adapter` must be given.
     """
 
     num_experts: int
@@ -194,5 +194,5 @@ class KeepsMemory(Protocol):
 
 
 def text_spec_of(part: object) -> TextSpec | None:
-    """How a trunk, a selector or a configuration reads the question; None where it does not."""
+    """Return the text spec of a trunk, a selector or a configuration; None if it does not read the question."""
     return part.text_spec if isinstance(part, ReadsText) else None

@@ -131,7 +131,7 @@ def test_sevila_fraction_percent_and_the_mean_of_star():
 
 def test_sevila_has_no_value_where_the_script_stops():
     wrong = made(("", 1, 0))
-    with pytest.raises(PredictionError, match=r"no right answer \(v\); use the strict scorer"):
+    with pytest.raises(PredictionError, match=r"no correct answer \(v\); use the strict scorer"):
         sevila_metrics(wrong)
     assert sevila_strict(wrong).groups == {"v": Tally(num_correct=0, num_items=1)}
     with pytest.raises(PredictionError, match="there are no questions"):

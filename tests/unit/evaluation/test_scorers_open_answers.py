@@ -110,7 +110,7 @@ def test_beams():
     strict = beam_accuracy_strict(answers, beams)
     assert strict.groups["top1"] == strict.overall == Tally(num_correct=1, num_items=3)
     assert (strict.num_missing, strict.answered.num_items) == (1, 2)
-    assert any("leaves the denominator" in defect for defect in cut.defects)
+    assert any("excluded from the denominator" in defect for defect in cut.defects)
     assert beam_accuracy_malmm(answers, {"1": []}, cuts_at_space=True).groups["top5"].num_correct == 0
     for scorer in (beam_accuracy_strict, lambda *sides: beam_accuracy_malmm(*sides, cuts_at_space=False)):
         with pytest.raises(AnnotationError, match="prediction for question '9', which the annotations do not have"):

@@ -146,7 +146,7 @@ def test_faults_of_specs():
         apply(SeriesSpec(channels=3, length=21), Series(np.full((21, 3), np.inf)))
     with pytest.raises(ShapeError, match="a SeriesSpec cannot be applied to Waveform"):
         apply(SeriesSpec(channels=3), Waveform(np.zeros(3, dtype=np.float32), 16_000))
-    with pytest.raises(ConfigError, match="average=True makes one sample without a time"):
+    with pytest.raises(ConfigError, match="average=True gives one sample without a time"):
         SeriesSpec(channels=3, length=2, average=True)
     with pytest.raises(ConfigError, match="a series spec needs positive channels"):
         SeriesSpec(channels=0)

@@ -207,5 +207,5 @@ def test_sizes_are_capped():
 
 
 def test_three_crops_are_cut_along_a_frame():
-    with pytest.raises(ConfigError, match="crops=3 cut a picture along its long side; use resize='crop'"):
+    with pytest.raises(ConfigError, match="crops=3 cut a frame along its long side; use resize='crop'"):
         VisualSpec(height=4, width=4, crops=3)

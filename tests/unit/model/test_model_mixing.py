@@ -129,7 +129,7 @@ def test_what_is_missing_is_reported(family):
     model.selector.train()
     with pytest.raises(ConfigError, match="sampling spans needs a generator"):
         model(fetch(model))
-    with pytest.raises(TrainingError, match="the batch holds no target_spans"):
+    with pytest.raises(TrainingError, match="the batch has no target_spans"):
         SpanLoss()(model, fetch(model))
     no_answers = replace(fetch(model), target=None)
     if family == "seq2seq":

@@ -1,1 +1,1 @@
-"""Measure a model on a data set by the data set's own scorer, with blind baselines, intervals and published numbers."""
+"""Measure a model on a data set with the data set's own scorer, blind baselines, intervals and published numbers."""

@@ -12,10 +12,10 @@ __all__ = ["blind_baselines"]
 
 
 def blind_baselines(examples: Sequence[Example]) -> dict[str, dict[str, float]]:
-    """Baseline → example id → 1 where it is right.
+    """Compute the scores of each baseline: name → example id → 1 if its answer is correct.
 
-    The answer of a choice is its position, as a model that always takes the same letter would answer. The most frequent
-    answers are those of the examples themselves, so that these are upper bounds of what such a rule reaches.
+    For multiple choice, the answer is a position, as of a model that always chooses the same letter. The most frequent
+    answers are counted on the examples themselves, so the scores are upper bounds for such a rule.
     """
     labeled = [example for example in examples if example.is_labeled]
     if not labeled:

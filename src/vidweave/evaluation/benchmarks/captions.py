@@ -1,4 +1,4 @@
-"""Captions as a benchmark's score: BLEU, ROUGE-L and CIDEr of every clip, and of those that have a caption."""
+"""Caption metrics of a benchmark: BLEU, ROUGE-L and CIDEr over all clips, and over those with a caption."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ JAVA_METRICS = ("meteor", "spice")
 
 
 def captions(outcomes: Sequence[Outcome]) -> list[Score]:
-    """The metrics that need no Java."""
+    """Score captions with the metrics that need no Java."""
     return captions_with(outcomes, PURE_METRICS)
 
 
 def captions_or_answers(outcomes: Sequence[Outcome]) -> list[Score]:
-    """AudioCaps: captions where clips have several, exact match where rows are questions and answers."""
+    """Score AudioCaps: captions if clips have several, exact match if rows are questions and answers."""
     is_caption = any(o.example.query.text == QUESTION for o in outcomes)
     return captions(outcomes) if is_caption else open_answers(outcomes)
 
 
 def captions_with(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> list[Score]:
-    """The named metrics times 100, over all clips (a missing caption is empty) and over those with a caption.
+    """Compute the named metrics times 100, over all clips (a missing caption is empty) and over those with a caption.
 
     Raises:
         MissingExtraError, MissingProgramError: METEOR or SPICE without pycocoevalcap or Java.
@@ -38,7 +38,7 @@ def captions_with(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> list[S
     scores: list[Score] = [_values("captions", everything, references, metrics, "a missing caption is empty")]
     if result and len(result) < len(references):
         covered = {name: references[name] for name in result}
-        note = "clips with a caption alone; CIDEr weighs words by the set, so that this is another scale"
+        note = "only clips with a caption; CIDEr weights words by the set, so this is another scale"
         scores.append(_values("captions-answered", result, covered, metrics, note))
     return scores
 

@@ -1,4 +1,4 @@
-"""Open answers judged by a language model: asked once, cached, parsed strictly, with the published aggregates beside it."""
+"""Judge open answers with a language model: cached, parsed strictly, with the published aggregates alongside."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ _PUBLISHED = ("video-llava", "merv", "lmms-eval")
 
 
 def judge_prompt_hash() -> str:
-    """Hash of the judge's prompt, for the manifest."""
+    """Return the hash of the judge's prompt, for the manifest."""
     return sha256(json.dumps(judge_messages("{q}", "{a}", "{p}")).encode()).hexdigest()[:16]
 
 
 def judge_outcomes(engine: Engine, outcomes: Sequence[Outcome]) -> list[Values]:
-    """The judge's accuracy and score by a strict parse, and as three published implementations would count it.
+    """Compute the judge's accuracy and score by strict parsing, and as counted by three published implementations.
 
-    A question without a reply is wrong with 0 points and is not judged. Give a `CachedEngine`, so that a run that is
-    repeated asks the judge nothing twice.
+    A question without a reply is wrong with 0 points and is not judged. Use a `CachedEngine`, so that a repeated run
+    does not query the judge again.
 
     Raises:
-        EngineError: the judge could not be reached for some questions; those judged are kept by the cache.
+        EngineError: the judge could not be reached for some questions; finished judgments stay in the cache.
     """
     asked = [o for o in outcomes if o.reply is not None]
     replies = _ask(engine, asked)
@@ -65,7 +65,7 @@ def _ask(engine: Engine, outcomes: Sequence[Outcome]) -> dict[str, str]:
     if failed:
         raise EngineError(
             f"the judge could not be asked about {len(failed)} of {len(requests)} answers ({failed[0].error}); run the "
-            "same command again, what was judged is kept beside the predictions"
+            "same command again, finished judgments are kept beside the predictions"
         )
     return {o.example.id: c.text for o, c in zip(outcomes, completions, strict=True)}
 
@@ -73,10 +73,12 @@ def _ask(engine: Engine, outcomes: Sequence[Outcome]) -> dict[str, str]:
 def _as_published(name: str, replies: Sequence[str]) -> Values:
     if name == "video-llava":
         summary = summarize_video_llava([video_llava_reply(reply) for reply in replies])
-        defects: tuple[str, ...] = ("a reply that is neither yes nor no leaves the denominator of the accuracy alone",)
+        defects: tuple[str, ...] = (
+            "a reply that is neither yes nor no is excluded from the denominator of the accuracy only",
+        )
     else:
         summary = summarize_replies([REPLY_PARSERS[name](reply) for reply in replies])
-        defects = ('"yes" anywhere in the judge\'s word is yes, also "not yes" and "eyes"',)
+        defects = ('"yes" anywhere in the judge\'s word counts as yes, also in "not yes" and "eyes"',)
     return Values(scorer=f"judge-{name}", values=_numbers(summary), note="answered questions alone", defects=defects)
 
 

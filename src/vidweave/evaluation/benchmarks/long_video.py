@@ -1,4 +1,4 @@
-"""LVU's scores: per clip as MA-LMM counts, and per video as LVU itself counts."""
+"""Scores of LVU: per clip (MA-LMM's rule) and per video (LVU's own)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["lvu"]
 
 
 def lvu(outcomes: Sequence[Outcome]) -> list[Score]:
-    """Exact labels of clips (MA-LMM), of videos (LVU), and of all clips strictly.
+    """Score exact labels of clips (MA-LMM) and of videos (LVU), and strictly of all clips.
 
-    A video's class is the one with the largest sum of clip probabilities where options were scored by likelihood; where
-    labels were written, it is the label of most clips (the first one of equally many).
+    A video's class is the one with the largest sum of clip probabilities if options were scored by likelihood; if
+    labels were generated, it is the label of most clips (the first one on a tie).
     """
     labels = {video_of(o.example.id): o.example.answer for o in outcomes}
     written = {o.example.id: o.reply for o in outcomes if o.reply is not None}

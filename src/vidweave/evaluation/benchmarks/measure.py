@@ -1,4 +1,4 @@
-"""Ask a model all questions of a data set and score the replies as the data set's own scorer does."""
+"""Ask a model all questions of a data set and score the replies with the data set's own scorer."""
 
 from __future__ import annotations
 
@@ -46,15 +46,15 @@ BY_KIND = {
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """How a data set is measured.
+    """Settings for measuring a model on a data set.
 
     Attributes:
-        wording: How questions are put, and how written choices are read.
-        judge: Judges open answers besides exact match; None judges nothing.
-        metrics: Further caption metrics, which need Java: `meteor`, `spice`.
-        submission: File for the replies where the data set keeps answers to itself; None writes none.
-        baselines: Run the model on parts of the input too (`evaluation.ablations`).
-        batch_size, limit, decoding, shard, workers: As of `evaluation.runner.collect`.
+        wording: Prompt of the questions, and the parser of generated choices.
+        judge: Judges open answers in addition to exact match; None does not judge.
+        metrics: Additional caption metrics that need Java: `meteor`, `spice`.
+        submission: File for the replies to questions without public answers; None writes none.
+        baselines: Also run the model on parts of the input (`evaluation.ablations`).
+        batch_size, limit, decoding, shard, workers: See `evaluation.runner.collect`.
     """
 
     wording: Wording = field(default_factory=Wording)
@@ -70,7 +70,7 @@ class Measurement:
 
 
 def scorer_of(name: str, examples: Sequence[Example] = ()) -> Scorer:
-    """The scorer of a data set: its own, or that of its kind of answers (of what the examples are, where it says neither)."""
+    """Return the scorer of a data set: its own, or that of its kind of answers (inferred from examples if unset)."""
     if examples and all(target_spans(example) for example in examples):
         return import_object(BY_KIND["grounding"])
     facts = DATASETS.entry(name).facts if name in DATASETS else None
@@ -86,11 +86,11 @@ def scorer_of(name: str, examples: Sequence[Example] = ()) -> Scorer:
 def measure(
     answerer: Answerer, task: DatasetTask, predictions_path: Path | str, measurement: Measurement
 ) -> BenchmarkResult:
-    """Ask, record and score; what `predictions_path` already holds is not asked again.
+    """Ask all questions, store the predictions and score them; questions already in `predictions_path` are skipped.
 
     Raises:
-        ConfigError: caption metrics for a set that has no captions, or baselines for captions.
-        EngineError: the judge cannot be reached; the replies and what was judged are kept.
+        ConfigError: caption metrics for a data set without captions, or baselines for captions.
+        EngineError: the judge cannot be reached; replies and finished judgments are kept.
     """
     examples = _asked_for(task, measurement)
     kind = DATASETS.entry(task.name).facts.kind if task.name in DATASETS else "open"
@@ -145,7 +145,7 @@ _SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "te
 
 
 def _asked_for(task: DatasetTask, measurement: Measurement) -> list[Example]:
-    """The examples that a run is about, with those whose media are missing; of a part or a limit, only what was asked."""
+    """Return the examples of a run, including those with missing media; with a shard or a limit, only those asked."""
     examples = list(task.annotations())
     if measurement.limit is None and measurement.shard is None:
         return examples

@@ -47,7 +47,7 @@ def run_baselines(
     decoding: Mapping[str, Any],
     **options: Any,
 ) -> ModelBaselines:
-    """Ask the questions again for each baseline; what its prediction file already holds is not asked again.
+    """Ask the questions again for each baseline; questions already in its prediction file are skipped.
 
     Args:
         predictions_path: Prediction file of the full run; those of the baselines are beside it.

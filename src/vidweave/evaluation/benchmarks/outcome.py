@@ -1,4 +1,4 @@
-"""One question of a data set beside what a model made of it: what every benchmark's scorer reads."""
+"""Outcome of one question: the labeled example and the model's reply. All benchmark scorers read it."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Outcome:
     """A labeled question and the model's reply.
 
     Attributes:
-        example: As annotated; its media were not looked for.
-        reply: The model's text; None where the question was not asked, because its media are missing.
-        scores: Log-probability of each option; empty where the reply was written.
+        example: The annotated example, without its media.
+        reply: The model's text; None if the question was not asked because its media are missing.
+        scores: Log-probability of each option; empty if the reply was generated.
         alternatives: Further beams, best first.
-        parser: Rule that reads a written choice (`evaluation.scorers.mcq_parsing`).
+        parser: Parser of generated choices (`evaluation.scorers.mcq_parsing`).
     """
 
     example: Example
@@ -36,7 +36,7 @@ class Outcome:
 
     @property
     def choice(self) -> int | None:
-        """Position of the chosen option; None where none was chosen or there are no options."""
+        """Position of the chosen option; None if none was chosen or there are no options."""
         if self.reply is None or not self.example.query.options:
             return None
         return chosen_position(self.example, self.reply, self.scores, self.parser)
@@ -45,10 +45,10 @@ class Outcome:
 def chosen_position(
     example: Example, reply: str, scores: Sequence[float | None] = (), parser: str = "vidweave"
 ) -> int | None:
-    """Position of the option that a reply chooses: by likelihood where there are scores, else by a parser.
+    """Return the position of the option that a reply chooses: by likelihood if there are scores, else by a parser.
 
-    A choice by its text, where several options have that text, is the right one if that is among them: the text is all
-    that the model was asked for. A letter means its own position.
+    If several options have the chosen text, the correct one among them is taken, since the model was only asked for the
+    text. A letter refers to its own position.
     """
     options, right = example.query.options, example.position
     known = [score for score in scores if score is not None]
@@ -86,7 +86,7 @@ def join_outcomes(
 
 
 def by_position(outcomes: Iterable[Outcome]) -> list[Response[int]]:
-    """Responses whose answers are positions of options; a reply that chooses none is a wrong prediction."""
+    """Convert to responses whose answers are positions of options; a reply that chooses none is a wrong prediction."""
     return [
         Response(
             id=o.example.id,
@@ -105,7 +105,7 @@ def _position(example: Example) -> int:
 
 
 def by_text(outcomes: Iterable[Outcome]) -> list[Response[str]]:
-    """Responses whose answers are texts."""
+    """Convert to responses whose answers are texts."""
     return [
         Response(id=o.example.id, question_type=o.example.question_type, answer=o.example.answer, prediction=o.reply)
         for o in outcomes

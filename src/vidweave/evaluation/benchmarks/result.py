@@ -1,4 +1,4 @@
-"""The result of a benchmark: every score of its scorers, both denominators, intervals, baselines and published numbers."""
+"""Result of a benchmark: all scores, both denominators, intervals, baselines and published numbers."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """How many questions there are, and what became of them.
+    """Numbers of questions by outcome.
 
     Attributes:
-        total: In the annotation file (or its part that was asked for).
-        answered: With a reply.
-        missing_media: Not asked, because their media are missing.
-        unlabeled: Without an answer: not scored.
-        videos: Recordings that the scored questions are about.
+        total: Questions in the annotation file (or in the requested part of it).
+        answered: Questions with a reply.
+        missing_media: Questions not asked because their media are missing.
+        unlabeled: Questions without an answer, which are not scored.
+        videos: Recordings of the scored questions.
     """
 
     total: int
@@ -47,18 +47,18 @@ class Counts:
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkResult:
-    """What a model reached on a data set.
+    """Result of a model on a data set.
 
     Attributes:
-        report: Strict accuracy over the answered questions, baselines, published numbers, manifest; None where the data
+        report: Strict accuracy over the answered questions, baselines, published numbers, manifest; None if the data
             set has no answers.
-        scores: Of the data set's scorer and of the judge.
-        counts: How many questions were asked, answered and scored.
-        all_questions: Strict accuracy over all labeled questions; one that could not be asked is wrong.
-        clustered: 95% interval of the strict accuracy, whole recordings resampled.
-        remainder: Accuracy over the questions that no baseline of the model answers; None without these baselines.
-        written: Files that were written: what they hold → path.
-        notes: Lines about what is left out or changed.
+        scores: Scores of the data set's scorer and of the judge.
+        counts: Numbers of questions asked, answered and scored.
+        all_questions: Strict accuracy over all labeled questions; those that could not be asked are wrong.
+        clustered: 95% interval of the strict accuracy, resampling whole recordings.
+        remainder: Accuracy over the questions that no baseline answers correctly; None without baselines.
+        written: Written files: content → path.
+        notes: Notes about excluded or changed questions.
     """
 
     report: Report | None
@@ -71,7 +71,7 @@ class BenchmarkResult:
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON data: the report's, and `scores`, `counts`, `all_questions` and `clustered_interval`."""
+        """JSON data: those of the report, `scores`, `counts`, `all_questions` and `clustered_interval`."""
         beside = {
             "scores": [score.to_dict() for score in self.scores],
             "counts": self.counts.to_dict(),
@@ -84,7 +84,7 @@ class BenchmarkResult:
         return {**({} if self.report is None else self.report.to_dict()), **beside}
 
     def score_rows(self) -> Iterator[tuple[str, str, str, str, int | str]]:
-        """Rows for a table: scorer, group, value, 95% interval, items."""
+        """Return table rows: scorer, group, value, 95% interval, items."""
         for score in self.scores:
             if isinstance(score, ScoreTable):
                 yield from _table_rows(score)
@@ -92,7 +92,7 @@ class BenchmarkResult:
                 yield from ((score.scorer, name, f"{value:.4g}", "", "") for name, value in score.values.items())
 
     def defects(self) -> list[str]:
-        """Lines that say what each published score does wrong, and why one has no value."""
+        """Describe the defects of each published score, and why a score has no value."""
         lines = [f"{score.scorer}: {defect}" for score in self.scores for defect in score.defects]
         empty = (score for score in self.scores if not isinstance(score, ScoreTable) and not score.values)
         return [*lines, *(f"{score.scorer} has no value: {score.note}" for score in empty)]
@@ -126,5 +126,5 @@ def _tally(tally: Tally) -> dict[str, Any]:
 
 
 def strict_tally(marks: Sequence[bool]) -> Tally:
-    """The tally of marks."""
+    """Count the marks."""
     return Tally(num_correct=sum(marks), num_items=len(marks))

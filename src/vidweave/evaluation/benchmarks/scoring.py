@@ -1,4 +1,4 @@
-"""Scorers by kind of data set and by name: outcomes become the published score and the strict one beside it."""
+"""Scorers by kind of data set and by name: outcomes → published and strict scores."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ __all__ = [
     "tgif_qa",
 ]
 
-LEGACY = "vidweave.systems.crema.scoring"  # CREMA's rules live with the system; they are imported when they are used
-_SUBSTRING = "a prediction that is a part of the answer's text counts as right"
+LEGACY = "vidweave.systems.crema.scoring"  # CREMA's rules belong to the system; they are imported on use
+_SUBSTRING = "a prediction that is a part of the answer's text counts as correct"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Values:
-    """Numbers of a scorer that are no counts of right answers.
+    """Values of a scorer that are not counts of correct answers.
 
     Attributes:
         scorer: Name of the rule.
-        values: Metric → number; empty where the rule could not be applied.
+        values: Metric → number; empty if the rule could not be applied.
         note: Scale and denominator, or why there are no values.
-        defects: What the published rule does wrong and this result repeats.
+        defects: Faults of the published rule that this result reproduces.
     """
 
     scorer: str
@@ -67,32 +67,32 @@ class Values:
 
 Score = ScoreTable | Values
 Scorer = Callable[[Sequence[Outcome]], Sequence[Score]]
-"""The scores of labeled questions, the published one first where there is one."""
+"""Scores of labeled questions, the published one first if there is one."""
 
 
 def choices(outcomes: Sequence[Outcome]) -> list[Score]:
-    """Multiple choice without a script of its own: positions are compared; a missing reply is wrong."""
+    """Score multiple choice without a published script by position; a missing reply is wrong."""
     return [score("multiple-choice-strict", by_position(outcomes), int.__eq__)]
 
 
 def nextqa(outcomes: Sequence[Outcome]) -> list[Score]:
-    """NExT-QA: its own score (TP counted as TN), SeViLA's, and the strict one."""
+    """Score NExT-QA: its own score (TP counted as TN), SeViLA's, and the strict one."""
     responses = by_position(outcomes)
     return [_published(nextqa_official, responses, "nextqa-official"), _sevila(responses), nextqa_strict(responses)]
 
 
 def sevila(outcomes: Sequence[Outcome]) -> list[Score]:
-    """Sets that SeViLA's script scores: its numbers, and the strict score."""
+    """Score data sets of SeViLA's script: its numbers, and the strict score."""
     return [_sevila(by_position(outcomes)), *choices(outcomes)]
 
 
 def star(outcomes: Sequence[Outcome]) -> list[Score]:
-    """STAR: the mean of its four question types in percent, and the strict score."""
+    """Score STAR: the mean of its four question types in percent, and the strict score."""
     return [_sevila(by_position(outcomes)), *choices(outcomes), _star_mean(outcomes)]
 
 
 def music_avqa(outcomes: Sequence[Outcome]) -> list[Score]:
-    """MUSIC-AVQA: its own exact match, CREMA's rule, and the strict score."""
+    """Score MUSIC-AVQA: its own exact match, CREMA's rule, and the strict score."""
     typed = [
         Response(
             id=o.example.id,
@@ -107,7 +107,7 @@ def music_avqa(outcomes: Sequence[Outcome]) -> list[Score]:
 
 
 def sqa3d(outcomes: Sequence[Outcome]) -> list[Score]:
-    """SQA3D, from strict to generous: 3D-LLM's exact match, CREMA's substring rule, the official script for text."""
+    """Score SQA3D, from strict to lenient: 3D-LLM's exact match, CREMA's substring rule, the official script."""
     responses = [
         Sqa3dResponse(
             id=o.example.id,
@@ -127,18 +127,18 @@ def sqa3d(outcomes: Sequence[Outcome]) -> list[Score]:
 
 
 def open_answers(outcomes: Sequence[Outcome]) -> list[Score]:
-    """Open answers: exact match under the normalizations `raw` and `casefold`."""
+    """Score open answers: exact match under the normalizations `raw` and `casefold`."""
     return [_exact(outcomes, "raw"), _exact(outcomes, "casefold")]
 
 
 def one_word(outcomes: Sequence[Outcome]) -> list[Score]:
-    """MSVD-QA and MSRVTT-QA: MA-LMM's top-1 (cut at the first space), and the strict one."""
+    """Score MSVD-QA and MSRVTT-QA: MA-LMM's top-1 (cut at the first space), and the strict score."""
     return _malmm(outcomes, cuts_at_space=True)
 
 
 def activitynet_qa(outcomes: Sequence[Outcome]) -> list[Score]:
-    """ActivityNet-QA: the official script with its wrong "Free" group, MA-LMM's top-1, and the strict score."""
-    if any("type" not in o.example.query.extra for o in outcomes):  # the form for judges has no question types
+    """Score ActivityNet-QA: the official script with its wrong "Free" group, MA-LMM's top-1, and the strict score."""
+    if any("type" not in o.example.query.extra for o in outcomes):  # the format for judges has no question types
         return [*_malmm(outcomes, cuts_at_space=False)]
     typed = [
         Response(id=r.id, question_type=str(o.example.query.extra["type"]), answer=r.answer, prediction=r.prediction)
@@ -148,7 +148,7 @@ def activitynet_qa(outcomes: Sequence[Outcome]) -> list[Score]:
 
 
 def counts(outcomes: Sequence[Outcome]) -> list[Score]:
-    """TGIF-QA's repetition count: mean squared error of the answered, and the share of exact numbers of all."""
+    """Score TGIF-QA's repetition count: mean squared error of answered questions, and share of exact numbers of all."""
     pairs = [(_number(o.reply), float(o.example.answer)) for o in outcomes]
     read = [(result, right) for result, right in pairs if result is not None]
     error = {"MSE": sum((result - right) ** 2 for result, right in read) / len(read)} if read else {}
@@ -158,7 +158,7 @@ def counts(outcomes: Sequence[Outcome]) -> list[Score]:
 
 
 def tgif_qa(outcomes: Sequence[Outcome]) -> list[Score]:
-    """TGIF-QA: positions for action and transition, squared error for count, exact match for frame questions."""
+    """Score TGIF-QA: positions for action and transition, squared error for count, exact match for frame questions."""
     if all(o.example.query.options for o in outcomes):
         return choices(outcomes)
     if all(o.example.question_type == "count" for o in outcomes):
@@ -167,7 +167,7 @@ def tgif_qa(outcomes: Sequence[Outcome]) -> list[Score]:
 
 
 def exact_label(outcomes: Sequence[Outcome]) -> list[Score]:
-    """Breakfast and COIN: MA-LMM's text equality of the whole reply, and the strict one."""
+    """Score Breakfast and COIN: MA-LMM's text equality of the whole reply, and the strict score."""
     return _malmm(outcomes, cuts_at_space=False)
 
 
@@ -177,7 +177,7 @@ def exact_label(outcomes: Sequence[Outcome]) -> list[Score]:
 def _published(
     scorer: Callable[[Sequence[Response[Any]]], ScoreTable], responses: Sequence[Response[Any]], name: str
 ) -> Score:
-    """The published score, or why it has no value."""
+    """Return the published score, or the reason why it has no value."""
     try:
         return scorer(responses)
     except PredictionError as error:
@@ -229,7 +229,7 @@ def _malmm(outcomes: Sequence[Outcome], *, cuts_at_space: bool) -> list[Score]:
     strict = beam_accuracy_strict(answers, beams)
     if any(len(result) > 1 for result in beams.values()):
         return [official, strict]
-    # Without further beams, top-5 says nothing
+    # Without further beams, top-5 is not informative
     return [replace(table, groups={"top1": table.groups["top1"]}) for table in (official, strict)]
 
 
@@ -242,7 +242,7 @@ def _number(text: str | None) -> float | None:
 
 
 def is_strictly_right(outcome: Outcome) -> bool:
-    """Whether a reply is right by the strict rule that every report counts by: the position, an accepted text, or a span."""
+    """Whether a reply is correct by the strict rule of every report: the position, an accepted text, or a span."""
     example, choice = outcome.example, outcome.choice
     if target_spans(example):
         return outcome.reply is not None and is_grounded(example, outcome.reply)

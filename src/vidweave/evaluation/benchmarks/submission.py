@@ -1,4 +1,4 @@
-"""Replies of a run as files: one JSON line per question, and the form that a benchmark's server takes."""
+"""Write the replies of a run: one JSON line per question, and the format of a benchmark's server."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = ["write_submission"]
 def write_submission(
     name: str, path: Path, examples: Sequence[Example], predictions: Sequence[Prediction], parser: str = "vidweave"
 ) -> dict[str, str]:
-    """Write `path` (JSON lines: id, media, question, prediction, choice) and, where the benchmark has a form for
-    submissions, a file of that form beside it.
+    """Write `path` (JSON lines: id, media, question, prediction, choice) and, if the benchmark has a submission format,
+    a file in that format beside it.
 
     Returns:
-        What was written: `replies` and `submission` → path.
+        The written files: `replies` and `submission` → path.
     """
     known = {example.id: example for example in examples}
     rows = [_row(known[prediction.id], prediction, parser) for prediction in predictions]
@@ -48,23 +48,23 @@ def _row(example: Example, prediction: Prediction, parser: str) -> dict[str, Any
 
 
 def _vlep(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A line per question: ``{"example_id": int, "pred_ans": 0 | 1}``; a reply that chooses nothing is 0."""
+    """One line per question: ``{"example_id": int, "pred_ans": 0 | 1}``; a reply that chooses nothing is 0."""
     lines = ({"example_id": _number(row["id"]), "pred_ans": row["choice"] or 0} for row in rows)
     return "".join(json.dumps(line) + "\n" for line in lines)
 
 
 def _nextqa(rows: Sequence[Mapping[str, Any]]) -> str:
-    """``{"<video>_<qid>": {"prediction": position}}``, which the official script reads."""
+    """``{"<video>_<qid>": {"prediction": position}}``, the format of the official script."""
     return json.dumps({row["id"].partition("_")[2]: {"prediction": row["choice"]} for row in rows}, indent=1)
 
 
 def _by_id(rows: Sequence[Mapping[str, Any]]) -> str:
-    """``[{"question_id", "answer"}]``, as ActivityNet-QA and the judges' scripts take them."""
+    """``[{"question_id", "answer"}]``, the format of ActivityNet-QA and the judges' scripts."""
     return json.dumps([{"question_id": row["id"], "answer": row["prediction"]} for row in rows], indent=1)
 
 
 def _captions(rows: Sequence[Mapping[str, Any]]) -> str:
-    """``[{"image_id", "caption"}]``, COCO's form of results."""
+    """``[{"image_id", "caption"}]``, COCO's format of results."""
     return json.dumps([{"image_id": row["id"], "caption": row["prediction"]} for row in rows], indent=1)
 
 

@@ -1,4 +1,4 @@
-"""How a question is put to a model: as it stands, or by a template with its options as letters."""
+"""Wording of questions for a model: unchanged, or by a template with lettered options."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vidweave.types import Query
 
 __all__ = ["PROMPTS", "Wording"]
 
-# Name → template. `neutral` is that of lmms-eval's Perception Test; the others are the systems' own
+# Name → template. `neutral` is from lmms-eval's Perception Test; the others are from the systems
 PROMPTS = {
     "neutral": "{question}\n{options}\nAnswer with the option's letter from the given choices directly.",
     "short": "{question} Answer the question using a single word or phrase.",
@@ -33,12 +33,12 @@ _FIELDS = {"question", "options", "letters", "inline"}
 
 @dataclass(frozen=True, kw_only=True)
 class Wording:
-    """A template of questions, and how choices are read.
+    """Template of questions, and parser of choices.
 
     Attributes:
         prompt: Name of `PROMPTS`, or a template with ``{question}``, ``{options}`` (a line per option, "A. text"),
             ``{letters}`` ("A, B, C") and ``{inline}`` ("Option A: text Option B: text"); empty leaves questions as they are.
-        parser: How a written choice is read (`evaluation.scorers.mcq_parsing`); empty scores options by likelihood.
+        parser: Parser of generated choices (`evaluation.scorers.mcq_parsing`); empty scores options by likelihood.
 
     Raises:
         ConfigError: a template with other fields or without a question.
@@ -63,11 +63,11 @@ class Wording:
 
     @property
     def template(self) -> str:
-        """The template itself; written choices need one, and have `neutral` by default."""
+        """The template; generated choices need one, and use `neutral` by default."""
         return PROMPTS.get(self.prompt, self.prompt) or (PROMPTS["neutral"] if self.parser else "")
 
     def put(self, query: Query) -> Query:
-        """The query as the model is asked it."""
+        """Return the query in the wording for the model."""
         if not self.template or (not query.options and "{options}" in self.template):
             return query
         letters = ascii_uppercase[: len(query.options)]
@@ -83,7 +83,7 @@ class Wording:
         return replace(query, text=text, options=() if self.parser else query.options)
 
     def describe(self) -> dict[str, Any]:
-        """JSON data for the manifest: template, parser and what the parser is known to read wrongly; empty by default."""
+        """JSON data for the manifest: template, parser and known faults of the parser; empty by default."""
         if not self.template and not self.parser:
             return {}
         return {"prompt": self.template, "parser": self.parser, "parser_defects": DEFECTS.get(self.parser, "")}

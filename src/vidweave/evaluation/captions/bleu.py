@@ -1,4 +1,4 @@
-"""BLEU-1 to BLEU-4 as the COCO caption evaluation computes it."""
+"""BLEU-1 to BLEU-4, as in the COCO caption evaluation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vidweave.evaluation.captions.corpus import CaptionScore, check_ids, count_n
 __all__ = ["bleu"]
 
 MAX_N = 4
-# The original adds them so that empty counts divide and multiply without an error
+# Added by the original to avoid division by zero
 _TINY, _SMALL = 1e-15, 1e-9
 
 
@@ -21,7 +21,7 @@ class _Counts:
     """Counts of one caption, or their sums over a corpus.
 
     Attributes:
-        matched: For n = 1 to 4, n-grams that occur in a reference, each at most as often as there.
+        matched: For n = 1 to 4, n-grams that occur in a reference, each at most as often as in it.
         guessed: For n = 1 to 4, n-grams of the candidate.
     """
 
@@ -34,8 +34,8 @@ class _Counts:
 def bleu(candidates: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> list[CaptionScore]:
     """Compute BLEU-1 to BLEU-4 of tokenized captions.
 
-    The corpus value sums the counts of all captions. The reference length of a caption is the closest one, the shorter
-    of two that are equally close.
+    The corpus value sums the counts of all captions. The reference length of a caption is the closest one (the shorter
+    one on a tie).
 
     Args:
         candidates: Id → tokenized caption.
@@ -82,7 +82,7 @@ def _sum(counts: Sequence[_Counts]) -> _Counts:
 
 
 def _scores(counts: _Counts) -> list[float]:
-    """Geometric mean of the precisions up to each n, times the penalty for captions that are too short."""
+    """Compute the geometric mean of the precisions up to each n, times the brevity penalty."""
     ratio = (counts.length + _TINY) / (counts.reference_length + _SMALL)
     penalty = math.exp(1 - 1 / ratio) if ratio < 1 else 1.0
     scores, product = [], 1.0

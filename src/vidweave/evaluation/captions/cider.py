@@ -1,4 +1,4 @@
-"""CIDEr (in fact CIDEr-D) as the COCO caption evaluation computes it."""
+"""CIDEr (in fact CIDEr-D), as in the COCO caption evaluation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vidweave.evaluation.captions.corpus import CaptionScore, Ngram, check_ids, 
 __all__ = ["cider"]
 
 MAX_N = 4
-SIGMA = 6.0  # of the penalty for a length that differs
+SIGMA = 6.0  # standard deviation of the length penalty
 
 Weights = list[dict[Ngram, float]]  # for n = 1 to 4
 
@@ -19,7 +19,7 @@ Weights = list[dict[Ngram, float]]  # for n = 1 to 4
 def cider(candidates: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> CaptionScore:
     """Compute CIDEr-D of tokenized captions; the corpus value is the mean.
 
-    The weight of an n-gram is its count times ln(N / number of items whose references have it), so that **values of a
+    The weight of an n-gram is its count times ln(N / number of items with it in their references), so **values of a
     subset are not comparable with those of the whole set**, and a single item scores 0.
 
     Args:
@@ -61,12 +61,12 @@ def _weights(counts: Counter[Ngram], items: Counter[Ngram], num_items: float) ->
 
 
 def _num_bigrams(counts: Counter[Ngram]) -> int:
-    """The length of a caption, as the original takes it."""
+    """Return the length of a caption, counted as in the original."""
     return sum(count for ngram, count in counts.items() if len(ngram) == 2)
 
 
 def _similarity(candidate: Mapping[Ngram, float], reference: Mapping[Ngram, float]) -> float:
-    """Cosine similarity, where the candidate's weights count up to the reference's."""
+    """Compute the cosine similarity, with the candidate's weights clipped to the reference's."""
     product = sum(
         min(weight, reference[ngram]) * reference[ngram] for ngram, weight in candidate.items() if ngram in reference
     )

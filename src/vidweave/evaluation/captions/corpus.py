@@ -1,4 +1,4 @@
-"""What all caption metrics share: their result, n-gram counts, and the check that ids fit."""
+"""Shared parts of caption metrics: their result, n-gram counts, and the check of ids."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class CaptionScore:
     """Value of one metric.
 
     Attributes:
-        corpus: Over all captions; for BLEU and METEOR not the mean of `each`.
+        corpus: Value over all captions; for BLEU and METEOR not the mean of `each`.
         each: Id → value.
     """
 

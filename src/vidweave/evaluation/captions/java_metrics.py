@@ -1,4 +1,4 @@
-"""METEOR and SPICE by the original Java programs, through the extra `caption-metrics`."""
+"""METEOR and SPICE, computed by the original Java programs (extra `caption-metrics`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ROUGE-L as the COCO caption evaluation computes it."""
+"""ROUGE-L, as in the COCO caption evaluation."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ BETA = 1.2  # weight of recall
 def rouge_l(candidates: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> CaptionScore:
     """Compute ROUGE-L of tokenized captions: F = (1 + β²) P R / (R + β² P), β = 1.2; the corpus value is the mean.
 
-    P is the largest precision and R the largest recall over the references, each taken by itself, so that they may come
-    from two references.
+    P is the largest precision and R the largest recall over the references, independently, so they may come from two
+    references.
 
     Args:
         candidates: Id → tokenized caption.
@@ -30,7 +30,7 @@ def rouge_l(candidates: Mapping[str, str], references: Mapping[str, Sequence[str
 
 
 def _score(candidate: str, references: Sequence[str]) -> float:
-    words = candidate.split(" ")  # an empty caption is one empty word in the original, which divides by its length
+    words = candidate.split(" ")  # the original divides by the length, so an empty caption is one empty word
     texts = [reference.split(" ") for reference in references]
     common = [_common_length(words, text) for text in texts]
     precision = max(common) / len(words)
@@ -41,7 +41,7 @@ def _score(candidate: str, references: Sequence[str]) -> float:
 
 
 def _common_length(first: Sequence[str], second: Sequence[str]) -> int:
-    """Length of the longest common subsequence."""
+    """Compute the length of the longest common subsequence."""
     row = [0] * (len(second) + 1)
     for word in first:
         diagonal = 0

@@ -1,4 +1,4 @@
-"""Score captions by several metrics at once, from raw text."""
+"""Score captions with several metrics at once, from raw text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["CAPTION_METRICS", "score_captions", "selection_value"]
 
 Metric = Callable[[Mapping[str, str], Mapping[str, Sequence[str]]], list[CaptionScore]]
 
-# METEOR and SPICE need the extra `caption-metrics` and Java; the others need nothing
+# METEOR and SPICE need the extra `caption-metrics` and Java
 CAPTION_METRICS: Mapping[str, Metric] = {
     "bleu": bleu,
     "rouge-l": lambda candidates, references: [rouge_l(candidates, references)],
@@ -24,7 +24,7 @@ CAPTION_METRICS: Mapping[str, Metric] = {
     "meteor": lambda candidates, references: [meteor(candidates, references)],
     "spice": lambda candidates, references: [spice(candidates, references)],
 }
-_RAW = ("spice",)  # parses sentences and so needs them whole
+_RAW = ("spice",)  # parses whole sentences
 _PURE = ("bleu", "rouge-l", "cider")
 
 
@@ -34,9 +34,9 @@ def score_captions(
     """Tokenize captions and references and compute the named metrics, each as a fraction (not times 100).
 
     Args:
-        candidates: Id of a video or segment → its one caption, untokenized.
+        candidates: Id of a video or segment → its caption, untokenized.
         references: Id → untokenized references.
-        metrics: Of `CAPTION_METRICS`.
+        metrics: Names in `CAPTION_METRICS`.
 
     Raises:
         UnknownNameError: no such metric.

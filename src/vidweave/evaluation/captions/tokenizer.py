@@ -1,7 +1,7 @@
-"""Tokenize captions as the COCO evaluation does with Stanford's PTB tokenizer, without Java.
+"""Tokenize captions like Stanford's PTB tokenizer in the COCO evaluation, without Java.
 
-A regular expression stands for the Java program. It splits captions of the published sets the same way but for a few in
-ten thousand; text far from captions (formulas, source code) may differ.
+A regular expression replaces the Java program. It differs for a few in ten thousand captions of the published sets;
+text unlike captions (formulas, source code) may differ more.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 __all__ = ["PUNCTUATION", "tokenize", "tokenize_all"]
 
-# Tokens that are dropped. Brackets were lowered before the comparison, so "-lrb-" survives, as in the original.
+# Tokens that are dropped. Brackets are lowercased before the comparison, so "-lrb-" is kept, as in the original.
 PUNCTUATION = frozenset(
     ["''", "'", "``", "`", "-LRB-", "-RRB-", "-LCB-", "-RCB-", ".", "?", "!", ",", ":", "-", "--", "...", ";", '"']
 )
@@ -29,18 +29,18 @@ _PLAIN = str.maketrans(
         "¾": " 3/4",
     }
 )
-# Short forms that keep their period
+# Abbreviations that keep their period
 _SHORT = (
     "mr|mrs|ms|dr|st|jr|sr|vs|etc|inc|co|corp|ltd|prof|gen|sen|rep|rev|gov|lt|col|sgt|capt|mt|ave|blvd|rd|ft|ph\\.d|"
     "jan|feb|mar|apr|jun|jul|aug|sep|sept|oct|nov|dec|mon|tue|tues|wed|thu|thurs|fri|dept|est"
 )
-# Words that are two tokens
+# Words that become two tokens
 _PAIRS = re.compile(
     r"(?<!\w)(?:(can)(not)|(gon|wan)(na)|(got)(ta)|(lem|gim)(me)|(y')(all)|('t)(is|was)|(more)('n))\b", re.IGNORECASE
 )
 _NEGATION = re.compile(r"(?<=\w)(n't)\b", re.IGNORECASE)
 _CLITIC = re.compile(r"(?<=\w)('(?:s|m|d|ll|re|ve))(?![^\W_])", re.IGNORECASE)
-_FRACTION = re.compile(r"(?<![\d/.])(\d+) (\d/\d+)\b")  # "1 1/2" is one token, with a space that does not break
+_FRACTION = re.compile(r"(?<![\d/.])(\d+) (\d/\d+)\b")  # "1 1/2" is one token, with a non-breaking space
 _TOKEN = re.compile(
     rf"""
     https?://\S+ | www\.\S+ | [^\s@]+@[^\s@]+\.\w+        # addresses

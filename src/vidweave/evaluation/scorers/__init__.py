@@ -1,1 +1,1 @@
-"""Score benchmarks as their published scripts do, and strictly beside it."""
+"""Score benchmarks with the rules of their published scripts, and with strict rules."""

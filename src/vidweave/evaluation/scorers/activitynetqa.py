@@ -30,11 +30,11 @@ _DEFECT = (
 
 
 def activitynetqa_official(responses: Sequence[Response[str]]) -> ScoreTable:
-    """Score as the official script does: raw equality; it prints fractions with four decimals.
+    """Score like the official script: raw equality; it prints fractions with four decimals.
 
-    The script's "Free" (types 3 to 8) is wrong: its denominator drops the three types that appear first in the file.
-    The table has that number under "Free" and the intended one under "Free (intended)". The script stops where one of
-    the nine types does not occur; here that group is empty.
+    The script's "Free" (types 3 to 8) is wrong: its denominator excludes the three types that appear first in the file.
+    The table has that number under "Free" and the intended one under "Free (intended)". The script fails if one of the
+    nine types does not occur; here that group is empty.
 
     Raises:
         AnnotationError: a question type outside "0" to "8".
@@ -50,7 +50,7 @@ def activitynetqa_official(responses: Sequence[Response[str]]) -> ScoreTable:
 
 
 def activitynetqa_strict(responses: Sequence[Response[str]]) -> ScoreTable:
-    """Score answers that are equal apart from case, outer space and a final period; a missing prediction is wrong."""
+    """Score by equality, ignoring case, surrounding whitespace and a final period; a missing prediction is wrong."""
     return _score("activitynetqa-strict", responses, is_correct)
 
 

@@ -14,7 +14,7 @@ __all__ = ["score_clips", "score_videos"]
 
 
 def score_clips(answers: Mapping[str, str], predictions: Mapping[str, str]) -> ScoreTable:
-    """Score as MA-LMM does: every clip counts by itself, texts must be equal.
+    """Score like MA-LMM: every clip counts separately, texts must be equal.
 
     Args:
         answers: Video → class.
@@ -22,14 +22,17 @@ def score_clips(answers: Mapping[str, str], predictions: Mapping[str, str]) -> S
     """
     marks = [prediction == _answer(answers, key) for key, prediction in predictions.items()]
     overall = Tally(num_correct=sum(marks), num_items=len(marks))
-    defects = ("long videos have more clips and so weigh more", "a clip without a prediction leaves the denominator")
+    defects = (
+        "long videos have more clips and so more weight",
+        "a clip without a prediction is excluded from the denominator",
+    )
     return ScoreTable(scorer="lvu-clips", groups={}, overall=overall, answered=overall, defects=defects)
 
 
 def score_videos(
     answers: Mapping[str, str], classes: Sequence[str], probabilities: Mapping[str, Sequence[float]]
 ) -> ScoreTable:
-    """Score as LVU does: sum the class probabilities of a video's clips and take the largest; all videos count.
+    """Score like LVU: sum the class probabilities of a video's clips and take the largest; all videos count.
 
     Args:
         answers: Video → class.
@@ -37,7 +40,7 @@ def score_videos(
         probabilities: Clip key → probability of each class.
 
     Raises:
-        PredictionError: a clip has another number of probabilities than there are classes.
+        PredictionError: the number of probabilities of a clip differs from the number of classes.
     """
     sums: dict[str, np.ndarray] = {}
     for key, row in probabilities.items():

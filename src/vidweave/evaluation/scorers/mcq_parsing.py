@@ -1,6 +1,6 @@
-"""Read which option a reply chooses by other projects' rules, for comparison with their numbers.
+"""Parse the option that a reply chooses by other projects' rules, for comparison with their numbers.
 
-Our own rule is `evaluation.choices.chosen_option`; it is deterministic and refuses ambiguous replies.
+Our own rule is `evaluation.choices.chosen_option`; it is deterministic and rejects ambiguous replies.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _DECLARED = re.compile(r"answer\s+is\s+\**([ABCD])\**", re.IGNORECASE)
 
 
 def merv_first_character(reply: str) -> str:
-    """Return the first character in lower case, all that MERV compares; empty for an empty reply."""
+    """Return the first character in lower case, which is all that MERV compares; empty for an empty reply."""
     return reply.lower()[:1]
 
 
@@ -52,16 +52,16 @@ def lmms_eval_perception(reply: str) -> int | None:
 
 
 def lmms_eval_mmmu(reply: str, options: Mapping[str, str]) -> str | None:
-    """Return the letter by the rule of lmms-eval's NExT-QA, which it has from MMMU.
+    """Return the letter by the rule of lmms-eval's NExT-QA, which comes from MMMU.
 
-    In this order: "(B)"; "B " even behind another character; "B."; in replies of more than five words, an option's text.
+    In this order: "(B)"; "B " even after another character; "B."; in replies of more than five words, an option's text.
     The last of several candidates wins.
 
     Args:
         options: Letter → text.
 
     Returns:
-        None where the original draws a random letter.
+        None if the original draws a random letter.
     """
     for mark in ",.!?;:'":
         reply = reply.strip(mark)
@@ -77,10 +77,10 @@ def lmms_eval_mmmu(reply: str, options: Mapping[str, str]) -> str | None:
 
 
 def vlmevalkit_choice(reply: str, options: Mapping[str, str]) -> str | None:
-    """Return the letter by VLMEvalKit's `can_infer`; `REFUSAL` for a refusal; None where it would ask a judge.
+    """Return the letter by VLMEvalKit's `can_infer`; `REFUSAL` for a refusal; None if it would ask a judge.
 
-    In this order: the only letter that stands alone, among the last words; "answer is B"; the only option whose text is
-    a part of a reply that is not much longer than the options.
+    In this order: the only stand-alone letter among the last words; "answer is B"; the only option whose text is a part
+    of a reply that is not much longer than the options.
 
     Args:
         options: Letter → text.
@@ -111,7 +111,7 @@ def _vlmevalkit_text(reply: str, options: Mapping[str, str]) -> str | None:
 
 
 def parsers() -> list[str]:
-    """Return the names that `parse_choice` takes."""
+    """Return the names of all parsers of `parse_choice`."""
     return list(_PARSERS)
 
 

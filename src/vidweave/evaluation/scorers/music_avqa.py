@@ -11,7 +11,7 @@ from vidweave.evaluation.scorers.table import Response, ScoreTable, Tally, requi
 
 __all__ = ["music_avqa_official", "music_avqa_strict", "music_avqa_type"]
 
-# What the official script calls a (modality, question type), in the order in which it prints them
+# Names of the official script for each (modality, question type), in its order
 _NAMES = {
     ("Audio", "Counting"): "Audio Counting Accuracy",
     ("Audio", "Comparative"): "Audio Cmp Accuracy",
@@ -27,10 +27,10 @@ _MODALITIES = {"Audio": "Audio Accuracy", "Visual": "Visual Accuracy", "Audio-Vi
 
 
 def music_avqa_type(text: str) -> str:
-    """Read the field `type`, JSON inside a string, as the name of a group: '["Audio", "Counting"]'.
+    """Parse the field `type`, JSON inside a string, to the name of a group: '["Audio", "Counting"]'.
 
     Raises:
-        AnnotationError: no pair of a modality and a question type that MUSIC-AVQA has.
+        AnnotationError: not a pair of a modality and a question type of MUSIC-AVQA.
     """
     try:
         modality, kind = json.loads(text)
@@ -43,10 +43,10 @@ def music_avqa_type(text: str) -> str:
 
 
 def music_avqa_official(responses: Sequence[Response[str]]) -> ScoreTable:
-    """Score as the official script does: answers must be equal to the letter; percentages with two decimals.
+    """Score like the official script: exact equality of answers; percentages with two decimals.
 
-    Types are joined by question id. The script joins them by position with a fixed file, which mixes them up for the
-    corrected release of the annotations; on the file it was written for both are equal.
+    Types are joined by question id. The script joins them by position with a fixed file, which is wrong for the
+    corrected release of the annotations; for the original release both are equal.
 
     Raises:
         PredictionError: a question has no prediction (a classifier over the vocabulary always has one).
@@ -57,9 +57,9 @@ def music_avqa_official(responses: Sequence[Response[str]]) -> ScoreTable:
 
 
 def music_avqa_strict(responses: Sequence[Response[str]]) -> ScoreTable:
-    """Score answers that are equal apart from case, outer space, a final period and underscores.
+    """Score by equality, ignoring case, surrounding whitespace, a final period and underscores.
 
-    The last lets a model write "acoustic guitar" for the annotation's `acoustic_guitar`. A missing prediction is wrong.
+    So "acoustic guitar" matches the annotation's `acoustic_guitar`. A missing prediction is wrong.
     """
     return _with_modalities(_score("music-avqa-strict", responses, is_right=_equal))
 
@@ -69,7 +69,7 @@ def _score(name: str, responses: Sequence[Response[str]], is_right=str.__eq__) -
 
 
 def _with_modalities(table: ScoreTable) -> ScoreTable:
-    """Add each modality's sum behind its question types."""
+    """Add each modality's sum after its question types."""
     groups: dict[str, Tally] = {}
     for modality, name in _MODALITIES.items():
         parts = {part: table.groups[part] for (of, _), part in _NAMES.items() if of == modality}

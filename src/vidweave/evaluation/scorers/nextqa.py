@@ -9,27 +9,27 @@ from vidweave.evaluation.scorers.table import Response, ScoreTable, Tally, requi
 
 __all__ = ["nextqa_official", "nextqa_strict"]
 
-# Question type → the group that the official script prints
+# Question type → group in the official script
 _GROUPS = {"CW": "Why", "CH": "How", "TN": "Bef&Aft", "TC": "When", "DC": "Cnt", "DL": "Loc", "DO": "Other"}
 _SUMS = {"Acc_C": ("Why", "How"), "Acc_T": ("Bef&Aft", "When"), "Acc_D": ("Cnt", "Loc", "Other")}
-_MERGED = "type TP (previous) is counted as TN (next), so that Bef&Aft holds both"
+_MERGED = "type TP (previous) is counted as TN (next), so Bef&Aft contains both"
 
 
 def nextqa_official(responses: Sequence[Response[int]]) -> ScoreTable:
-    """Score as the official script does; it prints percentages with two decimals.
+    """Score like the official script, which prints percentages with two decimals.
 
-    Type TP counts as TN. Compares positions of options, so that options with equal text stay different.
+    Type TP counts as TN. Options are compared by position, so options with equal text are distinct.
 
     Raises:
-        PredictionError: a question has no prediction (the script stops there).
-        AnnotationError: a question type that NExT-QA does not have.
+        PredictionError: a question has no prediction (the script fails on it).
+        AnnotationError: an unknown question type.
     """
     require_predictions(responses, "nextqa-official")
     return _score("nextqa-official", responses, merges_previous=True)
 
 
 def nextqa_strict(responses: Sequence[Response[int]]) -> ScoreTable:
-    """Score with TP as a group of its own ("Prev"); a missing prediction is wrong."""
+    """Score with TP as a separate group ("Prev"); a missing prediction is wrong."""
     return _score("nextqa-strict", responses, merges_previous=False)
 
 

@@ -1,4 +1,4 @@
-"""Exact match of open answers under a named normalization, so that a report can say which one it used."""
+"""Exact match of open answers under a named normalization, which reports can state."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def _unchanged(text: str) -> str:
 
 
 def _digits_to_words(text: str) -> str:
-    """CREMA: an answer that is a number from 1 to 10 becomes a word."""
+    """CREMA: a number from 1 to 10 becomes a word."""
     return _WORDS.get(text, text)
 
 
-# Name → what is applied to the prediction and to the answers
+# Name → function applied to the prediction and to the answers
 NORMALIZATIONS: Mapping[str, Callable[[str], str]] = {
     "raw": _unchanged,
     "casefold": normalize_answer,
@@ -37,9 +37,9 @@ NORMALIZATIONS: Mapping[str, Callable[[str], str]] = {
 
 
 def is_exact_match(prediction: str, answers: Iterable[str], normalization: str = "casefold") -> bool:
-    """Return whether a prediction equals one of the answers after both were normalized.
+    """Return whether a prediction equals one of the answers after normalization of both.
 
-    An empty prediction matches only an answer that is empty itself, whatever the normalization removes.
+    An empty prediction matches only an empty answer, whatever the normalization removes.
 
     Raises:
         UnknownNameError: no such normalization.
@@ -58,7 +58,7 @@ def exact_match(
 
     Args:
         predictions: Question id → text.
-        answers: Question id → answers that are right.
+        answers: Question id → accepted answers.
 
     Raises:
         UnknownNameError: no such normalization.

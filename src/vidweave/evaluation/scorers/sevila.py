@@ -1,4 +1,4 @@
-"""SeViLA's multiple-choice score, which CREMA uses too: a fraction overall, percentages per question type."""
+"""SeViLA's multiple-choice score, also used by CREMA: a fraction overall, percentages per question type."""
 
 from __future__ import annotations
 
@@ -13,25 +13,26 @@ STAR_TYPES = ("Interaction", "Sequence", "Prediction", "Feasibility")
 
 
 def sevila_type(question_id: str) -> str:
-    """Return what stands before the first underscore of a question id, which SeViLA takes as its type."""
+    """Return the part of a question id before the first underscore, which is SeViLA's question type."""
     return question_id.split("_")[0]
 
 
 def sevila_metrics(responses: Sequence[Response[int]]) -> dict[str, float]:
     """Return the numbers of SeViLA's released script.
 
-    `agg_metrics` is a fraction of 1, except for STAR, where it is the mean of its four types in percent; `total` is the
-    number of rows, repeated ids included; each type is in percent. Question types come from the ids.
+    `agg_metrics` is a fraction, except for STAR, where it is the mean of its four types in percent; `total` is the
+    number of rows, including repeated ids; each type is in percent. Question types come from the ids.
 
     Raises:
-        PredictionError: a question without a prediction, or a type without a right answer (the script stops there).
+        PredictionError: a question without a prediction, or a type without a correct answer (the script fails on
+            these).
     """
     require_predictions(responses, "sevila-official")
     groups = tally_by((sevila_type(response.id), response.prediction == response.answer) for response in responses)
     failed = next((name for name, tally in groups.items() if not tally.num_correct), None)
     if failed is not None or not responses:
         raise PredictionError(
-            f"sevila-official has no value where a type has no right answer ({failed or 'there are no questions'}); "
+            f"sevila-official has no value if a type has no correct answer ({failed or 'there are no questions'}); "
             "use the strict scorer, which gives 0"
         )
     percents = {name: tally.percent or 0.0 for name, tally in groups.items()}

@@ -20,16 +20,16 @@ __all__ = [
 
 QUESTION_CLASSES = ("What", "How", "Can", "Is", "Which")
 OFFICIAL_DEFECTS = (
-    "an empty prediction is right everywhere",
-    "any word in common makes a prediction right, and so does being a part of the answer's text",
+    "an empty prediction is always correct",
+    "a prediction is correct if it shares any word with the answer, or is a part of its text",
     "only the prediction is normalized, so that an answer such as 2 is never matched",
 )
 _NUMBERS = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
     "eighteen nineteen twenty"
 ).split()
-# Whole words that the official script replaces, in its order: typing errors of the annotators ("let" among them), TV,
-# numbers. Every replacement looks at the text that the ones before it left.
+# Whole words that the official script replaces, in its order: typos of the annotators (including "let"), TV,
+# numbers. Each replacement applies to the result of the previous ones.
 _WORDS = {
     "letf": "left",
     "let": "left",
@@ -58,7 +58,7 @@ class Sqa3dResponse:
     """Prediction for one question of SQA3D.
 
     Attributes:
-        prediction: None where the model gave none.
+        prediction: None if the model gave none.
     """
 
     id: str
@@ -68,10 +68,10 @@ class Sqa3dResponse:
 
 
 def clean_sqa3d(text: str) -> str:
-    """Normalize a prediction as the official script does.
+    """Normalize a prediction like the official script.
 
-    Lower case, no characters but letters, digits, `,':-` and white space, known typing errors repaired, numbers up to 20
-    as words, no digit behind a word, no article before a word.
+    Lower case, only letters, digits, `,':-` and whitespace, known typos corrected, numbers up to 20 as words, no digit
+    after a word, no article before a word.
     """
     text = re.sub(" {2,}", " ", text.lower().strip(" "))
     text = re.sub(r"[^a-zA-Z0-9,'\s:-]+", "", text)
@@ -84,10 +84,10 @@ def clean_sqa3d(text: str) -> str:
 
 
 def is_right_official(prediction: str, answer: str) -> bool:
-    """Mark a prediction as the official script does, defects (`OFFICIAL_DEFECTS`) included.
+    """Mark a prediction like the official script, including its defects (`OFFICIAL_DEFECTS`).
 
-    The prediction is cleaned, the answer is taken as it is. Right: it is a part of the answer's text, equal without white
-    space, or has a word in common.
+    The prediction is cleaned, the answer is not. It is correct if it is a part of the answer's text, is equal to it
+    without whitespace, or has a word in common.
     """
     cleaned = clean_sqa3d(prediction)
     return (
@@ -98,26 +98,26 @@ def is_right_official(prediction: str, answer: str) -> bool:
 
 
 def clean_three_d_llm(text: str) -> str:
-    """Normalize a prediction as 3D-LLM does: no comma, no `<pad>` and `</s>`, no outer space, the first line only."""
+    """Normalize a prediction like 3D-LLM: the first line, without commas, `<pad>`, `</s>` and outer whitespace."""
     for mark in (",", "<pad>", "</s>"):
         text = text.replace(mark, "")
     return text.strip().split("\n")[0]
 
 
 def question_class(question: str) -> str:
-    """Return the first of What, How, Can, Is, Which that stands anywhere in the question (capitalized), else Other."""
+    """Return the first of What, How, Can, Is, Which that occurs anywhere in the question (capitalized), else Other."""
     return next((name for name in QUESTION_CLASSES if name in question), "Other")
 
 
 def sqa3d_official(responses: Sequence[Sqa3dResponse]) -> ScoreTable:
-    """Score as SQA3D's own script for language models does, per class of question; see `OFFICIAL_DEFECTS`."""
+    """Score like SQA3D's own script for language models, per class of question; see `OFFICIAL_DEFECTS`."""
     return _score("sqa3d-official", responses, is_right_official, OFFICIAL_DEFECTS)
 
 
 def three_d_llm_top1(responses: Sequence[Sqa3dResponse]) -> ScoreTable:
-    """Score as 3D-LLM and the paper do: the cleaned prediction is one of the answers, case included.
+    """Score like 3D-LLM and the paper: the cleaned prediction is one of the answers, case-sensitive.
 
-    This is the strict scorer too: it has no known defect.
+    This is also the strict scorer: it has no known defect.
     """
     return _score("sqa3d-3dllm", responses, lambda text, answer: clean_three_d_llm(text) == answer, ())
 

@@ -1,4 +1,4 @@
-"""Accuracies of named groups of questions, as every benchmark's scorer returns them."""
+"""Accuracies of named groups of questions: the result of every benchmark's scorer."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Answer = TypeVar("Answer", int, str)
 
 @dataclass(frozen=True, kw_only=True)
 class Response(Generic[Answer]):
-    """Prediction for one question, beside its answer.
+    """Prediction for one question, with its answer.
 
     Attributes:
-        id: Unique per file.
-        question_type: As the annotation file names it.
-        answer: Position of the right option, or the answer's text.
-        prediction: In the same form; None where the model gave none.
+        id: Identifier, unique per file.
+        question_type: Question type in the annotation file.
+        answer: Position of the correct option, or the answer's text.
+        prediction: Prediction in the same form; None if the model gave none.
     """
 
     id: str
@@ -32,9 +32,9 @@ class Response(Generic[Answer]):
 
 @dataclass(frozen=True, kw_only=True)
 class Tally:
-    """Number of right answers among a number of questions.
+    """Number of correct answers among a number of questions.
 
-    The denominator is whatever the scorer divides by, which a defective scorer may get wrong.
+    The denominator is the number that the scorer divides by, which may be wrong in a defective scorer.
     """
 
     num_correct: int
@@ -42,7 +42,7 @@ class Tally:
 
     @property
     def fraction(self) -> float | None:
-        """Share of right answers; None for a group without questions."""
+        """Share of correct answers; None for a group without questions."""
         return self.num_correct / self.num_items if self.num_items else None
 
     @property
@@ -51,7 +51,7 @@ class Tally:
         return 100.0 * self.num_correct / self.num_items if self.num_items else None
 
     def show(self, *, decimals: int = 2, as_percent: bool = True) -> str:
-        """Print the value the way published scripts do; "n/a" for a group without questions."""
+        """Format the value like published scripts; "n/a" for a group without questions."""
         value = self.percent if as_percent else self.fraction
         return "n/a" if value is None else f"{value:.{decimals}f}"
 
@@ -63,9 +63,9 @@ class ScoreTable:
     Attributes:
         scorer: Name of the rule, such as "activitynetqa-official" or "activitynetqa-strict".
         groups: Group of questions → its tally, in the order in which the published script prints them.
-        overall: Over all questions that the scorer counts.
-        answered: Over the questions that have a prediction; equal to `overall` where every question has one.
-        defects: What the published script does wrong and this result repeats; empty for a strict scorer.
+        overall: Tally of all questions that the scorer counts.
+        answered: Tally of the questions with a prediction; equal to `overall` if all have one.
+        defects: Faults of the published script that this result reproduces; empty for a strict scorer.
     """
 
     scorer: str
@@ -80,7 +80,7 @@ class ScoreTable:
         return max(self.overall.num_items - self.answered.num_items, 0)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON data, percentages included."""
+        """Return JSON data, including percentages."""
         tallies = {**self.groups, "overall": self.overall, "answered": self.answered}
         shown = {
             name: {"num_correct": tally.num_correct, "num_items": tally.num_items, "percent": tally.percent}
@@ -90,7 +90,7 @@ class ScoreTable:
 
 
 def tally_by(marks: Iterable[tuple[str, bool]], names: Sequence[str] = ()) -> dict[str, Tally]:
-    """Count right answers per group: the groups of `names` first, then others in order of first appearance."""
+    """Count correct answers per group: the groups of `names` first, then others in order of first appearance."""
     counts: dict[str, list[int]] = {name: [0, 0] for name in names}
     for name, right in marks:
         count = counts.setdefault(name, [0, 0])
@@ -113,10 +113,10 @@ def score(
     Args:
         is_right: Whether a prediction (first argument) matches the answer.
         group: Question type → name of its group.
-        groups: Names that come first, even without questions.
+        groups: Names to list first, even without questions.
 
     Raises:
-        AnnotationError: two responses have one id.
+        AnnotationError: two responses have the same id.
     """
     require_unique((response.id for response in responses), scorer)
     marks = [r.prediction is not None and is_right(r.prediction, r.answer) for r in responses]
@@ -131,7 +131,7 @@ def score(
 
 
 def require_predictions(responses: Iterable[Response[Any]], scorer: str) -> None:
-    """Refuse predictions that do not cover every question, where the published script stops with a KeyError.
+    """Reject predictions that do not cover every question, for which the published script raises a KeyError.
 
     Raises:
         PredictionError: names the first missing question and their number.
@@ -145,7 +145,7 @@ def require_predictions(responses: Iterable[Response[Any]], scorer: str) -> None
 
 
 def require_unique(ids: Iterable[str], where: str) -> None:
-    """Refuse a question id that occurs twice, since predictions are joined by id.
+    """Reject a question id that occurs twice, since predictions are joined by id.
 
     Raises:
         AnnotationError: names the id.

@@ -1,4 +1,4 @@
-"""The text processing of the VQA challenge's official evaluation: punctuation, digits, articles, contractions."""
+"""Text processing of the VQA challenge's official evaluation: punctuation, digits, articles, contractions."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ __all__ = ["strip_digits_and_articles", "strip_punctuation", "vqa_processed"]
 
 _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 _COMMA_IN_NUMBER = re.compile(r"\d,\d")
-_PERIOD = re.compile(r"\.(?!\d)")  # the official pattern means to keep a period behind a digit too, and does not
-_MOST_PERIODS = 32  # the official call passes a flag where the number of replacements belongs
+_PERIOD = re.compile(r"\.(?!\d)")  # the official pattern is meant to keep a period after a digit as well, but does not
+_MOST_PERIODS = 32  # the official call passes a flag as the number of replacements
 _NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _DIGITS = {"none": "0", **{word: str(number) for number, word in enumerate(_NUMBERS)}}
 _ARTICLES = {"a", "an", "the"}
 
-# Words that get their apostrophe back; those with two apostrophes also where only one of them is missing
+# Words whose apostrophe is restored; those with two apostrophes also if only one of them is missing
 _ONE_APOSTROPHE = (
     "ain't aren't can't could've couldn't didn't doesn't don't hadn't hasn't haven't he'd he's how'd how'll how's I'm "
     "I've isn't it'd it'll ma'am mightn't might've mustn't must've needn't not've o'clock oughtn't shan't should've "
@@ -50,10 +50,10 @@ _CONTRACTIONS = {
 
 
 def strip_punctuation(text: str) -> str:
-    """Remove punctuation as the VQA evaluation does, quirks included.
+    """Remove punctuation like the VQA evaluation, including its quirks.
 
-    A mark becomes a space unless it stands beside one somewhere in the text, or the text has a comma inside a number:
-    then it vanishes. At most 32 periods vanish, and only those that no digit follows.
+    A mark becomes a space, or is removed if it is next to a space anywhere in the text, or if the text has a comma
+    inside a number. At most 32 periods are removed, and only those not followed by a digit.
     """
     result = text
     joins_numbers = _COMMA_IN_NUMBER.search(text) is not None
@@ -64,11 +64,11 @@ def strip_punctuation(text: str) -> str:
 
 
 def strip_digits_and_articles(text: str) -> str:
-    """Lower the case, write zero to ten as digits ("none" as 0), drop articles, repair contractions."""
+    """Convert to lower case, zero to ten to digits ("none" to 0), drop articles, restore contractions."""
     words = [_DIGITS.get(word, word) for word in text.lower().split()]
     return " ".join(_CONTRACTIONS.get(word, word) for word in words if word not in _ARTICLES)
 
 
 def vqa_processed(text: str) -> str:
-    """Apply both steps, after line breaks became spaces and outer space vanished."""
+    """Apply both steps, after replacing line breaks by spaces and stripping surrounding whitespace."""
     return strip_digits_and_articles(strip_punctuation(text.replace("\n", " ").replace("\t", " ").strip()))

@@ -10,10 +10,10 @@ from vidweave.evaluation.scorers.table import ScoreTable, Tally
 
 __all__ = ["ONE_WORD_DATASETS", "beam_accuracy_malmm", "beam_accuracy_strict"]
 
-# Their answers are single words, and MA-LMM cuts every beam at the first space
+# Answers are single words, and MA-LMM cuts every beam at the first space
 ONE_WORD_DATASETS = ("msvd_qa", "msrvtt_qa")
 _DEFECTS = (
-    "a question without a prediction leaves the denominator",
+    "a question without a prediction is excluded from the denominator",
     "comparison is case-sensitive and keeps punctuation; a beam that begins with a space becomes empty",
 )
 
@@ -21,12 +21,12 @@ _DEFECTS = (
 def beam_accuracy_malmm(
     answers: Mapping[str, str], beams: Mapping[str, Sequence[str]], *, cuts_at_space: bool
 ) -> ScoreTable:
-    """Score as MA-LMM does: the best beam for "top1", any of the first five for "top5", equal to the letter.
+    """Score like MA-LMM: the best beam for "top1", any of the first five for "top5", by exact equality.
 
     Args:
         answers: Question id → answer.
-        beams: Question id → predictions, best first; only these questions count.
-        cuts_at_space: Keep what stands before a beam's first space, as the original does for `ONE_WORD_DATASETS`.
+        beams: Question id → predictions, best first; only questions in it count.
+        cuts_at_space: Cut each beam at its first space, as the original does for `ONE_WORD_DATASETS`.
 
     Raises:
         AnnotationError: a prediction for a question that does not exist.
@@ -38,7 +38,7 @@ def beam_accuracy_malmm(
 
 
 def beam_accuracy_strict(answers: Mapping[str, str], beams: Mapping[str, Sequence[str]]) -> ScoreTable:
-    """Score all questions, a missing one as wrong; equal apart from case, outer space and a final period."""
+    """Score all questions, missing ones as wrong; ignoring case, surrounding whitespace and a final period."""
     _require_known(answers, beams)
     marks = []
     for id, answer in answers.items():

@@ -27,8 +27,8 @@ class ToyworldTask:
         examples: Questions per type (default 100).
         question_types: Question types; None is all.
         modalities: Modalities of the clips; the model must use all of them.
-        data: A folder of `vidweave toyworld make`, instead of scenes rendered in memory; it determines seed and number, which
-            must not be given.
+        data: A folder of `vidweave toyworld make`, instead of scenes rendered in memory; it determines seed and number,
+            which must be omitted.
 
     Raises:
         ConfigError: `data` is given together with `seed` or `examples`, or has no question of the given types.
