@@ -10,6 +10,7 @@ from typing import Any
 from vidweave.report.drawing import PALETTE, Drawing, Words, wrap
 from vidweave.report.intervals import WIDTH, Figure, intervals, name_width
 from vidweave.report.page import Page
+from vidweave.report.scores import scores_markdown, scores_sections
 
 __all__ = ["comparison_markdown", "comparison_page", "results_markdown", "results_page", "has_distinct_types"]
 
@@ -23,7 +24,7 @@ def results_page(results: Results) -> Page:
     charts |= {f"By {title}": rows for title, rows in _breakdowns(results)}
     if results.get("choices"):
         charts["How often each option was chosen (bar) and correct (tick)"] = _choices(results)
-    sections = _charts(charts)
+    sections = [*_charts(charts), *scores_sections(results)]
     if sources := [f"{row['name']}: {row['source']}" for row in results.get("published", ())]:
         sections.append(("Sources of published numbers", _lines(sources)))
     sections.append(("Made with", _lines(_made_with(results))))
@@ -41,6 +42,7 @@ def results_markdown(results: Results) -> str:
     if results.get("choices"):
         rows = ((row.name, _share(row.value), _share(row.marks["right"])) for row in _choices(results))
         parts += ["## Options", _table(("option", "chosen", "right"), rows)]
+    parts += scores_markdown(results)
     parts += ["## Made with", *(f"- {line}" for line in _made_with(results))]
     return _joined(parts)
 
