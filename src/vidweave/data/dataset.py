@@ -58,6 +58,11 @@ class Dataset(Sequence[Example]):
     modalities: tuple[str, ...] = ()
     missing: Literal["refuse", "leave_out"] = "refuse"
 
+    def __post_init__(self) -> None:
+        for name in ("media", "modalities"):  # one may be given without a tuple; a text would be taken letter by letter
+            if isinstance(value := getattr(self, name), (str, Path)):
+                object.__setattr__(self, name, (value,))
+
     @classmethod
     @abstractmethod
     def parse(cls, row: Row) -> Example:

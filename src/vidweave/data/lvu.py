@@ -51,6 +51,7 @@ class LVU(Dataset):
     stride: int = STRIDE_SECONDS
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.task in REGRESSION:
             raise UnknownNameError(
                 "classification task of LVU", self.task, LVU_LABELS, "(regression tasks are not supported)"

@@ -62,7 +62,7 @@ def part_of_environment(environment: Mapping[str, str]) -> Part | None:
     if ranks is None and tasks is None:
         return None
     (rank, world), (task, number) = ranks or (0, 1), tasks or (0, 1)
-    names = [name for name, found in (("torchrun", ranks), ("the Slurm array", tasks)) if found]
+    names = [name for name, result in (("torchrun", ranks), ("the Slurm array", tasks)) if result]
     local = environment.get("LOCAL_RANK") if ranks else None
     return Part(
         index=task * world + rank,

@@ -133,10 +133,10 @@ def _split_notes(task: DatasetTask) -> list[str]:
     if facts is None or not facts.split or not isinstance(data, (str, Path)):
         return []
     expected = _SPLITS.get(facts.split.split()[0])
-    found = [_SPLITS[word] for word in re.split(r"[^a-z]+", Path(data).stem.lower()) if word in _SPLITS]
-    if not found or expected is None or expected in found:
+    result = [_SPLITS[word] for word in re.split(r"[^a-z]+", Path(data).stem.lower()) if word in _SPLITS]
+    if not result or expected is None or expected in result:
         return []
-    return [f"{Path(data).name} is named like the split {found[-1]}; published numbers are about {facts.split}"]
+    return [f"{Path(data).name} is named like the split {result[-1]}; published numbers are about {facts.split}"]
 
 
 _SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test"} | dict.fromkeys(

@@ -200,13 +200,13 @@ class VlmEngine:
 
     def _check_length(self, prompt: Prompt, parts: Sequence[ScenePart], call: Call) -> None:
         most, length = self.max_positions, prompt.ids.shape[1]
-        wanted = call.decoding.get("max_new_tokens", 1)
-        if most is None or length + wanted <= most:
+        requested = call.decoding.get("max_new_tokens", 1)
+        if most is None or length + requested <= most:
             return
         visual = sum(self.writer.count_tokens(part.block) for part in parts)
         smaller = " or a smaller max_pixels" if self.family.has_budget else ""
         raise ConfigError(
-            f"the prompt has {length} tokens ({visual} visual) and {wanted} may follow, the model reads {most}; use fewer "
+            f"the prompt has {length} tokens ({visual} visual) and {requested} may follow, the model reads {most}; use fewer "
             f"frames (num_frames, fps){smaller}, or a shorter span"
         )
 

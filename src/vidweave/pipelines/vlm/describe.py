@@ -38,9 +38,9 @@ def describe_folder(folder: Path, *, dtype: torch.dtype = torch.bfloat16) -> lis
 def _parts(model: nn.Module) -> list[tuple[str, nn.Module]]:
     """The model's direct parts, those of a model inside it in its place; those without parameters are left out."""
     inner = getattr(model, "model", None)
-    found = dict(inner.named_children()) if isinstance(inner, nn.Module) else {}
-    found |= {name: part for name, part in model.named_children() if part is not inner}
-    return [(name, part) for name, part in found.items() if any(True for _ in part.parameters())]
+    result = dict(inner.named_children()) if isinstance(inner, nn.Module) else {}
+    result |= {name: part for name, part in model.named_children() if part is not inner}
+    return [(name, part) for name, part in result.items() if any(True for _ in part.parameters())]
 
 
 def _cost(name: str, part: nn.Module, dtype: torch.dtype, seen: set[int], note: str) -> SlotCost:

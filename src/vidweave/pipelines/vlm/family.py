@@ -220,10 +220,10 @@ class VlmFamily:
 
 def image_processor_class(name: str) -> Any:
     """A class of transformers; raises ConfigError if the installed version lacks it."""
-    found = getattr(transformers, name, None)
-    if found is None:
+    result = getattr(transformers, name, None)
+    if result is None:
         raise ConfigError(f"transformers {transformers.__version__} has no {name}; upgrade transformers")
-    return found
+    return result
 
 
 def repeated(footage: Footage, temporal_patch: int) -> Footage:
