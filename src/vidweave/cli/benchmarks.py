@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +72,10 @@ def _measured(answerer: Answerer, task: DatasetTask, options: RunOptions, path: 
         shard=options.shard,
         workers=options.workers,
     )
-    return measure(answerer, task, path, measurement)
+    result = measure(answerer, task, path, measurement)
+    if options.predictions is not None:
+        return result
+    return replace(result, written=tuple(row for row in result.written if not row[0].startswith("baseline ")))
 
 
 def run_and_show(
@@ -82,7 +85,7 @@ def run_and_show(
     with predictions_path(options.predictions) as path:
         report = report_of(answerer, task, options, path)
     assert report is not None, "every question of a task has a label"
-    notes = task.notes() if hasattr(task, "notes") else []  # type: ignore[attr-defined]
+    notes = [*(task.notes() if hasattr(task, "notes") else []), *report.notes]  # type: ignore[attr-defined]
     data = {**report.to_dict(), "notes": notes, "predictions": options.predictions}
     write_report(report_file, data)
     show(data, "\n".join([accuracy_table(report), *_timing_lines(report.timing), *notes]), as_json=as_json)
@@ -186,9 +189,11 @@ def _context_lines(result: BenchmarkResult, report: Report) -> list[str]:
         for rule in report.baselines
     ]
     if result.remainder is not None:
+        left = result.remainder
         lines.append(
-            f"over the {result.remainder.num_items} questions that no baseline of the model answers: "
-            f"{result.remainder.show()}%"
+            f"over the {left.num_items} questions that no baseline of the model answers: {left.show()}%"
+            if left.num_items
+            else "every question is answered by a baseline of the model"
         )
     lines += _timing_lines(report.timing)
     for row in report.published:

@@ -198,7 +198,10 @@ class OpenAIBatchEngine:
                     + ("; the endpoint seems to have no batch interface" if reply.status_code in (404, 405) else "")
                 )
             return reply.text
-        raise EngineError(f"{url} cannot be reached ({reason}); run the same command again to go on with the batch")
+        raise EngineError(
+            f"{url} cannot be reached ({reason}); run the same command again, which goes on with "
+            "the batches that were submitted"
+        )
 
 
 def _chunks(lines: Mapping[str, bytes]) -> Iterator[dict[str, bytes]]:

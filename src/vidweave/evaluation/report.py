@@ -36,6 +36,7 @@ class Report:
         num_resumed: Number of items recorded by earlier runs.
         seconds: Wall time of this call.
         timing: How it splits into decoding, encoding, answering and bookkeeping (`evaluation.timing`).
+        notes: Notes about the run: reductions of the batch size.
     """
 
     task: Mapping[str, Any]
@@ -50,6 +51,7 @@ class Report:
     num_resumed: int = 0
     seconds: float = 0.0
     timing: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -65,6 +67,7 @@ class Report:
         num_resumed: int = 0,
         seconds: float = 0.0,
         timing: Mapping[str, Any] | None = None,
+        notes: Sequence[str] = (),
     ) -> Report:
         """Build the report of at least one prediction.
 
@@ -90,6 +93,7 @@ class Report:
             num_resumed=num_resumed,
             seconds=seconds,
             timing=dict(timing or {}),
+            notes=tuple(notes),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -108,6 +112,7 @@ class Report:
             "num_resumed": self.num_resumed,
             "seconds": self.seconds,
             "timing": dict(self.timing),
+            "notes": list(self.notes),
         }
 
     def table(self) -> Table:

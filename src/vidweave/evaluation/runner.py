@@ -106,7 +106,7 @@ class Collected:
 
     def report(self, **more_arguments: Any) -> Report:
         """Build the report of the predictions; `more_arguments` are passed to `Report.of`."""
-        facts = {"num_resumed": self.num_resumed, "seconds": self.seconds, "timing": self.timing}
+        facts = {"num_resumed": self.num_resumed, "seconds": self.seconds, "timing": self.timing, "notes": self.notes}
         known = {name: self.manifest[name] for name in ("task", "model", "decoding") if name in self.manifest}
         more = {name: value for name, value in self.manifest.items() if name not in known}
         return Report.of(self.predictions, **known, more=more, **facts, **more_arguments)

@@ -76,7 +76,7 @@ def _lines(results: Results) -> list[str]:
             f"95% interval by recording ({results['counts']['videos']}): {interval[0]:.1%} to {interval[1]:.1%}"
         )
     if left := results.get("remainder"):
-        share = "-" if left["accuracy"] is None else f"{left['accuracy']:.1%}"
+        share = "none is left" if left["accuracy"] is None else f"{left['accuracy']:.1%}"
         lines.append(f"over the {left['num_items']} questions that no baseline of the model answers: {share}")
     for score in results.get("scores", ()):
         lines += [f"{score['scorer']}: {defect}" for defect in score.get("defects", ())]

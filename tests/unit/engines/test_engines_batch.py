@@ -104,7 +104,9 @@ def test_trouble_of_the_moment_is_retried_and_long_trouble_named(tmp_path):
         server.lost = 3
         assert engine(server, tmp_path).complete(asked("a"))[0].text == "about a"
         server.lost = 99
-        with pytest.raises(EngineError, match=r"cannot be reached \(503: .*busy.*run the same command again to go on"):
+        with pytest.raises(
+            EngineError, match=r"cannot be reached \(503: .*busy.*run the same command again, which goes on"
+        ):
             engine(server, tmp_path, sleep=lambda seconds: None).complete(asked("b"))
     with pytest.raises(EngineError, match="cannot be reached"):
         engine(server, tmp_path, sleep=lambda seconds: None).complete(asked("b"))

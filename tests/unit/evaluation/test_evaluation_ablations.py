@@ -98,6 +98,7 @@ def test_the_text_names_baselines_and_the_remainder(files, model, tmp_path, caps
     text = capsys.readouterr().out
     assert "baseline, one middle frame: 66.7% (model -33.3%, 95% interval" in text
     assert "over the 1 questions that no baseline of the model answers: 100.00%" in text
+    assert "written to" not in text, "without --predictions, nothing is kept"
 
 
 def test_baselines_that_do_not_apply_are_named():

@@ -70,6 +70,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_nothing_is_lost(tmp_path, error
     assert list(result.notes) == [
         f"out of memory with {size} questions per batch; reduced to {size // 2}" for size in (16, 8, 4)
     ]
+    assert result.report().to_dict()["notes"] == list(result.notes)
 
 
 def test_one_question_that_does_not_fit_stops_the_run_and_what_was_answered_is_kept(tmp_path):
