@@ -58,6 +58,11 @@ FRAME_SELECTORS.register(
     summary="evenly spaced frames, regardless of the question",
 )
 FRAME_SELECTORS.register(
+    "motion_peaks",
+    "vidweave.pipelines.frame_selection.motion:MotionFrames",
+    summary="frames where the picture changes most, regardless of the question",
+)
+FRAME_SELECTORS.register(
     "similarity",
     "vidweave.pipelines.frame_selection.similarity:SimilaritySelector",
     needs_model=True,

@@ -23,6 +23,7 @@ from vidweave.errors import (
     UnknownNameError,
 )
 from vidweave.media.limits import DEFAULT_LIMITS
+from vidweave.pipelines.frame_selection.motion import MotionFrames
 from vidweave.types import Clip, Frames, PrecomputedFeatures, Query, Waveform
 
 QUESTION, OPTIONS = "Which colour is it?", ("red", "blue")
@@ -57,6 +58,21 @@ def test_frames_follow_the_selector_and_the_number(vlm, uneven):
     assert named.trace.panels["selection"]["reason"] == "uniform"
     everything = pipe.ask(uneven, QUESTION, max_new_tokens=1)  # fewer frames than the model's own number
     assert [use.index for use in everything.trace.frames] == list(range(9))
+
+
+def test_motion_peaks_need_no_model(vlm):
+    values = np.zeros((20, 16, 16, 3), np.uint8)
+    values[5:, :8] = 200  # changes from 1.0 s to 1.25 s, and from 3.25 s to 3.5 s
+    values[14:, 8:] = 200
+    clip = Clip(Frames.from_array(values, fps=4.0))
+    answer = vlm("qwen3_vl").ask(clip, QUESTION, options=OPTIONS, num_frames=2, selector="motion_peaks")
+    assert [use.why for use in answer.trace.frames] == ["motion_peaks"] * 2
+    assert [use.pts_seconds for use in answer.trace.frames] == pytest.approx([1.125, 3.375], abs=0.13)
+    again = vlm("qwen3_vl").select(clip, QUESTION, num_frames=2, selector="motion_peaks")
+    assert again["indices"] == [use.index for use in answer.trace.frames]
+    assert json.loads(json.dumps(MotionFrames().describe()))["selector"] == "motion_peaks"
+    with pytest.raises(ConfigError, match="takes no model"):
+        MotionFrames("some/model")
 
 
 def test_select_chooses_without_answering(vlm, uneven):

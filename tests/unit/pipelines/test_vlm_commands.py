@@ -58,6 +58,11 @@ def test_select_uses_uniform_sampling_by_default(vid, vlm_folder, clip):
     code, out, _ = vid("select", clip, "What?", "--model", vlm_folder("qwen2_5_vl"), "-k", 2, "--json")
     assert code == 0
     assert json.loads(out)["reason"] == "uniform"
+    code, out, _ = vid(
+        *("select", clip, "What?", "--model", vlm_folder("qwen2_5_vl"), "--selector", "motion_peaks", "-k", 2, "--json")
+    )
+    assert code == 0
+    assert json.loads(out)["reason"] == "motion_peaks"
 
 
 @pytest.mark.slow
@@ -103,7 +108,7 @@ def test_contra4_shows_all_scenes_in_one_prompt(vid, vlm_folder, tmp_path):
     ("command", "message", "status"),
     [
         (("stream", "CLIP", "What?"), "reads a whole clip at once", 1),
-        (("select", "CLIP", "What?", "--selector", "motion_peaks"), "unknown frame selector 'motion_peaks'", 2),
+        (("select", "CLIP", "What?", "--selector", "all_frames"), "unknown frame selector 'all_frames'", 2),
         (("ask", "CLIP", "What?", "--frames", "9999"), "9999 frames were requested, the video has", 2),
         (("ask", "CLIP", "What?", "--depth", "CLIP"), "has depth, which a vision-language model does not read", 2),
     ],

@@ -7,16 +7,12 @@ from dataclasses import dataclass, field, fields, replace
 from threading import Event
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from vidweave.errors import ConfigError, QueryError
 from vidweave.language.decoding import Decoding
-from vidweave.media.limits import DEFAULT_LIMITS, Limits
-from vidweave.media.open import open_clip
-from vidweave.pipelines.frame_selection.panel import describe_selection
-from vidweave.pipelines.frame_selection.uniform import UniformFrames
+from vidweave.media.limits import Limits
 from vidweave.pipelines.selecting import check_cancelled
 from vidweave.pipelines.trace import Stopwatch
 from vidweave.pipelines.vlm.family import MediaBlock, VlmFamily
@@ -75,18 +71,6 @@ class Call:
     def check_cancelled(self) -> None:
         """Raise CancelledError once `cancel` is set."""
         check_cancelled(self.cancel)
-
-    def selection(self, query: Query) -> dict[str, Any]:
-        """The frames that the selector chooses, as plain data."""
-        (scene,) = query.scenes
-        chooser = UniformFrames() if self.selector is None else self.selector
-        count = self.default_frames if self.num_frames is None else self.num_frames
-        chosen = chooser.select(scene.clip, query.text, num_frames=count, limits=self.limits, cancel=self.cancel)
-        with open_clip(scene.clip, "video", limits=self.limits or DEFAULT_LIMITS) as source:
-            times, _ = source.timeline()
-        apart = np.abs(times[None] - np.asarray(chosen.seconds)[:, None])
-        info = describe_selection(chosen)
-        return {"reason": chosen.reason, **info, "indices": apart.argmin(1).tolist(), "notes": list(chosen.notes)}
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,6 +17,8 @@ from vidweave.model.cache import module_fingerprint
 from vidweave.model.files import read_model_type
 from vidweave.model.load import find_folder, weights_dtype
 from vidweave.pipelines.frame_selection.names import frame_selector
+from vidweave.pipelines.frame_selection.panel import select_frames
+from vidweave.pipelines.frame_selection.uniform import UniformFrames
 from vidweave.pipelines.messages import query_of
 from vidweave.pipelines.upload import push_folder
 from vidweave.pipelines.vlm.answering import Call, VlmEngine
@@ -296,11 +298,11 @@ class VlmPipeline:
         Returns:
             `reason`, `seconds`, `indices` of the frames at these times, `spans` with `start`, `end` and `score`, `notes`.
         """
-        query = Query.about(clip, question)
-        call = self._call(num_frames=num_frames, selector=selector or "uniform", limits=limits, cancel=cancel)
-        if selector is None and self.selector is not None:
-            call = self._call(num_frames=num_frames, selector=self.selector, limits=limits, cancel=cancel)
-        return call.selection(query)
+        given = clip if isinstance(clip, Clip) else Clip(clip)
+        Query.about(given, question)  # checks the text
+        chosen = self.selector if selector is None else frame_selector(selector, device=self.device)
+        call = {"num_frames": num_frames, "limits": limits, "cancel": cancel}
+        return select_frames(chosen or UniformFrames(), given, question, **call)
 
     def stream(self, question: str | Sequence[str] | None = None, *, limits: Limits | None = None) -> NoReturn:
         """Raise NotStreamableError: a vision-language model reads whole clips."""
