@@ -214,7 +214,7 @@ class VideoLanguageModel(TransformersContract):
             generator: For selectors that draw their spans while they train.
         """
         inputs = _inputs(inputs, inputs_by_name)
-        if inputs.selector_inputs is not None and self._selector_learns():
+        if inputs.selector_inputs is not None and self._is_selector_trained():
             inputs = replace(inputs, selection=self.choose(inputs.selector_inputs, generator))
         embeds, info = self.embed(inputs)
         target = None if inputs.target is None else inputs.target.to(self.device)
@@ -223,9 +223,9 @@ class VideoLanguageModel(TransformersContract):
             return VideoLanguageOutput(logits=self.language_model.next_logits(embeds), **reply)
         return VideoLanguageOutput(loss=self.language_model.loss(embeds, target), **reply)
 
-    def _selector_learns(self) -> bool:
-        learns = any(parameter.requires_grad for parameter in self.selector.parameters())
-        return self.selector.training and learns and torch.is_grad_enabled()
+    def _is_selector_trained(self) -> bool:
+        is_trainable = any(parameter.requires_grad for parameter in self.selector.parameters())
+        return self.selector.training and is_trainable and torch.is_grad_enabled()
 
     @torch.no_grad()
     def generate(self, inputs: ModelInputs | None = None, **arguments: Any) -> Tensor:

@@ -246,7 +246,7 @@ def _read_frames(reading: _Reading) -> dict[str, StreamRow]:
             frames = decoded()
             picked = Frames(frames.values[positions], frames.pts_seconds[positions], frames.indices[positions])
             tensor, _ = apply(reading.preprocess(name), picked)
-            return tensor.unflatten(0, (len(positions) // window, -1))  # with crops, more pictures than positions
+            return tensor.unflatten(0, (len(positions) // window, -1))  # with crops, more frames than positions
 
         used = [(int(i), float(pts_seconds[i])) for i in indices]
         row = reading.row(

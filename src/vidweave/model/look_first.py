@@ -1,4 +1,4 @@
-"""A model on the hub: its config.json first, its weights only if vidweave reads such a model, and their size told."""
+"""A model on the hub: config.json is read first, weights are fetched only for a supported model, and their size is shown."""
 
 from __future__ import annotations
 

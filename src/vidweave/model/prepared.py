@@ -23,8 +23,8 @@ class Prepared:
     """Queries with their media opened and indexed, nothing decoded for the encoders yet.
 
     `candidates` (R, C) are the times a selector may choose from, `mask` marks the real ones, `item` and `scene` (R,)
-    say whose they are; `motion` is the selector's stream, where it has one, `motion_rows` what is known about it
-    and `energy` (R, L), once it was looked at, how much moves in each step.
+    say whose they are; `motion` is the selector's stream, where it has one, `motion_rows` what is known about it,
+    and `energy` (R, L), the amount of motion in each step, once computed.
     """
 
     queries: list[Query]

@@ -60,7 +60,7 @@ class SimilaritySettings:
         per_cell: Frames that are scored between two neighbors of the coarse grid.
         diversity: 0..1: how far a frame that looks like a chosen one and is near it in time is held back.
         max_redundancy: A frame more redundant than this is not chosen for its relevance; see `choose_frames`.
-        near_seconds: Scale of time on which frames that look alike count as near, at most.
+        near_seconds: Scale of time on which similar frames count as near, at most.
         relevant: Part of the way from the median to the best score above which a frame is relevant.
         gate: Leave global questions and flat curves to uniform sampling.
     """
@@ -162,7 +162,7 @@ def refined_positions(grid: np.ndarray, scores: np.ndarray, count: int, per_cell
 def choose_frames(
     scores: np.ndarray, features: np.ndarray, seconds: np.ndarray, count: int, settings: SimilaritySettings
 ) -> np.ndarray:
-    """Choose `count` of S frames: relevant, but no two that look alike side by side. Ascending indices (k,).
+    """Choose `count` of S frames: relevant, but no two similar ones side by side. Ascending indices (k,).
 
     Greedy, as in maximal marginal relevance: the next frame has the largest r * (1 - diversity * q), where r in 0..1 is its
     score between the median and the best, and q in 0..1 is the largest redundancy with a chosen frame: cosine similarity of

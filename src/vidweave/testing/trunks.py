@@ -42,7 +42,7 @@ def check_trunk(trunk: Any, *, seed: int = 0) -> None:
 
 
 def _attach_router(trunk: Any) -> None:
-    """A router for the one port of a trunk with experts: it weighs them alike, whatever it sees."""
+    """A router for the one port of a trunk with experts: it weighs them equally, whatever the input."""
     if isinstance(trunk, RoutesExperts):
         count = trunk.num_experts
         trunk.attach_routers([lambda tokens: tokens.new_full((*tokens.shape[:-1], count), 1 / count)])

@@ -94,7 +94,7 @@ class _Fields:
             raise self._refused(f"size {size}")
         short = int(size["shortest_edge"])
         percent = self.get("crop_pct")
-        if percent and short < 384:  # ConvNeXt's processor: a larger picture, then the middle
+        if percent and short < 384:  # ConvNeXt's processor: a larger image, then the middle
             crop, short = {"height": short, "width": short}, int(short / percent)
         elif percent:
             return {"height": short, "width": short, "resize": "squash", "interpolation": options}

@@ -217,7 +217,7 @@ class VlmPipeline:
         """Return one answer per query, in order.
 
         Args:
-            num_frames: Frames of each video, each a chosen moment that reaches the model with its own time.
+            num_frames: Frames of each video, each at a chosen timestamp, which reaches the model.
             fps: Sample videos densely at this rate instead, as the family pairs frames itself.
             selector: Chooses the frames, instead of the pipeline's own.
             max_pixels: Upper bound of pixels of a frame (of all frames, for families whose budget is per video).

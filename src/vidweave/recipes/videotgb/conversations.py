@@ -46,7 +46,7 @@ class Conversations:
 
 
 def collate_conversations(model: VideoLanguageModel, items: list[Conversation]) -> Conversations:
-    """IV and IVT: pictures at the moments that the bridge chooses; texts go to the language model alone."""
+    """IV and IVT: frames at the timestamps that the bridge selects; texts go to the language model alone."""
     kinds = {kind: [item for item in items if (item.modality or "text") == kind] for kind in ("video", "image", "text")}
     seen = [kinds[kind] for kind in ("video", "image") if kinds[kind]]
     with_media = tuple(

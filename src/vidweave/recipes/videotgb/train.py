@@ -116,7 +116,7 @@ class Settings:
         steps, batch, learning_rate: Override those of the stage; 0 keeps them.
         accumulate: Micro-batches per step.
         workers: Spawned processes that prepare batches ahead; None: 2 on a machine with at least 4 CPU cores, else 0. IV
-            and IVT have none: the bridge's weights select their pictures.
+            and IVT have none: the bridge's weights select their frames.
     """
 
     stage: StageName = "tg"
