@@ -47,6 +47,6 @@ def test_the_table_counts_tokens_and_parameters(claim):
     assert all(20_000 < row["trained parameters"] < 65_000 for name, row in facts.items() if name != "video")
     from rich.console import Console
 
-    console = Console(width=200, prediction=True, file=io.StringIO())
+    console = Console(width=200, record=True, file=io.StringIO())
     console.print(*claim.tables())
     assert "trained parameters" in console.export_text()
